@@ -1,0 +1,17 @@
+//! F0: what every floor stands on. No protocol, no state of the world.
+
+mod flow;
+mod ids;
+mod instant;
+mod queue;
+mod rng;
+mod slab;
+mod timers;
+
+pub use flow::{ConnectionId, Destination, Flow, Transmit, TransmitTag, Transport};
+pub use ids::hash64;
+pub use instant::{Anchor, Instant};
+pub use queue::BoundedQueue;
+pub use rng::Rng;
+pub use slab::{Key, Slab};
+pub use timers::{TimerId, TimerTable};

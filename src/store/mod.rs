@@ -1,0 +1,8 @@
+//! F2: the records that outlive the process, and the users in memory. How they reach a disk is the
+//! top floor's affair (`os::store`).
+
+mod directory;
+mod record;
+
+pub use directory::{Directory, DirectoryFull, USERS_MAX};
+pub use record::{Ban, BindingRecord, Cdr, CdrLeg, EndCause, Ha1, Record, User};

@@ -1,0 +1,180 @@
+//! One type per table of the store.
+
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// What digest needs of a password, never the password itself (RFC 7616 §3.4.2): the hash over
+/// `username:realm:password`, where the realm is the user's domain.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ha1 {
+    /// By MD5.
+    pub md5: [u8; 16],
+    /// By SHA-256.
+    pub sha256: [u8; 32],
+}
+
+impl std::fmt::Debug for Ha1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ha1(..)")
+    }
+}
+
+/// Somebody who may register and call.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct User {
+    /// The user part of the address of record.
+    pub username: Box<str>,
+    /// The host part, one of `[node] domains`; lower case.
+    pub domain: Box<str>,
+    /// Shown to people who are called; may be empty.
+    pub display_name: Box<str>,
+    /// The credentials.
+    pub ha1: Ha1,
+    /// Whether calls and registrations are refused for now.
+    pub disabled: bool,
+}
+
+/// All that brings a binding back after a restart (RFC 3261 §10, RFC 3327, RFC 5626, RFC 5627).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BindingRecord {
+    /// `user@domain`, canonical.
+    pub aor: Box<str>,
+    /// Names the binding within its address of record: the contact URI, or instance and reg-id.
+    pub key: Box<str>,
+    /// The contact URI as the phone wrote it.
+    pub contact: Box<str>,
+    /// Contact header parameters to hand out again (feature tags), as written; may be empty.
+    pub parameters: Box<str>,
+    /// Preference in thousandths (RFC 3261 §20.10).
+    pub q: u16,
+    /// Milliseconds since 1970.
+    pub expires_at_ms: u64,
+    /// Milliseconds since 1970.
+    pub registered_at_ms: u64,
+    /// Orders updates of one phone (RFC 3261 §10.3).
+    pub call_id: Box<str>,
+    /// Orders updates of one phone (RFC 3261 §10.3).
+    pub cseq: u32,
+    /// The Path header's values, topmost first; empty without.
+    pub path: Box<[Box<str>]>,
+    /// `udp`, `tcp`, `tls`, `ws`, `wss`.
+    pub transport: Box<str>,
+    /// Our side of the flow, `address:port`.
+    pub local: Box<str>,
+    /// The source as the packet bore it, `address:port`.
+    pub received: Box<str>,
+    /// Whether the contact differed from the source.
+    pub behind_nat: bool,
+    /// `+sip.instance`, without quotes and angles; may be empty.
+    pub instance: Box<str>,
+    /// `reg-id` (RFC 5626), zero without.
+    pub reg_id: u32,
+    /// The phone's User-Agent header; may be empty.
+    pub user_agent: Box<str>,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndCause {
+    /// The caller hung up.
+    CallerHungUp,
+    /// The callee hung up.
+    CalleeHungUp,
+    /// The caller gave up before an answer.
+    Cancelled,
+    /// A final status above 299 came back.
+    Refused,
+    /// Neither side's media was heard for the time that the configuration allows.
+    MediaTimeout,
+    /// The operator ended it.
+    Operator,
+    /// It outlasted the longest time a call may take.
+    TooLong,
+    /// The daemon stopped.
+    Shutdown,
+}
+
+/// What one side of a call sent through the relay.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct CdrLeg {
+    /// RTP packets that arrived from this side.
+    pub packets_in: u64,
+    /// RTP packets that were sent to this side.
+    pub packets_out: u64,
+    /// Packets missing in the sequence from this side.
+    pub lost: u64,
+    /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1).
+    pub jitter_ms: f64,
+}
+
+/// Call detail record: one per call.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Cdr {
+    /// The Call-ID, as text.
+    pub call_id: Box<str>,
+    /// The caller's URI.
+    pub from: Box<str>,
+    /// The URI that was called.
+    pub to: Box<str>,
+    /// The authenticated user `name@domain` on whose account it goes; empty for strangers.
+    pub user: Box<str>,
+    /// The caller's source address.
+    pub source: Box<str>,
+    /// Milliseconds since 1970.
+    pub start_ms: u64,
+    /// Milliseconds since 1970; `None` if nobody answered.
+    pub answer_ms: Option<u64>,
+    /// Milliseconds since 1970.
+    pub end_ms: u64,
+    /// The final status of the INVITE, zero if none came.
+    pub status: u16,
+    /// Why it ended.
+    pub cause: EndCause,
+    /// The codecs of the answer, by name, first the preferred one; empty if not seen.
+    pub codecs: Box<str>,
+    /// The caller's and the callee's side, if media was relayed.
+    pub legs: Option<[CdrLeg; 2]>,
+}
+
+/// A source that is shut out.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ban {
+    /// Whom.
+    pub source: IpAddr,
+    /// Milliseconds since 1970.
+    pub since_ms: u64,
+    /// Milliseconds since 1970.
+    pub until_ms: u64,
+    /// Why, in words.
+    pub reason: Box<str>,
+}
+
+/// One change on its way to the disk.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Record {
+    /// A new or refreshed binding.
+    PutBinding(Box<BindingRecord>),
+    /// A binding that ended.
+    DeleteBinding {
+        /// Of [`BindingRecord::aor`].
+        aor: Box<str>,
+        /// Of [`BindingRecord::key`].
+        key: Box<str>,
+    },
+    /// A call ended.
+    Cdr(Box<Cdr>),
+    /// A source was banned.
+    PutBan(Ban),
+    /// A ban was lifted or ran out.
+    DeleteBan(IpAddr),
+    /// A user was added or changed.
+    PutUser(Box<User>),
+    /// A user was deleted.
+    DeleteUser {
+        /// The user part.
+        username: Box<str>,
+        /// The host part.
+        domain: Box<str>,
+    },
+}

@@ -1,0 +1,93 @@
+//! Via (RFC 3261 §20.42, RFC 3581): where a request came through and the answer goes back.
+
+use super::scan::{self, Param, Params};
+use super::uri::{self, Host};
+use super::{HeaderError, HeaderName};
+
+/// One Via element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Via<'a> {
+    bytes: &'a [u8],
+    transport: &'a [u8],
+    host: Host<'a>,
+    port: Option<u16>,
+    params: &'a [u8],
+}
+
+impl<'a> Via<'a> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Via<'a>, HeaderError> {
+        Via::read(scan::trim(bytes)).ok_or(HeaderError::Malformed(HeaderName::Via))
+    }
+
+    fn read(bytes: &'a [u8]) -> Option<Via<'a>> {
+        let rest = protocol_part(bytes, b"SIP")?;
+        let rest = protocol_part(rest, b"2.0")?;
+        let (transport, rest) = scan::take_while(rest, scan::is_token_byte);
+        let sent_by = scan::trim_start(rest);
+        if transport.is_empty() || sent_by.len() == rest.len() {
+            return None;
+        }
+        let end = memchr::memchr(b';', sent_by).unwrap_or(sent_by.len());
+        let (sent_by, params) = scan::split(sent_by, end);
+        let (host, port) = uri::host_port_loose(scan::trim_end(sent_by))?;
+        Params::well_formed(params).then_some(Via {
+            bytes,
+            transport,
+            host,
+            port,
+            params,
+        })
+    }
+
+    /// `UDP`, `TCP`, `TLS`, `WS`, `WSS` or what else the peer wrote.
+    pub fn transport(&self) -> &'a [u8] {
+        self.transport
+    }
+
+    pub fn host(&self) -> Host<'a> {
+        self.host
+    }
+
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    pub fn params(&self) -> impl Iterator<Item = Param<'a>> + use<'a> {
+        Params::new(self.params)
+    }
+
+    /// `Some(None)`: the parameter stands without a value.
+    pub fn param(&self, name: &str) -> Option<Option<&'a [u8]>> {
+        Params::new(self.params).find(name)
+    }
+
+    pub fn branch(&self) -> Option<&'a [u8]> {
+        self.param("branch").flatten()
+    }
+
+    pub fn received(&self) -> Option<&'a [u8]> {
+        self.param("received").flatten()
+    }
+
+    /// RFC 3581: `Some(None)` asks for the source port, `Some(Some(port))` tells it.
+    pub fn rport(&self) -> Option<Option<u16>> {
+        let value = self.param("rport")?;
+        Some(
+            value
+                .and_then(scan::decimal)
+                .and_then(|port| u16::try_from(port).ok()),
+        )
+    }
+
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+/// `part` and the slash behind it, white space allowed around the slash.
+fn protocol_part<'a>(bytes: &'a [u8], part: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = scan::split(bytes, part.len());
+    let rest = scan::trim_start(rest).strip_prefix(b"/")?;
+    head.eq_ignore_ascii_case(part)
+        .then(|| scan::trim_start(rest))
+}

@@ -1,1 +1,5 @@
-//! (filled by its owner)
+//! F1: bytes to values and back, without state. Untrusted bytes enter through `parse` only.
+
+pub mod rtp;
+pub mod sdp;
+pub mod stun;

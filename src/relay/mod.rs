@@ -1,1 +1,28 @@
-//! (filled by its owner)
+//! F3: relays RTP between the two sides of a call (RFC 3550), as a machine without sockets.
+//!
+//! The signalling side picks ports from its [`PortPool`], points both session descriptions to them
+//! ([`anchor`]), and tells the media side with a [`MediaCommand`]. The media side feeds packets to
+//! [`Relay::process`] and sends what the [`Verdict`] says.
+//!
+//! # Whom a port listens to
+//! Each port learns where its peer really sends from (symmetric RTP, RFC 4961) only in a short
+//! window after it was opened or updated, and only from sources that make sense; then source
+//! and SSRC are locked, and packets from elsewhere are dropped and counted.
+//!
+//! Not done here: sockets (`os::relay`), choosing ports for a call (`call`), SRTP.
+
+pub mod anchor;
+mod command;
+mod core;
+mod pool;
+mod stats;
+
+pub use self::core::{Relay, RelaySettings, Verdict};
+pub use command::{
+    Failure, LegSpec, MediaCommand, MediaEvent, MediaKind, MediaSpec, Side, Silent, SocketAction,
+};
+pub use pool::PortPool;
+pub use stats::{DROP_REASONS, DropReason, LegStats};
+
+/// The most streams of one session that are relayed; as many as a description may hold.
+pub const STREAMS_MAX: usize = crate::wire::sdp::MEDIA_MAX;

@@ -1,6 +1,4 @@
-//! F1: bytes to values and back. No state, no clock, no socket.
-//!
-//! Each protocol is a folder or file of its own and knows none of the others.
+//! F1: bytes to values and back, without state. Untrusted bytes enter through `parse` only.
 
 pub mod rtp;
 pub mod sdp;

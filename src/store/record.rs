@@ -13,6 +13,55 @@ pub struct Ha1 {
     pub sha256: [u8; 32],
 }
 
+impl Ha1 {
+    /// Of a user's name, realm and password.
+    pub fn of(username: &str, realm: &str, password: &str) -> Self {
+        use md5::Digest;
+        let text = format!("{username}:{realm}:{password}");
+        Self {
+            md5: md5::Md5::digest(text.as_bytes()).into(),
+            sha256: sha2::Sha256::digest(text.as_bytes()).into(),
+        }
+    }
+
+    /// Reads 32 and 64 hexadecimal digits.
+    pub fn from_hex(md5: &str, sha256: &str) -> Option<Self> {
+        Some(Self {
+            md5: unhex(md5)?,
+            sha256: unhex(sha256)?,
+        })
+    }
+
+    /// 32 and 64 hexadecimal digits in lower case.
+    pub fn to_hex(&self) -> (String, String) {
+        (hex(&self.md5), hex(&self.sha256))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
+            let _ = write!(s, "{b:02x}");
+            s
+        })
+}
+
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != N * 2 {
+        return None;
+    }
+    let mut out = [0; N];
+    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        let high = char::from(pair[0]).to_digit(16)?;
+        let low = char::from(pair[1]).to_digit(16)?;
+        *byte = (high * 16 + low) as u8;
+    }
+    Some(out)
+}
+
 impl std::fmt::Debug for Ha1 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Ha1(..)")
@@ -32,6 +81,13 @@ pub struct User {
     pub ha1: Ha1,
     /// Whether calls and registrations are refused for now.
     pub disabled: bool,
+}
+
+impl User {
+    /// The address of record, `name@domain`.
+    pub fn aor(&self) -> String {
+        format!("{}@{}", self.username, self.domain)
+    }
 }
 
 /// All that brings a binding back after a restart (RFC 3261 §10, RFC 3327, RFC 5626, RFC 5627).
@@ -177,4 +233,18 @@ pub enum Record {
         /// The host part.
         domain: Box<str>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ha1;
+
+    #[test]
+    fn ha1_of_rfc_2617() {
+        let ha1 = Ha1::of("Mufasa", "testrealm@host.com", "Circle Of Life");
+        let (md5, sha256) = ha1.to_hex();
+        assert_eq!(md5, "939e7578ed9e3c518a452acee763bce9");
+        assert_eq!(Ha1::from_hex(&md5, &sha256), Some(ha1));
+        assert_eq!(Ha1::from_hex("xy", &sha256), None);
+    }
 }

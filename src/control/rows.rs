@@ -1,0 +1,221 @@
+//! The rows of listings. Times are RFC 3339 in UTC where they are text, seconds where they end in
+//! `_s`, milliseconds where they end in `_ms`.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One binding.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RegistrationRow {
+    /// `user@domain`.
+    pub aor: String,
+    /// The contact URI.
+    pub contact: String,
+    /// The source as the packet bore it, `address:port`.
+    pub received: String,
+    /// `udp`, `tcp`, `tls`, `ws`, `wss`.
+    pub transport: String,
+    /// Seconds until it ends.
+    pub expires_s: u64,
+    /// The phone's User-Agent; may be empty.
+    pub user_agent: String,
+    /// Whether the phone is behind NAT.
+    #[serde(default)]
+    pub behind_nat: bool,
+}
+
+/// One call.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CallRow {
+    /// Names it for `voipctl hangup` and `voipctl trace`.
+    pub id: String,
+    /// The caller's address.
+    pub from: String,
+    /// The address that was called.
+    pub to: String,
+    /// How far it is.
+    pub state: CallState,
+    /// Since when it is in that state, milliseconds since 1970.
+    pub since_ms: u64,
+    /// The same as text, RFC 3339.
+    pub since: String,
+    /// The codec of the answer; empty if not seen.
+    pub codec: String,
+    /// The caller's and the callee's side; empty if media does not pass through us.
+    pub legs: Vec<LegRow>,
+    /// Plain words about the media, such as "the callee's side sends nothing"; empty if all is well
+    /// or unknown.
+    pub verdict: String,
+}
+
+/// How far a call is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallState {
+    /// Nobody rang yet.
+    Calling,
+    /// A 180 or 183 came.
+    Ringing,
+    /// Answered.
+    Up,
+    /// A BYE is on its way.
+    Ending,
+}
+
+impl CallState {
+    /// The word of the JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CallState::Calling => "calling",
+            CallState::Ringing => "ringing",
+            CallState::Up => "up",
+            CallState::Ending => "ending",
+        }
+    }
+}
+
+/// One side of a relayed call.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct LegRow {
+    /// `caller` or `callee`.
+    pub side: String,
+    /// RTP packets that arrived from this side.
+    pub packets_in: u64,
+    /// RTP packets that were sent to this side.
+    pub packets_out: u64,
+    /// Packets missing in the sequence from this side.
+    pub lost: u64,
+    /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1).
+    pub jitter_ms: f64,
+    /// Where this side's packets come from, `address:port`; empty until the first.
+    #[serde(default)]
+    pub remote: String,
+    /// Milliseconds since its last packet; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_ms: Option<u64>,
+}
+
+/// How the daemon fares.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct StatusRow {
+    /// Of the daemon.
+    pub version: String,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// Its process id.
+    #[serde(default)]
+    pub pid: u32,
+    /// The domains that are ours.
+    #[serde(default)]
+    pub domains: Vec<String>,
+    /// The listeners, `udp:0.0.0.0:5060`.
+    #[serde(default)]
+    pub listen: Vec<String>,
+    /// How many shards run.
+    pub shards: u32,
+    /// Users in the directory.
+    pub users: u64,
+    /// Bindings of the node.
+    pub registrations: u64,
+    /// Calls, all shards'.
+    pub calls: u64,
+    /// Transactions, all shards'.
+    pub transactions: u64,
+    /// Stream connections.
+    #[serde(default)]
+    pub connections: u64,
+    /// Sources that are shut out.
+    #[serde(default)]
+    pub bans: u64,
+    /// Relayed media sessions.
+    #[serde(default)]
+    pub media_sessions: u64,
+    /// Counters since the start.
+    pub counters: Counters,
+    /// What needs the operator now, each with its remedy: a full disk, a certificate that ends.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Counters since the start, all shards'.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Messages that came.
+    pub messages_in: u64,
+    /// Messages that went.
+    pub messages_out: u64,
+    /// Requests that came, by method.
+    #[serde(default)]
+    pub requests: BTreeMap<String, u64>,
+    /// Final answers that we gave or passed on, by status.
+    #[serde(default)]
+    pub responses: BTreeMap<String, u64>,
+    /// What was dropped, by reason.
+    pub drops: BTreeMap<String, u64>,
+    /// Everything else that is counted, by name.
+    #[serde(default)]
+    pub other: BTreeMap<String, u64>,
+}
+
+/// One source that is shut out.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BanRow {
+    /// Whom.
+    pub source: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Seconds until it ends.
+    pub expires_s: u64,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// One message of the ring.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TraceRow {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// Orders messages of the same millisecond within a shard.
+    pub order: u64,
+    /// To us or from us.
+    pub direction: TraceDirection,
+    /// `udp`, `tcp`, `tls`, `ws`, `wss`.
+    pub transport: String,
+    /// Our side, `address:port`.
+    pub local: String,
+    /// The peer, `address:port`.
+    pub remote: String,
+    /// The Call-ID.
+    pub call_id: String,
+    /// The CSeq header's value.
+    pub cseq: String,
+    /// The request line or status line.
+    pub first_line: String,
+    /// The whole message as text, without credentials; may be cut.
+    pub text: String,
+}
+
+/// Which way a message went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceDirection {
+    /// To us.
+    In,
+    /// From us.
+    Out,
+}
+
+/// One user.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UserRow {
+    /// `name@domain`.
+    pub aor: String,
+    /// The user part.
+    pub username: String,
+    /// The host part.
+    pub domain: String,
+    /// May be empty.
+    pub display_name: String,
+    /// Whether calls and registrations are refused.
+    pub disabled: bool,
+}

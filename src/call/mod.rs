@@ -1,1 +1,15 @@
-//! (filled by its owner)
+//! F4: calls. A [`CallTable`] follows every INVITE dialog that the proxy forwards and records
+//! (RFC 3261 §12, §16): who calls whom, since when, over which relay ports, and how it ends. Each
+//! call ends once, in one call detail record. What it does not do: send anything by itself; what
+//! should happen waits in [`CallTable::poll_output`].
+
+mod leg;
+mod media;
+mod row;
+mod table;
+
+pub use crate::relay::Side;
+pub use media::{Addresses, BodyEdit, MediaPolicy, Toward};
+pub use table::{
+    Bye, CALL_DURATION_MAX, CallKey, CallOutput, CallSettings, CallTable, CallTableFull, CallerInfo,
+};

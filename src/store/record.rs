@@ -143,6 +143,8 @@ pub enum EndCause {
     Refused,
     /// Neither side's media was heard for the time that the configuration allows.
     MediaTimeout,
+    /// The relay could not open its ports.
+    MediaFailed,
     /// The operator ended it.
     Operator,
     /// It outlasted the longest time a call may take.

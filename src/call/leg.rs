@@ -1,0 +1,85 @@
+//! One side of a call, as much of the dialog as a request of our own needs (RFC 3261 §12.2.1.1).
+
+use crate::base::Flow;
+use crate::wire::sip::{HeaderName, Message};
+
+/// How many Record-Route values of one side are kept; a dialog with more cannot be ended by us.
+const ROUTES_MAX: usize = 16;
+
+/// What is known of one side.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Leg {
+    /// The From or To value with its tag, as this side writes itself.
+    pub address: Box<[u8]>,
+    /// The tag alone.
+    pub tag: Box<[u8]>,
+    /// The remote target: the URI of the last Contact.
+    pub target: Box<[u8]>,
+    /// The proxies between us and this side, nearest first.
+    pub routes: Box<[Box<[u8]>]>,
+    /// The highest CSeq this side used.
+    pub cseq: u32,
+    /// The path to the neighbour on this side.
+    pub flow: Option<Flow>,
+    /// Whether this side's addresses cannot be believed.
+    pub behind_nat: bool,
+}
+
+impl Leg {
+    /// The caller's side, from the INVITE as it came in: its Record-Routes lie between us and it.
+    pub fn of_request(invite: &Message, flow: &Flow, behind_nat: bool) -> Leg {
+        let mut leg = Leg {
+            flow: Some(*flow),
+            behind_nat,
+            ..Leg::default()
+        };
+        if let Ok(from) = invite.from() {
+            leg.tag = from.tag().unwrap_or_default().into();
+        }
+        leg.address = invite.header(HeaderName::From).unwrap_or_default().into();
+        leg.cseq = invite.cseq().map(|c| c.number).unwrap_or(0);
+        leg.learn_target(invite);
+        leg.routes = invite
+            .values(HeaderName::RecordRoute)
+            .take(ROUTES_MAX)
+            .map(Box::from)
+            .collect();
+        leg
+    }
+
+    /// The callee's side, from the 2xx as it came in. Its Record-Routes name the callee's
+    /// neighbour first and ours somewhere below; `ours` recognises our own.
+    pub fn of_answer(
+        answer: &Message,
+        flow: &Flow,
+        behind_nat: bool,
+        ours: &dyn Fn(&[u8]) -> bool,
+    ) -> Leg {
+        let mut leg = Leg {
+            flow: Some(*flow),
+            behind_nat,
+            ..Leg::default()
+        };
+        if let Ok(to) = answer.to() {
+            leg.tag = to.tag().unwrap_or_default().into();
+        }
+        leg.address = answer.header(HeaderName::To).unwrap_or_default().into();
+        leg.learn_target(answer);
+        let mut routes: Vec<Box<[u8]>> = answer
+            .values(HeaderName::RecordRoute)
+            .take_while(|value| !ours(value))
+            .take(ROUTES_MAX)
+            .map(Box::from)
+            .collect();
+        routes.reverse();
+        leg.routes = routes.into();
+        leg
+    }
+
+    /// Takes the Contact of a target refresh (RFC 3261 §12.2).
+    pub fn learn_target(&mut self, message: &Message) {
+        if let Some(Ok(contact)) = message.addresses(HeaderName::Contact).next() {
+            self.target = contact.uri_bytes().into();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The relay's figures as the operator reads them, and what they mean in words.
+
+use crate::control::LegRow;
+use crate::relay::LegStats;
+use crate::store::CdrLeg;
+use std::time::Duration;
+
+/// A side that was heard before is called silent after this.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+
+/// Loss above this, in percent, is said.
+const LOSS_SAID_PERCENT: u64 = 5;
+
+fn jitter_ms(stats: &LegStats) -> f64 {
+    f64::from(stats.jitter_us) / 1000.0
+}
+
+/// Caller and callee, as rows.
+pub(super) fn legs(stats: &[LegStats; 2]) -> Vec<LegRow> {
+    let row = |(leg, side): (&LegStats, &str)| LegRow {
+        side: side.into(),
+        packets_in: leg.packets_in,
+        packets_out: leg.packets_out,
+        lost: leg.lost,
+        jitter_ms: jitter_ms(leg),
+        remote: leg.source.map(|s| s.to_string()).unwrap_or_default(),
+        silent_ms: leg.silent_for.map(|d| d.as_millis() as u64),
+    };
+    stats.iter().zip(["caller", "callee"]).map(row).collect()
+}
+
+/// One side for the call detail record.
+pub(super) fn cdr_leg(leg: &LegStats) -> CdrLeg {
+    CdrLeg {
+        packets_in: leg.packets_in,
+        packets_out: leg.packets_out,
+        lost: leg.lost,
+        jitter_ms: jitter_ms(leg),
+    }
+}
+
+/// Why audio is one-way, in plain words; empty when all is well.
+pub(super) fn verdict(stats: &[LegStats; 2]) -> String {
+    let mut said = Vec::new();
+    let mute = stats.each_ref().map(|l| l.sends_nothing());
+    if mute == [true, true] {
+        said.push("neither side sends anything: a firewall before us, or both muted".to_owned());
+    }
+    for (index, side) in ["caller", "callee"].into_iter().enumerate() {
+        let (leg, only) = (&stats[index], mute[index] && !mute[1 - index]);
+        if only {
+            let stray = leg.dropped_total();
+            said.push(match stray {
+                0 => format!("the {side}'s side sends nothing"),
+                n => format!(
+                    "the {side}'s side sends nothing that is its own: {n} packets on its ports \
+                     came from elsewhere or were unusable"
+                ),
+            });
+        } else if leg.should_send && leg.silent_for.is_some_and(|s| s > SILENT_AFTER) {
+            let seconds = leg.silent_for.unwrap_or_default().as_secs();
+            said.push(format!("the {side}'s side has been silent for {seconds} s"));
+        }
+        let expected = leg.packets_in + leg.lost;
+        if expected > 100 && leg.lost * 100 > expected * LOSS_SAID_PERCENT {
+            let percent = leg.lost * 100 / expected;
+            said.push(format!(
+                "{percent} % of the packets from the {side} are lost before us"
+            ));
+        }
+    }
+    said.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leg(packets_in: u64) -> LegStats {
+        LegStats {
+            packets_in,
+            should_send: true,
+            ..LegStats::default()
+        }
+    }
+
+    #[test]
+    fn names_the_side_that_sends_nothing() {
+        assert_eq!(
+            verdict(&[leg(500), leg(0)]),
+            "the callee's side sends nothing"
+        );
+        assert_eq!(
+            verdict(&[leg(0), leg(9)]),
+            "the caller's side sends nothing"
+        );
+        assert!(verdict(&[leg(0), leg(0)]).starts_with("neither side"));
+        assert_eq!(verdict(&[leg(5), leg(5)]), "");
+    }
+
+    #[test]
+    fn a_held_side_is_not_blamed() {
+        let held = LegStats {
+            should_send: false,
+            ..leg(0)
+        };
+        assert_eq!(verdict(&[leg(500), held]), "");
+    }
+
+    #[test]
+    fn loss_is_said_in_percent() {
+        let lossy = LegStats {
+            lost: 100,
+            ..leg(900)
+        };
+        assert!(verdict(&[lossy, leg(900)]).contains("10 % of the packets from the caller"));
+    }
+}

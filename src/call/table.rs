@@ -1,0 +1,695 @@
+//! The table of calls of one shard: begin, follow, end, and what falls out of that.
+
+use super::leg::Leg;
+use super::media::{BodyEdit, Circumstances, Media, MediaPolicy, Toward};
+use super::row;
+use crate::base::{Anchor, Flow, Instant, Key, Slab, TimerId, TimerTable};
+use crate::control::{CallRow, CallState, rfc3339};
+use crate::relay::{Failure, LegStats, MediaCommand, MediaEvent, PortPool, Side};
+use crate::store::{Cdr, EndCause, Record};
+use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder};
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+/// A call that lasts longer is taken for one whose end was lost, and is ended.
+pub const CALL_DURATION_MAX: Duration = Duration::from_secs(12 * 3600);
+
+/// How long an ended call waits for the relay's last figures before its record is written.
+const FINAL_REPORT_WAIT: Duration = Duration::from_secs(2);
+
+/// How many calls may share one Call-ID (a fork that was answered twice, a hostile peer).
+const SAME_CALL_ID_MAX: usize = 8;
+
+/// Our BYEs start this far above the CSeq seen, so that a request in flight does not collide.
+const CSEQ_LEAP: u32 = 10;
+
+/// Names a call of this shard.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallKey(Key);
+
+impl CallKey {
+    /// As a number, for contexts that cross a boundary.
+    pub const fn to_u64(self) -> u64 {
+        self.0.to_u64()
+    }
+
+    /// Back from [`CallKey::to_u64`].
+    pub const fn from_u64(bits: u64) -> Self {
+        Self(Key::from_u64(bits))
+    }
+}
+
+/// No more calls than the limit says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CallTableFull;
+
+/// What admission found out about the caller.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CallerInfo {
+    /// The authenticated `user@domain`; `None` for strangers and trusted peers.
+    pub user: Option<Box<str>>,
+    /// Whether the caller's addresses cannot be believed.
+    pub behind_nat: bool,
+}
+
+/// What bounds and shapes the table.
+#[derive(Clone, Debug)]
+pub struct CallSettings {
+    /// Goes into the identifiers that the operator sees.
+    pub shard: usize,
+    /// How many calls at most.
+    pub calls_max: usize,
+    /// Ties the clock to the calendar.
+    pub anchor: Anchor,
+    /// When media passes through us.
+    pub media: MediaPolicy,
+}
+
+/// A BYE of ours to one side (the operator's, or because the media fell silent).
+#[derive(Clone, Debug)]
+pub struct Bye {
+    /// The request without a Via, which the sender adds.
+    pub request: Bytes,
+    /// The path to that side's neighbour.
+    pub flow: Flow,
+}
+
+/// What the table wants done.
+#[derive(Clone, Debug)]
+pub enum CallOutput {
+    /// For the media side.
+    Media(MediaCommand),
+    /// For the store.
+    Persist(Record),
+    /// To send in a client transaction.
+    Bye(Bye),
+    /// The call still rings: its INVITE is to be cancelled towards the callee and refused to the
+    /// caller.
+    Cancel(CallKey),
+}
+
+#[derive(Debug)]
+enum State {
+    Calling {
+        ringing: bool,
+    },
+    Answered {
+        answer_ms: u64,
+    },
+    Ended {
+        answer_ms: Option<u64>,
+        end_ms: u64,
+        cause: EndCause,
+        status: u16,
+    },
+}
+
+#[derive(Debug)]
+struct Call {
+    call_id: Box<[u8]>,
+    to_uri: Box<str>,
+    from_uri: Box<str>,
+    user: Option<Box<str>>,
+    start_ms: u64,
+    status: u16,
+    state: State,
+    legs: [Leg; 2],
+    media: Option<Box<Media>>,
+    stats: Option<Box<[LegStats; 2]>>,
+    codecs: Box<str>,
+    /// Whether a description went from the caller's side already.
+    offered: bool,
+    timer: Option<TimerId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Timer {
+    TooLong(CallKey),
+    FinalReport(CallKey),
+}
+
+/// The calls of one shard.
+#[derive(Debug)]
+pub struct CallTable {
+    settings: CallSettings,
+    calls: Slab<Box<Call>>,
+    by_call_id: HashMap<Box<[u8]>, Vec<CallKey>>,
+    timers: TimerTable<Timer>,
+    ports: PortPool,
+    outputs: VecDeque<CallOutput>,
+}
+
+fn text(bytes: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(bytes).into()
+}
+
+impl CallTable {
+    /// An empty table whose media uses `ports`.
+    pub fn new(settings: CallSettings, ports: PortPool) -> Self {
+        let calls = Slab::new(settings.calls_max);
+        Self {
+            settings,
+            calls,
+            by_call_id: HashMap::new(),
+            timers: TimerTable::new(),
+            ports,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes new settings; calls that are up keep their media as it is.
+    pub fn configure(&mut self, settings: CallSettings) {
+        self.settings = settings;
+    }
+
+    /// The calendar moved.
+    pub fn set_anchor(&mut self, anchor: Anchor) {
+        self.settings.anchor = anchor;
+    }
+
+    /// How many calls there are, ended ones that wait for figures included.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// How many port pairs the relay holds for calls of this shard.
+    pub fn ports_in_use(&self) -> usize {
+        self.calls
+            .iter()
+            .filter_map(|(_, c)| c.media.as_ref())
+            .map(|m| m.port_count())
+            .sum()
+    }
+
+    /// An INVITE without To tag is about to be forwarded. A spiral of a call already known gives
+    /// that call.
+    pub fn begin(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        flow: &Flow,
+        info: CallerInfo,
+    ) -> Result<CallKey, CallTableFull> {
+        let leg = Leg::of_request(request, flow, info.behind_nat);
+        let known = self
+            .by_call_id
+            .get(request.call_id())
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let again = known.iter().copied().find(|&k| {
+            self.calls.get(k.0).is_some_and(|c| {
+                c.legs[0].tag == leg.tag && matches!(c.state, State::Calling { .. })
+            })
+        });
+        if let Some(key) = again {
+            return Ok(key);
+        }
+        if known.len() >= SAME_CALL_ID_MAX {
+            return Err(CallTableFull);
+        }
+        let from_uri = request
+            .from()
+            .map(|a| text(a.uri_bytes()))
+            .unwrap_or_default();
+        let call = Call {
+            call_id: request.call_id().into(),
+            to_uri: text(request.request_uri()),
+            from_uri,
+            user: info.user,
+            start_ms: self.settings.anchor.unix_ms(now),
+            status: 0,
+            state: State::Calling { ringing: false },
+            legs: [leg, Leg::default()],
+            media: None,
+            stats: None,
+            codecs: "".into(),
+            offered: false,
+            timer: None,
+        };
+        let key = CallKey(
+            self.calls
+                .insert(Box::new(call))
+                .map_err(|_| CallTableFull)?,
+        );
+        self.by_call_id
+            .entry(request.call_id().into())
+            .or_default()
+            .push(key);
+        let timer = self
+            .timers
+            .arm(now + CALL_DURATION_MAX, Timer::TooLong(key));
+        if let Some(call) = self.calls.get_mut(key.0) {
+            call.timer = Some(timer);
+        }
+        Ok(key)
+    }
+
+    /// The call that an in-dialog request or response belongs to, by Call-ID and tags.
+    pub fn find(&self, message: &Message) -> Option<CallKey> {
+        let keys = self.by_call_id.get(message.call_id())?;
+        let from = message.from().ok()?.tag().unwrap_or_default();
+        let to = message.to().ok()?.tag().unwrap_or_default();
+        keys.iter().copied().find(|&key| {
+            self.calls.get(key.0).is_some_and(|call| {
+                let (a, b) = (&*call.legs[0].tag, &*call.legs[1].tag);
+                let caller = if a == from {
+                    Some(to)
+                } else {
+                    (a == to).then_some(from)
+                };
+                caller.is_some_and(|other| b.is_empty() || b == other)
+                    && !matches!(call.state, State::Ended { .. })
+            })
+        })
+    }
+
+    /// A request with a body is on its way: what its body should become.
+    pub fn offer_body(
+        &mut self,
+        key: CallKey,
+        message: &Message,
+        from: &Flow,
+        toward: Toward,
+    ) -> BodyEdit {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return BodyEdit::Keep;
+        };
+        let side = call.author(message);
+        call.codecs_of(message);
+        let legs = &mut call.legs;
+        let (own, other) = (side.index(), side.other().index());
+        let differ = toward
+            .address
+            .is_some_and(|a| a.is_ipv6() != from.remote.is_ipv6());
+        let nat = toward.behind_nat || legs[own].behind_nat || legs[other].behind_nat;
+        if call.media.is_none() && !self.settings.media.wants_relay(nat, differ) {
+            return BodyEdit::Keep;
+        }
+        let reader = toward.address.or(legs[other].flow.map(|f| f.remote.ip()));
+        let mut sides = [0, 1].map(|n| Circumstances {
+            signalling: legs[n].flow.map(|f| f.remote.ip()),
+            behind_nat: legs[n].behind_nat,
+        });
+        sides[own].signalling = Some(from.remote.ip());
+        sides[other].signalling = reader;
+        sides[other].behind_nat |= toward.behind_nat;
+        self.pass_body(key, side, message, sides)
+    }
+
+    /// A response with a body is on its way back. `branch_relayed` tells whether the body of the
+    /// request on that branch was replaced, `behind_nat` what is known of who sent the response.
+    pub fn answer_body(
+        &mut self,
+        key: CallKey,
+        message: &Message,
+        flow: &Flow,
+        branch_relayed: bool,
+        behind_nat: bool,
+    ) -> BodyEdit {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return BodyEdit::Keep;
+        };
+        call.codecs_of(message);
+        let side = call.author(message).other();
+        let legs = &call.legs;
+        let (own, other) = (side.index(), side.other().index());
+        let to = legs[other].flow.map(|f| f.remote);
+        let differ = to.is_some_and(|t| t.is_ipv6() != flow.remote.is_ipv6());
+        let nat = behind_nat || legs[own].behind_nat || legs[other].behind_nat;
+        let late = call.media.is_none() && self.settings.media.wants_relay(nat, differ);
+        if !branch_relayed && !(late && !call.offered) {
+            return BodyEdit::Keep;
+        }
+        let mut sides = [0, 1].map(|n| Circumstances {
+            signalling: legs[n].flow.map(|f| f.remote.ip()),
+            behind_nat: legs[n].behind_nat,
+        });
+        sides[own].signalling = Some(flow.remote.ip());
+        sides[own].behind_nat |= behind_nat;
+        self.pass_body(key, side, message, sides)
+    }
+
+    fn pass_body(
+        &mut self,
+        key: CallKey,
+        side: Side,
+        message: &Message,
+        sides: [Circumstances; 2],
+    ) -> BodyEdit {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return BodyEdit::Keep;
+        };
+        if !Media::is_sdp(message) {
+            return BodyEdit::Keep;
+        }
+        let media = call
+            .media
+            .get_or_insert_with(|| Box::new(Media::new(key.to_u64())));
+        let addresses = &self.settings.media.addresses;
+        let (edit, command) = media.describe(side, message, sides, addresses, &mut self.ports);
+        self.outputs.extend(command.map(CallOutput::Media));
+        edit
+    }
+
+    /// A response to a request of this call went by.
+    pub fn on_response(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        message: &Message,
+        flow: &Flow,
+        callee_behind_nat: bool,
+        ours: &dyn Fn(&[u8]) -> bool,
+    ) {
+        let unix_ms = self.settings.anchor.unix_ms(now);
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
+        if message.method() != Method::Invite {
+            return;
+        }
+        let status = message.status();
+        match (&mut call.state, status) {
+            (State::Calling { ringing }, 101..=199) => *ringing = true,
+            (State::Calling { .. }, 200..=299) => {
+                let known_nat = call.legs[1].behind_nat || callee_behind_nat;
+                call.legs[1] = Leg::of_answer(message, flow, known_nat, ours);
+                call.status = status;
+                call.state = State::Answered { answer_ms: unix_ms };
+            }
+            (State::Answered { .. }, 200..=299) => {
+                let to = message.to().ok().and_then(|a| a.tag()).unwrap_or_default();
+                let side = call.author(message).other();
+                let leg = &mut call.legs[side.index()];
+                if *leg.tag == *to {
+                    leg.learn_target(message);
+                }
+            }
+            (State::Answered { .. }, 300..) => {
+                let restored = call.media.as_mut().and_then(|m| m.refused());
+                self.outputs.extend(restored.map(CallOutput::Media));
+            }
+            (State::Calling { .. } | State::Answered { .. } | State::Ended { .. }, _) => {}
+        }
+    }
+
+    /// An in-dialog request of this call went by.
+    pub fn on_in_dialog(&mut self, now: Instant, key: CallKey, message: &Message, flow: &Flow) {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
+        let side = call.author(message);
+        let leg = &mut call.legs[side.index()];
+        if let Ok(cseq) = message.cseq() {
+            leg.cseq = leg.cseq.max(cseq.number);
+        }
+        leg.flow = Some(*flow);
+        match message.method() {
+            Method::Invite | Method::Update => leg.learn_target(message),
+            Method::Bye => {
+                let cause = match side {
+                    Side::Caller => EndCause::CallerHungUp,
+                    Side::Called => EndCause::CalleeHungUp,
+                };
+                let status = call.status;
+                self.end(now, key, cause, status);
+            }
+            _ => {}
+        }
+    }
+
+    /// The INVITE ended without an answer, in this final status.
+    pub fn failed(&mut self, now: Instant, key: CallKey, status: u16) {
+        let calling = self
+            .calls
+            .get(key.0)
+            .is_some_and(|c| matches!(c.state, State::Calling { .. }));
+        if calling {
+            let cause = if status == 487 {
+                EndCause::Cancelled
+            } else {
+                EndCause::Refused
+            };
+            self.end(now, key, cause, status);
+        }
+    }
+
+    /// Ends a call from our side: BYE to both, or the refusal of what still rings.
+    pub fn hangup(&mut self, now: Instant, key: CallKey, cause: EndCause) -> bool {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return false;
+        };
+        match call.state {
+            State::Calling { .. } => self.outputs.push_back(CallOutput::Cancel(key)),
+            State::Answered { .. } => {
+                let byes = [call.bye(Side::Caller), call.bye(Side::Called)];
+                self.outputs
+                    .extend(byes.into_iter().flatten().map(CallOutput::Bye));
+                let status = call.status;
+                self.end(now, key, cause, status);
+            }
+            State::Ended { .. } => return false,
+        }
+        true
+    }
+
+    fn end(&mut self, now: Instant, key: CallKey, cause: EndCause, status: u16) {
+        let end_ms = self.settings.anchor.unix_ms(now);
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
+        let answer_ms = match call.state {
+            State::Calling { .. } => None,
+            State::Answered { answer_ms } => Some(answer_ms),
+            State::Ended { .. } => return,
+        };
+        call.state = State::Ended {
+            answer_ms,
+            end_ms,
+            cause,
+            status,
+        };
+        if let Some(timer) = call.timer.take() {
+            self.timers.cancel(timer);
+        }
+        let close = call.media.as_ref().and_then(|m| m.close());
+        match close {
+            Some(command) => {
+                let wait = Timer::FinalReport(key);
+                call.timer = Some(self.timers.arm(now + FINAL_REPORT_WAIT, wait));
+                self.outputs.push_back(CallOutput::Media(command));
+            }
+            None => self.record(key),
+        }
+    }
+
+    fn record(&mut self, key: CallKey) {
+        let Some(mut call) = self.calls.remove(key.0) else {
+            return;
+        };
+        if let Some(timer) = call.timer.take() {
+            self.timers.cancel(timer);
+        }
+        if let Some(keys) = self.by_call_id.get_mut(&call.call_id) {
+            keys.retain(|k| *k != key);
+            if keys.is_empty() {
+                self.by_call_id.remove(&call.call_id);
+            }
+        }
+        if let Some(media) = call.media.take() {
+            media.release(&mut self.ports);
+        }
+        if let State::Ended {
+            answer_ms,
+            end_ms,
+            cause,
+            status,
+        } = call.state
+        {
+            let source = call.legs[0]
+                .flow
+                .map(|f| f.remote.to_string())
+                .unwrap_or_default();
+            let cdr = Cdr {
+                call_id: text(&call.call_id),
+                from: call.from_uri,
+                to: call.to_uri,
+                user: call.user.unwrap_or_default(),
+                source: source.into(),
+                start_ms: call.start_ms,
+                answer_ms,
+                end_ms,
+                status,
+                cause,
+                codecs: call.codecs,
+                legs: call.stats.map(|s| s.map(|leg| row::cdr_leg(&leg))),
+            };
+            self.outputs
+                .push_back(CallOutput::Persist(Record::Cdr(Box::new(cdr))));
+        }
+    }
+
+    /// What the relay has to say.
+    pub fn on_media(&mut self, now: Instant, event: MediaEvent) {
+        let key = CallKey::from_u64(event.session());
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
+        match event {
+            MediaEvent::Opened { .. } => {}
+            MediaEvent::Report { legs, .. } => call.stats = Some(legs),
+            MediaEvent::Closed { legs, .. } => {
+                call.stats = Some(legs);
+                if matches!(call.state, State::Ended { .. }) {
+                    self.record(key);
+                }
+            }
+            MediaEvent::Timeout { silent, .. } => {
+                tracing::info!(call = %self.id(key), ?silent, "media fell silent: call ended");
+                self.hangup(now, key, EndCause::MediaTimeout);
+            }
+            MediaEvent::Failed { reason, .. } => self.media_failed(now, key, reason),
+        }
+    }
+
+    fn media_failed(&mut self, now: Instant, key: CallKey, reason: Failure) {
+        if let Failure::Port(port) | Failure::PortInUse(port) = reason {
+            self.ports.mark_bad(port & !1);
+        }
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
+        if matches!(call.state, State::Ended { .. }) {
+            return self.record(key);
+        }
+        tracing::error!(call = %self.id(key), ?reason, "the relay cannot carry a call: ended; \
+            if ports are taken by other programs, move [rtp] ports elsewhere");
+        self.hangup(now, key, EndCause::MediaFailed);
+    }
+
+    /// The sessions of all calls that are relayed, to ask the relay for figures.
+    pub fn media_sessions(&self) -> Vec<u64> {
+        self.calls
+            .iter()
+            .filter(|(_, c)| c.media.is_some())
+            .map(|(k, _)| k.to_u64())
+            .collect()
+    }
+
+    /// What the operator sees.
+    pub fn rows(&self) -> Vec<CallRow> {
+        self.calls
+            .iter()
+            .filter_map(|(key, call)| self.row(CallKey(key), call))
+            .collect()
+    }
+
+    /// The call that the operator names.
+    pub fn by_id(&self, id: &str) -> Option<CallKey> {
+        self.calls
+            .iter()
+            .map(|(k, _)| CallKey(k))
+            .find(|&k| self.id(k) == id)
+    }
+
+    fn id(&self, key: CallKey) -> String {
+        format!("{:x}-{:x}", self.settings.shard, key.to_u64())
+    }
+
+    fn row(&self, key: CallKey, call: &Call) -> Option<CallRow> {
+        let (state, since_ms) = match call.state {
+            State::Calling { ringing: false } => (CallState::Calling, call.start_ms),
+            State::Calling { ringing: true } => (CallState::Ringing, call.start_ms),
+            State::Answered { answer_ms } => (CallState::Up, answer_ms),
+            State::Ended { .. } => return None,
+        };
+        let stats = call.stats.as_deref();
+        Some(CallRow {
+            id: self.id(key),
+            from: call.from_uri.to_string(),
+            to: call.to_uri.to_string(),
+            state,
+            since_ms,
+            since: rfc3339(since_ms),
+            codec: call.codecs.to_string(),
+            legs: stats.map(|s| row::legs(s)).unwrap_or_default(),
+            verdict: match (state, stats) {
+                (CallState::Up, Some(stats)) => row::verdict(stats),
+                _ => String::new(),
+            },
+        })
+    }
+
+    /// When [`CallTable::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((_, timer)) = self.timers.pop_due(now) {
+            match timer {
+                Timer::TooLong(key) => {
+                    self.hangup(now, key, EndCause::TooLong);
+                }
+                Timer::FinalReport(key) => self.record(key),
+            }
+        }
+    }
+
+    /// What to do next; drain it.
+    pub fn poll_output(&mut self) -> Option<CallOutput> {
+        self.outputs.pop_front()
+    }
+}
+
+impl Call {
+    /// The side whose tag is in From: the author of a request, the reader of a response.
+    fn author(&self, message: &Message) -> Side {
+        let from = message
+            .from()
+            .ok()
+            .and_then(|a| a.tag())
+            .unwrap_or_default();
+        if *from == *self.legs[0].tag {
+            Side::Caller
+        } else {
+            Side::Called
+        }
+    }
+
+    fn codecs_of(&mut self, message: &Message) {
+        if let Some(codecs) = Media::codecs(message) {
+            self.codecs = codecs;
+            self.offered |= message.is_request();
+        }
+    }
+
+    /// A BYE in the other side's name (RFC 3261 §12.2.1.1, §15.1.1).
+    fn bye(&self, to: Side) -> Option<Bye> {
+        let (target, sender) = (&self.legs[to.index()], &self.legs[to.other().index()]);
+        let flow = target.flow?;
+        if target.target.is_empty() {
+            return None;
+        }
+        let mut request = RequestBuilder::new(Method::Bye, target.target.to_vec())
+            .max_forwards(70)
+            .header(HeaderName::From, sender.address.to_vec())
+            .header(HeaderName::To, target.address.to_vec())
+            .header(HeaderName::CallId, self.call_id.to_vec())
+            .cseq(sender.cseq.saturating_add(CSEQ_LEAP));
+        for route in &target.routes {
+            request = request.header(HeaderName::Route, route.to_vec());
+        }
+        Some(Bye {
+            request: request.render(),
+            flow,
+        })
+    }
+}

@@ -7,9 +7,9 @@ mod leg;
 mod media;
 mod row;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use crate::relay::Side;
 pub use media::{Addresses, BodyEdit, MediaPolicy, Toward};
-pub use table::{
-    Bye, CALL_DURATION_MAX, CallKey, CallOutput, CallSettings, CallTable, CallTableFull, CallerInfo,
-};
+pub use table::{Bye, CallKey, CallOutput, CallSettings, CallTable, CallTableFull, CallerInfo};

@@ -12,9 +12,6 @@ use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-/// A call that lasts longer is taken for one whose end was lost, and is ended.
-pub const CALL_DURATION_MAX: Duration = Duration::from_secs(12 * 3600);
-
 /// How long an ended call waits for the relay's last figures before its record is written.
 const FINAL_REPORT_WAIT: Duration = Duration::from_secs(2);
 
@@ -64,6 +61,8 @@ pub struct CallSettings {
     pub anchor: Anchor,
     /// When media passes through us.
     pub media: MediaPolicy,
+    /// A call that lasts longer is taken for one whose end was lost, and is ended.
+    pub duration_max: Duration,
 }
 
 /// A BYE of ours to one side (the operator's, or because the media fell silent).
@@ -243,7 +242,7 @@ impl CallTable {
             .push(key);
         let timer = self
             .timers
-            .arm(now + CALL_DURATION_MAX, Timer::TooLong(key));
+            .arm(now + self.settings.duration_max, Timer::TooLong(key));
         if let Some(call) = self.calls.get_mut(key.0) {
             call.timer = Some(timer);
         }

@@ -35,6 +35,16 @@ impl<T> BoundedQueue<T> {
         self.items.pop_front()
     }
 
+    /// The oldest item.
+    pub fn front(&self) -> Option<&T> {
+        self.items.front()
+    }
+
+    /// The oldest item, to change.
+    pub fn front_mut(&mut self) -> Option<&mut T> {
+        self.items.front_mut()
+    }
+
     /// How many items wait.
     pub fn len(&self) -> usize {
         self.items.len()

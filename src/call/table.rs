@@ -597,6 +597,11 @@ impl CallTable {
             .find(|&k| self.id(k) == id)
     }
 
+    /// A call's Call-ID, as text.
+    pub fn call_id(&self, key: CallKey) -> Option<String> {
+        self.calls.get(key.0).map(|c| text(&c.call_id).into())
+    }
+
     fn id(&self, key: CallKey) -> String {
         format!("{:x}-{:x}", self.settings.shard, key.to_u64())
     }

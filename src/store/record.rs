@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What digest needs of a password, never the password itself (RFC 7616 §3.4.2): the hash over
 /// `username:realm:password`, where the realm is the user's domain.
@@ -213,6 +214,17 @@ pub struct Ban {
 pub enum Record {
     /// A new or refreshed binding.
     PutBinding(Box<BindingRecord>),
+    /// A binding of which a refresh changed the time alone: the hot path of a registrar.
+    TouchBinding {
+        /// Of [`BindingRecord::aor`].
+        aor: Arc<str>,
+        /// Of [`BindingRecord::key`].
+        key: Box<str>,
+        /// Of [`BindingRecord::expires_at_ms`].
+        expires_at_ms: u64,
+        /// Of [`BindingRecord::cseq`].
+        cseq: u32,
+    },
     /// A binding that ended.
     DeleteBinding {
         /// Of [`BindingRecord::aor`].

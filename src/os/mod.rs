@@ -1,1 +1,12 @@
-//! (filled by its owner)
+//! F7: the only floor that touches the world: sockets, clocks, threads, files, random numbers.
+//!
+//! - `worker` drives one core per thread; `udp`, `stream`, `tls`, `ws` carry its messages, `dns`
+//!   answers its questions, `clock` tells it the time.
+//! - `daemon` detaches, drops rights and keeps the pid file; `log` writes to standard error.
+
+pub mod clock;
+pub mod counters;
+pub mod inbox;
+pub mod interfaces;
+pub mod sys;
+pub mod udp;

@@ -8,6 +8,11 @@
 
 mod mistake;
 mod net;
+mod parse;
+mod print;
+mod reader;
+#[cfg(test)]
+mod tests;
 
 pub use mistake::{Mistake, Mistakes};
 pub use net::{Advertise, Domain, IpNet, Listen, PortRange};
@@ -440,8 +445,7 @@ impl std::str::FromStr for LogLevel {
 impl Config {
     /// Reads the text of the file `path`; relative paths inside it are relative to the file.
     pub fn parse(text: &str, path: &Path) -> Result<Config, Mistakes> {
-        let _ = (text, path);
-        Ok(Config::default())
+        parse::parse(text, path)
     }
 
     /// Fills in what a file without `domains` leaves to the host: the host name's domain

@@ -120,6 +120,11 @@ impl IpNet {
         ip.is_ipv4() == self.addr.is_ipv4() && self.masked(ip) == self.masked(self.addr)
     }
 
+    /// Whether every address of its family is inside.
+    pub fn is_everything(&self) -> bool {
+        self.prefix == 0
+    }
+
     fn masked(&self, ip: IpAddr) -> u128 {
         let (bits, width) = raw(ip);
         bits & (u128::MAX.checked_shl(u32::from(width - self.prefix.min(width)))).unwrap_or(0)

@@ -33,8 +33,20 @@ fn join(a: Reply, b: Reply) -> Reply {
             rows.extend(more);
             Reply::Trace { rows }
         }
-        (Reply::Failed { kind, .. }, b) if kind == Failure::NotFound => b,
-        (a, Reply::Failed { kind, .. }) if kind == Failure::NotFound => a,
+        (
+            Reply::Failed {
+                kind: Failure::NotFound,
+                ..
+            },
+            b,
+        ) => b,
+        (
+            a,
+            Reply::Failed {
+                kind: Failure::NotFound,
+                ..
+            },
+        ) => a,
         (failed @ Reply::Failed { .. }, _) | (_, failed @ Reply::Failed { .. }) => failed,
         (a, _) => a,
     }

@@ -1,0 +1,142 @@
+//! The canonical text of a configuration: every key, in the order of the tables, with absolute
+//! paths where the file had relative ones. Parsing it gives the same configuration.
+
+use super::{Config, Durability, Fastpath, Keepalive, Limits, Locale, Relay, Sip, Timers};
+use std::fmt::{self, Display, Formatter};
+
+impl Display for Config {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let node = &self.node;
+        writeln!(f, "[node]")?;
+        if !node.domains.is_empty() {
+            list(f, "domains", &node.domains)?;
+        }
+        list(f, "aliases", &node.aliases)?;
+        let locale = match node.locale {
+            Locale::En => "en",
+            Locale::Es => "es",
+        };
+        text(f, "locale", &locale)?;
+        text(f, "state_dir", &node.state_dir.display())?;
+        plain(f, "workers", node.workers)?;
+        sip(f, &self.sip)?;
+        self.fmt_media(f)?;
+        limits(f, &self.limits)?;
+        timers(f, &self.timers)?;
+        writeln!(f, "\n[admin]")?;
+        text(f, "socket", &self.admin.socket.display())?;
+        text(f, "pid_file", &self.admin.pid_file.display())?;
+        text(f, "log", &self.admin.log.as_str())
+    }
+}
+
+impl Config {
+    fn fmt_media(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n[rtp]")?;
+        text(f, "ports", &self.rtp.ports)?;
+        let relay = match self.rtp.relay {
+            Relay::Always => "always",
+            Relay::Nat => "nat",
+            Relay::Never => "never",
+        };
+        text(f, "relay", &relay)?;
+        let fastpath = match self.rtp.fastpath {
+            Fastpath::Off => "off",
+        };
+        text(f, "fastpath", &fastpath)?;
+        plain(f, "timeout_s", self.rtp.timeout_s)?;
+
+        writeln!(f, "\n[store]")?;
+        text(f, "url", &format!("sqlite:{}", self.store.file.display()))?;
+        let durability = match self.store.durability {
+            Durability::Process => "process",
+            Durability::Power => "power",
+        };
+        text(f, "durability", &durability)?;
+        plain(f, "cdr_days", self.store.cdr_days)?;
+        plain(f, "cdr_rows_max", self.store.cdr_rows_max)?;
+
+        writeln!(f, "\n[guard]")?;
+        plain(f, "slow_after", self.guard.slow_after)?;
+        plain(f, "ban_after", self.guard.ban_after)?;
+        plain(f, "window_s", self.guard.window_s)?;
+        plain(f, "ban_s", self.guard.ban_s)?;
+        list(f, "exempt", &self.guard.exempt)
+    }
+}
+
+fn sip(f: &mut Formatter<'_>, sip: &Sip) -> fmt::Result {
+    writeln!(f, "\n[sip]")?;
+    list(f, "listen", &sip.listen)?;
+    let (v4, v6) = (sip.advertise.v4, sip.advertise.v6);
+    let advertise = v4.map(|ip| ip.to_string());
+    let advertise: Vec<_> = advertise
+        .into_iter()
+        .chain(v6.map(|ip| ip.to_string()))
+        .collect();
+    list(f, "advertise", &advertise)?;
+    list(f, "trusted", &sip.trusted)?;
+    plain(f, "guests", sip.guests)?;
+    let keepalive = match sip.keepalive {
+        Keepalive::Options => "options",
+        Keepalive::Crlf => "crlf",
+        Keepalive::Off => "off",
+    };
+    text(f, "keepalive", &keepalive)?;
+    plain(f, "keepalive_s", sip.keepalive_s)?;
+    plain(f, "udp_bytes_max", sip.udp_bytes_max)?;
+    if let Some(tls) = &sip.tls {
+        writeln!(f, "\n[sip.tls]")?;
+        text(f, "certificate", &tls.certificate.display())?;
+        text(f, "key", &tls.key.display())?;
+    }
+    Ok(())
+}
+
+fn limits(f: &mut Formatter<'_>, l: &Limits) -> fmt::Result {
+    writeln!(f, "\n[limits]")?;
+    plain(f, "transactions_max", l.transactions_max)?;
+    plain(f, "calls_max", l.calls_max)?;
+    plain(f, "bindings_max", l.bindings_max)?;
+    plain(f, "contacts_per_user_max", l.contacts_per_user_max)?;
+    plain(f, "branches_max", l.branches_max)?;
+    plain(f, "connections_max", l.connections_max)?;
+    plain(
+        f,
+        "connections_per_source_max",
+        l.connections_per_source_max,
+    )?;
+    plain(f, "trace_messages_max", l.trace_messages_max)?;
+    plain(f, "expires_min_s", l.expires_min_s)?;
+    plain(f, "expires_default_s", l.expires_default_s)?;
+    plain(f, "expires_max_s", l.expires_max_s)
+}
+
+fn timers(f: &mut Formatter<'_>, t: &Timers) -> fmt::Result {
+    writeln!(f, "\n[timers]")?;
+    plain(f, "t1_ms", t.t1.as_millis())?;
+    plain(f, "t2_ms", t.t2.as_millis())?;
+    plain(f, "t4_ms", t.t4.as_millis())?;
+    plain(f, "timer_c_s", t.timer_c.as_secs())?;
+    plain(f, "serial_fork_s", t.serial_fork.as_secs())?;
+    plain(f, "call_max_s", t.call_max.as_secs())?;
+    plain(f, "connection_idle_s", t.connection_idle.as_secs())?;
+    plain(f, "half_message_s", t.half_message.as_secs())
+}
+
+fn plain(f: &mut Formatter<'_>, key: &str, value: impl Display) -> fmt::Result {
+    writeln!(f, "{key} = {value}")
+}
+
+fn text(f: &mut Formatter<'_>, key: &str, value: &dyn Display) -> fmt::Result {
+    writeln!(f, "{key} = {}", quoted(&value.to_string()))
+}
+
+fn list(f: &mut Formatter<'_>, key: &str, values: &[impl Display]) -> fmt::Result {
+    let values: Vec<String> = values.iter().map(|v| quoted(&v.to_string())).collect();
+    writeln!(f, "{key} = [{}]", values.join(", "))
+}
+
+fn quoted(text: &str) -> String {
+    toml_edit::Value::from(text).to_string()
+}

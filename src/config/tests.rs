@@ -1,0 +1,129 @@
+use super::*;
+use std::fs;
+
+/// Files under `tests/data/config`: `NAME.toml` goes in; `NAME.canonical` or `NAME.mistakes` comes
+/// out. `UPDATE=1` writes what came out, for the author to read.
+#[test]
+fn pairs_of_text() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/config");
+    let mut seen = 0;
+    let mut names: Vec<PathBuf> = fs::read_dir(&dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    names.sort();
+    for input in names {
+        let text = fs::read_to_string(&input).unwrap();
+        let name = input.file_name().unwrap().to_string_lossy().into_owned();
+        let (extension, output) = match Config::parse(&text, &Path::new("/etc/voip").join(&name)) {
+            Ok(config) => ("canonical", config.to_string()),
+            Err(mistakes) => ("mistakes", format!("{mistakes}\n")),
+        };
+        let expected = input.with_extension(extension);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&expected, &output).unwrap();
+        }
+        let wanted = fs::read_to_string(&expected).unwrap_or_default();
+        assert_eq!(output, wanted, "{name} against its .{extension}");
+        seen += 1;
+    }
+    assert!(seen >= 10, "{seen} pairs");
+}
+
+#[test]
+fn an_empty_file_serves_the_host_names_domain() {
+    let config = Config::parse("", Path::new("/etc/voip/voip.toml")).unwrap();
+    assert_eq!(config, Config::default());
+    let shown: Vec<String> = config.sip.listen.iter().map(Listen::to_string).collect();
+    assert_eq!(shown, ["udp:0.0.0.0:5060", "tcp:0.0.0.0:5060"]);
+    let config = config.with_host_name("Pbx.Example.com");
+    assert_eq!(config.node.default_domain(), "example.com");
+    let domain_of = |host| config.node.domain_of(host);
+    assert_eq!(domain_of("PBX.example.com."), Some("example.com"));
+    assert_eq!(domain_of("example.com"), Some("example.com"));
+    assert_eq!(domain_of("example.net"), None);
+}
+
+#[test]
+fn host_names_of_every_kind() {
+    for (host, domain) in [
+        ("localhost", "localhost"),
+        ("example.com", "example.com"),
+        ("a.b.example.com", "b.example.com"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("not a name", "localhost"),
+        ("", "localhost"),
+    ] {
+        let config = Config::default().with_host_name(host);
+        assert_eq!(config.node.default_domain(), domain, "{host}");
+    }
+}
+
+#[test]
+fn canonical_text_means_the_same() {
+    let path = Path::new("/etc/voip/voip.toml");
+    let config = Config::parse("", path).unwrap();
+    assert_eq!(Config::parse(&config.to_string(), path).unwrap(), config);
+    let text = include_str!("../../tests/data/config/whole.toml");
+    let config = Config::parse(text, path).unwrap();
+    assert_eq!(Config::parse(&config.to_string(), path).unwrap(), config);
+}
+
+#[test]
+fn every_key_is_printed() {
+    let text = include_str!("../../tests/data/config/whole.toml");
+    let config = Config::parse(text, Path::new("voip.toml")).unwrap();
+    let printed = toml_edit::Document::parse(config.to_string()).unwrap();
+    for (table, keys) in parse::KEYS {
+        let table = table.split('.').fold(printed.as_item(), |i, t| &i[t]);
+        for key in *keys {
+            assert!(table.get(key).is_some(), "{key}");
+        }
+    }
+}
+
+#[test]
+fn blocks_hold_their_addresses() {
+    let holds = |net: &str, ip: &str| IpNet::parse(net).unwrap().contains(ip.parse().unwrap());
+    assert!(holds("192.0.2.0/24", "192.0.2.255"));
+    assert!(!holds("192.0.2.0/24", "192.0.3.0"));
+    assert!(holds("192.0.2.0/24", "::ffff:192.0.2.9"));
+    assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.6"));
+    assert!(holds("2001:db8::/32", "2001:db8:ffff::1"));
+    assert!(!holds("2001:db8::/32", "2001:db9::1"));
+    assert!(!holds("2001:db8::/32", "192.0.2.1"));
+    assert!(holds("0.0.0.0/0", "203.0.113.1") && holds("::/0", "2001:db8::1"));
+}
+
+#[test]
+fn pairs_of_ports() {
+    let range = PortRange::parse("20000-20015").unwrap();
+    assert_eq!(
+        (range.first(), range.last(), range.pairs()),
+        (20000, 20015, 8)
+    );
+    assert_eq!(PortRange::parse("20000-20016").unwrap().pairs(), 8);
+    assert_eq!(PortRange::parse("20000-20017").unwrap().pairs(), 9);
+}
+
+#[test]
+fn advertised_by_family() {
+    let text = "[sip]\nadvertise = [\"2001:db8::1\", \"203.0.113.10\"]\n";
+    let config = Config::parse(text, Path::new("voip.toml")).unwrap();
+    let toward = |ip: &str| config.sip.advertise.toward(ip.parse().unwrap());
+    assert_eq!(toward("192.0.2.1"), "203.0.113.10".parse().ok());
+    assert_eq!(toward("::ffff:192.0.2.1"), "203.0.113.10".parse().ok());
+    assert_eq!(toward("2001:db8::2"), "2001:db8::1".parse().ok());
+}
+
+proptest::proptest! {
+    /// Whatever the text, there is an answer, and what is accepted prints as what it is.
+    #[test]
+    fn any_text_has_an_answer(text in r#"(\[{1,2}(node|sip|sip\.tls|rtp|guard)\]{1,2}|[a-z_]{1,9} ?= ?([0-9a-z":./\[\], -]{0,30})|\PC{0,20})(\n(\PC{0,30}|listen = \["[a-z]{3}:[0-9.:\[\]]{1,20}"\]|ports = "[0-9]{1,5}-[0-9]{1,5}")){0,5}"#) {
+        let path = Path::new("/etc/voip/voip.toml");
+        if let Ok(config) = Config::parse(&text, path) {
+            proptest::prop_assert_eq!(Config::parse(&config.to_string(), path), Ok(config));
+        }
+    }
+}

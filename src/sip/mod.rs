@@ -1,1 +1,16 @@
-//! (filled by its owner)
+//! F3: SIP's own machinery between bytes and decisions.
+//!
+//! | module | what | source |
+//! | --- | --- | --- |
+//! | [`transaction`] | the four state machines, matching, retransmission, response routing | RFC 3261 §17, §18.2.2, RFC 6026, RFC 3581 |
+//! | [`digest`] | challenges, nonces that verify themselves, replay protection; the client's answer | RFC 7616, RFC 8760 |
+//! | [`locate`] | from a URI to the addresses to try, asking DNS | RFC 3263, RFC 2782 |
+//! | [`listeners`] | which addresses are ours and what we write into Via | RFC 3261 §18.1.1 |
+//!
+//! All pure: time, randomness and answers from DNS come in as arguments.
+
+pub mod digest;
+pub mod listeners;
+pub mod locate;
+mod siphash;
+pub mod transaction;

@@ -1,0 +1,206 @@
+//! The operator's commands, as far as a shard answers them.
+
+use super::signal::{Output, SignalCore};
+use crate::base::Instant;
+use crate::call::CallKey;
+use crate::control::{
+    BanRow, Command, Failure, ROWS_MAX, RegistrationRow, Reply, StatusRow, rfc3339,
+};
+use crate::relay::MediaCommand;
+use crate::store::EndCause;
+use std::time::Duration;
+
+/// How long a listing of calls waits for the relay's figures.
+const FIGURES_WAIT: Duration = Duration::from_millis(500);
+
+/// A listing of calls that waits for the relay's figures.
+#[derive(Debug)]
+pub(super) struct PendingCalls {
+    id: u64,
+    waiting: usize,
+    until: Instant,
+}
+
+impl SignalCore {
+    pub(super) fn on_command(&mut self, now: Instant, id: u64, command: Command) {
+        let reply = match command {
+            Command::Status => Reply::Status(Box::new(self.status(now))),
+            Command::Registrations { filter, after } => {
+                self.registrations(now, filter.as_deref(), after.as_deref())
+            }
+            Command::Calls => return self.calls_with_figures(now, id),
+            Command::Hangup { id } => self.hangup(now, &id),
+            Command::Bans => Reply::Bans {
+                rows: self.bans(now),
+            },
+            Command::BanLift { source } => match self.guard.lift(source) {
+                Some(record) => {
+                    self.outputs.push_back(Output::Persist(record));
+                    Reply::Done {
+                        message: format!("{source} is let in again"),
+                    }
+                }
+                None => Reply::failed(Failure::NotFound, format!("{source} is not shut out"), ""),
+            },
+            Command::Trace { call_id } => {
+                let named = call_id.as_deref().and_then(|c| self.calls.by_id(c));
+                let call_id = named.and_then(|k| self.calls.call_id(k)).or(call_id);
+                let rows = self
+                    .trace
+                    .rows(&self.anchor, call_id.as_deref().map(str::as_bytes));
+                Reply::Trace { rows }
+            }
+            Command::Log { .. }
+            | Command::Reload
+            | Command::UserAdd { .. }
+            | Command::UserImport { .. }
+            | Command::UserDel { .. }
+            | Command::UserPasswd { .. }
+            | Command::UserShow { .. }
+            | Command::UserList { .. } => {
+                Reply::failed(Failure::BadCommand, "not a shard's affair", "")
+            }
+        };
+        self.outputs.push_back(Output::Reply { id, reply });
+    }
+
+    fn status(&self, now: Instant) -> StatusRow {
+        let stats = self.layer.stats();
+        let mut counters = self.counters.row();
+        let extra = [
+            ("retransmissions_in", stats.request_retransmissions_received),
+            (
+                "request_retransmissions_out",
+                stats.request_retransmissions_sent,
+            ),
+            (
+                "response_retransmissions_out",
+                stats.response_retransmissions_sent,
+            ),
+            ("stray_responses", stats.stray_responses),
+        ];
+        counters
+            .other
+            .extend(extra.map(|(name, n)| (name.to_owned(), n)));
+        StatusRow {
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_s: now.since(self.started).as_secs(),
+            domains: self
+                .config
+                .node
+                .domains
+                .iter()
+                .map(|d| d.as_str().to_owned())
+                .collect(),
+            listen: self
+                .config
+                .sip
+                .listen
+                .iter()
+                .map(|l| l.to_string())
+                .collect(),
+            shards: 1,
+            users: self.directory.len() as u64,
+            registrations: self.location.len() as u64,
+            calls: self.calls.len() as u64,
+            transactions: (stats.servers + stats.clients) as u64,
+            bans: self.guard.len(now) as u64,
+            media_sessions: self.calls.media_sessions().len() as u64,
+            counters,
+            ..StatusRow::default()
+        }
+    }
+
+    fn registrations(&self, now: Instant, filter: Option<&str>, after: Option<&str>) -> Reply {
+        let unix_ms = self.anchor.unix_ms(now);
+        let mut rows: Vec<RegistrationRow> = Vec::new();
+        let mut more = false;
+        for binding in self.location.list(filter, after, ROWS_MAX + 1) {
+            if rows.len() >= ROWS_MAX && rows.last().is_some_and(|r| *r.aor != *binding.aor()) {
+                more = true;
+                break;
+            }
+            rows.push(RegistrationRow {
+                aor: binding.aor().to_string(),
+                contact: binding.contact().to_string(),
+                received: binding.flow().remote.to_string(),
+                transport: binding.flow().transport.uri_token().into(),
+                expires_s: binding.expires_at_ms().saturating_sub(unix_ms) / 1000,
+                user_agent: binding.user_agent().to_string(),
+                behind_nat: binding.behind_nat(),
+            });
+        }
+        Reply::Registrations { rows, more }
+    }
+
+    fn bans(&self, now: Instant) -> Vec<BanRow> {
+        let unix_ms = self.anchor.unix_ms(now);
+        let row = |ban: crate::store::Ban| BanRow {
+            source: ban.source.to_string(),
+            since: rfc3339(ban.since_ms),
+            expires_s: ban.until_ms.saturating_sub(unix_ms) / 1000,
+            reason: ban.reason.to_string(),
+        };
+        self.guard.list(now).into_iter().map(row).collect()
+    }
+
+    fn hangup(&mut self, now: Instant, id: &str) -> Reply {
+        let found: Option<CallKey> = self.calls.by_id(id);
+        match found.is_some_and(|key| self.calls.hangup(now, key, EndCause::Operator)) {
+            true => Reply::Done {
+                message: format!("call {id} is being ended"),
+            },
+            false => Reply::failed(
+                Failure::NotFound,
+                format!("no call {id}"),
+                "list the calls: voipctl calls",
+            ),
+        }
+    }
+
+    fn calls_with_figures(&mut self, now: Instant, id: u64) {
+        let sessions = self.calls.media_sessions();
+        let pending = PendingCalls {
+            id,
+            waiting: sessions.len(),
+            until: now + FIGURES_WAIT,
+        };
+        if sessions.is_empty() || self.pending.push(pending).is_err() {
+            return self.reply_calls(id);
+        }
+        let ask = sessions
+            .into_iter()
+            .map(|session| Output::Media(MediaCommand::Query { session }));
+        self.outputs.extend(ask);
+    }
+
+    fn reply_calls(&mut self, id: u64) {
+        let reply = Reply::Calls {
+            rows: self.calls.rows(),
+        };
+        self.outputs.push_back(Output::Reply { id, reply });
+    }
+
+    /// One of the figures that a listing waits for came.
+    pub(super) fn count_report(&mut self) {
+        let done = self.pending.front_mut().is_some_and(|first| {
+            first.waiting = first.waiting.saturating_sub(1);
+            first.waiting == 0
+        });
+        if done && let Some(pending) = self.pending.pop() {
+            self.reply_calls(pending.id);
+        }
+    }
+
+    pub(super) fn pending_timeout(&self) -> Option<Instant> {
+        self.pending.front().map(|p| p.until)
+    }
+
+    pub(super) fn handle_pending(&mut self, now: Instant) {
+        while self.pending.front().is_some_and(|p| p.until <= now) {
+            if let Some(pending) = self.pending.pop() {
+                self.reply_calls(pending.id);
+            }
+        }
+    }
+}

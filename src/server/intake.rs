@@ -1,0 +1,81 @@
+//! From bytes to the transaction layer: the ban list, the parser, and the refusals that the parser
+//! asks for (RFC 3261 §8.2, §16.3, §18.3), given without a transaction.
+
+use super::counters::Drop;
+use super::signal::{Output, SignalCore};
+use crate::base::{Destination, Flow, Instant, Transmit, TransmitTag};
+use crate::proxy::guard::Verdict;
+use crate::sip::transaction::stamp_top_via;
+use crate::wire::sip::{FrameError, Message, Refusal, ResponseBuilder};
+use bytes::Bytes;
+
+impl SignalCore {
+    /// One whole message from the network.
+    pub(super) fn on_message(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        self.counters.messages_in += 1;
+        let trusted = self.config.sip.trusts(flow.remote.ip());
+        if !trusted && self.guard.verdict(flow.remote.ip(), now) == Verdict::Drop {
+            self.counters.dropped(Drop::Guarded);
+            return;
+        }
+        self.trace.incoming(now, &flow, &bytes);
+        let message = match Message::parse(bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::debug!(source = %flow.remote, %error, "dropped");
+                self.counters.dropped(Drop::NotSip);
+                return;
+            }
+        };
+        if message.is_request() {
+            self.counters.request(message.method());
+        }
+        match message.validate() {
+            Ok(()) => self.layer.receive(now, flow, message),
+            Err(Refusal::Drop { reason }) => {
+                tracing::debug!(source = %flow.remote, reason, "dropped");
+                self.counters.dropped(Drop::Invalid);
+            }
+            Err(Refusal::Answer { status, reason }) => {
+                tracing::debug!(source = %flow.remote, status, reason, "refused");
+                self.refuse(&flow, &message, status, reason);
+            }
+        }
+    }
+
+    /// A stream that cannot be cut into messages: one answer if a request can be made out, then
+    /// the connection is closed (RFC 3261 §18.3).
+    pub(super) fn on_unframeable(&mut self, flow: Flow, head: Bytes, error: FrameError) {
+        self.counters.messages_in += 1;
+        if let Ok(message) = Message::parse(head)
+            && message.is_request()
+            && message.top_via().is_ok()
+        {
+            let (status, reason) = error.answer();
+            self.refuse(&flow, &message, status, reason);
+        } else {
+            self.counters.dropped(Drop::NotSip);
+        }
+        if let Some(connection) = flow.connection {
+            self.outputs.push_back(Output::CloseConnection(connection));
+        }
+    }
+
+    fn refuse(&mut self, flow: &Flow, message: &Message, status: u16, reason: &'static str) {
+        self.counters.refused += 1;
+        let stamped = stamp_top_via(message, flow);
+        let message = stamped.as_ref().unwrap_or(message);
+        let tag = self.rng.token::<10>();
+        let mut builder = ResponseBuilder::new(message, status).reason(reason);
+        if message.to().is_ok_and(|to| to.tag().is_none()) {
+            builder = builder.to_tag(tag.to_vec());
+        }
+        let bytes = builder.render();
+        let destination = Destination::Flow(*flow);
+        self.transmit(Transmit {
+            destination,
+            bytes,
+            tag: TransmitTag::default(),
+        });
+    }
+}

@@ -1,0 +1,476 @@
+//! One shard of the signalling side.
+
+use super::control::PendingCalls;
+use super::counters::Counters;
+use super::trace::TraceRing;
+use crate::base::{Anchor, BoundedQueue, ConnectionId, Destination, Flow, Instant, Rng};
+use crate::base::{Transmit, TransmitTag};
+use crate::call::{self, Bye, CallOutput, CallSettings, CallTable, MediaPolicy};
+use crate::config::Config;
+use crate::control::{Command, Reply};
+use crate::location::Location;
+use crate::proxy::guard::Guard;
+use crate::proxy::keepalive::{self, Keepalive};
+use crate::proxy::{CONTEXT_FOREIGN, Context, Outputs, Proxy};
+use crate::relay::{MediaCommand, MediaEvent, PortPool};
+use crate::sip::digest::Authenticator;
+use crate::sip::listeners::ListenerTable;
+use crate::sip::locate::{DnsAnswer, DnsQuestion, Locator};
+use crate::sip::transaction::{Event, Settings, TransactionLayer};
+use crate::store::{Directory, Record};
+use crate::wire::sip::{Edit, FrameError, HeaderName, Message};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Control commands that wait for the relay's figures at a time.
+const PENDING_MAX: usize = 16;
+
+/// What network, clock or operator brings.
+#[derive(Debug)]
+pub enum Input {
+    /// One whole message: a datagram, or what a framer cut from a stream.
+    Message {
+        /// How it came.
+        flow: Flow,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// A stream that cannot be cut into messages any more.
+    Unframeable {
+        /// How it came.
+        flow: Flow,
+        /// What is there of the message.
+        head: Bytes,
+        /// Why.
+        error: FrameError,
+    },
+    /// A connection ended.
+    ConnectionClosed {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// Bytes could not be sent.
+    TransmitFailed {
+        /// Of [`Transmit::tag`].
+        tag: TransmitTag,
+    },
+    /// The resolver answers.
+    Resolved {
+        /// Of [`Output::Resolve`].
+        query: u64,
+        /// What it says.
+        answer: DnsAnswer,
+    },
+    /// The relay has something to say.
+    Media(MediaEvent),
+    /// The operator wants something.
+    Control {
+        /// Comes back in [`Output::Reply`].
+        id: u64,
+        /// What.
+        command: Command,
+    },
+    /// The configuration was read again.
+    Configure(Arc<Config>),
+    /// The calendar moved.
+    Wall(Anchor),
+}
+
+/// What the core wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this.
+    Transmit(Transmit),
+    /// Ask the resolver.
+    Resolve {
+        /// Comes back in [`Input::Resolved`].
+        query: u64,
+        /// What to ask.
+        question: DnsQuestion,
+    },
+    /// Tell the relay.
+    Media(MediaCommand),
+    /// Write to the store.
+    Persist(Record),
+    /// Answer the operator.
+    Reply {
+        /// Of [`Input::Control`].
+        id: u64,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Close a connection once what was sent before is out.
+    CloseConnection(ConnectionId),
+}
+
+/// What a shard is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// Which shard.
+    pub shard: usize,
+    /// Of how many.
+    pub shards: usize,
+    /// As the operator wrote it.
+    pub config: Arc<Config>,
+    /// What we listen on.
+    pub listeners: ListenerTable,
+    /// Our addresses, for media.
+    pub addresses: call::Addresses,
+    /// Who is registered; shared by all shards.
+    pub location: Arc<Location>,
+    /// Who may register and call; shared.
+    pub directory: Arc<Directory>,
+    /// Who is shut out; shared.
+    pub guard: Arc<Guard>,
+    /// Seeded by the owner, differently for each shard.
+    pub rng: Rng,
+    /// Ties the clock to the calendar.
+    pub anchor: Anchor,
+    /// Signs nonces and flow tokens; the same in all shards, kept over restarts.
+    pub secret: [u8; 32],
+    /// This shard's media ports.
+    pub ports: PortPool,
+}
+
+/// One shard. See the module's text.
+#[derive(Debug)]
+pub struct SignalCore {
+    pub(super) shard: usize,
+    pub(super) shards: usize,
+    pub(super) config: Arc<Config>,
+    pub(super) listeners: ListenerTable,
+    pub(super) addresses: call::Addresses,
+    pub(super) location: Arc<Location>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) guard: Arc<Guard>,
+    pub(super) rng: Rng,
+    pub(super) anchor: Anchor,
+    pub(super) layer: TransactionLayer,
+    pub(super) locator: Locator,
+    pub(super) authenticator: Authenticator,
+    pub(super) proxy: Proxy,
+    pub(super) calls: CallTable,
+    pub(super) keepalive: Keepalive,
+    pub(super) counters: Counters,
+    pub(super) trace: TraceRing,
+    pub(super) pending: BoundedQueue<PendingCalls>,
+    pub(super) outputs: VecDeque<Output>,
+    pub(super) started: Instant,
+    proxy_outputs: Outputs,
+    now: Instant,
+}
+
+fn transaction_settings(config: &Config) -> Settings {
+    Settings {
+        t1: config.timers.t1,
+        t2: config.timers.t2,
+        t4: config.timers.t4,
+        server_max: config.limits.transactions_max,
+        client_max: config.limits.transactions_max.saturating_mul(2),
+    }
+}
+
+fn call_settings(
+    shard: usize,
+    config: &Config,
+    anchor: Anchor,
+    addresses: &call::Addresses,
+) -> CallSettings {
+    CallSettings {
+        shard,
+        calls_max: config.limits.calls_max,
+        anchor,
+        media: MediaPolicy {
+            relay: config.rtp.relay,
+            addresses: addresses.clone(),
+        },
+        duration_max: config.timers.call_max,
+    }
+}
+
+impl SignalCore {
+    /// A shard that has heard nothing yet.
+    pub fn new(setup: Setup) -> Self {
+        let Setup {
+            shard,
+            shards,
+            config,
+            listeners,
+            addresses,
+            location,
+            directory,
+            guard,
+            ..
+        } = setup;
+        let mut rng = setup.rng;
+        let anchor = setup.anchor;
+        let calls = call_settings(shard, &config, anchor, &addresses);
+        Self {
+            shard,
+            shards,
+            layer: TransactionLayer::new(transaction_settings(&config), rng.fork()),
+            locator: Locator::new(rng.fork()),
+            authenticator: Authenticator::new(setup.secret),
+            proxy: Proxy::new(setup.secret, &config),
+            calls: CallTable::new(calls, setup.ports),
+            keepalive: Keepalive::new(keepalive::Settings::of(&config), shard, shards),
+            counters: Counters::default(),
+            trace: TraceRing::new(config.limits.trace_messages_max),
+            pending: BoundedQueue::new(PENDING_MAX),
+            outputs: VecDeque::new(),
+            proxy_outputs: Outputs::default(),
+            started: anchor.instant,
+            now: anchor.instant,
+            config,
+            listeners,
+            addresses,
+            location,
+            directory,
+            guard,
+            rng,
+            anchor,
+        }
+    }
+
+    /// Takes what happened. Drain [`SignalCore::poll_output`] afterwards.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        self.now = now;
+        match input {
+            Input::Message { flow, bytes } => self.on_message(now, flow, bytes),
+            Input::Unframeable { flow, head, error } => self.on_unframeable(flow, head, error),
+            Input::ConnectionClosed { connection } => self.on_connection_closed(connection),
+            Input::TransmitFailed { tag } => self.layer.transmit_failed(now, tag),
+            Input::Resolved { query, answer } => self.locator.answer(now, query, answer),
+            Input::Media(event) => self.on_media(now, event),
+            Input::Control { id, command } => self.on_command(now, id, command),
+            Input::Configure(config) => self.configure(config),
+            Input::Wall(anchor) => {
+                self.anchor = anchor;
+                self.calls.set_anchor(anchor);
+            }
+        }
+        self.drive(now);
+    }
+
+    /// What to do next, until `None`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`SignalCore::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let expiry = self.location.next_expiry(self.shard, self.shards);
+        let timers = [
+            self.layer.poll_timeout(),
+            self.proxy.poll_timeout(),
+            self.calls.poll_timeout(),
+            self.locator.poll_timeout(),
+            self.keepalive.poll_timeout(),
+            self.pending_timeout(),
+            expiry.map(|ms| self.anchor.instant_of(ms)),
+        ];
+        timers.into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        self.layer.handle_timeout(now);
+        self.calls.handle_timeout(now);
+        self.locator.handle_timeout(now);
+        self.keepalive.handle_timeout(now);
+        self.with_proxy(now, |proxy, cx| proxy.handle_timeout(cx));
+        let unix_ms = self.anchor.unix_ms(now);
+        let ended = self.location.expire(unix_ms, self.shard, self.shards);
+        self.outputs.extend(ended.into_iter().map(Output::Persist));
+        self.handle_pending(now);
+        self.drive(now);
+    }
+
+    /// Transactions and calls that live now, for checkers.
+    pub fn load(&self) -> (usize, usize) {
+        let stats = self.layer.stats();
+        (stats.servers + stats.clients, self.calls.len())
+    }
+
+    /// Media port pairs in use, for checkers.
+    pub fn ports_in_use(&self) -> usize {
+        self.calls.ports_in_use()
+    }
+
+    fn configure(&mut self, config: Arc<Config>) {
+        self.trace.set_limit(config.limits.trace_messages_max);
+        self.keepalive.configure(keepalive::Settings::of(&config));
+        self.calls.configure(call_settings(
+            self.shard,
+            &config,
+            self.anchor,
+            &self.addresses,
+        ));
+        self.proxy.configure(&config);
+        self.config = config;
+    }
+
+    fn with_proxy<T>(
+        &mut self,
+        now: Instant,
+        act: impl FnOnce(&mut Proxy, &mut Context<'_>) -> T,
+    ) -> T {
+        let mut cx = Context {
+            now,
+            anchor: self.anchor,
+            layer: &mut self.layer,
+            locator: &mut self.locator,
+            location: &self.location,
+            directory: &self.directory,
+            authenticator: &mut self.authenticator,
+            guard: &self.guard,
+            calls: &mut self.calls,
+            listeners: &self.listeners,
+            config: &self.config,
+            rng: &mut self.rng,
+            outputs: &mut self.proxy_outputs,
+        };
+        act(&mut self.proxy, &mut cx)
+    }
+
+    /// Carries what one core wants to the next, until none wants anything.
+    pub(super) fn drive(&mut self, now: Instant) {
+        loop {
+            let mut moved = false;
+            while let Some(event) = self.layer.poll_event() {
+                moved = true;
+                self.on_event(now, event);
+            }
+            while let Some((id, found)) = self.locator.poll_done() {
+                moved = true;
+                self.with_proxy(now, |proxy, cx| proxy.on_located(cx, id, found));
+            }
+            while let Some(output) = self.calls.poll_output() {
+                moved = true;
+                self.on_call_output(now, output);
+            }
+            while let Some(ping) = self.keepalive.poll_output() {
+                moved = true;
+                self.on_keepalive(now, ping);
+            }
+            if !moved {
+                break;
+            }
+        }
+        while let Some((query, question)) = self.locator.poll_question() {
+            self.outputs.push_back(Output::Resolve { query, question });
+        }
+        while let Some(record) = self.proxy_outputs.records.pop_front() {
+            self.outputs.push_back(Output::Persist(record));
+        }
+        while let Some(transmit) = self.layer.poll_transmit() {
+            self.transmit(transmit);
+        }
+        while let Some(transmit) = self.proxy_outputs.transmits.pop_front() {
+            self.transmit(transmit);
+        }
+    }
+
+    pub(super) fn transmit(&mut self, transmit: Transmit) {
+        self.counters.messages_out += 1;
+        self.trace.outgoing(self.now, &transmit);
+        self.outputs.push_back(Output::Transmit(transmit));
+    }
+
+    fn on_event(&mut self, now: Instant, event: Event) {
+        let foreign = match &event {
+            Event::Response { context, .. } | Event::Failed { context, .. } => *context,
+            Event::Request { .. }
+            | Event::Cancelled { .. }
+            | Event::StrayCancel { .. }
+            | Event::Ack { .. }
+            | Event::StrayResponse { .. }
+            | Event::AckMissing { .. } => 0,
+        };
+        if foreign & CONTEXT_FOREIGN == 0 {
+            return self.with_proxy(now, |proxy, cx| proxy.on_event(cx, event));
+        }
+        let ping = foreign & !CONTEXT_FOREIGN;
+        if ping == 0 {
+            return;
+        }
+        match event {
+            Event::Response { message, .. } if message.status() >= 200 => {
+                self.keepalive.answered(now, ping);
+            }
+            Event::Failed { .. } => {
+                let ended = self.keepalive.failed(now, ping, &self.location);
+                self.outputs.extend(ended.into_iter().map(Output::Persist));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_closed(&mut self, connection: ConnectionId) {
+        let ended = self
+            .location
+            .connection_closed(connection, self.shard, self.shards);
+        self.outputs.extend(ended.into_iter().map(Output::Persist));
+    }
+
+    fn on_media(&mut self, now: Instant, event: MediaEvent) {
+        let report = matches!(event, MediaEvent::Report { .. } | MediaEvent::Failed { .. });
+        self.calls.on_media(now, event);
+        if report {
+            self.count_report();
+        }
+    }
+
+    fn on_call_output(&mut self, now: Instant, output: CallOutput) {
+        match output {
+            CallOutput::Media(command) => self.outputs.push_back(Output::Media(command)),
+            CallOutput::Persist(record) => self.outputs.push_back(Output::Persist(record)),
+            CallOutput::Bye(bye) => self.send_bye(now, bye),
+            CallOutput::Cancel(call) => {
+                self.with_proxy(now, |proxy, cx| proxy.cancel_call(cx, call));
+            }
+        }
+    }
+
+    fn send_bye(&mut self, now: Instant, bye: Bye) {
+        let destination = Destination::Flow(bye.flow);
+        self.send_own(now, bye.request, destination, CONTEXT_FOREIGN);
+    }
+
+    /// Sends a request of our own: puts our Via on top and starts a client transaction.
+    fn send_own(&mut self, now: Instant, request: Bytes, to: Destination, context: u64) {
+        let sent_by = self.listeners.sent_by(to.transport(), to.remote());
+        let branch = self.layer.new_branch();
+        let via = format!(
+            "SIP/2.0/{} {};branch={};rport",
+            to.transport().via_token(),
+            sent_by,
+            String::from_utf8_lossy(&branch)
+        );
+        let Ok(message) = Message::parse(request) else {
+            return;
+        };
+        let mut edit = Edit::new(&message);
+        edit.prepend(HeaderName::Via, via.into_bytes());
+        let sent = self.layer.send_request(now, edit.render(), to, context);
+        if let Err(error) = sent {
+            tracing::warn!(?error, "a request of our own could not be sent");
+        }
+    }
+
+    fn on_keepalive(&mut self, now: Instant, ping: keepalive::Ping) {
+        match ping.what {
+            keepalive::What::Options { request } => {
+                let context = CONTEXT_FOREIGN | ping.id;
+                self.send_own(now, request, ping.destination, context);
+            }
+            keepalive::What::Crlf => self.transmit(Transmit {
+                destination: ping.destination,
+                bytes: Bytes::from_static(b"\r\n\r\n"),
+                tag: TransmitTag::default(),
+            }),
+        }
+    }
+}

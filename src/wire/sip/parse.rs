@@ -36,21 +36,26 @@ impl std::fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// The Call-ID of a message that is not parsed yet, to find its shard.
+/// The Call-ID of a message that is not parsed yet, to find its shard. It is the same that
+/// [`Message::call_id`] will say.
 pub fn peek_call_id(bytes: &[u8]) -> Option<&[u8]> {
-    let mut lines = Lines::new(bytes, 0);
-    while let Some(line) = lines.next() {
+    let start = bytes
+        .iter()
+        .position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let mut lines = Lines::new(bytes, start);
+    lines.next()?;
+    while let Some(line) = lines.next().filter(|line| line.start < line.end) {
         let text = bytes.get(line.start..line.end)?;
-        if text.is_empty() && line.start > 0 {
-            return None;
-        }
-        if !matches!(text.first(), Some(b'C' | b'c' | b'I' | b'i')) {
-            continue;
-        }
-        if let Some((name, value)) = name_and_value(text)
+        if matches!(text.first(), Some(b'C' | b'c' | b'I' | b'i'))
+            && let Some((name, value)) = name_and_value(text)
             && HeaderName::lookup(name) == HeaderName::CallId
         {
-            return Some(scan::trim(value));
+            let value_start = line.end - value.len();
+            let mut value_end = line.end;
+            while matches!(bytes.get(lines.at), Some(b' ' | b'\t')) {
+                value_end = lines.next()?.end;
+            }
+            return bytes.get(value_start..value_end).map(scan::trim);
         }
     }
     None

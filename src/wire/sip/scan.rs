@@ -216,21 +216,21 @@ impl<'a> Iterator for Params<'a> {
 type Step<'a> = Result<Option<(Param<'a>, &'a [u8])>, ()>;
 
 fn param_step(bytes: &[u8]) -> Step<'_> {
-    let mut rest = trim_start(bytes);
+    match scan_separator(bytes) {
+        None => Err(()),
+        Some([]) => Ok(None),
+        Some(rest) => param_body(rest).map(Some),
+    }
+}
+
+/// Behind the `;` of the next parameter; empty at the end, `None` where something else stands.
+fn scan_separator(bytes: &[u8]) -> Option<&[u8]> {
+    let rest = trim_start(bytes);
     if rest.is_empty() {
-        return Ok(None);
+        return Some(rest);
     }
-    // An empty parameter (";;") is no harm: it is passed over.
-    while let [b';', tail @ ..] = rest {
-        rest = trim_start(tail);
-        if rest.is_empty() {
-            return Ok(None);
-        }
-        if rest.first() != Some(&b';') {
-            return param_body(rest).map(Some);
-        }
-    }
-    Err(())
+    // An empty parameter (";;") is malformed: RFC 4475 §3.1.2.1.
+    Some(trim_start(rest.strip_prefix(b";")?)).filter(|rest| !rest.is_empty())
 }
 
 fn param_body(bytes: &[u8]) -> Result<(Param<'_>, &[u8]), ()> {

@@ -345,8 +345,7 @@ fn port_of(digits: &[u8]) -> Option<u16> {
 fn host_of(bytes: &[u8]) -> Option<(Host<'_>, &[u8])> {
     if let [b'[', inner @ ..] = bytes {
         let (address, rest) = scan::split(inner, memchr::memchr(b']', inner)?);
-        let address = std::str::from_utf8(address).ok()?.parse().ok()?;
-        return Some((Host::V6(address), rest.get(1..)?));
+        return Some((Host::V6(ipv6(address)?), rest.get(1..)?));
     }
     let (name, rest) = scan::take_while(bytes, |byte| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
@@ -362,6 +361,20 @@ fn host_of(bytes: &[u8]) -> Option<(Host<'_>, &[u8])> {
         return Some((Host::V4(address), rest));
     }
     Some((Host::Name(name), rest))
+}
+
+fn ipv6(text: &[u8]) -> Option<Ipv6Addr> {
+    let text = std::str::from_utf8(text).ok()?;
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    // RFC 3261's grammar allows ":::" in front of an IPv4 part; RFC 5118 §4.10 has it read as "::".
+    let (head, tail) = text.split_once(":::")?;
+    let short = tail.len() <= "255.255.255.255".len() && head.len() <= "ffff:".len() * 6;
+    if !short || !tail.contains('.') {
+        return None;
+    }
+    format!("{head}::{tail}").parse().ok()
 }
 
 type Pair<'a> = (&'a [u8], Option<&'a [u8]>);

@@ -2,8 +2,9 @@
 //!
 //! A good message costs a few bit tests and the four views that are needed anyway.
 
-use super::uri::{Scheme, Uri, UriError};
-use super::{HeaderError, HeaderName, Message, Method};
+use super::{
+    CSeq, Contacts, HeaderError, HeaderName, Host, Message, Method, Scheme, Uri, UriError,
+};
 
 /// What was wrong while cutting the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +85,8 @@ impl Message {
         let Err((status, reason)) = checked else {
             return Ok(());
         };
-        let silent = !self.is_request() || self.method() == Method::Ack || self.top_via().is_err();
+        let silent =
+            !self.is_request() || self.method() == Method::Ack || !self.has(HeaderName::Via);
         Err(match silent {
             true => Refusal::Drop { reason },
             false => Refusal::Answer { status, reason },
@@ -112,17 +114,46 @@ impl Message {
             return Err((400, "Empty Call-ID"));
         }
         self.max_forwards().map_err(malformed)?;
-        if self.is_request() {
-            if cseq.method != self.method() {
-                return Err((400, "CSeq Method Does Not Match"));
+        match self.is_request() {
+            true => self.check_request(&cseq),
+            false => self.check_next_hop(),
+        }
+    }
+
+    fn check_request(&self, cseq: &CSeq<'_>) -> Result<(), Refused> {
+        if cseq.method != self.method() {
+            return Err(match self.method() {
+                // RFC 4475 §3.1.2.18 prefers 501 where the method is unknown.
+                Method::Other(_) => (501, "Not Implemented"),
+                _ => (400, "CSeq Method Does Not Match"),
+            });
+        }
+        if let Contacts::List(contacts) = self.contacts().map_err(malformed)? {
+            for contact in contacts {
+                contact.map_err(malformed)?;
             }
-            self.check_request_uri()?;
+        }
+        self.check_request_uri()
+    }
+
+    /// RFC 4475 §3.3.10: a response that would go on to a broadcast address is dropped.
+    fn check_next_hop(&self) -> Result<(), Refused> {
+        for via in self.vias().skip(1) {
+            let via = via.map_err(malformed)?;
+            if matches!(via.host(), Host::V4(host) if host.is_broadcast() || host.is_multicast()) {
+                return Err((400, "Via Names a Broadcast Address"));
+            }
         }
         Ok(())
     }
 
     fn check_request_uri(&self) -> Result<(), Refused> {
+        if self.request_uri().starts_with(b"<") {
+            return Err((400, "Angle Brackets Around Request-URI"));
+        }
         match Uri::parse(self.request_uri()) {
+            // RFC 3261 §19.1.1: headers are not allowed here.
+            Ok(uri) if uri.headers().next().is_some() => Err((400, "Headers in Request-URI")),
             Ok(uri) => match uri.scheme() {
                 Scheme::Sip | Scheme::Sips | Scheme::Tel | Scheme::Urn => Ok(()),
                 Scheme::Other(_) => Err((416, "Unsupported URI Scheme")),
@@ -162,6 +193,7 @@ fn malformed(error: HeaderError) -> Refused {
         HeaderName::From => "Malformed From",
         HeaderName::To => "Malformed To",
         HeaderName::CSeq => "Malformed CSeq",
+        HeaderName::Contact => "Malformed Contact",
         HeaderName::MaxForwards => "Malformed Max-Forwards",
         _ => "Malformed Header",
     };

@@ -1,5 +1,7 @@
 //! Via (RFC 3261 §20.42, RFC 3581): where a request came through and the answer goes back.
 
+use std::net::IpAddr;
+
 use super::scan::{self, Param, Params};
 use super::uri::{self, Host};
 use super::{HeaderError, HeaderName};
@@ -20,8 +22,9 @@ impl<'a> Via<'a> {
     }
 
     fn read(bytes: &'a [u8]) -> Option<Via<'a>> {
-        let rest = protocol_part(bytes, b"SIP")?;
-        let rest = protocol_part(rest, b"2.0")?;
+        // Any version: a request of another one is answered 505, and its Via is needed for that.
+        let rest = protocol_part(bytes)?;
+        let rest = protocol_part(rest)?;
         let (transport, rest) = scan::take_while(rest, scan::is_token_byte);
         let sent_by = scan::trim_start(rest);
         if transport.is_empty() || sent_by.len() == rest.len() {
@@ -69,6 +72,15 @@ impl<'a> Via<'a> {
         self.param("received").flatten()
     }
 
+    /// The address in `received`; brackets around an IPv6 address are tolerated (RFC 5118 §4.5).
+    pub fn received_ip(&self) -> Option<IpAddr> {
+        let text = std::str::from_utf8(self.received()?).ok()?;
+        let inner = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'));
+        inner.unwrap_or(text).parse().ok()
+    }
+
     /// RFC 3581: `Some(None)` asks for the source port, `Some(Some(port))` tells it.
     pub fn rport(&self) -> Option<Option<u16>> {
         let value = self.param("rport")?;
@@ -84,10 +96,9 @@ impl<'a> Via<'a> {
     }
 }
 
-/// `part` and the slash behind it, white space allowed around the slash.
-fn protocol_part<'a>(bytes: &'a [u8], part: &[u8]) -> Option<&'a [u8]> {
-    let (head, rest) = scan::split(bytes, part.len());
+/// A token and the slash behind it, white space allowed around the slash.
+fn protocol_part(bytes: &[u8]) -> Option<&[u8]> {
+    let (part, rest) = scan::take_while(bytes, scan::is_token_byte);
     let rest = scan::trim_start(rest).strip_prefix(b"/")?;
-    head.eq_ignore_ascii_case(part)
-        .then(|| scan::trim_start(rest))
+    (!part.is_empty()).then(|| scan::trim_start(rest))
 }

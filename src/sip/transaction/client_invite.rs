@@ -110,9 +110,7 @@ impl ClientInvite {
                 let cancel = build::cancel(request, reason.as_deref());
                 (cancel, Wake::In(pace.timeout()))
             }
-            Self::Proceeding { .. } | Self::Completed { .. } | Self::Accepted => {
-                (None, Wake::Keep)
-            }
+            Self::Proceeding { .. } | Self::Completed { .. } | Self::Accepted => (None, Wake::Keep),
         }
     }
 

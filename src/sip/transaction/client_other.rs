@@ -135,9 +135,6 @@ impl Waiting {
             return Step::tell(Tell::Timeout, Wake::End);
         }
         self.interval = next;
-        Step::transmit(
-            self.request.clone(),
-            pace.retransmit(next, self.give_up_at),
-        )
+        Step::transmit(self.request.clone(), pace.retransmit(next, self.give_up_at))
     }
 }

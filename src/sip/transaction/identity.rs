@@ -121,7 +121,6 @@ impl std::hash::Hasher for Verbatim {
     }
 
     fn write_usize(&mut self, _length: usize) {}
-
 }
 
 /// Builds [`Verbatim`].

@@ -154,7 +154,8 @@ impl TransactionLayer {
             .and_then(|identity| self.by_branch.get(&identity).copied());
         let Some(key) = key else {
             self.stats.stray_responses += 1;
-            self.events.push_back(Event::StrayResponse { flow, message });
+            self.events
+                .push_back(Event::StrayResponse { flow, message });
             return;
         };
         let cancel = self.pending_cancel(key, &message);
@@ -183,7 +184,11 @@ impl TransactionLayer {
     }
 
     pub(super) fn client_timer(&mut self, now: Instant, key: Key, at: Instant) {
-        if self.clients.get(key).is_some_and(|client| client.wake == at) {
+        if self
+            .clients
+            .get(key)
+            .is_some_and(|client| client.wake == at)
+        {
             self.client_step(now, key, Input::Timer);
         }
     }

@@ -293,7 +293,11 @@ impl TransactionLayer {
     }
 
     pub(super) fn server_timer(&mut self, now: Instant, key: Key, at: Instant) {
-        if self.servers.get(key).is_some_and(|server| server.wake == at) {
+        if self
+            .servers
+            .get(key)
+            .is_some_and(|server| server.wake == at)
+        {
             self.server_step(now, key, Input::Timer);
         }
     }
@@ -346,11 +350,7 @@ impl TransactionLayer {
                 let server = ServerKey(key);
                 self.events.push_back(Event::AckMissing { server });
             }
-            Tell::Nothing
-            | Tell::Ack
-            | Tell::Response
-            | Tell::Timeout
-            | Tell::TransportError => {}
+            Tell::Nothing | Tell::Ack | Tell::Response | Tell::Timeout | Tell::TransportError => {}
         }
         step.tell
     }

@@ -74,7 +74,17 @@ impl TransactionLayer {
         let trying = server_invite::TRYING_AFTER;
         let timeout = settings.transaction_timeout();
         Self {
-            timers: Timers::new(&[timeout, t1, t4, trying, t1 * 2, t2, t1 * 8, t1 * 16, t1 * 32]),
+            timers: Timers::new(&[
+                timeout,
+                t1,
+                t4,
+                trying,
+                t1 * 2,
+                t2,
+                t1 * 8,
+                t1 * 16,
+                t1 * 32,
+            ]),
             servers: Slab::new(settings.server_max),
             clients: Slab::new(settings.client_max),
             by_request: HashMap::default(),

@@ -64,8 +64,8 @@ impl Framer {
         Framer::default()
     }
 
-    /// Takes what the stream brought. Drain `next` before the next push: so the buffer holds at most
-    /// one message and one read.
+    /// Takes what the stream brought. Drain `next` before the next push: so the buffer holds at
+    /// most one message and one read.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.failed.is_none() {
             self.buffer.extend_from_slice(bytes);

@@ -2,9 +2,9 @@
 //!
 //! First tier: [`Message::parse`] cuts the bytes into start line, header index and body; it copies
 //! nothing and, up to 32 headers, allocates nothing. Second tier: typed views ([`Uri`],
-//! [`NameAddr`], [`Via`], [`CSeq`], [`Credentials`]) that borrow from the message and are made when
-//! asked for. A message is forwarded by an [`Edit`], rendered once; what is not edited goes out as it
-//! came, unknown headers and bytes that are not UTF-8 included.
+//! [`NameAddr`], [`Via`], [`CSeq`], [`Credentials`]) that borrow from the message and are made
+//! when asked for. A message is forwarded by an [`Edit`], rendered once; what is not edited goes
+//! out as it came, unknown headers and bytes that are not UTF-8 included.
 //!
 //! [`Message::validate`] says what a server must refuse, and how. [`Framer`] cuts streams.
 //! Nothing here keeps state beyond one message or one stream's bytes.

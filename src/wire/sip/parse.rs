@@ -1,7 +1,7 @@
 //! Cutting a message into start line, header index and body (RFC 3261 §7).
 //!
-//! What leaves no way to answer is a [`ParseError`]: the bytes are dropped and counted. What is wrong
-//! but can be answered is kept as a fault in the message, for [`Message::validate`] to report.
+//! What leaves no way to answer is a [`ParseError`]: the bytes are dropped and counted. What is
+//! wrong but can be answered is kept as a fault in the message, for [`Message::validate`].
 
 use bytes::Bytes;
 use smallvec::SmallVec;

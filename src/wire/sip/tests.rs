@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::*;
 
 const INVITE: &str = "INVITE sip:bob@biloxi.example.com;transport=tcp SIP/2.0\r\n\
-Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKa;rport, SIP/2.0/TCP [2001:db8::9]:5061;branch=z9hG4bKb\r\n\
+Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKa;rport, \
+ SIP/2.0/TCP [2001:db8::9]:5061;branch=z9hG4bKb\r\n\
 v: SIP / 2.0 / TLS pc33.example.com ;branch=z9hG4bKc;received=192.0.2.7\r\n\
 Max-Forwards: 70\r\n\
 From: \"A. \\\"Al\\\" B, C\" <sip:alice@atlanta.example.com>;tag=9fxced76sl\r\n\

@@ -6,8 +6,10 @@ use crate::call::CallKey;
 use crate::control::{
     BanRow, Command, Failure, ROWS_MAX, RegistrationRow, Reply, StatusRow, rfc3339,
 };
+use crate::location::Binding;
 use crate::relay::MediaCommand;
 use crate::store::EndCause;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a listing of calls waits for the relay's figures.
@@ -112,25 +114,18 @@ impl SignalCore {
     }
 
     fn registrations(&self, now: Instant, filter: Option<&str>, after: Option<&str>) -> Reply {
-        let unix_ms = self.anchor.unix_ms(now);
-        let mut rows: Vec<RegistrationRow> = Vec::new();
-        let mut more = false;
-        for binding in self.location.list(filter, after, ROWS_MAX + 1) {
-            if rows.len() >= ROWS_MAX && rows.last().is_some_and(|r| *r.aor != *binding.aor()) {
-                more = true;
-                break;
-            }
-            rows.push(RegistrationRow {
-                aor: binding.aor().to_string(),
-                contact: binding.contact().to_string(),
-                received: binding.flow().remote.to_string(),
-                transport: binding.flow().transport.uri_token().into(),
-                expires_s: binding.expires_at_ms().saturating_sub(unix_ms) / 1000,
-                user_agent: binding.user_agent().to_string(),
-                behind_nat: binding.behind_nat(),
-            });
-        }
-        Reply::Registrations { rows, more }
+        let (filter, after) = (filter.unwrap_or_default(), after.unwrap_or_default());
+        let (bindings, more) = self.location.list(filter, after, ROWS_MAX);
+        let row = |binding: Arc<Binding>| RegistrationRow {
+            aor: binding.aor().into(),
+            contact: binding.contact().into(),
+            received: binding.flow().remote.to_string(),
+            transport: binding.flow().transport.uri_token().into(),
+            expires_s: u64::from(binding.expires_in(now)),
+            user_agent: binding.user_agent().into(),
+            behind_nat: binding.behind_nat(),
+        };
+        Reply::Registrations { rows: bindings.into_iter().map(row).collect(), more }
     }
 
     fn bans(&self, now: Instant) -> Vec<BanRow> {

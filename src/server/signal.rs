@@ -260,7 +260,6 @@ impl SignalCore {
 
     /// When [`SignalCore::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let expiry = self.location.next_expiry(self.shard, self.shards);
         let timers = [
             self.layer.poll_timeout(),
             self.proxy.poll_timeout(),
@@ -268,7 +267,7 @@ impl SignalCore {
             self.locator.poll_timeout(),
             self.keepalive.poll_timeout(),
             self.pending_timeout(),
-            expiry.map(|ms| self.anchor.instant_of(ms)),
+            self.location.next_expiry(self.shard, self.shards),
         ];
         timers.into_iter().flatten().min()
     }
@@ -281,8 +280,7 @@ impl SignalCore {
         self.locator.handle_timeout(now);
         self.keepalive.handle_timeout(now);
         self.with_proxy(now, |proxy, cx| proxy.handle_timeout(cx));
-        let unix_ms = self.anchor.unix_ms(now);
-        let ended = self.location.expire(unix_ms, self.shard, self.shards);
+        let ended = self.location.expire(now, self.shard, self.shards);
         self.outputs.extend(ended.into_iter().map(Output::Persist));
         self.handle_pending(now);
         self.drive(now);
@@ -409,9 +407,7 @@ impl SignalCore {
     }
 
     fn on_connection_closed(&mut self, connection: ConnectionId) {
-        let ended = self
-            .location
-            .connection_closed(connection, self.shard, self.shards);
+        let ended = self.location.connection_closed(connection);
         self.outputs.extend(ended.into_iter().map(Output::Persist));
     }
 

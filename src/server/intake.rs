@@ -3,9 +3,8 @@
 
 use super::counters::Drop;
 use super::signal::{Output, SignalCore};
-use crate::base::{Destination, Flow, Instant, Transmit, TransmitTag};
+use crate::base::{Flow, Instant};
 use crate::proxy::guard::Verdict;
-use crate::sip::transaction::stamp_top_via;
 use crate::wire::sip::{FrameError, Message, Refusal, ResponseBuilder};
 use bytes::Bytes;
 
@@ -63,19 +62,12 @@ impl SignalCore {
 
     fn refuse(&mut self, flow: &Flow, message: &Message, status: u16, reason: &'static str) {
         self.counters.refused += 1;
-        let stamped = stamp_top_via(message, flow);
-        let message = stamped.as_ref().unwrap_or(message);
         let tag = self.rng.token::<10>();
         let mut builder = ResponseBuilder::new(message, status).reason(reason);
         if message.to().is_ok_and(|to| to.tag().is_none()) {
             builder = builder.to_tag(tag.to_vec());
         }
-        let bytes = builder.render();
-        let destination = Destination::Flow(*flow);
-        self.transmit(Transmit {
-            destination,
-            bytes,
-            tag: TransmitTag::default(),
-        });
+        let response = builder.render();
+        self.layer.respond_stateless(flow, message, response);
     }
 }

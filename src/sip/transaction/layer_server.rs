@@ -133,6 +133,20 @@ impl TransactionLayer {
         self.server_step(now, server.0, Input::Respond { status, response });
     }
 
+    /// Answers a request that gets no transaction, since it is malformed: the top Via is stamped,
+    /// and the answer goes where that Via says (§18.2.2). `request` must have a readable top Via.
+    pub fn respond_stateless(&mut self, flow: &Flow, request: &Message, response: Bytes) {
+        let Ok(top) = request.top_via() else {
+            return;
+        };
+        let port = via::reply_port(&top, flow);
+        let remote = SocketAddr::new(flow.remote.ip(), port);
+        self.send_stateless(
+            via::stamp_response(response, flow),
+            Destination::Flow(Flow { remote, ..*flow }),
+        );
+    }
+
     pub(super) fn receive_request(&mut self, now: Instant, flow: Flow, message: Message) {
         let Ok(top) = message.top_via() else {
             self.stats.dropped_malformed += 1;

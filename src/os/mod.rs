@@ -8,5 +8,8 @@ pub mod clock;
 pub mod counters;
 pub mod inbox;
 pub mod interfaces;
+pub mod stream;
 pub mod sys;
+pub mod tls;
 pub mod udp;
+pub mod ws;

@@ -107,5 +107,6 @@ fn spec(media: &Media<'_>, port: u16, mux: bool) -> MediaSpec {
         peer_rtcp: media.rtcp_address(),
         direction: media.effective_direction(),
         kind,
+        clock_rate: media.clock_rate().unwrap_or(0),
     }
 }

@@ -62,6 +62,8 @@ pub struct MediaSpec {
     pub direction: Direction,
     /// What flows.
     pub kind: MediaKind,
+    /// The clock of the first format in Hz; zero if unknown. For jitter only.
+    pub clock_rate: u32,
 }
 
 /// One side of a session.

@@ -1,8 +1,11 @@
-//! The machine itself.
+//! The machine itself: commands change sessions, packets pass between ports, time finds silence.
 
-use super::command::{MediaCommand, MediaEvent, SocketAction};
-use super::stats::DropReason;
-use crate::base::Instant;
+use super::channel::{Channel, Lane};
+use super::command::{Failure, MediaCommand, MediaEvent, SocketAction};
+use super::session::{Plan, Session, Verdicts};
+use super::stats::{DropReason, LegStats};
+use crate::base::{Instant, Key, Slab, TimerTable};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,7 +18,7 @@ pub struct RelaySettings {
     pub latch_window: Duration,
     /// Both sides silent for so long: `Timeout`.
     pub silence: Duration,
-    /// One side silent for so long, though it should send: `Timeout`.
+    /// One side silent for so long, though it should send: `Timeout`. Also both sides of a fax.
     pub silence_one_side: Duration,
 }
 
@@ -44,53 +47,293 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
-/// The relay of one media worker.
+/// The ports of one worker, found by their number.
+#[derive(Debug)]
+pub(super) struct Channels(Vec<Option<Box<Channel>>>);
+
+impl Channels {
+    fn new() -> Self {
+        Self((0..=u16::MAX).map(|_| None).collect())
+    }
+
+    pub(super) fn get(&self, port: u16) -> Option<&Channel> {
+        self.0.get(usize::from(port))?.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, port: u16) -> Option<&mut Channel> {
+        self.0.get_mut(usize::from(port))?.as_deref_mut()
+    }
+
+    fn insert(&mut self, port: u16, channel: Channel) {
+        if let Some(place) = self.0.get_mut(usize::from(port)) {
+            *place = Some(Box::new(channel));
+        }
+    }
+
+    fn remove(&mut self, port: u16) -> Option<Box<Channel>> {
+        self.0.get_mut(usize::from(port))?.take()
+    }
+}
+
+/// The relay of one media worker. Its tables are bounded by the number of ports and by
+/// [`RelaySettings::sessions_max`]; its queues by what one command gives rise to, since the driver
+/// drains them after each.
 #[derive(Debug)]
 pub struct Relay {
     settings: RelaySettings,
+    channels: Channels,
+    sessions: Slab<Session>,
+    by_name: HashMap<u64, Key>,
+    timers: TimerTable<Key>,
+    events: VecDeque<MediaEvent>,
+    sockets: VecDeque<SocketAction>,
+    no_session: u64,
 }
 
 impl Relay {
     /// Without sessions.
     pub fn new(settings: RelaySettings) -> Self {
-        Self { settings }
+        Self {
+            settings,
+            channels: Channels::new(),
+            sessions: Slab::new(settings.sessions_max),
+            by_name: HashMap::new(),
+            timers: TimerTable::new(),
+            events: VecDeque::new(),
+            sockets: VecDeque::new(),
+            no_session: 0,
+        }
     }
 
-    /// Carries out a command; events and socket actions follow.
-    pub fn handle_command(&mut self, _now: Instant, _command: MediaCommand) {}
+    /// Carries out a command. Afterwards drain [`Relay::poll_socket`], then [`Relay::poll_event`].
+    pub fn handle_command(&mut self, now: Instant, command: MediaCommand) {
+        let name = command.session();
+        let known = self.by_name.get(&name).copied();
+        match (command, known) {
+            (MediaCommand::Open { .. }, Some(key)) => {
+                self.discard(key);
+                self.fail(name, Failure::Duplicate);
+            }
+            (MediaCommand::Open { legs, .. }, None) => self.on_open(now, name, &legs),
+            (_, None) => self.fail(name, Failure::Unknown),
+            (MediaCommand::Update { legs, .. }, Some(key)) => match Plan::new(&legs) {
+                Some(plan) => self.install(now, key, plan),
+                None => {
+                    self.discard(key);
+                    self.fail(name, Failure::BadStreams);
+                }
+            },
+            (MediaCommand::Close { .. }, Some(key)) => {
+                let legs = self.stats(now, key);
+                self.discard(key);
+                let session = name;
+                self.events.push_back(MediaEvent::Closed { session, legs });
+            }
+            (MediaCommand::Query { .. }, Some(key)) => {
+                let legs = self.stats(now, key);
+                let session = name;
+                self.events.push_back(MediaEvent::Report { session, legs });
+            }
+        }
+    }
 
-    /// A packet that came to our port `port`. Allocates nothing.
+    /// A packet that came to our port `port` from `source`. Allocates nothing. The packet is not
+    /// changed today; it is mutable for relays that translate.
     pub fn process(
         &mut self,
-        _now: Instant,
-        _port: u16,
-        _source: SocketAddr,
-        _packet: &mut [u8],
+        now: Instant,
+        port: u16,
+        source: SocketAddr,
+        packet: &mut [u8],
     ) -> Verdict {
-        Verdict::Drop(DropReason::NoSession)
+        let Some(channel) = self.channels.get_mut(port) else {
+            self.no_session += 1;
+            return Verdict::Drop(DropReason::NoSession);
+        };
+        let (lane, news) = match channel.receive(now, source, packet) {
+            Ok(accepted) => accepted,
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        let [media, rtcp] = channel.setting.onward;
+        let companion = channel.setting.companion.filter(|_| news);
+        if let Some(companion) = companion.and_then(|port| self.channels.get_mut(port)) {
+            companion.gate.follow(source.ip());
+        }
+        let from_port = match lane {
+            Lane::Media => media,
+            Lane::Rtcp => rtcp,
+        };
+        let sent = match self.channels.get_mut(from_port) {
+            Some(other) => other.send(lane, packet.len()),
+            None => Err(DropReason::NoDestination),
+        };
+        match sent {
+            Ok(to) => Verdict::Forward { from_port, to },
+            Err(reason) => {
+                if let Some(channel) = self.channels.get_mut(port) {
+                    channel.drop(reason);
+                }
+                Verdict::Drop(reason)
+            }
+        }
     }
 
-    /// A port could not be bound.
-    pub fn bind_failed(&mut self, _now: Instant, _port: u16) {}
+    /// A port could not be bound: its session ends with [`Failure::Port`].
+    pub fn bind_failed(&mut self, port: u16) {
+        let Some(channel) = self.channels.get(port) else {
+            return;
+        };
+        let key = channel.setting.session;
+        if let Some(name) = self.discard(key) {
+            self.fail(name, Failure::Port(port));
+        }
+    }
 
-    /// A packet that `process` forwarded could not be sent.
-    pub fn send_failed(&mut self, _from_port: u16) {}
+    /// A packet that `process` let pass from our port `from_port` could not be sent.
+    pub fn send_failed(&mut self, from_port: u16) {
+        if let Some(channel) = self.channels.get_mut(from_port) {
+            channel.drop(DropReason::SendFailed);
+        }
+    }
 
     /// What signalling must hear.
     pub fn poll_event(&mut self) -> Option<MediaEvent> {
-        None
+        self.events.pop_front()
     }
 
-    /// What the driver must do with sockets, before it asks for events.
+    /// What the driver must do with sockets, in order, before it asks for events.
     pub fn poll_socket(&mut self) -> Option<SocketAction> {
-        None
+        self.sockets.pop_front()
     }
 
-    /// When to call `handle_timeout`.
+    /// When to call [`Relay::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.timers.next()
     }
 
-    /// Time passed.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    /// Time passed: looks for sides that should send and do not.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((_, key)) = self.timers.pop_due(now) {
+            let Some(session) = self.sessions.get_mut(key) else {
+                continue;
+            };
+            let Verdicts { silent, again } = session.watch(now, &self.channels, &self.settings);
+            if let Some(silent) = silent {
+                let session = session.name;
+                let event = MediaEvent::Timeout { session, silent };
+                self.events.push_back(event);
+            }
+            session.timer = again.map(|at| self.timers.arm(at, key));
+        }
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// How many packets came to ports that have no session.
+    pub fn no_session(&self) -> u64 {
+        self.no_session
+    }
+
+    fn on_open(&mut self, now: Instant, name: u64, legs: &[super::LegSpec; 2]) {
+        let Some(plan) = Plan::new(legs) else {
+            return self.fail(name, Failure::BadStreams);
+        };
+        let Ok(key) = self.sessions.insert(Session::new(name)) else {
+            return self.fail(name, Failure::Full);
+        };
+        self.by_name.insert(name, key);
+        self.events.push_back(MediaEvent::Opened { session: name });
+        self.install(now, key, plan);
+    }
+
+    /// Makes the session as the plan says: ports come, stay, or go.
+    fn install(&mut self, now: Instant, key: Key, plan: Plan) {
+        if let Some(port) = self.conflict(key, &plan) {
+            if let Some(name) = self.discard(key) {
+                self.fail(name, Failure::PortInUse(port));
+            }
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        for port in session.ports_not_in(&plan) {
+            if let Some(channel) = self.channels.remove(port) {
+                session.retire(&channel, now);
+                self.sockets.push_back(SocketAction::Unbind(port));
+            }
+        }
+        let window_end = now + self.settings.latch_window;
+        for entry in plan.entries() {
+            let setting = entry.setting(key, &plan);
+            match self.channels.get_mut(entry.port) {
+                Some(channel) if channel.setting.bind == setting.bind => {
+                    channel.gate.reopen(entry.expectation, now, window_end);
+                    channel.setting = setting;
+                }
+                old => {
+                    if let Some(old) = old {
+                        session.retire(old, now);
+                        self.sockets.push_back(SocketAction::Unbind(entry.port));
+                    }
+                    let gate = super::latch::Gate::new(entry.expectation, window_end);
+                    self.channels
+                        .insert(entry.port, Channel::new(setting, gate));
+                    let address = (setting.bind, entry.port).into();
+                    self.sockets.push_back(SocketAction::Bind(address));
+                }
+            }
+        }
+        session.adopt(plan, now);
+        if let Some(timer) = session.timer.take() {
+            self.timers.cancel(timer);
+        }
+        let Verdicts { again, .. } = session.watch(now, &self.channels, &self.settings);
+        session.timer = again.map(|at| self.timers.arm(at, key));
+    }
+
+    /// A port of the plan that another session holds, or that the plan names twice.
+    fn conflict(&self, key: Key, plan: &Plan) -> Option<u16> {
+        let taken = |port: u16| {
+            let channel = self.channels.get(port);
+            channel.is_some_and(|channel| channel.setting.session != key)
+        };
+        let mut ports: Vec<u16> = plan.entries().map(|entry| entry.port).collect();
+        ports.sort_unstable();
+        let twice = ports.windows(2).find(|pair| pair.first() == pair.last());
+        let twice = twice.and_then(|pair| pair.first().copied());
+        twice.or_else(|| ports.into_iter().find(|port| *port == 0 || taken(*port)))
+    }
+
+    /// Removes a session and all that it holds; gives its name.
+    fn discard(&mut self, key: Key) -> Option<u64> {
+        let session = self.sessions.remove(key)?;
+        for port in session.ports() {
+            if self.channels.remove(port).is_some() {
+                self.sockets.push_back(SocketAction::Unbind(port));
+            }
+        }
+        if let Some(timer) = session.timer {
+            self.timers.cancel(timer);
+        }
+        self.by_name.remove(&session.name);
+        let opened = MediaEvent::Opened {
+            session: session.name,
+        };
+        self.events.retain(|event| *event != opened);
+        Some(session.name)
+    }
+
+    fn fail(&mut self, session: u64, reason: Failure) {
+        let event = MediaEvent::Failed { session, reason };
+        self.events.push_back(event);
+    }
+
+    fn stats(&self, now: Instant, key: Key) -> Box<[LegStats; 2]> {
+        let session = self.sessions.get(key);
+        Box::new(session.map_or_else(Default::default, |s| s.stats(now, &self.channels)))
+    }
 }

@@ -12,14 +12,19 @@
 //! Not done here: sockets (`os::relay`), choosing ports for a call (`call`), SRTP.
 
 pub mod anchor;
+mod channel;
 mod command;
 mod core;
+mod latch;
 mod pool;
+mod receiver;
+mod session;
 mod stats;
 
 pub use self::core::{Relay, RelaySettings, Verdict};
 pub use command::{
-    Failure, LegSpec, MediaCommand, MediaEvent, MediaKind, MediaSpec, Side, Silent, SocketAction,
+    Direction, Failure, LegSpec, MediaCommand, MediaEvent, MediaKind, MediaSpec, Side, Silent,
+    SocketAction,
 };
 pub use pool::PortPool;
 pub use stats::{DROP_REASONS, DropReason, LegStats};

@@ -1,6 +1,7 @@
 //! The names of formats: `a=rtpmap`, else the static payload types of RFC 3551 §6.
 
 use super::{Media, number, split};
+use crate::wire::rtp::clock_rate;
 
 /// Static payload types (RFC 3551 tables 4 and 5).
 const STATIC: [(u16, &str); 24] = [
@@ -38,6 +39,20 @@ impl<'a> Media<'a> {
             .split(|b| *b == b' ')
             .filter(|format| !format.is_empty())
             .map(|format| self.codec(format))
+    }
+
+    /// The clock of the first format in Hz, as `a=rtpmap` or RFC 3551 §6 says.
+    pub fn clock_rate(&self) -> Option<u32> {
+        let first = self.formats.split(|b| *b == b' ').next()?;
+        let mapped = self.attributes("rtpmap").find_map(|value| {
+            let (payload_type, encoding) = split(value, b' ');
+            let (_name, clock) = split(encoding.trim_ascii(), b'/');
+            let (clock, _channels) = split(clock, b'/');
+            let clock = std::str::from_utf8(clock).ok()?.parse().ok()?;
+            (payload_type == first).then_some(clock)
+        });
+        let payload_type = number(first).and_then(|n| u8::try_from(n).ok())?;
+        mapped.or((payload_type < 96).then(|| clock_rate(payload_type)))
     }
 
     fn codec(&self, format: &[u8]) -> String {

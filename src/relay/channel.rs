@@ -1,0 +1,227 @@
+//! One port: whom it listens to, what it counted, and where its packets go on.
+
+use super::command::{MediaKind, Side};
+use super::latch::{Admission, Gate};
+use super::receiver::{Receiver, units_to_us};
+use super::stats::{DROP_REASONS, DropReason, LegStats};
+use crate::base::{Instant, Key};
+use crate::wire::rtp::{Class, Header, classify, rtcp};
+use std::net::{IpAddr, SocketAddr};
+
+/// What a port is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    /// RTP or UDPTL, and RTCP where it shares the port.
+    Media,
+    /// RTCP alone.
+    Rtcp,
+}
+
+/// Which of the other side's ports a packet leaves from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lane {
+    /// The one for media.
+    Media,
+    /// The one for RTCP.
+    Rtcp,
+}
+
+/// What an update may change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Setting {
+    /// Its session.
+    pub(super) session: Key,
+    /// The side that it faces.
+    pub(super) side: Side,
+    /// The place of the stream in the session.
+    pub(super) stream: usize,
+    /// What it is for.
+    pub(super) role: Role,
+    /// What flows.
+    pub(super) kind: MediaKind,
+    /// What it is bound to.
+    pub(super) bind: IpAddr,
+    /// The clock of dynamic payload types.
+    pub(super) clock_rate: u32,
+    /// The other side's ports: media, RTCP (the same where they share one).
+    pub(super) onward: [u16; 2],
+    /// The RTCP port of the same side and stream, if this is the media port.
+    pub(super) companion: Option<u16>,
+    /// The side asked for nothing to be sent to it (a null address).
+    pub(super) muted: bool,
+}
+
+/// One port of ours.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) setting: Setting,
+    pub(super) gate: Gate,
+    counters: Counters,
+    receiver: Receiver,
+    heard: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Counters {
+    packets_in: u64,
+    bytes_in: u64,
+    packets_out: u64,
+    bytes_out: u64,
+    rtcp_in: u64,
+    rtcp_out: u64,
+    source_changes: u32,
+    dropped: [u64; DROP_REASONS],
+    reported: Option<(i32, u32)>,
+}
+
+impl Channel {
+    pub(super) fn new(setting: Setting, gate: Gate) -> Self {
+        Self {
+            setting,
+            gate,
+            counters: Counters::default(),
+            receiver: Receiver::default(),
+            heard: None,
+        }
+    }
+
+    /// A packet came in. Gives the lane by which it goes on, and whether its source is news.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        packet: &[u8],
+    ) -> Result<(Lane, bool), DropReason> {
+        let (lane, header) = self.sort(packet).map_err(|reason| self.drop(reason))?;
+        let mark = header.map(|h| (h.ssrc, h.sequence));
+        let news = match self.gate.admit(now, source, mark) {
+            Admission::Accept => false,
+            Admission::AcceptNew => {
+                let first = self.heard.is_none();
+                self.counters.source_changes += u32::from(!first);
+                true
+            }
+            Admission::Refuse(reason) => return Err(self.drop(reason)),
+        };
+        self.heard = Some(now);
+        match lane {
+            Lane::Media => {
+                self.counters.packets_in += 1;
+                self.counters.bytes_in += packet.len() as u64;
+                if let Some(header) = header {
+                    let clock = self.setting.clock_rate;
+                    self.receiver.on_packet(now, &header, clock);
+                }
+            }
+            Lane::Rtcp => {
+                self.counters.rtcp_in += 1;
+                self.on_rtcp(packet);
+            }
+        }
+        Ok((lane, news))
+    }
+
+    /// Where the other side's packet goes when it leaves here, counted as sent.
+    pub(super) fn send(&mut self, lane: Lane, length: usize) -> Result<SocketAddr, DropReason> {
+        if self.setting.muted && lane == Lane::Media {
+            return Err(DropReason::Inactive);
+        }
+        let to = self.gate.destination().ok_or(DropReason::NoDestination)?;
+        match lane {
+            Lane::Media => {
+                self.counters.packets_out += 1;
+                self.counters.bytes_out += length as u64;
+            }
+            Lane::Rtcp => self.counters.rtcp_out += 1,
+        }
+        Ok(to)
+    }
+
+    /// Counts a packet that went nowhere.
+    pub(super) fn drop(&mut self, reason: DropReason) -> DropReason {
+        if let Some(count) = self.counters.dropped.get_mut(reason.index()) {
+            *count += 1;
+        }
+        reason
+    }
+
+    /// When the last accepted packet came.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        self.heard
+    }
+
+    /// Adds what was counted here to the side's sums. `first` is the side's first stream.
+    pub(super) fn add_to(&self, stats: &mut LegStats, now: Instant, first: bool) {
+        let Counters {
+            packets_in,
+            bytes_in,
+            packets_out,
+            bytes_out,
+            rtcp_in,
+            rtcp_out,
+            source_changes,
+            dropped,
+            reported,
+        } = self.counters;
+        stats.packets_in += packets_in;
+        stats.bytes_in += bytes_in;
+        stats.packets_out += packets_out;
+        stats.bytes_out += bytes_out;
+        stats.rtcp_in += rtcp_in;
+        stats.rtcp_out += rtcp_out;
+        for (sum, count) in stats.dropped.iter_mut().zip(dropped) {
+            *sum += count;
+        }
+        if let Some((lost, jitter_us)) = reported.filter(|_| first) {
+            stats.rtcp_lost = Some(lost);
+            stats.rtcp_jitter_us = Some(jitter_us);
+        }
+        if self.setting.role == Role::Rtcp {
+            return;
+        }
+        stats.source_changes += source_changes;
+        stats.lost += self.receiver.lost();
+        stats.ssrc_changes += self.receiver.ssrc_changes();
+        let silent_for = self.heard.map(|heard| now.since(heard));
+        stats.silent_for = match (stats.silent_for, silent_for) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        if first {
+            stats.jitter_us = self.receiver.jitter_us(self.setting.clock_rate);
+            stats.source = self.gate.source();
+        }
+    }
+
+    /// Which lane a datagram belongs to, and its RTP header.
+    fn sort(&self, packet: &[u8]) -> Result<(Lane, Option<Header>), DropReason> {
+        let class = classify(packet);
+        match (self.setting.role, self.setting.kind, class) {
+            (_, _, Class::Stun) => Err(DropReason::Stun),
+            (Role::Media, MediaKind::Udptl, _) if !packet.is_empty() => Ok((Lane::Media, None)),
+            (Role::Media, MediaKind::Rtp | MediaKind::SecureRtp, Class::Rtp) => {
+                Ok((Lane::Media, Header::parse(packet)))
+            }
+            (Role::Media, MediaKind::SecureRtp, Class::Dtls) => Ok((Lane::Media, None)),
+            (Role::Rtcp, MediaKind::SecureRtp, Class::Dtls) => Ok((Lane::Rtcp, None)),
+            (_, MediaKind::Rtp | MediaKind::SecureRtp, Class::Rtcp) => Ok((Lane::Rtcp, None)),
+            _ => Err(DropReason::Malformed),
+        }
+    }
+
+    fn on_rtcp(&mut self, packet: &[u8]) {
+        if self.setting.kind != MediaKind::Rtp {
+            return;
+        }
+        let block = rtcp::packets(packet)
+            .flat_map(|p| p.reports().next())
+            .next();
+        if let Some(block) = block {
+            let clock = match self.setting.clock_rate {
+                0 => 8_000,
+                rate => rate,
+            };
+            self.counters.reported = Some((block.lost, units_to_us(block.jitter, clock)));
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! One session: which ports it has, what gone ports counted, and whether a side is silent.
+
+use super::channel::{Channel, Role, Setting};
+use super::command::{LegSpec, MediaKind, MediaSpec, Side, Silent};
+use super::core::{Channels, RelaySettings};
+use super::latch::Expectation;
+use super::stats::LegStats;
+use super::{Direction, STREAMS_MAX};
+use crate::base::{Instant, Key, TimerId};
+use smallvec::SmallVec;
+use std::net::{IpAddr, SocketAddr};
+
+/// One port as a command asks for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) port: u16,
+    pub(super) expectation: Expectation,
+    side: Side,
+    stream: usize,
+    role: Role,
+    bind: IpAddr,
+}
+
+/// What a command asks for: streams that both sides use.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Plan {
+    streams: SmallVec<[Option<[MediaSpec; 2]>; 2]>,
+    entries: SmallVec<[Entry; 4]>,
+}
+
+impl Plan {
+    /// `None` if the legs do not fit each other or hold too much.
+    pub(super) fn new(legs: &[LegSpec; 2]) -> Option<Self> {
+        let [caller, called] = legs;
+        if caller.media.len() != called.media.len() || caller.media.len() > STREAMS_MAX {
+            return None;
+        }
+        let mut plan = Plan::default();
+        for (stream, pair) in caller.media.iter().zip(&called.media).enumerate() {
+            let both = match pair {
+                (Some(caller), Some(called)) => Some([*caller, *called]),
+                _ => None,
+            };
+            plan.streams.push(both);
+            let Some(both) = both else { continue };
+            for ((side, leg), spec) in Side::BOTH.into_iter().zip(legs).zip(&both) {
+                plan.add(side, leg, stream, spec);
+            }
+        }
+        Some(plan)
+    }
+
+    fn add(&mut self, side: Side, leg: &LegSpec, stream: usize, spec: &MediaSpec) {
+        // An address of the other family cannot be reached from our port.
+        let usable = |a: &SocketAddr| a.is_ipv4() == leg.bind.is_ipv4();
+        let mut push = |port: u16, role: Role, address: Option<SocketAddr>| {
+            let expectation = Expectation {
+                address: address.filter(usable),
+                signalling: leg.signalling,
+                behind_nat: leg.behind_nat,
+            };
+            self.entries.push(Entry {
+                port,
+                expectation,
+                side,
+                stream,
+                role,
+                bind: leg.bind,
+            });
+        };
+        push(spec.port, Role::Media, spec.peer);
+        if let Some(port) = spec.rtcp_port {
+            push(port, Role::Rtcp, spec.peer_rtcp);
+        }
+    }
+
+    /// Every port.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    fn spec(&self, stream: usize, side: Side) -> Option<&MediaSpec> {
+        let both = self.streams.get(stream)?.as_ref()?;
+        both.get(side.index())
+    }
+}
+
+impl Entry {
+    /// What the port's channel must know.
+    pub(super) fn setting(&self, session: Key, plan: &Plan) -> Setting {
+        let spec = plan.spec(self.stream, self.side);
+        let other = plan.spec(self.stream, self.side.other());
+        let onward = other.map_or([0, 0], |o| [o.port, o.rtcp_port.unwrap_or(o.port)]);
+        Setting {
+            session,
+            side: self.side,
+            stream: self.stream,
+            role: self.role,
+            kind: spec.map_or(MediaKind::Rtp, |s| s.kind),
+            bind: self.bind,
+            clock_rate: spec.map_or(0, |s| s.clock_rate),
+            onward,
+            companion: spec
+                .and_then(|s| s.rtcp_port)
+                .filter(|_| self.role == Role::Media),
+            muted: spec.is_some_and(|s| s.peer.is_none() && !s.direction.receives()),
+        }
+    }
+}
+
+/// What watching a session found.
+pub(super) struct Verdicts {
+    /// Who should have sent and did not.
+    pub(super) silent: Option<Silent>,
+    /// When to look again.
+    pub(super) again: Option<Instant>,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) name: u64,
+    pub(super) timer: Option<TimerId>,
+    plan: Plan,
+    /// What the channels that are gone counted.
+    retired: [LegStats; 2],
+    /// The last command.
+    changed: Instant,
+    timed_out: bool,
+}
+
+impl Session {
+    pub(super) fn new(name: u64) -> Self {
+        Self {
+            name,
+            timer: None,
+            plan: Plan::default(),
+            retired: Default::default(),
+            changed: Instant::ZERO,
+            timed_out: false,
+        }
+    }
+
+    /// Its ports.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.plan.entries.iter().map(|entry| entry.port)
+    }
+
+    /// Its ports that the plan does not use, or uses for something else.
+    pub(super) fn ports_not_in(&self, plan: &Plan) -> SmallVec<[u16; 4]> {
+        let kept = |old: &Entry| {
+            plan.entries.iter().any(|new| {
+                (new.port, new.side, new.stream, new.role)
+                    == (old.port, old.side, old.stream, old.role)
+            })
+        };
+        let gone = self.plan.entries.iter().filter(|old| !kept(old));
+        gone.map(|old| old.port).collect()
+    }
+
+    /// The plan holds from now on.
+    pub(super) fn adopt(&mut self, plan: Plan, now: Instant) {
+        self.plan = plan;
+        self.changed = now;
+        self.timed_out = false;
+    }
+
+    /// Keeps what a channel counted that goes now.
+    pub(super) fn retire(&mut self, channel: &Channel, now: Instant) {
+        if let Some(stats) = self.retired.get_mut(channel.setting.side.index()) {
+            channel.add_to(stats, now, false);
+            stats.silent_for = None;
+        }
+    }
+
+    /// The sums of both sides.
+    pub(super) fn stats(&self, now: Instant, channels: &Channels) -> [LegStats; 2] {
+        let mut legs = self.retired;
+        let first = self.plan.streams.iter().position(Option::is_some);
+        for entry in self.plan.entries() {
+            let stats = legs.get_mut(entry.side.index());
+            if let (Some(stats), Some(channel)) = (stats, channels.get(entry.port)) {
+                channel.add_to(stats, now, Some(entry.stream) == first);
+            }
+        }
+        for (side, stats) in Side::BOTH.into_iter().zip(&mut legs) {
+            stats.should_send = self.plan.streams.iter().flatten().any(|both| {
+                let [sender, receiver] = match side {
+                    Side::Caller => both,
+                    Side::Called => &[both[1], both[0]],
+                };
+                sender.direction.sends() && receiver.direction.receives()
+            });
+        }
+        legs
+    }
+
+    /// Looks for silence. Sessions on hold in either direction, and those where a side has not
+    /// answered, are not watched; RTCP counts as a sign of life.
+    pub(super) fn watch(
+        &mut self,
+        now: Instant,
+        channels: &Channels,
+        settings: &RelaySettings,
+    ) -> Verdicts {
+        let talks = |both: &[MediaSpec; 2]| {
+            let answered = |s: &MediaSpec| s.peer.is_some() && s.direction == Direction::SendRecv;
+            both.iter().all(answered)
+        };
+        let is_rtp = |both: &&[MediaSpec; 2]| both.iter().all(|s| s.kind != MediaKind::Udptl);
+        let mut streams = self.plan.streams.iter().flatten();
+        let watched = streams.clone().any(talks) && !self.timed_out;
+        if !watched {
+            return Verdicts {
+                silent: None,
+                again: None,
+            };
+        }
+        let has_rtp = streams.any(|both| is_rtp(&both) && talks(both));
+        let both_limit = match has_rtp {
+            true => settings.silence,
+            false => settings.silence_one_side,
+        };
+        let quiet_since = Side::BOTH.map(|side| {
+            let mine = self.plan.entries.iter().filter(|e| e.side == side);
+            let heard = mine.filter_map(|e| channels.get(e.port)?.heard());
+            heard.max().map_or(self.changed, |at| at.max(self.changed))
+        });
+        let [caller, called] = quiet_since;
+        let one_limit = settings.silence_one_side;
+        let silent = if now >= caller.max(called) + both_limit {
+            Some(Silent::Both)
+        } else if now >= caller + one_limit && has_rtp {
+            Some(Silent::One(Side::Caller))
+        } else if now >= called + one_limit && has_rtp {
+            Some(Silent::One(Side::Called))
+        } else {
+            None
+        };
+        self.timed_out = silent.is_some();
+        let both_at = caller.max(called) + both_limit;
+        let one_at = caller.min(called) + one_limit;
+        let again = match has_rtp {
+            true => both_at.min(one_at),
+            false => both_at,
+        };
+        Verdicts {
+            silent,
+            again: silent.is_none().then_some(again),
+        }
+    }
+}

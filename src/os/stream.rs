@@ -79,6 +79,3 @@ impl std::fmt::Debug for Context {
         f.debug_struct("Context").finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

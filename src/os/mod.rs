@@ -8,5 +8,6 @@ pub mod clock;
 pub mod counters;
 pub mod inbox;
 pub mod interfaces;
+pub mod store;
 pub mod sys;
 pub mod udp;

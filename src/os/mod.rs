@@ -5,9 +5,15 @@
 //! - `daemon` detaches, drops rights and keeps the pid file; `log` writes to standard error.
 
 pub mod clock;
+pub mod core;
 pub mod counters;
 pub mod inbox;
 pub mod interfaces;
 pub mod store;
+pub mod stream;
+pub mod switch;
 pub mod sys;
+pub mod tls;
 pub mod udp;
+pub mod worker;
+pub mod ws;

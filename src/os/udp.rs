@@ -152,6 +152,11 @@ impl UdpSocket {
         true
     }
 
+    /// Whether nothing more can be queued before a flush.
+    pub fn is_full(&self) -> bool {
+        self.outgoing.len() >= UNSENT_MAX
+    }
+
     /// Whether nothing waits to be sent.
     pub fn is_flushed(&self) -> bool {
         self.outgoing.is_empty()

@@ -1,0 +1,103 @@
+//! Which shard a message belongs to, and how it gets there from whatever thread received it.
+
+use super::core::Input;
+use super::inbox::{INBOX_MESSAGES_MAX, Inbox};
+use super::stream::Receiver;
+use crate::base::{ConnectionId, Flow, TransmitTag, hash64};
+use crate::wire::sip::{FrameError, peek_call_id};
+use bytes::Bytes;
+
+/// What waits for a shard's worker.
+#[derive(Debug)]
+pub enum Work {
+    /// For its core.
+    Input(Input),
+    /// The end.
+    Stop,
+}
+
+/// The inboxes of all shards.
+#[derive(Debug)]
+pub struct Switch {
+    inboxes: Vec<Inbox<Work>>,
+}
+
+impl Switch {
+    /// For `shards` shards, at least one.
+    pub fn new(shards: usize) -> Self {
+        Self {
+            inboxes: (0..shards.max(1))
+                .map(|_| Inbox::new(INBOX_MESSAGES_MAX))
+                .collect(),
+        }
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.inboxes.len()
+    }
+
+    /// The shard that owns a message; the first where it bears no Call-ID.
+    pub fn shard_of(&self, message: &[u8]) -> usize {
+        let shards = self.inboxes.len();
+        if shards == 1 {
+            return 0;
+        }
+        let hash = peek_call_id(message).map_or(0, hash64);
+        usize::try_from(hash % shards as u64).unwrap_or(0)
+    }
+
+    /// A shard's inbox.
+    pub fn inbox(&self, shard: usize) -> Option<&Inbox<Work>> {
+        self.inboxes.get(shard)
+    }
+
+    /// Tells one shard what it must not miss.
+    pub fn tell(&self, shard: usize, input: Input) {
+        if let Some(inbox) = self.inboxes.get(shard) {
+            inbox.push_always(Work::Input(input));
+        }
+    }
+
+    /// Tells every shard what it must not miss.
+    pub fn tell_all(&self, input: impl Fn() -> Input) {
+        for inbox in &self.inboxes {
+            inbox.push_always(Work::Input(input()));
+        }
+    }
+
+    /// Ends all workers.
+    pub fn stop(&self) {
+        for inbox in &self.inboxes {
+            inbox.push_always(Work::Stop);
+        }
+    }
+
+    /// Messages that were dropped since their shard was too far behind.
+    pub fn dropped(&self) -> u64 {
+        self.inboxes.iter().map(Inbox::refused).sum()
+    }
+}
+
+impl Receiver for Switch {
+    fn message(&self, flow: Flow, bytes: Bytes) {
+        if let Some(inbox) = self.inboxes.get(self.shard_of(&bytes)) {
+            inbox.push(Work::Input(Input::Message { flow, bytes }));
+        }
+    }
+
+    fn unframeable(&self, flow: Flow, head: Bytes, error: FrameError) {
+        self.tell(
+            self.shard_of(&head),
+            Input::Unframeable { flow, head, error },
+        );
+    }
+
+    fn closed(&self, connection: ConnectionId) {
+        self.tell_all(|| Input::ConnectionClosed { connection });
+    }
+
+    fn transmit_failed(&self, shard: usize, tag: TransmitTag) {
+        self.tell(shard, Input::TransmitFailed { tag });
+    }
+}

@@ -3,6 +3,7 @@
 
 use crate::base::{Anchor, Flow, Instant, Transport};
 use crate::store::{BindingRecord, Record};
+use crate::wire::sip::{Scheme, Uri};
 use std::sync::Arc;
 
 /// How a request gets to a binding. A Path (RFC 3327), where there is one, comes first.
@@ -297,6 +298,30 @@ impl Binding {
             expires_at_ms: anchor.unix_ms(self.expires_at),
             cseq: self.cseq,
         }
+    }
+}
+
+/// How a fresh binding is reached: a phone that hides behind NAT, speaks outbound or came over a
+/// connection along its flow; one that registered by datagram at the address it named, which is
+/// the flow when it named its source.
+pub(super) fn reach_at_first(contact: &str, flow: &Flow, by_flow: bool) -> Reach {
+    if by_flow || flow.transport.is_reliable() {
+        return Reach::Flow;
+    }
+    let Ok(uri) = Uri::parse(contact.as_bytes()) else {
+        return Reach::Contact;
+    };
+    let transport = uri
+        .transport()
+        .map_or(Some(Transport::Udp), Transport::from_token);
+    let is_source = uri.scheme() == Scheme::Sip
+        && transport == Some(flow.transport)
+        && uri.host().ip() == Some(flow.remote.ip().to_canonical())
+        && uri.port().unwrap_or(flow.transport.default_port()) == flow.remote.port();
+    if is_source {
+        Reach::Flow
+    } else {
+        Reach::Contact
     }
 }
 

@@ -22,20 +22,24 @@ pub use update::{Bindings, Clock, ContactUpdate, Requested, Update, UpdateError,
 
 use crate::base::{ConnectionId, Flow, Instant, TimerId, TimerTable, Transport, hash64};
 use crate::store::{BindingRecord, Record};
-use binding::{Parts, Texts, same_instance};
+use binding::{Parts, Texts, reach_at_first, same_instance};
 use flows::FlowIndex;
 use intern::Interner;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use update::Means;
 
 /// How many locks the table has.
 pub const BUCKETS: usize = 64;
 /// How many timers one call of [`Location::expire`] works off; the rest waits for the next call.
 pub const EXPIRE_BATCH: usize = 512;
+
+/// How many new bindings wait to be pinged; one that finds no room is pinged once it refreshes
+/// from another address.
+pub const FRESH_MAX: usize = 1 << 16;
 
 /// How much may be stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,6 +100,11 @@ pub struct Location {
     buckets: Box<[RwLock<Table>]>,
     /// Per bucket, nanoseconds of the next timer; `u64::MAX` without.
     next: Box<[AtomicU64]>,
+    /// No later than the least of them.
+    next_of_all: AtomicU64,
+    /// Behind NAT, and registered since the last call of [`Location::take_fresh`].
+    fresh: Mutex<Vec<Arc<Binding>>>,
+    has_fresh: AtomicBool,
     count: AtomicUsize,
     serial: AtomicU64,
     contacts_per_aor: AtomicUsize,
@@ -110,6 +119,9 @@ impl Location {
         Self {
             buckets: (0..BUCKETS).map(|_| RwLock::default()).collect(),
             next: (0..BUCKETS).map(|_| AtomicU64::new(u64::MAX)).collect(),
+            next_of_all: AtomicU64::new(u64::MAX),
+            fresh: Mutex::default(),
+            has_fresh: AtomicBool::new(false),
             count: AtomicUsize::new(0),
             serial: AtomicU64::new(1),
             contacts_per_aor: AtomicUsize::new(limits.contacts_per_aor),
@@ -272,7 +284,7 @@ impl Location {
             Requested::Fetch => {}
             Requested::RemoveAll => gone.extend(0..before),
             Requested::Contacts(contacts) => {
-                gone = self.make_room(entry, found, contacts, m.clock.now)?;
+                gone = self.make_room(entry, found, contacts)?;
                 for (index, contact) in contacts.iter().enumerate() {
                     let at = found.get(index).copied().flatten();
                     if update::is_repeated(contacts, index) {
@@ -314,6 +326,9 @@ impl Location {
         updated: &mut Updated,
     ) {
         updated.placed.push(binding.clone());
+        if binding.behind_nat && !binding.has_path() {
+            self.note_fresh(&binding);
+        }
         let record = binding.put(m.clock.anchor);
         if let Some(connection) = binding.flow.connection {
             self.flows.add(connection, &entry.aor);
@@ -338,7 +353,6 @@ impl Location {
         entry: &Entry,
         found: &[Option<usize>],
         contacts: &[ContactUpdate<'_>],
-        now: Instant,
     ) -> Result<SmallVec<[usize; 4]>, UpdateError> {
         let before = entry.bindings.len();
         let after = update::count_after(&entry.bindings, found, contacts);
@@ -355,10 +369,7 @@ impl Location {
         });
         let gone: SmallVec<[usize; 4]> = useless.map(|(at, _)| at).take(excess).collect();
         if gone.len() < excess {
-            let first = entry.bindings.iter().map(|b| b.expires_in(now)).min();
-            return Err(UpdateError::TooManyContacts {
-                retry_after: first.unwrap_or(1).max(1),
-            });
+            return Err(UpdateError::TooManyContacts);
         }
         Ok(gone)
     }
@@ -407,7 +418,10 @@ impl Location {
         }
         let next = table.timers.next().map_or(u64::MAX, Instant::as_nanos);
         if let Some(cell) = self.next.get(slot) {
-            cell.store(next, Ordering::Release);
+            cell.store(next, Ordering::SeqCst);
+            if next < self.next_of_all.load(Ordering::SeqCst) {
+                self.next_of_all.fetch_min(next, Ordering::SeqCst);
+            }
         }
     }
 
@@ -415,25 +429,24 @@ impl Location {
         (shard..BUCKETS).step_by(shards.max(1))
     }
 
-    /// When `shard` of `shards` should call [`Location::expire`].
-    pub fn next_expiry(&self, shard: usize, shards: usize) -> Option<Instant> {
-        Self::slots(shard, shards)
-            .filter_map(|slot| Some(self.next.get(slot)?.load(Ordering::Acquire)))
-            .min()
-            .filter(|&ns| ns != u64::MAX)
-            .map(Instant::from_nanos)
+    /// When somebody should call [`Location::expire`]. The same for every shard: the one that
+    /// armed the timer is awake to see it, whoever comes first does the work.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        match self.next_of_all.load(Ordering::SeqCst) {
+            u64::MAX => None,
+            ns => Some(Instant::from_nanos(ns)),
+        }
     }
 
-    /// Ends the bindings of `shard`'s buckets that are due; the store should delete them.
-    pub fn expire(&self, now: Instant, shard: usize, shards: usize) -> Vec<Record> {
+    /// Ends the bindings that are due; the store should delete them.
+    pub fn expire(&self, now: Instant) -> Vec<Record> {
         let mut records = Vec::new();
+        if self.next_expiry().is_none_or(|at| at > now) {
+            return records;
+        }
         let mut budget = EXPIRE_BATCH;
-        for slot in Self::slots(shard, shards) {
-            let due = self
-                .next
-                .get(slot)
-                .map_or(u64::MAX, |n| n.load(Ordering::Acquire));
-            if due > now.as_nanos() {
+        for (slot, next) in self.next.iter().enumerate() {
+            if next.load(Ordering::SeqCst) > now.as_nanos() {
                 continue;
             }
             let mut table = self.write(slot);
@@ -447,11 +460,34 @@ impl Location {
                 }
                 self.arm(&mut table, &aor, slot);
             }
-            if budget == 0 {
-                break;
-            }
+        }
+        // What others arm from here on lowers the mark again; what they armed before stands in
+        // its bucket's cell already.
+        self.next_of_all.store(u64::MAX, Ordering::SeqCst);
+        for next in &self.next {
+            self.next_of_all
+                .fetch_min(next.load(Ordering::SeqCst), Ordering::SeqCst);
         }
         records
+    }
+
+    /// Bindings behind NAT that are new since the last call, for whoever pings them; each is
+    /// handed out once.
+    pub fn take_fresh(&self) -> Vec<Arc<Binding>> {
+        if !self.has_fresh.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        self.has_fresh.store(false, Ordering::Release);
+        std::mem::take(&mut *fresh)
+    }
+
+    fn note_fresh(&self, binding: &Arc<Binding>) {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        if fresh.len() < FRESH_MAX {
+            fresh.push(binding.clone());
+            self.has_fresh.store(true, Ordering::Release);
+        }
     }
 
     fn drop_where(
@@ -571,7 +607,11 @@ impl Location {
             aor: aor.clone(),
             user_agent: self.agents.get(&record.user_agent),
             q: record.q,
-            reach: Reach::Flow,
+            reach: reach_at_first(
+                &record.contact,
+                &flow,
+                record.behind_nat || record.reg_id > 0,
+            ),
             behind_nat: record.behind_nat,
             restored: true,
             cseq: record.cseq,
@@ -607,28 +647,32 @@ impl Location {
         found
     }
 
-    /// Up to `rows` bindings ordered by address of record, of those that contain `filter` and come
-    /// behind `after`; addresses of record are not torn apart. Also says whether there are more.
-    pub fn list(&self, filter: &str, after: &str, rows: usize) -> (Vec<Arc<Binding>>, bool) {
+    /// Bindings ordered by address of record, of those that contain `filter` and come behind
+    /// `after`. Stops behind the address of record that brings their number to `rows`.
+    pub fn list(
+        &self,
+        filter: Option<&str>,
+        after: Option<&str>,
+        rows: usize,
+    ) -> Vec<Arc<Binding>> {
         let mut names: Vec<Arc<str>> = Vec::new();
         for slot in 0..BUCKETS {
             let table = self.read(slot);
-            let wanted = table
-                .aors
-                .keys()
-                .filter(|aor| (after.is_empty() || &***aor > after) && aor.contains(filter));
+            let wanted = table.aors.keys().filter(|aor| {
+                after.is_none_or(|after| &***aor > after)
+                    && filter.is_none_or(|filter| aor.contains(filter))
+            });
             names.extend(wanted.cloned());
         }
         names.sort_unstable();
         let mut found = Vec::new();
         for aor in names {
-            let bindings = self.lookup(&aor);
-            if !found.is_empty() && found.len() + bindings.len() > rows {
-                return (found, true);
+            if found.len() >= rows {
+                break;
             }
-            found.extend(bindings);
+            found.extend(self.lookup(&aor));
         }
-        (found, false)
+        found
     }
 }
 

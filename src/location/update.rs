@@ -2,7 +2,7 @@
 //! it or nothing. First every contact is checked against the bindings there are, then all change.
 
 use super::Location;
-use super::binding::{Binding, Parts, Reach, Texts, same_instance};
+use super::binding::{Binding, Parts, Reach, Texts, reach_at_first, same_instance};
 use crate::base::{Anchor, Flow, Instant};
 use crate::store::Record;
 use crate::wire::sip::Uri;
@@ -113,10 +113,7 @@ pub enum UpdateError {
     /// The peer: an older request of the same Call-ID came late (RFC 3261 §10.3).
     OutOfOrder,
     /// The peer: more contacts than one address of record may have.
-    TooManyContacts {
-        /// Seconds until the first of them ends by itself.
-        retry_after: u32,
-    },
+    TooManyContacts,
     /// We: the table is full.
     Full,
     /// The peer: a contact with more text than is kept.
@@ -223,7 +220,7 @@ pub(super) fn touch(
     let same = contact.expires > 0
         && b.texts() == texts
         && b.flow == m.update.flow
-        && b.reach == Reach::Flow
+        && b.reach != Reach::Nowhere
         && b.q == contact.q
         && b.reg_id == contact.reg_id
         && b.behind_nat == contact.behind_nat
@@ -250,7 +247,11 @@ pub(super) fn make(
             Some(_) | None => m.location.agents.get(m.update.user_agent),
         },
         q: contact.q,
-        reach: Reach::Flow,
+        reach: reach_at_first(
+            contact.uri,
+            &m.update.flow,
+            contact.behind_nat || contact.is_outbound(),
+        ),
         behind_nat: contact.behind_nat,
         restored: false,
         cseq: m.update.cseq,

@@ -10,6 +10,7 @@ pub mod counters;
 pub mod inbox;
 pub mod interfaces;
 pub mod node;
+pub mod store;
 pub mod stream;
 pub mod switch;
 pub mod sys;

@@ -1,1 +1,6 @@
-//! (filled by its owner)
+//! F5: what becomes of a request (RFC 3261 §10 and §16).
+
+pub mod gruu;
+pub mod nat;
+pub mod outbound;
+pub mod registrar;

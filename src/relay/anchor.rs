@@ -1,8 +1,9 @@
 //! Points a session description to our ports, and says the same to the media side: what `call`
 //! does with each offer and answer that passes.
 //!
-//! One side's description is read ([`Sdp::parse`]); the *other* side shall see our ports toward that
-//! other side ([`rewrite`]), and the relay learns where *this* side wants its media ([`leg`]).
+//! One side's description is read ([`Sdp::parse`]); the *other* side shall see our ports toward
+//! that other side ([`rewrite`]), and the relay learns where *this* side wants its media
+//! ([`leg`]).
 
 use super::{LegSpec, MediaKind, MediaSpec, PortPool};
 use crate::wire::sdp::{Ice, Media, MediaEdit, Sdp};
@@ -28,8 +29,8 @@ pub fn reserve(pool: &mut PortPool, sdp: &Sdp<'_>, ports: &mut Vec<Option<u16>>)
     true
 }
 
-/// The description that the reader's side gets: the author's, with `address` and our `ports` toward
-/// the reader in place of the author's. ICE is stripped, since candidates would bypass us.
+/// The description that the reader's side gets: the author's, with `address` and our `ports`
+/// toward the reader in place of the author's. ICE is stripped, since candidates would bypass us.
 pub fn rewrite(sdp: &Sdp<'_>, address: IpAddr, ports: &[Option<u16>]) -> Bytes {
     let edits: Vec<Option<MediaEdit>> = ports
         .iter()
@@ -55,8 +56,8 @@ pub struct Vantage {
     pub behind_nat: bool,
 }
 
-/// The side that wrote `sdp`, with our `ports` toward it. `muxed` says for each section whether offer
-/// and answer agreed on RTCP multiplexing ([`muxed`]); before an answer all `false`.
+/// The side that wrote `sdp`, with our `ports` toward it. `muxed` says for each section whether
+/// offer and answer agreed on RTCP multiplexing ([`muxed`]); before an answer all `false`.
 pub fn leg(sdp: &Sdp<'_>, ports: &[Option<u16>], muxed: &[bool], vantage: Vantage) -> LegSpec {
     let media = sdp.media.iter().enumerate().map(|(at, media)| {
         let port = ports.get(at).copied().flatten()?;
@@ -108,5 +109,92 @@ fn spec(media: &Media<'_>, port: u16, mux: bool) -> MediaSpec {
         direction: media.effective_direction(),
         kind,
         clock_rate: media.clock_rate().unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::{MediaCommand, MediaEvent, Relay, RelaySettings, Verdict};
+
+    const OFFER: &[u8] = b"v=0\r\no=- 1 1 IN IP4 10.0.0.5\r\ns=-\r\nc=IN IP4 10.0.0.5\r\nt=0 0\r\n\
+        m=audio 4000 RTP/AVP 0 111\r\na=rtcp-mux\r\na=candidate:1 1 UDP 1 10.0.0.5 4000 typ host\r\n\
+        m=video 4002 RTP/AVP 99\r\nm=application 9 TCP/BFCP *\r\n";
+    const ANSWER: &[u8] =
+        b"v=0\r\no=- 1 1 IN IP4 198.51.100.20\r\ns=-\r\nc=IN IP4 198.51.100.20\r\n\
+        t=0 0\r\nm=audio 5000 RTP/AVP 0\r\na=rtcp-mux\r\nm=video 0 RTP/AVP 99\r\n\
+        m=application 0 TCP/BFCP *\r\n";
+
+    fn vantage(signalling: Option<&str>, behind_nat: bool) -> Vantage {
+        Vantage {
+            bind: "203.0.113.1".parse().unwrap(),
+            signalling: signalling.map(|s| s.parse().unwrap()),
+            behind_nat,
+        }
+    }
+
+    /// What `call` does with an offer and its answer.
+    #[test]
+    fn a_call_is_anchored() {
+        let ours: IpAddr = "203.0.113.1".parse().unwrap();
+        let mut pool = PortPool::new(20_000, 20_099, 0, 1);
+        let (mut toward_caller, mut toward_called) = (Vec::new(), Vec::new());
+        let offer = Sdp::parse(OFFER).unwrap();
+        assert!(reserve(&mut pool, &offer, &mut toward_called));
+        assert!(reserve(&mut pool, &offer, &mut toward_caller));
+        assert_eq!(toward_called, [Some(20_000), Some(20_002), None]);
+        let forwarded = rewrite(&offer, ours, &toward_called);
+        let forwarded = String::from_utf8(forwarded.to_vec()).unwrap();
+        assert!(forwarded.contains("m=audio 20000 ") && !forwarded.contains("candidate"));
+        assert!(forwarded.contains("m=application 9 TCP"));
+        let caller_at = vantage(Some("192.0.2.77"), true);
+        let caller = leg(&offer, &toward_caller, &[], caller_at);
+        let called = unanswered(&offer, &toward_called, vantage(None, false));
+        let mut relay = Relay::new(RelaySettings::default());
+        let now = crate::base::Instant::ZERO;
+        let legs = [caller, called];
+        relay.handle_command(now, MediaCommand::Open { session: 1, legs });
+        let binds = std::iter::from_fn(|| relay.poll_socket()).count();
+        assert_eq!(
+            (binds, relay.poll_event()),
+            (8, Some(MediaEvent::Opened { session: 1 }))
+        );
+
+        let answer = Sdp::parse(ANSWER).unwrap();
+        assert!(reserve(&mut pool, &answer, &mut toward_caller));
+        let back = rewrite(&answer, ours, &toward_caller);
+        let back = Sdp::parse(&back).unwrap();
+        assert_eq!(back.media[0].rtp_address(), Some((ours, 20_004).into()));
+        assert_eq!(back.media[1].port, 0);
+        let mux = muxed(&offer, &answer);
+        assert_eq!(mux, [true, false, false]);
+        let called_at = vantage(Some("198.51.100.20"), false);
+        let legs = [
+            leg(&offer, &toward_caller, &mux, caller_at),
+            leg(&answer, &toward_called, &mux, called_at),
+        ];
+        relay.handle_command(now, MediaCommand::Update { session: 1, legs });
+        assert_eq!(std::iter::from_fn(|| relay.poll_socket()).count(), 6);
+        let phone = "192.0.2.77:61000".parse().unwrap();
+        let mut packet = [0x80; 172];
+        packet[1] = 0;
+        let verdict = relay.process(now, 20_004, phone, &mut packet);
+        let to = "198.51.100.20:5000".parse().unwrap();
+        assert_eq!(
+            verdict,
+            Verdict::Forward {
+                from_port: 20_000,
+                to
+            }
+        );
+    }
+
+    #[test]
+    fn an_empty_pool_is_said() {
+        let mut pool = PortPool::new(20_000, 20_001, 0, 1);
+        let mut ports = Vec::new();
+        let offer = Sdp::parse(OFFER).unwrap();
+        assert!(!reserve(&mut pool, &offer, &mut ports));
+        assert_eq!(ports, [Some(20_000), None, None]);
     }
 }

@@ -40,7 +40,8 @@ impl Side {
 pub enum MediaKind {
     /// RTP and RTCP in the clear.
     Rtp,
-    /// SRTP (RFC 3711): RTP headers are readable, reports are not; DTLS handshakes pass (RFC 5764).
+    /// SRTP (RFC 3711): RTP headers are readable, reports are not; DTLS handshakes pass (RFC
+    /// 5764).
     SecureRtp,
     /// T.38 fax over UDPTL: opaque datagrams, no RTCP.
     Udptl,
@@ -51,10 +52,11 @@ pub enum MediaKind {
 pub struct MediaSpec {
     /// Our port toward this side, for RTP or UDPTL.
     pub port: u16,
-    /// Our port for RTCP toward this side; `None` where RTCP shares the RTP port (RFC 5761) or there
-    /// is none.
+    /// Our port for RTCP toward this side; `None` where RTCP shares the RTP port (RFC 5761) or
+    /// there is none.
     pub rtcp_port: Option<u16>,
-    /// Where the side's description says that it wants RTP, if one came yet and it names an address.
+    /// Where the side's description says that it wants RTP, if one came yet and it names an
+    /// address.
     pub peer: Option<SocketAddr>,
     /// The same for RTCP; ignored where RTCP shares the RTP port.
     pub peer_rtcp: Option<SocketAddr>,
@@ -128,7 +130,8 @@ impl MediaCommand {
 /// not exist any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Failure {
-    /// Another process holds the port, or its address is not ours: see [`super::PortPool::mark_bad`].
+    /// Another process holds the port, or its address is not ours: see
+    /// [`super::PortPool::mark_bad`].
     Port(u16),
     /// The command names a port that another session (or the same one twice) uses.
     PortInUse(u16),
@@ -166,8 +169,8 @@ pub enum MediaEvent {
         /// Why.
         reason: Failure,
     },
-    /// A side that should send was silent for too long. Said once; the session lives on until it is
-    /// closed.
+    /// A side that should send was silent for too long. Said once; the session lives on until it
+    /// is closed.
     Timeout {
         /// Which.
         session: u64,

@@ -1,4 +1,5 @@
-//! Whom a port listens to: learns the real source of a peer, then locks it (RFC 4961, RFC 7362 §3).
+//! Whom a port listens to: learns the real source of a peer, then locks it (RFC 4961, RFC 7362
+//! §3).
 //!
 //! ```text
 //!                 open, or an update that changes what is expected

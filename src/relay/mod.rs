@@ -31,3 +31,6 @@ pub use stats::{DROP_REASONS, DropReason, LegStats};
 
 /// The most streams of one session that are relayed; as many as a description may hold.
 pub const STREAMS_MAX: usize = crate::wire::sdp::MEDIA_MAX;
+
+#[cfg(test)]
+mod tests;

@@ -94,3 +94,65 @@ impl PortPool {
         (offset % self.shards == 0 && place < self.states.len()).then_some(place)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn drain(pool: &mut PortPool) -> Vec<u16> {
+        std::iter::from_fn(|| pool.allocate()).collect()
+    }
+
+    #[test]
+    fn pairs_are_even_and_whole() {
+        assert_eq!(
+            drain(&mut PortPool::new(16385, 16391, 0, 1)),
+            [16386, 16388, 16390]
+        );
+        assert_eq!(drain(&mut PortPool::new(16384, 16386, 0, 1)), [16384]);
+        assert_eq!(
+            drain(&mut PortPool::new(65530, 65535, 0, 1)),
+            [65530, 65532, 65534]
+        );
+        assert_eq!(drain(&mut PortPool::new(0, 3, 0, 1)), [2]);
+        assert_eq!(drain(&mut PortPool::new(9, 3, 0, 1)), [0u16; 0]);
+    }
+
+    #[test]
+    fn shards_share_the_range_without_overlap() {
+        let mut all = BTreeSet::new();
+        for shard in 0..3 {
+            let ports = drain(&mut PortPool::new(10_000, 10_099, shard, 3));
+            assert!((16..=17).contains(&ports.len()));
+            assert!(ports.into_iter().all(|port| all.insert(port)));
+        }
+        assert_eq!(all.len(), 50);
+    }
+
+    #[test]
+    fn a_released_pair_rests_as_long_as_there_are_others() {
+        let mut pool = PortPool::new(10_000, 10_007, 0, 1);
+        let first = pool.allocate().unwrap();
+        pool.release(first + 1);
+        pool.release(first);
+        assert_eq!(pool.free(), 4);
+        let next: Vec<u16> = drain(&mut pool);
+        assert_eq!(next, [10_002, 10_004, 10_006, 10_000]);
+        assert_eq!(pool.allocate(), None);
+    }
+
+    #[test]
+    fn bad_pairs_do_not_come_back() {
+        let mut pool = PortPool::new(10_000, 10_005, 0, 1);
+        let taken = pool.allocate().unwrap();
+        pool.mark_bad(taken + 1);
+        pool.release(taken);
+        pool.mark_bad(10_004);
+        pool.mark_bad(9_998);
+        pool.mark_bad(60_000);
+        pool.release(60_000);
+        assert_eq!((pool.free(), pool.bad(), pool.total()), (1, 2, 3));
+        assert_eq!(drain(&mut pool), [10_002]);
+    }
+}

@@ -1,4 +1,5 @@
-//! RTP packets (RFC 3550 §5.1): a view over bytes, and what else may come to an RTP port (RFC 7983).
+//! RTP packets (RFC 3550 §5.1): a view over bytes, and what else may come to an RTP port (RFC
+//! 7983).
 //!
 //! Not done here: statistics (`relay`), payload formats, SRTP.
 

@@ -1,10 +1,10 @@
-//! Session descriptions (RFC 8866, RFC 4566 before it): a view over bytes that a relay needs, and an
-//! editor that changes addresses and ports and keeps every other byte.
+//! Session descriptions (RFC 8866, RFC 4566 before it): a view over bytes that a relay needs, and
+//! an editor that changes addresses and ports and keeps every other byte.
 //!
 //! Read are the `v=`, `c=` and `m=` lines and the attributes that say where media goes: direction
-//! (RFC 8866 §6.7), `rtpmap`, `rtcp` (RFC 3605), `rtcp-mux` (RFC 5761), ICE (RFC 8839) and the marks
-//! of SRTP (RFC 4568, RFC 5763). The rest is carried unread, whatever its encoding. Grouping
-//! (RFC 9143) is left alone. Not done here: offer/answer rules (RFC 3264).
+//! (RFC 8866 §6.7), `rtpmap`, `rtcp` (RFC 3605), `rtcp-mux` (RFC 5761), ICE (RFC 8839) and the
+//! marks of SRTP (RFC 4568, RFC 5763). The rest is carried unread, whatever its encoding.
+//! Grouping (RFC 9143) is left alone. Not done here: offer/answer rules (RFC 3264).
 
 mod codec;
 mod edit;
@@ -318,7 +318,8 @@ impl<'a> Media<'a> {
         })
     }
 
-    /// The values of the attribute `name`, in order; an attribute without a value gives an empty one.
+    /// The values of the attribute `name`, in order; an attribute without a value gives an empty
+    /// one.
     pub fn attributes<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a [u8]> + 's {
         lines(self.body).filter_map(move |line| {
             let (key, value) = split(line.content.strip_prefix(b"a=")?, b':');
@@ -341,8 +342,8 @@ impl<'a> Media<'a> {
         self.protocol.eq_ignore_ascii_case(b"udptl")
     }
 
-    /// Where it wants RTP, or `None` when it is refused, on hold by a null address, or names a host
-    /// that only DNS knows.
+    /// Where it wants RTP, or `None` when it is refused, on hold by a null address, or names a
+    /// host that only DNS knows.
     pub fn rtp_address(&self) -> Option<SocketAddr> {
         match (self.port, self.connection?) {
             (0, _) => None,

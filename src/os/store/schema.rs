@@ -1,0 +1,119 @@
+//! The tables, and how older ones become today's. Times are milliseconds since 1970.
+
+/// Says "this is ours" in the file's header: `VOIP`.
+pub(super) const APPLICATION_ID: i32 = 0x564f_4950;
+
+/// Each brings the version before it to its own, counted from 1 in `user_version`. What stands here
+/// is never changed, only added to.
+pub(super) const MIGRATIONS: &[&str] = &["
+CREATE TABLE users (
+    username     TEXT NOT NULL,
+    domain       TEXT NOT NULL,
+    display_name TEXT NOT NULL,
+    ha1_md5      BLOB NOT NULL CHECK (length(ha1_md5) = 16),
+    ha1_sha256   BLOB NOT NULL CHECK (length(ha1_sha256) = 32),
+    disabled     INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (domain, username)
+) WITHOUT ROWID;
+CREATE TABLE bindings (
+    aor              TEXT NOT NULL,
+    key              TEXT NOT NULL,
+    contact          TEXT NOT NULL,
+    parameters       TEXT NOT NULL,
+    q                INTEGER NOT NULL,
+    expires_at_ms    INTEGER NOT NULL,
+    registered_at_ms INTEGER NOT NULL,
+    call_id          TEXT NOT NULL,
+    cseq             INTEGER NOT NULL,
+    path             TEXT NOT NULL, -- a JSON list, topmost first
+    transport        TEXT NOT NULL,
+    local            TEXT NOT NULL,
+    received         TEXT NOT NULL,
+    behind_nat       INTEGER NOT NULL,
+    instance         TEXT NOT NULL,
+    reg_id           INTEGER NOT NULL,
+    user_agent       TEXT NOT NULL,
+    PRIMARY KEY (aor, key)
+) WITHOUT ROWID;
+CREATE TABLE cdrs (
+    id        INTEGER PRIMARY KEY,
+    call_id   TEXT NOT NULL,
+    caller    TEXT NOT NULL,
+    callee    TEXT NOT NULL,
+    user      TEXT NOT NULL,
+    source    TEXT NOT NULL,
+    start_ms  INTEGER NOT NULL,
+    answer_ms INTEGER,
+    end_ms    INTEGER NOT NULL,
+    status    INTEGER NOT NULL,
+    cause     TEXT NOT NULL,
+    codecs    TEXT NOT NULL,
+    caller_packets_in  INTEGER,
+    caller_packets_out INTEGER,
+    caller_lost        INTEGER,
+    caller_jitter_ms   REAL,
+    callee_packets_in  INTEGER,
+    callee_packets_out INTEGER,
+    callee_lost        INTEGER,
+    callee_jitter_ms   REAL
+);
+CREATE INDEX cdrs_by_end ON cdrs (end_ms);
+CREATE TABLE bans (
+    source   TEXT NOT NULL PRIMARY KEY,
+    since_ms INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL,
+    reason   TEXT NOT NULL
+) WITHOUT ROWID;
+"];
+
+/// The version of a database that this program makes.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+pub(super) const SELECT_USERS: &str =
+    "SELECT username, domain, display_name, ha1_md5, ha1_sha256, disabled FROM users";
+
+pub(super) const PUT_USER: &str = "INSERT OR REPLACE INTO users
+    (username, domain, display_name, ha1_md5, ha1_sha256, disabled) VALUES (?, ?, ?, ?, ?, ?)";
+
+pub(super) const DELETE_USER: &str = "DELETE FROM users WHERE username = ? AND domain = ?";
+
+pub(super) const SELECT_BINDINGS: &str = "SELECT aor, key, contact, parameters, q, expires_at_ms,
+    registered_at_ms, call_id, cseq, path, transport, local, received, behind_nat, instance, reg_id,
+    user_agent FROM bindings WHERE expires_at_ms > ?";
+
+pub(super) const PUT_BINDING: &str = "INSERT OR REPLACE INTO bindings
+    (aor, key, contact, parameters, q, expires_at_ms, registered_at_ms, call_id, cseq, path,
+    transport, local, received, behind_nat, instance, reg_id, user_agent)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+pub(super) const DELETE_BINDING: &str = "DELETE FROM bindings WHERE aor = ? AND key = ?";
+
+pub(super) const DELETE_OLD_BINDINGS: &str = "DELETE FROM bindings WHERE expires_at_ms <= ?";
+
+pub(super) const PUT_CDR: &str = "INSERT INTO cdrs
+    (call_id, caller, callee, user, source, start_ms, answer_ms, end_ms, status, cause, codecs,
+    caller_packets_in, caller_packets_out, caller_lost, caller_jitter_ms,
+    callee_packets_in, callee_packets_out, callee_lost, callee_jitter_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+pub(super) const SELECT_CDRS: &str = "SELECT call_id, caller, callee, user, source, start_ms,
+    answer_ms, end_ms, status, cause, codecs,
+    caller_packets_in, caller_packets_out, caller_lost, caller_jitter_ms,
+    callee_packets_in, callee_packets_out, callee_lost, callee_jitter_ms
+    FROM cdrs ORDER BY id DESC LIMIT ?";
+
+pub(super) const DELETE_OLD_CDRS: &str = "DELETE FROM cdrs WHERE id IN
+    (SELECT id FROM cdrs WHERE end_ms < ? ORDER BY end_ms LIMIT ?)";
+
+pub(super) const DELETE_SURPLUS_CDRS: &str = "DELETE FROM cdrs WHERE id IN
+    (SELECT id FROM cdrs WHERE id <= (SELECT max(id) FROM cdrs) - ? ORDER BY id LIMIT ?)";
+
+pub(super) const SELECT_BANS: &str =
+    "SELECT source, since_ms, until_ms, reason FROM bans WHERE until_ms > ?";
+
+pub(super) const PUT_BAN: &str =
+    "INSERT OR REPLACE INTO bans (source, since_ms, until_ms, reason) VALUES (?, ?, ?, ?)";
+
+pub(super) const DELETE_BAN: &str = "DELETE FROM bans WHERE source = ?";
+
+pub(super) const DELETE_OLD_BANS: &str = "DELETE FROM bans WHERE until_ms <= ?";

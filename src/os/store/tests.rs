@@ -1,0 +1,474 @@
+use super::sqlite::unix_ms;
+use super::*;
+use crate::config;
+use crate::store::{Ban, BindingRecord, Cdr, CdrLeg, EndCause, Ha1, Record, User};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A directory of its own, removed at the end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("voip-store-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        Self(dir)
+    }
+
+    fn settings(&self) -> config::Store {
+        settings(&self.0)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn settings(dir: &Path) -> config::Store {
+    config::Store {
+        file: dir.join("voip.db"),
+        ..config::Store::default()
+    }
+}
+
+fn user(n: usize) -> User {
+    User {
+        username: n.to_string().into(),
+        domain: "example.com".into(),
+        display_name: "Ana".into(),
+        ha1: Ha1::of(&n.to_string(), "example.com", "secret"),
+        disabled: n % 2 == 1,
+    }
+}
+
+fn binding(n: usize) -> BindingRecord {
+    BindingRecord {
+        aor: format!("{n}@example.com").into(),
+        key: "sip:1@192.0.2.1:5060".into(),
+        contact: "sip:1@192.0.2.1:5060;ob".into(),
+        parameters: ";audio".into(),
+        q: 700,
+        expires_at_ms: unix_ms() as u64 + 3_600_000,
+        registered_at_ms: unix_ms() as u64,
+        call_id: format!("call-{n}").into(),
+        cseq: 4_000_000_000,
+        path: ["<sip:a;lr>".into(), "<sip:b,c;lr>".into()].into(),
+        transport: "tcp".into(),
+        local: "192.0.2.9:5060".into(),
+        received: "203.0.113.1:40000".into(),
+        behind_nat: true,
+        instance: "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6".into(),
+        reg_id: 1,
+        user_agent: "Phone/1.0 ñ".into(),
+    }
+}
+
+fn cdr(n: u64, end_ms: u64) -> Cdr {
+    Cdr {
+        call_id: n.to_string().into(),
+        from: "sip:100@example.com".into(),
+        to: "sip:101@example.com".into(),
+        user: "100@example.com".into(),
+        source: "192.0.2.1:5060".into(),
+        start_ms: end_ms.saturating_sub(1000),
+        answer_ms: Some(end_ms.saturating_sub(500)),
+        end_ms,
+        status: 200,
+        cause: EndCause::CalleeHungUp,
+        codecs: "PCMA".into(),
+        legs: Some([
+            CdrLeg {
+                packets_in: 10,
+                packets_out: 9,
+                lost: 1,
+                jitter_ms: 1.5,
+            },
+            CdrLeg::default(),
+        ]),
+    }
+}
+
+fn ban(until_ms: u64) -> Ban {
+    Ban {
+        source: "2001:db8::1".parse().unwrap(),
+        since_ms: 1,
+        until_ms,
+        reason: "20 wrong passwords".into(),
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn everything_comes_back() {
+    let dir = Dir::new("everything");
+    let mut database = Database::open(&dir.settings()).unwrap();
+    let far = unix_ms() as u64 + 1_000_000;
+    let mut old = binding(2);
+    old.expires_at_ms = unix_ms() as u64 - 1;
+    let records = [
+        Record::PutUser(Box::new(user(1))),
+        Record::PutUser(Box::new(user(2))),
+        Record::DeleteUser {
+            username: "2".into(),
+            domain: "example.com".into(),
+        },
+        Record::PutBinding(Box::new(binding(1))),
+        Record::PutBinding(Box::new(old)),
+        Record::Cdr(Box::new(cdr(1, far))),
+        Record::PutBan(ban(far)),
+    ];
+    database.apply(records.iter()).unwrap();
+    drop(database);
+    let mut database = Database::open(&dir.settings()).unwrap();
+    let loaded = database.load().unwrap();
+    assert_eq!(loaded.users, [user(1)]);
+    assert_eq!(loaded.bindings.len(), 1);
+    let (found, given) = (&loaded.bindings[0], binding(1));
+    assert_eq!(
+        (&found.path, &found.user_agent),
+        (&given.path, &given.user_agent)
+    );
+    assert_eq!((found.cseq, found.q, found.reg_id), (4_000_000_000, 700, 1));
+    assert_eq!(loaded.bans, [ban(far)]);
+    assert_eq!(database.cdrs(10).unwrap(), [cdr(1, far)]);
+}
+
+#[test]
+fn only_its_owner_reads_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = Dir::new("mode");
+    let _database = Database::open(&dir.settings()).unwrap();
+    for name in ["voip.db", "voip.db.lock", "voip.db-wal"] {
+        let mode = dir.0.join(name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let dir = Dir::new("lock");
+    let database = Database::open(&dir.settings()).unwrap();
+    let error = Database::open(&dir.settings()).unwrap_err();
+    assert!(error.problem.contains("another"), "{error}");
+    drop(database);
+    Database::open(&dir.settings()).unwrap();
+}
+
+#[test]
+fn a_batch_is_there_within_a_second() {
+    let dir = Dir::new("second");
+    let store = Store::start(Database::open(&dir.settings()).unwrap()).unwrap();
+    for n in 0..1000 {
+        store.persist(Record::PutBinding(Box::new(binding(n % 100))));
+    }
+    assert!(store.status().waiting <= 100);
+    std::thread::sleep(Duration::from_secs(1));
+    let other = rusqlite::Connection::open(dir.0.join("voip.db")).unwrap();
+    let count = "SELECT count(*) FROM bindings";
+    let rows: i64 = other.query_row(count, [], |r| r.get(0)).unwrap();
+    assert_eq!((rows, store.status().waiting), (100, 0));
+    store.close().unwrap();
+}
+
+#[test]
+fn closing_writes_what_waits() {
+    let dir = Dir::new("close");
+    let store = Store::start(Database::open(&dir.settings()).unwrap()).unwrap();
+    store.persist(Record::PutUser(Box::new(user(1))));
+    store.close().unwrap();
+    let mut database = Database::open(&dir.settings()).unwrap();
+    assert_eq!(database.load().unwrap().users.len(), 1);
+}
+
+#[test]
+fn flushing_does_not_wait_for_the_batch() {
+    let dir = Dir::new("flush");
+    let store = Store::start(Database::open(&dir.settings()).unwrap()).unwrap();
+    assert_eq!(store.flush(PATIENCE), Ok(true));
+    store.persist(Record::PutUser(Box::new(user(1))));
+    assert_eq!(store.flush(PATIENCE), Ok(true));
+    assert_eq!(store.status().written, 1);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_hundred_thousand_in_seconds() {
+    let dir = Dir::new("many");
+    let start = Instant::now();
+    let store = Store::start(Database::open(&dir.settings()).unwrap()).unwrap();
+    for n in 0..100_000 {
+        store.persist(Record::PutBinding(Box::new(binding(n))));
+        store.persist(Record::PutUser(Box::new(user(n))));
+    }
+    assert_eq!(store.flush(Duration::from_secs(120)), Ok(true));
+    let written = start.elapsed();
+    store.close().unwrap();
+    drop(store);
+    let start = Instant::now();
+    let loaded = Database::open(&dir.settings()).unwrap().load().unwrap();
+    assert_eq!(
+        (loaded.users.len(), loaded.bindings.len()),
+        (100_000, 100_000)
+    );
+    println!("written in {written:?}, loaded in {:?}", start.elapsed());
+}
+
+#[test]
+fn a_full_disk_is_said_and_waited_out() {
+    let dir = Dir::new("full");
+    let database = Database::open(&dir.settings()).unwrap();
+    let pages = |database: &Database, n: i64| {
+        let c = database.connection();
+        c.pragma_update_and_check(None, "max_page_count", n, |r| r.get::<_, i64>(0))
+            .unwrap();
+    };
+    pages(&database, 40);
+    let mut database = database;
+    let many: Vec<Record> = (0..2000)
+        .map(|n| Record::PutBinding(Box::new(binding(n))))
+        .collect();
+    let error = database.apply(many.iter()).unwrap_err();
+    assert_eq!(error.problem, "the disk is full");
+    assert!(
+        error.passing && error.remedy.contains("make room"),
+        "{error}"
+    );
+    assert!(database.load().unwrap().bindings.is_empty(), "all or none");
+    pages(&database, 100_000);
+    database.apply(many.iter()).unwrap();
+    assert_eq!(database.load().unwrap().bindings.len(), 2000);
+}
+
+#[test]
+fn the_writer_outlives_a_full_disk() {
+    let dir = Dir::new("outlives");
+    let database = Database::open(&dir.settings()).unwrap();
+    database
+        .connection()
+        .pragma_update_and_check(None, "max_page_count", 20, |r| r.get::<_, i64>(0))
+        .unwrap();
+    let store = Store::start_with(database, 500).unwrap();
+    for n in 0..600 {
+        store.persist(Record::PutBinding(Box::new(binding(n))));
+    }
+    let trouble = store.flush(PATIENCE).unwrap_err();
+    assert_eq!(trouble.problem, "the disk is full");
+    let status = store.status();
+    assert_eq!((status.waiting, status.lost), (500, 100));
+    // Calls go on: newer states of what waits are taken, and nothing blocks.
+    store.persist(Record::DeleteBinding {
+        aor: "1@example.com".into(),
+        key: binding(1).key,
+    });
+    for n in 2..480 {
+        let (aor, key) = (binding(n).aor, binding(n).key);
+        store.persist(Record::DeleteBinding { aor, key });
+    }
+    // What fits now is written, and the trouble is over.
+    assert_eq!(store.flush(PATIENCE), Ok(true));
+    assert!(store.status().trouble.is_none());
+    store.close().unwrap();
+    let loaded = Database::open(&dir.settings()).unwrap().load().unwrap();
+    assert_eq!(loaded.bindings.len(), 21);
+}
+
+#[test]
+fn a_damaged_file_is_left_alone() {
+    let dir = Dir::new("damaged");
+    let file = dir.settings().file;
+    drop(Database::open(&dir.settings()).unwrap());
+    let mut bytes = std::fs::read(&file).unwrap();
+    for b in &mut bytes[4096..] {
+        *b = 0xa5;
+    }
+    std::fs::write(&file, &bytes).unwrap();
+    let error = Database::open(&dir.settings()).unwrap_err();
+    assert!(error.problem.contains("damaged"), "{error}");
+    assert!(error.remedy.contains(".recover"), "{error}");
+    assert!(std::fs::read(&file).unwrap() == bytes);
+
+    std::fs::write(
+        &file,
+        "This is a letter, and no database at all.".repeat(200),
+    )
+    .unwrap();
+    let error = Database::open(&dir.settings()).unwrap_err();
+    assert!(
+        error.problem.contains("damaged") && !error.passing,
+        "{error}"
+    );
+}
+
+#[test]
+fn damage_that_shows_later_does_not_stop_the_writer() {
+    let dir = Dir::new("later");
+    let mut database = Database::open(&dir.settings()).unwrap();
+    let many: Vec<Record> = (0..500)
+        .map(|n| Record::PutBinding(Box::new(binding(n))))
+        .collect();
+    database.apply(many.iter()).unwrap();
+    drop(database);
+    let file = dir.settings().file;
+    let database = Database::open(&dir.settings()).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    for b in &mut bytes[4096..] {
+        *b = 0xa5;
+    }
+    std::fs::write(&file, &bytes).unwrap();
+    let forget = "PRAGMA shrink_memory"; // SQLite's cache would hide the damage
+    database.connection().execute_batch(forget).unwrap();
+    let store = Store::start(database).unwrap();
+    store.persist(Record::PutBinding(Box::new(binding(1))));
+    let trouble = store.flush(PATIENCE).unwrap_err();
+    assert!(trouble.problem.contains("damaged"), "{trouble}");
+    assert_eq!(store.status().waiting, 1);
+    assert!(store.close().is_err());
+}
+
+#[test]
+fn a_later_version_is_refused() {
+    let dir = Dir::new("newer");
+    let database = Database::open(&dir.settings()).unwrap();
+    database
+        .connection()
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    drop(database);
+    let error = Database::open(&dir.settings()).unwrap_err();
+    assert!(
+        error.problem.contains("later version (schema 99"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_foreign_database_is_refused() {
+    let dir = Dir::new("foreign");
+    std::fs::create_dir_all(&dir.0).unwrap();
+    let other = rusqlite::Connection::open(dir.settings().file).unwrap();
+    other
+        .execute_batch("CREATE TABLE songs (title TEXT)")
+        .unwrap();
+    drop(other);
+    let error = Database::open(&dir.settings()).unwrap_err();
+    assert!(error.problem.contains("another program"), "{error}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_made() {
+    let error = Database::open(&settings(Path::new("/dev/null/voip"))).unwrap_err();
+    assert!(error.remedy.contains("own"), "{error}");
+}
+
+#[test]
+fn old_call_records_go() {
+    let dir = Dir::new("prune");
+    let settings = config::Store {
+        cdr_days: 1,
+        cdr_rows_max: 1000,
+        ..dir.settings()
+    };
+    let mut database = Database::open(&settings).unwrap();
+    let day = 86_400_000;
+    let records: Vec<Record> = (0..1500)
+        .map(|n| Record::Cdr(Box::new(cdr(n, if n < 100 { day } else { 3 * day }))))
+        .collect();
+    database.apply(records.iter()).unwrap();
+    assert!(!database.prune_at(3 * day as i64 + 1000).unwrap());
+    let left = database.cdrs(2000).unwrap();
+    assert_eq!(left.len(), 1000);
+    assert_eq!(&*left[0].call_id, "1499");
+}
+
+/// The child of the tests below: this very program, told by its environment what to do.
+#[test]
+fn child() {
+    let Some(dir) = std::env::var_os("VOIP_STORE_CHILD") else {
+        return;
+    };
+    let store = Store::start(Database::open(&settings(Path::new(&dir))).unwrap()).unwrap();
+    for n in 0.. {
+        store.persist(Record::PutBinding(Box::new(binding(n))));
+        store.persist(Record::Cdr(Box::new(cdr(n as u64, unix_ms() as u64))));
+        if n % 20 == 0 {
+            let trouble = store.status().trouble.map(|t| t.problem);
+            println!("\ngiven {n} {} {trouble:?}", unix_ms());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn start_child(dir: &Dir, shell: &str) -> std::process::Child {
+    let program = std::env::current_exe().unwrap();
+    Command::new("sh")
+        .arg("-c")
+        .arg(format!(
+            "{shell} exec \"$0\" --exact os::store::tests::child --nocapture"
+        ))
+        .arg(program)
+        .env("VOIP_STORE_CHILD", &dir.0)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Reads the child's lines for a while, kills it and gives what it said.
+fn kill_after(mut child: std::process::Child, time: Duration) -> (Vec<String>, i64) {
+    use std::io::Read;
+    std::thread::sleep(time);
+    child.kill().unwrap();
+    let killed_at = unix_ms();
+    child.wait().unwrap();
+    let mut said = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    let given = said.lines().filter(|l| l.starts_with("given "));
+    (given.map(str::to_string).collect(), killed_at)
+}
+
+#[test]
+fn a_killed_process_loses_at_most_a_second() {
+    let dir = Dir::new("killed");
+    let (said, killed_at) = kill_after(start_child(&dir, ""), Duration::from_millis(2500));
+    let safe = said
+        .iter()
+        .filter_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            let n: usize = words.next()?.parse().ok()?;
+            let at: i64 = words.next()?.parse().ok()?;
+            (at < killed_at - 1000).then_some(n)
+        })
+        .max()
+        .unwrap();
+    assert!(safe > 100, "{safe}");
+    let mut database = Database::open(&dir.settings()).unwrap();
+    let loaded = database.load().unwrap();
+    let cdrs = database.cdrs(u32::MAX).unwrap();
+    assert!(
+        loaded.bindings.len() > safe,
+        "{} of {safe}",
+        loaded.bindings.len()
+    );
+    assert!(cdrs.len() > safe, "{} of {safe}", cdrs.len());
+}
+
+#[test]
+fn a_limited_file_size_is_a_full_disk() {
+    let dir = Dir::new("fsize");
+    let child = start_child(&dir, "ulimit -f 400;");
+    let (said, _) = kill_after(child, Duration::from_millis(4000));
+    let last = said.last().unwrap();
+    assert!(last.contains("full"), "{last}");
+    // What was written before is sound.
+    let loaded = Database::open(&dir.settings()).unwrap().load().unwrap();
+    assert!(!loaded.bindings.is_empty());
+}

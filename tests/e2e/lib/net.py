@@ -1,0 +1,115 @@
+"""Network namespaces: several hosts on one machine, and a NAT between them."""
+
+import ctypes
+import os
+import socket
+import subprocess
+import threading
+
+from lib.case import Skip
+
+CLONE_NEWNET = 0x40000000
+
+
+def sh(*words):
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+def socket_in(netns, kind, bind=None, connect=None):
+    """A socket that lives in a namespace; None when it cannot connect yet."""
+    result = []
+
+    def make():
+        if netns:
+            libc = ctypes.CDLL(None, use_errno=True)
+            handle = os.open(f"/run/netns/{netns}", os.O_RDONLY)
+            try:
+                if libc.setns(handle, CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+            finally:
+                os.close(handle)
+        made = socket.socket(socket.AF_INET, kind)
+        try:
+            if bind:
+                made.bind(bind)
+            if connect:
+                made.settimeout(3)
+                made.connect(connect)
+            result.append(made)
+        except OSError:
+            made.close()
+
+    # A thread of its own: the namespace is a property of the thread and ends with it.
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    return result[0] if result else None
+
+
+class Hosts:
+    """A public network with voipd's host and others, and a private one behind a NAT.
+
+        core 198.18.0.1 --- bridge --- pub 198.18.0.3
+                              |
+                             nat 198.18.0.2 / 192.168.77.1 --- home 192.168.77.10
+    """
+
+    CORE, PUB, HOME = "198.18.0.1", "198.18.0.3", "192.168.77.10"
+
+    def __init__(self, case):
+        if os.geteuid() != 0:
+            raise Skip("needs root for network namespaces")
+        tag = f"v{os.getpid() % 10000}"
+        self.core, self.pub, self.nat, self.home = (f"{tag}{n}" for n in ("c", "p", "n", "h"))
+        for name in (self.core, self.pub, self.nat, self.home):
+            try:
+                sh("ip", "netns", "add", name)
+            except subprocess.CalledProcessError as error:
+                raise Skip(f"cannot make network namespaces: {error.stderr.strip()}") from None
+            case.defer(subprocess.run, ("ip", "netns", "del", name))
+            sh("ip", "-n", name, "link", "set", "lo", "up")
+        sh("ip", "-n", self.core, "link", "add", "br0", "type", "bridge")
+        sh("ip", "-n", self.core, "addr", "add", f"{self.CORE}/24", "dev", "br0")
+        sh("ip", "-n", self.core, "link", "set", "br0", "up")
+        self._plug(self.pub, f"{self.PUB}/24")
+        self._plug(self.nat, "198.18.0.2/24")
+        self._cable(self.nat, "inside", "192.168.77.1/24", self.home, "eth0", f"{self.HOME}/24")
+        sh("ip", "-n", self.home, "route", "add", "default", "via", "192.168.77.1")
+        self._masquerade()
+
+    def _cable(self, a, a_name, a_address, b, b_name, b_address):
+        sh("ip", "-n", a, "link", "add", a_name, "type", "veth", "peer", b_name, "netns", b)
+        for host, name, address in ((a, a_name, a_address), (b, b_name, b_address)):
+            if address:
+                sh("ip", "-n", host, "addr", "add", address, "dev", name)
+            sh("ip", "-n", host, "link", "set", name, "up")
+
+    def _plug(self, host, address):
+        """Cables a host to the public bridge."""
+        port = f"to-{host[-1]}"
+        self._cable(self.core, port, None, host, "eth0", address)
+        sh("ip", "-n", self.core, "link", "set", port, "master", "br0")
+
+    def _masquerade(self):
+        """An ordinary home router: out with a port of its own, in only what answers."""
+        rules = """
+            table ip nat {
+                chain out {
+                    type nat hook postrouting priority 100
+                    oifname "eth0" masquerade random
+                }
+            }
+            table ip filter {
+                chain forward {
+                    type filter hook forward priority 0; policy drop
+                    ct state established,related accept
+                    iifname "inside" accept
+                }
+            }
+        """
+        run_in = ["ip", "netns", "exec", self.nat]
+        subprocess.run([*run_in, "sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True)
+        made = subprocess.run([*run_in, "nft", "-f", "-"], input=rules, text=True,
+                              capture_output=True)
+        if made.returncode:
+            raise Skip(f"the kernel does no NAT: {made.stderr.strip()}")

@@ -1,0 +1,135 @@
+"""A softphone of a test: baresip, driven over its control socket."""
+
+import json
+import socket
+import time
+
+from lib.case import wait_for
+from lib.net import socket_in
+from lib.voipd import DOMAIN
+
+CONFIG = """\
+poll_method epoll
+sip_listen {address}:{port}
+{cafile}
+net_interface {address}
+call_local_timeout 60
+call_max_calls 4
+audio_path /usr/share/baresip
+audio_player aubridge,{name}
+audio_source ausine,{tone}
+audio_alert aubridge,{name}-alert
+ausrc_srate 48000
+auplay_srate 48000
+ausrc_channels 2
+auplay_channels 2
+rtp_tos 184
+rtp_ports {rtp}-{rtp_last}
+rtp_stats yes
+jitter_buffer_delay 2-10
+ctrl_tcp_listen 127.0.0.1:{control}
+snd_path {folder}
+module_path {modules}
+module g711.so
+module ausine.so
+module aubridge.so
+module sndfile.so
+module_tmp account.so
+module_app ctrl_tcp.so
+module_app menu.so
+"""
+
+MODULE_PATHS = ("/usr/lib/baresip/modules", "/usr/lib/x86_64-linux-gnu/baresip/modules")
+
+
+class Phone:
+    """One baresip with one account, which plays a tone and records what it hears."""
+
+    def __init__(self, case, name, server, tone, **options):
+        """Options: password, transport, address, netns, cafile, answer ("auto" or "manual"),
+        outbound (where to send, when not to `server`)."""
+        self.case, self.name, self.tone = case, name, tone
+        self.netns = options.get("netns")
+        self.folder = case.folder / name
+        self.folder.mkdir()
+        address = options.get("address", "127.0.0.1")
+        transport = options.get("transport", "udp")
+        self.control_port = case.port()
+        self.control, self.unread = None, b""
+        rtp = case.port()
+        cafile = f"sip_cafile {options['cafile']}" if "cafile" in options else ""
+        self.folder.joinpath("config").write_text(
+            CONFIG.format(
+                address=address, port=case.port(), name=name, tone=tone, rtp=rtp, rtp_last=rtp + 9,
+                control=self.control_port, folder=self.folder, cafile=cafile,
+                modules=next(p for p in MODULE_PATHS if _is_folder(p)),
+            )
+        )
+        outbound = options.get("outbound", f"{server.address}:{server.ports[transport]}")
+        account = (
+            f"<sip:{name}@{DOMAIN};transport={transport}>;auth_user={name}"
+            f";auth_pass={options.get('password', 'secret')}"
+            f';outbound="sip:{outbound};transport={transport}"'
+            f";regint=60;answermode={options.get('answer', 'auto')};audio_codecs=PCMU,PCMA"
+        )
+        self.folder.joinpath("accounts").write_text(account + "\n")
+        self.folder.joinpath("contacts").write_text("")
+        self.process = case.start(f"phone-{name}", ["baresip", "-f", self.folder], self.netns)
+
+    def command(self, command, params=""):
+        """Sends a command; returns the answer's data (baresip's ctrl_tcp: JSON in netstrings)."""
+        if self.control is None:
+            self.control = wait_for(f"{self.name}'s control socket", self._connect)
+        token = str(time.monotonic_ns())
+        text = json.dumps({"command": command, "params": params, "token": token}).encode()
+        self.control.sendall(b"%d:%s," % (len(text), text))
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            message = self._message(end)
+            if message and message.get("response") and message.get("token") == token:
+                return message.get("data", "")
+        raise AssertionError(f"{self.name}: baresip did not answer {command}")
+
+    def _connect(self):
+        assert self.process.alive(), f"{self.name}: baresip ended:\n{self.process.text()[-1500:]}"
+        return socket_in(self.netns, socket.SOCK_STREAM, connect=("127.0.0.1", self.control_port))
+
+    def _message(self, end):
+        """The next netstring's JSON, event or answer."""
+        while True:
+            head, mark, rest = self.unread.partition(b":")
+            if mark and len(rest) > int(head):
+                size = int(head)
+                self.unread = rest[size + 1 :]
+                return json.loads(rest[:size])
+            self.control.settimeout(max(0.05, end - time.monotonic()))
+            try:
+                got = self.control.recv(65536)
+            except TimeoutError:
+                return None
+            assert got, f"{self.name}: baresip closed its control socket"
+            self.unread += got
+
+    def registered(self):
+        return "200 OK" in self.process.text()
+
+    def wait_registered(self):
+        wait_for(f"{self.name}'s registration", self.registered, 15)
+
+    def dial(self, who):
+        self.command("dial", f"sip:{who}@{DOMAIN}")
+
+    def hangup(self):
+        self.command("hangup")
+
+    def recording(self):
+        """The newest file of what was heard."""
+        heard = sorted(self.folder.glob("dump-*-dec.wav"), key=lambda p: p.stat().st_mtime)
+        assert heard, f"{self.name} recorded nothing: {[p.name for p in self.folder.iterdir()]}"
+        return heard[-1]
+
+
+def _is_folder(path):
+    import pathlib
+
+    return pathlib.Path(path).is_dir()

@@ -1,0 +1,38 @@
+"""Finds which of some tones a recording holds (Goertzel's filter)."""
+
+import array
+import math
+import wave
+
+
+def samples(path):
+    """The first channel of a 16-bit recording, and its rate."""
+    with wave.open(str(path)) as recording:
+        assert recording.getsampwidth() == 2, f"{path}: not 16 bits a sample"
+        data = array.array("h", recording.readframes(recording.getnframes()))
+        return data[:: recording.getnchannels()], recording.getframerate()
+
+
+def power(data, rate, frequency):
+    """The power of one frequency, as a share of all power: 1.0 for a pure tone."""
+    total = sum(x * x for x in data)
+    if not total:
+        return 0.0
+    turn = 2 * math.cos(2 * math.pi * frequency / rate)
+    last = before = 0.0
+    for x in data:
+        last, before = x + turn * last - before, last
+    bin_power = last * last + before * before - turn * last * before
+    return 2 * bin_power / (len(data) * total)
+
+
+def hears(path, wanted, others):
+    """Checks that a recording's last second holds the tone and none of the others."""
+    data, rate = samples(path)
+    assert len(data) >= rate, f"{path}: {len(data) / rate:.2f} s is too short to judge"
+    data = data[-rate:]
+    shares = {tone: power(data, rate, tone) for tone in (wanted, *others)}
+    said = ", ".join(f"{tone} Hz {share:.2f}" for tone, share in shares.items())
+    assert shares[wanted] > 0.5, f"{path} should hold {wanted} Hz: {said}"
+    for tone in others:
+        assert shares[tone] < 0.1, f"{path} should not hold {tone} Hz: {said}"

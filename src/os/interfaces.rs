@@ -1,6 +1,6 @@
 //! The host's own addresses, for the listener table: which of them a peer reaches us by.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Addresses looked at; a host with more has them cut.
 pub const INTERFACE_ADDRESSES_MAX: usize = 1024;
@@ -31,6 +31,26 @@ pub fn addresses() -> std::io::Result<Vec<(IpAddr, u8)>> {
         }
     }
     Ok(found)
+}
+
+/// The addresses that the system would speak from toward the world, by IPv4 and by IPv6. Nothing
+/// is sent: a connected datagram socket knows its source at once.
+pub fn default_routes() -> [Option<IpAddr>; 2] {
+    // Documentation addresses (RFC 5737, RFC 3849), which only the default route leads to.
+    let v4 = SocketAddr::from((Ipv4Addr::new(198, 51, 100, 1), 9));
+    let v6 = SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 9));
+    [source_toward(v4), source_toward(v6)]
+}
+
+fn source_toward(remote: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = match remote {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(remote).ok()?;
+    let source = socket.local_addr().ok()?.ip();
+    (!source.is_unspecified()).then_some(source)
 }
 
 fn prefix_v4(mask: Ipv4Addr) -> u8 {

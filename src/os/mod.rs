@@ -7,8 +7,10 @@
 pub mod clock;
 pub mod core;
 pub mod counters;
+pub mod daemon;
 pub mod inbox;
 pub mod interfaces;
+pub mod log;
 pub mod node;
 pub mod store;
 pub mod stream;

@@ -9,6 +9,7 @@ use super::tls::Tls;
 use super::udp::{self, UdpSocket};
 use super::worker::{Parts, Sinks, Worker};
 use crate::base::Transport;
+use crate::sip::listeners::ListenerTable;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -127,6 +128,8 @@ pub struct Shared {
     pub clock: Clock,
     /// The way to each shard.
     pub switch: Arc<Switch>,
+    /// What we listen on.
+    pub listeners: ListenerTable,
     /// The connections.
     pub streams: stream::Context,
     /// What is counted.
@@ -140,6 +143,7 @@ impl Shared {
         let switch = Arc::new(Switch::new(shards));
         Self {
             clock,
+            listeners: ListenerTable::default(),
             streams: stream::Context {
                 connections: Arc::new(Connections::new(settings, Arc::clone(&counters))),
                 receiver: Arc::clone(&switch) as Arc<dyn stream::Receiver>,
@@ -270,6 +274,7 @@ fn run<C: Core + Unpin>(
             clock: shared.clock,
             switch: Arc::clone(&shared.switch),
             udp: udp?,
+            listeners: shared.listeners,
             streams: shared.streams.clone(),
             counters: Arc::clone(&shared.counters),
             sinks,

@@ -11,8 +11,9 @@ use super::counters::Counters;
 use super::stream;
 use super::switch::{Switch, Work};
 use super::udp::{ReceiveBatch, SendCalls, UdpSocket};
-use crate::base::{Flow, Instant, Transmit, TransmitTag, Transport};
+use crate::base::{Destination, Flow, Instant, Transmit, TransmitTag, Transport};
 use crate::control::Reply;
+use crate::sip::listeners::ListenerTable;
 use crate::store::Record;
 use crate::wire::stun;
 use bytes::Bytes;
@@ -50,6 +51,8 @@ pub struct Parts<C> {
     pub switch: Arc<Switch>,
     /// Its datagram sockets.
     pub udp: Vec<UdpSocket>,
+    /// Which of them leads to a peer.
+    pub listeners: ListenerTable,
     /// The connections of all shards.
     pub streams: stream::Context,
     /// What is counted.
@@ -214,8 +217,8 @@ impl<C: Core + Unpin> Worker<C> {
         }
         let remote = transmit.destination.remote();
         let local = match &transmit.destination {
-            crate::base::Destination::Flow(flow) => Some(flow.local),
-            crate::base::Destination::Address { .. } => None,
+            Destination::Flow(flow) => Some(flow.local),
+            Destination::Address { .. } => self.parts.listeners.flow_for(Transport::Udp, remote),
         };
         let Some(socket) = pick(&mut self.parts.udp, local, remote) else {
             tracing::debug!(%remote, "no UDP listener of the peer's address family");
@@ -331,20 +334,20 @@ fn sort(bytes: &[u8]) -> Sort {
     }
 }
 
-/// The socket for a datagram: that of its flow, else the one that can reach the peer: loopback
+/// The socket for a datagram: the one that is named, else one that can reach the peer: loopback
 /// from loopback, anything else from a wildcard or public address.
 fn pick(
     sockets: &mut [UdpSocket],
     local: Option<SocketAddr>,
     remote: SocketAddr,
 ) -> Option<&mut UdpSocket> {
-    let by_flow = local.and_then(|local| sockets.iter().position(|s| s.local() == local));
+    let named = local.and_then(|local| sockets.iter().position(|s| s.local() == local));
     let fits = |s: &UdpSocket| s.local().is_ipv4() == remote.is_ipv4();
     let reaches = |s: &UdpSocket| {
         let ip = s.local().ip();
         fits(s) && (ip.is_unspecified() || ip.is_loopback() == remote.ip().is_loopback())
     };
-    let index = by_flow
+    let index = named
         .or_else(|| sockets.iter().position(reaches))
         .or_else(|| sockets.iter().position(fits))?;
     sockets.get_mut(index)

@@ -225,6 +225,11 @@ impl Binding {
         self.serial
     }
 
+    /// Whether a NAT on the way forgets it unless something passes.
+    pub fn wants_pings(&self) -> bool {
+        self.behind_nat && self.flow.transport == Transport::Udp && !self.has_path()
+    }
+
     /// Whether it is an outbound registration (RFC 5626): named by instance and reg-id.
     pub fn is_outbound(&self) -> bool {
         self.reg_id != 0 && !self.instance().is_empty()

@@ -326,7 +326,7 @@ impl Location {
         updated: &mut Updated,
     ) {
         updated.placed.push(binding.clone());
-        if binding.behind_nat && !binding.has_path() {
+        if binding.wants_pings() {
             self.note_fresh(&binding);
         }
         let record = binding.put(m.clock.anchor);
@@ -423,10 +423,6 @@ impl Location {
                 self.next_of_all.fetch_min(next, Ordering::SeqCst);
             }
         }
-    }
-
-    fn slots(shard: usize, shards: usize) -> impl Iterator<Item = usize> {
-        (shard..BUCKETS).step_by(shards.max(1))
     }
 
     /// When somebody should call [`Location::expire`]. The same for every shard: the one that
@@ -635,44 +631,41 @@ impl Location {
         Some(binding)
     }
 
-    /// The bindings behind NAT in `shard`'s buckets, ordered: those that want keepalive.
-    pub fn behind_nat(&self, shard: usize, shards: usize) -> Vec<Arc<Binding>> {
+    /// The bindings behind NAT in `shard`'s buckets that a restart brought back and no REGISTER
+    /// refreshed since, ordered.
+    pub fn restored_behind_nat(&self, shard: usize, shards: usize) -> Vec<Arc<Binding>> {
         let mut found = Vec::new();
-        for slot in Self::slots(shard, shards) {
+        for slot in (shard..BUCKETS).step_by(shards.max(1)) {
             let table = self.read(slot);
             let all = table.aors.values().flat_map(|e| &e.bindings);
-            found.extend(all.filter(|b| b.behind_nat).cloned());
+            found.extend(all.filter(|b| b.restored && b.wants_pings()).cloned());
         }
         found.sort_by(|a, b| a.aor.cmp(&b.aor).then(a.serial.cmp(&b.serial)));
         found
     }
 
-    /// Bindings ordered by address of record, of those that contain `filter` and come behind
-    /// `after`. Stops behind the address of record that brings their number to `rows`.
-    pub fn list(
-        &self,
-        filter: Option<&str>,
-        after: Option<&str>,
-        rows: usize,
-    ) -> Vec<Arc<Binding>> {
+    /// Up to `rows` bindings ordered by address of record, of those that contain `filter` and come
+    /// behind `after`; addresses of record are not torn apart. Also says whether there are more.
+    pub fn list(&self, filter: &str, after: &str, rows: usize) -> (Vec<Arc<Binding>>, bool) {
         let mut names: Vec<Arc<str>> = Vec::new();
         for slot in 0..BUCKETS {
             let table = self.read(slot);
-            let wanted = table.aors.keys().filter(|aor| {
-                after.is_none_or(|after| &***aor > after)
-                    && filter.is_none_or(|filter| aor.contains(filter))
-            });
+            let wanted = table
+                .aors
+                .keys()
+                .filter(|aor| (after.is_empty() || &***aor > after) && aor.contains(filter));
             names.extend(wanted.cloned());
         }
         names.sort_unstable();
         let mut found = Vec::new();
         for aor in names {
-            if found.len() >= rows {
-                break;
+            let bindings = self.lookup(&aor);
+            if !found.is_empty() && found.len() + bindings.len() > rows {
+                return (found, true);
             }
-            found.extend(self.lookup(&aor));
+            found.extend(bindings);
         }
-        found
+        (found, false)
     }
 }
 

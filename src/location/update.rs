@@ -217,7 +217,9 @@ pub(super) fn touch(
         parameters: contact.parameters,
         path: m.update.path,
     };
+    // After a restart the first refresh is a change: the table hears of the phone anew.
     let same = contact.expires > 0
+        && !b.restored
         && b.texts() == texts
         && b.flow == m.update.flow
         && b.reach != Reach::Nowhere
@@ -227,7 +229,6 @@ pub(super) fn touch(
         && *b.user_agent == *m.update.user_agent;
     if same {
         let binding = Arc::make_mut(binding);
-        binding.restored = false;
         binding.cseq = m.update.cseq;
         binding.expires_at = m.clock.now + Duration::from_secs(contact.expires.into());
     }

@@ -93,7 +93,7 @@ impl PidFile {
             }),
             Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
                 let mut pid = String::new();
-                let _ = Read::by_ref(&mut *file).take(20).read_to_string(&mut pid);
+                let _ = Read::by_ref(&mut file).take(20).read_to_string(&mut pid);
                 Err(Fatal::new(
                     EX_UNAVAILABLE,
                     format!("already running as pid {}", pid.trim()),

@@ -267,7 +267,7 @@ impl SignalCore {
             self.locator.poll_timeout(),
             self.keepalive.poll_timeout(),
             self.pending_timeout(),
-            self.location.next_expiry(self.shard, self.shards),
+            self.location.next_expiry(),
         ];
         timers.into_iter().flatten().min()
     }
@@ -278,9 +278,9 @@ impl SignalCore {
         self.layer.handle_timeout(now);
         self.calls.handle_timeout(now);
         self.locator.handle_timeout(now);
-        self.keepalive.handle_timeout(now);
+        self.keepalive.handle_timeout(now, &self.location);
         self.with_proxy(now, |proxy, cx| proxy.handle_timeout(cx));
-        let ended = self.location.expire(now, self.shard, self.shards);
+        let ended = self.location.expire(now);
         self.outputs.extend(ended.into_iter().map(Output::Persist));
         self.handle_pending(now);
         self.drive(now);
@@ -349,7 +349,7 @@ impl SignalCore {
                 moved = true;
                 self.on_call_output(now, output);
             }
-            while let Some(ping) = self.keepalive.poll_output() {
+            while let Some(ping) = self.keepalive.poll_output(now, &self.location) {
                 moved = true;
                 self.on_keepalive(now, ping);
             }
@@ -396,10 +396,10 @@ impl SignalCore {
         }
         match event {
             Event::Response { message, .. } if message.status() >= 200 => {
-                self.keepalive.answered(now, ping);
+                self.keepalive.answered(ping, &self.location);
             }
             Event::Failed { .. } => {
-                let ended = self.keepalive.failed(now, ping, &self.location);
+                let ended = self.keepalive.failed(ping, &self.location);
                 self.outputs.extend(ended.into_iter().map(Output::Persist));
             }
             _ => {}

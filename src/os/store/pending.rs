@@ -19,6 +19,9 @@ enum Subject {
 fn subject(record: &Record) -> Option<Subject> {
     match record {
         Record::PutBinding(b) => Some(Subject::Binding(b.aor.clone(), b.key.clone())),
+        Record::TouchBinding { aor, key, .. } => {
+            Some(Subject::Binding(aor.as_ref().into(), key.clone()))
+        }
         Record::DeleteBinding { aor, key } => Some(Subject::Binding(aor.clone(), key.clone())),
         Record::Cdr(_) => None,
         Record::PutBan(ban) => Some(Subject::Ban(ban.source)),
@@ -27,6 +30,24 @@ fn subject(record: &Record) -> Option<Subject> {
         Record::DeleteUser { username, domain } => {
             Some(Subject::User(username.clone(), domain.clone()))
         }
+    }
+}
+
+/// The newer record takes the older one's place; a refresh goes into a whole binding that waits.
+fn replace(old: &mut Record, new: Record) {
+    match (old, new) {
+        (
+            Record::PutBinding(binding),
+            Record::TouchBinding {
+                expires_at_ms,
+                cseq,
+                ..
+            },
+        ) => {
+            binding.expires_at_ms = expires_at_ms;
+            binding.cseq = cseq;
+        }
+        (old, new) => *old = new,
     }
 }
 
@@ -44,7 +65,7 @@ impl Pending {
         if let Some(place) = subject.as_ref().and_then(|s| self.places.get(s))
             && let Some(old) = self.records.get_mut(*place)
         {
-            *old = record;
+            replace(old, record);
             return true;
         }
         if self.records.len() >= limit {

@@ -292,6 +292,15 @@ pub(super) fn unix_ms() -> i64 {
 fn write(t: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
     match record {
         Record::PutBinding(b) => put_binding(t, b),
+        Record::TouchBinding {
+            aor,
+            key,
+            expires_at_ms,
+            cseq,
+        } => t
+            .prepare_cached(schema::TOUCH_BINDING)?
+            .execute(params![aor.as_ref(), key, signed(*expires_at_ms), cseq])
+            .map(drop),
         Record::DeleteBinding { aor, key } => t
             .prepare_cached(schema::DELETE_BINDING)?
             .execute(params![aor, key])

@@ -155,6 +155,7 @@ pub(super) fn parse(mut bytes: Bytes) -> Result<Message, ParseError> {
         entries: SmallVec::new(),
         seen: 0,
         repeated: 0,
+        foldable: false,
         fault: fault.or(first.bare_cr.then_some(Fault::BareCr)),
     };
     let (headers_end, body_start) = index.headers(lines)?;
@@ -188,6 +189,8 @@ struct Index<'a> {
     seen: u128,
     repeated: u128,
     fault: Option<Fault>,
+    /// The line before was a header that a fold may continue.
+    foldable: bool,
 }
 
 impl Index<'_> {
@@ -215,10 +218,12 @@ impl Index<'_> {
             self.fold(line, text);
             return Ok(());
         }
+        self.foldable = false;
         let Some((raw_name, value)) = name_and_value(text) else {
             self.note(Fault::BadHeaderLine);
             return Ok(());
         };
+        self.foldable = true;
         if self.entries.len() >= HEADERS_MAX {
             return Err(ParseError::TooManyHeaders);
         }
@@ -241,7 +246,8 @@ impl Index<'_> {
     /// RFC 3261 §7.3.1: a line that begins with white space continues the one before.
     fn fold(&mut self, line: &Line, text: &[u8]) {
         let trimmed = scan::trim_end(text);
-        let Some(entry) = self.entries.last_mut() else {
+        let last = self.entries.last_mut().filter(|_| self.foldable);
+        let Some(entry) = last else {
             self.note(Fault::BadHeaderLine);
             return;
         };

@@ -249,11 +249,13 @@ impl<'a> Uri<'a> {
     fn params_match(&self, other: &Uri<'_>) -> bool {
         const MUST_STAND_IN_BOTH: [&[u8]; 5] = [b"user", b"ttl", b"method", b"maddr", b"transport"];
         self.params().all(|(name, value)| {
-            let twin = other
-                .params()
-                .find(|(twin, _)| twin.eq_ignore_ascii_case(name));
-            match twin {
-                Some((_, twin)) => same_text(value, twin, true),
+            let twins = || {
+                other
+                    .params()
+                    .filter(|(twin, _)| twin.eq_ignore_ascii_case(name))
+            };
+            match twins().next() {
+                Some(_) => twins().any(|(_, twin)| same_text(value, twin, true)),
                 None => !MUST_STAND_IN_BOTH
                     .iter()
                     .any(|must| must.eq_ignore_ascii_case(name)),

@@ -1,6 +1,7 @@
 """A softphone of a test: baresip, driven over its control socket."""
 
 import json
+import pathlib
 import socket
 import time
 
@@ -46,9 +47,9 @@ class Phone:
     """One baresip with one account, which plays a tone and records what it hears."""
 
     def __init__(self, case, name, server, tone, **options):
-        """Options: password, transport, address, netns, cafile, answer ("auto" or "manual"),
-        outbound (where to send, when not to `server`)."""
+        """Options: password, domain, transport, address, netns, cafile."""
         self.case, self.name, self.tone = case, name, tone
+        self.domain = options.get("domain", DOMAIN)
         self.netns = options.get("netns")
         self.folder = case.folder / name
         self.folder.mkdir()
@@ -62,15 +63,15 @@ class Phone:
             CONFIG.format(
                 address=address, port=case.port(), name=name, tone=tone, rtp=rtp, rtp_last=rtp + 9,
                 control=self.control_port, folder=self.folder, cafile=cafile,
-                modules=next(p for p in MODULE_PATHS if _is_folder(p)),
+                modules=next(p for p in MODULE_PATHS if pathlib.Path(p).is_dir()),
             )
         )
-        outbound = options.get("outbound", f"{server.address}:{server.ports[transport]}")
+        outbound = f"{server.address}:{server.ports[transport]}"
         account = (
-            f"<sip:{name}@{DOMAIN};transport={transport}>;auth_user={name}"
+            f"<sip:{name}@{self.domain};transport={transport}>;auth_user={name}"
             f";auth_pass={options.get('password', 'secret')}"
             f';outbound="sip:{outbound};transport={transport}"'
-            f";regint=60;answermode={options.get('answer', 'auto')};audio_codecs=PCMU,PCMA"
+            f";regint=60;answermode=auto;audio_codecs=PCMU,PCMA"
         )
         self.folder.joinpath("accounts").write_text(account + "\n")
         self.folder.joinpath("contacts").write_text("")
@@ -117,7 +118,7 @@ class Phone:
         wait_for(f"{self.name}'s registration", self.registered, 15)
 
     def dial(self, who):
-        self.command("dial", f"sip:{who}@{DOMAIN}")
+        self.command("dial", f"sip:{who}@{self.domain}")
 
     def hangup(self):
         self.command("hangup")
@@ -128,8 +129,3 @@ class Phone:
         assert heard, f"{self.name} recorded nothing: {[p.name for p in self.folder.iterdir()]}"
         return heard[-1]
 
-
-def _is_folder(path):
-    import pathlib
-
-    return pathlib.Path(path).is_dir()

@@ -275,10 +275,10 @@ class Agent:
 
     # -- calls
 
-    def invite(self, to_user, body, lines=()):
-        """Sends an INVITE with credentials, answering the challenge if there is one; returns the
-        open call without waiting for its end."""
-        uri = f"sip:{to_user}@{DOMAIN}"
+    def invite(self, to_user, body, lines=(), uri=None):
+        """Sends an INVITE, answers the challenge if there is one, and returns the open call
+        without waiting for its end."""
+        uri = uri or f"sip:{to_user}@{DOMAIN}"
         call = self.new_call()
         extra = [f"Contact: {self.contact()}", "Content-Type: application/sdp", *lines]
         credentials = []

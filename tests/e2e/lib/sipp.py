@@ -1,0 +1,61 @@
+"""Runs sipp with the scenarios of tests/e2e/sipp, and reads its counters."""
+
+import csv
+import pathlib
+
+from lib.voipd import DOMAIN
+
+SCENARIOS = pathlib.Path(__file__).parent.parent / "sipp"
+
+
+class Sipp:
+    """One sipp. `users` is what its scenario calls field0; each has the password `secret`."""
+
+    def __init__(self, case, name, scenario, voipd, **options):
+        """Options: port, users, service, count, rate, limit, pause_ms, seconds."""
+        self.name, self.case = name, case
+        self.stats = case.folder / f"{name}.csv"
+        self.errors = case.folder / f"{name}-errors.log"
+        self.count = options.get("count", 1)
+        self.seconds = options.get("seconds", 30)
+        argv = [
+            "sipp", f"{voipd.address}:{voipd.port}", "-sf", SCENARIOS / f"{scenario}.xml",
+            "-i", "127.0.0.1", "-p", options.get("port") or case.port(), "-m", self.count,
+            "-r", options.get("rate", 10), "-l", options.get("limit", 20000),
+            "-d", options.get("pause_ms", 0), "-s", options.get("service", "service"),
+            "-key", "domain", DOMAIN, "-nostdin", "-buff_size", 8 << 20, "-fd", 1,
+            "-trace_stat", "-stf", self.stats, "-trace_err", "-error_file", self.errors,
+            "-timeout", f"{self.seconds}s", "-timeout_error", "-default_behaviors",
+            "all,-abortunexp", "-recv_timeout", 1000 * self.seconds, "-max_socket", 20000,
+        ]
+        if "users" in options:
+            table = case.folder / f"{name}-users.csv"
+            rows = (f"{user};[authentication username={user} password=secret];\n"
+                    for user in options["users"])
+            table.write_text("SEQUENTIAL\n" + "".join(rows))
+            argv += ["-inf", table]
+        # sipp draws a screen on its output: nobody looks at it.
+        self.process = case.start(f"sipp-{name}", argv)
+
+    def finish(self):
+        """Waits for the end of all calls; each must have gone as the scenario says."""
+        status = self.process.wait(self.seconds + 20)
+        told = self.errors.read_text(errors="replace")[-1500:] if self.errors.exists() else ""
+        assert status == 0, f"sipp {self.name} ended with {status}: {self.counters()}\n{told}"
+        counters = self.counters()
+        assert counters["failed"] == 0 and counters["ok"] == self.count, f"{counters}\n{told}"
+        return counters
+
+    def counters(self):
+        with open(self.stats, newline="") as table:
+            last = list(csv.DictReader(table, delimiter=";"))[-1]
+        return {
+            "ok": int(last["SuccessfulCall(C)"]),
+            "failed": int(last["FailedCall(C)"]),
+            "retransmissions": int(last["Retransmissions(C)"]),
+        }
+
+
+def register(case, name, voipd, user, port):
+    """Registers one contact of a user from the port where its phone will be."""
+    Sipp(case, name, "register", voipd, users=[user], port=port).finish()

@@ -1,0 +1,170 @@
+"""Relayed audio in its hard cases: hold, moving on by re-INVITE, one-way audio, silence."""
+
+import socket
+import struct
+import threading
+import time
+
+from lib.case import wait_for
+from lib.sip import Agent, Dialog, sdp
+from lib.voipd import Voipd
+
+PACKET_SECONDS = 0.02
+
+
+class Audio:
+    """Sends a G.711 packet every 20 ms while it speaks, and counts what it hears."""
+
+    def __init__(self, case):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.settimeout(PACKET_SECONDS)
+        self.port = self.socket.getsockname()[1]
+        self.heard, self.sources = 0, set()
+        self.target, self.speaks = None, True
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        case.defer(self.close)
+
+    def close(self):
+        self.done.set()
+        if self.thread.ident:
+            self.thread.join()
+        self.socket.close()
+
+    def talk_to(self, target):
+        self.target = target
+        if not self.thread.ident:
+            self.thread.start()
+
+    def _run(self):
+        sequence, ssrc, due = 0, self.port, time.monotonic()
+        while not self.done.is_set():
+            if time.monotonic() >= due:
+                due += PACKET_SECONDS
+                sequence += 1
+                if self.speaks:
+                    head = struct.pack("!BBHII", 0x80, 0, sequence & 0xFFFF, 160 * sequence, ssrc)
+                    self.socket.sendto(head + b"\xff" * 160, self.target)
+            self.socket.settimeout(max(0.001, due - time.monotonic()))
+            try:
+                data, source = self.socket.recvfrom(2048)
+                if len(data) >= 12:
+                    self.heard += 1
+                    self.sources.add(source)
+            except (TimeoutError, ConnectionRefusedError):
+                pass
+
+    def hears(self, seconds=1.0):
+        """Whether packets come in, at the rate of speech."""
+        before = self.heard
+        time.sleep(seconds)
+        return self.heard - before > seconds / PACKET_SECONDS / 2
+
+
+class Talk:
+    """Alice and Bob in a relayed call, their audio on its way."""
+
+    def __init__(self, case, **settings):
+        settings.setdefault("rtp", {})["relay"] = "always"
+        self.voipd = voipd = Voipd(case, **settings)
+        for name in ("alice", "bob"):
+            voipd.add_user(name)
+        self.alice, self.bob = Agent(case, voipd, "alice"), Agent(case, voipd, "bob")
+        self.bob.register()
+        self.a, self.b = Audio(case), Audio(case)
+        call = self.alice.invite("bob", sdp("127.0.0.1", self.a.port))
+        request = self.bob.expect("INVITE")
+        assert request.media()[1] not in (self.a.port, self.b.port), "the offer was not rewritten"
+        self.called = self.bob.answered(request, sdp("127.0.0.1", self.b.port))
+        self.caller = call.established()
+        self.b.talk_to(request.media())
+        self.a.talk_to(self.caller.answer.media())
+
+    def legs(self):
+        (row,) = self.voipd.calls()
+        return row, {leg["side"]: leg for leg in row["legs"]}
+
+    def reinvite(self, audio, direction, answer):
+        """Alice offers anew; returns Bob's request and Alice's answer."""
+        self.caller.send("INVITE", body=sdp("127.0.0.1", audio.port, direction, 2))
+        request = self.bob.expect("INVITE")
+        self.bob.reply(request, 200, body=sdp("127.0.0.1", self.b.port, answer, 2))
+        final = self.alice.expect(200)
+        self.caller.send("ACK", cseq=int(final["cseq"].split()[0]))
+        self.bob.expect("ACK")
+        return request, final
+
+
+def test_hold_and_resume(case):
+    talk = Talk(case)
+    assert talk.a.hears() and talk.b.hears()
+    talk.b.speaks = False
+    request, _ = talk.reinvite(talk.a, "sendonly", "recvonly")
+    assert b"a=sendonly" in request.body, request.text()
+    assert talk.b.hears() and not talk.a.hears()
+    talk.b.speaks = True
+    talk.reinvite(talk.a, "sendrecv", "sendrecv")
+    assert talk.a.hears() and talk.b.hears()
+    talk.caller.bye(talk.called)
+    wait_for("the call's end", lambda: talk.voipd.calls() == [])
+
+
+def test_reinvite_moves_audio(case):
+    """Alice moves to another port (another phone, another network): the relay learns anew."""
+    talk = Talk(case)
+    assert talk.a.hears() and talk.b.hears()
+    talk.a.speaks = False
+    moved = Audio(case)
+    _, final = talk.reinvite(moved, "sendrecv", "sendrecv")
+    moved.talk_to(final.media())
+    assert moved.hears() and talk.b.hears()
+    talk.caller.bye(talk.called)
+
+
+def test_stray_packets_do_not_hijack(case):
+    """Once latched, packets from elsewhere neither move the audio nor reach the other side."""
+    talk = Talk(case)
+    assert talk.a.hears() and talk.b.hears()
+    stranger = Audio(case)
+    talk.a.speaks = False
+    stranger.talk_to(talk.a.target)
+    time.sleep(0.5)
+    assert not talk.b.hears(), "a stranger's packets reach the other side"
+    assert talk.a.hears() and stranger.heard == 0, "a stranger took the audio over"
+
+
+def test_one_way_audio_has_an_answer(case):
+    """`voipctl calls` tells which side sends nothing."""
+    talk = Talk(case)
+    talk.b.speaks = False
+    time.sleep(0.5)
+    before = talk.legs()[1]["callee"]["packets_in"]
+    time.sleep(4)
+    row, legs = talk.legs()
+    assert legs["caller"]["packets_in"] > 150 and legs["callee"]["packets_out"] > 150, row
+    assert legs["callee"]["packets_in"] == before, row
+    assert "callee" in row["verdict"], row
+    talk.b.speaks = True
+    time.sleep(1.5)
+    row, legs = talk.legs()
+    assert legs["callee"]["packets_in"] > before + 30, row
+    assert legs["caller"]["lost"] == 0 and legs["caller"]["jitter_ms"] < 30, row
+    talk.caller.bye(talk.called)
+
+
+def test_hangup_by_the_operator(case):
+    talk = Talk(case)
+    row, _ = talk.legs()
+    talk.voipd.ctl("hangup", row["id"])
+    for agent in (talk.alice, talk.bob):
+        agent.reply(agent.expect("BYE"), 200)
+    wait_for("the call's end", lambda: talk.voipd.calls() == [])
+
+
+def test_silence_ends_the_call(case):
+    talk = Talk(case, rtp={"timeout_s": 10})
+    talk.a.speaks = talk.b.speaks = False
+    for agent in (talk.alice, talk.bob):
+        agent.reply(agent.expect("BYE", 16), 200)
+    wait_for("the call's end", lambda: talk.voipd.calls() == [])

@@ -2,8 +2,8 @@
 //! line, each with the version of this protocol.
 //!
 //! ```text
-//! > {"version":1,"command":"registrations","filter":"100@"}
-//! < {"version":1,"reply":"registrations","rows":[{"aor":"100@example.com",...}],"more":false}
+//! > {"protocol":1,"command":"registrations","filter":"100@"}
+//! < {"protocol":1,"reply":"registrations","rows":[{"aor":"100@example.com",...}],"more":false}
 //! ```
 //! The names of fields are a contract: `voipctl --json` prints the rows as they are. Fields are
 //! added, never renamed nor removed, while [`VERSION`] stays.
@@ -38,7 +38,7 @@ pub const IMPORT_USERS_MAX: usize = 1000;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Request {
     /// [`VERSION`] of the client.
-    pub version: u32,
+    pub protocol: u32,
     /// What it wants.
     #[serde(flatten)]
     pub command: Command,
@@ -48,7 +48,7 @@ pub struct Request {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Response {
     /// [`VERSION`] of the daemon.
-    pub version: u32,
+    pub protocol: u32,
     /// What it says.
     #[serde(flatten)]
     pub reply: Reply,

@@ -1,7 +1,7 @@
 //! The users in memory, shared by every shard: looked up by each request, changed by the operator.
 
 use super::record::User;
-use std::collections::HashMap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// How many users one node holds.
@@ -52,6 +52,31 @@ impl Directory {
             .is_some()
     }
 
+    /// At most `limit` users whose address contains `filter`, the first behind `after`
+    /// (`name@domain`), ordered by domain and name.
+    pub fn page(&self, filter: &str, after: Option<&str>, limit: usize) -> Vec<Arc<User>> {
+        let after = after.and_then(|aor| aor.rsplit_once('@').map(|(name, domain)| (domain, name)));
+        let users = self.users.read().unwrap_or_else(PoisonError::into_inner);
+        // The smallest so far, the largest of them on top.
+        let mut first: BinaryHeap<Ordered> = BinaryHeap::with_capacity(limit.min(4096) + 1);
+        for (aor, user) in users.iter() {
+            let key = (&*user.domain, &*user.username);
+            let full = first.len() >= limit;
+            if !aor.contains(filter)
+                || after.is_some_and(|a| key <= a)
+                || full && first.peek().is_none_or(|last| key >= last.key())
+            {
+                continue;
+            }
+            if full {
+                first.pop();
+            }
+            first.push(Ordered(Arc::clone(user)));
+        }
+        drop(users);
+        first.into_sorted_vec().into_iter().map(|o| o.0).collect()
+    }
+
     /// How many users there are.
     pub fn len(&self) -> usize {
         self.users
@@ -75,25 +100,77 @@ impl Directory {
     }
 }
 
+/// A user as listings order them.
+struct Ordered(Arc<User>);
+
+impl Ordered {
+    fn key(&self) -> (&str, &str) {
+        (&self.0.domain, &self.0.username)
+    }
+}
+
+impl PartialEq for Ordered {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Ordered {}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ordered {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::Ha1;
 
-    #[test]
-    fn put_get_remove() {
-        let d = Directory::new();
-        let user = User {
-            username: "100".into(),
-            domain: "example.com".into(),
+    fn user(username: &str, domain: &str) -> User {
+        User {
+            username: username.into(),
+            domain: domain.into(),
             display_name: "".into(),
             ha1: Ha1 {
                 md5: [0; 16],
                 sha256: [0; 32],
             },
             disabled: false,
-        };
-        d.put(user).unwrap();
+        }
+    }
+
+    #[test]
+    fn pages_in_order() {
+        let d = Directory::new();
+        for n in (0..50).rev() {
+            d.put(user(&format!("{n:02}"), "example.com")).unwrap();
+            d.put(user(&format!("{n:02}"), "a.example.com")).unwrap();
+        }
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = d.page("", after.as_deref(), 7);
+            let Some(last) = page.last() else { break };
+            after = Some(last.aor());
+            seen.extend(page.iter().map(|u| u.aor()));
+        }
+        let all: Vec<String> = d.list().iter().map(|u| u.aor()).collect();
+        assert_eq!(seen, all);
+        assert_eq!(d.page("07@", None, 10).len(), 2);
+        assert_eq!(d.page("", None, 0).len(), 0);
+    }
+
+    #[test]
+    fn put_get_remove() {
+        let d = Directory::new();
+        d.put(user("100", "example.com")).unwrap();
         assert!(d.get("100@example.com").is_some());
         assert_eq!(d.list().len(), 1);
         assert!(d.remove("100@example.com"));

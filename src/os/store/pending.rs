@@ -1,41 +1,50 @@
 //! Records on their way to the disk: of each binding, ban and user only the newest.
 
+use crate::base::hash64;
 use crate::store::Record;
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 /// Most records that wait, and as many more while a batch is being tried; what comes after is lost
 /// and counted. Some 200 MB.
 pub const PENDING_MAX: usize = 300_000;
 
-/// What a record is about; records about the same thing replace each other.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-enum Subject {
-    Binding(Box<str>, Box<str>),
-    Ban(IpAddr),
-    User(Box<str>, Box<str>),
+/// What a record is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Subject<'r> {
+    Binding(&'r str, &'r str),
+    Ban(std::net::IpAddr),
+    User(&'r str, &'r str),
+    /// Nothing that another record could be about.
+    Own,
 }
 
-fn subject(record: &Record) -> Option<Subject> {
-    match record {
-        Record::PutBinding(b) => Some(Subject::Binding(b.aor.clone(), b.key.clone())),
-        Record::TouchBinding { aor, key, .. } => {
-            Some(Subject::Binding(aor.as_ref().into(), key.clone()))
-        }
-        Record::DeleteBinding { aor, key } => Some(Subject::Binding(aor.clone(), key.clone())),
-        Record::Cdr(_) => None,
-        Record::PutBan(ban) => Some(Subject::Ban(ban.source)),
-        Record::DeleteBan(source) => Some(Subject::Ban(*source)),
-        Record::PutUser(u) => Some(Subject::User(u.username.clone(), u.domain.clone())),
-        Record::DeleteUser { username, domain } => {
-            Some(Subject::User(username.clone(), domain.clone()))
+impl Subject<'_> {
+    fn hash(&self) -> u64 {
+        match self {
+            Subject::Binding(aor, key) => hash64(aor.as_bytes()) ^ hash64(key.as_bytes()),
+            Subject::Ban(source) => hash64(source.to_string().as_bytes()),
+            Subject::User(name, domain) => hash64(name.as_bytes()) ^ hash64(domain.as_bytes()),
+            Subject::Own => 0,
         }
     }
 }
 
-/// The newer record takes the older one's place; a refresh goes into a whole binding that waits.
-fn replace(old: &mut Record, new: Record) {
-    match (old, new) {
+fn subject(record: &Record) -> Subject<'_> {
+    match record {
+        Record::PutBinding(b) => Subject::Binding(&b.aor, &b.key),
+        Record::TouchBinding { aor, key, .. } => Subject::Binding(aor, key),
+        Record::DeleteBinding { aor, key } => Subject::Binding(aor, key),
+        Record::Cdr(_) => Subject::Own,
+        Record::PutBan(ban) => Subject::Ban(ban.source),
+        Record::DeleteBan(source) => Subject::Ban(*source),
+        Record::PutUser(u) => Subject::User(&u.username, &u.domain),
+        Record::DeleteUser { username, domain } => Subject::User(username, domain),
+    }
+}
+
+/// What is left to do when `newer` follows `older` about the same.
+fn follow(older: &mut Record, newer: Record) {
+    match (older, newer) {
         (
             Record::PutBinding(binding),
             Record::TouchBinding {
@@ -47,32 +56,38 @@ fn replace(old: &mut Record, new: Record) {
             binding.expires_at_ms = expires_at_ms;
             binding.cseq = cseq;
         }
-        (old, new) => *old = new,
+        // Nothing is left to touch.
+        (Record::DeleteBinding { .. }, Record::TouchBinding { .. }) => {}
+        (older, newer) => *older = newer,
     }
 }
 
-/// In the order of first mention; at most `limit`.
+/// In the order of first mention; at most `limit`. Two subjects of one hash are merely not merged:
+/// the records are carried out in order.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     records: Vec<Record>,
-    places: HashMap<Subject, usize>,
+    places: HashMap<u64, usize>,
 }
 
 impl Pending {
-    /// Adds a record, or puts it in the place of an older one about the same. False if it is full.
+    /// Adds a record, or merges it with an older one about the same. False if it is full.
     pub(super) fn push(&mut self, record: Record, limit: usize) -> bool {
-        let subject = subject(&record);
-        if let Some(place) = subject.as_ref().and_then(|s| self.places.get(s))
-            && let Some(old) = self.records.get_mut(*place)
+        let about = subject(&record);
+        let hash = about.hash();
+        if about != Subject::Own
+            && let Some(older) = self.places.get(&hash)
+            && let Some(older) = self.records.get_mut(*older)
+            && subject(older) == about
         {
-            replace(old, record);
+            follow(older, record);
             return true;
         }
         if self.records.len() >= limit {
             return false;
         }
-        if let Some(subject) = subject {
-            self.places.insert(subject, self.records.len());
+        if about != Subject::Own {
+            self.places.insert(hash, self.records.len());
         }
         self.records.push(record);
         true
@@ -80,6 +95,10 @@ impl Pending {
 
     /// Adds what came later. Says how many were lost because it is full.
     pub(super) fn absorb(&mut self, newer: Pending, limit: usize) -> u64 {
+        if self.records.is_empty() {
+            *self = newer;
+            return 0;
+        }
         let mut lost = 0;
         for record in newer.records {
             lost += u64::from(!self.push(record, limit));

@@ -86,10 +86,10 @@ pub(super) const PUT_BINDING: &str = "INSERT OR REPLACE INTO bindings
     transport, local, received, behind_nat, instance, reg_id, user_agent)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-pub(super) const DELETE_BINDING: &str = "DELETE FROM bindings WHERE aor = ? AND key = ?";
-
 pub(super) const TOUCH_BINDING: &str =
-    "UPDATE bindings SET expires_at_ms = ?3, cseq = ?4 WHERE aor = ?1 AND key = ?2";
+    "UPDATE bindings SET expires_at_ms = ?, cseq = ? WHERE aor = ? AND key = ?";
+
+pub(super) const DELETE_BINDING: &str = "DELETE FROM bindings WHERE aor = ? AND key = ?";
 
 pub(super) const DELETE_OLD_BINDINGS: &str = "DELETE FROM bindings WHERE expires_at_ms <= ?";
 

@@ -299,7 +299,7 @@ fn write(t: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
             cseq,
         } => t
             .prepare_cached(schema::TOUCH_BINDING)?
-            .execute(params![aor.as_ref(), key, signed(*expires_at_ms), cseq])
+            .execute(params![signed(*expires_at_ms), cseq, &**aor, key])
             .map(drop),
         Record::DeleteBinding { aor, key } => t
             .prepare_cached(schema::DELETE_BINDING)?

@@ -218,6 +218,46 @@ fn a_hundred_thousand_in_seconds() {
 }
 
 #[test]
+fn a_touch_changes_times_wherever_the_binding_is() {
+    let dir = Dir::new("touch");
+    let store = Store::start(Database::open(&dir.settings()).unwrap()).unwrap();
+    let touch = |n, cseq| Record::TouchBinding {
+        aor: (*binding(n).aor).into(),
+        key: binding(n).key,
+        expires_at_ms: u64::from(cseq) + 9_000_000_000_000,
+        cseq,
+    };
+    let delete = |n| Record::DeleteBinding {
+        aor: binding(n).aor,
+        key: binding(n).key,
+    };
+    store.persist(Record::PutBinding(Box::new(binding(1))));
+    store.persist(touch(1, 7)); // still waits
+    store.persist(Record::PutBinding(Box::new(binding(2))));
+    store.persist(Record::PutBinding(Box::new(binding(3))));
+    assert_eq!(store.flush(PATIENCE), Ok(true));
+    store.persist(touch(2, 7)); // on the disk
+    store.persist(touch(2, 8));
+    store.persist(delete(3));
+    store.persist(touch(3, 8)); // gone
+    store.persist(touch(4, 8)); // never there
+    store.close().unwrap();
+    let loaded = Database::open(&dir.settings()).unwrap().load().unwrap();
+    let seen: Vec<_> = loaded
+        .bindings
+        .iter()
+        .map(|b| (&*b.aor, b.cseq, b.expires_at_ms))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("1@example.com", 7, 9_000_000_000_007),
+            ("2@example.com", 8, 9_000_000_000_008)
+        ]
+    );
+}
+
+#[test]
 fn a_full_disk_is_said_and_waited_out() {
     let dir = Dir::new("full");
     let database = Database::open(&dir.settings()).unwrap();

@@ -50,6 +50,9 @@ pub(super) enum Use {
 pub struct Replays {
     sets: Vec<Mutex<Set>>,
     serial: AtomicU64,
+    /// Unix seconds of the first use; zero before it. What is older comes from another life of the
+    /// process, whose counts are not known.
+    born: AtomicU64,
 }
 
 impl Default for Replays {
@@ -68,7 +71,16 @@ impl Replays {
         Self {
             sets: (0..sets.max(1)).map(|_| Mutex::default()).collect(),
             serial: AtomicU64::new(0),
+            born: AtomicU64::new(0),
         }
+    }
+
+    /// Since when counts are known.
+    pub(super) fn born(&self, unix_seconds: u64) -> u64 {
+        let fresh =
+            self.born
+                .compare_exchange(0, unix_seconds, Ordering::Relaxed, Ordering::Relaxed);
+        fresh.map_or_else(|born| born, |_| unix_seconds)
     }
 
     /// A number for a new nonce.

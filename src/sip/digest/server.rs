@@ -48,7 +48,8 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// With counts of its own. A secret lives as long as the process, as the counts do.
+    /// With counts of its own. The secret may outlive the process: nonces that are older than the
+    /// counts are stale.
     pub fn new(secret: [u8; 32]) -> Self {
         Self::with_replays(secret, Arc::new(Replays::new()))
     }
@@ -88,6 +89,7 @@ impl Authenticator {
         realm: &str,
         stale: bool,
     ) -> impl Iterator<Item = String> + use<> {
+        self.replays.born(unix_seconds);
         let nonce = Nonce {
             made_at: unix_seconds as u32,
             serial: self.replays.next_serial(),
@@ -131,7 +133,10 @@ impl Authenticator {
         if !(expected.matches(claim.response) & known) {
             return Verdict::Refuse;
         }
-        let Some(nonce) = nonce.filter(|n| n.age(unix_seconds) <= NONCE_LIFETIME_SECONDS) else {
+        let born = self.replays.born(unix_seconds);
+        let Some(nonce) = nonce.filter(|nonce| {
+            nonce.age(unix_seconds) <= NONCE_LIFETIME_SECONDS && u64::from(nonce.made_at) >= born
+        }) else {
             return Verdict::Stale;
         };
         let forget_before = unix_seconds.saturating_sub(NONCE_LIFETIME_SECONDS) as u32;

@@ -178,6 +178,19 @@ fn old_foreign_and_forged_nonces_are_stale_only_with_the_right_password() {
 }
 
 #[test]
+fn nonces_of_an_earlier_life_are_stale() {
+    let before = Authenticator::new([1; 32]);
+    let offer = before
+        .challenge_headers(NOW, "example.com", false)
+        .next()
+        .unwrap();
+    let value = answered(&offer, "secret", 1);
+    assert_eq!(judge(&before, NOW, &value), Verdict::Accept);
+    let after = Authenticator::new([1; 32]);
+    assert_eq!(judge(&after, NOW + 2, &value), Verdict::Stale);
+}
+
+#[test]
 fn a_full_cache_forgets_nothing_that_would_be_a_replay() {
     let replays = Arc::new(Replays::with_sets(1));
     let auth = Authenticator::with_replays([1; 32], replays);

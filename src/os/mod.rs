@@ -9,6 +9,7 @@ pub mod core;
 pub mod counters;
 pub mod inbox;
 pub mod interfaces;
+pub mod relay;
 pub mod store;
 pub mod stream;
 pub mod switch;

@@ -14,6 +14,7 @@ pub mod inbox;
 pub mod interfaces;
 pub mod log;
 pub mod node;
+pub mod relay;
 pub mod store;
 pub mod stream;
 pub mod switch;

@@ -1,8 +1,278 @@
 //! F5: what becomes of a request (RFC 3261 §10 and §16).
+//!
+//! | module | what | source |
+//! | --- | --- | --- |
+//! | [`admission`] | who must prove who it is; strangers; no open relay | RFC 3261 §22, §26 |
+//! | [`routing`] | validation, Route preprocessing, what is for ourselves | RFC 3261 §16.3, §16.4 |
+//! | [`targets`] | Request-URI to targets in groups of equal preference | RFC 3261 §16.5, RFC 5626 §7 |
+//! | [`registration`] | REGISTER for a domain of ours | RFC 3261 §10 |
+//! | [`forking`] | branches: sent, failed over, cancelled, timed | RFC 3261 §16.6, §16.8 to §16.10 |
+//! | [`responses`] | answers on their way back, the best one chosen | RFC 3261 §16.7 |
+//! | [`ack`] | the ACK of a 2xx | RFC 3261 §16.11 |
+//! | [`context`] | the response context's data | RFC 3261 §16.7 |
+//! | [`forward`] | the forwarded copy, one edit list rendered once | RFC 3261 §16.6 |
+//! | [`record_route`], [`token`] | staying on the path; flow tokens | RFC 3261 §16.6, RFC 5626, RFC 5658 |
+//! | [`loops`] | loops told from spirals; breadth | RFC 5393 |
+//! | [`privacy`] | identities between trusted and untrusted sides | RFC 3323, RFC 3325 |
+//!
+//! The caller (`server`) takes events from the transaction layer and hands each to
+//! [`Proxy::on_event`] with a [`Context`] of everything the proxy may use; answers from the locator
+//! come by [`Proxy::on_located`], time by [`Proxy::handle_timeout`]. What leaves goes through the
+//! transaction layer, but for the ACK of a 2xx and records for the store: those stand in
+//! [`Outputs`].
 
+mod ack;
+mod admission;
+mod context;
+mod forking;
+mod forward;
 pub mod gruu;
 pub mod guard;
 pub mod keepalive;
+mod loops;
 pub mod nat;
 pub mod outbound;
+mod privacy;
+mod record_route;
 pub mod registrar;
+mod registration;
+mod responses;
+mod routing;
+mod targets;
+mod token;
+
+use crate::base::{Anchor, Destination, Instant, Key, Rng, Slab, TimerTable, Transmit};
+use crate::call::{CallKey, CallTable};
+use crate::config::Config;
+use crate::location::Location;
+use crate::sip::digest::Authenticator;
+use crate::sip::listeners::ListenerTable;
+use crate::sip::locate::{LocateError, LocateId, Locator};
+use crate::sip::transaction::{Event, ServerKey, TransactionLayer};
+use crate::store::{Directory, Record};
+use crate::wire::sip::HeaderName;
+use bytes::Bytes;
+use context::{Phase, ResponseContext};
+use std::collections::{HashMap, VecDeque};
+use token::TokenMint;
+
+/// Client transactions whose `context` has this bit belong to somebody else than the proxy (a BYE
+/// of the operator, a keepalive): the proxy never sets it, and their events are not the proxy's.
+pub const CONTEXT_FOREIGN: u64 = 1 << 63;
+
+/// Timers that one `handle_timeout` works off at most.
+pub const TIMERS_PER_TURN: usize = 1024;
+
+/// Requests that wait for DNS at a time, in one shard; more are refused.
+pub const LOCATING_MAX: usize = 4096;
+
+/// Everything that the proxy uses and does not own, for the time of one call.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The present.
+    pub now: Instant,
+    /// The calendar.
+    pub anchor: Anchor,
+    /// Sends requests, answers them.
+    pub layer: &'a mut TransactionLayer,
+    /// Finds next hops.
+    pub locator: &'a mut Locator,
+    /// Who is registered.
+    pub location: &'a Location,
+    /// Who may register and call.
+    pub directory: &'a Directory,
+    /// Challenges, and checks answers to them.
+    pub authenticator: &'a mut Authenticator,
+    /// Counts failures.
+    pub guard: &'a guard::Guard,
+    /// The calls under way.
+    pub calls: &'a mut CallTable,
+    /// What we listen on.
+    pub listeners: &'a ListenerTable,
+    /// As the operator wrote it.
+    pub config: &'a Config,
+    /// For tags.
+    pub rng: &'a mut Rng,
+    /// What should leave.
+    pub outputs: &'a mut Outputs,
+}
+
+/// What the proxy wants done beside the transaction layer.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    /// ACKs of 2xx responses: they have no transaction (RFC 3261 §16.11).
+    pub transmits: VecDeque<Transmit>,
+    /// Changes of bindings.
+    pub records: VecDeque<Record>,
+}
+
+/// What waits for the locator.
+#[derive(Debug)]
+enum Waiting {
+    /// A branch of a context.
+    Branch { key: Key, index: usize },
+    /// An ACK on its way.
+    Ack(Box<ack::Held>),
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Stats {
+    /// New requests that were looked at.
+    pub requests: u64,
+    /// Requests that were refused here.
+    pub refused: u64,
+    /// Branches that were sent.
+    pub branches: u64,
+    /// Branches that rang longer than Timer C.
+    pub timer_c: u64,
+    /// Requests that were too big for UDP.
+    pub switched_to_tcp: u64,
+    /// Responses that matched no branch, and were dropped (RFC 6026 §7.3).
+    pub stray_responses: u64,
+    /// ACKs that nobody here expected, and were dropped.
+    pub stray_acks: u64,
+}
+
+/// The proxy of one shard.
+#[derive(Debug)]
+pub struct Proxy {
+    contexts: Slab<ResponseContext>,
+    /// The INVITEs among them, for their CANCELs.
+    by_server: HashMap<ServerKey, Key>,
+    timers: TimerTable<Key>,
+    located: HashMap<LocateId, Waiting>,
+    mint: TokenMint,
+    registrar: registrar::Registrar,
+    loop_key: u64,
+    stats: Stats,
+}
+
+impl Proxy {
+    /// A proxy without work. `secret` signs flow tokens: the same in all shards, kept over
+    /// restarts, so that dialogs outlive them.
+    pub fn new(secret: [u8; 32], config: &Config) -> Self {
+        Self {
+            contexts: Slab::new(config.limits.transactions_max),
+            by_server: HashMap::new(),
+            timers: TimerTable::new(),
+            located: HashMap::new(),
+            mint: TokenMint::new(&secret),
+            registrar: registrar::Registrar::new(&secret),
+            loop_key: secret
+                .iter()
+                .fold(0, |key: u64, b| key.rotate_left(9) ^ u64::from(*b)),
+            stats: Stats::default(),
+        }
+    }
+
+    /// The configuration was read again. What a context holds already stays as it is.
+    pub fn configure(&mut self, _config: &Config) {}
+
+    /// What the transaction layer has to tell.
+    pub fn on_event(&mut self, cx: &mut Context<'_>, event: Event) {
+        match event {
+            Event::Request {
+                server,
+                flow,
+                message,
+            } => self.on_request(cx, server, &flow, message),
+            Event::Cancelled { server, message } => {
+                let reason = message
+                    .header(HeaderName::Reason)
+                    .map(Bytes::copy_from_slice);
+                self.on_cancelled(cx, server, reason);
+            }
+            // Nothing is forwarded without state here, so nothing can be cancelled without.
+            Event::StrayCancel {
+                server, message, ..
+            } => {
+                let reject = routing::reject(481, "Call/Transaction Does Not Exist");
+                self.refuse(cx, server, &message, reject);
+            }
+            Event::Ack { flow, message } => self.on_ack(cx, &flow, message),
+            Event::Response {
+                client,
+                context,
+                message,
+            } => match self.context_key(context) {
+                Some(key) => self.on_response(cx, key, client, message),
+                None => self.stats.stray_responses += 1,
+            },
+            Event::StrayResponse { .. } => self.stats.stray_responses += 1,
+            Event::Failed {
+                client,
+                context,
+                why,
+            } => {
+                if let Some(key) = self.context_key(context) {
+                    self.on_failure(cx, key, client, why);
+                }
+            }
+            Event::AckMissing { .. } => {}
+        }
+    }
+
+    /// The locator found the next hop of something, or did not.
+    pub fn on_located(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: LocateId,
+        found: Result<Vec<Destination>, LocateError>,
+    ) {
+        let found = found.unwrap_or_default();
+        match self.located.remove(&id) {
+            Some(Waiting::Branch { key, index }) => {
+                self.on_branch_located(cx, key, index, id, found);
+            }
+            Some(Waiting::Ack(held)) => self.send_ack(cx, &held, found.into_iter().next()),
+            None => {}
+        }
+    }
+
+    /// Gives up a call that still rings, as the operator wants.
+    pub fn cancel_call(&mut self, cx: &mut Context<'_>, call: CallKey) {
+        let found = self
+            .contexts
+            .iter()
+            .find(|(_, c)| c.invite && c.call == Some(call))
+            .map(|(key, _)| key);
+        if let Some(key) = found {
+            self.close(cx, key, Phase::Cancelled, None);
+            self.settle(cx, key);
+        }
+    }
+
+    /// When to call [`Proxy::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Does what is due, up to [`TIMERS_PER_TURN`]; the rest is due at once again.
+    pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        for _ in 0..TIMERS_PER_TURN {
+            let Some((_, key)) = self.timers.pop_due(cx.now) else {
+                return;
+            };
+            self.on_timer(cx, key);
+        }
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Requests that are being proxied, those included whose 2xx may still be repeated.
+    pub fn contexts(&self) -> usize {
+        self.contexts.len()
+    }
+
+    /// Back from what `forking` gives to the transaction layer: one bit is not ours to use.
+    fn context_key(&self, word: u64) -> Option<Key> {
+        [word, word | CONTEXT_FOREIGN]
+            .into_iter()
+            .map(Key::from_u64)
+            .find(|key| self.contexts.get(*key).is_some())
+    }
+}

@@ -135,7 +135,7 @@ pub enum Failure {
     Port(u16),
     /// The command names a port that another session (or the same one twice) uses.
     PortInUse(u16),
-    /// The worker holds as many sessions as it may.
+    /// The worker holds as many sessions, or the system as many sockets, as it may.
     Full,
     /// More streams than [`super::STREAMS_MAX`], or not the same number on both sides.
     BadStreams,
@@ -204,6 +204,15 @@ impl MediaEvent {
             | MediaEvent::Closed { session, .. } => *session,
         }
     }
+}
+
+/// Why a socket could not be bound.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BindError {
+    /// The port is taken, or the address is not ours.
+    Refused,
+    /// The system has no descriptors or memory left; the port is not to blame.
+    Exhausted,
 }
 
 /// What the driver must do with sockets, in this order.

@@ -1,7 +1,7 @@
 //! The machine itself: commands change sessions, packets pass between ports, time finds silence.
 
 use super::channel::{Channel, Lane};
-use super::command::{Failure, MediaCommand, MediaEvent, SocketAction};
+use super::command::{BindError, Failure, MediaCommand, MediaEvent, SocketAction};
 use super::session::{Plan, Session, Verdicts};
 use super::stats::{DropReason, LegStats};
 use crate::base::{Instant, Key, Slab, TimerTable};
@@ -178,14 +178,20 @@ impl Relay {
         }
     }
 
-    /// A port could not be bound: its session ends with [`Failure::Port`].
-    pub fn bind_failed(&mut self, port: u16) {
+    /// A port could not be bound: its session ends with [`Failure::Port`] or [`Failure::Full`].
+    pub fn bind_failed(&mut self, port: u16, error: BindError) {
         let Some(channel) = self.channels.get(port) else {
             return;
         };
         let key = channel.setting.session;
         if let Some(name) = self.discard(key) {
-            self.fail(name, Failure::Port(port));
+            self.fail(
+                name,
+                match error {
+                    BindError::Refused => Failure::Port(port),
+                    BindError::Exhausted => Failure::Full,
+                },
+            );
         }
     }
 

@@ -23,8 +23,8 @@ mod stats;
 
 pub use self::core::{Relay, RelaySettings, Verdict};
 pub use command::{
-    Direction, Failure, LegSpec, MediaCommand, MediaEvent, MediaKind, MediaSpec, Side, Silent,
-    SocketAction,
+    BindError, Direction, Failure, LegSpec, MediaCommand, MediaEvent, MediaKind, MediaSpec, Side,
+    Silent, SocketAction,
 };
 pub use pool::PortPool;
 pub use stats::{DROP_REASONS, DropReason, LegStats};

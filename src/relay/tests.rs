@@ -753,7 +753,9 @@ fn a_port_that_cannot_be_bound_is_named() {
     let mut bound = Vec::new();
     while let Some(action) = relay.poll_socket() {
         match action {
-            SocketAction::Bind(a) if a.port() == PORTS[1] => relay.bind_failed(a.port()),
+            SocketAction::Bind(a) if a.port() == PORTS[1] => {
+                relay.bind_failed(a.port(), BindError::Refused)
+            }
             SocketAction::Bind(a) => bound.push(a.port()),
             SocketAction::Unbind(port) => bound.retain(|p| *p != port),
         }

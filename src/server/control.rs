@@ -125,7 +125,10 @@ impl SignalCore {
             user_agent: binding.user_agent().into(),
             behind_nat: binding.behind_nat(),
         };
-        Reply::Registrations { rows: bindings.into_iter().map(row).collect(), more }
+        Reply::Registrations {
+            rows: bindings.into_iter().map(row).collect(),
+            more,
+        }
     }
 
     fn bans(&self, now: Instant) -> Vec<BanRow> {

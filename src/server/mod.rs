@@ -1,2 +1,20 @@
-//! F6: the cores, composed. The files beside this one join the build when the proxy lands: see
-//! `signal.rs` for what they expect of `proxy`, `location`, `sip` and `relay`.
+//! F6: the cores, composed. A [`SignalCore`] is one shard of the signalling side: transactions,
+//! registrar, proxy, locating, calls, keepalives. It speaks the four verbs and does no I/O, so the
+//! same code runs under `os` and under `sim`.
+//!
+//! ```text
+//! Input::Message -> parse, validate (intake) -> TransactionLayer -> Event -> Proxy
+//!                                                    |                        |
+//! Output::Transmit <---------------------------------+<-- respond, send ------+
+//! ```
+//! The media side needs no composition of its own: it is [`crate::relay::Relay`].
+
+mod control;
+mod counters;
+mod intake;
+mod signal;
+mod trace;
+#[cfg(test)]
+mod tests;
+
+pub use signal::{Input, Output, Setup, SignalCore};

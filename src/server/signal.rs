@@ -137,7 +137,6 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct SignalCore {
     pub(super) shard: usize,
-    pub(super) shards: usize,
     pub(super) config: Arc<Config>,
     pub(super) listeners: ListenerTable,
     pub(super) addresses: call::Addresses,
@@ -208,7 +207,6 @@ impl SignalCore {
         let calls = call_settings(shard, &config, anchor, &addresses);
         Self {
             shard,
-            shards,
             layer: TransactionLayer::new(transaction_settings(&config), rng.fork()),
             locator: Locator::new(rng.fork()),
             authenticator: Authenticator::new(setup.secret),
@@ -437,7 +435,13 @@ impl SignalCore {
 
     /// Sends a request of our own: puts our Via on top and starts a client transaction.
     fn send_own(&mut self, now: Instant, request: Bytes, to: Destination, context: u64) {
-        let sent_by = self.listeners.sent_by(to.transport(), to.remote());
+        let Some(sent_by) = self.listeners.sent_by(to.transport(), to.remote()) else {
+            tracing::warn!(
+                ?to,
+                "no listener speaks the transport of a request of our own"
+            );
+            return;
+        };
         let branch = self.layer.new_branch();
         let via = format!(
             "SIP/2.0/{} {};branch={};rport",

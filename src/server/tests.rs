@@ -1,1 +1,309 @@
-//! The shard as a whole, message by message.
+//! The shard as a whole, message by message: two phones register with digest, one calls the other,
+//! hangs up, and a record remains.
+
+use super::*;
+use crate::base::{Anchor, Destination, Flow, Instant, Rng, Transport};
+use crate::call::Addresses;
+use crate::config::Config;
+use crate::control::{Command, Reply};
+use crate::location::{Limits, Location};
+use crate::proxy::guard::{self, Guard};
+use crate::relay::PortPool;
+use crate::sip::digest;
+use crate::sip::listeners::{Interface, Listener, ListenerTable};
+use crate::store::{Directory, Ha1, Record, User};
+use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder};
+use bytes::Bytes;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+struct Bench {
+    core: SignalCore,
+    now: Instant,
+    sent: Vec<(Destination, Message)>,
+    records: Vec<Record>,
+    replies: Vec<Reply>,
+}
+
+const CONFIG: &str = "[node]\ndomains = [\"example.com\"]\n[sip]\nlisten = [\"udp:192.0.2.10:5060\"]\n\
+    trusted = [\"198.51.100.0/24\"]\n";
+
+fn bench(extra: &str) -> Bench {
+    let config = Config::parse(&format!("{CONFIG}{extra}"), Path::new("voip.toml")).unwrap();
+    let config = Arc::new(config);
+    let interface = Interface {
+        address: "192.0.2.10".parse().unwrap(),
+        prefix: 24,
+    };
+    let bind = "192.0.2.10:5060".parse().unwrap();
+    let listener = Listener {
+        transport: Transport::Udp,
+        bind,
+        advertised: None,
+    };
+    let listeners = ListenerTable::new(vec![listener], vec![interface], [None, None]);
+    let directory = Directory::new();
+    for name in ["100", "200"] {
+        directory
+            .put(User {
+                username: name.into(),
+                domain: "example.com".into(),
+                display_name: "".into(),
+                ha1: Ha1::of(name, "example.com", "secret"),
+                disabled: false,
+            })
+            .unwrap();
+    }
+    let core = SignalCore::new(Setup {
+        shard: 0,
+        shards: 1,
+        guard: Arc::new(Guard::new(guard::Settings::of(&config), [7; 16])),
+        config,
+        listeners,
+        addresses: Addresses::default(),
+        location: Arc::new(Location::new(Limits::default())),
+        directory: Arc::new(directory),
+        rng: Rng::from_u64(1),
+        anchor: Anchor {
+            instant: Instant::ZERO,
+            unix_ms: 1_700_000_000_000,
+        },
+        secret: [3; 32],
+        ports: PortPool::new(20_000, 20_099, 0, 1),
+    });
+    let now = Instant::from_millis(1000);
+    Bench {
+        core,
+        now,
+        sent: Vec::new(),
+        records: Vec::new(),
+        replies: Vec::new(),
+    }
+}
+
+impl Bench {
+    fn input(&mut self, input: Input) {
+        self.core.handle_input(self.now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Transmit(t) => {
+                    self.sent
+                        .push((t.destination, Message::parse(t.bytes).unwrap()));
+                }
+                Output::Persist(record) => self.records.push(record),
+                Output::Reply { reply, .. } => self.replies.push(reply),
+                Output::Resolve { .. } | Output::Media(_) | Output::CloseConnection(_) => {}
+            }
+        }
+    }
+
+    fn from(&mut self, source: &str, text: String) {
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: "192.0.2.10:5060".parse().unwrap(),
+            remote: source.parse().unwrap(),
+            connection: None,
+        };
+        self.input(Input::Message {
+            flow,
+            bytes: Bytes::from(text),
+        });
+    }
+
+    fn wait(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.core.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.core.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = until;
+    }
+
+    fn take(&mut self) -> (Destination, Message) {
+        assert!(!self.sent.is_empty(), "nothing was sent");
+        self.sent.remove(0)
+    }
+
+    fn status(&mut self) -> u16 {
+        self.take().1.status()
+    }
+}
+
+fn request(method: &str, uri: &str, user: &str, to: &str, cseq: u32, extra: &str) -> String {
+    let host = host(user);
+    format!(
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {host};branch=z9hG4bK{user}{method}{cseq}\r\n\
+         From: <sip:{user}@example.com>;tag=f{user}\r\nTo: <sip:{to}@example.com>\r\n\
+         Call-ID: id-{user}-{method}\r\nCSeq: {cseq} {method}\r\nMax-Forwards: 70\r\n\
+         Contact: <sip:{user}@{host}>\r\n{extra}Content-Length: 0\r\n\r\n"
+    )
+}
+
+fn host(user: &str) -> String {
+    let last = if user == "100" { 1 } else { 2 };
+    format!("192.0.2.{last}:5060")
+}
+
+fn credentials(
+    challenge: &Message,
+    header: HeaderName,
+    user: &str,
+    method: Method<'_>,
+    uri: &str,
+) -> String {
+    let challenge = challenge.challenges(header).next().unwrap().unwrap();
+    let identity = digest::ClientCredentials {
+        username: user,
+        password: b"secret",
+    };
+    digest::answer(&challenge, &identity, method.as_bytes(), uri, 1, "cafe").unwrap()
+}
+
+fn register(bench: &mut Bench, user: &str) {
+    bench.from(
+        &host(user),
+        request("REGISTER", "sip:example.com", user, user, 1, ""),
+    );
+    let (_, challenge) = bench.take();
+    assert_eq!(challenge.status(), 401);
+    let value = credentials(
+        &challenge,
+        HeaderName::WwwAuthenticate,
+        user,
+        Method::Register,
+        "sip:example.com",
+    );
+    let extra = format!("Authorization: {value}\r\n");
+    bench.from(
+        &host(user),
+        request("REGISTER", "sip:example.com", user, user, 2, &extra),
+    );
+    assert_eq!(bench.status(), 200);
+}
+
+#[test]
+fn two_phones_register_and_one_calls_the_other() {
+    let mut b = bench("");
+    register(&mut b, "100");
+    register(&mut b, "200");
+    assert_eq!(b.records.len(), 2);
+    b.from(
+        &host("100"),
+        request("INVITE", "sip:200@example.com", "100", "200", 1, ""),
+    );
+    let (_, challenge) = b.take();
+    assert_eq!(challenge.status(), 407);
+    let uri = "sip:200@example.com";
+    let value = credentials(
+        &challenge,
+        HeaderName::ProxyAuthenticate,
+        "100",
+        Method::Invite,
+        uri,
+    );
+    let extra = format!("Proxy-Authorization: {value}\r\n");
+    let ack = request("ACK", uri, "100", "200", 1, "").replace("-ACK", "-INVITE");
+    b.from(&host("100"), ack.replace("100ACK1", "100INVITE1"));
+    b.from(
+        &host("100"),
+        request("INVITE", uri, "100", "200", 2, &extra),
+    );
+    let (to, invite) = b.take();
+    assert_eq!(
+        (to.remote().to_string(), invite.method()),
+        (host("200"), Method::Invite)
+    );
+    assert!(invite.header(HeaderName::RecordRoute).is_some());
+    assert!(
+        invite.header(HeaderName::ProxyAuthorization).is_none(),
+        "credentials went on"
+    );
+    let answer = ResponseBuilder::new(&invite, 200)
+        .to_tag("t200")
+        .record_route()
+        .header(HeaderName::Contact, "<sip:200@192.0.2.2:5060>")
+        .render();
+    b.from(&host("200"), String::from_utf8(answer.to_vec()).unwrap());
+    let (to, answer) = b.take();
+    assert_eq!(
+        (to.remote().to_string(), answer.status()),
+        (host("100"), 200)
+    );
+    let route = answer.header(HeaderName::RecordRoute).unwrap();
+    let route = format!("Route: {}\r\n", String::from_utf8_lossy(route));
+    let dialog = |method: &str, cseq| {
+        request(method, "sip:200@192.0.2.2:5060", "100", "200", cseq, &route)
+            .replace("200@example.com>", "200@example.com>;tag=t200")
+            .replace(&format!("id-100-{method}"), "id-100-INVITE")
+    };
+    b.from(&host("100"), dialog("ACK", 2));
+    assert_eq!(b.take().1.method(), Method::Ack);
+    b.input(Input::Control {
+        id: 1,
+        command: Command::Calls,
+    });
+    let Some(Reply::Calls { rows }) = b.replies.pop() else {
+        panic!("no listing")
+    };
+    assert_eq!(rows.len(), 1);
+    b.from(&host("100"), dialog("BYE", 3));
+    let (_, bye) = b.take();
+    assert_eq!(bye.method(), Method::Bye);
+    let cdrs = b
+        .records
+        .iter()
+        .filter(|r| matches!(r, Record::Cdr(_)))
+        .count();
+    assert_eq!(cdrs, 1);
+    let ok = ResponseBuilder::new(&bye, 200).render();
+    b.from(&host("200"), String::from_utf8(ok.to_vec()).unwrap());
+    assert_eq!(b.status(), 200);
+    b.wait(Duration::from_secs(120));
+    assert_eq!(b.core.load(), (0, 0), "transactions or calls remain");
+}
+
+#[test]
+fn malformed_requests_are_refused_with_the_reason() {
+    let mut b = bench("");
+    let twice = request(
+        "OPTIONS",
+        "sip:example.com",
+        "100",
+        "200",
+        1,
+        "To: <sip:x@example.com>\r\n",
+    );
+    b.from(&host("100"), twice);
+    let (_, answer) = b.take();
+    assert_eq!(
+        (answer.status(), answer.reason()),
+        (400, &b"Repeated To"[..])
+    );
+    b.from(&host("100"), "no sip at all\r\n\r\n".into());
+    assert!(b.sent.is_empty());
+}
+
+#[test]
+fn strangers_neither_relay_nor_call() {
+    let mut b = bench("");
+    let out = request("INVITE", "sip:someone@203.0.113.5", "900", "901", 1, "");
+    b.from(
+        "203.0.113.99:5060",
+        out.replace("example.com", "example.org"),
+    );
+    let status = b.status();
+    assert!(matches!(status, 403 | 407), "{status}");
+    let inward = request("INVITE", "sip:200@example.com", "900", "200", 1, "");
+    b.from(
+        "203.0.113.99:5060",
+        inward.replace("sip:900@example.com", "sip:900@example.org"),
+    );
+    let status = b.status();
+    assert!(matches!(status, 403 | 407), "{status}");
+}

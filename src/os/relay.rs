@@ -1,0 +1,366 @@
+//! Drives [`relay::Relay`](crate::relay::Relay) over sockets: a thread of its own per media worker,
+//! one bound socket per port.
+//!
+//! Measured on Linux with one packet per port and wake-up, as telephony has it: taking one
+//! datagram per readiness with recvfrom(2) costs less than recvmmsg(2), and packets that arrive
+//! together leave by different sockets, so sendmmsg(2) has nothing to join.
+
+mod poller;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+pub use poller::READY_MAX;
+
+use self::poller::Poller;
+use self::socket::Port;
+use super::clock::Clock;
+use crate::base::Instant;
+use crate::relay::{BindError, MediaCommand, MediaEvent, Relay, RelaySettings};
+use crate::relay::{SocketAction, Verdict};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+/// The most commands that wait for one worker.
+pub const COMMANDS_MAX: usize = 65_536;
+/// The most commands that are carried out between two rounds of packets.
+const COMMANDS_PER_ROUND: usize = 64;
+/// The most datagrams that one port may hand over in one round.
+const DATAGRAMS_PER_ROUND: usize = 4;
+/// The largest datagram (RFC 768), rounded up.
+const DATAGRAM_BYTES_MAX: usize = 65_536;
+/// The token of the wake-up socket; ports are below.
+const WAKE: u32 = u32::MAX;
+
+/// Who hears what the media workers have to say. Called on their threads; must not block.
+pub type EventSink = Arc<dyn Fn(MediaEvent) + Send + Sync>;
+
+/// How the media side is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct MediaConfig {
+    /// Threads; sessions are spread over them by their number.
+    pub workers: usize,
+    /// The limits and times of each worker's relay.
+    pub settings: RelaySettings,
+    /// The clock that signalling uses too.
+    pub clock: Clock,
+}
+
+/// What all media workers counted.
+#[derive(Debug, Default)]
+pub struct MediaCounters {
+    /// Datagrams received.
+    pub received: AtomicU64,
+    /// Datagrams sent on.
+    pub forwarded: AtomicU64,
+}
+
+/// A command could not be handed over: the worker has too many, or has stopped.
+#[derive(Debug)]
+pub struct Refused(pub MediaCommand);
+
+struct Worker {
+    commands: SyncSender<MediaCommand>,
+    doorbell: Arc<Doorbell>,
+}
+
+/// Hands commands to the media workers; cheap to clone, from any thread.
+#[derive(Clone)]
+pub struct MediaHandle {
+    workers: Arc<[Worker]>,
+}
+
+impl std::fmt::Debug for MediaHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MediaHandle({} workers)", self.workers.len())
+    }
+}
+
+impl MediaHandle {
+    /// Hands over a command without waiting. All commands of one session go to the same worker,
+    /// in their order.
+    pub fn send(&self, command: MediaCommand) -> Result<(), Refused> {
+        let count = self.workers.len().max(1) as u64;
+        let at = (command.session() % count) as usize;
+        let Some(worker) = self.workers.get(at) else {
+            return Err(Refused(command));
+        };
+        match worker.commands.try_send(command) {
+            Ok(()) => {
+                worker.doorbell.ring();
+                Ok(())
+            }
+            Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => {
+                Err(Refused(command))
+            }
+        }
+    }
+}
+
+/// Wakes a worker; rings once for many commands.
+struct Doorbell {
+    rung: AtomicBool,
+    stop: AtomicBool,
+    bell: UnixStream,
+}
+
+impl Doorbell {
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            // A full pipe means that it rings already.
+            let _ = (&self.bell).write(&[1]);
+        }
+    }
+}
+
+/// The running media side. Dropping it stops it.
+pub struct MediaDriver {
+    handle: MediaHandle,
+    threads: Vec<JoinHandle<()>>,
+    counters: Arc<MediaCounters>,
+}
+
+impl std::fmt::Debug for MediaDriver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MediaDriver({} workers)", self.threads.len())
+    }
+}
+
+impl MediaDriver {
+    /// Starts the workers' threads. `events` hears of every session.
+    pub fn start(config: MediaConfig, events: EventSink) -> io::Result<Self> {
+        raise_descriptor_limit();
+        let counters = Arc::new(MediaCounters::default());
+        let (mut workers, mut threads) = (Vec::new(), Vec::new());
+        for number in 0..config.workers.max(1) {
+            let (commands, inbox) = sync_channel(COMMANDS_MAX);
+            let (bell, ear) = UnixStream::pair()?;
+            bell.set_nonblocking(true)?;
+            ear.set_nonblocking(true)?;
+            let doorbell = Arc::new(Doorbell {
+                rung: AtomicBool::new(false),
+                stop: AtomicBool::new(false),
+                bell,
+            });
+            let poller = Poller::new()?;
+            poller.add(ear.as_raw_fd(), WAKE)?;
+            let turn = Turn {
+                relay: Relay::new(config.settings),
+                ports: (0..=u16::MAX).map(|_| None).collect(),
+                poller,
+                ear,
+                inbox,
+                doorbell: doorbell.clone(),
+                clock: config.clock,
+                events: events.clone(),
+                buffer: vec![0; DATAGRAM_BYTES_MAX],
+                counters: counters.clone(),
+            };
+            let builder = std::thread::Builder::new().name(format!("media-{number}"));
+            threads.push(builder.spawn(move || turn.run())?);
+            workers.push(Worker { commands, doorbell });
+        }
+        let workers = workers.into();
+        Ok(Self {
+            handle: MediaHandle { workers },
+            threads,
+            counters,
+        })
+    }
+
+    /// Hands commands to the workers.
+    pub fn handle(&self) -> MediaHandle {
+        self.handle.clone()
+    }
+
+    /// What all workers counted.
+    pub fn counters(&self) -> &MediaCounters {
+        &self.counters
+    }
+
+    /// Stops the workers and waits for them; their sockets are closed then.
+    pub fn stop(&mut self) {
+        for worker in self.handle.workers.iter() {
+            worker.doorbell.stop.store(true, Ordering::Release);
+            worker.doorbell.ring();
+        }
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for MediaDriver {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// One worker, on its thread.
+struct Turn {
+    relay: Relay,
+    ports: Vec<Option<Port>>,
+    poller: Poller,
+    ear: UnixStream,
+    inbox: Receiver<MediaCommand>,
+    doorbell: Arc<Doorbell>,
+    clock: Clock,
+    events: EventSink,
+    buffer: Vec<u8>,
+    counters: Arc<MediaCounters>,
+}
+
+impl Turn {
+    fn run(mut self) {
+        let mut more_commands = false;
+        while !self.doorbell.stop.load(Ordering::Acquire) {
+            let ready = self.wait(more_commands);
+            let now = self.clock.now();
+            let (mut received, mut forwarded) = (0, 0);
+            let mut woken = more_commands;
+            for at in 0..ready {
+                match self.poller.token(at) {
+                    Some(WAKE) => woken = true,
+                    Some(port) => self.on_ready(now, port as u16, &mut received, &mut forwarded),
+                    None => {}
+                }
+            }
+            self.counters
+                .received
+                .fetch_add(received, Ordering::Relaxed);
+            self.counters
+                .forwarded
+                .fetch_add(forwarded, Ordering::Relaxed);
+            more_commands = woken && self.on_commands(now);
+            if self.relay.poll_timeout().is_some_and(|due| due <= now) {
+                self.relay.handle_timeout(now);
+                self.settle();
+            }
+        }
+    }
+
+    /// How many ports are ready, the doorbell included.
+    fn wait(&mut self, more_commands: bool) -> usize {
+        let due = self.relay.poll_timeout();
+        let timeout = match more_commands {
+            true => Some(std::time::Duration::ZERO),
+            false => due.map(|due| due.since(self.clock.now())),
+        };
+        match self.poller.wait(timeout) {
+            Ok(ready) => ready,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
+            Err(e) => {
+                // Only a fault of ours can cause it; without this a loop would burn the core.
+                tracing::error!("media worker cannot wait for packets: {e}");
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                0
+            }
+        }
+    }
+
+    fn on_ready(&mut self, now: Instant, number: u16, received: &mut u64, forwarded: &mut u64) {
+        for _ in 0..DATAGRAMS_PER_ROUND {
+            let Some(Some(port)) = self.ports.get(usize::from(number)) else {
+                return;
+            };
+            // An error is that the port is empty, or an ICMP error of a packet that we sent, which
+            // is taken off by reading it.
+            let Ok((length, Some(source))) = port.receive(&mut self.buffer) else {
+                return;
+            };
+            *received += 1;
+            let Some(packet) = self.buffer.get_mut(..length) else {
+                return;
+            };
+            let verdict = self.relay.process(now, number, source, packet);
+            if let Verdict::Forward { from_port, to } = verdict {
+                let sent = match self.ports.get(usize::from(from_port)) {
+                    Some(Some(out)) => out.send(to, packet).is_ok(),
+                    _ => false,
+                };
+                match sent {
+                    true => *forwarded += 1,
+                    false => self.relay.send_failed(from_port),
+                }
+            }
+        }
+    }
+
+    /// Whether more commands wait than one round takes.
+    fn on_commands(&mut self, now: Instant) -> bool {
+        let mut sink = [0; 64];
+        while matches!((&self.ear).read(&mut sink), Ok(n) if n == sink.len()) {}
+        // Before looking: what is sent after the last look rings again.
+        self.doorbell.rung.store(false, Ordering::Release);
+        for _ in 0..COMMANDS_PER_ROUND {
+            match self.inbox.try_recv() {
+                Ok(command) => {
+                    self.relay.handle_command(now, command);
+                    self.settle();
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
+            }
+        }
+        true
+    }
+
+    /// Does what the relay wants with sockets, then passes on what it has to say.
+    fn settle(&mut self) {
+        while let Some(action) = self.relay.poll_socket() {
+            match action {
+                SocketAction::Bind(address) => self.bind(address),
+                SocketAction::Unbind(port) => {
+                    if let Some(place) = self.ports.get_mut(usize::from(port)) {
+                        *place = None;
+                    }
+                }
+            }
+        }
+        while let Some(event) = self.relay.poll_event() {
+            (self.events)(event);
+        }
+    }
+
+    fn bind(&mut self, address: SocketAddr) {
+        let number = address.port();
+        let bound = Port::bind(address).and_then(|port| {
+            self.poller.add(port.raw(), u32::from(number))?;
+            Ok(port)
+        });
+        match bound {
+            Ok(port) => {
+                if let Some(place) = self.ports.get_mut(usize::from(number)) {
+                    *place = Some(port);
+                }
+            }
+            Err(error) => {
+                tracing::warn!("cannot bind media port {address}: {error}");
+                let error = match error.raw_os_error() {
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                        BindError::Exhausted
+                    }
+                    _ => BindError::Refused,
+                };
+                self.relay.bind_failed(number, error);
+            }
+        }
+    }
+}
+
+/// A relayed call holds four descriptors or more: take what the system lets us have.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // Best effort: the limit that stays shows as ports that cannot be bound.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}

@@ -1,0 +1,105 @@
+//! The ACK of a 2xx: a request without a transaction, forwarded once along its Route (RFC 3261
+//! §16.11, §13.2.2.4). It cannot be answered, so what may not pass is dropped.
+
+use super::context::{Caller, Inbound};
+use super::forking::{Found, Hop, Onward, locate, offer, requested_hop};
+use super::loops::{self, MAX_FORWARDS_DEFAULT};
+use super::{Context, LOCATING_MAX, Proxy, Waiting, nat};
+use crate::base::{Destination, Flow};
+use crate::call::CallKey;
+use crate::wire::sip::Message;
+
+/// An ACK whose next hop is being looked for.
+#[derive(Debug)]
+pub(super) struct Held {
+    message: Message,
+    inbound: Inbound,
+    call: Option<CallKey>,
+}
+
+impl Proxy {
+    /// An ACK that belongs to no INVITE transaction of ours.
+    pub(super) fn on_ack(&mut self, cx: &mut Context<'_>, flow: &Flow, message: Message) {
+        let Some(held) = self.examine_ack(cx, flow, message) else {
+            self.stats.stray_acks += 1;
+            return;
+        };
+        match requested_hop(&held.inbound, &held.message) {
+            Hop::Flow(flow) => self.send_ack(cx, &held, Some(Destination::Flow(flow))),
+            Hop::Uri(uri) => match locate(cx, &uri) {
+                Found::Ready(found) => self.send_ack(cx, &held, found.into_iter().next()),
+                Found::Pending(id) if self.located.len() < LOCATING_MAX => {
+                    self.located.insert(id, Waiting::Ack(Box::new(held)));
+                }
+                Found::Pending(_) | Found::Nothing => self.stats.stray_acks += 1,
+            },
+            Hop::Nowhere => self.stats.stray_acks += 1,
+        }
+    }
+
+    /// Only an ACK of a dialog that came about through us passes: anything else would make us a
+    /// relay for datagrams.
+    fn examine_ack(&mut self, cx: &mut Context<'_>, flow: &Flow, message: Message) -> Option<Held> {
+        let loop_hash = loops::loop_hash(&message, self.loop_key);
+        let (own, repaired) = self.preprocess(cx, &message).ok()?;
+        let call = cx.calls.find(&message);
+        if !own.signed && call.is_none() && !cx.config.sip.trusts(flow.remote.ip()) {
+            return None;
+        }
+        let max_forwards = match message.max_forwards().ok()? {
+            None => MAX_FORWARDS_DEFAULT,
+            Some(hops) => hops.checked_sub(1)?,
+        };
+        if loops::is_loop(&message, loop_hash) {
+            return None;
+        }
+        let inbound = Inbound {
+            flow: *flow,
+            caller: Caller::InDialog,
+            uri: repaired.uri,
+            pops: own.count,
+            routes: repaired.routes,
+            via_flow: own.flow,
+            max_forwards,
+            breadth: loops::max_breadth(&message)?,
+            loop_hash,
+            record_route: false,
+            caller_flow: false,
+            caller_nat: nat::request_behind_nat(&message, flow),
+        };
+        if let Some(call) = call {
+            cx.calls.on_in_dialog(cx.now, call, &message, flow);
+        }
+        Some(Held {
+            message,
+            inbound,
+            call,
+        })
+    }
+
+    /// Sends the copy.
+    pub(super) fn send_ack(
+        &mut self,
+        cx: &mut Context<'_>,
+        held: &Held,
+        destination: Option<Destination>,
+    ) {
+        let Some(destination) = destination else {
+            self.stats.stray_acks += 1;
+            return;
+        };
+        let (message, inbound) = (&held.message, &held.inbound);
+        let body = offer(cx, held.call, message, inbound, &destination, false);
+        let copy = Onward {
+            message,
+            inbound,
+            binding: None,
+            breadth: inbound.breadth,
+            body: body.unwrap_or_default(),
+        };
+        match copy.render(cx, &self.mint, &destination) {
+            Some(bytes) => cx.layer.send_stateless(bytes, destination),
+            None => self.stats.stray_acks += 1,
+        }
+    }
+}

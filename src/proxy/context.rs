@@ -1,0 +1,254 @@
+//! The response context (RFC 3261 §16.7): one request that came in, the branches it went out on,
+//! and the best answer so far. Data and choices only; `forking` and `responses` act on it.
+
+use super::targets::Target;
+use crate::base::{Flow, Instant, TimerId};
+use crate::call::CallKey;
+use crate::sip::locate::LocateId;
+use crate::sip::transaction::{ClientKey, ServerKey};
+use crate::wire::sip::{HeaderName, Message};
+use smallvec::SmallVec;
+
+/// Challenges of all branches that one 401 or 407 hands back (RFC 3261 §16.7 step 7).
+const CHALLENGES_MAX: usize = 16;
+
+/// On whose account a request goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Caller {
+    /// One of our users proved to be so; the address of record.
+    User(Box<str>),
+    /// A peer of `[sip] trusted`.
+    Trusted,
+    /// A stranger, let in because the target is one of ours and `guests` allows it.
+    Guest,
+    /// Whoever takes part in a dialog that came about through us.
+    InDialog,
+}
+
+/// What admission and §16.4 found out about the request; the same for all its branches.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    /// How it came.
+    pub flow: Flow,
+    /// On whose account.
+    pub caller: Caller,
+    /// The Request-URI after §16.4, where that is not the message's own.
+    pub uri: Option<Box<[u8]>>,
+    /// How many Route values at the top were ours.
+    pub pops: usize,
+    /// The Route set that replaces the message's, where a strict router stood before us.
+    pub routes: Option<Vec<Box<[u8]>>>,
+    /// What our Route's token says: the flow toward the other side.
+    pub via_flow: Option<Flow>,
+    /// To be written into the copies.
+    pub max_forwards: u8,
+    /// How many branches may be open at once (RFC 5393 §5).
+    pub breadth: u16,
+    /// Recognises the same request when it comes again (RFC 5393 §4.2).
+    pub loop_hash: u64,
+    /// Whether we stay on the dialog's path.
+    pub record_route: bool,
+    /// Whether a flow token must lead back to the caller.
+    pub caller_flow: bool,
+    /// Whether the source differs from what the caller believes its address to be.
+    pub caller_nat: bool,
+}
+
+/// Where a branch stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum BranchState {
+    /// Waits for the addresses of its next hop.
+    Locating(LocateId),
+    /// The request is out.
+    Calling {
+        /// Its transaction.
+        client: ClientKey,
+    },
+    /// CANCEL is out or waits for a provisional response.
+    Cancelling {
+        /// Its transaction.
+        client: ClientKey,
+    },
+    /// A 2xx came; it may be repeated, as others of its own fork may follow.
+    Answered {
+        /// Its transaction.
+        client: ClientKey,
+    },
+    /// It has its final answer, or will get none.
+    Done,
+}
+
+/// One way that the request went.
+#[derive(Debug)]
+pub(super) struct Branch {
+    /// Where to.
+    pub target: Target,
+    /// How far it got.
+    pub state: BranchState,
+    /// Timer C, or after CANCEL the end of patience (RFC 3261 §9.1); INVITE only.
+    pub deadline: Instant,
+}
+
+impl Branch {
+    /// Whether an answer may still come.
+    pub fn is_open(&self) -> bool {
+        match self.state {
+            BranchState::Locating(_)
+            | BranchState::Calling { .. }
+            | BranchState::Cancelling { .. } => true,
+            BranchState::Answered { .. } | BranchState::Done => false,
+        }
+    }
+
+    /// Its client transaction while that lives.
+    pub fn client(&self) -> Option<ClientKey> {
+        match self.state {
+            BranchState::Calling { client }
+            | BranchState::Cancelling { client }
+            | BranchState::Answered { client } => Some(client),
+            BranchState::Locating(_) | BranchState::Done => None,
+        }
+    }
+}
+
+/// What may still happen to the request as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Everything.
+    Open {
+        /// When the branches have rung long enough and the next group's turn comes.
+        group_ends: Option<Instant>,
+    },
+    /// The caller gave up: no new branches, and 487 at the end.
+    Cancelled,
+    /// Somebody said 6xx: no new branches.
+    Declined,
+    /// A 2xx went upstream: more of them may follow until then (RFC 6026 §7.2).
+    Answered {
+        /// The end of the context.
+        until: Instant,
+    },
+}
+
+/// The best final answer so far.
+#[derive(Debug, Default)]
+pub(super) enum Best {
+    /// None came.
+    #[default]
+    Nothing,
+    /// Ours, for a branch that got none.
+    Local(u16),
+    /// A branch's.
+    Received(Box<Message>),
+}
+
+impl Best {
+    /// Its status; zero for none.
+    pub fn status(&self) -> u16 {
+        match self {
+            Best::Nothing => 0,
+            Best::Local(status) => *status,
+            Best::Received(message) => message.status(),
+        }
+    }
+}
+
+/// All about one proxied request.
+#[derive(Debug)]
+pub(super) struct ResponseContext {
+    /// The transaction to answer.
+    pub server: ServerKey,
+    /// Whether it is an INVITE: Timer C, CANCEL and several 2xx are theirs only.
+    pub invite: bool,
+    /// The call that it begins or belongs to.
+    pub call: Option<CallKey>,
+    /// What all branches share.
+    pub inbound: Inbound,
+    /// Targets not tried yet, the next ones last.
+    pub waiting: Vec<Target>,
+    /// All branches, open or done; a branch keeps its place.
+    pub branches: SmallVec<[Branch; 1]>,
+    /// The answer if nothing better comes.
+    pub best: Best,
+    /// Challenges of the branches, for a 401 or 407.
+    pub challenges: Vec<(HeaderName, Box<[u8]>)>,
+    /// What may still happen.
+    pub phase: Phase,
+    /// Armed for the earliest deadline, or earlier.
+    pub timer: Option<(TimerId, Instant)>,
+}
+
+impl ResponseContext {
+    /// When something is due; `None` while nothing but answers is waited for.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Answered { until } => Some(until),
+            Phase::Open { group_ends } => {
+                self.branch_deadline().into_iter().chain(group_ends).min()
+            }
+            Phase::Cancelled | Phase::Declined => self.branch_deadline(),
+        }
+    }
+
+    fn branch_deadline(&self) -> Option<Instant> {
+        let calling = |b: &&Branch| matches!(b.state, BranchState::Calling { .. });
+        let open = self.branches.iter().filter(calling);
+        open.map(|b| b.deadline)
+            .min()
+            .filter(|at| *at < Instant::FAR_FUTURE)
+    }
+
+    /// The place of the branch that `client` serves.
+    pub fn branch_of(&self, client: ClientKey) -> Option<usize> {
+        self.branches
+            .iter()
+            .position(|b| b.client() == Some(client))
+    }
+
+    /// Whether any branch may still answer.
+    pub fn has_open_branch(&self) -> bool {
+        self.branches.iter().any(Branch::is_open)
+    }
+
+    /// Takes a branch's final answer into account (RFC 3261 §16.7 steps 4 to 7).
+    pub fn consider(&mut self, candidate: Best) {
+        if let Best::Received(message) = &candidate {
+            self.collect_challenges(message);
+        }
+        let (new, old) = (candidate.status(), self.best.status());
+        if rank(new, &candidate) < rank(old, &self.best) {
+            self.best = candidate;
+        }
+    }
+
+    fn collect_challenges(&mut self, message: &Message) {
+        if !matches!(message.status(), 401 | 407) {
+            return;
+        }
+        for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
+            for line in message.lines(name) {
+                if self.challenges.len() < CHALLENGES_MAX {
+                    self.challenges.push((name, line.into()));
+                }
+            }
+        }
+    }
+}
+
+/// Lower is better: 6xx, then the lowest class; in 4xx those that tell the caller how to try again
+/// (§16.7 step 6); a branch's own answer before one that we made up.
+fn rank(status: u16, best: &Best) -> u16 {
+    let class = match status {
+        0 => return u16::MAX,
+        600..=699 => 0,
+        300..=399 => 100,
+        401 | 407 => 200,
+        415 | 420 | 484 => 201,
+        408 => 290,
+        400..=499 => 210,
+        503 => 390,
+        500..=599 => 300,
+        _ => 400,
+    };
+    class + u16::from(matches!(best, Best::Local(_)))
+}

@@ -1,0 +1,167 @@
+//! The forwarded copy of a request (RFC 3261 §16.6 steps 1 to 8): one edit list, rendered once.
+//! Nothing is changed that §16.6 does not name, but for identities and a relayed body.
+
+use super::context::Inbound;
+use super::privacy::{self, Author, Reader};
+use crate::base::{Destination, Transport};
+use crate::sip::listeners::SentBy;
+use crate::sip::transaction::stamp_top_via;
+use crate::wire::sip::{Edit, HeaderName, Message, NameAddr};
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::io::Write;
+
+/// What one branch adds to what all share.
+#[derive(Debug)]
+pub(super) struct Copy<'a> {
+    /// Where it goes.
+    pub destination: &'a Destination,
+    /// What our Via says.
+    pub sent_by: &'a SentBy,
+    /// With the loop part.
+    pub branch: &'a [u8],
+    /// The new Request-URI, if it changes.
+    pub uri: Option<&'a [u8]>,
+    /// Path values to push as Route (RFC 3327 §5.3).
+    pub path: &'a [&'a str],
+    /// Our share of the breadth (RFC 5393 §5.3.3).
+    pub breadth: u16,
+    /// Record-Route values, each to be put on top of those before.
+    pub record_routes: &'a [Vec<u8>],
+    /// Who speaks.
+    pub author: Author<'a>,
+    /// Who will read.
+    pub reader: Reader,
+    /// Whether the credentials were for us (RFC 3261 §22.3).
+    pub consume_credentials: bool,
+    /// The body that replaces the caller's.
+    pub body: Option<Bytes>,
+}
+
+/// The topmost Route value that is not ours.
+pub(super) fn next_route<'a>(message: &'a Message, inbound: &'a Inbound) -> Option<&'a [u8]> {
+    match &inbound.routes {
+        Some(routes) => routes.first().map(|r| &**r),
+        None => message.values(HeaderName::Route).nth(inbound.pops),
+    }
+}
+
+/// The URI of a Route value, and whether it is a loose router's.
+pub(super) fn route_uri(value: &[u8]) -> Option<(&[u8], bool)> {
+    let address = NameAddr::parse(value).ok()?;
+    let uri = address.uri().ok()?;
+    Some((address.uri_bytes(), uri.param("lr").is_some()))
+}
+
+/// Renders the copy.
+pub(super) fn render(message: &Message, inbound: &Inbound, copy: &Copy<'_>) -> Bytes {
+    let via = via_value(copy);
+    let stamped = stamp_top_via(message, &inbound.flow);
+    let max_forwards = inbound.max_forwards.to_string();
+    let breadth = copy.breadth.to_string();
+    let (routes, uri) = route_plan(message, inbound, copy);
+    let mut edit = Edit::new(message);
+    if let Some(stamped) = &stamped {
+        edit.replace_first_value(HeaderName::Via, stamped);
+    }
+    edit.prepend(HeaderName::Via, &via);
+    match &routes {
+        Routes::Keep => {}
+        Routes::Pop => {
+            for _ in 0..inbound.pops {
+                edit.remove_first_value(HeaderName::Route);
+            }
+        }
+        Routes::Replace(values) => {
+            edit.remove(HeaderName::Route);
+            for value in values.iter().rev() {
+                edit.prepend(HeaderName::Route, &**value);
+            }
+        }
+    }
+    if let Some(uri) = uri {
+        edit.set_request_uri(uri);
+    }
+    for value in copy.record_routes {
+        edit.prepend(HeaderName::RecordRoute, value);
+    }
+    edit.set(HeaderName::MaxForwards, &max_forwards);
+    edit.set(HeaderName::MaxBreadth, &breadth);
+    if copy.consume_credentials {
+        edit.remove(HeaderName::ProxyAuthorization);
+    }
+    privacy::edit(&mut edit, message, copy.author, copy.reader);
+    if let Some(body) = &copy.body {
+        edit.set_body(None, body.clone());
+    }
+    edit.render()
+}
+
+/// What becomes of the Route set.
+#[derive(Debug)]
+enum Routes<'a> {
+    Keep,
+    Pop,
+    Replace(Vec<Cow<'a, [u8]>>),
+}
+
+/// The Route set and the Request-URI of the copy (§16.6 steps 2 and 6): Path values are pushed; a
+/// strict router next in line gets its own URI as Request-URI, and the target behind all routes.
+fn route_plan<'a>(
+    message: &'a Message,
+    inbound: &'a Inbound,
+    copy: &Copy<'a>,
+) -> (Routes<'a>, Option<&'a [u8]>) {
+    let target = copy.uri.or(inbound.uri.as_deref());
+    if !copy.path.is_empty() {
+        let path = copy.path.iter().map(|p| Cow::Borrowed(p.as_bytes()));
+        return (
+            Routes::Replace(path.chain(rest(message, inbound)).collect()),
+            target,
+        );
+    }
+    let strict = next_route(message, inbound).and_then(route_uri);
+    if let Some((strict, false)) = strict {
+        let last = target.unwrap_or_else(|| message.request_uri());
+        let mut routes: Vec<Cow<'a, [u8]>> = rest(message, inbound).skip(1).collect();
+        routes.push(Cow::Owned([b"<", last, b">"].concat()));
+        return (Routes::Replace(routes), Some(strict));
+    }
+    let routes = match (&inbound.routes, inbound.pops) {
+        (Some(_), _) => Routes::Replace(rest(message, inbound).collect()),
+        (None, 0) => Routes::Keep,
+        (None, _) => Routes::Pop,
+    };
+    (routes, target)
+}
+
+/// The Route values that are not ours.
+fn rest<'a>(
+    message: &'a Message,
+    inbound: &'a Inbound,
+) -> impl Iterator<Item = Cow<'a, [u8]>> + 'a {
+    let own = inbound.routes.iter().flatten().map(|r| Cow::Borrowed(&**r));
+    let skip = match inbound.routes {
+        Some(_) => usize::MAX,
+        None => inbound.pops,
+    };
+    let kept = message.values(HeaderName::Route).skip(skip);
+    own.chain(kept.map(Cow::Borrowed))
+}
+
+fn via_value(copy: &Copy<'_>) -> Vec<u8> {
+    let transport = copy.destination.transport();
+    let mut via = Vec::with_capacity(128);
+    // Writing to a Vec cannot fail.
+    let _ = write!(
+        via,
+        "SIP/2.0/{} {};branch=",
+        transport.via_token(),
+        copy.sent_by
+    );
+    via.extend_from_slice(copy.branch);
+    if transport == Transport::Udp {
+        via.extend_from_slice(b";rport");
+    }
+    via
+}

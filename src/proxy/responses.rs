@@ -1,0 +1,306 @@
+//! Answers on their way back (RFC 3261 §16.7): provisional ones and every 2xx at once, the best of
+//! the others when no branch is left. A response that matches no branch is dropped (RFC 6026 §7.3).
+
+use super::context::{Best, BranchState, Phase, ResponseContext};
+use super::forking::UNREACHABLE;
+use super::privacy::{self, Author, Reader};
+use super::record_route::token_of;
+use super::routing::reject;
+use super::{Context, Proxy};
+use crate::base::{Destination, Flow, Key};
+use crate::call::BodyEdit;
+use crate::sip::transaction::{ClientKey, Failure};
+use crate::wire::sip::{Edit, HeaderName, Message, NameAddr, ResponseBuilder, default_reason};
+use bytes::Bytes;
+
+/// What losers of a fork are told (RFC 3326 §2).
+const ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
+/// What the others hear when one declined for all.
+const DECLINED: &[u8] = b"SIP;cause=600;text=\"Declined for all\"";
+
+/// A branch that answered, as a call wants to know it.
+#[derive(Clone, Copy, Debug)]
+struct Answerer {
+    flow: Flow,
+    behind_nat: bool,
+    relayed: bool,
+}
+
+impl Proxy {
+    /// A branch answered.
+    pub(super) fn on_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: Key,
+        client: ClientKey,
+        message: Message,
+    ) {
+        let Some(context) = self.contexts.get_mut(key) else {
+            self.stats.stray_responses += 1;
+            return;
+        };
+        let Some(index) = context.branch_of(client) else {
+            self.stats.stray_responses += 1;
+            return;
+        };
+        match message.status() {
+            100 => {}
+            101..=199 => self.on_provisional(cx, key, index, &message),
+            200..=299 => self.on_success(cx, key, index, client, &message),
+            _ => self.on_refusal(cx, key, index, message),
+        }
+    }
+
+    /// A branch's transaction ended without an answer (§16.9).
+    pub(super) fn on_failure(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: Key,
+        client: ClientKey,
+        why: Failure,
+    ) {
+        let Some(context) = self.contexts.get(key) else {
+            return;
+        };
+        let Some(index) = context.branch_of(client) else {
+            return;
+        };
+        let target = context.branches.get(index).map(|b| &b.target);
+        let by_flow = target.is_some_and(|t| matches!(t.current, Some(Destination::Flow(_))));
+        let phone = target.is_some_and(|t| t.binding().is_some());
+        let status = match why {
+            Failure::Timeout => 408,
+            Failure::Transport if phone => 480,
+            Failure::Transport if by_flow => 430,
+            Failure::Transport => UNREACHABLE,
+        };
+        self.on_branch_failed(cx, key, index, status);
+    }
+
+    fn on_provisional(&mut self, cx: &mut Context<'_>, key: Key, index: usize, message: &Message) {
+        let Some(context) = self.contexts.get_mut(key) else {
+            return;
+        };
+        let Some(branch) = context.branches.get_mut(index) else {
+            return;
+        };
+        // §16.7 step 2: Timer C starts anew, but not for a 100.
+        if context.invite {
+            branch.deadline = cx.now + cx.config.timers.timer_c;
+        }
+        // Nothing goes out behind a final response; the layer would not send it either.
+        if !matches!(context.phase, Phase::Answered { .. }) {
+            let response = upstream(cx, &self.mint, context, Some(index), message);
+            cx.layer.respond(cx.now, context.server, response);
+        }
+    }
+
+    /// §16.7 step 5: a 2xx goes at once, and each further one too; the others are cancelled.
+    fn on_success(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: Key,
+        index: usize,
+        client: ClientKey,
+        message: &Message,
+    ) {
+        let Some(context) = self.contexts.get_mut(key) else {
+            return;
+        };
+        if let Some(branch) = context.branches.get_mut(index) {
+            branch.state = BranchState::Answered { client };
+        }
+        let response = upstream(cx, &self.mint, context, Some(index), message);
+        cx.layer.respond(cx.now, context.server, response);
+        if !context.invite {
+            self.cancel_branches(cx, key, None);
+            self.drop_context(key);
+            return;
+        }
+        let first = !matches!(context.phase, Phase::Answered { .. });
+        if first {
+            // The caller's 2xx may be repeated by the callee for 64*T1, and others may follow.
+            let until = cx.now + cx.config.timers.t1 * 64;
+            context.phase = Phase::Answered { until };
+            context.waiting = Vec::new();
+            context.best = Best::Nothing;
+            context.challenges = Vec::new();
+            if context.has_open_branch() {
+                self.cancel_branches(cx, key, Some(Bytes::from_static(ELSEWHERE)));
+            }
+        }
+        self.settle(cx, key);
+    }
+
+    /// §16.7 steps 4 and 5 for what is above 299.
+    fn on_refusal(&mut self, cx: &mut Context<'_>, key: Key, index: usize, message: Message) {
+        let status = message.status();
+        let Some(context) = self.contexts.get_mut(key) else {
+            return;
+        };
+        let Some(branch) = context.branches.get_mut(index) else {
+            return;
+        };
+        let calling = matches!(branch.state, BranchState::Calling { .. });
+        let elsewhere = !branch.target.destinations.is_empty() || !branch.target.spare.is_empty();
+        // RFC 3263 §4.3, RFC 5626 §7: this way is closed, another may be open.
+        let closed = status == 503 || (status == 430 && branch.target.binding().is_some());
+        if calling && closed && elsewhere && matches!(context.phase, Phase::Open { .. }) {
+            return self.on_branch_failed(cx, key, index, status);
+        }
+        branch.state = BranchState::Done;
+        context.consider(Best::Received(Box::new(message)));
+        if status >= 600 {
+            self.close(cx, key, Phase::Declined, Some(Bytes::from_static(DECLINED)));
+        }
+        self.settle(cx, key);
+    }
+
+    /// Every branch is done: the best answer goes back (§16.7 step 6), and the context ends.
+    pub(super) fn finish(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(mut context) = self.drop_context(key) else {
+            return;
+        };
+        let best = match (context.phase, std::mem::take(&mut context.best)) {
+            (Phase::Cancelled, best) if best.status() < 600 => Best::Local(487),
+            (_, Best::Nothing) => Best::Local(480),
+            // A 503 says that the next hop is overloaded, not that we are (§16.7 step 6).
+            (_, best) if best.status() == 503 => Best::Local(500),
+            (_, best) => best,
+        };
+        let status = best.status();
+        // RFC 4320 §4.2: the caller has given up by then; an answer would only meet the next request.
+        if status == 408 && !context.invite {
+            return;
+        }
+        let response = match &best {
+            Best::Received(message) => Some(upstream(cx, &self.mint, &mut context, None, message)),
+            Best::Nothing | Best::Local(_) => local(cx, &context, status),
+        };
+        if let (Some(call), true) = (context.call, context.invite) {
+            match &response {
+                Some(bytes) if !context.inbound.record_route => {
+                    if let Ok(message) = Message::parse(bytes.clone()) {
+                        let flow = context.inbound.flow;
+                        let ours = |_: &[u8]| false;
+                        cx.calls
+                            .on_response(cx.now, call, &message, &flow, false, &ours);
+                    }
+                }
+                Some(_) | None => cx.calls.failed(cx.now, call, status),
+            }
+        }
+        if let Some(response) = response {
+            cx.layer.respond(cx.now, context.server, response);
+        }
+    }
+}
+
+/// A final response of our own making.
+fn local(cx: &mut Context<'_>, context: &ResponseContext, status: u16) -> Option<Bytes> {
+    let request = cx.layer.request(context.server)?;
+    let tag = cx.rng.token::<10>();
+    let reject = match status {
+        480 => reject(480, "Temporarily Unavailable"),
+        other => reject(other, default_reason(other)),
+    };
+    let mut response = ResponseBuilder::new(&request, reject.status)
+        .reason(reject.reason)
+        .to_tag(&tag);
+    for (name, value) in &context.challenges {
+        if matches!(status, 401 | 407) {
+            response = response.header(*name, &**value);
+        }
+    }
+    Some(response.render())
+}
+
+/// §16.7 steps 3 and 8: the response without our Via, its body and identities as the caller may
+/// see them, with all challenges in a 401 or 407. Tells the call about it.
+fn upstream(
+    cx: &mut Context<'_>,
+    mint: &super::token::TokenMint,
+    context: &mut ResponseContext,
+    index: Option<usize>,
+    message: &Message,
+) -> Bytes {
+    let branch = index.and_then(|i| context.branches.get(i));
+    let answerer = branch.map(|b| answerer(cx, b.target.current.as_ref(), &b.target));
+    let mut edit = Edit::new(message);
+    edit.remove_first_value(HeaderName::Via);
+    if matches!(message.status(), 401 | 407) {
+        merge_challenges(&mut edit, context);
+    }
+    let source = answerer.map(|a| a.flow.remote.ip());
+    let author = match source {
+        Some(ip) if cx.config.sip.trusts(ip) => Author::Trusted,
+        _ => Author::Stranger,
+    };
+    let reader = if cx.config.sip.trusts(context.inbound.flow.remote.ip()) {
+        Reader::Trusted
+    } else {
+        Reader::User
+    };
+    privacy::edit(&mut edit, message, author, reader);
+    if let (Some(call), Some(answerer)) = (context.call, answerer) {
+        if !message.body().is_empty() {
+            let body = cx.calls.answer_body(
+                call,
+                message,
+                &answerer.flow,
+                answerer.relayed,
+                answerer.behind_nat,
+            );
+            if let BodyEdit::Replace(body) = body {
+                edit.set_body(None, body);
+            }
+        }
+        let ours = |value: &[u8]| {
+            let uri = NameAddr::parse(value).ok().and_then(|a| a.uri().ok());
+            uri.is_some_and(|u| token_of(&u, message.call_id(), mint).is_some())
+        };
+        let nat = answerer.behind_nat;
+        cx.calls
+            .on_response(cx.now, call, message, &answerer.flow, nat, &ours);
+    }
+    edit.render()
+}
+
+fn merge_challenges<'m>(edit: &mut Edit<'m>, context: &ResponseContext) {
+    edit.remove(HeaderName::WwwAuthenticate);
+    edit.remove(HeaderName::ProxyAuthenticate);
+    for (name, value) in &context.challenges {
+        edit.append(*name, value.to_vec());
+    }
+}
+
+/// By which path a branch's answer came, as far as its request's path tells.
+fn answerer(
+    cx: &Context<'_>,
+    current: Option<&Destination>,
+    target: &super::targets::Target,
+) -> Answerer {
+    let caller = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+    let flow = match current {
+        Some(Destination::Flow(flow)) => *flow,
+        Some(Destination::Address {
+            transport, remote, ..
+        }) => Flow {
+            transport: *transport,
+            local: cx.listeners.flow_for(*transport, *remote).unwrap_or(caller),
+            remote: *remote,
+            connection: None,
+        },
+        None => Flow {
+            transport: crate::base::Transport::Udp,
+            local: caller,
+            remote: caller,
+            connection: None,
+        },
+    };
+    Answerer {
+        flow,
+        behind_nat: target.behind_nat(),
+        relayed: target.relayed,
+    }
+}

@@ -1,0 +1,388 @@
+//! What becomes of a request that came in: checks (RFC 3261 §16.3), Route preprocessing (§16.4), what
+//! is for ourselves, and targets (§16.5). From here it is answered, or goes to `forking`.
+
+use super::admission::{self, Admission, Aim, Reject, Role, aor_of, own_domain};
+use super::context::{Caller, Inbound};
+use super::gruu::Resolved;
+use super::loops::{self, MAX_FORWARDS_DEFAULT};
+use super::record_route::{self, OwnRoutes};
+use super::targets::{self, Place, Target};
+use super::token::{Kind, Token};
+use super::{Context, Proxy, nat, privacy};
+use crate::base::Flow;
+use crate::sip::transaction::ServerKey;
+use crate::wire::sip::{HeaderName, Message, Method, NameAddr, ResponseBuilder, Scheme, Uri};
+
+/// What we understand ourselves; a proxy passes every method.
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, \
+                                SUBSCRIBE, NOTIFY, REFER, MESSAGE, PUBLISH";
+/// The extensions of the registrar and the proxy.
+const SUPPORTED: &str = "path, outbound, gruu";
+
+/// Where a request is for, after §16.4.
+#[derive(Debug)]
+enum Destined {
+    /// For this server itself.
+    Myself,
+    /// For an address of record of ours.
+    Local { aor: String, secure: bool },
+    /// Along the Route set, our token, or to another domain.
+    Onward,
+}
+
+impl Proxy {
+    /// A new request: answered here, or forwarded.
+    pub(super) fn on_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: ServerKey,
+        flow: &Flow,
+        message: Message,
+    ) {
+        self.stats.requests += 1;
+        match self.route(cx, server, flow, &message) {
+            Ok(()) => {}
+            Err(reject) => self.refuse(cx, server, &message, reject),
+        }
+    }
+
+    /// Answers a request with a refusal.
+    pub(super) fn refuse(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: ServerKey,
+        message: &Message,
+        reject: Reject,
+    ) {
+        self.stats.refused += 1;
+        let tag = cx.rng.token::<10>();
+        let mut response = ResponseBuilder::new(message, reject.status)
+            .reason(reject.reason)
+            .to_tag(&tag);
+        match reject.status {
+            405 => response = response.header(HeaderName::Allow, ALLOW),
+            420 => {
+                for tag in message.tokens(HeaderName::ProxyRequire) {
+                    response = response.header(HeaderName::Unsupported, tag);
+                }
+            }
+            503 => response = response.header(HeaderName::RetryAfter, "5"),
+            _ => {}
+        }
+        cx.layer.respond(cx.now, server, response.render());
+    }
+
+    fn route(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: ServerKey,
+        flow: &Flow,
+        message: &Message,
+    ) -> Result<(), Reject> {
+        let loop_hash = loops::loop_hash(message, self.loop_key);
+        let (own, repaired) = self.preprocess(cx, message)?;
+        let uri = Uri::parse(
+            repaired
+                .uri
+                .as_deref()
+                .unwrap_or_else(|| message.request_uri()),
+        )
+        .map_err(|_| reject(400, "Bad Request-URI"))?;
+        let in_dialog = has_to_tag(message);
+        let call = if in_dialog {
+            cx.calls.find(message)
+        } else {
+            None
+        };
+        let destined = self.destined(cx, message, &uri, &own, &repaired)?;
+        let mine = match destined {
+            Destined::Myself => true,
+            Destined::Local { .. } => message.method() == Method::Register,
+            Destined::Onward => false,
+        };
+        // RFC 3261 §16.3 step 3: an OPTIONS that may go no further is answered here.
+        let last_hop = message.method() == Method::Options && message.max_forwards() == Ok(Some(0));
+        if mine || last_hop {
+            return self.answer_ourselves(cx, server, flow, message, &uri);
+        }
+        let max_forwards = check(message, loop_hash)?;
+        let caller = if in_dialog && (own.signed || call.is_some()) {
+            Caller::InDialog
+        } else {
+            let aim = match destined {
+                Destined::Local { .. } => Aim::Local,
+                Destined::Onward | Destined::Myself => Aim::Foreign,
+            };
+            match admission::admit(cx, message, flow, aim) {
+                Admission::Pass(caller) => caller,
+                Admission::Refuse(reject) => return Err(reject),
+                Admission::Challenge { realm, stale } => {
+                    let response = admission::challenge(cx, message, Role::Proxy, &realm, stale);
+                    cx.layer.respond(cx.now, server, response);
+                    return Ok(());
+                }
+            }
+        };
+        if privacy::impossible(message) {
+            return Err(reject(500, "Privacy Cannot Be Provided"));
+        }
+        let targets = self.targets(cx, &uri, destined)?;
+        let breadth = loops::max_breadth(message).ok_or(reject(400, "Malformed Max-Breadth"))?;
+        if breadth == 0 {
+            return Err(reject(440, "Max-Breadth Exceeded"));
+        }
+        let caller_nat = nat::request_behind_nat(message, flow);
+        let inbound = Inbound {
+            flow: *flow,
+            caller,
+            uri: repaired.uri,
+            pops: own.count,
+            routes: repaired.routes,
+            via_flow: own.flow,
+            max_forwards,
+            breadth,
+            loop_hash,
+            record_route: !in_dialog && makes_dialog(message.method()),
+            caller_flow: !in_dialog && needs_flow(message, flow, caller_nat),
+            caller_nat,
+        };
+        self.begin(cx, server, message, inbound, targets, call)
+    }
+}
+
+/// What §16.4 changes before anything else is looked at.
+#[derive(Debug, Default)]
+pub(super) struct Repaired {
+    /// The Request-URI that a strict router had moved away, or one without our `maddr`.
+    pub uri: Option<Box<[u8]>>,
+    /// The Route set then, our own values taken off already.
+    pub routes: Option<Vec<Box<[u8]>>>,
+}
+
+impl Proxy {
+    /// RFC 3261 §16.4: undoes what a strict router did, takes off our `maddr`, and finds our own
+    /// Route values.
+    pub(super) fn preprocess(
+        &self,
+        cx: &Context<'_>,
+        message: &Message,
+    ) -> Result<(OwnRoutes, Repaired), Reject> {
+        let uri = Uri::parse(message.request_uri()).map_err(|_| reject(400, "Bad Request-URI"))?;
+        let is_ours = |uri: &Uri<'_>| own_domain(cx, uri).is_some();
+        if message.has(HeaderName::Route)
+            && is_ours(&uri)
+            && let Some(token) = record_route::token_of(&uri, message.call_id(), &self.mint)
+        {
+            return self.undo_strict_router(message, token, is_ours);
+        }
+        let routes = message.values(HeaderName::Route);
+        let own = record_route::own_routes(routes, message.call_id(), &self.mint, is_ours, false);
+        let uri = match uri.param("maddr") {
+            Some(Some(maddr)) if is_our_maddr(cx, &uri, maddr) => Some(without_maddr(&uri)),
+            _ => None,
+        };
+        Ok((own, Repaired { uri, routes: None }))
+    }
+
+    /// The Request-URI is a Record-Route value of ours: the last Route value is the real one.
+    fn undo_strict_router(
+        &self,
+        message: &Message,
+        token: Token,
+        is_ours: impl Fn(&Uri<'_>) -> bool,
+    ) -> Result<(OwnRoutes, Repaired), Reject> {
+        let mut routes: Vec<&[u8]> = message.values(HeaderName::Route).collect();
+        let target = routes
+            .pop()
+            .and_then(|last| NameAddr::parse(last).ok())
+            .ok_or(reject(400, "Malformed Route"))?;
+        let pair = token.kind == Kind::Double;
+        let call_id = message.call_id();
+        let mut own =
+            record_route::own_routes(routes.iter().copied(), call_id, &self.mint, is_ours, pair);
+        if !pair {
+            own.flow = token.flow;
+        }
+        own.signed = true;
+        let kept = routes.into_iter().skip(own.count).map(Box::from).collect();
+        own.count = 0;
+        let repaired = Repaired {
+            uri: Some(target.uri_bytes().into()),
+            routes: Some(kept),
+        };
+        Ok((own, repaired))
+    }
+
+    fn destined(
+        &self,
+        cx: &Context<'_>,
+        message: &Message,
+        uri: &Uri<'_>,
+        own: &OwnRoutes,
+        repaired: &Repaired,
+    ) -> Result<Destined, Reject> {
+        let has_route = match &repaired.routes {
+            Some(routes) => !routes.is_empty(),
+            None => message.values(HeaderName::Route).nth(own.count).is_some(),
+        };
+        if own.flow.is_some() || has_route {
+            return Ok(Destined::Onward);
+        }
+        let domain = match uri.scheme() {
+            Scheme::Sip | Scheme::Sips => own_domain(cx, uri),
+            Scheme::Tel => Some(cx.config.node.default_domain()),
+            Scheme::Urn | Scheme::Other(_) => return Err(reject(416, "Unsupported URI Scheme")),
+        };
+        let Some(domain) = domain else {
+            return Ok(Destined::Onward);
+        };
+        if uri.user().is_none() {
+            return Ok(Destined::Myself);
+        }
+        let aor = aor_of(uri, domain).ok_or(reject(404, "Not Found"))?;
+        Ok(Destined::Local {
+            aor,
+            secure: uri.is_sips(),
+        })
+    }
+
+    /// RFC 3261 §16.5.
+    fn targets(
+        &self,
+        cx: &Context<'_>,
+        uri: &Uri<'_>,
+        destined: Destined,
+    ) -> Result<Vec<Target>, Reject> {
+        let (aor, secure) = match destined {
+            Destined::Onward => return Ok(vec![Target::new(Place::AsRequested, 1000)]),
+            Destined::Myself => return Err(reject(404, "Not Found")),
+            Destined::Local { aor, secure } => (aor, secure),
+        };
+        let domain = aor.rsplit_once('@').map_or("", |(_, domain)| domain);
+        let bindings = match self.registrar.gruus().resolve(cx.location, uri, domain) {
+            Resolved::Unknown => return Err(reject(404, "Not Found")),
+            Resolved::Instance(bindings) => bindings,
+            Resolved::NotGruu => {
+                let bindings = cx.location.lookup(&aor);
+                if bindings.is_empty() && cx.directory.get(&aor).is_none() {
+                    return Err(reject(404, "Not Found"));
+                }
+                bindings
+            }
+        };
+        let max = cx.config.limits.branches_max;
+        let targets = targets::from_bindings(bindings, secure, max);
+        if targets.is_empty() {
+            return Err(reject(480, "Not Registered"));
+        }
+        Ok(targets)
+    }
+
+    /// A request for this server itself.
+    fn answer_ourselves(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: ServerKey,
+        flow: &Flow,
+        message: &Message,
+        uri: &Uri<'_>,
+    ) -> Result<(), Reject> {
+        match message.method() {
+            Method::Options => self.answer_options(cx, server, message),
+            Method::Register => return self.register(cx, server, flow, message, uri),
+            _ if has_to_tag(message) => return Err(reject(481, "Call/Transaction Does Not Exist")),
+            _ => return Err(reject(405, "Method Not Allowed")),
+        }
+        Ok(())
+    }
+
+    /// RFC 3261 §11.2.
+    fn answer_options(&mut self, cx: &mut Context<'_>, server: ServerKey, message: &Message) {
+        let tag = cx.rng.token::<10>();
+        let response = ResponseBuilder::new(message, 200)
+            .to_tag(&tag)
+            .header(HeaderName::Allow, ALLOW)
+            .header(HeaderName::Accept, "application/sdp")
+            .header(HeaderName::AcceptEncoding, "identity")
+            .header(HeaderName::AcceptLanguage, "en")
+            .header(HeaderName::Supported, SUPPORTED);
+        cx.layer.respond(cx.now, server, response.render());
+    }
+}
+
+/// §16.3 steps 3 to 5: gives the Max-Forwards to write; zero left over is refused.
+fn check(message: &Message, loop_hash: u64) -> Result<u8, Reject> {
+    let hops = message
+        .max_forwards()
+        .map_err(|_| reject(400, "Malformed Max-Forwards"))?;
+    let hops = match hops {
+        None => MAX_FORWARDS_DEFAULT,
+        Some(0) => return Err(reject(483, "Too Many Hops")),
+        Some(hops) => hops - 1,
+    };
+    if loops::is_loop(message, loop_hash) {
+        return Err(reject(482, "Loop Detected"));
+    }
+    if message.tokens(HeaderName::ProxyRequire).next().is_some() {
+        return Err(reject(420, "Bad Extension"));
+    }
+    Ok(hops)
+}
+
+pub(super) fn reject(status: u16, reason: &'static str) -> Reject {
+    Reject { status, reason }
+}
+
+pub(super) fn has_to_tag(message: &Message) -> bool {
+    message.to().is_ok_and(|to| to.tag().is_some())
+}
+
+/// Methods that begin a dialog (RFC 3261 §12, RFC 6665, RFC 3515).
+fn makes_dialog(method: Method<'_>) -> bool {
+    matches!(
+        method,
+        Method::Invite | Method::Subscribe | Method::Refer | Method::Notify
+    )
+}
+
+/// Whether only the flow leads back to the caller: it is our neighbour, and sits behind NAT, or came
+/// over a connection that it alone can open, or asked for it (RFC 5626 §5.3).
+fn needs_flow(message: &Message, flow: &Flow, behind_nat: bool) -> bool {
+    let neighbour =
+        message.values(HeaderName::Via).nth(1).is_none() && !message.has(HeaderName::RecordRoute);
+    let asks = || {
+        let contact = message.addresses(HeaderName::Contact).next();
+        let uri = contact.and_then(Result::ok).and_then(|c| c.uri().ok());
+        uri.is_some_and(|u| u.param("ob").is_some())
+    };
+    neighbour && (behind_nat || flow.transport.is_reliable() || asks())
+}
+
+/// Whether `maddr` and port of a Request-URI are ours (§16.4).
+fn is_our_maddr(cx: &Context<'_>, uri: &Uri<'_>, maddr: &[u8]) -> bool {
+    let text = [b"sip:", maddr].concat();
+    Uri::parse(&text).is_ok_and(|m| cx.listeners.is_local(&m.host(), uri.port()))
+}
+
+/// The URI without `maddr`, and without the port and transport that led to us.
+fn without_maddr(uri: &Uri<'_>) -> Box<[u8]> {
+    let mut out = Vec::with_capacity(uri.as_bytes().len());
+    out.extend_from_slice(if uri.is_sips() { b"sips:" } else { b"sip:" });
+    if let Some(user) = uri.user() {
+        out.extend_from_slice(user);
+        out.push(b'@');
+    }
+    out.extend_from_slice(uri.host().to_string().as_bytes());
+    for (name, value) in uri.params() {
+        if name.eq_ignore_ascii_case(b"maddr") || name.eq_ignore_ascii_case(b"transport") {
+            continue;
+        }
+        out.push(b';');
+        out.extend_from_slice(name);
+        if let Some(value) = value {
+            out.push(b'=');
+            out.extend_from_slice(value);
+        }
+    }
+    out.into()
+}

@@ -1,0 +1,141 @@
+//! From the Request-URI to targets (RFC 3261 §16.5): who is registered, in which order to ask, and
+//! which flows of one phone stand for each other (RFC 5626 §7).
+
+use crate::base::{Destination, Transport};
+use crate::location::{Binding, Reach};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Where a target is.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// Where Request-URI and Route say, or the token of our own Route.
+    AsRequested,
+    /// At a phone that registered here.
+    Binding(Arc<Binding>),
+}
+
+/// How far the search for addresses of the next hop went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Search {
+    /// Nothing was looked for yet.
+    Fresh,
+    /// The flow was tried; the contact's own address is left.
+    FlowTried,
+    /// What was found stands in the destinations.
+    Over,
+}
+
+/// One target, with what is left to try for it.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// Where it is.
+    pub place: Place,
+    /// Preference in thousandths.
+    pub q: u16,
+    /// Other flows of the same phone, the next one last.
+    pub spare: Vec<Arc<Binding>>,
+    /// Addresses of the next hop that were not tried yet (RFC 3263 §4.3).
+    pub destinations: VecDeque<Destination>,
+    /// Where the request went last.
+    pub current: Option<Destination>,
+    /// How far the search went.
+    pub search: Search,
+    /// Whether the body that went there was ours.
+    pub relayed: bool,
+    /// Its share of the breadth (RFC 5393 §5.3.3).
+    pub breadth: u16,
+    /// Whether a request too big for UDP was tried over TCP.
+    pub tried_tcp: bool,
+}
+
+impl Target {
+    /// A target with nothing tried yet.
+    pub fn new(place: Place, q: u16) -> Self {
+        Self {
+            place,
+            q,
+            spare: Vec::new(),
+            destinations: VecDeque::new(),
+            current: None,
+            search: Search::Fresh,
+            relayed: false,
+            breadth: 1,
+            tried_tcp: false,
+        }
+    }
+
+    /// The binding that is being tried.
+    pub fn binding(&self) -> Option<&Arc<Binding>> {
+        match &self.place {
+            Place::Binding(binding) => Some(binding),
+            Place::AsRequested => None,
+        }
+    }
+
+    /// Whether its reader is known to sit behind a NAT.
+    pub fn behind_nat(&self) -> bool {
+        self.binding().is_some_and(|b| b.behind_nat())
+    }
+
+    /// Turns to the next flow of the same phone; `false` if there is none.
+    pub fn next_flow(&mut self) -> bool {
+        let Some(binding) = self.spare.pop() else {
+            return false;
+        };
+        self.place = Place::Binding(binding);
+        self.search = Search::Fresh;
+        self.destinations.clear();
+        true
+    }
+}
+
+/// Whether a `sips` request may go along a binding: every hop from us on is TLS.
+fn is_secure(binding: &Binding) -> bool {
+    let transport = binding.flow().transport;
+    match binding.reach() {
+        Reach::Flow => transport.is_secure(),
+        Reach::Contact => transport == Transport::Tls,
+        Reach::Nowhere => false,
+    }
+}
+
+/// Targets from bindings: the flows of one instance become one target, tried one after the other,
+/// the newest first; at most `max` targets, the most preferred; ordered so that the next ones
+/// stand last. `secure` keeps what cannot carry `sips`.
+pub(super) fn from_bindings(
+    bindings: impl IntoIterator<Item = Arc<Binding>>,
+    secure: bool,
+    max: usize,
+) -> Vec<Target> {
+    let mut usable: SmallVec<[Arc<Binding>; 4]> = bindings
+        .into_iter()
+        .filter(|b| b.has_path() || b.reach() != Reach::Nowhere)
+        .filter(|b| !secure || is_secure(b))
+        .collect();
+    if let (1, Some(only)) = (usable.len(), usable.first()) {
+        let q = only.q();
+        return vec![Target::new(Place::Binding(only.clone()), q)];
+    }
+    // Newest first among equals, so that the first of an instance is the one to try first.
+    usable.sort_by_key(|b| (std::cmp::Reverse(b.q()), std::cmp::Reverse(b.serial())));
+    let mut targets: Vec<Target> = Vec::new();
+    for binding in usable {
+        let twin = targets.iter().position(|t| {
+            t.binding().is_some_and(|other| {
+                binding.is_outbound()
+                    && other.is_outbound()
+                    && other.instance() == binding.instance()
+            })
+        });
+        if let Some(target) = twin.and_then(|at| targets.get_mut(at)) {
+            target.spare.insert(0, binding);
+        } else if targets.len() < max {
+            let q = binding.q();
+            targets.push(Target::new(Place::Binding(binding), q));
+        }
+    }
+    targets.reverse();
+    targets
+}

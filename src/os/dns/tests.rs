@@ -101,17 +101,20 @@ fn ask(questions: &[(&str, DnsKind)]) -> Vec<DnsAnswer> {
         let mut got = BTreeMap::new();
         let mut inputs = VecDeque::new();
         let all = std::future::poll_fn(|cx| {
-            switch.inbox(0).unwrap().take(&mut inputs, cx.waker());
-            while let Some(work) = inputs.pop_front() {
-                if let Work::Input(Input::Resolved { query, answer }) = work {
-                    got.insert(query, answer);
+            loop {
+                switch.inbox(0).unwrap().take(&mut inputs, cx.waker());
+                if inputs.is_empty() {
+                    return Poll::Pending;
+                }
+                for work in inputs.drain(..) {
+                    if let Work::Input(Input::Resolved { query, answer }) = work {
+                        got.insert(query, answer);
+                    }
                 }
                 if got.len() == questions.len() {
                     return Poll::Ready(());
                 }
-                switch.inbox(0).unwrap().take(&mut inputs, cx.waker());
             }
-            Poll::Pending
         });
         tokio::time::timeout(Duration::from_secs(20), all)
             .await

@@ -1,3 +1,5 @@
+//! The guard: slowing, bans, bounds.
+
 use super::*;
 use crate::base::Rng;
 

@@ -1,3 +1,5 @@
+//! The keepalive: spread, failures, ends.
+
 use super::*;
 use crate::base::{Anchor, Flow, Transport};
 use crate::location::{Clock, ContactUpdate, Limits, Requested, Update};

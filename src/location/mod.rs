@@ -2,9 +2,9 @@
 //! shards. Knows nothing of messages and answers: `proxy::registrar` does.
 //!
 //! Buckets by the hash of the address of record, each under a lock of its own that is held for the
-//! work on one address of record. One timer per address of record, for the binding that ends first; a
-//! refresh leaves it armed, and when it fires too early it is armed again. So a refresh moves no
-//! timer, and nothing ever scans.
+//! work on one address of record. One timer per address of record, for the binding that ends
+//! first; a refresh leaves it armed, and when it fires too early it is armed again. So a refresh
+//! moves no timer, and nothing ever scans.
 //!
 //! Locks are taken in this order: bucket, then connection index or user agents; never two buckets.
 
@@ -535,7 +535,8 @@ impl Location {
     }
 
     /// A connection ended. Bindings that only it could reach are removed (RFC 5626 §5.3: the flow
-    /// failed; the phone comes back with a new one); the others are tried by their contact's address.
+    /// failed; the phone comes back with a new one); the others are tried by their contact's
+    /// address.
     pub fn connection_closed(&self, connection: ConnectionId) -> Vec<Record> {
         let mut records = Vec::new();
         for aor in self.flows.take(connection) {

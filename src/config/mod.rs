@@ -133,6 +133,8 @@ pub struct Sip {
     /// Largest request that goes out over UDP when the target named no transport, in bytes
     /// (RFC 3261 §18.1.1).
     pub udp_bytes_max: usize,
+    /// The DNS servers to ask; the system's where there are none.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 impl Default for Sip {
@@ -154,6 +156,7 @@ impl Default for Sip {
             keepalive: Keepalive::Options,
             keepalive_s: 30,
             udp_bytes_max: 1300,
+            resolvers: Vec::new(),
         }
     }
 }
@@ -172,6 +175,8 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
+    /// The authorities that peers are judged by when we connect to them; the system's without.
+    pub roots: Option<PathBuf>,
 }
 
 /// What is sent to a binding behind NAT so that its hole stays open.
@@ -465,10 +470,12 @@ impl Config {
     /// The files that must be readable, each with its key.
     pub fn files(&self) -> Vec<(&'static str, &Path)> {
         self.sip.tls.as_ref().map_or_else(Vec::new, |tls| {
-            vec![
+            let mut files = vec![
                 ("sip.tls.certificate", tls.certificate.as_path()),
                 ("sip.tls.key", tls.key.as_path()),
-            ]
+            ];
+            files.extend(tls.roots.as_deref().map(|path| ("sip.tls.roots", path)));
+            files
         })
     }
 }

@@ -29,10 +29,11 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "keepalive",
             "keepalive_s",
             "udp_bytes_max",
+            "resolvers",
             "tls",
         ],
     ),
-    ("sip.tls", &["certificate", "key"]),
+    ("sip.tls", &["certificate", "key", "roots"]),
     ("rtp", &["ports", "relay", "fastpath", "timeout_s"]),
     ("store", &["url", "durability", "cdr_days", "cdr_rows_max"]),
     (
@@ -284,6 +285,9 @@ impl<'d> File<'_, '_, 'd> {
         self.set_u32(&mut sip.keepalive_s, section.get("keepalive_s"), 5..=600);
         let bytes = section.get("udp_bytes_max");
         self.set_usize(&mut sip.udp_bytes_max, bytes, 500..=65_000);
+        if let Some(entry) = section.get("resolvers") {
+            sip.resolvers = self.resolvers(entry);
+        }
         sip.tls = self.tls();
         if let Some(entry) = section.get("listen")
             && sip.tls.is_none()
@@ -304,6 +308,7 @@ impl<'d> File<'_, '_, 'd> {
         }
         let certificate = self.path(section.get("certificate"), self.base);
         let key = self.path(section.get("key"), self.base);
+        let roots = self.path(section.get("roots"), self.base);
         for name in ["certificate", "key"] {
             if section.get(name).is_none() {
                 let span = self
@@ -318,7 +323,32 @@ impl<'d> File<'_, '_, 'd> {
         Some(Tls {
             certificate: certificate?,
             key: key?,
+            roots,
         })
+    }
+
+    /// DNS servers, `address` or `address:port`; port 53 where none is written.
+    fn resolvers(&mut self, entry: Entry<'d>) -> Vec<SocketAddr> {
+        let mut resolvers = Vec::new();
+        for text in self.list(entry) {
+            let with_port = text.text.parse::<SocketAddr>();
+            let without = text.text.parse::<IpAddr>();
+            match with_port.or_else(|_| without.map(|ip| SocketAddr::new(ip, 53))) {
+                Ok(address) if resolvers.contains(&address) => {
+                    self.note(
+                        text,
+                        format!("\"{address}\" is named twice"),
+                        "take one out",
+                    );
+                }
+                Ok(address) => resolvers.push(address),
+                Err(_) => {
+                    let problem = format!("\"{}\" is no address of a DNS server", text.text);
+                    self.note(text, problem, "write \"192.0.2.53\" or \"192.0.2.53:5353\"");
+                }
+            }
+        }
+        resolvers
     }
 
     fn listeners(&mut self, entry: Entry<'d>) -> Vec<Listen> {

@@ -85,10 +85,14 @@ fn sip(f: &mut Formatter<'_>, sip: &Sip) -> fmt::Result {
     text(f, "keepalive", &keepalive)?;
     plain(f, "keepalive_s", sip.keepalive_s)?;
     plain(f, "udp_bytes_max", sip.udp_bytes_max)?;
+    list(f, "resolvers", &sip.resolvers)?;
     if let Some(tls) = &sip.tls {
         writeln!(f, "\n[sip.tls]")?;
         text(f, "certificate", &tls.certificate.display())?;
         text(f, "key", &tls.key.display())?;
+        if let Some(roots) = &tls.roots {
+            text(f, "roots", &roots.display())?;
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use crate::base::{Anchor, ConnectionId, Flow, Instant, Transmit, TransmitTag};
 use crate::config::Config;
 use crate::control::{Command, Reply};
+use crate::sip::locate::{DnsAnswer, DnsQuestion};
 use crate::store::Record;
 use crate::wire::sip::FrameError;
 use bytes::Bytes;
@@ -37,6 +38,13 @@ pub enum Input {
         /// Of the transmit.
         tag: TransmitTag,
     },
+    /// The resolver answers.
+    Resolved {
+        /// Of the question.
+        query: u64,
+        /// What it says.
+        answer: DnsAnswer,
+    },
     /// The operator wants something.
     Control {
         /// Comes back.
@@ -55,6 +63,13 @@ pub enum Input {
 pub enum Output {
     /// Send this.
     Transmit(Transmit),
+    /// Ask the resolver.
+    Resolve {
+        /// Comes back.
+        query: u64,
+        /// What to ask.
+        question: DnsQuestion,
+    },
     /// Write to the store.
     Persist(Record),
     /// Answer the operator.

@@ -9,6 +9,7 @@ pub mod control;
 pub mod core;
 pub mod counters;
 pub mod daemon;
+pub mod dns;
 pub mod inbox;
 pub mod interfaces;
 pub mod log;

@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::core::Core;
 use super::counters::Counters;
+use super::dns::Dns;
 use super::stream::{self, Connections, Listener};
 use super::switch::Switch;
 use super::tls::Tls;
@@ -130,6 +131,8 @@ pub struct Shared {
     pub switch: Arc<Switch>,
     /// What we listen on.
     pub listeners: ListenerTable,
+    /// DNS servers to ask; those of the system where there are none.
+    pub resolvers: Vec<SocketAddr>,
     /// The connections.
     pub streams: stream::Context,
     /// What is counted.
@@ -144,6 +147,7 @@ impl Shared {
         Self {
             clock,
             listeners: ListenerTable::default(),
+            resolvers: Vec::new(),
             streams: stream::Context {
                 connections: Arc::new(Connections::new(settings, Arc::clone(&counters))),
                 receiver: Arc::clone(&switch) as Arc<dyn stream::Receiver>,
@@ -275,6 +279,7 @@ fn run<C: Core + Unpin>(
             switch: Arc::clone(&shared.switch),
             udp: udp?,
             listeners: shared.listeners,
+            dns: Dns::new(&shared.resolvers, Arc::clone(&shared.counters)),
             streams: shared.streams.clone(),
             counters: Arc::clone(&shared.counters),
             sinks,

@@ -8,6 +8,7 @@
 use super::clock::Clock;
 use super::core::{Core, Input, Output};
 use super::counters::Counters;
+use super::dns::Dns;
 use super::stream;
 use super::switch::{Switch, Work};
 use super::udp::{ReceiveBatch, SendCalls, UdpSocket};
@@ -53,6 +54,8 @@ pub struct Parts<C> {
     pub udp: Vec<UdpSocket>,
     /// Which of them leads to a peer.
     pub listeners: ListenerTable,
+    /// The resolver.
+    pub dns: Dns,
     /// The connections of all shards.
     pub streams: stream::Context,
     /// What is counted.
@@ -204,6 +207,12 @@ impl<C: Core + Unpin> Worker<C> {
         while let Some(output) = self.parts.core.poll_output() {
             match output {
                 Output::Transmit(transmit) => self.transmit(cx, transmit),
+                Output::Resolve { query, question } => {
+                    let Parts {
+                        dns, switch, shard, ..
+                    } = &self.parts;
+                    dns.ask(switch, *shard, query, question);
+                }
                 Output::Persist(record) => self.parts.sinks.persist(record),
                 Output::Reply { id, reply } => self.parts.sinks.reply(id, reply),
                 Output::CloseConnection(id) => self.parts.streams.connections.close(id),

@@ -13,8 +13,8 @@ mod control;
 mod counters;
 mod intake;
 mod signal;
-mod trace;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use signal::{Input, Output, Setup, SignalCore};

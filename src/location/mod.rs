@@ -186,6 +186,16 @@ impl Location {
         entry.bindings.iter().find(|b| b.serial == serial).cloned()
     }
 
+    /// Whether a REGISTER of this Call-ID and CSeq made or refreshed a binding of `aor` that still
+    /// stands: the same request again is a retransmission.
+    pub fn has_seen(&self, aor: &str, call_id: &str, cseq: u32) -> bool {
+        let table = self.read(Self::slot(aor));
+        table
+            .aors
+            .get(aor)
+            .is_some_and(|entry| has_seen(&entry.bindings, call_id, cseq))
+    }
+
     /// Does what a REGISTER asks, or nothing at all (RFC 3261 §10.3).
     pub fn update(&self, clock: Clock, update: &Update<'_>) -> Result<Updated, UpdateError> {
         if let Requested::Fetch = update.requested {
@@ -199,6 +209,12 @@ impl Location {
         let Some(entry) = table.aors.get_mut(update.aor) else {
             return self.first_update(clock, update, &mut table, slot);
         };
+        if has_seen(&entry.bindings, update.call_id, update.cseq) {
+            return Ok(Updated {
+                bindings: entry.bindings.iter().cloned().collect(),
+                ..Updated::default()
+            });
+        }
         let found = update::check(&entry.bindings, update)?;
         let aor = entry.aor.clone();
         let means = self.means(clock, update, &aor);
@@ -668,6 +684,12 @@ impl Location {
         }
         (found, false)
     }
+}
+
+fn has_seen(bindings: &[Arc<Binding>], call_id: &str, cseq: u32) -> bool {
+    bindings
+        .iter()
+        .any(|b| update::is_retransmission(b, call_id, cseq))
 }
 
 fn restored_flow(record: &BindingRecord) -> Option<Flow> {

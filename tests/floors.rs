@@ -318,6 +318,8 @@ struct File {
     path: PathBuf,
     source: String,
     tokens: Vec<Token>,
+    /// Whether the whole file is compiled for tests only.
+    test_file: bool,
     /// Whether token `i` is compiled for tests only.
     test: Vec<bool>,
     /// How many modules below the crate's root token `i` stands.
@@ -325,9 +327,9 @@ struct File {
 }
 
 impl File {
-    fn new(path: &Path, source: String, whole_file_is_test: bool) -> Self {
+    fn new(path: &Path, source: String, test_file: bool) -> Self {
         let tokens = lex(&source);
-        let mut test = vec![whole_file_is_test; tokens.len()];
+        let mut test = vec![test_file; tokens.len()];
         for (from, to) in test_items(&tokens) {
             test[from..=to].fill(true);
         }
@@ -345,6 +347,7 @@ impl File {
             path: path.to_owned(),
             source,
             tokens,
+            test_file,
             test,
             depth,
         }
@@ -380,13 +383,8 @@ impl File {
         findings
     }
 
-    /// Whether the whole file is compiled for tests only.
-    fn is_test(&self) -> bool {
-        !self.test.is_empty() && self.test.iter().all(|test| *test)
-    }
-
     fn check_lengths(&self, findings: &mut Vec<Finding>) {
-        if self.is_test() {
+        if self.test_file {
             return;
         }
         if !self.source.starts_with("//!") {
@@ -550,7 +548,7 @@ impl File {
         let end = function.unwrap_or(index);
         self.tokens[index..=end]
             .iter()
-            .any(|t| t.text.starts_with("sort"))
+            .any(|t| t.text.contains("sort"))
     }
 
     /// Whether the tokens before `index` read `in`, `in &`, `in &mut self.` and so on.

@@ -5,7 +5,7 @@ use super::counters::Drop;
 use super::signal::{Output, SignalCore};
 use crate::base::{Flow, Instant};
 use crate::proxy::guard::Verdict;
-use crate::wire::sip::{FrameError, Message, Method, Refusal, ResponseBuilder};
+use crate::wire::sip::{FrameError, HeaderName, Message, Method, Refusal, ResponseBuilder};
 use bytes::Bytes;
 
 impl SignalCore {
@@ -55,7 +55,7 @@ impl SignalCore {
         self.counters.messages_in += 1;
         if let Ok(message) = Message::parse(head)
             && message.is_request()
-            && message.top_via().is_ok()
+            && message.has(HeaderName::Via)
         {
             let (status, reason) = error.answer();
             self.refuse(&flow, &message, status, reason);

@@ -136,10 +136,10 @@ impl TransactionLayer {
     /// Answers a request that gets no transaction, since it is malformed: the top Via is stamped,
     /// and the answer goes where that Via says (§18.2.2). `request` must have a readable top Via.
     pub fn respond_stateless(&mut self, flow: &Flow, request: &Message, response: Bytes) {
-        let Ok(top) = request.top_via() else {
-            return;
-        };
-        let port = via::reply_port(&top, flow);
+        // A Via that does not read (RFC 4475 §3.1.2.1) still gets its answer, where it came from.
+        let port = request
+            .top_via()
+            .map_or(flow.remote.port(), |top| via::reply_port(&top, flow));
         let remote = SocketAddr::new(flow.remote.ip(), port);
         self.send_stateless(
             via::stamp_response(response, flow),

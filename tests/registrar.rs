@@ -85,6 +85,7 @@ fn world(extra: &str) -> World {
         addresses: Addresses::default(),
         location: location.clone(),
         directory: Arc::new(directory),
+        replays: Arc::new(digest::Replays::new()),
         guard: guard.clone(),
         rng: Rng::from_u64(9),
         anchor: ANCHOR,

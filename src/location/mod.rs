@@ -21,6 +21,7 @@ pub use intern::INTERNED_MAX;
 pub use update::{Bindings, Clock, ContactUpdate, Requested, Update, UpdateError, Updated};
 
 use crate::base::{ConnectionId, Flow, Instant, TimerId, TimerTable, Transport, hash64};
+use crate::config::Config;
 use crate::store::{BindingRecord, Record};
 use binding::{Parts, Texts, reach_at_first, same_instance};
 use flows::FlowIndex;
@@ -55,6 +56,16 @@ impl Default for Limits {
         Self {
             contacts_per_aor: 10,
             contacts: 2_000_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            contacts_per_aor: config.limits.contacts_per_user_max,
+            contacts: config.limits.bindings_max,
         }
     }
 }

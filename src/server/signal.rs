@@ -8,8 +8,8 @@ use crate::base::{Transmit, TransmitTag};
 use crate::call::{self, Bye, CallOutput, CallSettings, CallTable, MediaPolicy};
 use crate::config::Config;
 use crate::control::{Command, Reply};
-use crate::location::Location;
-use crate::proxy::guard::Guard;
+use crate::location::{Limits, Location};
+use crate::proxy::guard::{self, Guard};
 use crate::proxy::keepalive::{self, Keepalive};
 use crate::proxy::{CONTEXT_FOREIGN, Context, Outputs, Proxy};
 use crate::relay::{MediaCommand, MediaEvent, PortPool};
@@ -307,6 +307,8 @@ impl SignalCore {
             &self.addresses,
         ));
         self.proxy.configure(&config);
+        self.guard.configure(guard::Settings::of(&config));
+        self.location.set_limits(Limits::of(&config));
         self.config = config;
     }
 

@@ -72,7 +72,7 @@ fn short(step: &Step) -> (&'static str, Tell, Wake) {
 mod machines {
     use super::*;
 
-    /// What was before, what happens, whether the transport is reliable, what follows, the new state.
+    /// What was before, what happens, whether the transport is reliable, what follows, the state.
     type Row<'a, B, H> = (&'a [B], H, bool, (&'a str, Tell, Wake), &'a str);
 
     fn name(state: &ClientInvite) -> &'static str {

@@ -2,7 +2,8 @@
 //!
 //! It never lets a replay through, however small it is. A nonce that has to leave raises its set's
 //! watermark to the time at which it was made; a nonce that is not in the cache and not younger
-//! than the watermark may have been here before, so it counts as stale and its sender gets a new one.
+//! than the watermark may have been here before, so it counts as stale and its sender gets a new
+//! one.
 //! Only credentials that verified enter, so strangers cannot push anything out.
 
 use super::nonce::Nonce;

@@ -1,7 +1,7 @@
 //! The server transactions of the layer: matching, creating, answering.
 
 use super::event::{Event, ServerKey};
-use super::identity::Identity;
+use super::identity::{self, Identity};
 use super::server_invite::{self, ServerInvite};
 use super::server_other::{self, ServerOther};
 use super::step::{Pace, Step, Tell, Wake};
@@ -177,21 +177,21 @@ impl TransactionLayer {
     /// The ACK of an RFC 2543 sender must bear the To tag of the response (§17.2.3). With a unique
     /// branch the identity says all.
     fn ack_belongs(&self, key: Key, ack: &Message) -> bool {
+        let branch = ack.top_via().ok().and_then(|top| top.branch());
+        if branch.is_some_and(identity::is_unique) {
+            return true;
+        }
         let response = self
             .servers
             .get(key)
             .and_then(|server| server.machine.response())
             .and_then(|bytes| Message::parse(bytes.clone()).ok());
-        let has_cookie = ack.top_via().is_ok_and(|top| {
-            top.branch()
-                .is_some_and(|branch| branch.starts_with(super::MAGIC_COOKIE))
-        });
-        match response {
-            Some(response) if !has_cookie => match (response.to(), ack.to()) {
-                (Ok(sent), Ok(got)) => sent.tag() == got.tag(),
-                (Ok(_), Err(_)) | (Err(_), Ok(_)) | (Err(_), Err(_)) => true,
-            },
-            Some(_) | None => true,
+        let Some(response) = response else {
+            return true;
+        };
+        match (response.to(), ack.to()) {
+            (Ok(sent), Ok(got)) => sent.tag() == got.tag(),
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) | (Err(_), Err(_)) => false,
         }
     }
 

@@ -38,6 +38,21 @@ fn uri_corpus() {
     replay("uri", fuzz::uri);
 }
 
+#[test]
+fn sdp_corpus() {
+    replay("sdp", fuzz::sdp);
+}
+
+#[test]
+fn stun_corpus() {
+    replay("stun", fuzz::stun);
+}
+
+#[test]
+fn signal_core_corpus() {
+    replay("signal_core", fuzz::signal_core);
+}
+
 /// The messages that mutations start from.
 fn seeds() -> Vec<Vec<u8>> {
     let folders = [

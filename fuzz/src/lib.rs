@@ -1,6 +1,11 @@
 //! What must hold for any bytes: one function per fuzz target. `tests/corpus.rs` of the main
 //! package includes this file and replays the corpus through it.
 
+pub mod core;
+
+mod media;
 mod sip;
 
+pub use self::core::signal_core;
+pub use media::{sdp, stun};
 pub use sip::{message, uri};

@@ -7,17 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 const SLICES: u64 = 16;
 
+type Pairs = BTreeSet<(ConnectionId, Arc<str>)>;
+
 #[derive(Debug, Default)]
 pub(super) struct FlowIndex {
-    slices: [Mutex<BTreeSet<(ConnectionId, Arc<str>)>>; SLICES as usize],
+    slices: [Mutex<Pairs>; SLICES as usize],
 }
 
 impl FlowIndex {
-    fn with<T>(
-        &self,
-        connection: ConnectionId,
-        work: impl FnOnce(&mut BTreeSet<(ConnectionId, Arc<str>)>) -> T,
-    ) -> Option<T> {
+    fn with<T>(&self, connection: ConnectionId, work: impl FnOnce(&mut Pairs) -> T) -> Option<T> {
         let slice = self.slices.get((connection.0 % SLICES) as usize)?;
         Some(work(
             &mut slice.lock().unwrap_or_else(PoisonError::into_inner),

@@ -2,9 +2,9 @@
 //! shards. Knows nothing of messages and answers: `proxy::registrar` does.
 //!
 //! Buckets by the hash of the address of record, each under a lock of its own that is held for the
-//! work on one address of record. One timer per address of record, for the binding that ends first; a
-//! refresh leaves it armed, and when it fires too early it is armed again. So a refresh moves no
-//! timer, and nothing ever scans.
+//! work on one address of record. One timer per address of record, for the binding that ends
+//! first; a refresh leaves it armed, and when it fires too early it is armed again. So a refresh
+//! moves no timer, and nothing ever scans.
 //!
 //! Locks are taken in this order: bucket, then connection index or user agents; never two buckets.
 
@@ -21,6 +21,7 @@ pub use intern::INTERNED_MAX;
 pub use update::{Bindings, Clock, ContactUpdate, Requested, Update, UpdateError, Updated};
 
 use crate::base::{ConnectionId, Flow, Instant, TimerId, TimerTable, Transport, hash64};
+use crate::config::Config;
 use crate::store::{BindingRecord, Record};
 use binding::{Parts, Texts, reach_at_first, same_instance};
 use flows::FlowIndex;
@@ -55,6 +56,16 @@ impl Default for Limits {
         Self {
             contacts_per_aor: 10,
             contacts: 2_000_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            contacts_per_aor: config.limits.contacts_per_user_max,
+            contacts: config.limits.bindings_max,
         }
     }
 }
@@ -186,6 +197,16 @@ impl Location {
         entry.bindings.iter().find(|b| b.serial == serial).cloned()
     }
 
+    /// Whether a REGISTER of this Call-ID and CSeq made or refreshed a binding of `aor` that still
+    /// stands: the same request again is a retransmission.
+    pub fn has_seen(&self, aor: &str, call_id: &str, cseq: u32) -> bool {
+        let table = self.read(Self::slot(aor));
+        table
+            .aors
+            .get(aor)
+            .is_some_and(|entry| has_seen(&entry.bindings, call_id, cseq))
+    }
+
     /// Does what a REGISTER asks, or nothing at all (RFC 3261 §10.3).
     pub fn update(&self, clock: Clock, update: &Update<'_>) -> Result<Updated, UpdateError> {
         if let Requested::Fetch = update.requested {
@@ -199,6 +220,12 @@ impl Location {
         let Some(entry) = table.aors.get_mut(update.aor) else {
             return self.first_update(clock, update, &mut table, slot);
         };
+        if has_seen(&entry.bindings, update.call_id, update.cseq) {
+            return Ok(Updated {
+                bindings: entry.bindings.iter().cloned().collect(),
+                ..Updated::default()
+            });
+        }
         let found = update::check(&entry.bindings, update)?;
         let aor = entry.aor.clone();
         let means = self.means(clock, update, &aor);
@@ -535,7 +562,8 @@ impl Location {
     }
 
     /// A connection ended. Bindings that only it could reach are removed (RFC 5626 §5.3: the flow
-    /// failed; the phone comes back with a new one); the others are tried by their contact's address.
+    /// failed; the phone comes back with a new one); the others are tried by their contact's
+    /// address.
     pub fn connection_closed(&self, connection: ConnectionId) -> Vec<Record> {
         let mut records = Vec::new();
         for aor in self.flows.take(connection) {
@@ -667,6 +695,12 @@ impl Location {
         }
         (found, false)
     }
+}
+
+fn has_seen(bindings: &[Arc<Binding>], call_id: &str, cseq: u32) -> bool {
+    bindings
+        .iter()
+        .any(|b| update::is_retransmission(b, call_id, cseq))
 }
 
 fn restored_flow(record: &BindingRecord) -> Option<Flow> {

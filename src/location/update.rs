@@ -166,13 +166,16 @@ pub(super) fn check(
     Ok(found)
 }
 
-/// RFC 3261 §10.3 step 7: within one Call-ID, only a higher CSeq may change a binding. After our
-/// restart the phone may repeat the request whose answer it never saw: that one passes.
+/// RFC 3261 §10.3 step 7: within one Call-ID, only a higher CSeq may change a binding.
 fn is_late(binding: &Binding, update: &Update<'_>) -> bool {
-    if binding.call_id() != update.call_id {
-        return false;
-    }
-    update.cseq < binding.cseq || (update.cseq == binding.cseq && !binding.restored)
+    binding.call_id() == update.call_id && update.cseq < binding.cseq
+}
+
+/// Whether the very request was worked on before: a retransmission, which changes nothing and gets
+/// the same answer, since the registrar keeps no transactions. After our restart a phone may repeat
+/// the request whose answer it never saw: that one counts as new.
+pub(super) fn is_retransmission(binding: &Binding, call_id: &str, cseq: u32) -> bool {
+    binding.cseq == cseq && !binding.restored && binding.call_id() == call_id
 }
 
 /// Whether a later contact of the same request names the same binding: that one holds.

@@ -181,7 +181,7 @@ impl Detached {
 }
 
 /// Raises the limit of open files to what the system allows this process. Returns the limit.
-pub fn raise_file_limit() -> io::Result<u64> {
+pub fn raise_file_limit() -> io::Result<libc::rlim_t> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     Ok(hard)

@@ -32,7 +32,7 @@ pub const COMMANDS_MAX: usize = 65_536;
 /// The most commands that are carried out between two rounds of packets.
 const COMMANDS_PER_ROUND: usize = 64;
 /// The most datagrams that one port may hand over in one round.
-const DATAGRAMS_PER_ROUND: usize = 4;
+const DATAGRAMS_PER_ROUND: usize = 1;
 /// The largest datagram (RFC 768), rounded up.
 const DATAGRAM_BYTES_MAX: usize = 65_536;
 /// The token of the wake-up socket; ports are below.

@@ -86,8 +86,10 @@ pub(super) enum Proof {
     Of(Arc<User>),
     /// There was none for our realm.
     Missing,
-    /// It was right but for its age, or it was seen before.
+    /// It was right but for its age.
     Stale,
+    /// It was right, by this user, and seen before: a retransmission or a replay.
+    Replayed(Arc<User>),
     /// It was wrong.
     Wrong,
 }
@@ -156,7 +158,7 @@ pub(super) fn admit(cx: &mut Context<'_>, message: &Message, flow: &Flow, aim: A
             realm: domain,
             stale: false,
         },
-        Proof::Stale => Admission::Challenge {
+        Proof::Stale | Proof::Replayed(_) => Admission::Challenge {
             realm: domain,
             stale: true,
         },
@@ -224,6 +226,7 @@ pub(super) fn prove(
             count_failure(cx, message, flow);
             Proof::Wrong
         }
+        (Verdict::Replay, Some(user)) => Proof::Replayed(user.clone()),
         (Verdict::Stale | Verdict::Replay, _) => Proof::Stale,
     }
 }

@@ -31,13 +31,12 @@ pub const SLOW_FIRST: Duration = Duration::from_millis(250);
 const UNIT: u64 = 1_000_000;
 
 /// User-Agents of tools that look for open servers: their failures count twice.
-const SCANNERS: [&str; 10] = [
+const SCANNERS: [&str; 9] = [
     "friendly-scanner",
     "friendly-request",
     "sipvicious",
     "sipcli",
     "sip-scan",
-    "sipsak",
     "sundayddr",
     "iwar",
     "vaxsipuseragent",
@@ -93,11 +92,15 @@ impl Settings {
     }
 
     fn pause(&self, level: u64) -> Option<Duration> {
-        let failures = (level / UNIT) as u32;
-        let past = failures.checked_sub(self.slow_after.max(1))?;
+        let past = failures(level).checked_sub(self.slow_after.max(1))?;
         let pause = SLOW_FIRST.saturating_mul(1 << past.min(16));
         Some(pause.min(SLOW_MAX))
     }
+}
+
+/// To the nearest, so that what leaks within a second saves nobody.
+fn failures(level: u64) -> u32 {
+    u32::try_from((level + UNIT / 2) / UNIT).unwrap_or(u32::MAX)
 }
 
 #[derive(Clone, Debug)]
@@ -192,7 +195,7 @@ impl Guard {
             Some(Standing::Banned { .. }) | None => 0,
         };
         let level = level.saturating_add(u64::from(weight) * UNIT);
-        let (standing, record) = if level >= u64::from(settings.ban_after) * UNIT {
+        let (standing, record) = if failures(level) >= settings.ban_after {
             let ban = Ban {
                 source: ip,
                 since_ms: anchor.unix_ms(now),

@@ -2,8 +2,8 @@
 //! in an interval, all of them spread over it. Connections keep their own holes open.
 //!
 //! An OPTIONS that any answer comes to shows that the phone lives; after [`FAILURES_MAX`] without
-//! one, an outbound flow has failed and its binding is removed (RFC 5626 §5.3), any other binding is
-//! marked unreachable until the phone answers or registers again. CRLF asks for no answer.
+//! one, an outbound flow has failed and its binding is removed (RFC 5626 §5.3), any other binding
+//! is marked unreachable until the phone answers or registers again. CRLF asks for no answer.
 //!
 //! One per shard. New bindings come out of the location table, each to one shard only; those that
 //! a restart brought back are shared out by bucket.

@@ -33,7 +33,7 @@ fn is_private_v6(ip: Ipv6Addr) -> bool {
 /// | contact's host | behind NAT |
 /// | --- | --- |
 /// | a name | no; one below `.invalid` (RFC 6761, RFC 7118) yes |
-/// | the source's address | over UDP, if the ports differ in Contact and Via and Via asks for `rport` |
+/// | the source's address | over UDP, if Contact's and Via's ports differ and Via bears `rport` |
 /// | private, while the source is not | yes |
 /// | another | if Via bears another address than the source, too: else it is meant so |
 pub fn contact_behind_nat(contact: &Uri<'_>, via: Option<&Via<'_>>, flow: &Flow) -> bool {

@@ -118,7 +118,8 @@ mod tests {
     use crate::relay::{MediaCommand, MediaEvent, Relay, RelaySettings, Verdict};
 
     const OFFER: &[u8] = b"v=0\r\no=- 1 1 IN IP4 10.0.0.5\r\ns=-\r\nc=IN IP4 10.0.0.5\r\nt=0 0\r\n\
-        m=audio 4000 RTP/AVP 0 111\r\na=rtcp-mux\r\na=candidate:1 1 UDP 1 10.0.0.5 4000 typ host\r\n\
+        m=audio 4000 RTP/AVP 0 111\r\na=rtcp-mux\r\n\
+        a=candidate:1 1 UDP 1 10.0.0.5 4000 typ host\r\n\
         m=video 4002 RTP/AVP 99\r\nm=application 9 TCP/BFCP *\r\n";
     const ANSWER: &[u8] =
         b"v=0\r\no=- 1 1 IN IP4 198.51.100.20\r\ns=-\r\nc=IN IP4 198.51.100.20\r\n\

@@ -5,7 +5,7 @@ use super::counters::Drop;
 use super::signal::{Output, SignalCore};
 use crate::base::{Flow, Instant};
 use crate::proxy::guard::Verdict;
-use crate::wire::sip::{FrameError, Message, Refusal, ResponseBuilder};
+use crate::wire::sip::{FrameError, HeaderName, Message, Method, Refusal, ResponseBuilder};
 use bytes::Bytes;
 
 impl SignalCore {
@@ -30,7 +30,14 @@ impl SignalCore {
             self.counters.request(message.method());
         }
         match message.validate() {
-            Ok(()) => self.layer.receive(now, flow, message),
+            Ok(()) => {
+                let answered = message.method() == Method::Register
+                    && message.is_request()
+                    && self.with_proxy(now, |proxy, cx| proxy.on_stateless(cx, &flow, &message));
+                if !answered {
+                    self.layer.receive(now, flow, message);
+                }
+            }
             Err(Refusal::Drop { reason }) => {
                 tracing::debug!(source = %flow.remote, reason, "dropped");
                 self.counters.dropped(Drop::Invalid);
@@ -48,7 +55,7 @@ impl SignalCore {
         self.counters.messages_in += 1;
         if let Ok(message) = Message::parse(head)
             && message.is_request()
-            && message.top_via().is_ok()
+            && message.has(HeaderName::Via)
         {
             let (status, reason) = error.answer();
             self.refuse(&flow, &message, status, reason);

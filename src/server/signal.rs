@@ -8,12 +8,12 @@ use crate::base::{Transmit, TransmitTag};
 use crate::call::{self, Bye, CallOutput, CallSettings, CallTable, MediaPolicy};
 use crate::config::Config;
 use crate::control::{Command, Reply};
-use crate::location::Location;
-use crate::proxy::guard::Guard;
+use crate::location::{Limits, Location};
+use crate::proxy::guard::{self, Guard};
 use crate::proxy::keepalive::{self, Keepalive};
 use crate::proxy::{CONTEXT_FOREIGN, Context, Outputs, Proxy};
 use crate::relay::{MediaCommand, MediaEvent, PortPool};
-use crate::sip::digest::Authenticator;
+use crate::sip::digest::{Authenticator, Replays};
 use crate::sip::listeners::ListenerTable;
 use crate::sip::locate::{DnsAnswer, DnsQuestion, Locator};
 use crate::sip::transaction::{Event, Settings, TransactionLayer};
@@ -129,6 +129,8 @@ pub struct Setup {
     pub anchor: Anchor,
     /// Signs nonces and flow tokens; the same in all shards, kept over restarts.
     pub secret: [u8; 32],
+    /// Which nonce counts were used; shared by all shards.
+    pub replays: Arc<Replays>,
     /// This shard's media ports.
     pub ports: PortPool,
 }
@@ -209,7 +211,7 @@ impl SignalCore {
             shard,
             layer: TransactionLayer::new(transaction_settings(&config), rng.fork()),
             locator: Locator::new(rng.fork()),
-            authenticator: Authenticator::new(setup.secret),
+            authenticator: Authenticator::with_replays(setup.secret, setup.replays),
             proxy: Proxy::new(setup.secret, &config),
             calls: CallTable::new(calls, setup.ports),
             keepalive: Keepalive::new(keepalive::Settings::of(&config), shard, shards),
@@ -305,10 +307,12 @@ impl SignalCore {
             &self.addresses,
         ));
         self.proxy.configure(&config);
+        self.guard.configure(guard::Settings::of(&config));
+        self.location.set_limits(Limits::of(&config));
         self.config = config;
     }
 
-    fn with_proxy<T>(
+    pub(super) fn with_proxy<T>(
         &mut self,
         now: Instant,
         act: impl FnOnce(&mut Proxy, &mut Context<'_>) -> T,

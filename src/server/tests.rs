@@ -70,6 +70,7 @@ fn bench(extra: &str) -> Bench {
             unix_ms: 1_700_000_000_000,
         },
         secret: [3; 32],
+        replays: Arc::new(digest::Replays::new()),
         ports: PortPool::new(20_000, 20_099, 0, 1),
     });
     let now = Instant::from_millis(1000);
@@ -266,6 +267,40 @@ fn two_phones_register_and_one_calls_the_other() {
     assert_eq!(b.status(), 200);
     b.wait(Duration::from_secs(120));
     assert_eq!(b.core.load(), (0, 0), "transactions or calls remain");
+}
+
+#[test]
+fn a_repeated_register_gets_the_same_answer_and_changes_nothing() {
+    let mut b = bench("");
+    register(&mut b, "100");
+    let (records, at) = (b.records.len(), b.now);
+    b.wait(Duration::from_millis(500));
+    assert_eq!(b.core.load(), (0, 0), "the registrar keeps no transactions");
+    b.from(
+        &host("100"),
+        request("REGISTER", "sip:example.com", "100", "100", 3, ""),
+    );
+    let (_, challenge) = b.take();
+    let (header, uri) = (HeaderName::WwwAuthenticate, "sip:example.com");
+    let value = credentials(&challenge, header, "100", Method::Register, uri);
+    let again = request(
+        "REGISTER",
+        uri,
+        "100",
+        "100",
+        4,
+        &format!("Authorization: {value}\r\n"),
+    );
+    for _ in 0..3 {
+        b.from(&host("100"), again.clone());
+        let (_, answer) = b.take();
+        assert_eq!(answer.status(), 200);
+        assert!(answer.header(HeaderName::Contact).is_some());
+    }
+    assert_eq!(b.records.len(), records + 1, "one change after {at:?}");
+    let replay = again.replace("CSeq: 4", "CSeq: 5");
+    b.from(&host("100"), replay);
+    assert_eq!(b.status(), 401, "a replay under another CSeq");
 }
 
 #[test]

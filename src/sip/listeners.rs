@@ -1,8 +1,8 @@
 //! Which addresses are ours: what goes into Via and Record-Route (RFC 3261 §18.1.1), and whether a
 //! Route or Request-URI names this server (§16.4).
 //!
-//! A listener bound to every address (`0.0.0.0`, `::`) has several names. Toward a peer it shows the
-//! address of the interface whose network holds the peer; loopback toward loopback; else the
+//! A listener bound to every address (`0.0.0.0`, `::`) has several names. Toward a peer it shows
+//! the address of the interface whose network holds the peer; loopback toward loopback; else the
 //! advertised address, else the one of the default route. Toward a peer that is no neighbour the
 //! advertised address wins over what the listener is bound to, since a NAT may stand between.
 
@@ -146,8 +146,8 @@ impl ListenerTable {
             .map(|listener| self.name(listener, remote))
     }
 
-    /// What the listener bound to `local` calls itself toward `remote`: for a request that leaves by
-    /// the flow over which its peer is reached.
+    /// What the listener bound to `local` calls itself toward `remote`: for a request that leaves
+    /// by the flow over which its peer is reached.
     pub fn sent_by_of(
         &self,
         transport: Transport,

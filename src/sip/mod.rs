@@ -2,8 +2,8 @@
 //!
 //! | module | what | source |
 //! | --- | --- | --- |
-//! | [`transaction`] | the four state machines, matching, retransmission, response routing | RFC 3261 §17, §18.2.2, RFC 6026, RFC 3581 |
-//! | [`digest`] | challenges, nonces that verify themselves, replay protection; the client's answer | RFC 7616, RFC 8760 |
+//! | [`transaction`] | state machines, matching, response routing | RFC 3261 §17, §18.2, RFC 6026 |
+//! | [`digest`] | challenges and answers | RFC 7616, RFC 8760 |
 //! | [`locate`] | from a URI to the addresses to try, asking DNS | RFC 3263, RFC 2782 |
 //! | [`listeners`] | which addresses are ours and what we write into Via | RFC 3261 §18.1.1 |
 //!

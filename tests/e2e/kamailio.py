@@ -3,14 +3,12 @@
 import pathlib
 
 from lib.case import wait_for
+from lib.kamailio import modules
 from lib.sip import Agent, sdp
 from lib.voipd import DOMAIN, Voipd
 
 ADDRESS = "127.0.0.2"
 AUDIO = sdp("127.0.0.1", 4000)
-MODULES = ("/usr/lib/x86_64-linux-gnu/kamailio/modules", "/usr/lib/kamailio/modules",
-           "/usr/lib64/kamailio/modules")
-
 CONFIG = """\
 debug=1
 log_stderror=yes
@@ -51,8 +49,7 @@ class Kamailio:
         self.address, self.port = ADDRESS, case.port(ADDRESS)
         self.ports = {"udp": self.port}
         file = case.folder / "kamailio.cfg"
-        modules = next(path for path in MODULES if pathlib.Path(path).is_dir())
-        file.write_text(CONFIG.format(address=ADDRESS, port=self.port, modules=modules,
+        file.write_text(CONFIG.format(address=ADDRESS, port=self.port, modules=modules(),
                                       next_hop=next_hop))
         argv = ["kamailio", "-DD", "-f", file, "-m", "64", "-M", "8", "-Y", case.folder,
                 "-P", case.folder / "kamailio.pid"]

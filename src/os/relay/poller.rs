@@ -21,6 +21,11 @@ pub struct Poller {
     ready: Vec<Event>,
 }
 
+// SAFETY: a kevent's user data is a pointer, which alone keeps the type from being sent; we store
+// none there, and nobody follows it.
+#[cfg(not(target_os = "linux"))]
+unsafe impl Send for Poller {}
+
 impl std::fmt::Debug for Poller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Poller({})", self.queue.as_raw_fd())

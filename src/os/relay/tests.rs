@@ -1,3 +1,5 @@
+//! The driver between real sockets on loopback.
+
 use super::*;
 use crate::relay::{Direction, Failure, LegSpec, MediaKind, MediaSpec};
 use crate::wire::rtp::Header;

@@ -1,8 +1,9 @@
 //! Which nonce counts were used: RFC 7616 §3.4, "nc". A cache of fixed size, shared by all shards.
 //!
 //! It never lets a replay through, however small it is. A nonce that has to leave raises its set's
-//! watermark to the time at which it was made; a nonce that is not in the cache and not younger than
-//! the watermark may have been here before, so it counts as stale and its sender gets a new one.
+//! watermark to the time at which it was made; a nonce that is not in the cache and not younger
+//! than the watermark may have been here before, so it counts as stale and its sender gets a new
+//! one.
 //! Only credentials that verified enter, so strangers cannot push anything out.
 
 use super::nonce::Nonce;

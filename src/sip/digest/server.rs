@@ -35,7 +35,7 @@ pub enum Verdict {
     Stale,
     /// Wrong password, unknown user, another realm, or nonsense.
     Refuse,
-    /// Right, but this nonce count was used before: challenge again with `stale=true`, and count it.
+    /// Right, but this nonce count was used before: challenge again with `stale=true`; count it.
     Replay,
 }
 

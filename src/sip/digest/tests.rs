@@ -1,3 +1,5 @@
+//! Digest: the RFCs' examples, replays, staleness, and what is refused.
+
 use super::hash::{Algorithm, Count, Hex, ResponseInput, response};
 use super::*;
 use crate::store::Ha1;
@@ -68,7 +70,8 @@ fn rfc7616_example() {
 fn rfc2617_example() {
     let challenge = Challenge::parse(
         b"Digest realm=\"testrealm@host.com\", qop=\"auth,auth-int\", \
-          nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"",
+          nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", \
+          opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"",
     )
     .unwrap();
     let credentials = ClientCredentials {

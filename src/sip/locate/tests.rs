@@ -1,3 +1,5 @@
+//! Locating against a zone in memory.
+
 use super::*;
 
 /// A zone that answers questions, and counts them.

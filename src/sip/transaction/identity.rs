@@ -80,9 +80,9 @@ impl Identity {
     }
 }
 
-/// Whether a branch follows RFC 3261: the cookie with something behind it (RFC 4475 §3.2.?
-/// `badbranch` has nothing behind it and falls back to RFC 2543).
-fn is_unique(branch: &[u8]) -> bool {
+/// Whether a branch follows RFC 3261: the cookie with something behind it. A cookie alone (RFC 4475
+/// §3.2.1 `badbranch`) falls back to the rules of RFC 2543.
+pub(super) fn is_unique(branch: &[u8]) -> bool {
     branch.len() > MAGIC_COOKIE.len()
         && branch
             .get(..MAGIC_COOKIE.len())

@@ -77,8 +77,8 @@ impl TransactionLayer {
     }
 
     /// Cancels an INVITE that has no final response yet (§9.1): at once, or when its first
-    /// provisional response comes. `reason` is the value of a Reason header (RFC 3326). The INVITE's
-    /// end is told as always: its 487 or other final response, or a timeout.
+    /// provisional response comes. `reason` is the value of a Reason header (RFC 3326). The
+    /// INVITE's end is told as always: its 487 or other final response, or a timeout.
     pub fn cancel(&mut self, now: Instant, client: ClientKey, reason: Option<Bytes>) {
         let Some(entry) = self.clients.get_mut(client.0) else {
             return;

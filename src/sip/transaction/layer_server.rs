@@ -1,7 +1,7 @@
 //! The server transactions of the layer: matching, creating, answering.
 
 use super::event::{Event, ServerKey};
-use super::identity::Identity;
+use super::identity::{self, Identity};
 use super::server_invite::{self, ServerInvite};
 use super::server_other::{self, ServerOther};
 use super::step::{Pace, Step, Tell, Wake};
@@ -136,10 +136,10 @@ impl TransactionLayer {
     /// Answers a request that gets no transaction, since it is malformed: the top Via is stamped,
     /// and the answer goes where that Via says (§18.2.2). `request` must have a readable top Via.
     pub fn respond_stateless(&mut self, flow: &Flow, request: &Message, response: Bytes) {
-        let Ok(top) = request.top_via() else {
-            return;
-        };
-        let port = via::reply_port(&top, flow);
+        // A Via that does not read (RFC 4475 §3.1.2.1) still gets its answer, where it came from.
+        let port = request
+            .top_via()
+            .map_or(flow.remote.port(), |top| via::reply_port(&top, flow));
         let remote = SocketAddr::new(flow.remote.ip(), port);
         self.send_stateless(
             via::stamp_response(response, flow),
@@ -177,21 +177,21 @@ impl TransactionLayer {
     /// The ACK of an RFC 2543 sender must bear the To tag of the response (§17.2.3). With a unique
     /// branch the identity says all.
     fn ack_belongs(&self, key: Key, ack: &Message) -> bool {
+        let branch = ack.top_via().ok().and_then(|top| top.branch());
+        if branch.is_some_and(identity::is_unique) {
+            return true;
+        }
         let response = self
             .servers
             .get(key)
             .and_then(|server| server.machine.response())
             .and_then(|bytes| Message::parse(bytes.clone()).ok());
-        let has_cookie = ack.top_via().is_ok_and(|top| {
-            top.branch()
-                .is_some_and(|branch| branch.starts_with(super::MAGIC_COOKIE))
-        });
-        match response {
-            Some(response) if !has_cookie => match (response.to(), ack.to()) {
-                (Ok(sent), Ok(got)) => sent.tag() == got.tag(),
-                (Ok(_), Err(_)) | (Err(_), Ok(_)) | (Err(_), Err(_)) => true,
-            },
-            Some(_) | None => true,
+        let Some(response) = response else {
+            return true;
+        };
+        match (response.to(), ack.to()) {
+            (Ok(sent), Ok(got)) => sent.tag() == got.tag(),
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) | (Err(_), Err(_)) => false,
         }
     }
 

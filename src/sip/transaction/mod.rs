@@ -11,8 +11,8 @@
 //! | `via` | `received`, `rport`, and the way back |
 //! | `build` | ACK, CANCEL, 100, 503 that the layer makes by itself |
 //!
-//! The layer retransmits, absorbs repetitions, acknowledges what is not a 2xx, answers CANCEL, sends
-//! 100 after 200 ms, and answers 503 when its table is full. It knows no dialogs and decides
+//! The layer retransmits, absorbs repetitions, acknowledges what is not a 2xx, answers CANCEL,
+//! sends 100 after 200 ms, and answers 503 when its table is full. It knows no dialogs and decides
 //! nothing. The user drains [`TransactionLayer::poll_event`] and
 //! [`TransactionLayer::poll_transmit`] after each call that takes `now`.
 

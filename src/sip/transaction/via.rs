@@ -1,8 +1,8 @@
 //! The top Via and the way back: RFC 3261 §18.2.1 and §18.2.2, RFC 3581.
 //!
 //! A request's top Via should say where the request really came from. Nothing is rendered for that
-//! on arrival: whoever forwards a request puts [`stamp_top_via`]'s value into the edit that it makes
-//! anyway, and the layer stamps responses that lack it as they leave.
+//! on arrival: whoever forwards a request puts [`stamp_top_via`]'s value into the edit that it
+//! makes anyway, and the layer stamps responses that lack it as they leave.
 //!
 //! `maddr` is not honoured: it would let a stranger aim responses at third parties.
 

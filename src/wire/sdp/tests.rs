@@ -1,3 +1,5 @@
+//! Session descriptions as phones write them, and as nobody should.
+
 use super::*;
 use crate::base::Rng;
 

@@ -158,25 +158,35 @@ header_names! {
     WwwAuthenticate "WWW-Authenticate",
 }
 
-/// Longest known name, and the most names of one length.
-const LENGTH_MAX: usize = 24;
-const BUCKET_MAX: usize = 16;
-const NONE: u8 = u8::MAX;
+const SLOTS: usize = 512;
+const EMPTY: u8 = u8::MAX;
 
-/// For each length, the numbers of the names that have it.
-const BY_LENGTH: [[u8; BUCKET_MAX]; LENGTH_MAX] = {
-    let mut buckets = [[NONE; BUCKET_MAX]; LENGTH_MAX];
+/// Length and three letters, in no case: no two known names share a slot, or this does not compile.
+const fn slot(text: &[u8]) -> usize {
+    let length = text.len();
+    if length == 0 {
+        return 0;
+    }
+    let first = (text[0] | 0x20) as usize;
+    let middle = (text[length / 2] | 0x20) as usize;
+    let last = (text[length - 1] | 0x20) as usize;
+    (length * 43 + first * 57 + last * 50 + middle * 54) % SLOTS
+}
+
+/// For each slot, the number of the name that is there.
+const TABLE: [u8; SLOTS] = {
+    let mut table = [EMPTY; SLOTS];
     let mut number = 0;
     while number < TEXTS.len() {
-        let bucket = &mut buckets[TEXTS[number].len()];
-        let mut at = 0;
-        while bucket[at] != NONE {
-            at += 1;
-        }
-        bucket[at] = number as u8;
+        let slot = slot(TEXTS[number].as_bytes());
+        assert!(
+            table[slot] == EMPTY,
+            "two names in one slot: choose other factors"
+        );
+        table[slot] = number as u8;
         number += 1;
     }
-    buckets
+    table
 };
 
 impl HeaderName {
@@ -185,18 +195,14 @@ impl HeaderName {
         if let [letter] = text {
             return HeaderName::from_compact(letter.to_ascii_lowercase());
         }
-        let Some(bucket) = BY_LENGTH.get(text.len()) else {
-            return HeaderName::Other;
-        };
-        for number in bucket.iter().map(|number| usize::from(*number)) {
-            let Some(name) = TEXTS.get(number) else {
-                return HeaderName::Other;
-            };
-            if name.as_bytes().eq_ignore_ascii_case(text) {
-                return NAMES.get(number).copied().unwrap_or(HeaderName::Other);
-            }
+        let number = TABLE
+            .get(slot(text))
+            .copied()
+            .map_or(usize::MAX, usize::from);
+        match (TEXTS.get(number), NAMES.get(number)) {
+            (Some(known), Some(name)) if same_name(known.as_bytes(), text) => *name,
+            _ => HeaderName::Other,
         }
-        HeaderName::Other
     }
 
     pub(super) const fn bit(self) -> u128 {
@@ -205,4 +211,9 @@ impl HeaderName {
             _ => 1 << self as u8,
         }
     }
+}
+
+/// Most peers write a name as the RFC does: compare that first.
+fn same_name(known: &[u8], text: &[u8]) -> bool {
+    known == text || known.eq_ignore_ascii_case(text)
 }

@@ -221,16 +221,18 @@ impl Message {
 
     /// An error where `*` stands among others.
     pub fn contacts(&self) -> Result<Contacts<'_>, HeaderError> {
-        let mut values = self.values(HeaderName::Contact);
-        let Some(first) = values.next() else {
+        if !self.has(HeaderName::Contact) {
             return Ok(Contacts::None);
-        };
-        let more = values.next().is_some();
-        if self.values(HeaderName::Contact).any(|value| value == b"*") {
-            return match (first, more) {
-                (b"*", false) => Ok(Contacts::Star),
-                _ => Err(HeaderError::Malformed(HeaderName::Contact)),
-            };
+        }
+        let (mut all, mut stars) = (0, 0);
+        for value in self.values(HeaderName::Contact) {
+            all += 1;
+            stars += usize::from(value == b"*");
+        }
+        match (all, stars) {
+            (1, 1) => return Ok(Contacts::Star),
+            (_, 0) => {}
+            _ => return Err(HeaderError::Malformed(HeaderName::Contact)),
         }
         Ok(Contacts::List(self.addresses(HeaderName::Contact)))
     }

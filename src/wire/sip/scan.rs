@@ -30,9 +30,12 @@ pub(super) fn trim(bytes: &[u8]) -> &[u8] {
     trim_end(trim_start(bytes))
 }
 
-const TOKEN: [bool; 256] = {
+const TOKEN: [bool; 256] = letters_digits_and(b"-.!%*_+`'~");
+/// Names with an underscore are not in the grammar, but are in use.
+const HOST: [bool; 256] = letters_digits_and(b"-._");
+
+const fn letters_digits_and(marks: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
-    let marks = b"-.!%*_+`'~";
     let mut index = 0;
     while index < 256 {
         table[index] = (index as u8).is_ascii_alphanumeric();
@@ -44,7 +47,11 @@ const TOKEN: [bool; 256] = {
         index += 1;
     }
     table
-};
+}
+
+pub(super) fn is_host_byte(byte: u8) -> bool {
+    HOST[usize::from(byte)]
+}
 
 pub(super) fn is_token_byte(byte: u8) -> bool {
     TOKEN[usize::from(byte)]

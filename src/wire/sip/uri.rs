@@ -290,15 +290,35 @@ fn scheme_of(name: &[u8]) -> Option<Scheme<'_>> {
     (starts && name.iter().all(good)).then_some(Scheme::Other(name))
 }
 
+/// Bytes that may stand in a URI as they are. Those above 127 may not by the grammar, but phones
+/// send them in user parts and no reader is misled. A percent sign is looked at more closely.
+const PLAIN: [bool; 256] = {
+    let mut table = [true; 256];
+    let mut byte = 0;
+    while byte <= b' ' as usize {
+        table[byte] = false;
+        byte += 1;
+    }
+    table[0x7f] = false;
+    table[b'<' as usize] = false;
+    table[b'>' as usize] = false;
+    table[b'"' as usize] = false;
+    table[b'%' as usize] = false;
+    table
+};
+
 fn check_characters(rest: &[u8]) -> Result<(), UriError> {
-    for (at, byte) in rest.iter().enumerate() {
-        match byte {
-            0..=b' ' | 0x7f | b'<' | b'>' | b'"' => return Err(UriError::Character),
-            b'%' => match rest.get(at + 1..at + 3) {
-                Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => {}
-                _ => return Err(UriError::Character),
-            },
-            _ => {}
+    if rest.iter().all(|byte| PLAIN[usize::from(*byte)]) {
+        return Ok(());
+    }
+    for (at, byte) in rest
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| !PLAIN[usize::from(**byte)])
+    {
+        match (byte, rest.get(at + 1..at + 3)) {
+            (b'%', Some(digits)) if digits.iter().all(u8::is_ascii_hexdigit) => {}
+            _ => return Err(UriError::Character),
         }
     }
     Ok(())
@@ -349,9 +369,7 @@ fn host_of(bytes: &[u8]) -> Option<(Host<'_>, &[u8])> {
         let (address, rest) = scan::split(inner, memchr::memchr(b']', inner)?);
         return Some((Host::V6(ipv6(address)?), rest.get(1..)?));
     }
-    let (name, rest) = scan::take_while(bytes, |byte| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
-    });
+    let (name, rest) = scan::take_while(bytes, scan::is_host_byte);
     if name.is_empty() {
         return None;
     }

@@ -1,0 +1,247 @@
+//! One socket towards a server, with the retransmissions that RFC 3261 §17.1 asks of a client.
+
+use super::failure::{Failure, exit};
+use super::sip::{self, Kind};
+use rsip::{Method, Request, Response, SipMessage};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// Largest message that is read.
+const MESSAGE_BYTES_MAX: usize = 65_535;
+
+/// RFC 3261 §17.1.1.2.
+const T1: Duration = Duration::from_millis(500);
+const T2: Duration = Duration::from_secs(4);
+
+/// What came back, and how long after the request.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response,
+    pub(super) after: Duration,
+}
+
+enum Link {
+    Udp(UdpSocket),
+    Tcp(TcpStream, Vec<u8>),
+}
+
+/// A user agent's transport.
+pub(super) struct Agent {
+    link: Link,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+}
+
+impl Agent {
+    pub(super) fn connect(
+        kind: Kind,
+        remote: SocketAddr,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
+        let fail = |e: std::io::Error| {
+            let text = format!("{}:{remote}: {e}", kind.token().to_lowercase());
+            Failure::new(exit::UNAVAILABLE, text)
+        };
+        let link = match kind {
+            Kind::Udp => Link::Udp(udp_toward(remote).map_err(fail)?),
+            Kind::Tcp => {
+                let stream = TcpStream::connect_timeout(&remote, patience).map_err(fail)?;
+                stream.set_nodelay(true).map_err(fail)?;
+                Link::Tcp(stream, Vec::new())
+            }
+        };
+        let local = match &link {
+            Link::Udp(socket) => socket.local_addr(),
+            Link::Tcp(stream, _) => stream.local_addr(),
+        };
+        Ok(Self {
+            link,
+            local: local.map_err(fail)?,
+            remote,
+        })
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match self.link {
+            Link::Udp(_) => Kind::Udp,
+            Link::Tcp(..) => Kind::Tcp,
+        }
+    }
+
+    /// The head of our Via headers.
+    pub(super) fn via(&self) -> String {
+        format!("SIP/2.0/{} {}", self.kind().token(), self.local)
+    }
+
+    pub(super) fn send(&mut self, message: &str) -> Result<(), Failure> {
+        let sent = match &mut self.link {
+            Link::Udp(socket) => socket.send_to(message.as_bytes(), self.remote).map(drop),
+            Link::Tcp(stream, _) => stream.write_all(message.as_bytes()),
+        };
+        let remote = self.remote;
+        sent.map_err(|e| Failure::new(exit::UNAVAILABLE, format!("{remote}: {e}")))
+    }
+
+    /// The next message before `deadline`. What rsip cannot read is a failure.
+    pub(super) fn receive(&mut self, deadline: Instant) -> Result<Option<SipMessage>, Failure> {
+        let Some(bytes) = self.receive_bytes(deadline)? else {
+            return Ok(None);
+        };
+        SipMessage::try_from(bytes.as_slice())
+            .map(Some)
+            .map_err(|e| {
+                let line = String::from_utf8_lossy(&bytes);
+                let line: String = line
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .chars()
+                    .take(80)
+                    .collect();
+                let text = format!("rsip cannot read what came ({e}): {line:?}");
+                Failure::new(exit::PROTOCOL, text)
+            })
+    }
+
+    fn receive_bytes(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>, Failure> {
+        let remote = self.remote;
+        let fail = |e: std::io::Error| Failure::new(exit::UNAVAILABLE, format!("{remote}: {e}"));
+        loop {
+            if let Link::Tcp(_, buffer) = &mut self.link
+                && let Some(message) = cut(buffer)
+            {
+                return Ok(Some(message));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let mut chunk = vec![0; MESSAGE_BYTES_MAX];
+            let read = match &mut self.link {
+                Link::Udp(socket) => {
+                    socket.set_read_timeout(Some(left)).map_err(fail)?;
+                    socket.recv_from(&mut chunk).map(|(n, _)| n)
+                }
+                Link::Tcp(stream, _) => {
+                    stream.set_read_timeout(Some(left)).map_err(fail)?;
+                    stream.read(&mut chunk)
+                }
+            };
+            let n = match read {
+                Ok(n) => n,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return Ok(None);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(fail(e)),
+            };
+            chunk.truncate(n);
+            match &mut self.link {
+                Link::Udp(_) if chunk.trim_ascii().is_empty() => {}
+                Link::Udp(_) => return Ok(Some(chunk)),
+                Link::Tcp(..) if n == 0 => {
+                    let text = format!("{remote} closed the connection");
+                    return Err(Failure::new(exit::UNAVAILABLE, text));
+                }
+                Link::Tcp(_, buffer) => buffer.extend(chunk),
+            }
+        }
+    }
+
+    /// Sends a request and waits for its final response. `on_answer` sees every response of it,
+    /// `on_request` every request that comes meanwhile, and says what to send back.
+    pub(super) fn transact(
+        &mut self,
+        request: &Request,
+        patience: Duration,
+        on_answer: &mut dyn FnMut(&Answer),
+        on_request: &mut dyn FnMut(&Request) -> Vec<Response>,
+    ) -> Result<Answer, Failure> {
+        let text = request.to_string();
+        let branch = branch_of(request);
+        let start = Instant::now();
+        let deadline = start + patience;
+        let (mut interval, mut resend) = (T1, self.kind() == Kind::Udp);
+        let mut next = start + T1;
+        self.send(&text)?;
+        loop {
+            let until = if resend { next.min(deadline) } else { deadline };
+            match self.receive(until)? {
+                Some(SipMessage::Response(response)) if is_for(&response, request, &branch) => {
+                    let code = response.status_code.code();
+                    let after = start.elapsed();
+                    let answer = Answer { response, after };
+                    on_answer(&answer);
+                    if code >= 200 {
+                        return Ok(answer);
+                    }
+                    if request.method == Method::Invite {
+                        resend = false;
+                    }
+                }
+                Some(SipMessage::Response(_)) => {}
+                Some(SipMessage::Request(incoming)) => {
+                    for response in on_request(&incoming) {
+                        self.send(&response.to_string())?;
+                    }
+                }
+                None if Instant::now() >= deadline => {
+                    let seconds = patience.as_secs();
+                    let (method, remote) = (&request.method, self.remote);
+                    let text = format!("{remote} does not answer {method} within {seconds} s");
+                    return Err(Failure::new(exit::UNAVAILABLE, text));
+                }
+                None => {
+                    self.send(&text)?;
+                    interval = (interval * 2).min(T2);
+                    next = Instant::now() + interval;
+                }
+            }
+        }
+    }
+}
+
+/// A socket on the address that the system would send from.
+pub(super) fn udp_toward(remote: SocketAddr) -> std::io::Result<UdpSocket> {
+    let any = if remote.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
+    let scout = UdpSocket::bind(any)?;
+    scout.connect(remote)?;
+    UdpSocket::bind((scout.local_addr()?.ip(), 0))
+}
+
+fn branch_of(request: &Request) -> String {
+    let via = sip::value(&request.headers, "Via", "v").unwrap_or_default();
+    let parameters = via.split(';').find_map(|p| p.strip_prefix("branch="));
+    parameters.unwrap_or_default().to_string()
+}
+
+fn is_for(response: &Response, request: &Request, branch: &str) -> bool {
+    let via = sip::value(&response.headers, "Via", "v").unwrap_or_default();
+    let cseq = sip::value(&response.headers, "CSeq", "").unwrap_or_default();
+    via.contains(branch) && cseq.ends_with(&request.method.to_string())
+}
+
+/// Takes one whole message off the front of a stream.
+fn cut(buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let blank = buffer
+        .iter()
+        .take_while(|b| b.is_ascii_whitespace())
+        .count();
+    buffer.drain(..blank);
+    let head = buffer.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
+    let text = String::from_utf8_lossy(buffer.get(..head)?).into_owned();
+    let length = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let name = name.trim().to_ascii_lowercase();
+        matches!(name.as_str(), "content-length" | "l")
+            .then(|| value.trim().parse::<usize>().ok())
+            .flatten()
+    });
+    let whole = head.saturating_add(length.unwrap_or(0));
+    (buffer.len() >= whole).then(|| buffer.drain(..whole).collect())
+}

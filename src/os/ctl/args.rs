@@ -1,0 +1,209 @@
+//! The command line of `voipctl`.
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Controls voipd, the phone system.
+#[derive(Parser, Debug)]
+#[command(name = "voipctl", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes are those of sysexits(3): 0 done, 64 wrong usage, 65 bad data, \
+    67 no such user, 69 voipd does not run, 74 the store cannot write, 75 try again, 76 the peer \
+    misbehaved, 77 not permitted, 78 the configuration has mistakes."
+)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// The control socket of voipd, instead of the one that the configuration names.
+    #[arg(short, long, value_name = "SOCKET", global = true)]
+    pub socket: Option<PathBuf>,
+    /// Print JSON with stable field names.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Show how voipd fares: what it holds, what it counted, what needs you.
+    Status,
+    /// Add, change and list those who may register and call; also while voipd does not run.
+    #[command(subcommand)]
+    User(UserVerb),
+    /// List who is registered, and from where.
+    Registrations {
+        /// Only addresses that contain this text.
+        filter: Option<String>,
+    },
+    /// List the calls with both sides' media, and why audio is one-way.
+    Calls,
+    /// End a call.
+    Hangup {
+        /// As voipctl calls shows it.
+        id: String,
+    },
+    /// List who is shut out after wrong passwords.
+    Bans {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: Option<BansVerb>,
+    },
+    /// Draw the messages of one call as a ladder; without an id, list what can be drawn.
+    Trace {
+        /// The Call-ID, or the id of voipctl calls.
+        call_id: Option<String>,
+        /// Print the messages whole, too.
+        #[arg(long)]
+        full: bool,
+    },
+    /// Send OPTIONS and show the round trip and what came back.
+    Ping(PingArgs),
+    /// Register, call and hang up as a user would; calls itself when no other target is named.
+    Probe(ProbeArgs),
+    /// Let voipd read its configuration again; a file with mistakes changes nothing.
+    Reload,
+    /// Check a configuration file and name every mistake.
+    Check {
+        /// The file; that of -c without.
+        file: Option<PathBuf>,
+        /// Print all values that are in force, in canonical form.
+        #[arg(long)]
+        print: bool,
+    },
+    /// Change what voipd logs until it is restarted.
+    Log {
+        /// How much.
+        #[arg(value_parser = ["error", "warn", "info", "debug", "trace"])]
+        level: String,
+    },
+    /// Look for what keeps a phone system from working, and say the command that mends it.
+    Doctor,
+    /// Print the completions of a shell.
+    Completions {
+        /// Which.
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory.
+    Man {
+        /// Where to.
+        dir: PathBuf,
+    },
+}
+
+/// What to do with users.
+#[derive(Subcommand, Debug)]
+pub enum UserVerb {
+    /// Add a user.
+    Add {
+        /// NAME or NAME@DOMAIN.
+        user: String,
+        /// The name shown to people who are called.
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        display_name: String,
+        /// Make a password of 16 characters and print it.
+        #[arg(long, conflicts_with_all = ["password", "password_stdin"])]
+        generate: bool,
+        /// Where the password comes from.
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Delete a user.
+    Del {
+        /// NAME or NAME@DOMAIN.
+        user: String,
+    },
+    /// List the users.
+    List {
+        /// Only addresses that contain this text.
+        filter: Option<String>,
+    },
+    /// Give a user another password.
+    Passwd {
+        /// NAME or NAME@DOMAIN.
+        user: String,
+        /// Where the password comes from.
+        #[command(flatten)]
+        password: PasswordArgs,
+    },
+    /// Show one user.
+    Show {
+        /// NAME or NAME@DOMAIN.
+        user: String,
+    },
+    /// Add users, or replace those of the same name, from a CSV file; all or, if a line is wrong, none.
+    #[command(
+        long_about = "Add users, or replace those of the same name, from a CSV file.\n\n\
+        The first line names the columns: username and password, and if wanted display_name and \
+        domain; without such a line they are username, password, display_name, domain. A line that \
+        is wrong is named, and then nothing is imported."
+    )]
+    Import {
+        /// The file; - is standard input.
+        file: PathBuf,
+    },
+}
+
+/// What to do with bans.
+#[derive(Subcommand, Debug)]
+pub enum BansVerb {
+    /// Let a source in again.
+    Lift {
+        /// Its address.
+        source: IpAddr,
+    },
+}
+
+/// Where a password comes from; without any of these it is asked for.
+#[derive(Args, Debug)]
+pub struct PasswordArgs {
+    /// Read the password from the first line of standard input.
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// The password itself: it shows in ps and in the shell's history; better use --password-stdin.
+    #[arg(long, value_name = "PASSWORD", conflicts_with = "password_stdin")]
+    pub password: Option<String>,
+}
+
+/// Of `ping`.
+#[derive(Args, Debug)]
+pub struct PingArgs {
+    /// sip:HOST, sip:USER@HOST:PORT;transport=tcp, ...
+    pub uri: String,
+    /// How often.
+    #[arg(short = 'n', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub count: u32,
+    /// Seconds to wait for each answer.
+    #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub timeout: u32,
+}
+
+/// Of `probe`.
+#[derive(Args, Debug)]
+pub struct ProbeArgs {
+    /// The user's address, sip:USER@DOMAIN.
+    pub uri: String,
+    /// Whom to call instead of oneself; hung up as soon as it is answered.
+    #[arg(long, value_name = "URI")]
+    pub call: Option<String>,
+    /// HOST[:PORT] of the server, when the domain does not lead to it.
+    #[arg(long, value_name = "HOST")]
+    pub server: Option<String>,
+    /// The transport.
+    #[arg(long, default_value = "udp", value_parser = ["udp", "tcp"])]
+    pub transport: String,
+    /// Only register.
+    #[arg(long)]
+    pub register_only: bool,
+    /// Seconds to wait for each step.
+    #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub timeout: u32,
+    /// Where the password comes from.
+    #[command(flatten)]
+    pub password: PasswordArgs,
+}

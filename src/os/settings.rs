@@ -1,0 +1,86 @@
+//! Reads the configuration file, and asks the system what the file leaves to it.
+
+use crate::config::{Config, Mistake, Mistakes};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Longest configuration file, in bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    Unreadable(PathBuf, io::Error),
+    /// The file has mistakes.
+    Mistakes(Mistakes),
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SettingsError::Unreadable(path, e) => {
+                write!(f, "{}: {e}; name the file with -c FILE", path.display())
+            }
+            SettingsError::Mistakes(mistakes) => mistakes.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+/// Reads and checks a configuration file, and the files that it names; fills in the host name.
+pub fn load(path: &Path) -> Result<Config, SettingsError> {
+    let unreadable = |e| SettingsError::Unreadable(path.to_path_buf(), e);
+    let size = path.metadata().map_err(unreadable)?.len();
+    if size > FILE_BYTES_MAX {
+        let problem = format!("is {size} bytes long, {FILE_BYTES_MAX} are read");
+        return Err(unreadable(io::Error::other(problem)));
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let config = Config::parse(&text, path).map_err(SettingsError::Mistakes)?;
+    check_files(&config, path)?;
+    Ok(config.with_host_name(&host_name()))
+}
+
+/// What an empty file gives on this host.
+pub fn defaults() -> Config {
+    Config::default().with_host_name(&host_name())
+}
+
+fn check_files(config: &Config, path: &Path) -> Result<(), SettingsError> {
+    let mistakes: Vec<Mistake> = config
+        .files()
+        .into_iter()
+        .filter_map(|(key, file)| {
+            let error = File::open(file).err()?;
+            Some(Mistake {
+                file: path.display().to_string(),
+                line: 0,
+                column: 0,
+                key: key.into(),
+                problem: format!("{} cannot be read: {error}", file.display()),
+                remedy: "name a file that the user of voipd may read".into(),
+            })
+        })
+        .collect();
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(SettingsError::Mistakes(Mistakes(mistakes)))
+}
+
+/// The name that the system gives this host; empty if it gives none.
+#[allow(unsafe_code)]
+pub fn host_name() -> String {
+    let mut name = [0u8; 256];
+    // SAFETY: the buffer is ours and one byte longer than what may be written.
+    let result = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
+    if result != 0 {
+        return String::new();
+    }
+    let length = name.iter().position(|b| *b == 0).unwrap_or(0);
+    String::from_utf8_lossy(name.get(..length).unwrap_or_default()).into_owned()
+}

@@ -146,6 +146,11 @@ impl Net {
         }
     }
 
+    /// Whether a stream could carry the packet now: no NAT shuts it out.
+    pub fn is_open(&mut self, now: Instant, packet: &Packet) -> bool {
+        self.translate(now, packet.clone()).is_some()
+    }
+
     /// When the next packet arrives.
     pub fn next(&self) -> Option<Instant> {
         self.in_flight.peek().map(|Reverse((at, ..))| *at)

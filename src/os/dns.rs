@@ -1,5 +1,5 @@
-//! Questions of `sip::locate` put to the DNS: NAPTR, SRV, A, AAAA (RFC 3263, RFC 2782, RFC 3403). The
-//! resolver asks in tasks of its own, so no shard ever waits; which answer means what, and how
+//! Questions of `sip::locate` put to the DNS: NAPTR, SRV, A, AAAA (RFC 3263, RFC 2782, RFC 3403).
+//! The resolver asks in tasks of its own, so no shard ever waits; which answer means what, and how
 //! long it is kept, is the locator's affair.
 
 use super::core::Input;

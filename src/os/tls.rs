@@ -1,5 +1,5 @@
-//! Certificates and keys for TLS and WSS (RFC 3261 §26, RFC 5922): read from PEM files, replaced as a
-//! whole on reload; a bad file leaves the old ones in force.
+//! Certificates and keys for TLS and WSS (RFC 3261 §26, RFC 5922): read from PEM files, replaced as
+//! a whole on reload; a bad file leaves the old ones in force.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};

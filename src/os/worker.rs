@@ -14,6 +14,7 @@ use super::switch::{Switch, Work};
 use super::udp::{ReceiveBatch, SendCalls, UdpSocket};
 use crate::base::{Destination, Flow, Instant, Transmit, TransmitTag, Transport};
 use crate::control::Reply;
+use crate::relay::MediaCommand;
 use crate::sip::listeners::ListenerTable;
 use crate::store::Record;
 use crate::wire::stun;
@@ -34,6 +35,8 @@ const MESSAGE_BYTES_MIN: usize = 16;
 
 /// Where the core's wishes go that are no message.
 pub trait Sinks: Send + Sync + 'static {
+    /// To the relay of that shard. Must not block.
+    fn media(&self, shard: usize, command: MediaCommand);
     /// To the store. Must not block.
     fn persist(&self, record: Record);
     /// To the operator. Must not block.
@@ -213,6 +216,7 @@ impl<C: Core + Unpin> Worker<C> {
                     } = &self.parts;
                     dns.ask(switch, *shard, query, question);
                 }
+                Output::Media(command) => self.parts.sinks.media(self.parts.shard, command),
                 Output::Persist(record) => self.parts.sinks.persist(record),
                 Output::Reply { id, reply } => self.parts.sinks.reply(id, reply),
                 Output::CloseConnection(id) => self.parts.streams.connections.close(id),

@@ -1,3 +1,5 @@
+//! The resolver against a server that the test runs.
+
 use super::*;
 use crate::os::switch::Work;
 use hickory_resolver::proto::op::{Message, MessageType};
@@ -6,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::UdpSocket;
 use std::task::Poll;
 
-/// Answers from a fixed zone; names under `silent.test` get no answer, under `broken.test` SERVFAIL.
+/// Answers from a fixed zone; names under `silent.test` get no answer, under `broken.test` an error.
 fn serve(socket: UdpSocket) {
     let name = |s: &str| Name::from_ascii(s).unwrap();
     let record = |owner: &str, ttl, data| Record::from_rdata(name(owner), ttl, data);

@@ -71,7 +71,7 @@ pub async fn serve(context: Context, listener: Listener) {
             }
             Err(error) if is_exhausted(&error) => {
                 if !exhausted {
-                    tracing::error!(%error, "cannot accept connections: raise the limit of open files");
+                    tracing::error!(%error, "cannot accept: raise the limit of open files");
                 }
                 exhausted = true;
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;

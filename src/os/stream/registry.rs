@@ -273,7 +273,7 @@ impl Context {
         }
     }
 
-    /// Ends a connection's life: out of the registry, its unsent messages reported, the shards told.
+    /// Ends a connection's life: out of the registry, what is unsent reported, the shards told.
     pub(in crate::os) fn finish(
         &self,
         connection: &Connection,

@@ -30,7 +30,7 @@ impl Name {
     }
 
     fn family(&self) -> libc::c_int {
-        // SAFETY: `sa_family` lies at the same place in every member, and all bytes are initialised.
+        // SAFETY: `sa_family` lies at the same place in every member; all bytes are initialised.
         libc::c_int::from(unsafe { self.family.sa_family })
     }
 

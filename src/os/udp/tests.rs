@@ -1,3 +1,5 @@
+//! Batches over real sockets on loopback.
+
 use super::*;
 use std::net::Ipv6Addr;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! How datagrams are told apart.
+
 use super::*;
 
 #[test]

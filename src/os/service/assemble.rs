@@ -1,0 +1,527 @@
+//! The parts of a running daemon put together: store, location, shards, relays.
+
+use super::Replies;
+use super::files;
+use crate::base::{Anchor, Rng};
+use crate::call::Addresses;
+use crate::config::Config;
+use crate::control::{Command, Failure, Reply, Scope};
+use crate::location::{self, Location};
+use crate::os::clock::Clock;
+use crate::os::control::{Asked, users};
+use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
+use crate::os::interfaces;
+use crate::os::log::Log;
+use crate::os::node::{Bound, Node, SHARDS_MAX, Shared};
+use crate::os::relay::{MediaConfig, MediaDriver, MediaHandle};
+use crate::os::store::{Database, Loaded, Store};
+use crate::os::stream;
+use crate::os::switch::Switch;
+use crate::os::tls::Tls;
+use crate::os::worker::Sinks;
+use crate::proxy::guard::{self, Guard};
+use crate::relay::{Failure as MediaFailure, MediaCommand, MediaEvent, PortPool, RelaySettings};
+use crate::server::{Input, Setup, SignalCore};
+use crate::sip::listeners::{Advertised, AdvertisedHost, Interface, Listener, ListenerTable};
+use crate::store::{Directory, Ha1, Record, User};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where the shards' wishes go.
+struct Outlets {
+    store: Store,
+    replies: Arc<Replies>,
+    relays: Vec<MediaHandle>,
+    switch: Arc<Switch>,
+}
+
+impl Sinks for Outlets {
+    fn media(&self, shard: usize, command: MediaCommand) {
+        let session = command.session();
+        let sent = self.relays.get(shard).map(|relay| relay.send(command));
+        if !matches!(sent, Some(Ok(()))) {
+            let reason = MediaFailure::Full;
+            let event = MediaEvent::Failed { session, reason };
+            self.switch.tell(shard, Input::Media(event));
+        }
+    }
+
+    fn persist(&self, record: Record) {
+        self.store.persist(record);
+    }
+
+    fn reply(&self, id: u64, reply: Reply) {
+        self.replies.reply(id, reply);
+    }
+}
+
+/// The daemon at work.
+pub(super) struct Running {
+    config: Arc<Config>,
+    anchor: Anchor,
+    listening: Vec<String>,
+    directory: Arc<Directory>,
+    location: Arc<Location>,
+    guard: Arc<Guard>,
+    store: Store,
+    replies: Arc<Replies>,
+    node: Node,
+    relays: Vec<MediaDriver>,
+}
+
+/// How many shards run.
+fn shards(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    match config.node.workers {
+        0 => cores().min(SHARDS_MAX),
+        n => n.min(SHARDS_MAX),
+    }
+}
+
+/// Binds every listener, before rights are dropped.
+pub(super) fn bind(config: &Config) -> Result<Vec<Bound>, Fatal> {
+    let shards = shards(config);
+    let bound = config.sip.listen.iter().map(|listen| {
+        Bound::bind(listen.transport, listen.addr, shards)
+            .map_err(|e| Fatal::new(EX_UNAVAILABLE, e.to_string()))
+    });
+    bound.collect()
+}
+
+/// What connections may do.
+fn stream_settings(config: &Config) -> stream::Settings {
+    stream::Settings {
+        connections_max: config.limits.connections_max,
+        connections_per_source_max: config.limits.connections_per_source_max,
+        idle: config.timers.connection_idle,
+        half_message: config.timers.half_message,
+    }
+}
+
+fn location_limits(config: &Config) -> location::Limits {
+    location::Limits {
+        contacts_per_aor: config.limits.contacts_per_user_max,
+        contacts: config.limits.bindings_max,
+    }
+}
+
+/// The host as the network sees it.
+struct Surroundings {
+    listeners: ListenerTable,
+    addresses: Addresses,
+}
+
+impl Surroundings {
+    fn look(config: &Config, bound: &[Bound]) -> Self {
+        let interfaces = interfaces::addresses().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the host's addresses cannot be read");
+            Vec::new()
+        });
+        let routes = interfaces::default_routes();
+        let listeners = bound.iter().map(|b| {
+            let shown = match b.address.ip() {
+                IpAddr::V4(_) => config.sip.advertise.v4.map(IpAddr::V4),
+                IpAddr::V6(_) => config.sip.advertise.v6.map(IpAddr::V6),
+            };
+            Listener {
+                transport: b.transport,
+                bind: b.address,
+                advertised: shown.map(|ip| Advertised {
+                    host: AdvertisedHost::Ip(ip),
+                    port: None,
+                }),
+            }
+        });
+        let named = |&(address, prefix): &(IpAddr, u8)| Interface { address, prefix };
+        let [v4, v6] = routes;
+        Self {
+            listeners: ListenerTable::new(
+                listeners.collect(),
+                interfaces.iter().map(named).collect(),
+                routes,
+            ),
+            addresses: Addresses {
+                default_v4: v4.and_then(|ip| match ip {
+                    IpAddr::V4(ip) => Some(ip),
+                    IpAddr::V6(_) => None,
+                }),
+                default_v6: v6.and_then(|ip| match ip {
+                    IpAddr::V6(ip) => Some(ip),
+                    IpAddr::V4(_) => None,
+                }),
+                interfaces,
+                advertise_v4: config.sip.advertise.v4,
+                advertise_v6: config.sip.advertise.v6,
+            },
+        }
+    }
+}
+
+/// What was brought back from the disk.
+struct Restored {
+    directory: Arc<Directory>,
+    location: Arc<Location>,
+    guard: Arc<Guard>,
+    store: Store,
+}
+
+impl Restored {
+    fn load(
+        config: &Config,
+        clock: Clock,
+        anchor: Anchor,
+        rng: &mut Rng,
+        wanted: &[(String, String)],
+    ) -> Result<Self, Fatal> {
+        let failed = |e: &dyn std::fmt::Display| Fatal::new(EX_UNAVAILABLE, format!("store: {e}"));
+        let mut database = Database::open(&config.store).map_err(|e| failed(&e))?;
+        let loaded: Loaded = database.load().map_err(|e| failed(&e))?;
+        let store = Store::start(database).map_err(|e| failed(&e))?;
+        let directory = Directory::new();
+        for user in loaded.users {
+            if directory.put(user).is_err() {
+                tracing::error!("the store holds more users than fit");
+                break;
+            }
+        }
+        let location = Location::new(location_limits(config));
+        let now = clock.now();
+        let found = loaded.bindings.len();
+        let mut kept = 0;
+        for binding in &loaded.bindings {
+            kept += usize::from(location.restore(location::Clock { now, anchor }, binding));
+        }
+        let mut key = [0; 16];
+        rng.fill(&mut key);
+        let guard = Guard::new(guard::Settings::of(config), key);
+        for ban in loaded.bans {
+            guard.restore(ban, now, anchor);
+        }
+        let users = directory.len();
+        tracing::info!(users, bindings = kept, ended = found - kept, "restored");
+        for (name, password) in wanted {
+            ensure_user(&directory, &store, config, name, password);
+        }
+        Ok(Self {
+            directory: Arc::new(directory),
+            location: Arc::new(location),
+            guard: Arc::new(guard),
+            store,
+        })
+    }
+}
+
+fn ensure_user(directory: &Directory, store: &Store, config: &Config, name: &str, password: &str) {
+    let domain = config.node.default_domain();
+    if directory.get(&format!("{name}@{domain}")).is_some() {
+        return;
+    }
+    let user = User {
+        username: name.into(),
+        domain: domain.into(),
+        display_name: "".into(),
+        ha1: Ha1::of(name, domain, password),
+        disabled: false,
+    };
+    if directory.put(user.clone()).is_ok() {
+        store.persist(Record::PutUser(Box::new(user)));
+    }
+}
+
+impl Running {
+    /// Starts everything behind the bound sockets.
+    pub(super) fn start(
+        config: Config,
+        bound: Vec<Bound>,
+        tls: Tls,
+        users: &[(String, String)],
+    ) -> Result<Self, Fatal> {
+        let config = Arc::new(config);
+        let clock = Clock::new();
+        let anchor = clock.anchor();
+        let mut rng = Rng::from_seed(files::entropy()?);
+        let secret = files::secret(&config.node.state_dir, &mut rng)?;
+        let restored = Restored::load(&config, clock, anchor, &mut rng, users)?;
+        let shards = shards(&config);
+        let around = Surroundings::look(&config, &bound);
+        let mut shared = Shared::new(shards, clock, stream_settings(&config), Arc::new(tls));
+        shared.listeners = around.listeners.clone();
+        shared.resolvers = config.sip.resolvers.clone();
+        let relays = start_relays(&config, shards, clock, &shared.switch)?;
+        let replies = Arc::new(Replies::default());
+        let sinks = Outlets {
+            store: restored.store.clone(),
+            replies: Arc::clone(&replies),
+            relays: relays.iter().map(MediaDriver::handle).collect(),
+            switch: Arc::clone(&shared.switch),
+        };
+        let core = |shard| {
+            SignalCore::new(Setup {
+                shard,
+                shards,
+                config: Arc::clone(&config),
+                listeners: around.listeners.clone(),
+                addresses: around.addresses.clone(),
+                location: Arc::clone(&restored.location),
+                directory: Arc::clone(&restored.directory),
+                guard: Arc::clone(&restored.guard),
+                rng: rng.fork(),
+                anchor,
+                secret,
+                ports: PortPool::new(
+                    config.rtp.ports.first(),
+                    config.rtp.ports.last(),
+                    shard,
+                    shards,
+                ),
+            })
+        };
+        let cores = (0..shards).map(core).collect();
+        let listening = bound
+            .iter()
+            .map(|b| format!("{}:{}", b.transport.uri_token(), b.address))
+            .collect();
+        let node = Node::start(shared, bound, cores, Arc::new(sinks))
+            .map_err(|e| Fatal::new(EX_OSERR, format!("threads: {e}")))?;
+        Ok(Self {
+            config,
+            anchor,
+            listening,
+            directory: restored.directory,
+            location: restored.location,
+            guard: restored.guard,
+            store: restored.store,
+            replies,
+            node,
+            relays,
+        })
+    }
+
+    /// The configuration in force.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The listeners, with the ports that they got.
+    pub(super) fn listening(&self) -> &[String] {
+        &self.listening
+    }
+
+    /// Reads the configuration again. A bad file changes nothing.
+    pub(super) fn reload(&mut self, path: &Path, log: &Log) -> Reply {
+        let bad = |problem: String| Reply::failed(Failure::BadConfig, problem, "");
+        let config = match files::read_config(path) {
+            Ok(config) => config,
+            Err(why) => return bad(why.reason),
+        };
+        let shared = self.node.shared();
+        if let Err(mistake) = shared.streams.tls.reload(&files::tls_files(&config)) {
+            return bad(format!("[sip.tls] {mistake}"));
+        }
+        let mut later = Vec::new();
+        let old = &self.config;
+        for (changed, key) in [
+            (old.sip.listen != config.sip.listen, "[sip] listen"),
+            (old.sip.resolvers != config.sip.resolvers, "[sip] resolvers"),
+            (old.sip.advertise != config.sip.advertise, "[sip] advertise"),
+            (old.node.workers != config.node.workers, "[node] workers"),
+            (
+                old.node.state_dir != config.node.state_dir,
+                "[node] state_dir",
+            ),
+            (old.rtp.ports != config.rtp.ports, "[rtp] ports"),
+            (old.store != config.store, "[store]"),
+            (old.admin.socket != config.admin.socket, "[admin] socket"),
+            (
+                old.admin.pid_file != config.admin.pid_file,
+                "[admin] pid_file",
+            ),
+        ] {
+            if changed {
+                later.push(key);
+            }
+        }
+        if old.admin.log != config.admin.log {
+            log.set(config.admin.log);
+        }
+        shared
+            .streams
+            .connections
+            .configure(stream_settings(&config));
+        self.location.set_limits(location_limits(&config));
+        self.guard.configure(guard::Settings::of(&config));
+        self.config = Arc::new(config);
+        let config = &self.config;
+        shared
+            .switch
+            .tell_all(|| Input::Configure(Arc::clone(config)));
+        match later.is_empty() {
+            true => Reply::done("the configuration was read again"),
+            false => Reply::done(format!(
+                "the configuration was read again; {} will change at the next start",
+                later.join(", ")
+            )),
+        }
+    }
+
+    /// Carries out a command, here or in the shards; the reply goes to whoever asked.
+    pub(super) fn command(&mut self, asked: Asked, path: &Path, log: &Log) {
+        let Asked { command, reply } = asked;
+        match command.scope() {
+            Scope::EveryShard => {
+                self.ask_shards(command, self.node.shared().switch.shards(), reply)
+            }
+            Scope::OneShard => self.ask_shards(command, 1, reply),
+            Scope::Process => match command {
+                Command::Reload => {
+                    let _ = reply.send(self.reload(path, log));
+                }
+                Command::Log { level } => {
+                    let _ = reply.send(set_level(&level, log));
+                }
+                command => self.ask_users(command, reply),
+            },
+        }
+    }
+
+    fn ask_shards(
+        &self,
+        command: Command,
+        count: usize,
+        reply: tokio::sync::oneshot::Sender<Reply>,
+    ) {
+        let about = self.about();
+        let finish = move |reply| match reply {
+            Reply::Status(mut row) => {
+                about.add_to(&mut row);
+                Reply::Status(row)
+            }
+            reply => reply,
+        };
+        let Some(id) = self.replies.expect(count, reply, finish) else {
+            return;
+        };
+        for shard in 0..count {
+            let command = command.clone();
+            let input = Input::Control { id, command };
+            self.node.shared().switch.tell(shard, input);
+        }
+    }
+
+    /// Users are kept by the disk, which is waited for on a thread of its own.
+    fn ask_users(&self, command: Command, reply: tokio::sync::oneshot::Sender<Reply>) {
+        let (config, directory) = (Arc::clone(&self.config), Arc::clone(&self.directory));
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || {
+            let done = users::answer(&command, &config.node, &directory, &store);
+            let unknown = || Reply::failed(Failure::BadCommand, "unknown command", "");
+            let _ = reply.send(done.unwrap_or_else(unknown));
+        });
+    }
+
+    fn about(&self) -> About {
+        let shared = self.node.shared();
+        let mut counters = shared.counters.list();
+        counters.push(("inbox_dropped", shared.switch.dropped()));
+        let store = self.store.status();
+        counters.push(("store_waiting", store.waiting as u64));
+        counters.push(("store_written", store.written));
+        counters.push(("store_lost", store.lost));
+        About {
+            connections: shared.streams.connections.count() as u64,
+            listening: self.listening.clone(),
+            counters,
+            warnings: store.trouble.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Looks after what nobody else does: the calendar, late replies, dead threads.
+    pub(super) fn look(&mut self) -> Result<(), Fatal> {
+        if self.node.is_broken() {
+            let text = "a shard's thread ended; see the log before this line";
+            return Err(Fatal::new(EX_SOFTWARE, text));
+        }
+        self.replies.give_up();
+        let shared = self.node.shared();
+        if let Some(anchor) = shared.clock.moved(&self.anchor) {
+            self.anchor = anchor;
+            shared.switch.tell_all(|| Input::Wall(anchor));
+        }
+        Ok(())
+    }
+
+    /// Ends everything; what was answered is on the disk afterwards.
+    pub(super) fn stop(mut self) -> Result<(), Fatal> {
+        self.node.stop();
+        for relay in &mut self.relays {
+            relay.stop();
+        }
+        self.store
+            .close()
+            .map_err(|e| Fatal::new(EX_UNAVAILABLE, format!("store: {e}")))
+    }
+}
+
+/// What the process knows for `voipctl status`.
+struct About {
+    connections: u64,
+    listening: Vec<String>,
+    counters: Vec<(&'static str, u64)>,
+    warnings: Vec<String>,
+}
+
+impl About {
+    fn add_to(self, row: &mut crate::control::StatusRow) {
+        row.pid = std::process::id();
+        row.connections = self.connections;
+        row.listen = self.listening;
+        row.warnings.extend(self.warnings);
+        for (name, n) in self.counters {
+            row.counters.other.insert(name.to_owned(), n);
+        }
+    }
+}
+
+fn set_level(level: &str, log: &Log) -> Reply {
+    match level.parse() {
+        Ok(parsed) => {
+            log.set(parsed);
+            Reply::done(format!("logging from {level} on"))
+        }
+        Err(()) => Reply::failed(
+            Failure::BadCommand,
+            format!("no level {level}"),
+            "one of error, warn, info, debug, trace",
+        ),
+    }
+}
+
+/// One relay for each shard, so that each names its sessions by itself.
+fn start_relays(
+    config: &Config,
+    shards: usize,
+    clock: Clock,
+    switch: &Arc<Switch>,
+) -> Result<Vec<MediaDriver>, Fatal> {
+    let settings = RelaySettings {
+        silence: Duration::from_secs(u64::from(config.rtp.timeout_s)),
+        ..RelaySettings::default()
+    };
+    let start = |shard| {
+        let switch = Arc::clone(switch);
+        let media = MediaConfig {
+            workers: 1,
+            settings,
+            clock,
+        };
+        MediaDriver::start(
+            media,
+            Arc::new(move |event| switch.tell(shard, Input::Media(event))),
+        )
+    };
+    (0..shards)
+        .map(|shard| start(shard).map_err(|e| Fatal::new(EX_OSERR, format!("relay: {e}"))))
+        .collect()
+}

@@ -1,0 +1,127 @@
+//! The files of a start: configuration, certificates, directories, the secret.
+
+use crate::base::Rng;
+use crate::config::{Config, DEFAULT_FILE};
+use crate::os::daemon::{EX_CANTCREAT, EX_CONFIG, EX_OSERR, Fatal, RunAs};
+use crate::os::sys;
+use crate::os::tls::{Tls, TlsFiles};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Largest configuration file that is read.
+const CONFIG_BYTES_MAX: u64 = 16 << 20;
+/// Below `state_dir`: what signs nonces and flow tokens.
+const SECRET_FILE: &str = "secret";
+
+/// The host's name; `localhost` where it has none.
+pub fn host_name() -> String {
+    sys::host_name().unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// Reads and checks the configuration, and that the files it names can be read.
+pub fn read_config(path: &Path) -> Result<Config, Fatal> {
+    let wrong =
+        |e: &dyn std::fmt::Display| Fatal::new(EX_CONFIG, format!("{}: {e}", path.display()));
+    let mut text = String::new();
+    let read = File::open(path).and_then(|f| f.take(CONFIG_BYTES_MAX).read_to_string(&mut text));
+    if let Err(e) = read {
+        let remedy = match e.kind() {
+            io::ErrorKind::NotFound if path == Path::new(DEFAULT_FILE) => {
+                "; write one (an empty file is a whole configuration), name another with -c, \
+                 or try: voipd demo"
+            }
+            io::ErrorKind::NotFound => "; name another with -c",
+            _ => "",
+        };
+        return Err(wrong(&format!("{e}{remedy}")));
+    }
+    let config = Config::parse(&text, path).map_err(|m| Fatal::new(EX_CONFIG, m.to_string()))?;
+    for (key, file) in config.files() {
+        if let Err(e) = File::open(file) {
+            let file = file.display();
+            let text = format!("{key}: {file}: {e}; make the file readable, or name another");
+            return Err(wrong(&text));
+        }
+    }
+    Ok(config.with_host_name(&host_name()))
+}
+
+/// The files of `[sip.tls]`.
+pub(super) fn tls_files(config: &Config) -> TlsFiles {
+    let Some(tls) = &config.sip.tls else {
+        return TlsFiles::default();
+    };
+    TlsFiles {
+        identity: Some((tls.certificate.clone(), tls.key.clone())),
+        roots: tls.roots.clone(),
+    }
+}
+
+/// Loads certificates and keys.
+pub(super) fn load_tls(config: &Config) -> Result<Tls, Fatal> {
+    Tls::load(&tls_files(config)).map_err(|e| Fatal::new(EX_CONFIG, format!("[sip.tls] {e}")))
+}
+
+/// Makes the directories of state and control socket, and gives them to the user we become.
+pub(super) fn make_directories(config: &Config, user: Option<&RunAs>) -> Result<(), Fatal> {
+    let store = config.store.file.parent();
+    let socket = config.admin.socket.parent();
+    let all = [Some(config.node.state_dir.as_path()), store, socket];
+    for dir in all.into_iter().flatten() {
+        let cannot = |e: io::Error| {
+            let text = format!(
+                "{}: {e}; make the directory, or set [node] state_dir",
+                dir.display()
+            );
+            Fatal::new(EX_CANTCREAT, text)
+        };
+        if dir.as_os_str().is_empty() || dir.is_dir() {
+            continue;
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(dir)
+            .map_err(cannot)?;
+        if let Some(user) = user {
+            user.own(dir).map_err(cannot)?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that nobody can guess.
+pub(super) fn entropy() -> Result<[u8; 32], Fatal> {
+    let mut seed = [0; 32];
+    File::open("/dev/urandom")
+        .and_then(|mut f| f.read_exact(&mut seed))
+        .map_err(|e| Fatal::new(EX_OSERR, format!("/dev/urandom: {e}")))?;
+    Ok(seed)
+}
+
+/// The secret of earlier runs, or a new one: nonces and flow tokens outlive a restart.
+pub(super) fn secret(state_dir: &Path, rng: &mut Rng) -> Result<[u8; 32], Fatal> {
+    let path = state_dir.join(SECRET_FILE);
+    let mut secret = [0; 32];
+    if File::open(&path)
+        .and_then(|mut f| f.read_exact(&mut secret))
+        .is_ok()
+    {
+        return Ok(secret);
+    }
+    rng.fill(&mut secret);
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut f| f.write_all(&secret).and_then(|()| f.sync_all()));
+    written.map_err(|e| {
+        let text = format!("{}: {e}; make state_dir writable", path.display());
+        Fatal::new(EX_CANTCREAT, text)
+    })?;
+    Ok(secret)
+}

@@ -257,6 +257,7 @@ impl Running {
             relays: relays.iter().map(MediaDriver::handle).collect(),
             switch: Arc::clone(&shared.switch),
         };
+        let counts = Arc::new(crate::sip::digest::Replays::new());
         let core = |shard| {
             SignalCore::new(Setup {
                 shard,
@@ -270,6 +271,7 @@ impl Running {
                 rng: rng.fork(),
                 anchor,
                 secret,
+                replays: Arc::clone(&counts),
                 ports: PortPool::new(
                     config.rtp.ports.first(),
                     config.rtp.ports.last(),

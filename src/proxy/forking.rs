@@ -502,7 +502,7 @@ impl Onward<'_> {
             destination,
             sent_by: &sent_by,
             branch: &branch,
-            uri: self.binding.map(|b| b.contact().as_bytes()),
+            uri: self.binding.map(|b| b.target().as_bytes()),
             path: &path,
             breadth: self.breadth,
             record_routes: &record_routes,
@@ -543,7 +543,7 @@ impl Onward<'_> {
             },
         };
         let uri = match self.binding {
-            Some(binding) => binding.contact().as_bytes(),
+            Some(binding) => binding.target().as_bytes(),
             None => self
                 .inbound
                 .uri

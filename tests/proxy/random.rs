@@ -5,7 +5,7 @@
 
 use crate::world::{Peer, World, req};
 use std::time::Duration;
-use voip::base::Rng;
+use voip::base::{Instant, Rng};
 use voip::wire::sip::{Message, Method};
 
 const SEEDS: u64 = 300;
@@ -13,7 +13,8 @@ const SEEDS: u64 = 300;
 #[derive(Default)]
 struct Phone {
     invite: Option<Message>,
-    cancelled: bool,
+    /// When the INVITE came, until the phone said anything.
+    silent_since: Option<Instant>,
     /// Its final status, zero while it has none.
     status: u16,
 }
@@ -25,6 +26,7 @@ struct Run {
     peers: Vec<Peer>,
     phones: Vec<Phone>,
     finals: Vec<u16>,
+    accepted_at: Option<Instant>,
 }
 
 impl Run {
@@ -47,6 +49,7 @@ impl Run {
             peers,
             phones,
             finals: Vec::new(),
+            accepted_at: None,
         }
     }
 
@@ -67,6 +70,9 @@ impl Run {
         if message.method() != Method::Invite || status < 200 {
             return;
         }
+        if status < 300 {
+            self.accepted_at.get_or_insert(self.w.now);
+        }
         let repeated = status >= 300 && self.finals.contains(&status);
         if !repeated {
             self.finals.push(status);
@@ -85,6 +91,9 @@ impl Run {
             Method::Invite => {
                 let first = self.phones[n].invite.is_none();
                 self.phones[n].invite.get_or_insert(message);
+                if first {
+                    self.phones[n].silent_since = Some(self.w.now);
+                }
                 if first && self.rng.chance(2, 3) {
                     self.say(n, 180);
                 }
@@ -94,7 +103,6 @@ impl Run {
                 let ringing = self.phones[n].status == 0;
                 // Now and then the phone is answered while the CANCEL is on its way.
                 let status = if self.rng.chance(1, 8) { 200 } else { 487 };
-                self.phones[n].cancelled = true;
                 if ringing {
                     self.say(n, status);
                 }
@@ -109,6 +117,7 @@ impl Run {
         let Some(invite) = phone.invite.clone() else {
             return;
         };
+        phone.silent_since = None;
         if status >= 200 {
             phone.status = status;
         }
@@ -121,8 +130,13 @@ impl Run {
     fn step(&mut self) {
         let n = self.rng.below(self.phones.len() as u64) as usize;
         let waiting = self.phones[n].invite.is_some() && self.phones[n].status == 0;
+        // Past Timers B and M an answer comes too late to be known (RFC 6026 §7.3).
+        let late = [self.phones[n].silent_since, self.accepted_at]
+            .into_iter()
+            .flatten()
+            .any(|at| self.w.now.since(at) > Duration::from_secs(30));
         let statuses = [180, 183, 200, 486, 503, 603, 404, 302];
-        if waiting && self.rng.chance(1, 3) {
+        if waiting && !late && self.rng.chance(1, 3) {
             let status = statuses[self.rng.below(statuses.len() as u64) as usize];
             self.say(n, status);
         } else if self.rng.chance(1, 40) {

@@ -148,7 +148,11 @@ fn guessing_ends_in_silence() {
         request.branch = &branch;
         request.to = "sip:100@example.com";
         w.send(&caller, &request);
-        answered += w.sent.drain(..).filter(|s| s.message.status() == 401).count();
+        answered += w
+            .sent
+            .drain(..)
+            .filter(|s| s.message.status() == 401)
+            .count();
     }
     assert!((3..30).contains(&answered), "{answered}");
 }

@@ -34,7 +34,9 @@ fn cost_of_a_call() {
         let (call_id, branch) = (format!("call-{n}@host"), format!("z9hG4bK-{n}"));
         let contact = format!("Contact: {}", caller.contact("100"));
         let agent = "User-Agent: sipp/3.6.1";
-        let mut invite = req("INVITE", "sip:200@example.com").extra(&contact).extra(agent);
+        let mut invite = req("INVITE", "sip:200@example.com")
+            .extra(&contact)
+            .extra(agent);
         (invite.call_id, invite.branch, invite.body) = (&call_id, &branch, SDP);
         let mut timed = |w: &mut World, at: usize, peer: &Peer, bytes: bytes::Bytes| {
             let start = Instant::now();
@@ -69,7 +71,13 @@ fn cost_of_a_call() {
     let total: Duration = spent.iter().sum();
     let names = ["INVITE", "180", "200", "ACK", "BYE", "200 and time"];
     for (name, time) in names.iter().zip(spent) {
-        println!("{name}: {:.2} us", time.as_secs_f64() * 1e6 / f64::from(CALLS));
+        println!(
+            "{name}: {:.2} us",
+            time.as_secs_f64() * 1e6 / f64::from(CALLS)
+        );
     }
-    println!("call: {:.2} us", total.as_secs_f64() * 1e6 / f64::from(CALLS));
+    println!(
+        "call: {:.2} us",
+        total.as_secs_f64() * 1e6 / f64::from(CALLS)
+    );
 }

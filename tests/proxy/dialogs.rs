@@ -36,7 +36,11 @@ fn call(w: &mut World, caller: Peer, callee: Peer) -> Call {
 }
 
 fn target(message: &Message) -> String {
-    let contact = message.addresses(HeaderName::Contact).next().unwrap().unwrap();
+    let contact = message
+        .addresses(HeaderName::Contact)
+        .next()
+        .unwrap()
+        .unwrap();
     text(contact.uri_bytes())
 }
 
@@ -100,7 +104,10 @@ fn talk(w: &mut World, call: &Call) {
 #[test]
 fn plain_phones_over_udp() {
     let mut w = World::new();
-    let (caller, callee) = (Peer::udp("203.0.113.1:5060"), Peer::udp("203.0.113.21:5060"));
+    let (caller, callee) = (
+        Peer::udp("203.0.113.1:5060"),
+        Peer::udp("203.0.113.21:5060"),
+    );
     let call = call(&mut w, caller, callee);
     assert_eq!(values(&call.invite, HeaderName::RecordRoute).len(), 1);
     talk(&mut w, &call);
@@ -177,10 +184,16 @@ fn ipv4_calls_ipv6() {
 #[test]
 fn a_strict_router_before_us() {
     let mut w = World::new();
-    let (caller, callee) = (Peer::udp("203.0.113.1:5060"), Peer::udp("203.0.113.21:5060"));
+    let (caller, callee) = (
+        Peer::udp("203.0.113.1:5060"),
+        Peer::udp("203.0.113.21:5060"),
+    );
     let call = call(&mut w, caller, callee);
     let routes = values(&call.answer, HeaderName::RecordRoute);
-    let ours = routes[0].trim_start_matches('<').trim_end_matches('>').to_owned();
+    let ours = routes[0]
+        .trim_start_matches('<')
+        .trim_end_matches('>')
+        .to_owned();
     let last = format!("<{}>", target(&call.answer));
     let mut request = req("BYE", &ours);
     (request.to_tag, request.cseq, request.branch) = ("t", 3, "z9hG4bKs");

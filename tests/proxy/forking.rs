@@ -5,7 +5,11 @@ use voip::wire::sip::{HeaderName, Message, Method};
 
 fn peers() -> (Peer, [Peer; 3]) {
     let caller = Peer::udp("203.0.113.1:5060");
-    let phones = ["203.0.113.21:5060", "203.0.113.22:5060", "203.0.113.23:5060"];
+    let phones = [
+        "203.0.113.21:5060",
+        "203.0.113.22:5060",
+        "203.0.113.23:5060",
+    ];
     (caller, phones.map(Peer::udp))
 }
 
@@ -36,7 +40,8 @@ fn cancelled(w: &mut World, phone: &Peer, invite: &Message) -> String {
         invite.top_via().unwrap().branch()
     );
     // While a test waited, the CANCEL was repeated.
-    w.sent.retain(|s| s.message.method() != Method::Cancel || s.destination != *to);
+    w.sent
+        .retain(|s| s.message.method() != Method::Cancel || s.destination != *to);
     w.answer(phone, &cancel, 200, "c");
     w.answer(phone, invite, 487, "c");
     assert_eq!(w.take(phone).method(), Method::Ack);
@@ -133,7 +138,10 @@ fn a_late_answer_of_a_loser_is_forwarded_too() {
     w.answer(&phones[1], &invites[1], 200, "t1");
     let second = w.take(&caller);
     let tag = |m: &Message| m.to().unwrap().tag().unwrap().to_vec();
-    assert_eq!((tag(&first), tag(&second)), (b"t0".to_vec(), b"t1".to_vec()));
+    assert_eq!(
+        (tag(&first), tag(&second)),
+        (b"t0".to_vec(), b"t1".to_vec())
+    );
     // Repetitions pass too: without the caller's ACK the callee repeats its 200.
     w.answer(&phones[0], &invites[0], 200, "t0");
     assert_eq!(w.status(&caller), 200);
@@ -152,7 +160,11 @@ fn six_hundred_ends_it_for_all() {
     }
     w.answer(&phones[0], &invites[0], 603, "t0");
     assert_eq!(w.take(&phones[0]).method(), Method::Ack);
-    assert!(w.sent.iter().all(|s| s.destination.remote() != caller.flow.remote));
+    assert!(
+        w.sent
+            .iter()
+            .all(|s| s.destination.remote() != caller.flow.remote)
+    );
     cancelled(&mut w, &phones[1], &invites[1]);
     cancelled(&mut w, &phones[2], &invites[2]);
     assert_eq!(w.status(&caller), 603);
@@ -185,8 +197,20 @@ fn challenges_of_all_branches_go_back_together() {
     let invites = take_invites(&mut w, &phones);
     let challenge = |realm: &str| format!("Digest realm=\"{realm}\", nonce=\"n\"");
     let (one, two) = (challenge("one"), challenge("two"));
-    w.answer_with(&phones[0], &invites[0], 401, "t", &[(HeaderName::WwwAuthenticate, &one)]);
-    w.answer_with(&phones[1], &invites[1], 407, "t", &[(HeaderName::ProxyAuthenticate, &two)]);
+    w.answer_with(
+        &phones[0],
+        &invites[0],
+        401,
+        "t",
+        &[(HeaderName::WwwAuthenticate, &one)],
+    );
+    w.answer_with(
+        &phones[1],
+        &invites[1],
+        407,
+        "t",
+        &[(HeaderName::ProxyAuthenticate, &two)],
+    );
     w.answer(&phones[2], &invites[2], 404, "t");
     for phone in &phones {
         assert_eq!(w.take(phone).method(), Method::Ack);
@@ -262,7 +286,10 @@ fn a_phone_that_is_silent_times_out() {
         .map(|s| s.message.status())
         .collect();
     assert_eq!(statuses.first(), Some(&100));
-    assert!(statuses[1..].iter().all(|s| *s == 408) && statuses.len() > 1, "{statuses:?}");
+    assert!(
+        statuses[1..].iter().all(|s| *s == 408) && statuses.len() > 1,
+        "{statuses:?}"
+    );
 }
 
 /// RFC 4320 §4.2: no 408 for anything but INVITE.
@@ -274,7 +301,11 @@ fn a_silent_phone_gets_no_408_for_a_message() {
     w.register("200", &phone, "");
     w.send_proven(&caller, &req("MESSAGE", "sip:200@example.com"), "100");
     w.wait_s(80);
-    assert!(w.sent.iter().all(|s| s.destination.remote() == phone.flow.remote));
+    assert!(
+        w.sent
+            .iter()
+            .all(|s| s.destination.remote() == phone.flow.remote)
+    );
     assert_eq!(w.core.load().0, 0, "transactions left");
 }
 
@@ -282,7 +313,10 @@ fn a_silent_phone_gets_no_408_for_a_message() {
 #[test]
 fn another_flow_of_the_same_phone_is_tried_when_the_first_fails() {
     let caller = Peer::udp("203.0.113.1:5060");
-    let flows = [Peer::tcp("203.0.113.21:40001", 7), Peer::tcp("203.0.113.21:40002", 8)];
+    let flows = [
+        Peer::tcp("203.0.113.21:40001", 7),
+        Peer::tcp("203.0.113.21:40002", 8),
+    ];
     let mut w = World::new();
     for (n, flow) in flows.iter().enumerate() {
         let parameters = format!(

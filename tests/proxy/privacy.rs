@@ -66,8 +66,19 @@ fn a_trusted_peers_word_passes_unless_privacy_is_asked_for() {
 #[test]
 fn a_user_is_asserted_toward_trusted_peers() {
     let mut w = World::new();
-    let lines = ["P-Preferred-Identity: <sip:ceo@example.com>", ASSERTED, "Privacy: id"];
-    let copy = deliver(&mut w, &user(), &trusted(), "sip:1@198.51.100.9", true, &lines);
+    let lines = [
+        "P-Preferred-Identity: <sip:ceo@example.com>",
+        ASSERTED,
+        "Privacy: id",
+    ];
+    let copy = deliver(
+        &mut w,
+        &user(),
+        &trusted(),
+        "sip:1@198.51.100.9",
+        true,
+        &lines,
+    );
     let asserted: Vec<_> = copy.lines(HeaderName::PAssertedIdentity).collect();
     assert_eq!(asserted, [b"<sip:100@example.com>"]);
     assert!(!copy.has(HeaderName::PPreferredIdentity));
@@ -79,7 +90,14 @@ fn between_trusted_peers_everything_passes() {
     let mut w = World::new();
     let other = Peer::udp("198.51.100.77:5060");
     let lines = [ASSERTED, PARTY, "Privacy: id"];
-    let copy = deliver(&mut w, &trusted(), &other, "sip:1@198.51.100.77", false, &lines);
+    let copy = deliver(
+        &mut w,
+        &trusted(),
+        &other,
+        "sip:1@198.51.100.77",
+        false,
+        &lines,
+    );
     assert!(copy.has(HeaderName::PAssertedIdentity) && copy.has(HeaderName::RemotePartyId));
 }
 
@@ -88,15 +106,31 @@ fn strangers_learn_nothing_that_is_private() {
     let mut w = World::new();
     let stranger = Peer::udp("198.18.0.1:5060");
     let lines = [ASSERTED, "Privacy: id"];
-    let copy = deliver(&mut w, &trusted(), &stranger, "sip:1@198.18.0.1", false, &lines);
+    let copy = deliver(
+        &mut w,
+        &trusted(),
+        &stranger,
+        "sip:1@198.18.0.1",
+        false,
+        &lines,
+    );
     assert!(!copy.has(HeaderName::PAssertedIdentity));
 }
 
 #[test]
 fn user_privacy_takes_out_what_tells_about_the_person() {
-    let lines = ["Privacy: user", "Subject: secret", "User-Agent: mine", "Organization: us"];
+    let lines = [
+        "Privacy: user",
+        "Subject: secret",
+        "User-Agent: mine",
+        "Organization: us",
+    ];
     let copy = to_user(&user(), true, &lines);
-    for name in [HeaderName::Subject, HeaderName::UserAgent, HeaderName::Organization] {
+    for name in [
+        HeaderName::Subject,
+        HeaderName::UserAgent,
+        HeaderName::Organization,
+    ] {
         assert!(!copy.has(name), "{name:?}");
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::world::{Peer, TRUSTED, World, header, req, text, values};
 use std::time::Duration;
-use voip::sip::locate::{DnsAnswer, DnsKind, DnsRecord};
 use voip::base::{Destination, Transport};
+use voip::sip::locate::{DnsAnswer, DnsKind, DnsRecord};
 use voip::wire::sip::{HeaderName, Method};
 
 fn gateway() -> Peer {
@@ -24,14 +24,32 @@ fn what_is_wrong_is_said() {
         w.send(&peer, &request);
         w.take(&peer)
     };
-    assert_eq!(ask("INVITE", "sip:900@example.com", 70, "", "").status(), 404);
-    assert_eq!(ask("INVITE", "sip:200@example.com", 70, "", "").status(), 480);
-    assert_eq!(ask("INVITE", "sip:200@example.com", 0, "", "").status(), 483);
+    assert_eq!(
+        ask("INVITE", "sip:900@example.com", 70, "", "").status(),
+        404
+    );
+    assert_eq!(
+        ask("INVITE", "sip:200@example.com", 70, "", "").status(),
+        480
+    );
+    assert_eq!(
+        ask("INVITE", "sip:200@example.com", 0, "", "").status(),
+        483
+    );
     assert_eq!(ask("INVITE", "urn:service:sos", 70, "", "").status(), 416);
     assert_eq!(ask("INVITE", "sip:example.com", 70, "", "").status(), 405);
     assert_eq!(ask("BYE", "sip:192.0.2.10", 70, "", "t").status(), 481);
-    assert_eq!(ask("INVITE", "tel:+34-915-550-100", 70, "", "").status(), 404);
-    let refused = ask("INVITE", "sip:200@example.com", 70, "Proxy-Require: foo, bar\r\n", "");
+    assert_eq!(
+        ask("INVITE", "tel:+34-915-550-100", 70, "", "").status(),
+        404
+    );
+    let refused = ask(
+        "INVITE",
+        "sip:200@example.com",
+        70,
+        "Proxy-Require: foo, bar\r\n",
+        "",
+    );
     assert_eq!(refused.status(), 420);
     assert_eq!(values(&refused, HeaderName::Unsupported), ["foo", "bar"]);
     let options = ask("OPTIONS", "sip:example.com", 70, "", "");
@@ -39,8 +57,14 @@ fn what_is_wrong_is_said() {
     for name in [HeaderName::Allow, HeaderName::Accept, HeaderName::Supported] {
         assert!(options.has(name), "{name:?}");
     }
-    assert_eq!(ask("OPTIONS", "sip:200@example.com", 0, "", "").status(), 200);
-    assert_eq!(ask("OPTIONS", "sip:192.0.2.10:5060", 70, "", "").status(), 200);
+    assert_eq!(
+        ask("OPTIONS", "sip:200@example.com", 0, "", "").status(),
+        200
+    );
+    assert_eq!(
+        ask("OPTIONS", "sip:192.0.2.10:5060", 70, "", "").status(),
+        200
+    );
 }
 
 #[test]
@@ -68,8 +92,14 @@ fn the_copy_is_what_the_rfc_says() {
     assert!(!copy.has(HeaderName::Route));
     let vias = values(&copy, HeaderName::Via);
     assert_eq!(vias.len(), 2);
-    assert!(vias[0].starts_with("SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK"), "{vias:?}");
-    assert!(vias[1].contains(";received=198.51.100.9;rport=5060"), "{vias:?}");
+    assert!(
+        vias[0].starts_with("SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK"),
+        "{vias:?}"
+    );
+    assert!(
+        vias[1].contains(";received=198.51.100.9;rport=5060"),
+        "{vias:?}"
+    );
     assert_eq!(copy.header_by_str("X-Odd"), Some(b"kept".as_slice()));
     assert_eq!(copy.body(), body.as_bytes());
     let routes = values(&copy, HeaderName::RecordRoute);
@@ -109,8 +139,8 @@ fn routes_are_followed_loose_and_strict() {
     let routes = values(&copy, HeaderName::Route);
     assert_eq!(routes, ["<sip:198.18.0.5;lr>", "<sip:198.18.0.6;lr>"]);
 
-    let mut request = req("MESSAGE", "sip:bob@198.18.0.1")
-        .extra("Route: <sip:198.18.0.5>, <sip:198.18.0.6;lr>");
+    let mut request =
+        req("MESSAGE", "sip:bob@198.18.0.1").extra("Route: <sip:198.18.0.5>, <sip:198.18.0.6;lr>");
     request.branch = "z9hG4bKa2";
     w.send(&peer, &request);
     let copy = w.take(&next);
@@ -164,7 +194,10 @@ fn another_domain_is_looked_up_and_the_next_server_tried() {
     w.answer(&servers[0], &first, 503, "t");
     assert_eq!(w.take(&servers[0]).method(), Method::Ack);
     let second = w.take(&servers[1]);
-    assert_ne!(first.top_via().unwrap().branch(), second.top_via().unwrap().branch());
+    assert_ne!(
+        first.top_via().unwrap().branch(),
+        second.top_via().unwrap().branch()
+    );
     w.answer(&servers[1], &second, 200, "t");
     assert_eq!(w.status(&peer), 200);
 }
@@ -233,10 +266,14 @@ fn a_path_is_pushed_as_route() {
 /// RFC 5627: a GRUU names one phone of several.
 #[test]
 fn a_gruu_leads_to_its_phone_alone() {
-    let phones = [Peer::udp("203.0.113.21:5060"), Peer::udp("203.0.113.22:5060")];
+    let phones = [
+        Peer::udp("203.0.113.21:5060"),
+        Peer::udp("203.0.113.22:5060"),
+    ];
     let mut w = World::new();
     for (n, phone) in phones.iter().enumerate() {
-        let instance = format!(";+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-00000000000{n}>\"");
+        let instance =
+            format!(";+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-00000000000{n}>\"");
         w.register_with("200", phone, &instance, "Supported: gruu\r\n");
     }
     let uri = "sip:200@example.com;gr=urn:uuid:00000000-0000-1000-8000-000000000001";

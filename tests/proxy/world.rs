@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use voip::base::{
-    Anchor, ConnectionId, Destination, Flow, Instant, Rng, TransmitTag, Transport,
-};
+use voip::base::{Anchor, ConnectionId, Destination, Flow, Instant, Rng, TransmitTag, Transport};
 use voip::call::Addresses;
 use voip::config::Config;
 use voip::location::{Limits, Location};
@@ -55,7 +53,12 @@ impl Peer {
     }
 
     pub fn tcp(address: &str, connection: u64) -> Self {
-        Self::new(Transport::Tcp, address, address, Some(ConnectionId(connection)))
+        Self::new(
+            Transport::Tcp,
+            address,
+            address,
+            Some(ConnectionId(connection)),
+        )
     }
 
     fn new(transport: Transport, own: &str, seen: &str, connection: Option<ConnectionId>) -> Self {
@@ -399,7 +402,9 @@ impl World {
         }
         let proof = proof(&challenge, user, request.method, request.uri);
         let branch = format!("{}p", request.branch);
-        let mut again = request.clone().extra(&format!("Proxy-Authorization: {proof}"));
+        let mut again = request
+            .clone()
+            .extra(&format!("Proxy-Authorization: {proof}"));
         again.cseq += 1;
         again.branch = &branch;
         self.send(peer, &again);
@@ -407,7 +412,10 @@ impl World {
 }
 
 fn memchr_line(bytes: &[u8]) -> usize {
-    bytes.iter().position(|b| *b == b'\r').unwrap_or(bytes.len())
+    bytes
+        .iter()
+        .position(|b| *b == b'\r')
+        .unwrap_or(bytes.len())
 }
 
 fn proof(challenge: &Message, user: &str, method: &str, uri: &str) -> String {
@@ -420,7 +428,15 @@ fn proof(challenge: &Message, user: &str, method: &str, uri: &str) -> String {
         username: user,
         password: PASSWORD.as_bytes(),
     };
-    digest::answer(&challenge, &credentials, method.as_bytes(), uri, 1, "cnonce").unwrap()
+    digest::answer(
+        &challenge,
+        &credentials,
+        method.as_bytes(),
+        uri,
+        1,
+        "cnonce",
+    )
+    .unwrap()
 }
 
 pub fn text(bytes: &[u8]) -> String {

@@ -1,10 +1,10 @@
 //! A thousand random stories hold all rules of `sim::check`, with one shard and with four.
 //! A story that does not is named by its seed: `SIM_SEED=n cargo test --features sim --test sim`
-//! tells it again. `SIM_SEEDS=n` tells more of them.
+//! tells it again, with every packet in `tmp/sim-n.log` of the target folder. `SIM_SEEDS=n` tells more of them.
 #![cfg(feature = "sim")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use voip::sim::story::{Mood, tell};
+use voip::sim::story::{Mood, tell, tell_in_detail};
 
 /// Stories of one run, unless `SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 1000;
@@ -38,9 +38,12 @@ fn tell_all(seeds: u64, check: impl Fn(u64) -> Result<(), String> + Sync) -> Vec
     })
 }
 
+fn shards(seed: u64) -> usize {
+    if seed.is_multiple_of(2) { 1 } else { 4 }
+}
+
 fn stormy(seed: u64) -> Result<(), String> {
-    let shards = if seed % 2 == 0 { 1 } else { 4 };
-    let told = std::panic::catch_unwind(|| tell(seed, shards, Mood::Stormy));
+    let told = std::panic::catch_unwind(|| tell(seed, shards(seed), Mood::Stormy));
     match told {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(broken)) => Err(broken.0),
@@ -51,7 +54,10 @@ fn stormy(seed: u64) -> Result<(), String> {
 #[test]
 fn random_stories_keep_the_rules() {
     if let Some(seed) = number("SIM_SEED") {
-        assert_eq!(stormy(seed), Ok(()));
+        let (told, log) = tell_in_detail(seed, shards(seed), Mood::Stormy);
+        let path = format!("{}/sim-{seed}.log", env!("CARGO_TARGET_TMPDIR"));
+        std::fs::write(&path, log.join("\n")).unwrap();
+        assert_eq!(told.err(), None, "see {path}");
         return;
     }
     let failures = tell_all(number("SIM_SEEDS").unwrap_or(SEEDS), stormy);

@@ -15,6 +15,9 @@ const TRANSACTIONS_MAX: usize = 2000;
 /// 64 * T1, and what the network may hold up.
 const TRANSACTION_LIFE: Duration = Duration::from_secs(33);
 
+/// How long an answer may have been under way when the server died: its call died with it.
+const ANSWER_UNDER_WAY: Duration = Duration::from_secs(1);
+
 /// A rule that was broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Broken(pub String);
@@ -134,7 +137,7 @@ impl Checker {
             let found = records.get(report.call_id.as_str());
             let answered = matches!(report.outcome, Outcome::Talked);
             match found {
-                None if answered && report.answered_at > Some(since) => {
+                None if answered && report.answered_at > Some(since + ANSWER_UNDER_WAY) => {
                     return broken(format!("no record of {report:?}"));
                 }
                 Some((_, false)) if answered => {

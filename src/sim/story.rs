@@ -47,6 +47,15 @@ pub enum Mood {
 
 /// Tells the story of `seed` with so many shards.
 pub fn tell(seed: u64, shards: usize, mood: Mood) -> Result<Told, Broken> {
+    told(seed, shards, mood, false).0
+}
+
+/// The same, and what was delivered, a line per packet.
+pub fn tell_in_detail(seed: u64, shards: usize, mood: Mood) -> (Result<Told, Broken>, Vec<String>) {
+    told(seed, shards, mood, true)
+}
+
+fn told(seed: u64, shards: usize, mood: Mood, detail: bool) -> (Result<Told, Broken>, Vec<String>) {
     let mut rng = Rng::from_u64(seed);
     let mut setting = Setting::draw(&mut rng, mood);
     let host = Host::new(SERVER, setting.config(), shards, rng.fork());
@@ -54,9 +63,17 @@ pub fn tell(seed: u64, shards: usize, mood: Mood) -> Result<Told, Broken> {
     setting.people(&mut world, &mut rng);
     setting.mishaps(&mut world, &mut rng);
     world.plan(END, Mishap::Calm);
+    if detail {
+        world.record();
+    }
+    let end = run(&mut world, setting.audible());
+    (end, world.log().to_vec())
+}
+
+fn run(world: &mut World, audible: bool) -> Result<Told, Broken> {
     world.run_until(END)?;
     world.settle(PATIENCE)?;
-    if setting.audible() {
+    if audible {
         heard(&world.phones, HEARD_AFTER)?;
     }
     Ok(Told {

@@ -41,6 +41,8 @@ pub struct World {
     /// When the server was started last.
     pub born: Instant,
     steps: u64,
+    /// What was delivered, a line each, once [`World::record`] was called.
+    log: Option<Vec<String>>,
 }
 
 impl World {
@@ -56,7 +58,18 @@ impl World {
             mishaps: BTreeSet::new(),
             born: Instant::ZERO,
             steps: 0,
+            log: None,
         }
+    }
+
+    /// From now on notes what is delivered.
+    pub fn record(&mut self) {
+        self.log = Some(Vec::new());
+    }
+
+    /// What was delivered, a line per packet, for people.
+    pub fn log(&self) -> &[String] {
+        self.log.as_deref().unwrap_or_default()
     }
 
     /// Adds a phone; its number comes back.
@@ -181,6 +194,9 @@ impl World {
     }
 
     fn deliver(&mut self, packet: &Packet) {
+        if let Some(log) = &mut self.log {
+            log.push(format!("{:>9} {packet}", self.now.as_millis()));
+        }
         if packet.destination.ip() == self.host.address().ip() {
             self.host.handle_packet(self.now, packet);
         } else if let Some(phone) = self
@@ -195,6 +211,9 @@ impl World {
     fn happen(&mut self, mishap: Mishap) {
         match mishap {
             Mishap::Restart => {
+                if let Some(log) = &mut self.log {
+                    log.push(format!("{:>9} restart", self.now.as_millis()));
+                }
                 self.host.restart(self.now);
                 self.born = self.now;
             }

@@ -48,8 +48,8 @@ pub fn answer(
     })
 }
 
-/// Carries out a command about users; `None` if it is about something else. What must be kept goes to
-/// `keep`.
+/// Carries out a command about users; `None` if it is about something else. What must be kept goes
+/// to `keep`.
 pub fn execute(
     command: &Command,
     node: &Node,

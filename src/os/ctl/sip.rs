@@ -38,7 +38,7 @@ pub(super) fn uri(text: &str) -> Result<Uri, Failure> {
         return Err(fail("it is empty or has a space".into()));
     }
     let whole = match text.split_once(':') {
-        Some((scheme, _)) if matches!(scheme, "sip" | "sips") => text.to_string(),
+        Some(("sip" | "sips", _)) => text.to_string(),
         _ => format!("sip:{text}"),
     };
     let (plain, v6) = match (whole.find('['), whole.find(']')) {

@@ -31,6 +31,7 @@ struct World {
     core: SignalCore,
     location: Arc<Location>,
     guard: Arc<Guard>,
+    directory: Arc<Directory>,
     now: Instant,
     sent: Vec<Message>,
     /// What the store would hold.
@@ -47,22 +48,25 @@ fn config(extra: &str) -> Arc<Config> {
     Arc::new(Config::parse(&text, Path::new("voip.toml")).expect("a good configuration"))
 }
 
+fn user(username: &str, domain: &str) -> User {
+    User {
+        username: username.into(),
+        domain: domain.into(),
+        display_name: "".into(),
+        ha1: digest::ha1(username, domain, PASSWORD.as_bytes()),
+        disabled: false,
+    }
+}
+
 fn world(extra: &str) -> World {
     let config = config(extra);
-    let directory = Directory::new();
+    let directory = Arc::new(Directory::new());
     for (username, domain) in [
         ("100", "example.com"),
         ("200", "example.com"),
         ("5700020326", "voztele.com"),
     ] {
-        let user = User {
-            username: username.into(),
-            domain: domain.into(),
-            display_name: "".into(),
-            ha1: digest::ha1(username, domain, PASSWORD.as_bytes()),
-            disabled: false,
-        };
-        directory.put(user).expect("room");
+        directory.put(user(username, domain)).expect("room");
     }
     let bind = SERVER.parse().expect("address");
     let listener = |transport| Listener {
@@ -84,7 +88,7 @@ fn world(extra: &str) -> World {
         listeners: ListenerTable::new(listeners.to_vec(), vec![interface], [None, None]),
         addresses: Addresses::default(),
         location: location.clone(),
-        directory: Arc::new(directory),
+        directory: directory.clone(),
         replays: Arc::new(digest::Replays::new()),
         guard: guard.clone(),
         rng: Rng::from_u64(9),
@@ -96,6 +100,7 @@ fn world(extra: &str) -> World {
         core,
         location,
         guard,
+        directory,
         now: Instant::from_millis(1000),
         sent: Vec::new(),
         disk: BTreeMap::new(),
@@ -564,4 +569,44 @@ fn pings_tell_whether_a_phone_is_there() {
     let answer = ResponseBuilder::new(&ping, 501).to_tag(b"x").render();
     w.send(phone.flow, answer);
     assert_eq!(reach(&w), Reach::Flow);
+}
+
+/// Nanoseconds of one core per refresh, all but the sockets and the disk:
+/// `cargo test --release --test registrar -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn how_fast() {
+    const PHONES: usize = 1000;
+    const ROUNDS: u32 = 100;
+    let mut w = world("trusted = [\"198.51.100.7\"]\n[limits]\ntrace_messages_max = 0\n");
+    for n in 0..PHONES {
+        w.directory
+            .put(user(&format!("p{n}"), "example.com"))
+            .expect("room");
+    }
+    let phone = &phones()[5];
+    let mut spent = Duration::ZERO;
+    for round in 1..=ROUNDS {
+        let texts: Vec<Bytes> = (0..PHONES)
+            .map(|n| {
+                let text = register_of(phone, &format!("call-{n}"), round);
+                Bytes::from(text.replace("sip:100@", &format!("sip:p{n}@")))
+            })
+            .collect();
+        w.records.clear();
+        let start = std::time::Instant::now();
+        for bytes in texts {
+            let flow = phone.flow;
+            w.core.handle_input(w.now, Input::Message { flow, bytes });
+            while let Some(output) = w.core.poll_output() {
+                std::hint::black_box(&output);
+            }
+            std::hint::black_box(w.core.poll_timeout());
+        }
+        if round > 1 {
+            spent += start.elapsed();
+        }
+    }
+    let each = spent.as_nanos() / u128::from(ROUNDS - 1) / PHONES as u128;
+    println!("{each} ns per REGISTER");
 }

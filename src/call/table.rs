@@ -314,8 +314,16 @@ impl CallTable {
         let Some(call) = self.calls.get_mut(key.0) else {
             return BodyEdit::Keep;
         };
-        call.codecs_of(message);
         let side = call.author(message).other();
+        let legs = &call.legs;
+        // The second answer of a fork, which the caller hangs up: media stays with the first.
+        let tag = message.to().ok().and_then(|to| to.tag());
+        if matches!(call.state, State::Answered { .. })
+            && *legs[side.index()].tag != *tag.unwrap_or_default()
+        {
+            return BodyEdit::Keep;
+        }
+        call.codecs_of(message);
         let legs = &call.legs;
         let (own, other) = (side.index(), side.other().index());
         let to = legs[other].flow.map(|f| f.remote);

@@ -28,8 +28,11 @@ pub const VERSION: u32 = 1;
 /// Longest line that the daemon reads, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 
-/// Most rows of one reply; the rest is asked for with `after`.
+/// Most registrations of one reply; the rest is asked for with `after`.
 pub const ROWS_MAX: usize = 1000;
+
+/// Most users of one reply; no shard waits while they are gathered.
+pub const USER_ROWS_MAX: usize = 10_000;
 
 /// Most users of one [`Command::UserImport`].
 pub const IMPORT_USERS_MAX: usize = 1000;
@@ -123,7 +126,7 @@ pub enum Command {
         /// `name@domain`.
         aor: String,
     },
-    /// The users, ordered by domain and name, at most [`ROWS_MAX`] at a time.
+    /// The users, ordered by domain and name, at most [`USER_ROWS_MAX`] at a time.
     UserList {
         /// Only addresses that contain this text.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -144,6 +144,17 @@ impl Binding {
         self.piece(0)
     }
 
+    /// The contact as a Request-URI: without the headers that it may bear, which do not belong
+    /// there (RFC 3261 §19.1.1).
+    pub fn target(&self) -> &str {
+        let contact = self.contact();
+        // A user part may hold a question mark, too; behind it no `@` stands unescaped.
+        let host = contact.rfind('@').unwrap_or(0);
+        let headers = contact.get(host..).and_then(|rest| rest.find('?'));
+        let end = headers.map_or(contact.len(), |at| host + at);
+        contact.get(..end).unwrap_or(contact)
+    }
+
     /// The Call-ID of the REGISTER that made it.
     pub fn call_id(&self) -> &str {
         self.piece(1)

@@ -158,6 +158,23 @@ fn contacts_are_compared_as_uris() {
 }
 
 #[test]
+fn a_target_bears_no_headers() {
+    let l = Location::new(Limits::default());
+    for (uri, target) in [
+        ("sip:a@x?Route=%3Csip:y%3E", "sip:a@x"),
+        ("sip:a?b@x;p?h=v", "sip:a?b@x;p"),
+        ("sip:x:5060?h=v", "sip:x:5060"),
+        ("sip:a?b@x", "sip:a?b@x"),
+    ] {
+        let updated = l
+            .update(clock(0), &update(uri, 1, &[contact(uri, 60)]))
+            .unwrap();
+        assert_eq!(updated.placed[0].target(), target);
+        assert_eq!(updated.placed[0].contact(), uri);
+    }
+}
+
+#[test]
 fn order_is_by_q_then_by_age() {
     let l = Location::new(Limits::default());
     let low = ContactUpdate {

@@ -2,12 +2,13 @@
 //! §16.11, §13.2.2.4). It cannot be answered, so what may not pass is dropped.
 
 use super::context::{Caller, Inbound};
-use super::forking::{Found, Hop, Onward, locate, offer, requested_hop};
+use super::forking::{Found, Hop, Onward, locate, next_hop, offer};
 use super::loops::{self, MAX_FORWARDS_DEFAULT};
+use super::targets::Target;
 use super::{Context, LOCATING_MAX, Proxy, Waiting, nat};
 use crate::base::{Destination, Flow};
 use crate::call::CallKey;
-use crate::wire::sip::Message;
+use crate::wire::sip::{Message, Uri};
 
 /// An ACK whose next hop is being looked for.
 #[derive(Debug)]
@@ -15,16 +16,17 @@ pub(super) struct Held {
     message: Message,
     inbound: Inbound,
     call: Option<CallKey>,
+    target: Target,
 }
 
 impl Proxy {
     /// An ACK that belongs to no INVITE transaction of ours.
     pub(super) fn on_ack(&mut self, cx: &mut Context<'_>, flow: &Flow, message: Message) {
-        let Some(held) = self.examine_ack(cx, flow, message) else {
+        let Some(mut held) = self.examine_ack(cx, flow, message) else {
             self.stats.stray_acks += 1;
             return;
         };
-        match requested_hop(&held.inbound, &held.message) {
+        match next_hop(&mut held.target, &held.inbound, &held.message) {
             Hop::Flow(flow) => self.send_ack(cx, &held, Some(Destination::Flow(flow))),
             Hop::Uri(uri) => match locate(cx, &uri) {
                 Found::Ready(found) => self.send_ack(cx, &held, found.into_iter().next()),
@@ -53,6 +55,13 @@ impl Proxy {
         if loops::is_loop(&message, loop_hash) {
             return None;
         }
+        let uri = repaired
+            .uri
+            .as_deref()
+            .unwrap_or_else(|| message.request_uri());
+        let uri = Uri::parse(uri).ok()?;
+        let destined = self.destined(cx, &message, &uri, &own, &repaired).ok()?;
+        let target = self.targets(cx, &uri, destined).ok()?.pop()?;
         let inbound = Inbound {
             flow: *flow,
             caller: Caller::InDialog,
@@ -74,6 +83,7 @@ impl Proxy {
             message,
             inbound,
             call,
+            target,
         })
     }
 
@@ -89,11 +99,18 @@ impl Proxy {
             return;
         };
         let (message, inbound) = (&held.message, &held.inbound);
-        let body = offer(cx, held.call, message, inbound, &destination, false);
+        let body = offer(
+            cx,
+            held.call,
+            message,
+            inbound,
+            &destination,
+            held.target.behind_nat(),
+        );
         let copy = Onward {
             message,
             inbound,
-            binding: None,
+            binding: held.target.binding().map(|b| &**b),
             breadth: inbound.breadth,
             body: body.unwrap_or_default(),
         };

@@ -103,11 +103,18 @@ pub(super) fn own_domain<'a>(cx: &'a Context<'_>, uri: &Uri<'_>) -> Option<&'a s
     {
         return Some(domain);
     }
-    let alias = match host {
-        Host::Name(_) => false,
-        Host::V4(_) | Host::V6(_) => cx.config.node.domain_of(&host.to_string()).is_some(),
-    };
-    (alias || cx.listeners.is_local(&host, uri.port())).then(|| cx.config.node.default_domain())
+    let node = &cx.config.node;
+    let mut names = node.domains.iter().chain(&node.aliases);
+    // Addresses among the names are rare: only then is this one written out to be compared.
+    let is_address = |name: &str| name.starts_with(|c: char| c.is_ascii_digit() || c == '[');
+    if host.ip().is_some()
+        && names.any(|d| is_address(d.as_str()))
+        && let Some(domain) = node.domain_of(&host.to_string())
+    {
+        return Some(domain);
+    }
+    let local = cx.listeners.is_local(&host, uri.port());
+    local.then(|| node.default_domain())
 }
 
 /// The address of record that a URI of ours names, canonical; `None` without a user part, or where

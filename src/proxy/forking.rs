@@ -480,7 +480,7 @@ impl Onward<'_> {
     ) -> Option<Bytes> {
         let (message, inbound) = (self.message, self.inbound);
         let sent_by = our_name(cx, destination)?;
-        let mut branch = cx.layer.new_branch().to_vec();
+        let mut branch = loops::Branch::from_slice(&cx.layer.new_branch());
         loops::mark_branch(&mut branch, inbound.loop_hash);
         let record_routes = if inbound.record_route {
             self.record_routes(cx, mint, destination, &sent_by)?
@@ -502,7 +502,7 @@ impl Onward<'_> {
             destination,
             sent_by: &sent_by,
             branch: &branch,
-            uri: self.binding.map(|b| b.contact().as_bytes()),
+            uri: self.binding.map(|b| b.target().as_bytes()),
             path: &path,
             breadth: self.breadth,
             record_routes: &record_routes,
@@ -543,7 +543,7 @@ impl Onward<'_> {
             },
         };
         let uri = match self.binding {
-            Some(binding) => binding.contact().as_bytes(),
+            Some(binding) => binding.target().as_bytes(),
             None => self
                 .inbound
                 .uri
@@ -630,7 +630,7 @@ fn begin_call(
 }
 
 /// Where a target's next hop is (§16.6 step 7); each way is given once.
-fn next_hop(target: &mut Target, inbound: &Inbound, message: &Message) -> Hop {
+pub(super) fn next_hop(target: &mut Target, inbound: &Inbound, message: &Message) -> Hop {
     let search = std::mem::replace(&mut target.search, Search::Over);
     match (search, &target.place) {
         (Search::Over, _) => Hop::Nowhere,
@@ -664,7 +664,7 @@ fn next_hop(target: &mut Target, inbound: &Inbound, message: &Message) -> Hop {
 }
 
 /// The next hop of a request that goes where it says itself.
-pub(super) fn requested_hop(inbound: &Inbound, message: &Message) -> Hop {
+fn requested_hop(inbound: &Inbound, message: &Message) -> Hop {
     if let Some(flow) = inbound.via_flow {
         return Hop::Flow(flow);
     }

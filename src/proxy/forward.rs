@@ -3,13 +3,13 @@
 
 use super::context::Inbound;
 use super::privacy::{self, Author, Reader};
+use super::record_route::{write_decimal, write_sent_by};
 use crate::base::{Destination, Transport};
 use crate::sip::listeners::SentBy;
 use crate::sip::transaction::stamp_top_via;
 use crate::wire::sip::{Edit, HeaderName, Message, NameAddr};
 use bytes::Bytes;
 use std::borrow::Cow;
-use std::io::Write;
 
 /// What one branch adds to what all share.
 #[derive(Debug)]
@@ -57,8 +57,9 @@ pub(super) fn route_uri(value: &[u8]) -> Option<(&[u8], bool)> {
 pub(super) fn render(message: &Message, inbound: &Inbound, copy: &Copy<'_>) -> Bytes {
     let via = via_value(copy);
     let stamped = stamp_top_via(message, &inbound.flow);
-    let max_forwards = inbound.max_forwards.to_string();
-    let breadth = copy.breadth.to_string();
+    let (mut max_forwards, mut breadth) = (Vec::with_capacity(5), Vec::with_capacity(5));
+    write_decimal(inbound.max_forwards.into(), &mut max_forwards);
+    write_decimal(copy.breadth, &mut breadth);
     let (routes, uri) = route_plan(message, inbound, copy);
     let mut edit = Edit::new(message);
     if let Some(stamped) = &stamped {
@@ -152,13 +153,11 @@ fn rest<'a>(
 fn via_value(copy: &Copy<'_>) -> Vec<u8> {
     let transport = copy.destination.transport();
     let mut via = Vec::with_capacity(128);
-    // Writing to a Vec cannot fail.
-    let _ = write!(
-        via,
-        "SIP/2.0/{} {};branch=",
-        transport.via_token(),
-        copy.sent_by
-    );
+    via.extend_from_slice(b"SIP/2.0/");
+    via.extend_from_slice(transport.via_token().as_bytes());
+    via.push(b' ');
+    write_sent_by(copy.sent_by, &mut via);
+    via.extend_from_slice(b";branch=");
     via.extend_from_slice(copy.branch);
     if transport == Transport::Udp {
         via.extend_from_slice(b";rport");

@@ -243,7 +243,7 @@ fn what(
         config::Keepalive::Options => {
             watch.sequence = watch.sequence % (u32::MAX >> 1) + 1;
             let call_id = call_id(settings, watch.serial, shard, shards);
-            let uri = binding.contact().split('?').next().unwrap_or_default();
+            let uri = binding.target();
             let from = format!("<sip:keepalive@{}>;tag={:x}", settings.domain, watch.serial);
             let request = RequestBuilder::new(Method::Options, uri)
                 .from(&from)

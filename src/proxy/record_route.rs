@@ -8,10 +8,11 @@
 
 use super::token::{Kind, Token, TokenMint};
 use crate::base::{Flow, Transport};
-use crate::sip::listeners::SentBy;
+use crate::sip::listeners::{AdvertisedHost, SentBy};
 use crate::wire::sip::{NameAddr, Uri};
 use smallvec::SmallVec;
 use std::io::Write;
+use std::net::IpAddr;
 
 /// How many Route values of ours are taken off one request; more are the work of a joker.
 const OWN_ROUTES_MAX: usize = 8;
@@ -54,16 +55,51 @@ fn value(mint: &TokenMint, call_id: &[u8], secure: bool, side: &Side<'_>, kind: 
         flow: side.flow,
     };
     mint.write(&token, call_id, &mut out);
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "@{}", side.sent_by);
+    out.push(b'@');
+    write_sent_by(side.sent_by, &mut out);
     match side.transport {
         Transport::Udp => {}
         other => {
-            let _ = write!(out, ";transport={}", other.uri_token());
+            out.extend_from_slice(b";transport=");
+            out.extend_from_slice(other.uri_token().as_bytes());
         }
     }
     out.extend_from_slice(b";lr>");
     out
+}
+
+/// Appends host and port. By hand for IPv4: every forwarded request does this, and `Display` costs
+/// ten times as much.
+pub(super) fn write_sent_by(sent_by: &SentBy, out: &mut Vec<u8>) {
+    match &sent_by.host {
+        AdvertisedHost::Ip(IpAddr::V4(address)) => {
+            for (n, octet) in address.octets().into_iter().enumerate() {
+                if n > 0 {
+                    out.push(b'.');
+                }
+                write_decimal(octet.into(), out);
+            }
+        }
+        AdvertisedHost::Ip(IpAddr::V6(address)) => {
+            // Writing to a Vec cannot fail.
+            let _ = write!(out, "[{address}]");
+        }
+        AdvertisedHost::Name(name) => out.extend_from_slice(name.as_bytes()),
+    }
+    out.push(b':');
+    write_decimal(sent_by.port, out);
+}
+
+/// Appends a number.
+pub(super) fn write_decimal(number: u16, out: &mut Vec<u8>) {
+    let mut divisor = 10_000;
+    while divisor > 1 && number < divisor {
+        divisor /= 10;
+    }
+    while divisor > 0 {
+        out.push(b'0' + (number / divisor % 10) as u8);
+        divisor /= 10;
+    }
 }
 
 /// What §16.4 found at the top of the Route set.
@@ -113,4 +149,27 @@ pub(super) fn own_routes<'a>(
 /// The token in a URI of ours.
 pub(super) fn token_of(uri: &Uri<'_>, call_id: &[u8], mint: &TokenMint) -> Option<Token> {
     mint.read(uri.user()?, call_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_display_writes_them() {
+        for (host, port) in [
+            ("192.0.2.10", 5060),
+            ("10.0.0.255", 65_535),
+            ("2001:db8::1", 1),
+            ("100.20.3.0", 10_000),
+        ] {
+            let sent_by = SentBy {
+                host: AdvertisedHost::Ip(host.parse().unwrap()),
+                port,
+            };
+            let mut out = Vec::new();
+            write_sent_by(&sent_by, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), sent_by.to_string());
+        }
+    }
 }

@@ -67,6 +67,11 @@ impl Proxy {
         };
         let target = context.branches.get(index).map(|b| &b.target);
         let by_flow = target.is_some_and(|t| matches!(t.current, Some(Destination::Flow(_))));
+        if let Some(failed @ Destination::Address { .. }) = target.and_then(|t| t.current.as_ref())
+        {
+            // Others are told to try it last for a while (RFC 3263 §4.3).
+            cx.locator.failed(cx.now, failed);
+        }
         let phone = target.is_some_and(|t| t.binding().is_some());
         let status = match why {
             Failure::Timeout => 408,

@@ -21,7 +21,7 @@ const SUPPORTED: &str = "path, outbound, gruu";
 
 /// Where a request is for, after §16.4.
 #[derive(Debug)]
-enum Destined {
+pub(super) enum Destined {
     /// For this server itself.
     Myself,
     /// For an address of record of ours.
@@ -213,7 +213,7 @@ impl Proxy {
         Ok((own, repaired))
     }
 
-    fn destined(
+    pub(super) fn destined(
         &self,
         cx: &Context<'_>,
         message: &Message,
@@ -247,7 +247,7 @@ impl Proxy {
     }
 
     /// RFC 3261 §16.5.
-    fn targets(
+    pub(super) fn targets(
         &self,
         cx: &Context<'_>,
         uri: &Uri<'_>,

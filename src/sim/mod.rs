@@ -6,11 +6,16 @@
 //! | --- | --- |
 //! | `net`, `nat` | packets under way; address and port dependent NATs |
 //! | `phone` | independent user agents |
-//! | `host` | the server's shards, relay and disk |
+//! | `host`, `disk` | the server's shards, relays and what it persisted |
 //! | `world` | the clock, and who gets what when |
 //! | `check` | what must hold after each step and at the end |
 //! | `story` | random users, phones, calls and mishaps from a seed |
 
+pub mod check;
+pub mod disk;
+pub mod host;
 pub mod nat;
 pub mod net;
 pub mod phone;
+pub mod story;
+pub mod world;

@@ -6,6 +6,8 @@
 
 use super::nat::Nat;
 use crate::base::{Instant, Rng};
+use crate::wire::sip::Message;
+use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
@@ -34,6 +36,27 @@ pub struct Packet {
     pub destination: SocketAddr,
     /// What.
     pub bytes: Vec<u8>,
+}
+
+/// One line: whence, whither, the first line, Call-ID, CSeq, or the length of what is not SIP.
+impl std::fmt::Display for Packet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} > {} ", self.source, self.destination)?;
+        match Message::parse(Bytes::copy_from_slice(&self.bytes)) {
+            Ok(message) => {
+                let first = self.bytes.split(|b| *b == b'\r').next();
+                let number = message.cseq().map_or(0, |cseq| cseq.number);
+                write!(
+                    f,
+                    "{} | {} {number} {}",
+                    String::from_utf8_lossy(first.unwrap_or_default()),
+                    String::from_utf8_lossy(message.call_id()),
+                    message.method(),
+                )
+            }
+            Err(_) => write!(f, "{} bytes", self.bytes.len()),
+        }
+    }
 }
 
 /// How bad the network is.
@@ -144,6 +167,11 @@ impl Net {
                 self.launch(arrives, packet);
             }
         }
+    }
+
+    /// Whether a stream could carry the packet now: no NAT shuts it out.
+    pub fn is_open(&mut self, now: Instant, packet: &Packet) -> bool {
+        self.translate(now, packet.clone()).is_some()
     }
 
     /// When the next packet arrives.

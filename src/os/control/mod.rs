@@ -1,8 +1,9 @@
 //! The control socket: a Unix socket, mode 0660, over which the operator's [`Command`]s come and
 //! [`Reply`]s go, one JSON object per line (the lines are [`crate::control`]'s).
 //!
-//! [`Server`] hands each command to whoever owns the receiving end of its channel; [`users`] answers
-//! those about users, for the daemon as for `voipctl` without one. [`Client`] is voipctl's side.
+//! [`Server`] hands each command to whoever owns the receiving end of its channel; [`users`]
+//! answers those about users, for the daemon as for `voipctl` without one. [`Client`] is voipctl's
+//! side.
 
 mod client;
 mod server;

@@ -2,7 +2,7 @@
 
 use crate::config::Node;
 use crate::control::{
-    Command, Failure, IMPORT_USERS_MAX, NewUser, ROWS_MAX, Reply, UserRow, Verifier,
+    Command, Failure, IMPORT_USERS_MAX, NewUser, Reply, USER_ROWS_MAX, UserRow, Verifier,
 };
 use crate::os::store::Store;
 use crate::store::{Directory, Ha1, Record, User};
@@ -48,8 +48,8 @@ pub fn answer(
     })
 }
 
-/// Carries out a command about users; `None` if it is about something else. What must be kept goes to
-/// `keep`.
+/// Carries out a command about users; `None` if it is about something else. What must be kept goes
+/// to `keep`.
 pub fn execute(
     command: &Command,
     node: &Node,
@@ -186,9 +186,9 @@ fn passwd(
 
 fn list(filter: &Option<String>, after: &Option<String>, directory: &Directory) -> Reply {
     let filter = filter.as_deref().unwrap_or_default();
-    let mut users = directory.page(filter, after.as_deref(), ROWS_MAX + 1);
-    let more = users.len() > ROWS_MAX;
-    users.truncate(ROWS_MAX);
+    let mut users = directory.page(filter, after.as_deref(), USER_ROWS_MAX + 1);
+    let more = users.len() > USER_ROWS_MAX;
+    users.truncate(USER_ROWS_MAX);
     Reply::Users {
         rows: users.iter().map(|u| row(u)).collect(),
         more,

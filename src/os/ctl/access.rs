@@ -5,6 +5,7 @@ use super::super::settings;
 use super::super::store::Database;
 use super::failure::Failure;
 use crate::config::{Config, DEFAULT_FILE};
+use crate::control::Failure::NotFound;
 use crate::control::{Command, Reply};
 use crate::store::{Directory, Record};
 use std::path::{Path, PathBuf};
@@ -92,10 +93,15 @@ impl Access {
 impl UserLink {
     /// Carries out a command; a refusal is a failure.
     pub(super) fn ask(&mut self, command: Command) -> Result<Reply, Failure> {
-        match self {
-            UserLink::Daemon(client) => accepted(client.ask(command)?),
-            UserLink::Database(offline) => offline.ask(&command),
-        }
+        let reply = match self {
+            UserLink::Daemon(client) => client.ask(command)?,
+            UserLink::Database(offline) => offline.ask(&command)?,
+        };
+        let missing = matches!(&reply, Reply::Failed { kind, .. } if *kind == NotFound);
+        accepted(reply).map_err(|failure| match missing {
+            true => Failure::new(super::exit::NOUSER, failure.text),
+            false => failure,
+        })
     }
 
     /// The domain of users that are named without one.
@@ -118,10 +124,7 @@ impl Offline {
         let keep = |record| records.push(record);
         let reply = users::execute(command, &self.config.node, &self.directory, keep);
         self.database.apply(records.iter())?;
-        match reply {
-            Some(reply) => accepted(reply),
-            None => Err(Failure::new(super::exit::SOFTWARE, "this needs voipd")),
-        }
+        reply.ok_or_else(|| Failure::new(super::exit::SOFTWARE, "this needs voipd"))
     }
 }
 

@@ -5,6 +5,11 @@ use clap_complete::Shell;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+/// Numbers from 1.
+fn within(most: i64) -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=most)
+}
+
 /// Controls voipd, the phone system.
 #[derive(Parser, Debug)]
 #[command(name = "voipctl", version, max_term_width = 100)]
@@ -136,7 +141,7 @@ pub enum UserVerb {
         /// NAME or NAME@DOMAIN.
         user: String,
     },
-    /// Add users, or replace those of the same name, from a CSV file; all or, if a line is wrong, none.
+    /// Add users, or replace those of the same name, from a CSV file.
     #[command(
         long_about = "Add users, or replace those of the same name, from a CSV file.\n\n\
         The first line names the columns: username and password, and if wanted display_name and \
@@ -176,10 +181,10 @@ pub struct PingArgs {
     /// sip:HOST, sip:USER@HOST:PORT;transport=tcp, ...
     pub uri: String,
     /// How often.
-    #[arg(short = 'n', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(short = 'n', long, default_value_t = 1, value_parser = within(10_000))]
     pub count: u32,
     /// Seconds to wait for each answer.
-    #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=600))]
+    #[arg(short, long, default_value_t = 5, value_parser = within(600))]
     pub timeout: u32,
 }
 
@@ -201,7 +206,7 @@ pub struct ProbeArgs {
     #[arg(long)]
     pub register_only: bool,
     /// Seconds to wait for each step.
-    #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
+    #[arg(short, long, default_value_t = 10, value_parser = within(600))]
     pub timeout: u32,
     /// Where the password comes from.
     #[command(flatten)]

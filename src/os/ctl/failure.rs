@@ -65,8 +65,9 @@ impl Failure {
     /// Of a reply that says no.
     pub(super) fn refused(kind: control::Failure, problem: &str, remedy: &str) -> Self {
         let code = match kind {
-            control::Failure::NotFound => exit::NOUSER,
-            control::Failure::Exists | control::Failure::BadCommand => exit::DATAERR,
+            control::Failure::NotFound
+            | control::Failure::Exists
+            | control::Failure::BadCommand => exit::DATAERR,
             control::Failure::BadConfig => exit::CONFIG,
             control::Failure::Full | control::Failure::Unavailable => exit::TEMPFAIL,
             control::Failure::Store => exit::IOERR,

@@ -8,7 +8,7 @@ use crate::control::{Command, Reply, TraceDirection, TraceRow, rfc3339};
 use std::fmt::Write;
 
 /// Columns between two lifelines.
-const GAP: usize = 30;
+const GAP: usize = 36;
 
 /// Columns before the first lifeline: the time, and half a peer's name.
 const MARGIN: usize = 20;

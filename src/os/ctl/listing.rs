@@ -138,9 +138,8 @@ pub(super) fn calls_text(rows: &[CallRow]) -> String {
         ]);
     }
     let mut text = String::new();
-    let mut lines = table.render("there are no calls");
     // Below each call, indented, its sides and what is wrong with them.
-    for (i, line) in lines.drain(..).collect::<String>().lines().enumerate() {
+    for (i, line) in table.render("there are no calls").lines().enumerate() {
         let _ = writeln!(text, "{line}");
         let Some(call) = i.checked_sub(1).and_then(|i| rows.get(i)) else {
             continue;

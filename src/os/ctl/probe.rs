@@ -142,7 +142,7 @@ impl Probe<'_> {
         self.wanted(name, &answer)
     }
 
-    /// Sends a request, again with credentials where they are asked for, and gives the final answer.
+    /// Sends a request, again with credentials where they are asked for; gives the final answer.
     #[allow(clippy::too_many_arguments)]
     fn authorized(
         &mut self,

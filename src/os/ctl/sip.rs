@@ -34,8 +34,11 @@ impl Kind {
 pub(super) fn uri(text: &str) -> Result<Uri, Failure> {
     let fail =
         |why: String| Failure::new(exit::DATAERR, format!("\"{text}\" is no SIP URI: {why}"));
+    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(fail("it is empty or has a space".into()));
+    }
     let whole = match text.split_once(':') {
-        Some((scheme, _)) if matches!(scheme, "sip" | "sips") => text.to_string(),
+        Some(("sip" | "sips", _)) => text.to_string(),
         _ => format!("sip:{text}"),
     };
     let (plain, v6) = match (whole.find('['), whole.find(']')) {

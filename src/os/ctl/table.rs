@@ -42,7 +42,7 @@ impl Table {
     }
 }
 
-fn line(row: &Vec<String>, layout: &[(usize, bool)]) -> String {
+fn line(row: &[String], layout: &[(usize, bool)]) -> String {
     let mut text = String::new();
     for (cell, (width, right)) in row.iter().zip(layout) {
         let cell = if *right {

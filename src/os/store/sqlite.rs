@@ -33,8 +33,8 @@ pub struct Loaded {
     pub bans: Vec<Ban>,
 }
 
-/// An open database. While it lives no other process of ours opens it; programs that only read, such
-/// as an accounting job, may.
+/// An open database. While it lives no other process of ours opens it; programs that only read,
+/// such as an accounting job, may.
 #[derive(Debug)]
 pub struct Database {
     connection: Connection,

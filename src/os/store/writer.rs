@@ -199,7 +199,7 @@ impl Writer {
         }
     }
 
-    /// Waits for records and adds them to those that failed before. Gives what [`State::given`] was.
+    /// Waits for records and adds them to those that failed before. Gives what was given so far.
     fn collect(&mut self, batch: &mut Pending) -> (u64, bool) {
         let retry = !batch.is_empty();
         let mut state = self.shared.lock();

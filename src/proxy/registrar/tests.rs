@@ -577,3 +577,63 @@ fn torture() {
         "the scheme is admission's affair"
     );
 }
+
+/// Whatever stands in a REGISTER, the answer is a good message and the table stays within bounds.
+#[test]
+fn nothing_breaks_it() {
+    let seeds = [
+        request("sip:watson@example.com", "c", 9, FLOW),
+        request("sip:watson@example.com", "c", 9, INSTANCE),
+        request("sip:watson@example.com", "c", 9, "Contact: *|Expires: 0"),
+        request(
+            "sip:watson@example.com",
+            "c",
+            9,
+            "Contact: \"W\" <sip:w@[2001:db8::1]:5060;x=y?a=b>;q=0.5;expires=60,<tel:+1>|\
+             Path: <sip:p;lr;ob>|Supported: path, gruu, outbound|User-Agent: x|Require: gruu",
+        ),
+    ];
+    const BYTES: &[u8] = b"\0\r\n \t\"<>;,=?@%*:[]\\1aZ\xff\xc3";
+    let mut b = Bench::new();
+    let mut answers = [0usize; 7];
+    for seed in 0..6000u64 {
+        let mut rng = crate::base::Rng::from_u64(seed);
+        let mut bytes = seeds[rng.below(seeds.len() as u64) as usize]
+            .clone()
+            .into_bytes();
+        for _ in 0..1 + rng.below(4) {
+            // Behind Via, which the answer copies as it is.
+            let at = 90 + rng.below(bytes.len() as u64 - 90) as usize;
+            match rng.below(3) {
+                0 => bytes[at] = BYTES[rng.below(BYTES.len() as u64) as usize],
+                1 => bytes.insert(at, BYTES[rng.below(BYTES.len() as u64) as usize]),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        let Ok(message) = Message::parse(Bytes::from(bytes)) else {
+            continue;
+        };
+        if message.validate().is_err() {
+            continue;
+        }
+        let outcome = b.registrar.handle(&Registration {
+            now: b.now,
+            anchor: Anchor::default(),
+            location: &b.location,
+            directory: &b.directory,
+            config: &b.config,
+            message: &message,
+            flow: &b.flow,
+            aor: Some(AOR),
+            registrant: Registrant::User(AOR),
+            to_tag: b"totag",
+        });
+        let answer = Message::parse(outcome.response).unwrap();
+        assert_eq!(answer.validate(), Ok(()), "{message:?}");
+        answers[usize::from(answer.status() / 100)] += 1;
+        assert!(b.location.lookup(AOR).len() <= 3);
+        b.now += Duration::from_secs(1);
+        b.location.expire(b.now);
+    }
+    assert!(answers[2] > 1000 && answers[4] > 100, "{answers:?}");
+}

@@ -68,6 +68,11 @@ impl Replays {
         Self::with_sets(SETS)
     }
 
+    /// For about so many nonces, where memory matters more than a second challenge.
+    pub fn with_capacity(nonces: usize) -> Self {
+        Self::with_sets(nonces.div_ceil(WAYS))
+    }
+
     pub(super) fn with_sets(sets: usize) -> Self {
         Self {
             sets: (0..sets.max(1)).map(|_| Mutex::default()).collect(),

@@ -149,13 +149,17 @@ impl Framer {
                 end = Some(line.next);
                 break;
             }
-            if let Some(length) = length_of(&self.buffer, &line)? {
+            if is_content_length(&self.buffer, &line) {
+                let Some(value_end) = lines.behind_folds(&line) else {
+                    break;
+                };
+                let length = length_of(&self.buffer, line.start, value_end)?;
                 if content_length.is_some_and(|before| before != length) {
                     return Err(FrameError::BadContentLength);
                 }
                 content_length = Some(length);
             }
-            scanned = line.next;
+            scanned = lines.at;
         }
         self.scanned = scanned;
         self.content_length = content_length;
@@ -163,18 +167,21 @@ impl Framer {
     }
 }
 
-/// The number in a Content-Length line; `None` for other lines.
-fn length_of(buffer: &[u8], line: &Line) -> Result<Option<usize>, FrameError> {
+fn is_content_length(buffer: &[u8], line: &Line) -> bool {
     let text = buffer.get(line.start..line.end).unwrap_or_default();
-    if !matches!(text.first(), Some(b'C' | b'c' | b'L' | b'l')) {
-        return Ok(None);
-    }
-    let Some((name, value)) = name_and_value(text) else {
-        return Ok(None);
-    };
-    if HeaderName::lookup(name) != HeaderName::ContentLength {
-        return Ok(None);
-    }
-    let length = scan::decimal(scan::trim(value)).and_then(|length| usize::try_from(length).ok());
-    length.map(Some).ok_or(FrameError::BadContentLength)
+    matches!(text.first(), Some(b'C' | b'c' | b'L' | b'l'))
+        && name_and_value(text)
+            .is_some_and(|(name, _)| HeaderName::lookup(name) == HeaderName::ContentLength)
+}
+
+/// The number in a Content-Length line, folds included.
+fn length_of(buffer: &[u8], start: usize, end: usize) -> Result<usize, FrameError> {
+    let value = buffer
+        .get(start..end)
+        .and_then(name_and_value)
+        .map(|(_, value)| value);
+    let length = value.map(scan::trim).and_then(scan::decimal);
+    length
+        .and_then(|length| usize::try_from(length).ok())
+        .ok_or(FrameError::BadContentLength)
 }

@@ -76,12 +76,23 @@ pub(super) struct Line {
 /// Lines end with CRLF; a lone LF is taken as line end too.
 pub(super) struct Lines<'a> {
     bytes: &'a [u8],
-    at: usize,
+    /// Where the next line starts.
+    pub at: usize,
 }
 
 impl<'a> Lines<'a> {
     pub fn new(bytes: &'a [u8], at: usize) -> Lines<'a> {
         Lines { bytes, at }
+    }
+
+    /// Passes over the lines that continue `line`; returns where their text ends. `None` while
+    /// the bytes do not tell whether more follow.
+    pub fn behind_folds(&mut self, line: &Line) -> Option<usize> {
+        let mut end = line.end;
+        while matches!(self.bytes.get(self.at)?, b' ' | b'\t') {
+            end = self.next().filter(|line| line.ended)?.end;
+        }
+        Some(end)
     }
 
     pub fn next(&mut self) -> Option<Line> {

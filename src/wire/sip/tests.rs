@@ -228,3 +228,131 @@ fn uris_compare_as_rfc_3261_says() {
         "sip:carol@chicago.com;security=off"
     ));
 }
+
+fn framed(stream: &str) -> Result<Option<Frame>, FrameError> {
+    let mut framer = Framer::new();
+    framer.push(stream.as_bytes());
+    framer.next()
+}
+
+#[test]
+fn a_stream_says_how_long_its_messages_are() {
+    let with = |length: &str| framed(&format!("A b SIP/2.0\r\n{length}\r\n\r\n12345"));
+    let Ok(Some(Frame::Message(bytes))) = with("Content-Length:\r\n\t 3") else {
+        panic!("folded")
+    };
+    assert!(bytes.ends_with(b"\r\n\r\n123"));
+    assert!(matches!(with("l:2\r\nL : 2"), Ok(Some(Frame::Message(_)))));
+    assert_eq!(
+        with("l: 2\r\nContent-Length: 3"),
+        Err(FrameError::BadContentLength)
+    );
+    assert_eq!(with("l: 2, 2"), Err(FrameError::BadContentLength));
+    assert_eq!(with("l: 1\r\n 2"), Err(FrameError::BadContentLength));
+    assert_eq!(with("l: 65535"), Err(FrameError::TooLarge));
+    assert_eq!(
+        with("l: 99999999999999999999"),
+        Err(FrameError::BadContentLength)
+    );
+    assert_eq!(with("X: 2"), Err(FrameError::NoContentLength));
+    assert_eq!(with("l: 6"), Ok(None));
+    assert_eq!(
+        framed(&"x".repeat(MESSAGE_MAX + 1)),
+        Err(FrameError::TooLarge)
+    );
+    assert_eq!(framed("A b SIP/2.0\r\nl: 0\r\n"), Ok(None));
+}
+
+#[test]
+fn a_refusal_says_what_is_wrong() {
+    let head = "Via: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\n\
+                Call-ID: 1\r\n";
+    let refusal = |first: &str, rest: &str| {
+        message(&format!("{first}\r\n{head}{rest}\r\n\r\n"))
+            .validate()
+            .expect_err("refused")
+    };
+    let options = "OPTIONS sip:c@d SIP/2.0";
+    let refused = |status, reason| Refusal::Answer { status, reason };
+    let cases = [
+        (
+            options,
+            "CSeq: 1 OPTIONS\r\nTo: <sip:e@f>",
+            400,
+            "Repeated To",
+        ),
+        (options, "X: y", 400, "Missing CSeq"),
+        (options, "CSeq: 2147483648 OPTIONS", 400, "Malformed CSeq"),
+        (
+            options,
+            "CSeq: 1 OPTIONS\r\nMax-Forwards: 256",
+            400,
+            "Malformed Max-Forwards",
+        ),
+        (
+            options,
+            "CSeq: 1 OPTIONS\r\nno colon",
+            400,
+            "Malformed Header Line",
+        ),
+        (
+            options,
+            "CSeq: 1 OPTIONS\r\nA: b\rc: d",
+            400,
+            "CR Without LF",
+        ),
+        (
+            options,
+            "CSeq: 1 OPTIONS\r\nl: 1",
+            400,
+            "Body Shorter Than Content-Length",
+        ),
+        (
+            "OPTIONS sip:c@d SIP/3.0",
+            "CSeq: 1 OPTIONS",
+            505,
+            "Version Not Supported",
+        ),
+        (
+            "OPTIONS http://c SIP/2.0",
+            "CSeq: 1 OPTIONS",
+            416,
+            "Unsupported URI Scheme",
+        ),
+        (
+            "OPTIONS sip: SIP/2.0",
+            "CSeq: 1 OPTIONS",
+            400,
+            "Bad Request-URI Host",
+        ),
+        (
+            "OPTIONS sip:@d SIP/2.0",
+            "CSeq: 1 OPTIONS",
+            400,
+            "Bad Request-URI User",
+        ),
+        (
+            "OPTIONS sip:d:99999 SIP/2.0",
+            "CSeq: 1 OPTIONS",
+            400,
+            "Bad Request-URI Port",
+        ),
+        (
+            "OPTIONS sip:a%4@d SIP/2.0",
+            "CSeq: 1 OPTIONS",
+            400,
+            "Bad Character in Request-URI",
+        ),
+    ];
+    for (first, rest, status, reason) in cases {
+        assert_eq!(
+            refusal(first, rest),
+            refused(status, reason),
+            "{first} {rest}"
+        );
+    }
+    // Nobody answers an ACK or a response.
+    let ack = refusal("ACK sip:c@d SIP/2.0", "CSeq: 1 INVITE");
+    assert_eq!(ack.status(), None);
+    assert_eq!(refusal("SIP/2.0 200 OK", "CSeq: x").status(), None);
+}

@@ -1,0 +1,90 @@
+//! A disk that is a little behind: what was written less than [`WRITE_DELAY`] ago is lost when the
+//! process dies.
+
+use crate::base::Instant;
+use crate::store::{BindingRecord, Cdr, Record};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// How long a record may wait for its batch. The promise is one second; half is used here.
+pub const WRITE_DELAY: Duration = Duration::from_millis(500);
+
+/// Tables as rows, and the batch under way.
+#[derive(Debug, Default)]
+pub struct Disk {
+    bindings: BTreeMap<(Box<str>, Box<str>), BindingRecord>,
+    cdrs: Vec<Cdr>,
+    waiting: VecDeque<(Instant, Record)>,
+}
+
+impl Disk {
+    /// Takes a record.
+    pub fn write(&mut self, now: Instant, record: Record) {
+        self.settle(now);
+        self.waiting.push_back((now, record));
+    }
+
+    /// What waited long enough is written.
+    pub fn settle(&mut self, now: Instant) {
+        while let Some((at, _)) = self.waiting.front()
+            && now.since(*at) >= WRITE_DELAY
+            && let Some((_, record)) = self.waiting.pop_front()
+        {
+            self.store(record);
+        }
+    }
+
+    /// What waits is lost.
+    pub fn crash(&mut self, now: Instant) {
+        self.settle(now);
+        self.waiting.clear();
+    }
+
+    /// The bindings as a restart finds them.
+    pub fn bindings(&self) -> impl Iterator<Item = &BindingRecord> {
+        self.bindings.values()
+    }
+
+    /// The call detail records, those that wait for their batch included.
+    pub fn cdrs(&self) -> impl Iterator<Item = &Cdr> {
+        let waiting = self.waiting.iter().filter_map(|(_, record)| match record {
+            Record::Cdr(cdr) => Some(&**cdr),
+            Record::PutBinding(_)
+            | Record::TouchBinding { .. }
+            | Record::DeleteBinding { .. }
+            | Record::PutBan(_)
+            | Record::DeleteBan(_)
+            | Record::PutUser(_)
+            | Record::DeleteUser { .. } => None,
+        });
+        self.cdrs.iter().chain(waiting)
+    }
+
+    fn store(&mut self, record: Record) {
+        match record {
+            Record::PutBinding(binding) => {
+                let key = (binding.aor.clone(), binding.key.clone());
+                self.bindings.insert(key, *binding);
+            }
+            Record::TouchBinding {
+                aor,
+                key,
+                expires_at_ms,
+                cseq,
+            } => {
+                if let Some(binding) = self.bindings.get_mut(&(aor.as_ref().into(), key)) {
+                    binding.expires_at_ms = expires_at_ms;
+                    binding.cseq = cseq;
+                }
+            }
+            Record::DeleteBinding { aor, key } => {
+                self.bindings.remove(&(aor, key));
+            }
+            Record::Cdr(cdr) => self.cdrs.push(*cdr),
+            Record::PutBan(_)
+            | Record::DeleteBan(_)
+            | Record::PutUser(_)
+            | Record::DeleteUser { .. } => {}
+        }
+    }
+}

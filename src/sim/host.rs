@@ -1,0 +1,422 @@
+//! The server's machine: the real shards, a real relay for each, sockets that are table rows, and a
+//! disk that is a second behind.
+//!
+//! It does what `os` does and nothing else: messages go to the shard that the hash of their Call-ID
+//! names, media packets to the shard that bound the port, records to the disk in batches.
+
+use super::disk::Disk;
+use super::net::{Carrier, Packet};
+use crate::base::{Anchor, ConnectionId, Destination, Flow, Instant, Rng, Transmit, TransmitTag};
+use crate::base::{Transport, hash64};
+use crate::call;
+use crate::config::Config;
+use crate::location::{Clock, Limits, Location};
+use crate::proxy::guard::{self, Guard};
+use crate::relay::{PortPool, Relay, RelaySettings, SocketAction, Verdict};
+use crate::server::{Input, Output, Setup, SignalCore};
+use crate::sip::digest::Replays;
+use crate::sip::listeners::{Interface, Listener, ListenerTable};
+use crate::sip::locate::DnsAnswer;
+use crate::store::{Directory, Ha1, User};
+use crate::wire::sip::peek_call_id;
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Media ports of the whole machine.
+pub const MEDIA_PORTS: (u16, u16) = (30_000, 30_399);
+/// Its calendar begins in 2026.
+const EPOCH_MS: u64 = 1_790_000_000_000;
+
+/// A packet on its way out, and who wants to know if it cannot leave.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The packet.
+    pub packet: Packet,
+    /// The shard that sent it.
+    pub shard: usize,
+    /// Zero: nobody.
+    pub tag: TransmitTag,
+}
+
+#[derive(Debug)]
+struct Shard {
+    core: SignalCore,
+    relay: Relay,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Host {
+    address: SocketAddr,
+    config: Arc<Config>,
+    directory: Arc<Directory>,
+    location: Arc<Location>,
+    shards: Vec<Shard>,
+    rng: Rng,
+    disk: Disk,
+    out: VecDeque<Outgoing>,
+    connections: BTreeMap<SocketAddr, ConnectionId>,
+    next_connection: u64,
+    media_ports: BTreeMap<u16, (usize, IpAddr)>,
+    wake: Option<Instant>,
+    media_drops: u64,
+}
+
+impl Host {
+    /// A machine at `address` that serves `domain` with so many shards.
+    pub fn new(address: SocketAddr, config: Config, shards: usize, rng: Rng) -> Self {
+        let mut host = Self {
+            address,
+            config: Arc::new(config),
+            directory: Arc::new(Directory::new()),
+            location: Arc::new(Location::new(Limits::default())),
+            shards: Vec::new(),
+            rng,
+            disk: Disk::default(),
+            out: VecDeque::new(),
+            connections: BTreeMap::new(),
+            next_connection: 1,
+            media_ports: BTreeMap::new(),
+            wake: None,
+            media_drops: 0,
+        };
+        host.boot(Instant::ZERO, shards);
+        host
+    }
+
+    /// Adds a user.
+    pub fn add_user(&self, user: &str, domain: &str, password: &str) {
+        let user = User {
+            username: user.into(),
+            domain: domain.into(),
+            display_name: "".into(),
+            ha1: Ha1::of(user, domain, password),
+            disabled: false,
+        };
+        // The table holds millions; a world has a dozen.
+        let _ = self.directory.put(user);
+    }
+
+    /// Its SIP address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What is and will be on the disk.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The bindings.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The process dies and starts again with what the disk has.
+    pub fn restart(&mut self, now: Instant) {
+        let shards = self.shards.len();
+        self.disk.crash(now);
+        self.connections.clear();
+        self.media_ports.clear();
+        self.out.clear();
+        self.shards.clear();
+        self.boot(now, shards);
+        let clock = Clock {
+            now,
+            anchor: anchor(),
+        };
+        for record in self.disk.bindings() {
+            self.location.restore(clock, record);
+        }
+    }
+
+    fn boot(&mut self, now: Instant, shards: usize) {
+        self.location = Arc::new(Location::new(Limits::default()));
+        let interface = (self.address.ip(), 24);
+        let listener = |transport| Listener {
+            transport,
+            bind: self.address,
+            advertised: None,
+        };
+        let listeners = ListenerTable::new(
+            vec![listener(Transport::Udp), listener(Transport::Tcp)],
+            vec![Interface {
+                address: interface.0,
+                prefix: interface.1,
+            }],
+            [Some(interface.0), None],
+        );
+        let addresses = call::Addresses {
+            interfaces: vec![interface],
+            default_v4: match interface.0 {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            },
+            ..call::Addresses::default()
+        };
+        let guard = guard::Settings::of(&self.config);
+        let guard = Arc::new(Guard::new(guard, [7; 16]));
+        let replays = Arc::new(Replays::with_capacity(1024));
+        for shard in 0..shards {
+            let core = SignalCore::new(Setup {
+                shard,
+                shards,
+                config: Arc::clone(&self.config),
+                listeners: listeners.clone(),
+                addresses: addresses.clone(),
+                location: Arc::clone(&self.location),
+                directory: Arc::clone(&self.directory),
+                guard: Arc::clone(&guard),
+                rng: self.rng.fork(),
+                anchor: anchor(),
+                secret: [3; 32],
+                replays: Arc::clone(&replays),
+                ports: PortPool::new(MEDIA_PORTS.0, MEDIA_PORTS.1, shard, shards),
+            });
+            let relay = Relay::new(RelaySettings::default());
+            self.shards.push(Shard { core, relay });
+        }
+        self.plan_wake();
+        let _ = now;
+    }
+
+    /// A packet came.
+    pub fn handle_packet(&mut self, now: Instant, packet: &Packet) {
+        if packet.destination == self.address {
+            self.signalling(now, packet);
+        } else {
+            self.media(now, packet);
+        }
+        self.plan_wake();
+    }
+
+    fn signalling(&mut self, now: Instant, packet: &Packet) {
+        let (transport, connection) = match packet.carrier {
+            Carrier::Datagram => (Transport::Udp, None),
+            Carrier::Stream => (Transport::Tcp, Some(self.connection(packet.source))),
+        };
+        let flow = Flow {
+            transport,
+            local: self.address,
+            remote: packet.source,
+            connection,
+        };
+        let hash = peek_call_id(&packet.bytes).map_or(0, hash64);
+        let shard = (hash % self.shards.len() as u64) as usize;
+        let bytes = Bytes::copy_from_slice(&packet.bytes);
+        self.input(now, shard, Input::Message { flow, bytes });
+    }
+
+    fn media(&mut self, now: Instant, packet: &Packet) {
+        let port = packet.destination.port();
+        let Some((shard, address)) = self.media_ports.get(&port).copied() else {
+            self.media_drops += 1;
+            return;
+        };
+        let Some(relay) = self.shards.get_mut(shard).map(|shard| &mut shard.relay) else {
+            return;
+        };
+        let mut bytes = packet.bytes.clone();
+        match relay.process(now, port, packet.source, &mut bytes) {
+            Verdict::Forward { from_port, to } => {
+                let packet = Packet {
+                    carrier: Carrier::Datagram,
+                    source: SocketAddr::new(address, from_port),
+                    destination: to,
+                    bytes,
+                };
+                let tag = TransmitTag::default();
+                self.out.push_back(Outgoing { packet, shard, tag });
+            }
+            Verdict::Drop(_) => self.media_drops += 1,
+        }
+    }
+
+    /// A packet could not leave: nobody listens there.
+    pub fn handle_refusal(&mut self, now: Instant, outgoing: &Outgoing) {
+        self.connections.remove(&outgoing.packet.destination);
+        if outgoing.tag != TransmitTag::default() {
+            let tag = outgoing.tag;
+            self.input(now, outgoing.shard, Input::TransmitFailed { tag });
+            self.plan_wake();
+        }
+    }
+
+    /// What leaves.
+    pub fn poll_packet(&mut self) -> Option<Outgoing> {
+        self.out.pop_front()
+    }
+
+    /// When it wakes up.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for shard in 0..self.shards.len() {
+            if let Some(Shard { core, relay }) = self.shards.get_mut(shard) {
+                if core.poll_timeout().is_some_and(|at| at <= now) {
+                    core.handle_timeout(now);
+                }
+                if relay.poll_timeout().is_some_and(|at| at <= now) {
+                    relay.handle_timeout(now);
+                }
+            }
+            self.drain(now, shard);
+        }
+        self.plan_wake();
+    }
+
+    /// Transactions, calls, media sessions, ports in use, of all shards.
+    pub fn load(&self) -> Load {
+        let mut load = Load::default();
+        for Shard { core, relay } in &self.shards {
+            let (transactions, calls) = core.load();
+            load.transactions += transactions;
+            load.calls += calls;
+            load.sessions += relay.sessions();
+            load.ports += core.ports_in_use();
+        }
+        load.sockets = self.media_ports.len();
+        load
+    }
+
+    fn plan_wake(&mut self) {
+        let timers = self
+            .shards
+            .iter()
+            .flat_map(|s| [s.core.poll_timeout(), s.relay.poll_timeout()]);
+        self.wake = timers.flatten().min();
+    }
+
+    fn input(&mut self, now: Instant, shard: usize, input: Input) {
+        if let Some(Shard { core, .. }) = self.shards.get_mut(shard) {
+            core.handle_input(now, input);
+        }
+        self.drain(now, shard);
+    }
+
+    /// Carries outputs away until nobody has any.
+    fn drain(&mut self, now: Instant, index: usize) {
+        loop {
+            let Some(Shard { core, relay }) = self.shards.get_mut(index) else {
+                return;
+            };
+            if let Some(output) = core.poll_output() {
+                self.output(now, index, output);
+                continue;
+            }
+            if let Some(action) = relay.poll_socket() {
+                match action {
+                    SocketAction::Bind(local) => {
+                        self.media_ports.insert(local.port(), (index, local.ip()));
+                    }
+                    SocketAction::Unbind(port) => {
+                        self.media_ports.remove(&port);
+                    }
+                }
+                continue;
+            }
+            match relay.poll_event() {
+                Some(event) => core.handle_input(now, Input::Media(event)),
+                None => return,
+            }
+        }
+    }
+
+    fn output(&mut self, now: Instant, index: usize, output: Output) {
+        match output {
+            Output::Transmit(transmit) => self.transmit(now, index, transmit),
+            Output::Resolve { query, .. } => {
+                let ttl = Duration::from_secs(60);
+                let answer = DnsAnswer::NotFound { ttl };
+                if let Some(Shard { core, .. }) = self.shards.get_mut(index) {
+                    core.handle_input(now, Input::Resolved { query, answer });
+                }
+            }
+            Output::Media(command) => {
+                if let Some(Shard { relay, .. }) = self.shards.get_mut(index) {
+                    relay.handle_command(now, command);
+                }
+            }
+            Output::Persist(record) => self.disk.write(now, record),
+            Output::Reply { .. } => {}
+            Output::CloseConnection(connection) => {
+                self.connections.retain(|_, known| *known != connection);
+            }
+        }
+    }
+
+    fn transmit(&mut self, now: Instant, shard: usize, transmit: Transmit) {
+        let Transmit {
+            destination,
+            bytes,
+            tag,
+        } = transmit;
+        let remote = destination.remote();
+        let known = self.connections.get(&remote).copied();
+        let carrier = match &destination {
+            Destination::Flow(Flow {
+                connection: Some(wanted),
+                ..
+            }) if known != Some(*wanted) => {
+                if tag != TransmitTag::default()
+                    && let Some(Shard { core, .. }) = self.shards.get_mut(shard)
+                {
+                    core.handle_input(now, Input::TransmitFailed { tag });
+                }
+                return;
+            }
+            Destination::Flow(_) | Destination::Address { .. } => {
+                if destination.transport().is_reliable() {
+                    self.connection(remote);
+                    Carrier::Stream
+                } else {
+                    Carrier::Datagram
+                }
+            }
+        };
+        let packet = Packet {
+            carrier,
+            source: self.address,
+            destination: remote,
+            bytes: bytes.to_vec(),
+        };
+        self.out.push_back(Outgoing { packet, shard, tag });
+    }
+
+    /// The connection with a peer, opened if there is none.
+    fn connection(&mut self, remote: SocketAddr) -> ConnectionId {
+        let next = &mut self.next_connection;
+        *self.connections.entry(remote).or_insert_with(|| {
+            *next += 1;
+            ConnectionId(*next)
+        })
+    }
+}
+
+/// What lives on the host.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Load {
+    /// Server and client transactions.
+    pub transactions: usize,
+    /// Calls.
+    pub calls: usize,
+    /// Sessions of the relays.
+    pub sessions: usize,
+    /// Media ports that calls hold.
+    pub ports: usize,
+    /// Media ports that are bound.
+    pub sockets: usize,
+}
+
+fn anchor() -> Anchor {
+    Anchor {
+        instant: Instant::ZERO,
+        unix_ms: EPOCH_MS,
+    }
+}

@@ -1,0 +1,309 @@
+//! Dialogs: Record-Route, flow tokens, what follows in them: RFC 3261 §16.6 and §16.12, RFC 5626 §5.3,
+//! RFC 5658.
+
+use crate::world::{Peer, Req, TRUSTED, World, header, req, text, values};
+use voip::base::Destination;
+use voip::store::Record;
+use voip::wire::sip::{HeaderName, Message, Method};
+
+/// An established call, as both phones see it.
+struct Call {
+    caller: Peer,
+    callee: Peer,
+    invite: Message,
+    answer: Message,
+}
+
+/// 100 calls 200, who answers.
+fn call(w: &mut World, caller: Peer, callee: Peer) -> Call {
+    w.register("200", &callee, "");
+    let contact = format!("Contact: {}", caller.contact("100"));
+    let request = req("INVITE", "sip:200@example.com").extra(&contact);
+    w.send_proven(&caller, &request, "100");
+    let invite = w.take(&callee);
+    w.answer(&callee, &invite, 180, "t");
+    assert_eq!(w.status(&caller), 180);
+    w.answer(&callee, &invite, 200, "t");
+    let answer = w.take(&caller);
+    assert_eq!(answer.status(), 200);
+    w.nothing();
+    Call {
+        caller,
+        callee,
+        invite,
+        answer,
+    }
+}
+
+fn target(message: &Message) -> String {
+    let contact = message
+        .addresses(HeaderName::Contact)
+        .next()
+        .unwrap()
+        .unwrap();
+    text(contact.uri_bytes())
+}
+
+impl Call {
+    /// A request of the caller, along its route set (the answer's Record-Route, backwards).
+    fn by_caller(&self, w: &mut World, method: &str, cseq: u32) {
+        let mut routes = values(&self.answer, HeaderName::RecordRoute);
+        routes.reverse();
+        let uri = target(&self.answer);
+        let branch = format!("z9hG4bKc{method}{cseq}");
+        let mut request = req(method, &uri);
+        (request.to_tag, request.cseq, request.branch) = ("t", cseq, &branch);
+        w.send(&self.caller, &with_routes(request, &routes));
+    }
+
+    /// A request of the callee, along its route set (the INVITE's Record-Route).
+    fn by_callee(&self, w: &mut World, method: &str, cseq: u32) {
+        let routes = values(&self.invite, HeaderName::RecordRoute);
+        let uri = target(&self.invite);
+        let branch = format!("z9hG4bKd{method}{cseq}");
+        let mut request = req(method, &uri);
+        (request.from, request.to) = ("sip:200@example.com", "sip:100@example.com");
+        (request.from_tag, request.to_tag) = ("t", "f1");
+        (request.cseq, request.branch) = (cseq, &branch);
+        w.send(&self.callee, &with_routes(request, &routes));
+    }
+}
+
+fn with_routes<'a>(mut request: Req<'a>, routes: &[String]) -> Req<'a> {
+    for route in routes {
+        request = request.extra(&format!("Route: {route}"));
+    }
+    request
+}
+
+/// ACK, a request in each direction, BYE; each arrives at the other phone without our Route.
+fn talk(w: &mut World, call: &Call) {
+    call.by_caller(w, "ACK", 2);
+    let ack = w.take_sent(&call.callee);
+    assert_eq!(ack.message.method(), Method::Ack);
+    assert!(!ack.message.has(HeaderName::Route), "{:?}", ack.message);
+    assert_eq!(text(ack.message.request_uri()), target(&call.answer));
+    call.by_callee(w, "INFO", 7);
+    let info = w.take_sent(&call.caller);
+    assert!(!info.message.has(HeaderName::Route));
+    assert_eq!(text(info.message.request_uri()), target(&call.invite));
+    w.answer(&call.caller, &info.message, 200, "f1");
+    assert_eq!(w.status(&call.callee), 200);
+    call.by_caller(w, "BYE", 3);
+    let bye = w.take(&call.callee);
+    assert_eq!(bye.method(), Method::Bye);
+    w.answer(&call.callee, &bye, 200, "t");
+    assert_eq!(w.status(&call.caller), 200);
+    w.nothing();
+    w.wait_s(40);
+    assert_eq!(w.core.load(), (0, 0), "transactions and calls left");
+    let cdrs = w.records.iter().filter(|r| matches!(r, Record::Cdr(_)));
+    assert_eq!(cdrs.count(), 1);
+}
+
+#[test]
+fn plain_phones_over_udp() {
+    let mut w = World::new();
+    let (caller, callee) = (
+        Peer::udp("203.0.113.1:5060"),
+        Peer::udp("203.0.113.21:5060"),
+    );
+    let call = call(&mut w, caller, callee);
+    assert_eq!(values(&call.invite, HeaderName::RecordRoute).len(), 1);
+    talk(&mut w, &call);
+}
+
+#[test]
+fn both_behind_a_nat() {
+    let mut w = World::new();
+    let caller = Peer::nat("192.168.1.5:5060", "203.0.113.1:40001");
+    let callee = Peer::nat("192.168.1.5:5060", "203.0.113.21:50002");
+    let call = call(&mut w, caller, callee);
+    assert_eq!(values(&call.invite, HeaderName::RecordRoute).len(), 2);
+    talk(&mut w, &call);
+}
+
+#[test]
+fn the_caller_behind_a_nat() {
+    let mut w = World::new();
+    let caller = Peer::nat("192.168.1.5:5060", "203.0.113.1:40001");
+    let callee = Peer::udp("203.0.113.21:5060");
+    let call = call(&mut w, caller, callee);
+    talk(&mut w, &call);
+}
+
+#[test]
+fn the_callee_behind_a_nat() {
+    let mut w = World::new();
+    let caller = Peer::udp("203.0.113.1:5060");
+    let callee = Peer::nat("10.1.2.3:5060", "203.0.113.21:50002");
+    let call = call(&mut w, caller, callee);
+    talk(&mut w, &call);
+}
+
+/// RFC 5658: each side reads the transport that it speaks.
+#[test]
+fn udp_calls_tcp() {
+    let mut w = World::new();
+    let caller = Peer::udp("203.0.113.1:5060");
+    let callee = Peer::tcp("203.0.113.21:50002", 4);
+    let call = call(&mut w, caller, callee);
+    let routes = values(&call.invite, HeaderName::RecordRoute);
+    assert_eq!(routes.len(), 2);
+    assert!(routes[0].contains(";transport=tcp") && !routes[1].contains("transport"));
+    talk(&mut w, &call);
+}
+
+#[test]
+fn two_phones_over_tcp() {
+    let mut w = World::new();
+    let caller = Peer::tcp("203.0.113.1:40001", 3);
+    let callee = Peer::tcp("203.0.113.21:50002", 4);
+    let call = call(&mut w, caller, callee);
+    call.by_caller(&mut w, "ACK", 2);
+    let ack = w.take_sent(&callee);
+    assert_eq!(ack.destination, Destination::Flow(callee.flow));
+    call.by_callee(&mut w, "BYE", 7);
+    let bye = w.take_sent(&caller);
+    assert_eq!(bye.destination, Destination::Flow(caller.flow));
+}
+
+#[test]
+fn ipv4_calls_ipv6() {
+    let mut w = World::new();
+    let caller = Peer::udp("203.0.113.1:5060");
+    let callee = Peer::udp("[2001:db8::21]:5060");
+    let call = call(&mut w, caller, callee);
+    let routes = values(&call.invite, HeaderName::RecordRoute);
+    assert_eq!(routes.len(), 2);
+    assert!(routes[0].contains("@[2001:db8::10]:5060") && routes[1].contains("@192.0.2.10:5060"));
+    talk(&mut w, &call);
+}
+
+/// RFC 3261 §16.12.1.2: an old phone puts our Route into the Request-URI.
+#[test]
+fn a_strict_router_before_us() {
+    let mut w = World::new();
+    let (caller, callee) = (
+        Peer::udp("203.0.113.1:5060"),
+        Peer::udp("203.0.113.21:5060"),
+    );
+    let call = call(&mut w, caller, callee);
+    let routes = values(&call.answer, HeaderName::RecordRoute);
+    let ours = routes[0]
+        .trim_start_matches('<')
+        .trim_end_matches('>')
+        .to_owned();
+    let last = format!("<{}>", target(&call.answer));
+    let mut request = req("BYE", &ours);
+    (request.to_tag, request.cseq, request.branch) = ("t", 3, "z9hG4bKs");
+    w.send(&caller, &with_routes(request, &[last]));
+    let bye = w.take(&callee);
+    assert_eq!(text(bye.request_uri()), target(&call.answer));
+    assert!(!bye.has(HeaderName::Route));
+}
+
+#[test]
+fn a_strict_router_before_a_pair_of_routes() {
+    let mut w = World::new();
+    let caller = Peer::nat("192.168.1.5:5060", "203.0.113.1:40001");
+    let callee = Peer::nat("192.168.1.5:5060", "203.0.113.21:50002");
+    let call = call(&mut w, caller, callee);
+    let mut routes = values(&call.answer, HeaderName::RecordRoute);
+    routes.reverse();
+    let ours = routes.remove(0);
+    let ours = ours.trim_start_matches('<').trim_end_matches('>');
+    routes.push(format!("<{}>", target(&call.answer)));
+    let mut request = req("BYE", ours);
+    (request.to_tag, request.cseq, request.branch) = ("t", 3, "z9hG4bKs");
+    w.send(&caller, &with_routes(request, &routes));
+    let bye = w.take_sent(&callee);
+    assert_eq!(text(bye.message.request_uri()), target(&call.answer));
+}
+
+/// RFC 5626 §5.3.1: the flow of a token is gone, and nothing else leads there.
+#[test]
+fn a_flow_that_is_gone() {
+    let mut w = World::new();
+    let caller = Peer::udp("203.0.113.1:5060");
+    let callee = Peer::tcp("203.0.113.21:50002", 4);
+    let call = call(&mut w, caller, callee);
+    call.by_caller(&mut w, "BYE", 3);
+    let bye = w.take_sent(&callee);
+    w.transmit_failed(bye.tag);
+    assert_eq!(w.status(&caller), 430);
+}
+
+#[test]
+fn a_call_that_goes_through_other_proxies() {
+    let mut w = World::new();
+    let (gateway, callee) = (Peer::udp(TRUSTED), Peer::udp("203.0.113.21:5060"));
+    w.register("200", &callee, "");
+    let mut request = req("INVITE", "sip:200@example.com")
+        .extra("Via: SIP/2.0/UDP 10.9.9.9:5060;branch=z9hG4bKfirst")
+        .extra("Contact: <sip:bob@10.9.9.9>")
+        .extra("Record-Route: <sip:198.51.100.9;lr>");
+    request.from = "sip:bob@other.example";
+    w.send(&gateway, &request);
+    let invite = w.take(&callee);
+    let routes = values(&invite, HeaderName::RecordRoute);
+    assert_eq!(routes.len(), 2, "{routes:?}");
+    assert_eq!(routes[1], "<sip:198.51.100.9;lr>");
+    w.answer(&callee, &invite, 200, "t");
+    let answer = w.take(&gateway);
+    assert_eq!(values(&answer, HeaderName::RecordRoute), routes);
+    assert_eq!(values(&answer, HeaderName::Via).len(), 2);
+    let mut bye = req("BYE", "sip:bob@10.9.9.9");
+    (bye.from, bye.to) = ("sip:200@example.com", "sip:bob@other.example");
+    (bye.from_tag, bye.to_tag, bye.branch) = ("t", "f1", "z9hG4bKd");
+    w.send(&callee, &with_routes(bye, &routes));
+    let bye = w.take(&gateway);
+    assert_eq!(values(&bye, HeaderName::Route), ["<sip:198.51.100.9;lr>"]);
+    assert_eq!(bye.request_uri(), b"sip:bob@10.9.9.9");
+}
+
+#[test]
+fn only_what_makes_a_dialog_is_recorded() {
+    let mut w = World::new();
+    let phone = Peer::udp("203.0.113.21:5060");
+    w.register("200", &phone, "");
+    for (method, recorded) in [
+        ("INVITE", true),
+        ("SUBSCRIBE", true),
+        ("REFER", true),
+        ("MESSAGE", false),
+        ("OPTIONS", false),
+    ] {
+        let branch = format!("z9hG4bK{method}");
+        let mut request = req(method, "sip:200@example.com");
+        (request.branch, request.call_id) = (&branch, method);
+        w.send(&Peer::udp(TRUSTED), &request);
+        let copy = w.take(&phone);
+        assert_eq!(copy.has(HeaderName::RecordRoute), recorded, "{method}");
+    }
+}
+
+/// The deck's INVITE: a provider's core sends it on, with two Vias, Record-Route, identities and a
+/// Privacy that some write `Id`.
+#[test]
+fn the_decks_invite_reaches_a_phone_and_hides_its_caller() {
+    let mut w = World::with("");
+    let phone = Peer::udp("203.0.113.21:5060");
+    w.register("200", &phone, "");
+    let slide = include_bytes!("../data/deck/invite.dat");
+    let slide = text(slide)
+        .replace("Content-Length: 263", "Content-Length: 236")
+        .replace("sip:982533859@192.168.10.10:5060", "sip:200@example.com");
+    let core = Peer::udp("198.51.100.20:5060");
+    w.from(&core, slide);
+    let invite = w.take(&phone);
+    assert_eq!(invite.method(), Method::Invite, "{invite:?}");
+    assert_eq!(values(&invite, HeaderName::Via).len(), 3);
+    assert_eq!(header(&invite, HeaderName::MaxForwards), "31");
+    let routes = values(&invite, HeaderName::RecordRoute);
+    assert_eq!(routes[1], "<sip:193.22.119.20;lr=on;ftag=as0a5675f3>");
+    for hidden in [HeaderName::RemotePartyId, HeaderName::PAssertedIdentity] {
+        assert!(!invite.has(hidden), "{hidden:?}");
+    }
+    assert!(text(invite.body()).contains("m=audio 17434 RTP/AVP 18 101"));
+}

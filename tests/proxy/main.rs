@@ -1,0 +1,11 @@
+//! The proxy (RFC 3261 §16) message by message: one shard under a virtual clock, phones made of the
+//! test's own text. Each file holds one of the RFC's subjects.
+
+mod admission;
+mod cost;
+mod dialogs;
+mod forking;
+mod privacy;
+mod random;
+mod routing;
+mod world;

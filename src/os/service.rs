@@ -12,6 +12,7 @@ use super::daemon::{self, Detached, EX_CANTCREAT, EX_OSERR, Fatal, Fork, PidFile
 use super::log::{Log, Target};
 use super::sys;
 use crate::base::Rng;
+use crate::control::Reply;
 use assemble::Running;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -161,8 +162,7 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             _ = hang_up.recv() => {
-                let reply = running.reload(&options.config, &log);
-                tracing::info!(?reply, "reload");
+                note(&running.reload(&options.config, &log));
             }
             Some(asked) = asked.recv() => running.command(asked, &options.config, &log),
             _ = look.tick() => {
@@ -178,4 +178,15 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
     let stopped = running.stop();
     pid_file.remove();
     outcome.and(stopped)
+}
+
+/// Says in the log how a reload by signal went.
+fn note(reply: &Reply) {
+    match reply {
+        Reply::Failed { problem, .. } => {
+            tracing::error!("the configuration stays as it was: {problem}");
+        }
+        Reply::Done { message } => tracing::info!("{message}"),
+        _ => {}
+    }
 }

@@ -7,7 +7,7 @@ use crate::base::{Anchor, Flow, Instant, Key, Slab, TimerId, TimerTable};
 use crate::control::{CallRow, CallState, rfc3339};
 use crate::relay::{Failure, LegStats, MediaCommand, MediaEvent, PortPool, Side};
 use crate::store::{Cdr, EndCause, Record};
-use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder};
+use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, Scheme, Uri};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -143,6 +143,17 @@ fn text(bytes: &[u8]) -> Box<str> {
     String::from_utf8_lossy(bytes).into()
 }
 
+/// An address as people read it: `user@host` of a SIP URI, any other URI whole.
+fn party(uri: &[u8]) -> Box<str> {
+    match Uri::parse(uri) {
+        Ok(sip) if matches!(sip.scheme(), Scheme::Sip | Scheme::Sips) => match sip.user() {
+            Some(user) => format!("{}@{}", text(user), sip.host()).into(),
+            None => sip.host().to_string().into(),
+        },
+        _ => text(uri),
+    }
+}
+
 impl CallTable {
     /// An empty table whose media uses `ports`.
     pub fn new(settings: CallSettings, ports: PortPool) -> Self {
@@ -214,11 +225,11 @@ impl CallTable {
         }
         let from_uri = request
             .from()
-            .map(|a| text(a.uri_bytes()))
+            .map(|a| party(a.uri_bytes()))
             .unwrap_or_default();
         let call = Call {
             call_id: request.call_id().into(),
-            to_uri: text(request.request_uri()),
+            to_uri: party(request.request_uri()),
             from_uri,
             user: info.user,
             start_ms: self.settings.anchor.unix_ms(now),

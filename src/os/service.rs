@@ -5,7 +5,7 @@ mod commands;
 mod files;
 
 pub use commands::Replies;
-pub use files::{host_name, read_config};
+pub use files::read_config;
 
 use super::control::{Asked, Server};
 use super::daemon::{self, Detached, EX_CANTCREAT, EX_OSERR, Fatal, Fork, PidFile, RunAs};

@@ -57,15 +57,3 @@ pub fn fork() -> io::Result<bool> {
         Err(e) => Err(e.into()),
     }
 }
-
-/// The host's name, if it has one.
-pub fn host_name() -> Option<String> {
-    let mut name = [0u8; 256];
-    // SAFETY: the buffer is ours and its size is told.
-    let result = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) };
-    if result != 0 {
-        return None;
-    }
-    let end = name.iter().position(|&b| b == 0)?;
-    String::from_utf8(name.get(..end)?.to_vec()).ok()
-}

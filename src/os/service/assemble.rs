@@ -22,6 +22,7 @@ use crate::os::worker::Sinks;
 use crate::proxy::guard::{self, Guard};
 use crate::relay::{Failure as MediaFailure, MediaCommand, MediaEvent, PortPool, RelaySettings};
 use crate::server::{Input, Setup, SignalCore};
+use crate::sip::digest::Replays;
 use crate::sip::listeners::{Advertised, AdvertisedHost, Interface, Listener, ListenerTable};
 use crate::store::{Directory, Ha1, Record, User};
 use std::net::IpAddr;
@@ -257,7 +258,7 @@ impl Running {
             relays: relays.iter().map(MediaDriver::handle).collect(),
             switch: Arc::clone(&shared.switch),
         };
-        let counts = Arc::new(crate::sip::digest::Replays::new());
+        let replays = Arc::new(Replays::new());
         let core = |shard| {
             SignalCore::new(Setup {
                 shard,
@@ -271,7 +272,7 @@ impl Running {
                 rng: rng.fork(),
                 anchor,
                 secret,
-                replays: Arc::clone(&counts),
+                replays: Arc::clone(&replays),
                 ports: PortPool::new(
                     config.rtp.ports.first(),
                     config.rtp.ports.last(),

@@ -3,49 +3,29 @@
 use crate::base::Rng;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::os::daemon::{EX_CANTCREAT, EX_CONFIG, EX_OSERR, Fatal, RunAs};
-use crate::os::sys;
+use crate::os::settings::{self, SettingsError};
 use crate::os::tls::{Tls, TlsFiles};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Largest configuration file that is read.
-const CONFIG_BYTES_MAX: u64 = 16 << 20;
 /// Below `state_dir`: what signs nonces and flow tokens.
 const SECRET_FILE: &str = "secret";
 
-/// The host's name; `localhost` where it has none.
-pub fn host_name() -> String {
-    sys::host_name().unwrap_or_else(|| "localhost".to_owned())
-}
-
 /// Reads and checks the configuration, and that the files it names can be read.
 pub fn read_config(path: &Path) -> Result<Config, Fatal> {
-    let wrong =
-        |e: &dyn std::fmt::Display| Fatal::new(EX_CONFIG, format!("{}: {e}", path.display()));
-    let mut text = String::new();
-    let read = File::open(path).and_then(|f| f.take(CONFIG_BYTES_MAX).read_to_string(&mut text));
-    if let Err(e) = read {
-        let remedy = match e.kind() {
-            io::ErrorKind::NotFound if path == Path::new(DEFAULT_FILE) => {
-                "; write one (an empty file is a whole configuration), name another with -c, \
-                 or try: voipd demo"
+    settings::load(path).map_err(|e| {
+        let hint = match &e {
+            SettingsError::Unreadable(_, cause)
+                if cause.kind() == io::ErrorKind::NotFound && path == Path::new(DEFAULT_FILE) =>
+            {
+                "; an empty file is a whole configuration; to try: voipd demo"
             }
-            io::ErrorKind::NotFound => "; name another with -c",
-            _ => "",
+            SettingsError::Unreadable(..) | SettingsError::Mistakes(_) => "",
         };
-        return Err(wrong(&format!("{e}{remedy}")));
-    }
-    let config = Config::parse(&text, path).map_err(|m| Fatal::new(EX_CONFIG, m.to_string()))?;
-    for (key, file) in config.files() {
-        if let Err(e) = File::open(file) {
-            let file = file.display();
-            let text = format!("{key}: {file}: {e}; make the file readable, or name another");
-            return Err(wrong(&text));
-        }
-    }
-    Ok(config.with_host_name(&host_name()))
+        Fatal::new(EX_CONFIG, format!("{e}{hint}"))
+    })
 }
 
 /// The files of `[sip.tls]`.

@@ -1,5 +1,5 @@
-//! Who may pass (RFC 3261 §22.3, §26.1). The rule in short: whoever says to be one of our users must
-//! prove it, and proves it under that very name; a peer of `[sip] trusted` is believed; a stranger
+//! Who may pass (RFC 3261 §22.3, §26.1). In short: whoever says to be one of our users must prove
+//! it, and proves it under that very name; a peer of `[sip] trusted` is believed; a stranger
 //! reaches our users only where `guests` allows it, and never the world beyond; who takes part in a
 //! dialog that came about through us is not asked again. So nobody's relay is open.
 

@@ -1,5 +1,5 @@
-//! What becomes of a request that came in: checks (RFC 3261 §16.3), Route preprocessing (§16.4), what
-//! is for ourselves, and targets (§16.5). From here it is answered, or goes to `forking`.
+//! What becomes of a request that came in: checks (RFC 3261 §16.3), Route preprocessing (§16.4),
+//! what is for ourselves, and targets (§16.5). From here it is answered, or goes to `forking`.
 
 use super::admission::{self, Admission, Aim, Reject, Role, aor_of, own_domain};
 use super::context::{Caller, Inbound};
@@ -106,22 +106,9 @@ impl Proxy {
             return self.answer_ourselves(cx, server, flow, message, &uri);
         }
         let max_forwards = check(message, loop_hash)?;
-        let caller = if in_dialog && (own.signed || call.is_some()) {
-            Caller::InDialog
-        } else {
-            let aim = match destined {
-                Destined::Local { .. } => Aim::Local,
-                Destined::Onward | Destined::Myself => Aim::Foreign,
-            };
-            match admission::admit(cx, message, flow, aim) {
-                Admission::Pass(caller) => caller,
-                Admission::Refuse(reject) => return Err(reject),
-                Admission::Challenge { realm, stale } => {
-                    let response = admission::challenge(cx, message, Role::Proxy, &realm, stale);
-                    cx.layer.respond(cx.now, server, response);
-                    return Ok(());
-                }
-            }
+        let known = in_dialog && (own.signed || call.is_some());
+        let Some(caller) = self.caller(cx, server, flow, message, known, &destined)? else {
+            return Ok(());
         };
         if privacy::impossible(message) {
             return Err(reject(500, "Privacy Cannot Be Provided"));
@@ -147,6 +134,37 @@ impl Proxy {
             caller_nat,
         };
         self.begin(cx, server, message, inbound, targets, call)
+    }
+}
+
+impl Proxy {
+    /// On whose account the request goes; `None` if it was challenged. `known` says that it belongs
+    /// to a dialog of ours.
+    fn caller(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: ServerKey,
+        flow: &Flow,
+        message: &Message,
+        known: bool,
+        destined: &Destined,
+    ) -> Result<Option<Caller>, Reject> {
+        if known {
+            return Ok(Some(Caller::InDialog));
+        }
+        let aim = match destined {
+            Destined::Local { .. } => Aim::Local,
+            Destined::Onward | Destined::Myself => Aim::Foreign,
+        };
+        match admission::admit(cx, message, flow, aim) {
+            Admission::Pass(caller) => Ok(Some(caller)),
+            Admission::Refuse(reject) => Err(reject),
+            Admission::Challenge { realm, stale } => {
+                let response = admission::challenge(cx, message, Role::Proxy, &realm, stale);
+                cx.layer.respond(cx.now, server, response);
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -345,8 +363,8 @@ fn makes_dialog(method: Method<'_>) -> bool {
     )
 }
 
-/// Whether only the flow leads back to the caller: it is our neighbour, and sits behind NAT, or came
-/// over a connection that it alone can open, or asked for it (RFC 5626 §5.3).
+/// Whether only the flow leads back to the caller: it is our neighbour, and sits behind NAT, or
+/// came over a connection that it alone can open, or asked for it (RFC 5626 §5.3).
 fn needs_flow(message: &Message, flow: &Flow, behind_nat: bool) -> bool {
     let neighbour =
         message.values(HeaderName::Via).nth(1).is_none() && !message.has(HeaderName::RecordRoute);

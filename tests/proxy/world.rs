@@ -13,7 +13,7 @@ use voip::location::{Limits, Location};
 use voip::proxy::guard::{self, Guard};
 use voip::relay::PortPool;
 use voip::server::{Input, Output, Setup, SignalCore};
-use voip::sip::digest::{self, ClientCredentials};
+use voip::sip::digest::{self, ClientCredentials, Replays};
 use voip::sip::listeners::{Interface, Listener, ListenerTable};
 use voip::sip::locate::{DnsAnswer, DnsQuestion};
 use voip::store::{Directory, Ha1, Record, User};
@@ -221,6 +221,7 @@ impl World {
                 unix_ms: 1_700_000_000_000,
             },
             secret: [3; 32],
+            replays: Arc::new(Replays::new()),
             ports: PortPool::new(20_000, 20_099, 0, 1),
         });
         Self {

@@ -242,6 +242,12 @@ fn count_failure(cx: &mut Context<'_>, message: &Message, flow: &Flow) {
     let agent = message.header(HeaderName::UserAgent).unwrap_or_default();
     let weight = weight_of(agent);
     let source = flow.remote.ip();
+    tracing::info!(
+        from = %String::from_utf8_lossy(message.header(HeaderName::From).unwrap_or_default()),
+        source = %flow.remote,
+        user_agent = %String::from_utf8_lossy(agent),
+        "wrong name or password"
+    );
     let record = cx.guard.failed(source, weight, cx.now, cx.anchor);
     cx.outputs.records.extend(record);
 }

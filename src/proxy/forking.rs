@@ -242,7 +242,7 @@ impl Proxy {
             && let Some(again) = copy.render(cx, &self.mint, &stream)
         {
             target.tried_tcp = true;
-            tracing::debug!(bytes = bytes.len(), to = %stream.remote(), "too big for UDP: TCP");
+            tracing::info!(bytes = bytes.len(), to = %stream.remote(), "too big for UDP: TCP");
             self.stats.switched_to_tcp += 1;
             target
                 .destinations

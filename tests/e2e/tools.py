@@ -96,4 +96,4 @@ def test_demo(case):
 
 def demo_users(demo):
     assert demo.alive(), demo.text()
-    return re.findall(r"(?m)(\w+)@([\w.-]+).*?password:? +(\S+)", demo.text())
+    return re.findall(r"(?s)sip:(\w+)@([\w.]+)\n.*?password +(\S+)", demo.text())

@@ -43,11 +43,11 @@ def local_call(case, transport, relay, **settings):
     voipd = Voipd(case, rtp={"relay": relay}, transports=("udp", "tcp", *settings.pop("more", ())),
                   **settings)
     voipd.add_user("alice")
-    voipd.add_user("bob", "other secret")
+    voipd.add_user("bob", "other-secret")
     options = {"transport": transport}
     if transport == "tls":
         options["cafile"] = case.folder / "ca.pem"
-    bob = Phone(case, "bob", voipd, HIGH, password="other secret", **options)
+    bob = Phone(case, "bob", voipd, HIGH, password="other-secret", **options)
     alice = Phone(case, "alice", voipd, LOW, **options)
     call = talk(case, voipd, alice, bob)
     rows = voipd.registrations()

@@ -206,7 +206,6 @@ impl World {
             directory.put(user).unwrap();
         }
         let core = SignalCore::new(Setup {
-            replays: Arc::new(voip::sip::digest::Replays::new()),
             shard: 0,
             shards: 1,
             guard: Arc::new(Guard::new(guard::Settings::of(&config), [7; 16])),

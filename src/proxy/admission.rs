@@ -217,7 +217,7 @@ pub(super) fn prove(
     let method = message.method();
     let subject = Subject {
         method: method.as_bytes(),
-        request_uri: message.request_uri(),
+        request_uri: resource(cx, message, &credentials),
         realm,
     };
     let ha1 = known.map(|u| &u.ha1);
@@ -235,6 +235,17 @@ pub(super) fn prove(
         }
         (Verdict::Replay, Some(user)) => Proof::Replayed(user.clone()),
         (Verdict::Stale | Verdict::Replay, _) => Proof::Stale,
+    }
+}
+
+/// What the credentials must be about: the Request-URI (RFC 7616 §3.4.6). Some clients, sipp among
+/// them, name the server alone, whatever they ask of it: that is believed where it is us, as the
+/// nonce count still lets each answer pass once only.
+fn resource<'a>(cx: &Context<'_>, message: &'a Message, credentials: &Credentials<'a>) -> &'a [u8] {
+    let named = credentials.uri().unwrap_or_default();
+    match Uri::parse(named) {
+        Ok(uri) if uri.user().is_none() && own_domain(cx, &uri).is_some() => named,
+        _ => message.request_uri(),
     }
 }
 

@@ -303,6 +303,11 @@ impl SignalCore {
         (stats.servers + stats.clients, self.calls.len())
     }
 
+    /// Calls whose media passes through us, for checkers.
+    pub fn media_sessions(&self) -> usize {
+        self.calls.media_sessions().len()
+    }
+
     /// Media port pairs in use, for checkers.
     pub fn ports_in_use(&self) -> usize {
         self.calls.ports_in_use()

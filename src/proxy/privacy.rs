@@ -2,8 +2,8 @@
 //! that Remote-Party-ID comes from, which phones and gateways still speak).
 //!
 //! What a stranger asserts of itself is taken out. What a trusted peer asserts goes whole to those
-//! we trust, to our users unless privacy is asked for, and to strangers never when it is. A user who
-//! proved to be so is asserted by us toward trusted peers. Of RFC 3323, a proxy can do `id` and the
+//! we trust, and to all others unless privacy is asked for. A user who proved to be so is asserted
+//! by us toward trusted peers. Of RFC 3323, a proxy can do `id` and the
 //! part of `user` that does not touch the dialog; `header` and `session` need a back-to-back agent:
 //! asked for critically, they are refused rather than promised.
 

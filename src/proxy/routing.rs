@@ -16,6 +16,8 @@ use crate::wire::sip::{HeaderName, Message, Method, NameAddr, ResponseBuilder, S
 /// What we understand ourselves; a proxy passes every method.
 pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, \
                                 SUBSCRIBE, NOTIFY, REFER, MESSAGE, PUBLISH";
+/// The extensions that a request may ask a proxy for (RFC 3323 §6.1).
+const PROXY_EXTENSIONS: [&str; 1] = ["privacy"];
 /// The extensions of the registrar and the proxy.
 const SUPPORTED: &str = "path, outbound, gruu";
 
@@ -62,7 +64,7 @@ impl Proxy {
         match reject.status {
             405 => response = response.header(HeaderName::Allow, ALLOW),
             420 => {
-                for tag in message.tokens(HeaderName::ProxyRequire) {
+                for tag in unknown_extensions(message) {
                     response = response.header(HeaderName::Unsupported, tag);
                 }
             }
@@ -341,10 +343,22 @@ fn check(message: &Message, loop_hash: u64) -> Result<u8, Reject> {
     if loops::is_loop(message, loop_hash) {
         return Err(reject(482, "Loop Detected"));
     }
-    if message.tokens(HeaderName::ProxyRequire).next().is_some() {
+    if unknown_extensions(message).next().is_some() {
         return Err(reject(420, "Bad Extension"));
     }
     Ok(hops)
+}
+
+/// The extensions that a request wants of proxies and that we lack (§16.3 step 5).
+fn unknown_extensions(message: &Message) -> impl Iterator<Item = &[u8]> {
+    let known = |tag: &[u8]| {
+        PROXY_EXTENSIONS
+            .iter()
+            .any(|own| tag.eq_ignore_ascii_case(own.as_bytes()))
+    };
+    message
+        .tokens(HeaderName::ProxyRequire)
+        .filter(move |tag| !known(tag))
 }
 
 pub(super) fn reject(status: u16, reason: &'static str) -> Reject {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use voip::base::{Anchor, ConnectionId, Destination, Flow, Instant, Rng, TransmitTag, Transport};
 use voip::call::Addresses;
 use voip::config::Config;
+use voip::control::{Command, Reply};
 use voip::location::{Limits, Location};
 use voip::proxy::guard::{self, Guard};
 use voip::relay::PortPool;
@@ -168,6 +169,7 @@ pub struct World {
     pub sent: VecDeque<Sent>,
     pub records: Vec<Record>,
     pub questions: Vec<(u64, DnsQuestion)>,
+    pub replies: Vec<Reply>,
     registered: u32,
 }
 
@@ -229,6 +231,7 @@ impl World {
             sent: VecDeque::new(),
             records: Vec::new(),
             questions: Vec::new(),
+            replies: Vec::new(),
             registered: 0,
         }
     }
@@ -243,6 +246,7 @@ impl World {
                 }),
                 Output::Persist(record) => self.records.push(record),
                 Output::Resolve { query, question } => self.questions.push((query, question)),
+                Output::Reply { reply, .. } => self.replies.push(reply),
                 _ => {}
             }
         }
@@ -261,6 +265,12 @@ impl World {
 
     pub fn send(&mut self, peer: &Peer, request: &Req<'_>) {
         self.from(peer, request.text(peer));
+    }
+
+    /// What the operator asks and is told.
+    pub fn command(&mut self, command: Command) -> Reply {
+        self.input(Input::Control { id: 1, command });
+        self.replies.remove(0)
     }
 
     pub fn resolve(&mut self, query: u64, answer: DnsAnswer) {

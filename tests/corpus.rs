@@ -49,6 +49,11 @@ fn stun_corpus() {
 }
 
 #[test]
+fn relay_corpus() {
+    replay("relay", fuzz::relay);
+}
+
+#[test]
 fn signal_core_corpus() {
     replay("signal_core", fuzz::signal_core);
 }

@@ -341,7 +341,7 @@ impl CallTable {
         let differ = to.is_some_and(|t| t.is_ipv6() != flow.remote.is_ipv6());
         let nat = behind_nat || legs[own].behind_nat || legs[other].behind_nat;
         let late = call.media.is_none() && self.settings.media.wants_relay(nat, differ);
-        if !branch_relayed && !(late && !call.offered) {
+        if !branch_relayed && (!late || call.offered) {
             return BodyEdit::Keep;
         }
         let mut sides = [0, 1].map(|n| Circumstances {
@@ -641,7 +641,7 @@ impl CallTable {
             since_ms,
             since: rfc3339(since_ms),
             codec: call.codecs.to_string(),
-            legs: stats.map(|s| row::legs(s)).unwrap_or_default(),
+            legs: stats.map(row::legs).unwrap_or_default(),
             verdict: match (state, stats) {
                 (CallState::Up, Some(stats)) => row::verdict(stats),
                 _ => String::new(),

@@ -19,8 +19,8 @@ def talk(case, voipd, alice, bob):
     bob.wait_registered()
     alice.dial("bob")
     up = wait_for("the call to be up", lambda: [c for c in voipd.calls() if c["state"] == "up"])
-    assert up[0]["from"].endswith(f"alice@{DOMAIN}"), up
-    assert up[0]["to"].endswith(f"bob@{DOMAIN}"), up
+    assert f"alice@{DOMAIN}" in up[0]["from"], up
+    assert f"bob@{DOMAIN}" in up[0]["to"], up
     time.sleep(TALK_SECONDS)
     during = voipd.calls()
     alice.hangup()

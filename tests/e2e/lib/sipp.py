@@ -34,6 +34,9 @@ class Sipp:
                     for user in options["users"])
             table.write_text("SEQUENTIAL\n" + "".join(rows))
             argv += ["-inf", table]
+        # sipp would sign its target's address instead of the Request-URI (RFC 7616 §3.4.6).
+        user = "" if scenario == "register" else f"{options.get('service', 'service')}@"
+        argv += ["-auth_uri", f"{user}{DOMAIN}"]
         # sipp draws a screen on its output: nobody looks at it.
         self.process = case.start(f"sipp-{name}", argv)
 

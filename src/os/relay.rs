@@ -63,7 +63,7 @@ pub struct MediaCounters {
 
 /// A command could not be handed over: the worker has too many, or has stopped.
 #[derive(Debug)]
-pub struct Refused(pub MediaCommand);
+pub struct Refused(pub Box<MediaCommand>);
 
 struct Worker {
     commands: SyncSender<MediaCommand>,
@@ -89,7 +89,7 @@ impl MediaHandle {
         let count = self.workers.len().max(1) as u64;
         let at = (command.session() % count) as usize;
         let Some(worker) = self.workers.get(at) else {
-            return Err(Refused(command));
+            return Err(Refused(Box::new(command)));
         };
         match worker.commands.try_send(command) {
             Ok(()) => {
@@ -97,7 +97,7 @@ impl MediaHandle {
                 Ok(())
             }
             Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => {
-                Err(Refused(command))
+                Err(Refused(Box::new(command)))
             }
         }
     }

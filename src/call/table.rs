@@ -568,6 +568,8 @@ impl CallTable {
                     self.record(key);
                 }
             }
+            // Before the answer nobody need send; Timer C ends what rings for ever.
+            MediaEvent::Timeout { .. } if matches!(call.state, State::Calling { .. }) => {}
             MediaEvent::Timeout { silent, .. } => {
                 tracing::info!(call = %self.id(key), ?silent, "media fell silent: call ended");
                 self.hangup(now, key, EndCause::MediaTimeout);

@@ -3,8 +3,18 @@
 //! tells it again, with every packet in `tmp/sim-n.log` of the target folder. `SIM_SEEDS=n` tells more of them.
 #![cfg(feature = "sim")]
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use voip::sim::story::{Mood, tell, tell_in_detail};
+use std::time::Duration;
+use voip::base::{Instant, Rng};
+use voip::config::{Config, Domain};
+use voip::sim::host::Host;
+use voip::sim::nat::Nat;
+use voip::sim::net::{Carrier, Weather};
+use voip::sim::phone::{Account, CallPlan, Habits, Outcome, Phone};
+use voip::sim::story::{DOMAIN, Mood, SERVER, tell, tell_in_detail};
+use voip::sim::world::{Mishap, World};
+use voip::store::EndCause;
 
 /// Stories of one run, unless `SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 1000;
@@ -96,4 +106,162 @@ fn summary(told: &voip::sim::story::Told) -> Vec<String> {
             })
         })
         .collect()
+}
+
+/// Two phones and more, where and as the test says, in a network that loses nothing.
+fn stage(people: &[Person]) -> World {
+    let mut config = Config::default();
+    config.node.domains = Domain::parse(DOMAIN).into_iter().collect();
+    let mut rng = Rng::from_u64(1);
+    let host = Host::new(SERVER, config, 2, rng.fork());
+    let mut world = World::new(host, Weather::CALM, rng.fork());
+    for (n, person) in people.iter().enumerate() {
+        let last = n as u8 + 2;
+        let address: IpAddr = if person.behind_nat {
+            let inside = [10, 0, 0, last].into();
+            let lifetime = Duration::from_secs(60);
+            let public = [203, 0, 113, last].into();
+            world.net.add_nat(Nat::new(public, vec![inside], lifetime));
+            inside
+        } else {
+            [198, 51, 100, last].into()
+        };
+        let account = Account {
+            user: person.user.into(),
+            domain: DOMAIN.into(),
+            password: "secret".into(),
+        };
+        let address = SocketAddr::new(address, 5060);
+        let mut phone = Phone::new(account, address, SERVER, person.carrier, rng.fork());
+        phone.set_habits(Habits {
+            ring_ms_max: 0,
+            ..Habits::default()
+        });
+        phone.register_at(Instant::from_millis(10));
+        world.add_phone(phone);
+    }
+    world
+}
+
+struct Person {
+    user: &'static str,
+    behind_nat: bool,
+    carrier: Carrier,
+}
+
+fn person(user: &'static str, behind_nat: bool, carrier: Carrier) -> Person {
+    Person {
+        user,
+        behind_nat,
+        carrier,
+    }
+}
+
+fn at(seconds: u64) -> Instant {
+    Instant::from_millis(seconds * 1000)
+}
+
+fn call(user: &str, talk: u64) -> CallPlan {
+    CallPlan {
+        target: format!("sip:{user}@{DOMAIN}"),
+        give_up_after: None,
+        talk: Some(Duration::from_secs(talk)),
+        hold_after: None,
+    }
+}
+
+#[test]
+fn two_phones_behind_nats_hear_each_other() {
+    for (one, two) in [
+        (Carrier::Datagram, Carrier::Datagram),
+        (Carrier::Stream, Carrier::Datagram),
+        (Carrier::Datagram, Carrier::Stream),
+    ] {
+        let mut world = stage(&[person("u0", true, one), person("u1", true, two)]);
+        // Long after the registration: the keepalives held the NATs open.
+        world.phones[0].call_at(at(100), call("u1", 10));
+        world.run_until(at(105)).unwrap();
+        assert_eq!(world.host.load().sessions, 1);
+        world.run_until(at(120)).unwrap();
+        for phone in &world.phones {
+            let report = &phone.reports()[0];
+            assert_eq!(report.outcome, Outcome::Talked);
+            assert!(report.audio_heard >= 18, "{report:?}");
+        }
+        world.settle(Duration::from_secs(100)).unwrap();
+        let cdr = world.host.disk().cdrs().next().unwrap();
+        assert_eq!((cdr.status, cdr.cause), (200, EndCause::CallerHungUp));
+        let legs = cdr.legs.as_ref().unwrap();
+        assert!(
+            legs[0].packets_in >= 18 && legs[1].packets_in >= 18,
+            "{legs:?}"
+        );
+    }
+}
+
+/// Seeds 788 and 937: the second answer of a fork took the media from the first.
+#[test]
+fn media_stays_with_the_first_answer_of_a_fork() {
+    let udp = Carrier::Datagram;
+    let mut world = stage(&[
+        person("u0", false, udp),
+        person("u1", true, udp),
+        person("u1", true, udp),
+    ]);
+    world.phones[0].call_at(at(5), call("u1", 10));
+    world.run_until(at(30)).unwrap();
+    let outcomes: Vec<_> = world.phones[0]
+        .reports()
+        .iter()
+        .map(|r| r.outcome)
+        .collect();
+    assert_eq!(outcomes, [Outcome::Surplus, Outcome::Talked]);
+    assert!(world.phones[0].reports()[1].audio_heard >= 18);
+    world.settle(Duration::from_secs(100)).unwrap();
+    assert_eq!(world.host.disk().cdrs().count(), 1);
+}
+
+#[test]
+fn a_callee_that_dies_while_ringing_costs_timer_c_and_nothing_else() {
+    let udp = Carrier::Datagram;
+    let mut world = stage(&[person("u0", false, udp), person("u1", true, udp)]);
+    let habits = Habits {
+        answers: 0,
+        ..Habits::default()
+    };
+    world.phones[1].set_habits(habits);
+    world.phones[0].call_at(at(5), call("u1", 10));
+    world.plan(at(6), Mishap::Silence(1));
+    world.run_until(at(300)).unwrap();
+    let report = &world.phones[0].reports()[0];
+    assert_eq!(report.outcome, Outcome::Refused(408), "{report:?}");
+    world.settle(Duration::from_secs(100)).unwrap();
+}
+
+#[test]
+fn phones_are_called_after_a_restart() {
+    let udp = Carrier::Datagram;
+    let mut world = stage(&[person("u0", false, udp), person("u1", true, udp)]);
+    world.plan(at(5), Mishap::Restart);
+    world.phones[0].call_at(at(6), call("u1", 10));
+    world.run_until(at(30)).unwrap();
+    let report = &world.phones[0].reports()[0];
+    assert_eq!(report.outcome, Outcome::Talked, "{report:?}");
+    assert!(report.audio_heard >= 18, "{report:?}");
+    world.settle(Duration::from_secs(100)).unwrap();
+}
+
+#[test]
+fn calls_outlive_a_restart_to_their_end() {
+    let udp = Carrier::Datagram;
+    let mut world = stage(&[person("u0", false, udp), person("u1", false, udp)]);
+    world.phones[0].call_at(at(3), call("u1", 10));
+    world.plan(at(8), Mishap::Restart);
+    world.run_until(at(30)).unwrap();
+    for phone in &world.phones {
+        // The BYE found its way by the Route alone.
+        assert_eq!(phone.reports()[0].outcome, Outcome::Talked);
+        assert!(phone.reports()[0].ended_at < at(15));
+    }
+    world.settle(Duration::from_secs(100)).unwrap();
 }

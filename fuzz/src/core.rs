@@ -214,7 +214,7 @@ impl World {
             Some(b'b') => self.datagram("192.0.2.2:5060", payload),
             Some(b's') => self.datagram(TRUSTED, payload),
             Some(b't') => self.stream(TRUSTED, payload),
-            Some(b'w') => drop(self.wait(Duration::from_millis(number.min(3_600_000).into()))),
+            Some(b'w') => self.wait(Duration::from_millis(number.min(3_600_000).into())),
             Some(b'r') => self.respond(number, payload),
             Some(b'f') => self.input(Input::TransmitFailed { tag: self.tag }),
             Some(b'c') => self.close(),

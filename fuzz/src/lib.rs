@@ -4,8 +4,10 @@
 pub mod core;
 
 mod media;
+mod relay;
 mod sip;
 
 pub use self::core::signal_core;
 pub use media::{sdp, stun};
+pub use relay::relay;
 pub use sip::{message, uri};

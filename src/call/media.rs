@@ -289,9 +289,8 @@ impl Media {
         for leg in &mut legs {
             leg.media.resize(streams, None);
         }
-        if self.opened && self.legs.as_ref() == Some(&legs) {
-            return None;
-        }
+        // Told even when nothing changed: a re-INVITE that repeats its description is how a phone
+        // whose NAT gave it another port gets heard again.
         self.legs = Some(legs.clone());
         let session = self.session;
         let again = std::mem::replace(&mut self.opened, true);

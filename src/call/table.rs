@@ -7,7 +7,7 @@ use crate::base::{Anchor, Flow, Instant, Key, Slab, TimerId, TimerTable};
 use crate::control::{CallRow, CallState, rfc3339};
 use crate::relay::{Failure, LegStats, MediaCommand, MediaEvent, PortPool, Side};
 use crate::store::{Cdr, EndCause, Record};
-use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder};
+use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, Scheme, Uri};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -143,6 +143,17 @@ fn text(bytes: &[u8]) -> Box<str> {
     String::from_utf8_lossy(bytes).into()
 }
 
+/// An address as people read it: `user@host` of a SIP URI, any other URI whole.
+fn party(uri: &[u8]) -> Box<str> {
+    match Uri::parse(uri) {
+        Ok(sip) if matches!(sip.scheme(), Scheme::Sip | Scheme::Sips) => match sip.user() {
+            Some(user) => format!("{}@{}", text(user), sip.host()).into(),
+            None => sip.host().to_string().into(),
+        },
+        _ => text(uri),
+    }
+}
+
 impl CallTable {
     /// An empty table whose media uses `ports`.
     pub fn new(settings: CallSettings, ports: PortPool) -> Self {
@@ -214,11 +225,11 @@ impl CallTable {
         }
         let from_uri = request
             .from()
-            .map(|a| text(a.uri_bytes()))
+            .map(|a| party(a.uri_bytes()))
             .unwrap_or_default();
         let call = Call {
             call_id: request.call_id().into(),
-            to_uri: text(request.request_uri()),
+            to_uri: party(request.request_uri()),
             from_uri,
             user: info.user,
             start_ms: self.settings.anchor.unix_ms(now),
@@ -330,7 +341,7 @@ impl CallTable {
         let differ = to.is_some_and(|t| t.is_ipv6() != flow.remote.is_ipv6());
         let nat = behind_nat || legs[own].behind_nat || legs[other].behind_nat;
         let late = call.media.is_none() && self.settings.media.wants_relay(nat, differ);
-        if !branch_relayed && !(late && !call.offered) {
+        if !branch_relayed && (!late || call.offered) {
             return BodyEdit::Keep;
         }
         let mut sides = [0, 1].map(|n| Circumstances {
@@ -557,6 +568,8 @@ impl CallTable {
                     self.record(key);
                 }
             }
+            // Before the answer nobody need send; Timer C ends what rings for ever.
+            MediaEvent::Timeout { .. } if matches!(call.state, State::Calling { .. }) => {}
             MediaEvent::Timeout { silent, .. } => {
                 tracing::info!(call = %self.id(key), ?silent, "media fell silent: call ended");
                 self.hangup(now, key, EndCause::MediaTimeout);
@@ -630,7 +643,7 @@ impl CallTable {
             since_ms,
             since: rfc3339(since_ms),
             codec: call.codecs.to_string(),
-            legs: stats.map(|s| row::legs(s)).unwrap_or_default(),
+            legs: stats.map(row::legs).unwrap_or_default(),
             verdict: match (state, stats) {
                 (CallState::Up, Some(stats)) => row::verdict(stats),
                 _ => String::new(),

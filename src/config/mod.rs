@@ -130,6 +130,8 @@ pub struct Sip {
     pub keepalive: Keepalive,
     /// Seconds between two keepalives to one binding.
     pub keepalive_s: u32,
+    /// What digest challenges offer.
+    pub digest: Digest,
     /// Largest request that goes out over UDP when the target named no transport, in bytes
     /// (RFC 3261 §18.1.1).
     pub udp_bytes_max: usize,
@@ -155,6 +157,7 @@ impl Default for Sip {
             tls: None,
             keepalive: Keepalive::Options,
             keepalive_s: 30,
+            digest: Digest::Md5,
             udp_bytes_max: 1300,
             resolvers: Vec::new(),
         }
@@ -177,6 +180,19 @@ pub struct Tls {
     pub key: PathBuf,
     /// The authorities that peers are judged by when we connect to them; the system's without.
     pub roots: Option<PathBuf>,
+}
+
+/// What digest challenges offer. Both means two challenges, SHA-256 first (RFC 8760 §2.4); phones
+/// from before that RFC, baresip 1.0 and JsSIP 3 among them, give up at one that they do not know,
+/// so MD5 alone is the default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Digest {
+    /// MD5 alone.
+    Md5,
+    /// SHA-256 alone.
+    Sha256,
+    /// SHA-256, then MD5.
+    Both,
 }
 
 /// What is sent to a binding behind NAT so that its hole stays open.

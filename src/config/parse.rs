@@ -2,9 +2,9 @@
 
 use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
-    Admin, Advertise, Config, Domain, Durability, Fastpath, Guard, IpNet, Keepalive, Limits,
-    Listen, Locale, LogLevel, Mistakes, Node, PortRange, Relay, Rtp, Sip, Store, Timers, Tls,
-    run_dir,
+    Admin, Advertise, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet, Keepalive,
+    Limits, Listen, Locale, LogLevel, Mistakes, Node, PortRange, Relay, Rtp, Sip, Store, Timers,
+    Tls, run_dir,
 };
 use crate::base::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +28,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "guests",
             "keepalive",
             "keepalive_s",
+            "digest",
             "udp_bytes_max",
             "resolvers",
             "tls",
@@ -283,6 +284,14 @@ impl<'d> File<'_, '_, 'd> {
             sip.keepalive = self.reader.word(entry, &words).unwrap_or(sip.keepalive);
         }
         self.set_u32(&mut sip.keepalive_s, section.get("keepalive_s"), 5..=600);
+        if let Some(entry) = section.get("digest") {
+            let words = [
+                ("md5", Digest::Md5),
+                ("sha-256", Digest::Sha256),
+                ("both", Digest::Both),
+            ];
+            sip.digest = self.reader.word(entry, &words).unwrap_or(sip.digest);
+        }
         let bytes = section.get("udp_bytes_max");
         self.set_usize(&mut sip.udp_bytes_max, bytes, 500..=65_000);
         if let Some(entry) = section.get("resolvers") {

@@ -1,7 +1,7 @@
 //! The canonical text of a configuration: every key, in the order of the tables, with absolute
 //! paths where the file had relative ones. Parsing it gives the same configuration.
 
-use super::{Config, Durability, Fastpath, Keepalive, Limits, Locale, Relay, Sip, Timers};
+use super::{Config, Digest, Durability, Fastpath, Keepalive, Limits, Locale, Relay, Sip, Timers};
 use std::fmt::{self, Display, Formatter};
 
 impl Display for Config {
@@ -84,6 +84,12 @@ fn sip(f: &mut Formatter<'_>, sip: &Sip) -> fmt::Result {
     };
     text(f, "keepalive", &keepalive)?;
     plain(f, "keepalive_s", sip.keepalive_s)?;
+    let digest = match sip.digest {
+        Digest::Md5 => "md5",
+        Digest::Sha256 => "sha-256",
+        Digest::Both => "both",
+    };
+    text(f, "digest", &digest)?;
     plain(f, "udp_bytes_max", sip.udp_bytes_max)?;
     list(f, "resolvers", &sip.resolvers)?;
     if let Some(tls) = &sip.tls {

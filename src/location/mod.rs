@@ -312,11 +312,16 @@ impl Location {
             Requested::RemoveAll => gone.extend(0..before),
             Requested::Contacts(contacts) => {
                 gone = self.make_room(entry, found, contacts)?;
+                let was_behind_nat = update::was_behind_nat(&entry.bindings, m.update);
                 for (index, contact) in contacts.iter().enumerate() {
                     let at = found.get(index).copied().flatten();
                     if update::is_repeated(contacts, index) {
                         continue;
                     }
+                    let contact = &ContactUpdate {
+                        behind_nat: contact.behind_nat || was_behind_nat,
+                        ..*contact
+                    };
                     match (contact.expires, at) {
                         (0, Some(at)) => gone.push(at),
                         (0, None) => {}

@@ -414,6 +414,36 @@ fn those_behind_nat_are_handed_out_once() {
 }
 
 #[test]
+fn a_phone_that_learnt_its_address_is_still_behind_its_nat() {
+    let l = Location::new(Limits::default());
+    let nat = |uri| ContactUpdate {
+        behind_nat: true,
+        ..contact(uri, 60)
+    };
+    l.update(clock(0), &update("a", 1, &[nat("sip:n@10.0.0.9")]))
+        .unwrap();
+    // As pjsip does: the old contact goes, the one it learnt from rport comes.
+    let learnt = contact("sip:n@198.51.100.7:5060", 60);
+    let both = [contact("sip:n@10.0.0.9", 0), learnt];
+    let updated = l.update(clock(0), &update("a", 2, &both)).unwrap();
+    assert_eq!(updated.bindings.len(), 1);
+    assert!(updated.bindings[0].behind_nat());
+    let again = l.update(clock(1), &update("a", 3, &[learnt])).unwrap();
+    assert!(matches!(again.records[..], [Record::TouchBinding { .. }]));
+    assert!(again.bindings[0].behind_nat());
+    // From another network, or another phone, it is not.
+    let c = [contact("sip:n@203.0.113.9", 60)];
+    let moved = Update {
+        flow: udp("203.0.113.9:5060"),
+        ..update("a", 4, &c)
+    };
+    assert!(!l.update(clock(2), &moved).unwrap().placed[0].behind_nat());
+    let other = [contact("sip:o@198.51.100.7:5062", 60)];
+    let other = update("b", 1, &other);
+    assert!(!l.update(clock(2), &other).unwrap().placed[0].behind_nat());
+}
+
+#[test]
 fn listing_goes_by_pages() {
     let l = Location::new(Limits::default());
     for n in 0..10 {

@@ -186,6 +186,16 @@ pub(super) fn is_repeated(contacts: &[ContactUpdate<'_>], index: usize) -> bool 
         .is_some_and(|contact| later.any(|l| l.same_as(contact)))
 }
 
+/// Phones that learn their public address from our first answer name it from then on, and look as
+/// if no NAT were there. The binding that showed it, of the same Call-ID and source, is still here.
+pub(super) fn was_behind_nat(bindings: &[Arc<Binding>], update: &Update<'_>) -> bool {
+    let source = update.flow.remote.ip();
+    update.path.is_empty()
+        && bindings
+            .iter()
+            .any(|b| b.behind_nat && b.flow.remote.ip() == source && b.call_id() == update.call_id)
+}
+
 /// How many bindings there will be.
 pub(super) fn count_after(
     bindings: &[Arc<Binding>],
@@ -228,7 +238,7 @@ pub(super) fn touch(
         && b.reach != Reach::Nowhere
         && b.q == contact.q
         && b.reg_id == contact.reg_id
-        && b.behind_nat == contact.behind_nat
+        && (b.behind_nat || !contact.behind_nat)
         && *b.user_agent == *m.update.user_agent;
     if same {
         let binding = Arc::make_mut(binding);

@@ -62,8 +62,8 @@ pub struct MediaCounters {
 }
 
 /// A command could not be handed over: the worker has too many, or has stopped.
-#[derive(Debug)]
-pub struct Refused(pub MediaCommand);
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused;
 
 struct Worker {
     commands: SyncSender<MediaCommand>,
@@ -89,16 +89,14 @@ impl MediaHandle {
         let count = self.workers.len().max(1) as u64;
         let at = (command.session() % count) as usize;
         let Some(worker) = self.workers.get(at) else {
-            return Err(Refused(command));
+            return Err(Refused);
         };
         match worker.commands.try_send(command) {
             Ok(()) => {
                 worker.doorbell.ring();
                 Ok(())
             }
-            Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => {
-                Err(Refused(command))
-            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Refused),
         }
     }
 }

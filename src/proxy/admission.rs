@@ -1,5 +1,5 @@
-//! Who may pass (RFC 3261 §22.3, §26.1). The rule in short: whoever says to be one of our users must
-//! prove it, and proves it under that very name; a peer of `[sip] trusted` is believed; a stranger
+//! Who may pass (RFC 3261 §22.3, §26.1). In short: whoever says to be one of our users must prove
+//! it, and proves it under that very name; a peer of `[sip] trusted` is believed; a stranger
 //! reaches our users only where `guests` allows it, and never the world beyond; who takes part in a
 //! dialog that came about through us is not asked again. So nobody's relay is open.
 
@@ -217,7 +217,7 @@ pub(super) fn prove(
     let method = message.method();
     let subject = Subject {
         method: method.as_bytes(),
-        request_uri: message.request_uri(),
+        request_uri: resource(cx, message, &credentials),
         realm,
     };
     let ha1 = known.map(|u| &u.ha1);
@@ -238,10 +238,27 @@ pub(super) fn prove(
     }
 }
 
+/// What the credentials must be about: the Request-URI (RFC 7616 §3.4.6). Some clients, sipp among
+/// them, name the server alone, whatever they ask of it: that is believed where it is us, as the
+/// nonce count still lets each answer pass once only.
+fn resource<'a>(cx: &Context<'_>, message: &'a Message, credentials: &Credentials<'a>) -> &'a [u8] {
+    let named = credentials.uri().unwrap_or_default();
+    match Uri::parse(named) {
+        Ok(uri) if uri.user().is_none() && own_domain(cx, &uri).is_some() => named,
+        _ => message.request_uri(),
+    }
+}
+
 fn count_failure(cx: &mut Context<'_>, message: &Message, flow: &Flow) {
     let agent = message.header(HeaderName::UserAgent).unwrap_or_default();
     let weight = weight_of(agent);
     let source = flow.remote.ip();
+    tracing::info!(
+        from = %String::from_utf8_lossy(message.header(HeaderName::From).unwrap_or_default()),
+        source = %flow.remote,
+        user_agent = %String::from_utf8_lossy(agent),
+        "wrong name or password"
+    );
     let record = cx.guard.failed(source, weight, cx.now, cx.anchor);
     cx.outputs.records.extend(record);
 }

@@ -244,6 +244,8 @@ fn rank(status: u16, best: &Best) -> u16 {
         300..=399 => 100,
         401 | 407 => 200,
         415 | 420 | 484 => 201,
+        // What we brought about ourselves tells the caller least.
+        487 => 289,
         408 => 290,
         400..=499 => 210,
         503 => 390,
@@ -251,4 +253,16 @@ fn rank(status: u16, best: &Best) -> u16 {
         _ => 400,
     };
     class + u16::from(matches!(best, Best::Local(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call's context lives for 32 seconds behind its 2xx.
+    #[test]
+    fn contexts_are_small() {
+        let size = std::mem::size_of::<ResponseContext>();
+        assert!(size <= 640, "{size} bytes");
+    }
 }

@@ -242,7 +242,7 @@ impl Proxy {
             && let Some(again) = copy.render(cx, &self.mint, &stream)
         {
             target.tried_tcp = true;
-            tracing::debug!(bytes = bytes.len(), to = %stream.remote(), "too big for UDP: TCP");
+            tracing::info!(bytes = bytes.len(), to = %stream.remote(), "too big for UDP: TCP");
             self.stats.switched_to_tcp += 1;
             target
                 .destinations
@@ -570,8 +570,8 @@ fn our_name(cx: &Context<'_>, destination: &Destination) -> Option<SentBy> {
     }
 }
 
-/// The same peer by TCP, where a request is too big for UDP (RFC 3261 §18.1.1) and no flow binds it.
-/// Should TCP fail, UDP is tried after all.
+/// The same peer by TCP, where a request is too big for UDP (RFC 3261 §18.1.1) and no flow binds
+/// it. Should TCP fail, UDP is tried after all.
 fn too_big_for(cx: &Context<'_>, destination: &Destination, length: usize) -> Option<Destination> {
     let Destination::Address {
         transport: Transport::Udp,

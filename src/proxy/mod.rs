@@ -3,15 +3,15 @@
 //! | module | what | source |
 //! | --- | --- | --- |
 //! | [`admission`] | who must prove who it is; strangers; no open relay | RFC 3261 §22, §26 |
-//! | [`routing`] | validation, Route preprocessing, what is for ourselves | RFC 3261 §16.3, §16.4 |
-//! | [`targets`] | Request-URI to targets in groups of equal preference | RFC 3261 §16.5, RFC 5626 §7 |
+//! | [`routing`] | validation, Route, what is for ourselves | RFC 3261 §16.3, §16.4 |
+//! | [`targets`] | Request-URI to targets, by preference | RFC 3261 §16.5, RFC 5626 §7 |
 //! | [`registration`] | REGISTER for a domain of ours | RFC 3261 §10 |
-//! | [`forking`] | branches: sent, failed over, cancelled, timed | RFC 3261 §16.6, §16.8 to §16.10 |
+//! | [`forking`] | branches: sent, failed over, cancelled | RFC 3261 §16.6, §16.8 to §16.10 |
 //! | [`responses`] | answers on their way back, the best one chosen | RFC 3261 §16.7 |
 //! | [`ack`] | the ACK of a 2xx | RFC 3261 §16.11 |
 //! | [`context`] | the response context's data | RFC 3261 §16.7 |
 //! | [`forward`] | the forwarded copy, one edit list rendered once | RFC 3261 §16.6 |
-//! | [`record_route`], [`token`] | staying on the path; flow tokens | RFC 3261 §16.6, RFC 5626, RFC 5658 |
+//! | [`record_route`], [`token`] | staying on the path; flow tokens | RFC 5626, RFC 5658 |
 //! | [`loops`] | loops told from spirals; breadth | RFC 5393 |
 //! | [`privacy`] | identities between trusted and untrusted sides | RFC 3323, RFC 3325 |
 //!

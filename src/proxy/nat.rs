@@ -51,8 +51,8 @@ pub fn contact_behind_nat(contact: &Uri<'_>, via: Option<&Via<'_>>, flow: &Flow)
     via.is_some_and(|v| v.host().ip().is_some_and(|ip| ip != source))
 }
 
-/// Whether a request's sender sits behind a NAT, by its Via and Contact. A request that came
-/// through another proxy says nothing of the kind.
+/// Whether a request's sender sits behind a NAT, by its Via, Contact and the address where it wants
+/// media. A request that came through another proxy says nothing of the kind.
 pub fn request_behind_nat(message: &Message, flow: &Flow) -> bool {
     let mut vias = message.vias();
     let (Some(Ok(via)), None) = (vias.next(), vias.next()) else {
@@ -60,6 +60,9 @@ pub fn request_behind_nat(message: &Message, flow: &Flow) -> bool {
     };
     let source = flow.remote.ip().to_canonical();
     if via_moved(&via, flow) || via.host().ip().is_some_and(|ip| ip != source) {
+        return true;
+    }
+    if wants_media_inside(message.body(), source) {
         return true;
     }
     let Ok(Contacts::List(mut contacts)) = message.contacts() else {
@@ -71,6 +74,22 @@ pub fn request_behind_nat(message: &Message, flow: &Flow) -> bool {
             .is_ok_and(|uri| contact_behind_nat(&uri, Some(&via), flow)),
         Some(Err(_)) | None => false,
     }
+}
+
+/// Whether the first `c=` line (RFC 8866 §5.7) names a private address while the source is public:
+/// phones that learn their address for SIP often do not for media.
+fn wants_media_inside(body: &[u8], source: IpAddr) -> bool {
+    if is_private(source) {
+        return false;
+    }
+    let line = memchr::memmem::find(body, b"\nc=IN IP").and_then(|at| body.get(at + 8..));
+    let Some([b'4' | b'6', b' ', rest @ ..]) = line else {
+        return false;
+    };
+    let end = rest.iter().position(|b| b"\r\n/ ".contains(b));
+    let text = std::str::from_utf8(rest.get(..end.unwrap_or(rest.len())).unwrap_or_default());
+    let ip: Option<IpAddr> = text.ok().and_then(|t| t.parse().ok());
+    ip.is_some_and(|ip| is_private(ip) && !ip.is_unspecified())
 }
 
 fn is_invalid_name(host: &Host<'_>) -> bool {
@@ -234,6 +253,34 @@ mod tests {
                 "{uri} {via} {remote}"
             );
         }
+    }
+
+    #[test]
+    fn media() {
+        let public = "198.51.100.7".parse().unwrap();
+        let body = |c: &str| format!("v=0\r\no=- 1 1 IN IP4 10.0.0.9\r\ns=-\r\nc={c}\r\nt=0 0\r\n");
+        for (line, inside) in [
+            ("IN IP4 10.0.0.9", true),
+            ("IN IP4 192.168.7.7/127", true),
+            ("IN IP6 fd00::7", true),
+            ("IN IP4 198.51.100.7", false),
+            ("IN IP4 0.0.0.0", false),
+            ("IN IP4 phone.example.com", false),
+            ("IN IP4 ", false),
+            ("IN IP", false),
+        ] {
+            assert_eq!(
+                wants_media_inside(body(line).as_bytes(), public),
+                inside,
+                "{line}"
+            );
+        }
+        let near = "192.168.1.1".parse().unwrap();
+        assert!(!wants_media_inside(
+            body("IN IP4 10.0.0.9").as_bytes(),
+            near
+        ));
+        assert!(!wants_media_inside(b"\nc=IN IP", public));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Identities between sides that trust each other more or less (RFC 3323, RFC 3325, and the draft
 //! that Remote-Party-ID comes from, which phones and gateways still speak).
 //!
-//! What a stranger asserts of itself is taken out. What a trusted peer asserts goes to trusted peers
-//! whole, to our users unless privacy is asked for, and to strangers never when it is. A user who
-//! proved to be so is asserted by us toward trusted peers. Of RFC 3323, a proxy can do `id` and the
+//! What a stranger asserts of itself is taken out. What a trusted peer asserts goes whole to those
+//! we trust, and to all others unless privacy is asked for. A user who proved to be so is asserted
+//! by us toward trusted peers. Of RFC 3323, a proxy can do `id` and the
 //! part of `user` that does not touch the dialog; `header` and `session` need a back-to-back agent:
 //! asked for critically, they are refused rather than promised.
 

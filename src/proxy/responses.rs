@@ -174,7 +174,7 @@ impl Proxy {
             (_, best) => best,
         };
         let status = best.status();
-        // RFC 4320 §4.2: the caller has given up by then; an answer would only meet the next request.
+        // RFC 4320 §4.2: the caller has given up by then, and asks for nothing any more.
         if status == 408 && !context.invite {
             return;
         }

@@ -1,5 +1,5 @@
-//! What becomes of a request that came in: checks (RFC 3261 §16.3), Route preprocessing (§16.4), what
-//! is for ourselves, and targets (§16.5). From here it is answered, or goes to `forking`.
+//! What becomes of a request that came in: checks (RFC 3261 §16.3), Route preprocessing (§16.4),
+//! what is for ourselves, and targets (§16.5). From here it is answered, or goes to `forking`.
 
 use super::admission::{self, Admission, Aim, Reject, Role, aor_of, own_domain};
 use super::context::{Caller, Inbound};
@@ -16,6 +16,8 @@ use crate::wire::sip::{HeaderName, Message, Method, NameAddr, ResponseBuilder, S
 /// What we understand ourselves; a proxy passes every method.
 pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, \
                                 SUBSCRIBE, NOTIFY, REFER, MESSAGE, PUBLISH";
+/// The extensions that a request may ask a proxy for (RFC 3323 §6.1).
+const PROXY_EXTENSIONS: [&str; 1] = ["privacy"];
 /// The extensions of the registrar and the proxy.
 const SUPPORTED: &str = "path, outbound, gruu";
 
@@ -62,7 +64,7 @@ impl Proxy {
         match reject.status {
             405 => response = response.header(HeaderName::Allow, ALLOW),
             420 => {
-                for tag in message.tokens(HeaderName::ProxyRequire) {
+                for tag in unknown_extensions(message) {
                     response = response.header(HeaderName::Unsupported, tag);
                 }
             }
@@ -106,22 +108,9 @@ impl Proxy {
             return self.answer_ourselves(cx, server, flow, message, &uri);
         }
         let max_forwards = check(message, loop_hash)?;
-        let caller = if in_dialog && (own.signed || call.is_some()) {
-            Caller::InDialog
-        } else {
-            let aim = match destined {
-                Destined::Local { .. } => Aim::Local,
-                Destined::Onward | Destined::Myself => Aim::Foreign,
-            };
-            match admission::admit(cx, message, flow, aim) {
-                Admission::Pass(caller) => caller,
-                Admission::Refuse(reject) => return Err(reject),
-                Admission::Challenge { realm, stale } => {
-                    let response = admission::challenge(cx, message, Role::Proxy, &realm, stale);
-                    cx.layer.respond(cx.now, server, response);
-                    return Ok(());
-                }
-            }
+        let known = in_dialog && (own.signed || call.is_some());
+        let Some(caller) = self.caller(cx, server, flow, message, known, &destined)? else {
+            return Ok(());
         };
         if privacy::impossible(message) {
             return Err(reject(500, "Privacy Cannot Be Provided"));
@@ -147,6 +136,37 @@ impl Proxy {
             caller_nat,
         };
         self.begin(cx, server, message, inbound, targets, call)
+    }
+}
+
+impl Proxy {
+    /// On whose account the request goes; `None` if it was challenged. `known` says that it belongs
+    /// to a dialog of ours.
+    fn caller(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: ServerKey,
+        flow: &Flow,
+        message: &Message,
+        known: bool,
+        destined: &Destined,
+    ) -> Result<Option<Caller>, Reject> {
+        if known {
+            return Ok(Some(Caller::InDialog));
+        }
+        let aim = match destined {
+            Destined::Local { .. } => Aim::Local,
+            Destined::Onward | Destined::Myself => Aim::Foreign,
+        };
+        match admission::admit(cx, message, flow, aim) {
+            Admission::Pass(caller) => Ok(Some(caller)),
+            Admission::Refuse(reject) => Err(reject),
+            Admission::Challenge { realm, stale } => {
+                let response = admission::challenge(cx, message, Role::Proxy, &realm, stale);
+                cx.layer.respond(cx.now, server, response);
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -323,10 +343,22 @@ fn check(message: &Message, loop_hash: u64) -> Result<u8, Reject> {
     if loops::is_loop(message, loop_hash) {
         return Err(reject(482, "Loop Detected"));
     }
-    if message.tokens(HeaderName::ProxyRequire).next().is_some() {
+    if unknown_extensions(message).next().is_some() {
         return Err(reject(420, "Bad Extension"));
     }
     Ok(hops)
+}
+
+/// The extensions that a request wants of proxies and that we lack (§16.3 step 5).
+fn unknown_extensions(message: &Message) -> impl Iterator<Item = &[u8]> {
+    let known = |tag: &[u8]| {
+        PROXY_EXTENSIONS
+            .iter()
+            .any(|own| tag.eq_ignore_ascii_case(own.as_bytes()))
+    };
+    message
+        .tokens(HeaderName::ProxyRequire)
+        .filter(move |tag| !known(tag))
 }
 
 pub(super) fn reject(status: u16, reason: &'static str) -> Reject {
@@ -345,8 +377,8 @@ fn makes_dialog(method: Method<'_>) -> bool {
     )
 }
 
-/// Whether only the flow leads back to the caller: it is our neighbour, and sits behind NAT, or came
-/// over a connection that it alone can open, or asked for it (RFC 5626 §5.3).
+/// Whether only the flow leads back to the caller: it is our neighbour, and sits behind NAT, or
+/// came over a connection that it alone can open, or asked for it (RFC 5626 §5.3).
 fn needs_flow(message: &Message, flow: &Flow, behind_nat: bool) -> bool {
     let neighbour =
         message.values(HeaderName::Via).nth(1).is_none() && !message.has(HeaderName::RecordRoute);

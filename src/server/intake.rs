@@ -62,6 +62,10 @@ impl SignalCore {
         } else {
             self.counters.dropped(Drop::NotSip);
         }
+        // The answer leaves before the connection is closed.
+        while let Some(transmit) = self.layer.poll_transmit() {
+            self.transmit(transmit);
+        }
         if let Some(connection) = flow.connection {
             self.outputs.push_back(Output::CloseConnection(connection));
         }

@@ -6,14 +6,14 @@ use super::trace::TraceRing;
 use crate::base::{Anchor, BoundedQueue, ConnectionId, Destination, Flow, Instant, Rng};
 use crate::base::{Transmit, TransmitTag};
 use crate::call::{self, Bye, CallOutput, CallSettings, CallTable, MediaPolicy};
-use crate::config::Config;
+use crate::config::{Config, Digest};
 use crate::control::{Command, Reply};
 use crate::location::{Limits, Location};
 use crate::proxy::guard::{self, Guard};
 use crate::proxy::keepalive::{self, Keepalive};
 use crate::proxy::{CONTEXT_FOREIGN, Context, Outputs, Proxy};
 use crate::relay::{MediaCommand, MediaEvent, PortPool};
-use crate::sip::digest::{Authenticator, Replays};
+use crate::sip::digest::{Algorithm, Authenticator, Replays};
 use crate::sip::listeners::ListenerTable;
 use crate::sip::locate::{DnsAnswer, DnsQuestion, Locator};
 use crate::sip::transaction::{Event, Settings, TransactionLayer};
@@ -172,6 +172,15 @@ fn transaction_settings(config: &Config) -> Settings {
     }
 }
 
+/// What challenges offer, the preferred one first.
+fn algorithms(config: &Config) -> &'static [Algorithm] {
+    match config.sip.digest {
+        Digest::Md5 => &[Algorithm::Md5],
+        Digest::Sha256 => &[Algorithm::Sha256],
+        Digest::Both => &[Algorithm::Sha256, Algorithm::Md5],
+    }
+}
+
 fn call_settings(
     shard: usize,
     config: &Config,
@@ -206,12 +215,14 @@ impl SignalCore {
         } = setup;
         let mut rng = setup.rng;
         let anchor = setup.anchor;
+        let mut authenticator = Authenticator::with_replays(setup.secret, setup.replays);
+        authenticator.offer(algorithms(&config));
         let calls = call_settings(shard, &config, anchor, &addresses);
         Self {
             shard,
             layer: TransactionLayer::new(transaction_settings(&config), rng.fork()),
             locator: Locator::new(rng.fork()),
-            authenticator: Authenticator::with_replays(setup.secret, setup.replays),
+            authenticator,
             proxy: Proxy::new(setup.secret, &config),
             calls: CallTable::new(calls, setup.ports),
             keepalive: Keepalive::new(keepalive::Settings::of(&config), shard, shards),
@@ -292,12 +303,18 @@ impl SignalCore {
         (stats.servers + stats.clients, self.calls.len())
     }
 
+    /// Calls whose media passes through us, for checkers.
+    pub fn media_sessions(&self) -> usize {
+        self.calls.media_sessions().len()
+    }
+
     /// Media port pairs in use, for checkers.
     pub fn ports_in_use(&self) -> usize {
         self.calls.ports_in_use()
     }
 
     fn configure(&mut self, config: Arc<Config>) {
+        self.authenticator.offer(algorithms(&config));
         self.trace.set_limit(config.limits.trace_messages_max);
         self.keepalive.configure(keepalive::Settings::of(&config));
         self.calls.configure(call_settings(

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Transactions that a world of a dozen phones may have at a time.
 const TRANSACTIONS_MAX: usize = 2000;
+/// DESIGN §5.
+const PERSISTED_WITHIN: Duration = Duration::from_secs(1);
 /// 64 * T1, and what the network may hold up.
 const TRANSACTION_LIFE: Duration = Duration::from_secs(33);
 
@@ -89,14 +91,36 @@ impl Checker {
         Ok(())
     }
 
+    /// The server was started again: what it answered in its earlier life does not bind it.
+    pub fn restarted(&mut self) {
+        self.finals.clear();
+    }
+
+    /// What was answered 200 more than a second ago survives the server's death.
+    pub fn bindings(&self, now: Instant, host: &Host, phones: &[Phone]) -> Result<(), Broken> {
+        for phone in phones.iter().filter(|phone| phone.is_registered(now)) {
+            let account = phone.account();
+            let aor = format!("{}@{}", account.user, account.domain);
+            let old = phone
+                .registered_at()
+                .is_some_and(|at| now.since(at) > PERSISTED_WITHIN);
+            let contact = phone.contact_uri();
+            let bindings = host.location().lookup(&aor);
+            if old && bindings.iter().all(|binding| binding.contact() != contact) {
+                return broken(format!("the binding of {aor} did not survive"));
+            }
+        }
+        Ok(())
+    }
+
     /// After each step of the server.
     pub fn step(&self, host: &Host) -> Result<(), Broken> {
         let load = host.load();
         if load.transactions > TRANSACTIONS_MAX {
             return broken(format!("{} transactions", load.transactions));
         }
-        if load.sessions > load.calls {
-            return broken(format!("sessions without a call: {load:?}"));
+        if load.sessions != load.relayed {
+            return broken(format!("sessions other than those of calls: {load:?}"));
         }
         if load.sockets > 2 * load.ports {
             return broken(format!("sockets of ports that no call holds: {load:?}"));
@@ -151,19 +175,24 @@ impl Checker {
 }
 
 /// Whether the two sides of a call that stood for so long heard each other. For worlds whose
-/// network loses little.
-pub fn heard(phones: &[Phone], at_least: Duration) -> Result<(), Broken> {
+/// network loses little. Where two phones answer at once and their answers overtake each other, the
+/// caller may keep the one that the server saw second; media belongs to the first, so such calls
+/// only count where the network keeps the order.
+pub fn heard(phones: &[Phone], at_least: Duration, in_order: bool) -> Result<(), Broken> {
     let reports: Vec<&CallReport> = phones.iter().flat_map(|phone| phone.reports()).collect();
+    let of_call = |id: &str| {
+        let id = id.to_owned();
+        reports.iter().filter(move |other| other.call_id == id)
+    };
     for report in &reports {
         let long = report
             .answered_at
             .is_some_and(|answered| report.ended_at.since(answered) >= at_least);
-        let other = reports.iter().find(|other| {
-            other.call_id == report.call_id
-                && other.caller != report.caller
-                && other.outcome == Outcome::Talked
-        });
+        let surplus = of_call(&report.call_id).any(|r| r.outcome == Outcome::Surplus);
+        let other = of_call(&report.call_id)
+            .find(|other| other.caller != report.caller && other.outcome == Outcome::Talked);
         if let (Outcome::Talked, true, Some(other)) = (report.outcome, long, other)
+            && (in_order || !surplus)
             && other.audio_sent > 3
             && report.audio_heard == 0
         {

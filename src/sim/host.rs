@@ -279,6 +279,7 @@ impl Host {
             load.transactions += transactions;
             load.calls += calls;
             load.sessions += relay.sessions();
+            load.relayed += core.media_sessions();
             load.ports += core.ports_in_use();
         }
         load.sockets = self.media_ports.len();
@@ -408,6 +409,8 @@ pub struct Load {
     pub calls: usize,
     /// Sessions of the relays.
     pub sessions: usize,
+    /// Calls that believe to have one.
+    pub relayed: usize,
     /// Media ports that calls hold.
     pub ports: usize,
     /// Media ports that are bound.

@@ -66,15 +66,16 @@ fn told(seed: u64, shards: usize, mood: Mood, detail: bool) -> (Result<Told, Bro
     if detail {
         world.record();
     }
-    let end = run(&mut world, setting.audible());
+    let end = run(&mut world, &setting);
     (end, world.log().to_vec())
 }
 
-fn run(world: &mut World, audible: bool) -> Result<Told, Broken> {
+fn run(world: &mut World, setting: &Setting) -> Result<Told, Broken> {
     world.run_until(END)?;
     world.settle(PATIENCE)?;
-    if audible {
-        heard(&world.phones, HEARD_AFTER)?;
+    if setting.audible() {
+        let in_order = setting.weather == Weather::CALM;
+        heard(&world.phones, HEARD_AFTER, in_order)?;
     }
     Ok(Told {
         reports: world.phones.iter().map(|p| p.reports().to_vec()).collect(),

@@ -151,7 +151,7 @@ impl World {
             && at <= now
         {
             self.mishaps.remove(&(at, mishap));
-            self.happen(mishap);
+            self.happen(mishap)?;
         }
         while let Some(packet) = self.net.receive(now) {
             self.deliver(&packet);
@@ -208,7 +208,7 @@ impl World {
         }
     }
 
-    fn happen(&mut self, mishap: Mishap) {
+    fn happen(&mut self, mishap: Mishap) -> Result<(), Broken> {
         match mishap {
             Mishap::Restart => {
                 if let Some(log) = &mut self.log {
@@ -216,6 +216,8 @@ impl World {
                 }
                 self.host.restart(self.now);
                 self.born = self.now;
+                self.checker.restarted();
+                self.checker.bindings(self.now, &self.host, &self.phones)?;
             }
             Mishap::Silence(phone) => {
                 if let Some(phone) = self.phones.get_mut(phone) {
@@ -224,5 +226,6 @@ impl World {
             }
             Mishap::Calm => self.net.set_weather(Weather::CALM),
         }
+        Ok(())
     }
 }

@@ -19,7 +19,8 @@ def talk(case, voipd, alice, bob):
     bob.wait_registered()
     alice.dial("bob")
     up = wait_for("the call to be up", lambda: [c for c in voipd.calls() if c["state"] == "up"])
-    assert up[0]["from"] == f"alice@{DOMAIN}" and up[0]["to"] == f"bob@{DOMAIN}", up
+    assert f"alice@{DOMAIN}" in up[0]["from"], up
+    assert f"bob@{DOMAIN}" in up[0]["to"], up
     time.sleep(TALK_SECONDS)
     during = voipd.calls()
     alice.hangup()
@@ -42,11 +43,11 @@ def local_call(case, transport, relay, **settings):
     voipd = Voipd(case, rtp={"relay": relay}, transports=("udp", "tcp", *settings.pop("more", ())),
                   **settings)
     voipd.add_user("alice")
-    voipd.add_user("bob", "other secret")
+    voipd.add_user("bob", "other-secret")
     options = {"transport": transport}
     if transport == "tls":
         options["cafile"] = case.folder / "ca.pem"
-    bob = Phone(case, "bob", voipd, HIGH, password="other secret", **options)
+    bob = Phone(case, "bob", voipd, HIGH, password="other-secret", **options)
     alice = Phone(case, "alice", voipd, LOW, **options)
     call = talk(case, voipd, alice, bob)
     rows = voipd.registrations()

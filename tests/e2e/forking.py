@@ -106,8 +106,10 @@ def test_serial_by_q(case):
     first.reply(request, 486)
     first.expect("ACK")
     request = second.expect("INVITE")
-    second.answered(request, AUDIO)
-    call.established().bye(Dialog.called(second, request))
+    called = second.answer(request, AUDIO)
+    dialog = call.established()
+    second.expect("ACK")
+    dialog.bye(called)
 
 
 def test_not_registered(case):

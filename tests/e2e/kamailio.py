@@ -65,8 +65,9 @@ class Kamailio:
 def whole_call(caller, call, callee, request):
     """The called party answers; the ACK, a re-INVITE and the BYE pass along both proxies."""
     assert len(request.record_routes()) >= 2, request.text()
-    called = callee.answered(request, AUDIO)
+    called = callee.answer(request, AUDIO)
     dialog = call.established()
+    callee.expect("ACK")
     dialog.send("INVITE", body=AUDIO)
     again = callee.expect("INVITE")
     callee.reply(again, 200, body=AUDIO)

@@ -18,6 +18,8 @@ DATA = pathlib.Path(__file__).parent.parent / "data" / "rfc4475"
 # of loopback that is ours alone.
 SOURCE = "127.0.44.75"
 ANSWER_SECONDS = 3.0
+# The domains that the messages are for.
+ADDRESSED = ["example.com", "example.net", "example.org"]
 # What comes later than this after a message with no answer would have been seen with the next one.
 SILENCE_SECONDS = 0.7
 
@@ -37,7 +39,7 @@ def test_tcp(case):
 
 def run_all(case, transport, deliver):
     # The messages come from one source without credentials: that must not get it banned here.
-    voipd = Voipd(case, guard={"exempt": ["127.0.0.0/8"]})
+    voipd = Voipd(case, guard={"exempt": ["127.0.0.0/8"]}, node={"domains": [DOMAIN, *ADDRESSED]})
     voipd.add_user("alice")
     wrong, messages = [], expectations()
     assert len(messages) == 49, len(messages)
@@ -76,7 +78,7 @@ def over_udp(voipd, data, seconds):
         while not statuses and (left := end - time.monotonic()) > 0:
             ours.settimeout(left)
             try:
-                statuses += status_lines(ours.recv(65536))
+                statuses += status_lines(ours.recv(65536), data)
             except TimeoutError:
                 pass
         return statuses
@@ -96,9 +98,18 @@ def over_tcp(voipd, data, seconds):
                 break
             if not got:
                 break
-            statuses += status_lines(got)
+            statuses += status_lines(got, data)
         return statuses
 
 
-def status_lines(data):
+def status_lines(data, request):
+    """The final statuses in `data`, without those that answer an earlier message."""
+    asked, answered = call_id(request), call_id(data)
+    if asked and answered and asked != answered:
+        return []
     return [int(s) for s in re.findall(rb"(?m)^SIP/2\.0 (\d{3}) ", data) if int(s) >= 200]
+
+
+def call_id(data):
+    found = re.search(rb"(?im)^(?:call-id|i)[ \t]*:\s*(\S+)", data)
+    return found and found.group(1)

@@ -4,7 +4,7 @@
 use crate::world::{Peer, Req, TRUSTED, World, header, req, text, values};
 use voip::base::Destination;
 use voip::store::Record;
-use voip::wire::sip::{HeaderName, Message, Method};
+use voip::wire::sip::{HeaderName, Message, Method, ResponseBuilder};
 
 /// An established call, as both phones see it.
 struct Call {
@@ -260,6 +260,44 @@ fn a_call_that_goes_through_other_proxies() {
     let bye = w.take(&gateway);
     assert_eq!(values(&bye, HeaderName::Route), ["<sip:198.51.100.9;lr>"]);
     assert_eq!(bye.request_uri(), b"sip:bob@10.9.9.9");
+}
+
+/// Where a side is behind a NAT, both read our media address, the answer's reader too.
+#[test]
+fn media_of_a_phone_behind_a_nat_passes_through_us() {
+    let sdp = |address: &str| {
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n\
+             m=audio 7000 RTP/AVP 8\r\n"
+        )
+    };
+    let mut w = World::new();
+    let caller = Peer::udp("203.0.113.1:5060");
+    let callee = Peer::nat("10.1.2.3:5060", "203.0.113.21:50002");
+    w.register("200", &callee, "");
+    let offer = sdp("203.0.113.1");
+    let mut request = req("INVITE", "sip:200@example.com");
+    request.body = &offer;
+    w.send_proven(&caller, &request, "100");
+    let invite = w.take(&callee);
+    let body = text(invite.body());
+    assert!(
+        body.contains("m=audio 20") && !body.contains("c=IN IP4 203.0.113.1"),
+        "{body}"
+    );
+    let answer = sdp("10.1.2.3");
+    let response = ResponseBuilder::new(&invite, 200)
+        .to_tag(b"t")
+        .record_route()
+        .header(HeaderName::Contact, b"<sip:200@10.1.2.3>")
+        .body("application/sdp", answer);
+    let bytes = response.render();
+    w.from(&callee, bytes);
+    let body = text(w.take(&caller).body());
+    assert!(
+        body.contains("m=audio 20") && !body.contains("c=IN IP4 10.1.2.3"),
+        "{body}"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Branches and their answers: RFC 3261 §16.6 to §16.10.
 
 use crate::world::{Peer, World, header, req, values};
+use voip::control::{Command, Reply};
 use voip::wire::sip::{HeaderName, Message, Method};
 
 fn peers() -> (Peer, [Peer; 3]) {
@@ -100,6 +101,28 @@ fn the_callers_cancel_reaches_every_branch() {
         assert_eq!(cancelled(&mut w, phone, invite), "SIP;cause=487");
     }
     assert_eq!(w.status(&caller), 487);
+    w.nothing();
+}
+
+#[test]
+fn the_operator_ends_what_rings() {
+    let (mut w, caller, phones) = called(["", "", ""]);
+    let invites = take_invites(&mut w, &phones);
+    for (phone, invite) in phones.iter().zip(&invites) {
+        w.answer(phone, invite, 180, "t");
+        w.take(&caller);
+    }
+    let Reply::Calls { rows } = w.command(Command::Calls) else {
+        panic!("no listing");
+    };
+    assert_eq!(rows.len(), 1);
+    let id = rows[0].id.clone();
+    w.command(Command::Hangup { id });
+    for (phone, invite) in phones.iter().zip(&invites) {
+        cancelled(&mut w, phone, invite);
+    }
+    let message = w.take(&caller);
+    assert_eq!(message.status(), 487);
     w.nothing();
 }
 

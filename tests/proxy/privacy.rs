@@ -1,7 +1,7 @@
 //! Identities at the border of trust: RFC 3323, RFC 3325, Remote-Party-ID.
 
 use crate::world::{Peer, TRUSTED, World, header, req};
-use voip::wire::sip::{HeaderName, Message};
+use voip::wire::sip::{HeaderName, Message, Method};
 
 const ASSERTED: &str = "P-Asserted-Identity: <sip:+34915550100@example.net>";
 const PARTY: &str = "Remote-Party-ID: <sip:+34915550100@example.net>;party=calling";
@@ -133,6 +133,16 @@ fn user_privacy_takes_out_what_tells_about_the_person() {
     ] {
         assert!(!copy.has(name), "{name:?}");
     }
+}
+
+#[test]
+fn a_proxy_may_be_required_to_know_privacy() {
+    let copy = to_user(
+        &user(),
+        true,
+        &["Proxy-Require: privacy", "Privacy: id;critical"],
+    );
+    assert_eq!(copy.method(), Method::Invite);
 }
 
 /// RFC 3323 §5: better no call than one without the privacy that is critical.

@@ -9,11 +9,12 @@ use std::time::Duration;
 use voip::base::{Anchor, ConnectionId, Destination, Flow, Instant, Rng, TransmitTag, Transport};
 use voip::call::Addresses;
 use voip::config::Config;
+use voip::control::{Command, Reply};
 use voip::location::{Limits, Location};
 use voip::proxy::guard::{self, Guard};
 use voip::relay::PortPool;
 use voip::server::{Input, Output, Setup, SignalCore};
-use voip::sip::digest::{self, ClientCredentials};
+use voip::sip::digest::{self, ClientCredentials, Replays};
 use voip::sip::listeners::{Interface, Listener, ListenerTable};
 use voip::sip::locate::{DnsAnswer, DnsQuestion};
 use voip::store::{Directory, Ha1, Record, User};
@@ -168,6 +169,7 @@ pub struct World {
     pub sent: VecDeque<Sent>,
     pub records: Vec<Record>,
     pub questions: Vec<(u64, DnsQuestion)>,
+    pub replies: Vec<Reply>,
     registered: u32,
 }
 
@@ -220,6 +222,7 @@ impl World {
                 unix_ms: 1_700_000_000_000,
             },
             secret: [3; 32],
+            replays: Arc::new(Replays::new()),
             ports: PortPool::new(20_000, 20_099, 0, 1),
         });
         Self {
@@ -228,6 +231,7 @@ impl World {
             sent: VecDeque::new(),
             records: Vec::new(),
             questions: Vec::new(),
+            replies: Vec::new(),
             registered: 0,
         }
     }
@@ -242,6 +246,7 @@ impl World {
                 }),
                 Output::Persist(record) => self.records.push(record),
                 Output::Resolve { query, question } => self.questions.push((query, question)),
+                Output::Reply { reply, .. } => self.replies.push(reply),
                 _ => {}
             }
         }
@@ -260,6 +265,12 @@ impl World {
 
     pub fn send(&mut self, peer: &Peer, request: &Req<'_>) {
         self.from(peer, request.text(peer));
+    }
+
+    /// What the operator asks and is told.
+    pub fn command(&mut self, command: Command) -> Reply {
+        self.input(Input::Control { id: 1, command });
+        self.replies.remove(0)
     }
 
     pub fn resolve(&mut self, query: u64, answer: DnsAnswer) {

@@ -18,8 +18,13 @@ const T2: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) response: Response,
+    /// `200 OK`, as it came: rsip keeps no reason phrase of its own.
+    pub(super) status: String,
     pub(super) after: Duration,
 }
+
+/// A message, and its first line as it came.
+type Received = (SipMessage, String);
 
 enum Link {
     Udp(UdpSocket),
@@ -84,24 +89,20 @@ impl Agent {
     }
 
     /// The next message before `deadline`. What rsip cannot read is a failure.
-    pub(super) fn receive(&mut self, deadline: Instant) -> Result<Option<SipMessage>, Failure> {
+    pub(super) fn receive(&mut self, deadline: Instant) -> Result<Option<Received>, Failure> {
         let Some(bytes) = self.receive_bytes(deadline)? else {
             return Ok(None);
         };
-        SipMessage::try_from(bytes.as_slice())
-            .map(Some)
-            .map_err(|e| {
-                let line = String::from_utf8_lossy(&bytes);
-                let line: String = line
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .chars()
-                    .take(80)
-                    .collect();
+        let text = String::from_utf8_lossy(&bytes);
+        let line = text.lines().next().unwrap_or_default().to_string();
+        match SipMessage::try_from(bytes.as_slice()) {
+            Ok(message) => Ok(Some((message, line))),
+            Err(e) => {
+                let line: String = line.chars().take(80).collect();
                 let text = format!("rsip cannot read what came ({e}): {line:?}");
-                Failure::new(exit::PROTOCOL, text)
-            })
+                Err(Failure::new(exit::PROTOCOL, text))
+            }
+        }
     }
 
     fn receive_bytes(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>, Failure> {
@@ -168,10 +169,17 @@ impl Agent {
         loop {
             let until = if resend { next.min(deadline) } else { deadline };
             match self.receive(until)? {
-                Some(SipMessage::Response(response)) if is_for(&response, request, &branch) => {
+                Some((SipMessage::Response(response), line))
+                    if is_for(&response, request, &branch) =>
+                {
                     let code = response.status_code.code();
                     let after = start.elapsed();
-                    let answer = Answer { response, after };
+                    let status = line.strip_prefix("SIP/2.0 ").unwrap_or(&line).trim().into();
+                    let answer = Answer {
+                        response,
+                        status,
+                        after,
+                    };
                     on_answer(&answer);
                     if code >= 200 {
                         return Ok(answer);
@@ -180,8 +188,8 @@ impl Agent {
                         resend = false;
                     }
                 }
-                Some(SipMessage::Response(_)) => {}
-                Some(SipMessage::Request(incoming)) => {
+                Some((SipMessage::Response(_), _)) => {}
+                Some((SipMessage::Request(incoming), _)) => {
                     for response in on_request(&incoming) {
                         self.send(&response.to_string())?;
                     }

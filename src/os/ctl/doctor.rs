@@ -340,14 +340,17 @@ fn certificate(d: &mut Doctor, config: &Config) {
 fn files(d: &mut Doctor, config: &Config) {
     let calls = config.rtp.ports.pairs() as u64 / 2;
     let wanted = config.limits.connections_max as u64 + calls * SOCKETS_PER_CALL + 256;
-    match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((_, hard)) if hard >= wanted => {
+    // Its type differs between systems.
+    #[allow(clippy::unnecessary_cast)]
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map(|(_, hard)| hard as u64);
+    match limit {
+        Ok(hard) if hard >= wanted => {
             d.ok(
                 "descriptors",
                 format!("{hard} may be open, {wanted} at most are wanted"),
             );
         }
-        Ok((_, hard)) => {
+        Ok(hard) => {
             let remedy = if cfg!(target_os = "freebsd") {
                 format!(
                     "sysctl kern.maxfilesperproc={wanted} kern.maxfiles={}",

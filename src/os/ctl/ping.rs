@@ -83,8 +83,7 @@ fn row(agent: &Agent, answer: &Answer) -> Row {
         server if server.is_empty() => get("User-Agent", ""),
         server => server,
     };
-    let status = sip::status_line(&answer.response);
-    let reason = status.split_once(' ').map_or("", |(_, reason)| reason);
+    let reason = answer.status.split_once(' ').map_or("", |(_, r)| r);
     Row {
         from: agent.remote.to_string(),
         status: answer.response.status_code.code(),

@@ -162,8 +162,7 @@ impl Probe<'_> {
             let request = sip::request(method, uri, &via, exchange, headers, body)?;
             let (output, steps) = (self.output, &mut self.steps);
             let on_answer = &mut |answer: &Answer| {
-                let result = sip::status_line(&answer.response);
-                say(output, steps, name, &result, answer.after);
+                say(output, steps, name, &answer.status, answer.after);
             };
             let answer = self
                 .agent
@@ -181,7 +180,7 @@ impl Probe<'_> {
             }
             tried = true;
             let (user, password) = (&self.user, &self.password);
-            let header = sip::credentials(&answer.response, &method, uri, user, password)?;
+            let header = sip::credentials(&answer, &method, uri, user, password)?;
             headers = more.clone();
             headers.push(header);
         }
@@ -212,7 +211,7 @@ impl Probe<'_> {
     }
 
     fn wanted(&self, name: &str, answer: &Answer) -> Result<(), Failure> {
-        let status = sip::status_line(&answer.response);
+        let status = &answer.status;
         match answer.response.status_code.code() {
             200..=299 => Ok(()),
             _ => Err(Failure::new(exit::PROTOCOL, format!("{name}: {status}"))),
@@ -284,12 +283,12 @@ impl Probe<'_> {
         let deadline = Instant::now() + time;
         while self.args.call.is_none() && !done(callee) {
             match self.agent.receive(deadline)? {
-                Some(rsip::SipMessage::Request(request)) => {
+                Some((rsip::SipMessage::Request(request), _)) => {
                     for response in callee.on_request(&request) {
                         self.agent.send(&response.to_string())?;
                     }
                 }
-                Some(rsip::SipMessage::Response(_)) => {}
+                Some((rsip::SipMessage::Response(_), _)) => {}
                 None => break,
             }
         }

@@ -2,6 +2,7 @@
 
 use super::args::PasswordArgs;
 use super::failure::{Failure, exit};
+use nix::sys::signal::{SigSet, Signal};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::os::fd::AsRawFd;
@@ -64,10 +65,11 @@ fn prompt(terminal: &mut File, question: &str) -> Result<String, Failure> {
     Ok(line.trim_end_matches(['\r', '\n']).to_string())
 }
 
-/// The terminal without echo, until dropped.
+/// The terminal without echo, until dropped. Signals wait so long, lest the echo stays off.
 struct Quiet {
     descriptor: i32,
     before: libc::termios,
+    signals: SigSet,
 }
 
 impl Quiet {
@@ -80,13 +82,28 @@ impl Quiet {
         if unsafe { libc::tcgetattr(descriptor, &raw mut before) } != 0 {
             return Err(io::Error::last_os_error());
         }
+        let waiting = [
+            Signal::SIGINT,
+            Signal::SIGTERM,
+            Signal::SIGHUP,
+            Signal::SIGQUIT,
+            Signal::SIGTSTP,
+        ];
+        let signals: SigSet = waiting.into_iter().collect();
+        signals.thread_block()?;
         let mut silent = before;
         silent.c_lflag &= !libc::ECHO;
         // SAFETY: as above.
         if unsafe { libc::tcsetattr(descriptor, libc::TCSAFLUSH, &raw const silent) } != 0 {
-            return Err(io::Error::last_os_error());
+            let error = io::Error::last_os_error();
+            let _ = signals.thread_unblock();
+            return Err(error);
         }
-        Ok(Self { descriptor, before })
+        Ok(Self {
+            descriptor,
+            before,
+            signals,
+        })
     }
 }
 
@@ -95,6 +112,7 @@ impl Drop for Quiet {
     fn drop(&mut self) {
         // SAFETY: the file outlives this guard; termios is plain data.
         unsafe { libc::tcsetattr(self.descriptor, libc::TCSAFLUSH, &raw const self.before) };
+        let _ = self.signals.thread_unblock();
     }
 }
 

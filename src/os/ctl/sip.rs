@@ -1,5 +1,6 @@
 //! SIP messages of `ping` and `probe`, made and read with `rsip`.
 
+use super::agent::Answer;
 use super::failure::{Failure, exit};
 use super::secret;
 use rsip::headers::auth::{AuthQop, Qop};
@@ -217,25 +218,16 @@ pub(super) fn tag(value: &str) -> Option<&str> {
     tags.into_iter().next()
 }
 
-/// `200 OK`.
-pub(super) fn status_line(response: &Response) -> String {
-    let shown = response.to_string();
-    let line = shown.lines().next().unwrap_or_default();
-    line.strip_prefix("SIP/2.0 ")
-        .unwrap_or(line)
-        .trim()
-        .to_string()
-}
-
-/// The credentials that answer the first challenge of `response` that rsip knows: MD5, as it writes
+/// The credentials that answer the first challenge that rsip knows: MD5, as it writes
 /// SHA-256 otherwise than RFC 8760 does.
 pub(super) fn credentials(
-    response: &Response,
+    answer: &Answer,
     method: &Method,
     uri: &Uri,
     user: &str,
     password: &str,
 ) -> Result<Header, Failure> {
+    let response = &answer.response;
     let proxy = response.status_code.code() == 407;
     let name = if proxy {
         "Proxy-Authenticate"
@@ -250,7 +242,7 @@ pub(super) fn credentials(
                 .is_none_or(|a| a == rsip::headers::auth::Algorithm::Md5)
         });
     let Some(challenge) = challenge else {
-        let text = format!("no {name} with MD5 in the {}", status_line(response));
+        let text = format!("no {name} with MD5 in the {}", answer.status);
         return Err(Failure::new(exit::PROTOCOL, text));
     };
     let cnonce = token()?;

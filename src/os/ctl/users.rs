@@ -161,7 +161,8 @@ fn import(link: &mut UserLink, file: &Path, output: Output) -> Result<(), Failur
     while !users.is_empty() {
         let rest = users.split_off(users.len().min(IMPORT_USERS_MAX));
         let batch = std::mem::replace(&mut users, rest);
-        match link.ask(Command::UserImport { users: batch })? {
+        let reply = link.ask(Command::UserImport { users: batch });
+        match reply.map_err(|failure| cut_short(failure, added + replaced))? {
             Reply::Imported {
                 added: a,
                 replaced: r,
@@ -175,6 +176,13 @@ fn import(link: &mut UserLink, file: &Path, output: Output) -> Result<(), Failur
         }
     }
     report(added, replaced, &refused, output)
+}
+
+/// A failure in the middle says how far it came: importing the file again is harmless.
+fn cut_short(failure: Failure, done: u64) -> Failure {
+    let text = failure.text;
+    let note = format!("{text}\n{done} users were imported before; import the file again then");
+    Failure::new(failure.code, note)
 }
 
 fn report(added: u64, replaced: u64, refused: &[String], output: Output) -> Result<(), Failure> {

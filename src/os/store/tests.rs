@@ -512,3 +512,42 @@ fn a_limited_file_size_is_a_full_disk() {
     let loaded = Database::open(&dir.settings()).unwrap().load().unwrap();
     assert!(!loaded.bindings.is_empty());
 }
+
+/// What a refresh costs the writer: `cargo test --release --lib os::store::tests::cost -- --ignored
+/// --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_refreshes() {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let cpu = || {
+        let usage = getrusage(UsageWho::RUSAGE_SELF).unwrap();
+        let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
+        seconds(usage.user_time()) + seconds(usage.system_time())
+    };
+    let bindings = 10_000;
+    let dir = Dir::new("cost");
+    let store = Store::start(Database::open(&dir.settings()).unwrap()).unwrap();
+    for n in 0..bindings {
+        store.persist(Record::PutBinding(Box::new(binding(n))));
+    }
+    store.flush(PATIENCE).unwrap();
+    for rate in [5_000, 20_000] {
+        let (cpu_before, start, mut n) = (cpu(), Instant::now(), 0);
+        while start.elapsed() < Duration::from_secs(5) {
+            for _ in 0..rate / 100 {
+                n += 1;
+                store.persist(Record::TouchBinding {
+                    aor: (*binding(n * 7919 % bindings).aor).into(),
+                    key: binding(0).key,
+                    expires_at_ms: unix_ms() as u64 + 3_600_000,
+                    cseq: n as u32,
+                });
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        store.flush(PATIENCE).unwrap();
+        let (seconds, each) = (cpu() - cpu_before, 1e6 / n as f64);
+        println!("{n} refreshes: {:.2} us of CPU each", seconds * each);
+    }
+    store.close().unwrap();
+}

@@ -286,12 +286,17 @@ impl Phone {
         }
     }
 
-    fn contact(&self) -> String {
+    /// The URI that it registers.
+    pub fn contact_uri(&self) -> String {
         let transport = match self.carrier {
             Carrier::Datagram => "",
             Carrier::Stream => ";transport=tcp",
         };
-        format!("<sip:{}@{}{transport}>", self.account.user, self.address)
+        format!("sip:{}@{}{transport}", self.account.user, self.address)
+    }
+
+    fn contact(&self) -> String {
+        format!("<{}>", self.contact_uri())
     }
 
     fn token(&mut self) -> String {

@@ -1,4 +1,5 @@
-//! A phone's own idea of transactions: what it sent and repeats, what it answered and answers again.
+//! A phone's own idea of transactions: what it sent and repeats, what it answered and answers
+//! again.
 
 use super::text::{self, Draft};
 use super::{Alarm, PATIENCE, Phone, T1, T2};

@@ -75,10 +75,10 @@ impl Authenticator {
         }
     }
 
-    /// Offers MD5 only, for sites whose phones choke on a second challenge.
-    pub fn md5_only(mut self) -> Self {
-        self.algorithms = &[Algorithm::Md5];
-        self
+    /// Offers these algorithms, the preferred one first (RFC 8760 §2.4). Credentials of the others
+    /// are good all the same.
+    pub fn offer(&mut self, algorithms: &'static [Algorithm]) {
+        self.algorithms = algorithms;
     }
 
     /// The values of the WWW-Authenticate or Proxy-Authenticate headers, one per algorithm, to be

@@ -113,7 +113,7 @@ impl<'m> ResponseBuilder<'m> {
         sink.put(b"To: ");
         sink.put(to);
         if let Some(tag) = &self.to_tag
-            && self.request.to().is_ok_and(|to| to.tag().is_none())
+            && self.request.to().is_ok_and(|to| to.param("tag").is_none())
         {
             sink.put(b";tag=");
             sink.put(tag.as_bytes());

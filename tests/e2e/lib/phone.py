@@ -75,7 +75,7 @@ class Phone:
         )
         self.folder.joinpath("accounts").write_text(account + "\n")
         self.folder.joinpath("contacts").write_text("")
-        self.process = case.start(f"phone-{name}", ["baresip", "-f", self.folder], self.netns)
+        self.process = case.start(f"phone-{name}", ["baresip", "-s", "-f", self.folder], self.netns)
 
     def command(self, command, params=""):
         """Sends a command; returns the answer's data (baresip's ctrl_tcp: JSON in netstrings)."""

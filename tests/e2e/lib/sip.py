@@ -296,11 +296,10 @@ class Agent:
             credentials = [self.credentials(first, "INVITE", uri)]
         return open_call
 
-    def answered(self, request, body):
-        """Answers an INVITE with 180 and 200, waits for the ACK; returns the dialog."""
+    def answer(self, request, body):
+        """Answers an INVITE with 180 and 200; returns the dialog. The ACK is still to come."""
         self.reply(request, 180)
         self.reply(request, 200, body=body)
-        self.expect("ACK")
         return Dialog.called(self, request)
 
 

@@ -21,7 +21,7 @@ class Sipp:
         argv = [
             "sipp", f"{voipd.address}:{voipd.port}", "-sf", SCENARIOS / f"{scenario}.xml",
             "-i", "127.0.0.1", "-p", options.get("port") or case.port(), "-m", self.count,
-            "-r", options.get("rate", 10), "-l", options.get("limit", 20000),
+            "-r", options.get("rate", 10), "-l", options.get("limit", 10000),
             "-d", options.get("pause_ms", 0), "-s", options.get("service", "service"),
             "-key", "domain", DOMAIN, "-nostdin", "-buff_size", 8 << 20, "-fd", 1,
             "-trace_stat", "-stf", self.stats, "-trace_err", "-error_file", self.errors,
@@ -34,6 +34,9 @@ class Sipp:
                     for user in options["users"])
             table.write_text("SEQUENTIAL\n" + "".join(rows))
             argv += ["-inf", table]
+        # sipp would sign its target's address instead of the Request-URI (RFC 7616 §3.4.6).
+        user = "" if scenario == "register" else f"{options.get('service', 'service')}@"
+        argv += ["-auth_uri", f"{user}{DOMAIN}"]
         # sipp draws a screen on its output: nobody looks at it.
         self.process = case.start(f"sipp-{name}", argv)
 

@@ -632,7 +632,7 @@ fn ping_without_an_answer() {
     voipctl(&["ping", &uri], "").fails(76, "rsip cannot read what came");
     voipctl(&["ping", "sip:127.0.0.1:1;transport=tcp"], "").fails(69, "127.0.0.1:1");
     voipctl(&["ping", "sip:host name"], "").fails(65, "is no SIP URI");
-    voipctl(&["ping", "sip:127.0.0.1;transport=sctp"], "").fails(65, "udp and tcp");
+    voipctl(&["ping", "sip:127.0.0.1;transport=sctp"], "").fails(65, "udp, tcp and tls");
 }
 
 /// A registrar and proxy for one phone behind it, which is the phone that calls.

@@ -106,8 +106,8 @@ impl Pending {
         lost
     }
 
-    /// Puts the records in the order of the tables' keys, so that neighbours meet on one page. Those
-    /// about the same stay in their order.
+    /// Puts the records in the order of the tables' keys, so that neighbours meet on one page.
+    /// Those about the same stay in their order.
     pub(super) fn sort(&mut self) {
         self.records.sort_by(|a, b| subject(a).cmp(&subject(b)));
         self.places.clear();

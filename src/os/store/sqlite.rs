@@ -19,8 +19,8 @@ const PRUNE_ROWS: i64 = 5_000;
 /// The WAL is cut back to this size after a checkpoint.
 const WAL_BYTES: i64 = 64 << 20;
 
-/// Pages of the WAL after which they are copied home. More than SQLite's own choice: refreshes touch
-/// the same pages again and again, and each is copied once.
+/// Pages of the WAL after which they are copied home. More than SQLite's own choice: refreshes
+/// touch the same pages again and again, and each is copied once.
 const WAL_PAGES: i64 = 4096;
 
 /// How long another program's lock is waited for.

@@ -991,6 +991,38 @@ fn responses_go_back_as_18_2_2_says() {
     }
 }
 
+/// The top Via may be folded, joined to the next by a comma, in compact form, or hold quotes.
+#[test]
+fn responses_are_stamped_however_their_via_is_written() {
+    let via = "SIP/2.0/UDP h.example.com;branch=z9hG4bKx";
+    let rows = [
+        ("Via: $, SIP/2.0/UDP other", "Via: $+, SIP/2.0/UDP other"),
+        (
+            "v:$\r\nVia: SIP/2.0/UDP other",
+            "v:$+\r\nVia: SIP/2.0/UDP other",
+        ),
+        ("VIA : $\r\n ;x=y", "VIA : $\r\n ;x=y+"),
+        (
+            "Via: $;x=\"a,b;c\\\"\" , SIP/2.0/UDP o",
+            "Via: $;x=\"a,b;c\\\"\"+ , SIP/2.0/UDP o",
+        ),
+        ("Via: $;received=192.0.2.7", "Via: $;received=192.0.2.7"),
+        ("X: y\r\nvia: $", "X: y\r\nvia: $+"),
+        ("X: y", "X: y"),
+    ];
+    let flow = flow(Transport::Udp);
+    for (before, after) in rows {
+        let write = |headers: &str| {
+            let headers = headers
+                .replace('$', via)
+                .replace('+', ";received=192.0.2.1");
+            Bytes::from(format!("SIP/2.0 200 OK\r\n{headers}\r\nCall-ID: 1\r\n\r\n"))
+        };
+        let got = via::stamp_response(write(before), &flow);
+        assert_eq!(got, write(after), "{before}");
+    }
+}
+
 #[test]
 fn a_dead_connection_is_replaced_once() {
     for (transport, method) in [

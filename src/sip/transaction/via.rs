@@ -67,13 +67,28 @@ fn is_named(parameter: &[u8], name: &[u8]) -> bool {
 
 /// Cuts at semicolons outside quoted strings.
 fn split_parameters(via: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let has_quotes = memchr::memchr(b'"', via).is_some();
+    let mut rest = Some(via);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = if has_quotes {
+            semicolon_outside_quotes(text)
+        } else {
+            memchr::memchr(b';', text)
+        };
+        let end = end.unwrap_or(text.len());
+        rest = text.get(end + 1..);
+        text.get(..end)
+    })
+}
+
+fn semicolon_outside_quotes(text: &[u8]) -> Option<usize> {
     let mut quoted = false;
     let mut escaped = false;
-    via.split(move |&b| {
+    text.iter().position(|&b| {
         let cut = b == b';' && !quoted;
-        match b {
-            b'"' if !escaped => quoted = !quoted,
-            _ => {}
+        if b == b'"' && !escaped {
+            quoted = !quoted;
         }
         escaped = b == b'\\' && quoted && !escaped;
         cut
@@ -123,22 +138,34 @@ pub(super) fn top_via_value(message: &[u8]) -> Option<(usize, usize)> {
 
 /// The first comma-separated value from `start` on, folded lines included, trimmed.
 fn first_value(message: &[u8], start: usize) -> Option<(usize, usize)> {
+    let rest = message.get(start..)?;
+    let line = rest.get(..memchr::memchr(b'\n', rest)?)?;
+    let folded = matches!(rest.get(line.len() + 1), Some(b' ' | b'\t'));
+    let raw = if folded || memchr::memchr2(b',', b'"', line).is_some() {
+        rest.get(..end_of_value(rest))?
+    } else {
+        line
+    };
+    let begin = start + (raw.len() - raw.trim_ascii_start().len());
+    Some((begin, begin + raw.trim_ascii().len()))
+}
+
+/// Where a value ends that may be quoted, folded, or followed by another.
+fn end_of_value(rest: &[u8]) -> usize {
     let mut quoted = false;
     let mut escaped = false;
-    let mut at = start;
-    while let Some(&b) = message.get(at) {
+    let mut at = 0;
+    while let Some(&b) = rest.get(at) {
         match b {
             b',' if !quoted => break,
-            b'\n' if !matches!(message.get(at + 1), Some(b' ' | b'\t')) => break,
+            b'\n' if !matches!(rest.get(at + 1), Some(b' ' | b'\t')) => break,
             b'"' if !escaped => quoted = !quoted,
             _ => {}
         }
         escaped = b == b'\\' && quoted && !escaped;
         at += 1;
     }
-    let raw = message.get(start..at)?;
-    let begin = start + (raw.len() - raw.trim_ascii_start().len());
-    Some((begin, begin + raw.trim_ascii().len()))
+    at
 }
 
 /// The UDP port that responses go to: the source's with `rport`, else sent-by's (§18.2.2).

@@ -57,6 +57,13 @@ impl Proxy {
         reject: Reject,
     ) {
         self.stats.refused += 1;
+        tracing::debug!(
+            method = %message.method(),
+            uri = %String::from_utf8_lossy(message.request_uri()),
+            status = reject.status,
+            reason = reject.reason,
+            "refused"
+        );
         let tag = cx.rng.token::<10>();
         let mut response = ResponseBuilder::new(message, reject.status)
             .reason(reject.reason)

@@ -22,15 +22,16 @@ def test_calls(case):
     calls(case, voipd, CALLS, 250, 120)
 
 
-def calls(case, voipd, count, rate, seconds):
-    for name in ("alice", "bob"):
+def calls(case, voipd, count, rate, seconds, caller="alice", called="bob"):
+    for name in (caller, called):
         voipd.add_user(name)
     port = case.port()
-    register(case, "register", voipd, "bob", port)
+    register(case, f"register-{called}", voipd, called, port)
     options = {"count": count, "seconds": seconds}
-    called = Sipp(case, "answer", "answer", voipd, port=port, **options)
-    calling = Sipp(case, "call", "call", voipd, users=["alice"], service="bob", rate=rate, **options)
-    counters = [calling.finish(), called.finish()]
+    phone = Sipp(case, f"answer-{called}", "answer", voipd, port=port, **options)
+    calling = Sipp(case, f"call-{called}", "call", voipd, users=[caller], service=called, rate=rate,
+                   **options)
+    counters = [calling.finish(), phone.finish()]
     assert all(c["retransmissions"] == 0 for c in counters), counters
     assert voipd.calls() == []
 
@@ -40,11 +41,7 @@ def soak_calls(case):
     voipd = Voipd(case)
     calls(case, voipd, 20_000, 200, 240)
     early = resident_kb(voipd)
-    for name in ("alice", "bob"):
-        voipd.ctl("user", "del", name)
-    for sipp in ("register", "answer", "call"):
-        (case.folder / f"{sipp}.csv").unlink()
-    calls(case, voipd, 80_000, 200, 700)
+    calls(case, voipd, 80_000, 200, 700, "carol", "dave")
     late = resident_kb(voipd)
     print(f"        resident: {early} KB after 20,000 calls, {late} KB after 100,000")
     assert late < 1.2 * early + 8192, (early, late)

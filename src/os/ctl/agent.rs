@@ -1,10 +1,14 @@
 //! One socket towards a server, with the retransmissions that RFC 3261 §17.1 asks of a client.
 
+use super::super::tls::{Tls, TlsFiles};
 use super::failure::{Failure, exit};
 use super::sip::{self, Kind};
 use rsip::{Method, Request, Response, SipMessage};
+use rustls::{ClientConnection, StreamOwned};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Largest message that is read.
@@ -29,6 +33,44 @@ type Received = (SipMessage, String);
 enum Link {
     Udp(UdpSocket),
     Tcp(TcpStream, Vec<u8>),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>, Vec<u8>),
+}
+
+impl Link {
+    /// What came on a stream and was not cut into messages yet.
+    fn buffer(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            Link::Udp(_) => None,
+            Link::Tcp(_, buffer) | Link::Tls(_, buffer) => Some(buffer),
+        }
+    }
+
+    fn read(&mut self, into: &mut [u8], patience: Duration) -> std::io::Result<usize> {
+        let patience = Some(patience);
+        match self {
+            Link::Udp(socket) => {
+                socket.set_read_timeout(patience)?;
+                socket.recv_from(into).map(|(n, _)| n)
+            }
+            Link::Tcp(stream, _) => {
+                stream.set_read_timeout(patience)?;
+                stream.read(into)
+            }
+            Link::Tls(stream, _) => {
+                stream.sock.set_read_timeout(patience)?;
+                stream.read(into)
+            }
+        }
+    }
+}
+
+/// How the peer of a TLS connection is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trust<'a> {
+    /// The name that its certificate must bear; an address is judged as one.
+    pub(super) name: &'a str,
+    /// The roots; the system's without.
+    pub(super) roots: Option<&'a Path>,
 }
 
 /// A user agent's transport.
@@ -43,6 +85,7 @@ impl Agent {
         kind: Kind,
         remote: SocketAddr,
         patience: Duration,
+        trust: Trust<'_>,
     ) -> Result<Self, Failure> {
         let fail = |e: std::io::Error| {
             let text = format!("{}:{remote}: {e}", kind.token().to_lowercase());
@@ -55,10 +98,17 @@ impl Agent {
                 stream.set_nodelay(true).map_err(fail)?;
                 Link::Tcp(stream, Vec::new())
             }
+            Kind::Tls => {
+                let stream = TcpStream::connect_timeout(&remote, patience).map_err(fail)?;
+                stream.set_nodelay(true).map_err(fail)?;
+                stream.set_read_timeout(Some(patience)).map_err(fail)?;
+                Link::Tls(Box::new(secure(stream, remote, trust)?), Vec::new())
+            }
         };
         let local = match &link {
             Link::Udp(socket) => socket.local_addr(),
             Link::Tcp(stream, _) => stream.local_addr(),
+            Link::Tls(stream, _) => stream.sock.local_addr(),
         };
         Ok(Self {
             link,
@@ -71,6 +121,7 @@ impl Agent {
         match self.link {
             Link::Udp(_) => Kind::Udp,
             Link::Tcp(..) => Kind::Tcp,
+            Link::Tls(..) => Kind::Tls,
         }
     }
 
@@ -83,6 +134,9 @@ impl Agent {
         let sent = match &mut self.link {
             Link::Udp(socket) => socket.send_to(message.as_bytes(), self.remote).map(drop),
             Link::Tcp(stream, _) => stream.write_all(message.as_bytes()),
+            Link::Tls(stream, _) => stream
+                .write_all(message.as_bytes())
+                .and_then(|()| stream.flush()),
         };
         let remote = self.remote;
         sent.map_err(|e| Failure::new(exit::UNAVAILABLE, format!("{remote}: {e}")))
@@ -109,9 +163,7 @@ impl Agent {
         let remote = self.remote;
         let fail = |e: std::io::Error| Failure::new(exit::UNAVAILABLE, format!("{remote}: {e}"));
         loop {
-            if let Link::Tcp(_, buffer) = &mut self.link
-                && let Some(message) = cut(buffer)
-            {
+            if let Some(message) = self.link.buffer().and_then(cut) {
                 return Ok(Some(message));
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -119,17 +171,7 @@ impl Agent {
                 return Ok(None);
             }
             let mut chunk = vec![0; MESSAGE_BYTES_MAX];
-            let read = match &mut self.link {
-                Link::Udp(socket) => {
-                    socket.set_read_timeout(Some(left)).map_err(fail)?;
-                    socket.recv_from(&mut chunk).map(|(n, _)| n)
-                }
-                Link::Tcp(stream, _) => {
-                    stream.set_read_timeout(Some(left)).map_err(fail)?;
-                    stream.read(&mut chunk)
-                }
-            };
-            let n = match read {
+            let n = match self.link.read(&mut chunk, left) {
                 Ok(n) => n,
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     return Ok(None);
@@ -138,14 +180,14 @@ impl Agent {
                 Err(e) => return Err(fail(e)),
             };
             chunk.truncate(n);
-            match &mut self.link {
-                Link::Udp(_) if chunk.trim_ascii().is_empty() => {}
-                Link::Udp(_) => return Ok(Some(chunk)),
-                Link::Tcp(..) if n == 0 => {
+            match self.link.buffer() {
+                None if chunk.trim_ascii().is_empty() => {}
+                None => return Ok(Some(chunk)),
+                Some(_) if n == 0 => {
                     let text = format!("{remote} closed the connection");
                     return Err(Failure::new(exit::UNAVAILABLE, text));
                 }
-                Link::Tcp(_, buffer) => buffer.extend(chunk),
+                Some(buffer) => buffer.extend(chunk),
             }
         }
     }
@@ -208,6 +250,35 @@ impl Agent {
             }
         }
     }
+}
+
+/// The TLS handshake; what is wrong with the certificate is said.
+fn secure(
+    mut stream: TcpStream,
+    remote: SocketAddr,
+    trust: Trust<'_>,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, Failure> {
+    let files = TlsFiles {
+        identity: None,
+        roots: trust.roots.map(Path::to_path_buf),
+    };
+    let tls = Tls::load(&files).map_err(|e| Failure::new(exit::NOINPUT, e.to_string()))?;
+    let fail = |e: &dyn std::fmt::Display| {
+        let text = format!("tls:{remote}: {e}; --ca FILE names other roots");
+        Failure::new(exit::PROTOCOL, text)
+    };
+    let bare = trust.name.trim_start_matches('[').trim_end_matches(']');
+    let (name, ip) = match bare.parse::<IpAddr>() {
+        Ok(ip) => (None, ip),
+        Err(_) => (Some(trust.name), remote.ip()),
+    };
+    let (connector, name) = tls.connector(name, ip).map_err(|e| fail(&e))?;
+    let config = Arc::clone(connector.config());
+    let mut connection = ClientConnection::new(config, name).map_err(|e| fail(&e))?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream).map_err(|e| fail(&e))?;
+    }
+    Ok(StreamOwned::new(connection, stream))
 }
 
 /// A socket on the address that the system would send from.

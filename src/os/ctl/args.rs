@@ -178,7 +178,7 @@ pub struct PasswordArgs {
 /// Of `ping`.
 #[derive(Args, Debug)]
 pub struct PingArgs {
-    /// sip:HOST, sip:USER@HOST:PORT;transport=tcp, ...
+    /// sip:HOST, sips:HOST, sip:USER@HOST:PORT;transport=tcp, ...
     pub uri: String,
     /// How often.
     #[arg(short = 'n', long, default_value_t = 1, value_parser = within(10_000))]
@@ -186,6 +186,9 @@ pub struct PingArgs {
     /// Seconds to wait for each answer.
     #[arg(short, long, default_value_t = 5, value_parser = within(600))]
     pub timeout: u32,
+    /// The root certificates by which a TLS server is judged, instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 /// Of `probe`.
@@ -200,8 +203,11 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "HOST")]
     pub server: Option<String>,
     /// The transport.
-    #[arg(long, default_value = "udp", value_parser = ["udp", "tcp"])]
+    #[arg(long, default_value = "udp", value_parser = ["udp", "tcp", "tls"])]
     pub transport: String,
+    /// The root certificates by which a TLS server is judged, instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// Only register.
     #[arg(long)]
     pub register_only: bool,

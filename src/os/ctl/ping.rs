@@ -1,6 +1,6 @@
 //! `voipctl ping`: OPTIONS (RFC 3261 §11), with the round trip and what came back.
 
-use super::agent::{Agent, Answer};
+use super::agent::{Agent, Answer, Trust};
 use super::args::PingArgs;
 use super::failure::{Failure, exit};
 use super::output::Output;
@@ -28,9 +28,15 @@ struct Row {
 
 pub(super) fn run(args: &PingArgs, output: Output) -> Result<(), Failure> {
     let uri = sip::uri(&args.uri)?;
-    let remote = sip::address(&uri, None)?;
+    let kind = sip::transport(&uri)?;
+    let remote = sip::address(&uri, None, kind)?;
     let patience = Duration::from_secs(args.timeout.into());
-    let mut agent = Agent::connect(sip::transport(&uri)?, remote, patience)?;
+    let host = uri.host_with_port.host.to_string();
+    let trust = Trust {
+        name: &host,
+        roots: args.ca.as_deref(),
+    };
+    let mut agent = Agent::connect(kind, remote, patience, trust)?;
     let mut exchange = Exchange {
         from: format!("<sip:voipctl@{}>;tag={}", agent.local.ip(), sip::token()?),
         to: format!("<{uri}>"),

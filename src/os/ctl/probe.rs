@@ -2,7 +2,7 @@
 //! Without another target it calls itself: then both sides of the call are ours, and a few RTP
 //! packets each way tell whether the media arrives.
 
-use super::agent::{Agent, Answer, udp_toward};
+use super::agent::{Agent, Answer, Trust, udp_toward};
 use super::args::ProbeArgs;
 use super::failure::{Failure, exit};
 use super::output::Output;
@@ -67,10 +67,16 @@ pub(super) fn run(args: &ProbeArgs, output: Output) -> Result<(), Failure> {
     let password = secret::ask(&args.password, &args.uri, false)?;
     let kind = match args.transport.as_str() {
         "tcp" => Kind::Tcp,
+        "tls" => Kind::Tls,
         _ => Kind::Udp,
     };
     let patience = Duration::from_secs(args.timeout.into());
-    let remote = sip::address(&aor, args.server.as_deref())?;
+    let remote = sip::address(&aor, args.server.as_deref(), kind)?;
+    let host = aor.host_with_port.host.to_string();
+    let trust = Trust {
+        name: &host,
+        roots: args.ca.as_deref(),
+    };
     let registrar = Uri {
         auth: None,
         params: Vec::new(),
@@ -78,7 +84,7 @@ pub(super) fn run(args: &ProbeArgs, output: Output) -> Result<(), Failure> {
     };
     let mut probe = Probe {
         args,
-        agent: Agent::connect(kind, remote, patience)?,
+        agent: Agent::connect(kind, remote, patience, trust)?,
         user,
         password,
         aor,
@@ -123,6 +129,7 @@ impl Probe<'_> {
         match self.agent.kind() {
             Kind::Udp => format!("<sip:{user}@{local}>"),
             Kind::Tcp => format!("<sip:{user}@{local};transport=tcp>"),
+            Kind::Tls => format!("<sip:{user}@{local};transport=tls>"),
         }
     }
 

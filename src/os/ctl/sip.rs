@@ -20,6 +20,7 @@ const V6_STAND_IN: &str = "v6.invalid";
 pub(super) enum Kind {
     Udp,
     Tcp,
+    Tls,
 }
 
 impl Kind {
@@ -27,6 +28,14 @@ impl Kind {
         match self {
             Kind::Udp => "UDP",
             Kind::Tcp => "TCP",
+            Kind::Tls => "TLS",
+        }
+    }
+
+    fn default_port(self) -> u16 {
+        match self {
+            Kind::Udp | Kind::Tcp => 5060,
+            Kind::Tls => 5061,
         }
     }
 }
@@ -54,28 +63,27 @@ pub(super) fn uri(text: &str) -> Result<Uri, Failure> {
     if let Some(host) = v6 {
         uri.host_with_port.host = rsip::Host::Domain(host.into());
     }
-    if uri.is_sips().unwrap_or(false) {
-        return Err(fail(
-            "TLS is not spoken by voipctl yet; ask a listener on tcp".into(),
-        ));
-    }
     Ok(uri)
 }
 
 /// The transport that the URI names.
 pub(super) fn transport(uri: &Uri) -> Result<Kind, Failure> {
+    if uri.is_sips().unwrap_or(false) {
+        return Ok(Kind::Tls);
+    }
     match uri.transport() {
         None | Some(rsip::Transport::Udp) => Ok(Kind::Udp),
         Some(rsip::Transport::Tcp) => Ok(Kind::Tcp),
+        Some(rsip::Transport::Tls) => Ok(Kind::Tls),
         Some(other) => {
-            let text = format!("voipctl speaks udp and tcp, not {other}");
+            let text = format!("voipctl speaks udp, tcp and tls, not {other}");
             Err(Failure::new(exit::DATAERR, text))
         }
     }
 }
 
 /// The address of `HOST[:PORT]`, or of the URI's host without it.
-pub(super) fn address(uri: &Uri, server: Option<&str>) -> Result<SocketAddr, Failure> {
+pub(super) fn address(uri: &Uri, server: Option<&str>, kind: Kind) -> Result<SocketAddr, Failure> {
     let host = match server {
         Some(server) => server.to_string(),
         None => uri.host_with_port.to_string(),
@@ -89,7 +97,7 @@ pub(super) fn address(uri: &Uri, server: Option<&str>) -> Result<SocketAddr, Fai
     let found = if with_port {
         host.to_socket_addrs()
     } else {
-        (bare, 5060).to_socket_addrs()
+        (bare, kind.default_port()).to_socket_addrs()
     };
     let mut found = found.map_err(|e| Failure::new(exit::NOHOST, format!("{host}: {e}")))?;
     let missing = || Failure::new(exit::NOHOST, format!("{host} has no address"));

@@ -202,9 +202,12 @@ fn uris_of_every_kind() {
         shown("sip:100@[2001:db8::1]:5080").unwrap(),
         "sip:100@[2001:db8::1]:5080"
     );
-    assert!(shown("sips:100@example.com").unwrap_err().contains("TLS"));
+    let kind = |text: &str| sip::transport(&sip::uri(text).unwrap()).unwrap();
+    assert_eq!(kind("sips:100@example.com"), sip::Kind::Tls);
+    assert_eq!(kind("sip:example.com;transport=tls"), sip::Kind::Tls);
+    assert_eq!(kind("sip:example.com"), sip::Kind::Udp);
     let address = |text: &str, server: Option<&str>| {
-        sip::address(&sip::uri(text).unwrap(), server)
+        sip::address(&sip::uri(text).unwrap(), server, sip::Kind::Udp)
             .map(|a| a.to_string())
             .unwrap()
     };

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 pub const PENDING_MAX: usize = 300_000;
 
 /// What a record is about.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject<'r> {
     Binding(&'r str, &'r str),
     Ban(std::net::IpAddr),
@@ -104,6 +104,19 @@ impl Pending {
             lost += u64::from(!self.push(record, limit));
         }
         lost
+    }
+
+    /// Puts the records in the order of the tables' keys, so that neighbours meet on one page.
+    /// Those about the same stay in their order.
+    pub(super) fn sort(&mut self) {
+        self.records.sort_by(|a, b| subject(a).cmp(&subject(b)));
+        self.places.clear();
+        for (place, record) in self.records.iter().enumerate() {
+            let about = subject(record);
+            if about != Subject::Own {
+                self.places.insert(about.hash(), place);
+            }
+        }
     }
 
     /// Forgets the first `count`, which are on the disk.

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long the first record of a batch waits for others.
-pub const BATCH_EVERY: Duration = Duration::from_millis(200);
+pub const BATCH_EVERY: Duration = Duration::from_millis(300);
 
 /// Records of one transaction.
 const TRANSACTION_RECORDS: usize = 20_000;
@@ -233,6 +233,7 @@ impl Writer {
 
     fn write(&mut self, batch: &mut Pending, given: u64) {
         let mut done = 0;
+        batch.sort();
         let result: Result<(), StoreError> = batch
             .records()
             .chunks(TRANSACTION_RECORDS)

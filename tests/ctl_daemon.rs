@@ -1,0 +1,205 @@
+//! `voipctl` against the real `voipd`, over UDP, TCP and TLS.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running voipd in a directory of its own; killed and removed at the end.
+struct Voipd {
+    dir: PathBuf,
+    child: Child,
+}
+
+impl Voipd {
+    fn start(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("voip-ctld-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["example.com".to_string()]).unwrap();
+        std::fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        // The system chooses the ports; `status` tells them.
+        let text = "[node]\ndomains = [\"example.com\"]\nstate_dir = \"state\"\nworkers = 2\n\
+             [sip]\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\", \"tls:127.0.0.1:0\"]\n\
+             [sip.tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\
+             [rtp]\nrelay = \"always\"\nports = \"33000-33999\"\n";
+        std::fs::write(dir.join("voip.toml"), text).unwrap();
+        let child = Self::spawn(&dir);
+        let voipd = Self { dir, child };
+        voipd.wait();
+        voipd
+    }
+
+    fn spawn(dir: &std::path::Path) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_voipd"))
+            .arg("-f")
+            .arg("-c")
+            .arg(dir.join("voip.toml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    fn wait(&self) {
+        let start = Instant::now();
+        while self.run(&["status"]).0 != 0 {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "voipd does not start"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// `kill -9`, and a new start on the same state.
+    fn kill_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = Self::spawn(&self.dir);
+        self.wait();
+    }
+
+    fn run(&self, arguments: &[&str]) -> (i32, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_voipctl"))
+            .arg("-c")
+            .arg(self.dir.join("voip.toml"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let mut text = String::from_utf8(output.stdout).unwrap();
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        (output.status.code().unwrap_or(-1), text)
+    }
+
+    /// `127.0.0.1:PORT` of a transport.
+    fn listener(&self, transport: &str) -> String {
+        let status = self.ok(&["--json", "status"]);
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let all = status["listen"].as_array().unwrap().iter();
+        let mut own = all.filter_map(|l| l.as_str()?.strip_prefix(&format!("{transport}:")));
+        own.next().unwrap().to_string()
+    }
+
+    #[track_caller]
+    fn ok(&self, arguments: &[&str]) -> String {
+        let (code, text) = self.run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {text}");
+        text
+    }
+}
+
+impl Drop for Voipd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+#[test]
+fn a_user_calls_over_every_transport() {
+    let voipd = Voipd::start("probe");
+    voipd.ok(&["user", "add", "100", "--password", "secret"]);
+    let ca = voipd.dir.join("cert.pem");
+    let ca = ca.to_str().unwrap();
+    for transport in ["udp", "tcp", "tls"] {
+        let said = voipd.ok(&[
+            "probe",
+            "sip:100@example.com",
+            "--server",
+            &voipd.listener(transport),
+            "--transport",
+            transport,
+            "--ca",
+            ca,
+            "--password",
+            "secret",
+        ]);
+        let heard = "the caller hears 10 of 10 packets, the callee 10 of 10";
+        assert!(said.contains(heard), "{transport}: {said}");
+    }
+    let (code, said) = voipd.run(&["ping", &format!("sips:{}", voipd.listener("tls"))]);
+    assert!(code == 76 && said.contains("certificate"), "{code} {said}");
+    let uri = format!("sip:{};transport=tcp", voipd.listener("tcp"));
+    assert!(voipd.ok(&["ping", &uri]).starts_with("200 OK from"));
+    let trace: serde_json::Value = serde_json::from_str(&voipd.ok(&["--json", "trace"])).unwrap();
+    let invite = trace.as_array().unwrap().iter().find(|row| {
+        row["first_line"].as_str().unwrap().starts_with("INVITE") && row["direction"] == "in"
+    });
+    let call_id = invite.unwrap()["call_id"].as_str().unwrap();
+    let ladder = voipd.ok(&["trace", call_id, "--full"]);
+    for line in [
+        "|-- INVITE sip:100@example.com -",
+        "200 OK (BYE)",
+        "--- from udp:127.0.0.1:",
+    ] {
+        assert!(ladder.contains(line), "{line}: {ladder}");
+    }
+    assert!(
+        !ladder.contains("response=\""),
+        "credentials are not shown: {ladder}"
+    );
+    let status: serde_json::Value = serde_json::from_str(&voipd.ok(&["--json", "status"])).unwrap();
+    assert_eq!(
+        (&status["calls"], &status["registrations"]),
+        (&0.into(), &0.into())
+    );
+    assert_eq!(status["shards"], 2);
+}
+
+#[test]
+fn users_outlive_a_kill() {
+    let mut voipd = Voipd::start("kill");
+    voipd.ok(&[
+        "user",
+        "add",
+        "100",
+        "--password",
+        "secret",
+        "--display-name",
+        "Ana",
+    ]);
+    voipd.ok(&["user", "add", "101", "--password", "secret"]);
+    voipd.ok(&["user", "del", "101"]);
+    voipd.kill_and_restart();
+    let listed = voipd.ok(&["user", "list"]);
+    assert!(
+        listed.contains("100@example.com  Ana") && !listed.contains("101@"),
+        "{listed}"
+    );
+    let (code, said) = voipd.run(&["hangup", "nothing"]);
+    assert_eq!(code, 65, "{said}");
+    let (code, said) = voipd.run(&["doctor"]);
+    assert!(code == 0, "{code} {said}");
+    assert!(
+        said.contains("certificate and key belong together"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_bad_file_changes_nothing() {
+    let voipd = Voipd::start("reload");
+    let file = voipd.dir.join("voip.toml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{good}colour = 5\n")).unwrap();
+    let socket = voipd.dir.join("state/voip.sock");
+    let reload = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_voipctl"))
+            .args(arguments)
+            .output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().unwrap_or(-1), said)
+    };
+    let (code, said) = reload(&["-s", socket.to_str().unwrap(), "reload"]);
+    assert!(
+        code == 78 && said.contains("rtp.colour: is unknown"),
+        "{code} {said}"
+    );
+    std::fs::write(&file, good).unwrap();
+    voipd.ok(&["reload"]);
+    voipd.ok(&["log", "warn"]);
+}

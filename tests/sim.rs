@@ -1,6 +1,7 @@
 //! A thousand random stories hold all rules of `sim::check`, with one shard and with four.
 //! A story that does not is named by its seed: `SIM_SEED=n cargo test --features sim --test sim`
-//! tells it again, with every packet in `tmp/sim-n.log` of the target folder. `SIM_SEEDS=n` tells more of them.
+//! tells it again, with every packet in `tmp/sim-n.log` of the target folder. `SIM_SEEDS=n` tells
+//! more of them, `SIM_FROM=n` others.
 #![cfg(feature = "sim")]
 
 use std::net::{IpAddr, SocketAddr};
@@ -25,13 +26,14 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Tells the stories on all cores; the broken rules of the first few that fail come back.
 fn tell_all(seeds: u64, check: impl Fn(u64) -> Result<(), String> + Sync) -> Vec<String> {
-    let next = AtomicU64::new(0);
+    let first = number("SIM_FROM").unwrap_or(0);
+    let next = AtomicU64::new(first);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let worker = || {
         let mut failures = Vec::new();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds || failures.len() >= 5 {
+            if seed >= first + seeds || failures.len() >= 5 {
                 return failures;
             }
             if let Err(what) = check(seed) {

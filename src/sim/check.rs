@@ -202,6 +202,30 @@ pub fn heard(phones: &[Phone], at_least: Duration, in_order: bool) -> Result<(),
     Ok(())
 }
 
+/// Whether every phone stopped ringing soon after the caller gave up or somebody else answered: its
+/// CANCEL came. For worlds where nobody dies.
+pub fn stopped(phones: &[Phone], within: Duration) -> Result<(), Broken> {
+    let reports = || phones.iter().flat_map(|phone| phone.reports());
+    for caller in reports().filter(|report| report.caller) {
+        let settled = match caller.outcome {
+            Outcome::Talked => caller.answered_at,
+            Outcome::Cancelled => caller.given_up_at,
+            Outcome::Refused(_) | Outcome::Timeout | Outcome::Surplus => None,
+        };
+        let Some(settled) = settled else {
+            continue;
+        };
+        let callees = reports().filter(|r| !r.caller && r.call_id == caller.call_id);
+        for callee in callees {
+            let rang_until = callee.answered_at.unwrap_or(callee.ended_at);
+            if rang_until > settled + within {
+                return broken(format!("rang on: {callee:?} though {caller:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn broken(what: String) -> Result<(), Broken> {
     Err(Broken(what))
 }

@@ -1,7 +1,7 @@
 //! Random stories: a seed decides who there is, what they do, how bad the network is, and what goes
 //! wrong. The same seed tells the same story.
 
-use super::check::{Broken, heard};
+use super::check::{Broken, heard, stopped};
 use super::host::Host;
 use super::nat::Nat;
 use super::net::{Carrier, Weather};
@@ -24,6 +24,11 @@ const END: Instant = Instant::from_millis(90_000);
 const PATIENCE: Duration = Duration::from_secs(500);
 /// A call that stood so long must have been heard.
 const HEARD_AFTER: Duration = Duration::from_secs(6);
+
+/// A phone stops ringing so soon after its call was settled, if nothing is lost.
+const QUIET_AFTER: Duration = Duration::from_millis(100);
+/// The same with losses: a CANCEL is repeated for 64 * T1, and so is what it brings.
+const QUIET_AFTER_LOSS: Duration = Duration::from_secs(66);
 
 /// What a story came to.
 #[derive(Debug)]
@@ -73,6 +78,13 @@ fn told(seed: u64, shards: usize, mood: Mood, detail: bool) -> (Result<Told, Bro
 fn run(world: &mut World, setting: &Setting) -> Result<Told, Broken> {
     world.run_until(END)?;
     world.settle(PATIENCE)?;
+    if !setting.restart && !setting.silence {
+        let calm = setting.weather == Weather::CALM;
+        stopped(
+            &world.phones,
+            if calm { QUIET_AFTER } else { QUIET_AFTER_LOSS },
+        )?;
+    }
     if setting.audible() {
         let in_order = setting.weather == Weather::CALM;
         heard(&world.phones, HEARD_AFTER, in_order)?;

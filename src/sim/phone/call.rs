@@ -80,6 +80,8 @@ pub struct CallReport {
     pub outcome: Outcome,
     /// When the call was answered.
     pub answered_at: Option<Instant>,
+    /// When the caller's CANCEL went out.
+    pub given_up_at: Option<Instant>,
     /// When it ended.
     pub ended_at: Instant,
     /// Packets of audio sent.
@@ -144,6 +146,7 @@ pub(super) struct Call {
     pub(super) hold_after: Option<Duration>,
     pub(super) media: Media,
     pub(super) answered_at: Option<Instant>,
+    pub(super) given_up_at: Option<Instant>,
     /// Set when the end came before the report: what the report will say.
     pub(super) outcome: Outcome,
     /// Our re-INVITE is under way.
@@ -227,6 +230,7 @@ impl Phone {
             hold_after: None,
             media: Media::new(SocketAddr::new(self.address.ip(), port)),
             answered_at: None,
+            given_up_at: None,
             outcome: Outcome::Talked,
             reinvite: false,
             again: None,
@@ -324,6 +328,7 @@ impl Phone {
             caller: call.caller,
             outcome,
             answered_at: call.answered_at,
+            given_up_at: call.given_up_at,
             ended_at: now,
             audio_sent: call.media.sent,
             audio_heard: call.media.heard,

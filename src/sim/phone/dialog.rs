@@ -102,12 +102,14 @@ impl Phone {
     }
 
     fn cancel(&mut self, id: u64) {
+        let now = self.now;
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
         let State::Calling { branch, given_up } = &mut call.state else {
             return;
         };
+        call.given_up_at = Some(now);
         *given_up = GivenUp::Said;
         let branch = branch.clone();
         let draft = Draft {

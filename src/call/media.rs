@@ -195,6 +195,10 @@ impl Media {
                 None,
             );
         };
+        // A browser's keys are bound to its ICE and DTLS: its media goes past us.
+        if sdp.is_webrtc() && !self.opened {
+            return (BodyEdit::Keep, None);
+        }
         for ports in &mut self.ports {
             if !anchor::reserve(pool, &sdp, ports) {
                 let edit = refuse_unless_response(message, 503, "No Media Ports Left");

@@ -13,7 +13,8 @@ impl SignalCore {
     pub(super) fn on_message(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
         self.counters.messages_in += 1;
         let trusted = self.config.sip.trusts(flow.remote.ip());
-        if !trusted && self.guard.verdict(flow.remote.ip(), now) == Verdict::Drop {
+        let guarded = !trusted && self.guard.verdict(flow.remote.ip(), now) == Verdict::Drop;
+        if guarded && !self.keeps_a_call(&bytes) {
             self.counters.dropped(Drop::Guarded);
             return;
         }
@@ -47,6 +48,16 @@ impl SignalCore {
                 self.refuse(&flow, &message, status, reason);
             }
         }
+    }
+
+    /// What a source that is shut out may still say, since it guesses nothing by it: answers, ACKs,
+    /// and the end of a call that is up. An office that one wrong password shuts out keeps its calls.
+    fn keeps_a_call(&self, bytes: &Bytes) -> bool {
+        if bytes.starts_with(b"SIP/2.0 ") || bytes.starts_with(b"ACK ") {
+            return true;
+        }
+        bytes.starts_with(b"BYE ")
+            && Message::parse(bytes.clone()).is_ok_and(|m| self.calls.find(&m).is_some())
     }
 
     /// A stream that cannot be cut into messages: one answer if a request can be made out, then

@@ -304,6 +304,56 @@ fn a_repeated_register_gets_the_same_answer_and_changes_nothing() {
 }
 
 #[test]
+fn who_is_shut_out_may_still_end_its_call() {
+    let mut b = bench("");
+    register(&mut b, "100");
+    register(&mut b, "200");
+    let uri = "sip:200@example.com";
+    b.from(
+        "198.51.100.7:5060",
+        request("INVITE", uri, "300", "200", 1, ""),
+    );
+    let (_, invite) = b.take();
+    let answer = ResponseBuilder::new(&invite, 200)
+        .to_tag("t200")
+        .record_route()
+        .header(HeaderName::Contact, "<sip:200@192.0.2.2:5060>")
+        .render();
+    b.from(&host("200"), String::from_utf8(answer.to_vec()).unwrap());
+    let (_, answer) = b.take();
+    let wrong = "Authorization: Digest username=\"200\", realm=\"example.com\", nonce=\"x\", \
+                 uri=\"sip:example.com\", response=\"00000000000000000000000000000000\"\r\n";
+    for cseq in 10..100 {
+        b.from(
+            &host("200"),
+            request("REGISTER", "sip:example.com", "200", "200", cseq, wrong),
+        );
+        b.now += Duration::from_secs(9);
+    }
+    b.sent.clear();
+    b.from(
+        &host("200"),
+        request("REGISTER", "sip:example.com", "200", "200", 200, wrong),
+    );
+    assert!(b.sent.is_empty(), "it is shut out");
+    let route = String::from_utf8_lossy(answer.header(HeaderName::RecordRoute).unwrap());
+    let bye = format!(
+        "BYE sip:300@198.51.100.7:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bKb\r\n\
+         From: <{uri}>;tag=t200\r\nTo: <sip:300@example.com>;tag=f300\r\n\
+         Call-ID: id-300-INVITE\r\nCSeq: 1 BYE\r\nMax-Forwards: 70\r\nRoute: {route}\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    b.from(&host("200"), bye.replace("id-300", "id-none"));
+    assert!(b.sent.is_empty(), "a BYE of no call");
+    b.from(&host("200"), bye);
+    let (to, bye) = b.take();
+    assert_eq!(
+        (to.remote().to_string().as_str(), bye.method()),
+        ("198.51.100.7:5060", Method::Bye)
+    );
+}
+
+#[test]
 fn malformed_requests_are_refused_with_the_reason() {
     let mut b = bench("");
     let twice = request(

@@ -417,8 +417,18 @@ impl Running {
     fn ask_users(&self, command: Command, reply: tokio::sync::oneshot::Sender<Reply>) {
         let (config, directory) = (Arc::clone(&self.config), Arc::clone(&self.directory));
         let store = self.store.clone();
+        let location = Arc::clone(&self.location);
         tokio::task::spawn_blocking(move || {
             let done = users::answer(&command, &config.node, &directory, &store);
+            // Who is no user any more is not called any more either.
+            if let Command::UserDel { aor } = &command
+                && directory.get(aor).is_none()
+            {
+                location
+                    .remove(aor)
+                    .into_iter()
+                    .for_each(|r| store.persist(r));
+            }
             let unknown = || Reply::failed(Failure::BadCommand, "unknown command", "");
             let _ = reply.send(done.unwrap_or_else(unknown));
         });

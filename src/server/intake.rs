@@ -51,7 +51,8 @@ impl SignalCore {
     }
 
     /// What a source that is shut out may still say, since it guesses nothing by it: answers, ACKs,
-    /// and the end of a call that is up. An office that one wrong password shuts out keeps its calls.
+    /// and the end of a call that is up. An office that one wrong password shuts out keeps its
+    /// calls.
     fn keeps_a_call(&self, bytes: &Bytes) -> bool {
         if bytes.starts_with(b"SIP/2.0 ") || bytes.starts_with(b"ACK ") {
             return true;

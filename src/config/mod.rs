@@ -183,7 +183,7 @@ pub struct Tls {
 }
 
 /// What digest challenges offer. Both means two challenges, SHA-256 first (RFC 8760 §2.4); phones
-/// from before that RFC, baresip 1.0 and JsSIP 3 among them, give up at one that they do not know,
+/// from before that RFC, baresip 1.0 and SIP.js among them, give up at one that they do not know,
 /// so MD5 alone is the default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Digest {

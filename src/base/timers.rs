@@ -68,12 +68,6 @@ impl<T> TimerTable<T> {
         self.heap.first().map(|n| n.at)
     }
 
-    /// What the next timer carries, and when it fires.
-    pub fn peek(&self) -> Option<(Instant, &T)> {
-        let node = self.heap.first()?;
-        self.entries.get(node.key).map(|(what, _)| (node.at, what))
-    }
-
     /// Takes the next timer that is due at `now`.
     pub fn pop_due(&mut self, now: Instant) -> Option<(TimerId, T)> {
         let first = *self.heap.first()?;

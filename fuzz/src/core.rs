@@ -118,6 +118,7 @@ fn binding(user: &str, remote: &str, transport: &str) -> BindingRecord {
         instance: "".into(),
         reg_id: 0,
         user_agent: "".into(),
+        serial: 0,
     }
 }
 

@@ -2,7 +2,7 @@
 //! address and the user agent are shared with others.
 
 use crate::base::{Anchor, Flow, Instant, Transport};
-use crate::store::{BindingRecord, Record};
+use crate::store::{BindingRecord, Record, Touch};
 use crate::wire::sip::{Scheme, Uri};
 use std::sync::Arc;
 
@@ -293,6 +293,7 @@ impl Binding {
             instance: self.instance().into(),
             reg_id: self.reg_id,
             user_agent: self.user_agent().into(),
+            serial: self.serial,
         }
     }
 
@@ -308,12 +309,11 @@ impl Binding {
     }
 
     pub(super) fn touched(&self, anchor: Anchor) -> Record {
-        Record::TouchBinding {
-            aor: self.aor.clone(),
-            key: self.key(),
+        Record::TouchBinding(Touch {
+            serial: self.serial,
             expires_at_ms: anchor.unix_ms(self.expires_at),
             cseq: self.cseq,
-        }
+        })
     }
 }
 

@@ -252,6 +252,23 @@ impl Location {
         self.serial.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// What the disk calls a binding stays its name: refreshes in the store's journal bear it.
+    fn serial_of(&self, record: &BindingRecord) -> u64 {
+        match record.serial {
+            0 => self.next_serial(),
+            serial => {
+                self.reserve_serials(serial);
+                serial
+            }
+        }
+    }
+
+    /// Names no new binding by a serial up to `last`: the disk may still know others by them.
+    pub fn reserve_serials(&self, last: u64) {
+        self.serial
+            .fetch_max(last.saturating_add(1), Ordering::Relaxed);
+    }
+
     fn first_update(
         &self,
         clock: Clock,
@@ -645,7 +662,7 @@ impl Location {
             restored: true,
             cseq: record.cseq,
             reg_id: record.reg_id,
-            serial: self.next_serial(),
+            serial: self.serial_of(record),
             expires_at: clock.anchor.instant_of(record.expires_at_ms),
             registered_at_ms: record.registered_at_ms,
             flow,

@@ -50,7 +50,7 @@ impl Disk {
         let waiting = self.waiting.iter().filter_map(|(_, record)| match record {
             Record::Cdr(cdr) => Some(&**cdr),
             Record::PutBinding(_)
-            | Record::TouchBinding { .. }
+            | Record::TouchBinding(_)
             | Record::DeleteBinding { .. }
             | Record::PutBan(_)
             | Record::DeleteBan(_)
@@ -66,15 +66,11 @@ impl Disk {
                 let key = (binding.aor.clone(), binding.key.clone());
                 self.bindings.insert(key, *binding);
             }
-            Record::TouchBinding {
-                aor,
-                key,
-                expires_at_ms,
-                cseq,
-            } => {
-                if let Some(binding) = self.bindings.get_mut(&(aor.as_ref().into(), key)) {
-                    binding.expires_at_ms = expires_at_ms;
-                    binding.cseq = cseq;
+            Record::TouchBinding(touch) => {
+                let mut all = self.bindings.values_mut();
+                if let Some(binding) = all.find(|b| b.serial == touch.serial) {
+                    binding.expires_at_ms = touch.expires_at_ms;
+                    binding.cseq = touch.cseq;
                 }
             }
             Record::DeleteBinding { aor, key } => {

@@ -5,4 +5,4 @@ mod directory;
 mod record;
 
 pub use directory::{Directory, DirectoryFull, USERS_MAX};
-pub use record::{Ban, BindingRecord, Cdr, CdrLeg, EndCause, Ha1, Record, User};
+pub use record::{Ban, BindingRecord, Cdr, CdrLeg, EndCause, Ha1, Record, Touch, User};

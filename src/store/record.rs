@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// What digest needs of a password, never the password itself (RFC 7616 §3.4.2): the hash over
 /// `username:realm:password`, where the realm is the user's domain.
@@ -128,6 +127,9 @@ pub struct BindingRecord {
     pub reg_id: u32,
     /// The phone's User-Agent header; may be empty.
     pub user_agent: Box<str>,
+    /// Names this state of the binding among all that the store holds; a refresh that changes the
+    /// time alone keeps it. Zero where an older voip wrote the row.
+    pub serial: u64,
 }
 
 /// How a call ended.
@@ -209,22 +211,24 @@ pub struct Ban {
     pub reason: Box<str>,
 }
 
+/// What a refresh that changes the time alone writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Touch {
+    /// Of [`BindingRecord::serial`].
+    pub serial: u64,
+    /// Of [`BindingRecord::expires_at_ms`].
+    pub expires_at_ms: u64,
+    /// Of [`BindingRecord::cseq`].
+    pub cseq: u32,
+}
+
 /// One change on its way to the disk.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Record {
     /// A new or refreshed binding.
     PutBinding(Box<BindingRecord>),
     /// A binding of which a refresh changed the time alone: the hot path of a registrar.
-    TouchBinding {
-        /// Of [`BindingRecord::aor`].
-        aor: Arc<str>,
-        /// Of [`BindingRecord::key`].
-        key: Box<str>,
-        /// Of [`BindingRecord::expires_at_ms`].
-        expires_at_ms: u64,
-        /// Of [`BindingRecord::cseq`].
-        cseq: u32,
-    },
+    TouchBinding(Touch),
     /// A binding that ended.
     DeleteBinding {
         /// Of [`BindingRecord::aor`].

@@ -5,7 +5,8 @@
 //! sipload register-auth TARGET [options]   the same, answering a challenge each time (MD5)
 //! sipload call          TARGET [options]   INVITE 180 200 ACK BYE 200 to a phone of its own
 //! ```
-//! A closed loop over UDP: at most `--window` operations are under way, and the next begins when
+//! A phone refreshes as RFC 3261 §10.2.4 wants it: one Call-ID per user, its CSeq ever higher, also
+//! over runs that share a `--port`. A closed loop over UDP: at most `--window` operations are under way, and the next begins when
 //! one ends (`--rate` slows the beginning). It keeps its own cost low, so that a server on one
 //! core is the bottleneck: no allocation to speak of per message, no headers typed. It says at its
 //! end `metric value unit`, one a line.
@@ -36,6 +37,7 @@ struct Options {
     domain: String,
     password: String,
     users: u32,
+    port: u16,
     count: u32,
     window: usize,
     rate: f64,
@@ -85,6 +87,8 @@ struct Load {
     caller_at: SocketAddr,
     phone_at: SocketAddr,
     run: u32,
+    /// Above the CSeq of every REGISTER of an earlier run.
+    cseq: u32,
     slots: Vec<Slot>,
     free: Vec<usize>,
     counts: Counts,
@@ -131,6 +135,7 @@ fn parse(words: &[String]) -> Result<Options, String> {
         None => Ok(default),
     };
     let (count, window) = (number("count", 10_000.0)?, number("window", 64.0)?);
+    let port = number("port", 0.0)?;
     let (users, rate) = (number("users", count)?, number("rate", 0.0)?);
     let (hold, limit) = (number("hold-ms", 0.0)?, number("limit-s", 120.0)?);
     let domain = values.remove("domain").unwrap_or("voip.test").to_owned();
@@ -144,6 +149,7 @@ fn parse(words: &[String]) -> Result<Options, String> {
         domain,
         password,
         users: users as u32,
+        port: port as u16,
         count: count as u32,
         window: window as usize,
         rate,
@@ -152,12 +158,19 @@ fn parse(words: &[String]) -> Result<Options, String> {
     })
 }
 
-fn socket() -> io::Result<(UdpSocket, SocketAddr)> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
+fn socket(port: u16) -> io::Result<(UdpSocket, SocketAddr)> {
+    let socket = UdpSocket::bind(("127.0.0.1", port))?;
     socket2::SockRef::from(&socket).set_recv_buffer_size(16 << 20)?;
     socket.set_nonblocking(true)?;
     let at = socket.local_addr()?;
     Ok((socket, at))
+}
+
+/// Grows by 100 in a second, and wraps once in half a year.
+fn first_cseq() -> u32 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let centiseconds = now.map_or(0, |d| d.as_millis() / 10);
+    (centiseconds % (1 << 31)) as u32
 }
 
 impl Load {
@@ -172,12 +185,13 @@ impl Load {
             provisional: false,
             request: Vec::with_capacity(2048),
         });
-        let (caller, caller_at) = socket()?;
-        let (phone, phone_at) = socket()?;
+        let (caller, caller_at) = socket(options.port)?;
+        let (phone, phone_at) = socket(0)?;
         Ok(Load {
             slots: slots.collect(),
             free: (0..options.window).rev().collect(),
             run: std::process::id(),
+            cseq: first_cseq(),
             options,
             caller,
             phone,
@@ -250,7 +264,7 @@ impl Load {
             slot.provisional = false;
             match self.options.mode {
                 Mode::Call => self.write_invite(index),
-                _ => self.write_register(index, 1, ""),
+                _ => self.write_register(index, ""),
             }
             self.send_first(index, now);
             begun += 1;
@@ -265,7 +279,15 @@ impl Load {
         let _ = self.caller.send_to(&slot.request, self.options.target);
     }
 
-    fn write_register(&mut self, index: usize, cseq: u32, authorization: &str) {
+    /// Two numbers for each operation: the second one is for the request with credentials.
+    fn register_cseq(&self, index: usize) -> u32 {
+        let slot = &self.slots[index];
+        let second = u32::from(slot.state == State::Authorized);
+        self.cseq + 2 * (slot.serial / self.options.users) + second
+    }
+
+    fn write_register(&mut self, index: usize, authorization: &str) {
+        let cseq = self.register_cseq(index);
         let (at, run, domain) = (self.caller_at, self.run, &self.options.domain);
         let slot = &mut self.slots[index];
         let (serial, user) = (slot.serial, slot.serial % self.options.users);
@@ -274,8 +296,9 @@ impl Load {
             slot.request,
             "REGISTER sip:{domain} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {at};branch=z9hG4bK{run:x}-{serial:x}-{cseq}\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:u{user:07}@{domain}>;tag={serial:x}\r\n\
-             To: <sip:u{user:07}@{domain}>\r\nCall-ID: {run:x}-{serial:x}-{index:x}@load\r\n\
+             Max-Forwards: 70\r\n\
+             From: <sip:u{user:07}@{domain}>;tag={run:x}-{serial:x}-{index:x}\r\n\
+             To: <sip:u{user:07}@{domain}>\r\nCall-ID: u{user:07}-{at}@load\r\n\
              CSeq: {cseq} REGISTER\r\nContact: <sip:u{user:07}@{at}>\r\n{authorization}\
              Expires: 3600\r\nUser-Agent: sipload\r\nContent-Length: 0\r\n\r\n",
         );
@@ -336,10 +359,11 @@ impl Load {
             (Mode::RegisterAuth, State::First) if status == 401 => {
                 let authorization = self.credentials(index, message);
                 self.slots[index].state = State::Authorized;
-                self.write_register(index, 2, &authorization);
+                self.write_register(index, &authorization);
                 self.send_first(index, now);
             }
-            (Mode::RegisterAuth, State::Authorized) if cseq.starts_with(b"1 ") => {}
+            // The challenge once more.
+            (Mode::RegisterAuth, State::Authorized) if status == 401 => {}
             (Mode::Register | Mode::RegisterAuth, State::First | State::Authorized) => {
                 self.note_latency(index, now);
                 self.finish(index, status == 200);
@@ -348,10 +372,19 @@ impl Load {
         }
     }
 
-    /// The operation that a message belongs to, by its Call-ID: RUN-SERIAL-SLOT@load.
+    /// The operation that a message belongs to: RUN-SERIAL-SLOT in the Call-ID, or, where phones
+    /// keep theirs, in From's tag.
     fn slot_of(&self, message: &[u8]) -> Option<usize> {
-        let call_id = std::str::from_utf8(header(message, b"Call-ID")?).ok()?;
-        let mut parts = call_id.strip_suffix("@load")?.split('-');
+        let name = match self.options.mode {
+            Mode::Call => std::str::from_utf8(header(message, b"Call-ID")?)
+                .ok()?
+                .strip_suffix("@load")?,
+            Mode::Register | Mode::RegisterAuth => {
+                let from = std::str::from_utf8(header(message, b"From")?).ok()?;
+                from.rsplit_once(";tag=")?.1
+            }
+        };
+        let mut parts = name.split('-');
         let mut number = || u32::from_str_radix(parts.next()?, 16).ok();
         let (run, serial, index) = (number()?, number()?, number()? as usize);
         let slot = self.slots.get(index)?;

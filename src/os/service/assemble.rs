@@ -188,6 +188,7 @@ impl Restored {
             }
         }
         let location = Location::new(location_limits(config));
+        location.reserve_serials(loaded.serial_max);
         let now = clock.now();
         let found = loaded.bindings.len();
         let mut kept = 0;

@@ -32,6 +32,27 @@ impl StoreError {
         }
     }
 
+    /// Puts what the journal of refreshes met into words.
+    pub(super) fn from_journal(file: &Path, error: &std::io::Error) -> Self {
+        let dir = file.parent().unwrap_or(Path::new(".")).display();
+        match error.kind() {
+            std::io::ErrorKind::StorageFull
+            | std::io::ErrorKind::QuotaExceeded
+            | std::io::ErrorKind::FileTooLarge => Self::new(
+                file,
+                "the disk is full",
+                format!("make room on the file system of {dir}; nothing has to be restarted"),
+                true,
+            ),
+            _ => Self::new(
+                file,
+                format!("the journal of refreshes fails ({error})"),
+                format!("let the user of voipd own {dir} and what is inside; see the kernel's log"),
+                true,
+            ),
+        }
+    }
+
     /// Puts SQLite's answer into words.
     pub(super) fn from_sqlite(file: &Path, error: &rusqlite::Error) -> Self {
         let shown = file.display();

@@ -10,11 +10,16 @@
 //! Records are committed in batches at most [`BATCH_EVERY`] after the first of them, so that what
 //! was answered 200 is on disk within one second.
 //!
+//! Refreshes of bindings, which are most of what a registrar writes, go to a [`journal`] beside the
+//! database and reach their rows within minutes, at an orderly stop, and at the next start. A
+//! program that reads the table of bindings beside voipd sees times up to ten minutes old.
+//!
 //! # When the disk does not take it
 //! The trouble is logged once with its remedy, and once more when it is over; records wait in
 //! memory up to [`PENDING_MAX`], the newest state of each binding only; calls go on.
 
 mod error;
+mod journal;
 mod pending;
 mod schema;
 mod sqlite;

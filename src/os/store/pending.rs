@@ -1,7 +1,7 @@
 //! Records on their way to the disk: of each binding, ban and user only the newest.
 
 use crate::base::hash64;
-use crate::store::Record;
+use crate::store::{Record, Touch};
 use std::collections::HashMap;
 
 /// Most records that wait, and as many more while a batch is being tried; what comes after is lost
@@ -32,9 +32,9 @@ impl Subject<'_> {
 fn subject(record: &Record) -> Subject<'_> {
     match record {
         Record::PutBinding(b) => Subject::Binding(&b.aor, &b.key),
-        Record::TouchBinding { aor, key, .. } => Subject::Binding(aor, key),
         Record::DeleteBinding { aor, key } => Subject::Binding(aor, key),
-        Record::Cdr(_) => Subject::Own,
+        // Of itself, since it goes to the journal.
+        Record::TouchBinding(_) | Record::Cdr(_) => Subject::Own,
         Record::PutBan(ban) => Subject::Ban(ban.source),
         Record::DeleteBan(source) => Subject::Ban(*source),
         Record::PutUser(u) => Subject::User(&u.username, &u.domain),
@@ -42,37 +42,25 @@ fn subject(record: &Record) -> Subject<'_> {
     }
 }
 
-/// What is left to do when `newer` follows `older` about the same.
-fn follow(older: &mut Record, newer: Record) {
-    match (older, newer) {
-        (
-            Record::PutBinding(binding),
-            Record::TouchBinding {
-                expires_at_ms,
-                cseq,
-                ..
-            },
-        ) => {
-            binding.expires_at_ms = expires_at_ms;
-            binding.cseq = cseq;
-        }
-        // Nothing is left to touch.
-        (Record::DeleteBinding { .. }, Record::TouchBinding { .. }) => {}
-        (older, newer) => *older = newer,
-    }
-}
-
-/// In the order of first mention; at most `limit`. Two subjects of one hash are merely not merged:
-/// the records are carried out in order.
+/// In the order of first mention; at most `limit`, and as many touches. Two subjects of one hash
+/// are merely not merged: the records are carried out in order.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     records: Vec<Record>,
+    touches: Vec<Touch>,
     places: HashMap<u64, usize>,
 }
 
 impl Pending {
     /// Adds a record, or merges it with an older one about the same. False if it is full.
     pub(super) fn push(&mut self, record: Record, limit: usize) -> bool {
+        if let Record::TouchBinding(touch) = record {
+            let room = self.touches.len() < limit;
+            if room {
+                self.touches.push(touch);
+            }
+            return room;
+        }
         let about = subject(&record);
         let hash = about.hash();
         if about != Subject::Own
@@ -80,7 +68,7 @@ impl Pending {
             && let Some(older) = self.records.get_mut(*older)
             && subject(older) == about
         {
-            follow(older, record);
+            *older = record;
             return true;
         }
         if self.records.len() >= limit {
@@ -95,11 +83,13 @@ impl Pending {
 
     /// Adds what came later. Says how many were lost because it is full.
     pub(super) fn absorb(&mut self, newer: Pending, limit: usize) -> u64 {
-        if self.records.is_empty() {
+        if self.is_empty() {
             *self = newer;
             return 0;
         }
-        let mut lost = 0;
+        let room = limit.saturating_sub(self.touches.len());
+        let mut lost = newer.touches.len().saturating_sub(room) as u64;
+        self.touches.extend(newer.touches.into_iter().take(room));
         for record in newer.records {
             lost += u64::from(!self.push(record, limit));
         }
@@ -122,7 +112,8 @@ impl Pending {
     /// Forgets the first `count`, which are on the disk.
     pub(super) fn forget_first(&mut self, count: usize) {
         let rest = self.records.split_off(count.min(self.records.len()));
-        *self = Self::default();
+        self.records.clear();
+        self.places.clear();
         for record in rest {
             self.push(record, usize::MAX);
         }
@@ -132,11 +123,21 @@ impl Pending {
         &self.records
     }
 
+    /// Refreshes, in their order.
+    pub(super) fn touches(&self) -> &[Touch] {
+        &self.touches
+    }
+
+    /// Forgets the refreshes, which are on the disk.
+    pub(super) fn forget_touches(&mut self) {
+        self.touches.clear();
+    }
+
     pub(super) fn len(&self) -> usize {
-        self.records.len()
+        self.records.len() + self.touches.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.len() == 0
     }
 }

@@ -5,7 +5,8 @@ pub(super) const APPLICATION_ID: i32 = 0x564f_4950;
 
 /// Each brings the version before it to its own, counted from 1 in `user_version`. What stands here
 /// is never changed, only added to.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE users (
     username     TEXT NOT NULL,
     domain       TEXT NOT NULL,
@@ -64,7 +65,15 @@ CREATE TABLE bans (
     until_ms INTEGER NOT NULL,
     reason   TEXT NOT NULL
 ) WITHOUT ROWID;
-"];
+",
+    "
+ALTER TABLE bindings ADD COLUMN serial INTEGER NOT NULL DEFAULT 0;
+UPDATE bindings SET serial = numbered.n
+    FROM (SELECT aor AS a, key AS k, row_number() OVER () AS n FROM bindings) AS numbered
+    WHERE aor = numbered.a AND key = numbered.k;
+CREATE INDEX bindings_by_serial ON bindings (serial);
+",
+];
 
 /// The version of a database that this program makes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -79,15 +88,15 @@ pub(super) const DELETE_USER: &str = "DELETE FROM users WHERE username = ? AND d
 
 pub(super) const SELECT_BINDINGS: &str = "SELECT aor, key, contact, parameters, q, expires_at_ms,
     registered_at_ms, call_id, cseq, path, transport, local, received, behind_nat, instance, reg_id,
-    user_agent FROM bindings WHERE expires_at_ms > ?";
+    user_agent, serial FROM bindings";
 
 pub(super) const PUT_BINDING: &str = "INSERT OR REPLACE INTO bindings
     (aor, key, contact, parameters, q, expires_at_ms, registered_at_ms, call_id, cseq, path,
-    transport, local, received, behind_nat, instance, reg_id, user_agent)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    transport, local, received, behind_nat, instance, reg_id, user_agent, serial)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 pub(super) const TOUCH_BINDING: &str =
-    "UPDATE bindings SET expires_at_ms = ?, cseq = ? WHERE aor = ? AND key = ?";
+    "UPDATE bindings SET expires_at_ms = ?1, cseq = ?2 WHERE serial = ?3 AND cseq < ?2";
 
 pub(super) const DELETE_BINDING: &str = "DELETE FROM bindings WHERE aor = ? AND key = ?";
 

@@ -1,9 +1,10 @@
 //! One open database: made, migrated, read whole at the start, written in batches.
 
 use super::error::{StoreError, recovery};
+use super::journal::{Journal, Touches};
 use super::schema::{self, APPLICATION_ID, MIGRATIONS, VERSION};
 use crate::config;
-use crate::store::{Ban, BindingRecord, Cdr, CdrLeg, EndCause, Ha1, Record, User};
+use crate::store::{Ban, BindingRecord, Cdr, CdrLeg, EndCause, Ha1, Record, Touch, User};
 use rusqlite::{Connection, OpenFlags, Row, Transaction, params};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -15,6 +16,10 @@ const CHECKED_BYTES_MAX: u64 = 64 << 20;
 
 /// Call detail records deleted in one transaction, so that none takes long.
 const PRUNE_ROWS: i64 = 5_000;
+
+/// Refreshes that are copied from the journal to their rows in one transaction, so that what was
+/// answered meanwhile does not wait long.
+const COPY_ROWS: usize = 5_000;
 
 /// The WAL is cut back to this size after a checkpoint.
 const WAL_BYTES: i64 = 64 << 20;
@@ -35,6 +40,8 @@ pub struct Loaded {
     pub bindings: Vec<BindingRecord>,
     /// The bans that have not run out.
     pub bans: Vec<Ban>,
+    /// No serial above it is in use anywhere on the disk.
+    pub serial_max: u64,
 }
 
 /// An open database. While it lives no other process of ours opens it; programs that only read,
@@ -43,6 +50,11 @@ pub struct Loaded {
 pub struct Database {
     connection: Connection,
     settings: config::Store,
+    journal: Journal,
+    /// What the journal held when it was opened, until [`Database::load`] has dealt with it.
+    found: Touches,
+    /// Touches under way from the journal to their rows, the next one last.
+    homeward: Vec<Touch>,
     /// Held for its advisory lock.
     _lock: File,
 }
@@ -57,9 +69,14 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags).map_err(fail)?;
         connection.busy_timeout(BUSY).map_err(fail)?;
+        let (journal, found) =
+            Journal::open(file).map_err(|e| StoreError::from_journal(file, &e))?;
         let mut database = Self {
             connection,
             settings: settings.clone(),
+            journal,
+            found,
+            homeward: Vec::new(),
             _lock: lock,
         };
         database.recognise()?;
@@ -156,28 +173,101 @@ impl Database {
     }
 
     pub(super) fn load_at(&mut self, now_ms: i64) -> rusqlite::Result<Loaded> {
+        let touches = std::mem::take(&mut self.found);
         let c = &self.connection;
         let users = c
             .prepare(schema::SELECT_USERS)?
             .query_map([], user)?
             .collect::<Result<_, _>>()?;
-        let bindings = c
+        let mut bindings: Vec<BindingRecord> = c
             .prepare(schema::SELECT_BINDINGS)?
-            .query_map([now_ms], binding)?
+            .query_map([], binding)?
             .collect::<Result<_, _>>()?;
+        let serials = bindings.iter().map(|b| b.serial);
+        let serial_max = serials.chain(touches.keys().copied()).max().unwrap_or(0);
+        for binding in &mut bindings {
+            if let Some(touch) = touches.get(&binding.serial)
+                && touch.cseq > binding.cseq
+            {
+                binding.expires_at_ms = touch.expires_at_ms;
+                binding.cseq = touch.cseq;
+            }
+        }
+        bindings.retain(|b| signed(b.expires_at_ms) > now_ms);
         let bans = c
             .prepare(schema::SELECT_BANS)?
             .query_map([now_ms], ban)?
             .filter_map(Result::transpose)
             .collect::<Result<_, _>>()?;
-        // A full disk must not keep the daemon from starting: what ran out was not loaded anyway.
-        let _ = c.execute(schema::DELETE_OLD_BINDINGS, [now_ms]);
+        // A full disk must not keep the daemon from starting: what ran out was not loaded anyway,
+        // and the journal stays until its touches are home.
         let _ = c.execute(schema::DELETE_OLD_BANS, [now_ms]);
+        let touches: Vec<Touch> = touches.into_values().collect();
+        if self.touch_rows(&touches, true).is_ok() {
+            let _ = self
+                .connection
+                .execute(schema::DELETE_OLD_BINDINGS, [now_ms]);
+            if let Err(error) = self.journal.clear() {
+                tracing::warn!(%error, "the journal of refreshes cannot be emptied");
+            }
+        }
         Ok(Loaded {
             users,
             bindings,
             bans,
+            serial_max,
         })
+    }
+
+    /// Appends refreshes to the journal: they survive what a commit survives.
+    pub fn refresh(&mut self, touches: &[Touch]) -> Result<(), StoreError> {
+        if touches.is_empty() {
+            return Ok(());
+        }
+        let sync = self.settings.durability == config::Durability::Power;
+        let appended = self.journal.append(touches, sync);
+        appended.map_err(|e| StoreError::from_journal(&self.settings.file, &e))
+    }
+
+    /// Copies some of what the journal holds to its rows, where a file of it is due. Says whether
+    /// there is more.
+    pub fn copy_home(&mut self, at_once: bool) -> Result<bool, StoreError> {
+        let file = self.settings.file.clone();
+        let journal_fails = |e: std::io::Error| StoreError::from_journal(&file, &e);
+        if self.homeward.is_empty() {
+            let Some(due) = self.journal.take_due(at_once).map_err(journal_fails)? else {
+                return Ok(false);
+            };
+            self.homeward = due.into_values().collect();
+            // Neighbours by serial were registered together, and often lie together.
+            self.homeward.sort_unstable_by_key(|t| t.serial);
+        }
+        let rest = self.homeward.len().saturating_sub(COPY_ROWS);
+        let some = self.homeward.split_off(rest);
+        let done = self.touch_rows(&some, rest == 0);
+        if let Err(error) = done {
+            // From the start again, once there is room.
+            self.homeward.clear();
+            return Err(StoreError::from_sqlite(&file, &error));
+        }
+        if rest == 0 {
+            self.journal.copied().map_err(journal_fails)?;
+        }
+        Ok(true)
+    }
+
+    /// With `sync` waits for the disk: before the journal forgets what the rows have.
+    fn touch_rows(&mut self, touches: &[Touch], sync: bool) -> rusqlite::Result<()> {
+        if touches.is_empty() {
+            return Ok(());
+        }
+        self.wait_for_disk(sync)?;
+        let transaction = self.connection.transaction()?;
+        for touch in touches {
+            touch_row(&transaction, touch)?;
+        }
+        transaction.commit()?;
+        self.wait_for_disk(false)
     }
 
     /// Writes records in one transaction: all of them or, on an error, none.
@@ -297,15 +387,7 @@ pub(super) fn unix_ms() -> i64 {
 fn write(t: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
     match record {
         Record::PutBinding(b) => put_binding(t, b),
-        Record::TouchBinding {
-            aor,
-            key,
-            expires_at_ms,
-            cseq,
-        } => t
-            .prepare_cached(schema::TOUCH_BINDING)?
-            .execute(params![signed(*expires_at_ms), cseq, &**aor, key])
-            .map(drop),
+        Record::TouchBinding(touch) => touch_row(t, touch),
         Record::DeleteBinding { aor, key } => t
             .prepare_cached(schema::DELETE_BINDING)?
             .execute(params![aor, key])
@@ -342,6 +424,16 @@ fn write(t: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
     }
 }
 
+fn touch_row(t: &Transaction<'_>, touch: &Touch) -> rusqlite::Result<()> {
+    t.prepare_cached(schema::TOUCH_BINDING)?
+        .execute(params![
+            signed(touch.expires_at_ms),
+            touch.cseq,
+            signed(touch.serial)
+        ])
+        .map(drop)
+}
+
 fn put_binding(t: &Transaction<'_>, b: &BindingRecord) -> rusqlite::Result<()> {
     let path = serde_json::to_string(&b.path).unwrap_or_else(|_| "[]".into());
     t.prepare_cached(schema::PUT_BINDING)?
@@ -362,7 +454,8 @@ fn put_binding(t: &Transaction<'_>, b: &BindingRecord) -> rusqlite::Result<()> {
             b.behind_nat,
             b.instance,
             b.reg_id,
-            b.user_agent
+            b.user_agent,
+            signed(b.serial)
         ])
         .map(drop)
 }
@@ -428,6 +521,7 @@ fn binding(row: &Row<'_>) -> rusqlite::Result<BindingRecord> {
         instance: row.get(14)?,
         reg_id: row.get(15)?,
         user_agent: row.get(16)?,
+        serial: unsigned(row, 17)?,
     })
 }
 
@@ -478,12 +572,13 @@ fn leg(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<CdrLeg>> {
     }))
 }
 
-const CAUSES: [(EndCause, &str); 8] = [
+const CAUSES: [(EndCause, &str); 9] = [
     (EndCause::CallerHungUp, "caller_hung_up"),
     (EndCause::CalleeHungUp, "callee_hung_up"),
     (EndCause::Cancelled, "cancelled"),
     (EndCause::Refused, "refused"),
     (EndCause::MediaTimeout, "media_timeout"),
+    (EndCause::MediaFailed, "media_failed"),
     (EndCause::Operator, "operator"),
     (EndCause::TooLong, "too_long"),
     (EndCause::Shutdown, "shutdown"),

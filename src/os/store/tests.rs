@@ -1,7 +1,7 @@
 use super::sqlite::unix_ms;
 use super::*;
 use crate::config;
-use crate::store::{Ban, BindingRecord, Cdr, CdrLeg, EndCause, Ha1, Record, User};
+use crate::store::{Ban, BindingRecord, Cdr, CdrLeg, EndCause, Ha1, Record, Touch, User};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -63,6 +63,7 @@ fn binding(n: usize) -> BindingRecord {
         instance: "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6".into(),
         reg_id: 1,
         user_agent: "Phone/1.0 ñ".into(),
+        serial: n as u64 + 1,
     }
 }
 
@@ -219,44 +220,158 @@ fn a_hundred_thousand_in_seconds() {
     println!("written in {written:?}, loaded in {:?}", start.elapsed());
 }
 
+/// The refresh with this CSeq above the one that [`binding`] has.
+fn touch(serial: u64, later: u32) -> Touch {
+    Touch {
+        serial,
+        expires_at_ms: u64::from(later) + 9_000_000_000_000,
+        cseq: binding(0).cseq + later,
+    }
+}
+
+fn put(n: usize, serial: u64) -> Record {
+    Record::PutBinding(Box::new(BindingRecord {
+        serial,
+        ..binding(n)
+    }))
+}
+
+/// Who is bound, and by how much later a refresh.
+fn refreshed(loaded: &Loaded) -> Vec<(String, u32)> {
+    let later = |b: &BindingRecord| b.cseq - binding(0).cseq;
+    let all = loaded.bindings.iter();
+    all.map(|b| (b.aor.to_string(), later(b))).collect()
+}
+
 #[test]
 fn a_touch_changes_times_wherever_the_binding_is() {
     let dir = Dir::new("touch");
     let store = Store::start(Database::open(&dir.settings()).unwrap()).unwrap();
-    let touch = |n, cseq| Record::TouchBinding {
-        aor: (*binding(n).aor).into(),
-        key: binding(n).key,
-        expires_at_ms: u64::from(cseq) + 9_000_000_000_000,
-        cseq,
-    };
     let delete = |n| Record::DeleteBinding {
         aor: binding(n).aor,
         key: binding(n).key,
     };
-    store.persist(Record::PutBinding(Box::new(binding(1))));
-    store.persist(touch(1, 7)); // still waits
-    store.persist(Record::PutBinding(Box::new(binding(2))));
-    store.persist(Record::PutBinding(Box::new(binding(3))));
+    let persist_touch = |serial, later| store.persist(Record::TouchBinding(touch(serial, later)));
+    store.persist(put(1, 1));
+    persist_touch(1, 7); // still waits
+    store.persist(put(2, 2));
+    store.persist(put(3, 3));
+    store.persist(put(4, 4));
     assert_eq!(store.flush(PATIENCE), Ok(true));
-    store.persist(touch(2, 7)); // on the disk
-    store.persist(touch(2, 8));
+    persist_touch(2, 7); // on the disk
+    persist_touch(2, 8);
     store.persist(delete(3));
-    store.persist(touch(3, 8)); // gone
-    store.persist(touch(4, 8)); // never there
+    persist_touch(3, 8); // gone
+    persist_touch(5, 8); // never there
+    persist_touch(4, 9); // to be replaced by another state of the binding
+    assert_eq!(store.flush(PATIENCE), Ok(true));
+    store.persist(put(4, 6));
     store.close().unwrap();
+    drop(store);
+    let expected = [("1", 7), ("2", 8), ("4", 0)].map(|(n, l)| (format!("{n}@example.com"), l));
+    // An orderly end leaves nothing in the journal.
+    for name in ["voip.db-refresh-a", "voip.db-refresh-b"] {
+        assert_eq!(std::fs::read(dir.0.join(name)).unwrap(), b"");
+    }
     let loaded = Database::open(&dir.settings()).unwrap().load().unwrap();
-    let seen: Vec<_> = loaded
-        .bindings
-        .iter()
-        .map(|b| (&*b.aor, b.cseq, b.expires_at_ms))
-        .collect();
-    assert_eq!(
-        seen,
-        [
-            ("1@example.com", 7, 9_000_000_000_007),
-            ("2@example.com", 8, 9_000_000_000_008)
-        ]
-    );
+    assert_eq!(refreshed(&loaded), expected);
+    assert_eq!(loaded.bindings[1].expires_at_ms, 9_000_000_000_008);
+}
+
+#[test]
+fn a_start_reads_the_journal_of_a_process_that_died() {
+    let dir = Dir::new("journal");
+    let now = unix_ms();
+    let mut dying = Database::open(&dir.settings()).unwrap();
+    let mut old = binding(1);
+    old.expires_at_ms = now as u64 - 1;
+    let records = [Record::PutBinding(Box::new(old)), put(2, 3), put(7, 8)];
+    dying.apply(records.iter()).unwrap();
+    dying
+        .refresh(&[touch(2, 1), touch(3, 1), touch(3, 2)])
+        .unwrap();
+    dying.refresh(&[touch(40, 1), touch(8, 5)]).unwrap();
+    // The binding came anew with a lower CSeq than what the journal has of the one before.
+    dying.apply([put(7, 9)].iter()).unwrap();
+    drop(dying);
+    for round in 0..2 {
+        let mut database = Database::open(&dir.settings()).unwrap();
+        let loaded = database.load().unwrap();
+        let expected = [("1", 1), ("2", 2), ("7", 0)].map(|(n, l)| (format!("{n}@example.com"), l));
+        assert_eq!(refreshed(&loaded), expected, "start {round}");
+        // As long as the journal knows a serial it is in use.
+        assert_eq!(loaded.serial_max, if round == 0 { 40 } else { 9 });
+    }
+}
+
+#[test]
+fn refreshes_go_home_in_steps_while_others_come() {
+    let dir = Dir::new("homeward");
+    let mut database = Database::open(&dir.settings()).unwrap();
+    let many: Vec<Record> = (0..12_000).map(|n| put(n, n as u64 + 1)).collect();
+    database.apply(many.iter()).unwrap();
+    let all = |later| -> Vec<Touch> { (1..=12_000).map(|n| touch(n, later)).collect() };
+    database.refresh(&all(1)).unwrap();
+    assert_eq!(database.copy_home(false), Ok(false), "young and small");
+    assert_eq!(database.copy_home(true), Ok(true));
+    // Newer ones come between two steps; the older must not win.
+    database.refresh(&[touch(5, 3), touch(11_999, 3)]).unwrap();
+    while database.copy_home(false).unwrap() {}
+    let rows = |database: &Database, cseq: u32| -> i64 {
+        let sql = "SELECT count(*) FROM bindings WHERE cseq = ?";
+        let c = database.connection();
+        c.query_row(sql, [cseq], |r| r.get(0)).unwrap()
+    };
+    assert_eq!(rows(&database, touch(0, 1).cseq), 12_000);
+    while database.copy_home(true).unwrap() {}
+    assert_eq!(rows(&database, touch(0, 3).cseq), 2);
+    assert_eq!(rows(&database, touch(0, 1).cseq), 11_998);
+}
+
+#[test]
+fn a_database_of_the_version_before_is_brought_up() {
+    let dir = Dir::new("migrate");
+    std::fs::create_dir_all(&dir.0).unwrap();
+    let old = rusqlite::Connection::open(dir.0.join("voip.db")).unwrap();
+    old.execute_batch(schema::MIGRATIONS[0]).unwrap();
+    old.pragma_update(None, "application_id", schema::APPLICATION_ID)
+        .unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    for n in 0..3 {
+        old.execute(
+            "INSERT INTO bindings VALUES (?, 'k', 'sip:a@b', '', 1000, 9000000000000, 1, 'c', 1,
+             '[]', 'udp', '192.0.2.9:5060', '192.0.2.1:5060', 0, '', 0, '')",
+            [format!("{n}@example.com")],
+        )
+        .unwrap();
+    }
+    drop(old);
+    let loaded = Database::open(&dir.settings()).unwrap().load().unwrap();
+    let mut serials: Vec<u64> = loaded.bindings.iter().map(|b| b.serial).collect();
+    serials.sort_unstable();
+    assert_eq!(serials, [1, 2, 3]);
+}
+
+#[test]
+fn each_cause_has_a_word_of_its_own() {
+    let dir = Dir::new("causes");
+    let mut database = Database::open(&dir.settings()).unwrap();
+    let causes = [
+        EndCause::CallerHungUp,
+        EndCause::CalleeHungUp,
+        EndCause::Cancelled,
+        EndCause::Refused,
+        EndCause::MediaTimeout,
+        EndCause::MediaFailed,
+        EndCause::Operator,
+        EndCause::TooLong,
+        EndCause::Shutdown,
+    ];
+    let with = |cause| Record::Cdr(Box::new(Cdr { cause, ..cdr(1, 1) }));
+    database.apply(causes.map(with).iter()).unwrap();
+    let read = database.cdrs(20).unwrap();
+    let read: Vec<EndCause> = read.iter().rev().map(|c| c.cause).collect();
+    assert_eq!(read, causes);
 }
 
 #[test]
@@ -538,12 +653,11 @@ fn cost_of_refreshes() {
         while start.elapsed() < Duration::from_secs(5) {
             for _ in 0..rate / 100 {
                 n += 1;
-                store.persist(Record::TouchBinding {
-                    aor: (*binding(n * 7919 % bindings).aor).into(),
-                    key: binding(0).key,
+                store.persist(Record::TouchBinding(Touch {
+                    serial: binding(n * 7919 % bindings).serial,
                     expires_at_ms: unix_ms() as u64 + 3_600_000,
                     cseq: n as u32,
-                });
+                }));
             }
             std::thread::sleep(Duration::from_millis(10));
         }

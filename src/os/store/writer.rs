@@ -23,6 +23,12 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// Between two bounded deletions of one round.
 const PRUNE_PAUSE: Duration = Duration::from_millis(500);
 
+/// Between two looks whether refreshes should be copied from the journal to their rows.
+const COPY_EVERY: Duration = Duration::from_secs(10);
+
+/// Between two steps of that.
+const COPY_PAUSE: Duration = Duration::from_millis(100);
+
 /// How the store fares.
 #[derive(Clone, Debug, Default)]
 pub struct StoreStatus {
@@ -91,6 +97,7 @@ impl Store {
             shared: Arc::clone(&shared),
             database,
             prune_at: Instant::now() + BATCH_EVERY,
+            copy_at: Instant::now() + COPY_EVERY,
         };
         let thread = std::thread::Builder::new()
             .name("store".into())
@@ -180,6 +187,7 @@ struct Writer {
     shared: Arc<Shared>,
     database: Database,
     prune_at: Instant,
+    copy_at: Instant,
 }
 
 impl Writer {
@@ -191,7 +199,13 @@ impl Writer {
                 self.write(&mut batch, given);
             }
             if closing {
+                if batch.is_empty() {
+                    self.copy_all();
+                }
                 return;
+            }
+            if Instant::now() >= self.copy_at {
+                self.copy();
             }
             if Instant::now() >= self.prune_at {
                 self.prune();
@@ -206,7 +220,7 @@ impl Writer {
         let wake = if retry {
             Instant::now() + RETRY_EVERY
         } else {
-            self.prune_at
+            self.prune_at.min(self.copy_at)
         };
         while !state.closing && !state.hurry && (retry || state.pending.is_empty()) {
             let left = wake.saturating_duration_since(Instant::now());
@@ -243,6 +257,12 @@ impl Writer {
                 Ok(())
             });
         batch.forget_first(done);
+        let result = result.and_then(|()| {
+            self.database.refresh(batch.touches())?;
+            done += batch.touches().len();
+            batch.forget_touches();
+            Ok(())
+        });
         let mut state = self.shared.lock();
         state.in_hand = batch.len();
         state.status.written += done as u64;
@@ -263,6 +283,33 @@ impl Writer {
             }
         }
         self.shared.progress.notify_all();
+    }
+
+    /// One step of what brings the journal's refreshes home.
+    fn copy(&mut self) {
+        let pause = match self.database.copy_home(false) {
+            Ok(true) => COPY_PAUSE,
+            Ok(false) => COPY_EVERY,
+            Err(trouble) => {
+                tracing::warn!("{trouble}; refreshes stay in the journal meanwhile");
+                COPY_EVERY
+            }
+        };
+        self.copy_at = Instant::now() + pause;
+    }
+
+    /// At an orderly end: the database is whole without the journal, as a backup wants it.
+    fn copy_all(&mut self) {
+        loop {
+            match self.database.copy_home(true) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(trouble) => {
+                    tracing::warn!("{trouble}; the next start reads the journal");
+                    return;
+                }
+            }
+        }
     }
 
     fn prune(&mut self) {

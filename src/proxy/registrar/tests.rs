@@ -162,7 +162,7 @@ fn a_contact_is_bound_and_told() {
         3,
         "Contact: \"W\" <sip:w@198.51.100.7>;expires=600;audio;x=\"a;b,c\";q=0.25",
     );
-    assert!(matches!(b.records[..], [Record::TouchBinding { .. }]));
+    assert!(matches!(b.records[..], [Record::TouchBinding(_)]));
 }
 
 /// RFC 3261 §10.2.1.1, §10.3 step 7, §20.10.

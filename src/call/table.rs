@@ -477,6 +477,28 @@ impl CallTable {
         true
     }
 
+    /// The daemon stops: every call gets its record. Calls whose media passes through us are hung
+    /// up, since nobody would hear anything any more; the others go on without us, and what belongs
+    /// to them finds its way by the signed route after the next start.
+    pub fn shut_down(&mut self, now: Instant) {
+        let all: Vec<CallKey> = self.calls.iter().map(|(k, _)| CallKey(k)).collect();
+        for key in all {
+            let Some(call) = self.calls.get(key.0) else {
+                continue;
+            };
+            let status = call.status;
+            match call.state {
+                State::Answered { .. } if call.media.is_some() => {
+                    self.hangup(now, key, EndCause::Shutdown);
+                }
+                State::Calling { .. } | State::Answered { .. } => {
+                    self.end(now, key, EndCause::Shutdown, status);
+                }
+                State::Ended { .. } => {}
+            }
+        }
+    }
+
     fn end(&mut self, now: Instant, key: CallKey, cause: EndCause, status: u16) {
         let end_ms = self.settings.anchor.unix_ms(now);
         let Some(call) = self.calls.get_mut(key.0) else {

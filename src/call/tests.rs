@@ -142,6 +142,27 @@ fn one_record_per_call() {
 }
 
 #[test]
+fn a_stop_records_every_call() {
+    let mut t = table(Relay::Never);
+    answered(&mut t);
+    let ringing = Message::parse(Bytes::from(
+        String::from_utf8_lossy(invite("").bytes()).replace("Call-ID: c1", "Call-ID: c2"),
+    ));
+    let info = CallerInfo::default();
+    t.begin(Instant::ZERO, &ringing.unwrap(), &flow(ALICE), info)
+        .unwrap();
+    t.shut_down(Instant::from_millis(9_000));
+    let cdrs: Vec<Cdr> = std::iter::from_fn(|| cdr(&mut t)).collect();
+    let ends: Vec<_> = cdrs.iter().map(|c| (c.cause, c.answer_ms)).collect();
+    let expected = [Some(1_002_000), None].map(|at| (EndCause::Shutdown, at));
+    assert!(
+        ends == expected || ends.iter().rev().eq(expected.iter()),
+        "{ends:?}"
+    );
+    assert!(t.is_empty());
+}
+
+#[test]
 fn a_refused_call_is_recorded_with_its_status() {
     let mut t = table(Relay::Never);
     for (status, cause) in [(486, EndCause::Refused), (487, EndCause::Cancelled)] {

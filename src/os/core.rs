@@ -14,6 +14,10 @@ pub trait Core: 'static {
     fn poll_timeout(&self) -> Option<Instant>;
     /// Does what is due.
     fn handle_timeout(&mut self, now: Instant);
+    /// Whether nothing is lost if it ends now.
+    fn is_at_rest(&self) -> bool {
+        true
+    }
 }
 
 impl Core for SignalCore {
@@ -31,5 +35,9 @@ impl Core for SignalCore {
 
     fn handle_timeout(&mut self, now: Instant) {
         SignalCore::handle_timeout(self, now);
+    }
+
+    fn is_at_rest(&self) -> bool {
+        SignalCore::is_at_rest(self)
     }
 }

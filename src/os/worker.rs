@@ -24,12 +24,15 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::time::Sleep;
 
 /// Rounds over all sources before the connections of this thread have their turn.
 const ROUNDS_PER_TURN: usize = 8;
 /// Inputs from other threads that are handled before what they cause is sent.
 const INPUTS_PER_ROUND: usize = 256;
+/// How long a stop waits for the records of calls: longer than they wait for the relay's figures.
+const LAST_RECORDS_WAIT: Duration = Duration::from_secs(3);
 /// Shorter than any SIP message: a start line and its end.
 const MESSAGE_BYTES_MIN: usize = 16;
 
@@ -78,7 +81,8 @@ pub struct Worker<C> {
     failed: Vec<TransmitTag>,
     sleep: Pin<Box<Sleep>>,
     armed: Instant,
-    stopping: bool,
+    /// When it ends, whatever still waits.
+    end_by: Option<Instant>,
 }
 
 impl<C: Core + Unpin> Worker<C> {
@@ -96,7 +100,7 @@ impl<C: Core + Unpin> Worker<C> {
                 parts.clock.to_tokio(Instant::FAR_FUTURE),
             )),
             armed: Instant::FAR_FUTURE,
-            stopping: false,
+            end_by: None,
             parts,
         }
     }
@@ -140,7 +144,10 @@ impl<C: Core + Unpin> Worker<C> {
             count += 1;
             match work {
                 Work::Input(input) => self.handle(cx, input),
-                Work::Stop => self.stopping = true,
+                Work::Stop => {
+                    self.end_by = Some(self.now + LAST_RECORDS_WAIT);
+                    self.handle(cx, Input::Stop);
+                }
             }
         }
         count > 0
@@ -272,7 +279,8 @@ impl<C: Core + Unpin> Worker<C> {
         if self.sleep.is_elapsed() {
             self.armed = Instant::FAR_FUTURE;
         }
-        let Some(next) = self.parts.core.poll_timeout() else {
+        let next = self.parts.core.poll_timeout().into_iter();
+        let Some(next) = next.chain(self.end_by).min() else {
             return;
         };
         if next < self.armed {
@@ -300,7 +308,10 @@ impl<C: Core + Unpin> Future for Worker<C> {
                 break;
             }
         }
-        if worker.stopping && worker.inputs.is_empty() {
+        if worker.inputs.is_empty()
+            && let Some(end_by) = worker.end_by
+            && (worker.parts.core.is_at_rest() || end_by <= worker.now)
+        {
             return Poll::Ready(());
         }
         worker.arm(cx);

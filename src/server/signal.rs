@@ -75,6 +75,8 @@ pub enum Input {
     Configure(Arc<Config>),
     /// The calendar moved.
     Wall(Anchor),
+    /// The daemon stops: the calls end. See [`SignalCore::is_at_rest`].
+    Stop,
 }
 
 /// What the core wants done.
@@ -260,6 +262,7 @@ impl SignalCore {
                 self.anchor = anchor;
                 self.calls.set_anchor(anchor);
             }
+            Input::Stop => self.calls.shut_down(now),
         }
         self.drive(now);
     }
@@ -295,6 +298,11 @@ impl SignalCore {
         self.outputs.extend(ended.into_iter().map(Output::Persist));
         self.handle_pending(now);
         self.drive(now);
+    }
+
+    /// Whether every call has its record: what a stop waits for.
+    pub fn is_at_rest(&self) -> bool {
+        self.calls.is_empty()
     }
 
     /// Transactions and calls that live now, for checkers.

@@ -93,6 +93,14 @@ g704_init(struct g704 *g, enum g704_framing framing, uint8_t sa)
 }
 
 void
+g704_assume_aligned(struct g704 *g)
+{
+	g->aligned = true;
+	g->in_use.mf.aligned = true;
+	g->alarms = 0;
+}
+
+void
 g704_inject(struct g704 *g, enum g704_fault fault, uint32_t amount)
 {
 	uint32_t *left = &g->fault[fault];

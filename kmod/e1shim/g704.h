@@ -133,6 +133,8 @@ struct g704 {
 
 /** Begins unaligned (LFA) with a framing; a clear channel begins without alarm. */
 void	g704_init(struct g704 *g, enum g704_framing framing, uint8_t sa);
+/** Makes an end that only sends stand as though it received well: no RAI, E bits 1. */
+void	g704_assume_aligned(struct g704 *g);
 /** Asks for a fault: see enum g704_fault. 0 ends one. Counts add up. */
 void	g704_inject(struct g704 *g, enum g704_fault fault, uint32_t amount);
 /** Makes the line's unit from the user's, in place: fills timeslot 0.

@@ -41,6 +41,7 @@
  *  - EBUSY   the span is in a state that forbids it (each request says which);
  *  - EEXIST  E1_CREATE: that span number is taken, or its TDMoE address is;
  *  - ENOSPC  E1_CREATE: no span number is free;
+ *  - EBADF   E1_CREATE, E1_DESTROY: ctl was opened for reading only;
  *  - EAGAIN  a read or write with O_NONBLOCK would wait.
  */
 

@@ -265,7 +265,8 @@ struct e1_counters {
 	uint64_t	net_bad;	/**< TDMoE frames dropped: lying length, wrong form */
 	uint64_t	net_lost;	/**< gaps in the sequence, in frames */
 	uint64_t	net_late;	/**< TDMoE frames out of order, dropped */
-	uint64_t	net_tx_fail;	/**< TDMoE frames that could not be sent: no hook, no memory */
+	uint64_t	net_tx_fail;	/**< TDMoE frames not sent: no hook, no memory.
+					     Line: units that N.line did not read */
 };
 
 /** Argument of E1_SET_LOOP. EBUSY: line and payload loops of a span with a loop on its peer. */

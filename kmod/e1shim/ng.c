@@ -141,8 +141,8 @@ e1_ng_disconnect(hook_p hook)
 	return (0);
 }
 
-/* A frame for a span whose lock is held: into the jitter buffer. */
-static void
+/* A frame for a span whose lock is held: into the jitter buffer. False: it was dropped. */
+static bool
 take_frame(struct e1_span_softc *s, const uint8_t *octets, size_t length)
 {
 	struct tdmoe_frame f;
@@ -151,13 +151,13 @@ take_frame(struct e1_span_softc *s, const uint8_t *octets, size_t length)
 
 	if (tdmoe_parse(octets, length, &f) != TDMOE_OK || f.channels != s->channels) {
 		s->counters.net_bad++;
-		return;
+		return (false);
 	}
 	if (s->rx_any) {
 		ahead = (int16_t)(f.sequence - s->rx_sequence);
 		if (ahead < 0 && ahead >= -E1_SEQUENCE_BACK_MAX) {
 			s->counters.net_late++;
-			return;
+			return (false);
 		}
 		if (ahead > 0)
 			s->counters.net_lost += (uint64_t)ahead;
@@ -172,6 +172,7 @@ take_frame(struct e1_span_softc *s, const uint8_t *octets, size_t length)
 	tdmoe_to_unit(&f, unit);
 	if (!ring_put(&s->jitter, unit))
 		s->slips++;
+	return (true);
 }
 
 static void
@@ -198,8 +199,7 @@ take_ethernet(struct port *p, const uint8_t *frame, size_t length)
 	}
 	/* e1_ng_unbind needs e1_ng_mtx, so the span stays for as long as that is held. */
 	mtx_lock(&s->group->mtx);
-	take_frame(s, body, length - ETHER_HDR_LEN);
-	if (s->clock == E1_CLOCK_LINE)
+	if (take_frame(s, body, length - ETHER_HDR_LEN) && s->clock == E1_CLOCK_LINE)
 		list = e1_span_tick_tdmoe(s);
 	mtx_unlock(&s->group->mtx);
 	if (list != NULL) {
@@ -207,7 +207,7 @@ take_ethernet(struct port *p, const uint8_t *frame, size_t length)
 
 		strlcpy(name, s->port, sizeof(name));
 		mtx_unlock(&e1_ng_mtx);
-		e1_ng_send_to(name, list);
+		(void)e1_ng_send_to(name, list);
 		return;
 	}
 	mtx_unlock(&e1_ng_mtx);
@@ -281,13 +281,14 @@ e1_ng_frame(struct e1_span_softc *s, const uint8_t *unit, uint8_t flags)
 	return (m);
 }
 
-void
+u_int
 e1_ng_send_to(const char *name, struct mbuf *list)
 {
 	struct port *p;
 	struct mbuf *m;
 	hook_p hook = NULL;
-	int error;
+	u_int dropped = 0;
+	int error = 0;
 
 	mtx_lock(&e1_ng_mtx);
 	LIST_FOREACH(p, &ports, ports)
@@ -300,12 +301,15 @@ e1_ng_send_to(const char *name, struct mbuf *list)
 	while ((m = list) != NULL) {
 		list = m->m_nextpkt;
 		m->m_nextpkt = NULL;
-		if (hook == NULL)
+		if (hook == NULL) {
 			m_freem(m);
-		else
+			dropped++;
+		} else
 			NG_SEND_DATA_FLAGS(error, hook, m, NG_QUEUE);
 	}
+	/* What netgraph did with a frame is its own to count. */
 	(void)error;
 	if (hook != NULL)
 		NG_HOOK_UNREF(hook);
+	return (dropped);
 }

@@ -201,6 +201,7 @@ clock_due(void *arg)
 	sbintime_t now = sbinuptime();
 	char port[E1_PORT_NAME];
 	uint32_t skipped;
+	u_int dropped;
 	int n, i;
 
 	mtx_assert(&g->mtx, MA_OWNED);
@@ -228,9 +229,13 @@ clock_due(void *arg)
 	callout_reset_sbt(&g->clock, g->next, 0, clock_due, g, C_ABSOLUTE);
 	memcpy(port, s->port, sizeof(port));
 	mtx_unlock(&g->mtx);
-	/* The span may be gone from here on only after callout_drain(9), which waits for us. */
-	if (first != NULL)
-		e1_ng_send_to(port, first);
+	/* The span stays until we return: who removes it waits in callout_drain(9). */
+	if (first != NULL && (dropped = e1_ng_send_to(port, first)) != 0) {
+		mtx_lock(&g->mtx);
+		s->counters.net_tx -= dropped;
+		s->counters.net_tx_fail += dropped;
+		mtx_unlock(&g->mtx);
+	}
 }
 
 /* ---- making and removing; with e1_sx exclusive ---- */
@@ -319,7 +324,8 @@ group_free(struct e1_group *g)
 	}
 	for (i = 0; i < 2 && (s = g->span[i]) != NULL; i++) {
 		table[s->number] = NULL;
-		e1_event_post(s->number, E1_EVENT_DESTROY, 0, 0);
+		if (g->announced)
+			e1_event_post(s->number, E1_EVENT_DESTROY, 0, 0);
 		span_free(s);
 	}
 	mtx_destroy(&g->mtx);
@@ -436,6 +442,7 @@ e1_span_create(struct e1_create *arg)
 		callout_reset_sbt(&g->clock, g->next, 0, clock_due, g, C_ABSOLUTE);
 	}
 	mtx_unlock(&g->mtx);
+	g->announced = true;
 	for (i = 0; i < 2 && g->span[i] != NULL; i++)
 		e1_event_post(g->span[i]->number, E1_EVENT_CREATE, g->span[i]->framer.alarms,
 		    arg->backend);

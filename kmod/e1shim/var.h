@@ -88,6 +88,7 @@ struct e1_group {
 	sbintime_t	next;		/**< when the next millisecond is due */
 	struct e1_span_softc *span[2];	/**< [1] only of a pair */
 	bool		ready;		/**< devices may be opened */
+	bool		announced;	/**< E1_EVENT_CREATE was posted */
 	bool		stopping;	/**< the clock is not to be set again */
 	bool		bound;		/**< span[0] is in the list of ng.c; e1_sx */
 };
@@ -175,8 +176,8 @@ void	e1_ng_fini(void);
 int	e1_ng_bind(struct e1_span_softc *s);
 void	e1_ng_unbind(struct e1_span_softc *s);
 struct mbuf *e1_ng_frame(struct e1_span_softc *s, const uint8_t *unit, uint8_t flags);
-/** Sends a list linked by m_nextpkt through the hook of that name; drops it when there is none. No
- *  lock of ours may be held. */
-void	e1_ng_send_to(const char *name, struct mbuf *list);
+/** Sends a list linked by m_nextpkt through the hook of that name. No lock of ours may be held.
+ *  @return frames dropped, since there is no such hook */
+u_int	e1_ng_send_to(const char *name, struct mbuf *list);
 
 #endif /* E1_VAR_H */

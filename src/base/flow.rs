@@ -4,7 +4,9 @@ use bytes::Bytes;
 use std::net::SocketAddr;
 
 /// The transports of SIP (RFC 3261 §18, RFC 7118).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize,
+)]
 pub enum Transport {
     /// Datagrams; unreliable.
     Udp,

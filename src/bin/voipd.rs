@@ -32,6 +32,12 @@ struct Arguments {
     /// Write the process id there
     #[arg(short = 'p', value_name = "PIDFILE")]
     pid_file: Option<PathBuf>,
+    /// Run as several processes, each with no more rights than it needs (on FreeBSD always)
+    #[arg(long)]
+    processes: bool,
+    /// What voipd tells its own processes
+    #[arg(long, value_name = "NAME", hide = true)]
+    role: Option<String>,
     #[command(subcommand)]
     verb: Option<Verb>,
 }
@@ -64,6 +70,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Fatal> {
+    if let Some(role) = arguments.role {
+        return voip::os::role::run(&role);
+    }
     if let Some(Verb::Demo { dir }) = arguments.verb {
         let options = demo::prepare(&dir, &mut service::rng()?)?;
         return service::run(&options);
@@ -79,5 +88,6 @@ fn run(arguments: Arguments) -> Result<(), Fatal> {
         user: arguments.user,
         pid_file: arguments.pid_file,
         users: Vec::new(),
+        processes: arguments.processes || cfg!(target_os = "freebsd"),
     })
 }

@@ -2,13 +2,16 @@
 //! The resolver asks in tasks of its own, so no shard ever waits; which answer means what, and how
 //! long it is kept, is the locator's affair.
 
+mod sockets;
+
+use self::sockets::Sockets;
 use super::core::Input;
 use super::counters::Counters;
+use super::privsep::client::Net;
 use super::switch::Switch;
 use crate::sip::locate::{DnsAnswer, DnsKind, DnsQuestion, DnsRecord};
-use hickory_resolver::TokioResolver;
+use hickory_resolver::Resolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
@@ -33,7 +36,7 @@ const TTL_MAX: Duration = Duration::from_secs(86_400);
 /// One shard's way to the DNS.
 #[derive(Clone)]
 pub struct Dns {
-    resolver: Option<TokioResolver>,
+    resolver: Option<Resolver<Sockets>>,
     places: Arc<Semaphore>,
     counters: Arc<Counters>,
 }
@@ -47,8 +50,8 @@ impl std::fmt::Debug for Dns {
 impl Dns {
     /// Asks `servers`, or those of the system where there are none. Without any server every
     /// question fails, which is said once. Inside a runtime only.
-    pub fn new(servers: &[SocketAddr], counters: Arc<Counters>) -> Self {
-        let resolver = match build(servers) {
+    pub fn new(servers: &[SocketAddr], counters: Arc<Counters>, net: Net) -> Self {
+        let resolver = match build(servers, Sockets::new(net)) {
             Ok(resolver) => Some(resolver),
             Err(error) => {
                 tracing::warn!(%error, "no DNS: name the servers in [sip] resolvers");
@@ -81,9 +84,25 @@ impl Dns {
     }
 }
 
-fn build(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
+/// The servers that the system names; none where it names none.
+pub fn system_servers() -> Vec<SocketAddr> {
+    let Ok((config, _)) = hickory_resolver::system_conf::read_system_conf() else {
+        return Vec::new();
+    };
+    let servers = config.name_servers().iter();
+    let mut all: Vec<_> = servers
+        .map(|server| {
+            let port = server.connections.first().map_or(53, |c| c.port);
+            SocketAddr::new(server.ip, port)
+        })
+        .collect();
+    all.dedup();
+    all
+}
+
+fn build(servers: &[SocketAddr], sockets: Sockets) -> Result<Resolver<Sockets>, NetError> {
     let mut builder = if servers.is_empty() {
-        TokioResolver::builder_tokio()?
+        Resolver::builder(sockets)?
     } else {
         let servers = servers.iter().map(|server| {
             let (mut udp, mut tcp) = (ConnectionConfig::udp(), ConnectionConfig::tcp());
@@ -91,9 +110,9 @@ fn build(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
             tcp.port = server.port();
             NameServerConfig::new(server.ip(), true, vec![udp, tcp])
         });
-        TokioResolver::builder_with_config(
+        Resolver::builder_with_config(
             ResolverConfig::from_parts(None, Vec::new(), servers.collect()),
-            TokioRuntimeProvider::default(),
+            sockets,
         )
     };
     let options = builder.options_mut();
@@ -104,7 +123,7 @@ fn build(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
     builder.build()
 }
 
-async fn answer(resolver: &TokioResolver, question: &DnsQuestion) -> DnsAnswer {
+async fn answer(resolver: &Resolver<Sockets>, question: &DnsQuestion) -> DnsAnswer {
     let Ok(mut name) = Name::from_utf8(&question.name) else {
         return DnsAnswer::NotFound { ttl: TTL_MAX };
     };

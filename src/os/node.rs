@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::core::Core;
 use super::counters::Counters;
 use super::dns::Dns;
+use super::privsep::client::Net;
 use super::stream::{self, Connections, Listener};
 use super::switch::Switch;
 use super::tls::Tls;
@@ -113,6 +114,22 @@ impl Bound {
     }
 }
 
+impl Bound {
+    /// From sockets that another process bound, one for each shard.
+    pub fn inherited(transport: Transport, address: SocketAddr, sockets: Vec<OwnedFd>) -> Self {
+        Self {
+            transport,
+            address,
+            sockets,
+        }
+    }
+
+    /// Its sockets, one for each shard.
+    pub fn sockets(&self) -> &[OwnedFd] {
+        &self.sockets
+    }
+}
+
 fn local_address(sockets: &[OwnedFd]) -> io::Result<SocketAddr> {
     let none = || io::Error::other("a socket without an address");
     let socket = sockets.first().ok_or_else(none)?;
@@ -152,6 +169,7 @@ impl Shared {
                 connections: Arc::new(Connections::new(settings, Arc::clone(&counters))),
                 receiver: Arc::clone(&switch) as Arc<dyn stream::Receiver>,
                 tls,
+                net: Net::direct(),
             },
             switch,
             counters,
@@ -279,7 +297,12 @@ fn run<C: Core + Unpin>(
             switch: Arc::clone(&shared.switch),
             udp: udp?,
             listeners: shared.listeners,
-            dns: Dns::new(&shared.resolvers, Arc::clone(&shared.counters)),
+            brokered: shared.streams.net.is_brokered(),
+            dns: Dns::new(
+                &shared.resolvers,
+                Arc::clone(&shared.counters),
+                shared.streams.net.clone(),
+            ),
             streams: shared.streams.clone(),
             counters: Arc::clone(&shared.counters),
             sinks,

@@ -6,16 +6,20 @@
 //! Linux: 9.4 against 7.5 CPU seconds per million packets). Packets that arrive together leave
 //! by different sockets, so sendmmsg(2) has nothing to join.
 
+mod plug;
 mod poller;
 mod socket;
 #[cfg(test)]
 mod tests;
 
+pub use plug::Bound;
 pub use poller::READY_MAX;
+pub use socket::Port;
 
+use self::plug::Plug;
 use self::poller::Poller;
-use self::socket::Port;
 use super::clock::Clock;
+use super::ipc::Channel;
 use crate::base::Instant;
 use crate::relay::{BindError, MediaCommand, MediaEvent, Relay, RelaySettings};
 use crate::relay::{SocketAction, Verdict};
@@ -38,6 +42,10 @@ const DATAGRAMS_PER_ROUND: usize = 1;
 const DATAGRAM_BYTES_MAX: usize = 65_536;
 /// The token of the wake-up socket; ports are below.
 const WAKE: u32 = u32::MAX;
+/// The token of the line to the broker.
+const LINE: u32 = u32::MAX - 1;
+/// Where a generation of signalling stands in the name of a session: above what its shard counts.
+const GENERATION_SHIFT: u32 = 56;
 
 /// Who hears what the media workers have to say. Called on their threads; must not block.
 pub type EventSink = Arc<dyn Fn(MediaEvent) + Send + Sync>;
@@ -51,6 +59,9 @@ pub struct MediaConfig {
     pub settings: RelaySettings,
     /// The clock that signalling uses too.
     pub clock: Clock,
+    /// Whether a broker binds and connects; then there are no ports before
+    /// [`MediaHandle::set_broker`].
+    pub brokered: bool,
 }
 
 /// What all media workers counted.
@@ -66,8 +77,20 @@ pub struct MediaCounters {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refused;
 
+/// What a worker hears.
+enum Order {
+    Command(MediaCommand),
+    /// The line to a new broker, and who hands the bound ports to it.
+    Broker(Channel, Adoption),
+    /// Signalling begins anew: names of sessions mean others from now on.
+    NewSignal,
+}
+
+/// Hands bound ports to a new broker.
+pub type Adoption = Box<dyn FnOnce(Vec<Bound>) + Send>;
+
 struct Worker {
-    commands: SyncSender<MediaCommand>,
+    commands: SyncSender<Order>,
     doorbell: Arc<Doorbell>,
 }
 
@@ -92,9 +115,28 @@ impl MediaHandle {
         let Some(worker) = self.workers.get(at) else {
             return Err(Refused);
         };
-        match worker.commands.try_send(command) {
+        worker.send(Order::Command(command))
+    }
+
+    /// Gives the first worker the line to a broker; `adopt` hears of the ports that are bound.
+    pub fn set_broker(&self, line: Channel, adopt: Adoption) -> Result<(), Refused> {
+        let worker = self.workers.first().ok_or(Refused)?;
+        worker.send(Order::Broker(line, adopt))
+    }
+
+    /// Says that signalling was restarted. Its sessions go on until their ports are wanted again
+    /// or they fall silent; nobody hears of them any more.
+    pub fn new_signal(&self) -> Result<(), Refused> {
+        let mut workers = self.workers.iter();
+        workers.try_for_each(|worker| worker.send(Order::NewSignal))
+    }
+}
+
+impl Worker {
+    fn send(&self, order: Order) -> Result<(), Refused> {
+        match self.commands.try_send(order) {
             Ok(()) => {
-                worker.doorbell.ring();
+                self.doorbell.ring();
                 Ok(())
             }
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Refused),
@@ -151,7 +193,9 @@ impl MediaDriver {
             poller.add(ear.as_raw_fd(), WAKE)?;
             let turn = Turn {
                 relay: Relay::new(config.settings),
-                ports: (0..=u16::MAX).map(|_| None).collect(),
+                plug: Plug::new(config.brokered),
+                generation: 0,
+                current: 0,
                 poller,
                 ear,
                 inbox,
@@ -205,10 +249,14 @@ impl Drop for MediaDriver {
 /// One worker, on its thread.
 struct Turn {
     relay: Relay,
-    ports: Vec<Option<Port>>,
+    plug: Plug,
+    /// How often signalling was restarted.
+    generation: u8,
+    /// The session that the last command was about.
+    current: u64,
     poller: Poller,
     ear: UnixStream,
-    inbox: Receiver<MediaCommand>,
+    inbox: Receiver<Order>,
     doorbell: Arc<Doorbell>,
     clock: Clock,
     events: EventSink,
@@ -227,6 +275,7 @@ impl Turn {
             for at in 0..ready {
                 match self.poller.token(at) {
                     Some(WAKE) => woken = true,
+                    Some(LINE) => self.plug.on_line(),
                     Some(port) => self.on_ready(now, port as u16, &mut received, &mut forwarded),
                     None => {}
                 }
@@ -266,7 +315,7 @@ impl Turn {
 
     fn on_ready(&mut self, now: Instant, number: u16, received: &mut u64, forwarded: &mut u64) {
         for _ in 0..DATAGRAMS_PER_ROUND {
-            let Some(Some(port)) = self.ports.get(usize::from(number)) else {
+            let Some(port) = self.plug.port(number) else {
                 return;
             };
             // An error is that the port is empty, or an ICMP error of a packet that we sent, which
@@ -280,11 +329,8 @@ impl Turn {
             };
             let verdict = self.relay.process(now, number, source, packet);
             if let Verdict::Forward { from_port, to } = verdict {
-                let sent = match self.ports.get(usize::from(from_port)) {
-                    Some(Some(out)) => out.send(to, packet).is_ok(),
-                    _ => false,
-                };
-                match sent {
+                let locked = || self.relay.locked_peer(from_port);
+                match self.plug.send(from_port, to, packet, locked) {
                     true => *forwarded += 1,
                     false => self.relay.send_failed(from_port),
                 }
@@ -300,9 +346,14 @@ impl Turn {
         self.doorbell.rung.store(false, Ordering::Release);
         for _ in 0..COMMANDS_PER_ROUND {
             match self.inbox.try_recv() {
-                Ok(command) => {
-                    self.relay.handle_command(now, command);
-                    self.settle();
+                Ok(Order::Command(command)) => self.on_command(now, command),
+                Ok(Order::NewSignal) => self.generation = self.generation.wrapping_add(1),
+                Ok(Order::Broker(line, adopt)) => {
+                    adopt(self.plug.bound());
+                    match self.plug.set_line(line, &self.poller) {
+                        Ok(()) => {}
+                        Err(error) => tracing::error!("no line to the broker: {error}"),
+                    }
                 }
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
             }
@@ -310,45 +361,79 @@ impl Turn {
         true
     }
 
-    /// Does what the relay wants with sockets, then passes on what it has to say.
-    fn settle(&mut self) {
-        while let Some(action) = self.relay.poll_socket() {
-            match action {
-                SocketAction::Bind(address) => self.bind(address),
-                SocketAction::Unbind(port) => {
-                    if let Some(place) = self.ports.get_mut(usize::from(port)) {
-                        *place = None;
-                    }
-                }
+    fn on_command(&mut self, now: Instant, command: MediaCommand) {
+        let ports = command.ports();
+        for &port in &ports {
+            // Sessions of a signalling that is gone make room.
+            if let Some(orphan) = self.plug.holder(port).filter(|&s| !self.is_ours(s)) {
+                let session = orphan;
+                self.relay
+                    .handle_command(now, MediaCommand::Close { session });
+                self.settle();
             }
         }
+        self.current = command.session() ^ self.mark();
+        let command = command.rename(self.current);
+        self.relay.handle_command(now, command);
+        for port in ports {
+            self.plug
+                .unlatch(port, self.relay.locked_peer(port), &self.poller);
+        }
+        self.settle();
+    }
+
+    fn mark(&self) -> u64 {
+        u64::from(self.generation) << GENERATION_SHIFT
+    }
+
+    fn is_ours(&self, session: u64) -> bool {
+        session >> GENERATION_SHIFT == u64::from(self.generation)
+    }
+
+    /// Does what the relay wants with sockets, then passes on what it has to say.
+    fn settle(&mut self) {
+        let mut wanted = Vec::new();
+        loop {
+            match self.relay.poll_socket() {
+                Some(SocketAction::Bind(address)) => wanted.push(address),
+                Some(SocketAction::Unbind(port)) => {
+                    // In their order: what is unbound may be bound anew.
+                    self.bind(std::mem::take(&mut wanted));
+                    self.plug.release(port);
+                }
+                None if wanted.is_empty() => break,
+                // What fails gives rise to more.
+                None => self.bind(std::mem::take(&mut wanted)),
+            }
+        }
+        let mut closed = false;
         while let Some(event) = self.relay.poll_event() {
-            (self.events)(event);
+            let session = event.session();
+            if self.is_ours(session) {
+                (self.events)(event.rename(session ^ self.mark()));
+            } else if matches!(event, MediaEvent::Timeout { .. }) {
+                let now = self.clock.now();
+                self.relay
+                    .handle_command(now, MediaCommand::Close { session });
+                closed = true;
+            }
+        }
+        if closed {
+            self.settle();
         }
     }
 
-    fn bind(&mut self, address: SocketAddr) {
-        let number = address.port();
-        let bound = Port::bind(address).and_then(|port| {
-            self.poller.add(port.raw(), u32::from(number))?;
-            Ok(port)
-        });
-        match bound {
-            Ok(port) => {
-                if let Some(place) = self.ports.get_mut(usize::from(number)) {
-                    *place = Some(port);
+    fn bind(&mut self, wanted: Vec<SocketAddr>) {
+        for (address, error) in self.plug.bind(&wanted, self.current, &self.poller) {
+            tracing::warn!("cannot bind media port {address}: {error}");
+            let error = match error.raw_os_error() {
+                // The broker's absence, too: the port is not to blame.
+                None | Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                    BindError::Exhausted
                 }
-            }
-            Err(error) => {
-                tracing::warn!("cannot bind media port {address}: {error}");
-                let error = match error.raw_os_error() {
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        BindError::Exhausted
-                    }
-                    _ => BindError::Refused,
-                };
-                self.relay.bind_failed(number, error);
-            }
+                Some(_) => BindError::Refused,
+            };
+            self.relay.bind_failed(address.port(), error);
         }
     }
 }

@@ -1,19 +1,20 @@
 //! The daemon as a whole: from a configuration file to running shards, and to a clean end.
 
-mod assemble;
+pub(in crate::os) mod assemble;
 mod commands;
-mod files;
+pub(in crate::os) mod files;
 
 pub use commands::Replies;
 pub use files::read_config;
 
-use super::control::{Asked, Server};
+use super::control::{Asked, Server, listen};
 use super::daemon::{self, Detached, EX_CANTCREAT, EX_OSERR, Fatal, Fork, PidFile, RunAs};
 use super::log::{Log, Target};
+use super::privsep::monitor::{self, Holdings, Monitor};
 use super::sys;
 use crate::base::Rng;
 use crate::control::Reply;
-use assemble::Running;
+use assemble::{Prepared, Running, Seams};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -21,9 +22,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 /// Commands of the operator that wait.
-const ASKS_MAX: usize = 32;
+pub(in crate::os) const ASKS_MAX: usize = 32;
 /// How often the calendar and the shards are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+pub(in crate::os) const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How to run.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +39,8 @@ pub struct Options {
     pub pid_file: Option<PathBuf>,
     /// Users to make if they are not there, as name and password.
     pub users: Vec<(String, String)>,
+    /// Run as several processes: a monitor, and the roles of [`super::role`].
+    pub processes: bool,
 }
 
 /// Checks the configuration and the files that it names, and changes nothing.
@@ -73,24 +76,108 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
 
 /// Starts, tells the waiting parent, and serves.
 fn serve(options: &Options, target: Target, detached: Option<Detached>) -> Result<(), Fatal> {
-    let started = start(options, target);
-    let (running, runtime) = match (started, detached) {
-        (Ok(started), None) => started,
+    if options.processes {
+        let (monitored, runtime) = tell(monitor(options, target), detached)?;
+        return runtime.block_on(monitored.attend());
+    }
+    let (running, runtime) = tell(start(options, target), detached)?;
+    let outcome = runtime.block_on(attend(running));
+    drop(runtime);
+    outcome
+}
+
+/// Tells the waiting parent how the start went.
+fn tell<T>(started: Result<T, Fatal>, detached: Option<Detached>) -> Result<T, Fatal> {
+    match (started, detached) {
+        (Ok(started), None) => Ok(started),
         (Ok(started), Some(parent)) => {
             let told = parent.serving();
             told.map_err(|e| Fatal::new(EX_OSERR, format!("cannot detach: {e}")))?;
-            started
+            Ok(started)
         }
         (Err(why), parent) => {
             if let Some(parent) = parent {
                 parent.failed(&why);
             }
-            return Err(why);
+            Err(why)
         }
+    }
+}
+
+/// The monitor, and the files that go when it ends.
+struct Monitored {
+    monitor: Monitor,
+    pid_file: PidFile,
+    socket: PathBuf,
+}
+
+impl Monitored {
+    async fn attend(self) -> Result<(), Fatal> {
+        let outcome = self.monitor.attend().await;
+        // A file that is gone is what is wanted.
+        let _ = std::fs::remove_file(&self.socket);
+        self.pid_file.remove();
+        outcome
+    }
+}
+
+/// Takes from the system what needs root, and starts the roles.
+fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fatal> {
+    let (text, config) = monitor::read(&options.config)?;
+    let log = Log::start(target, config.admin.log);
+    if let Err(error) = daemon::raise_file_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let run_as = options.user.as_deref().map(RunAs::find).transpose()?;
+    let pid_path = options.pid_file.as_ref().unwrap_or(&config.admin.pid_file);
+    let mut pid_file = PidFile::lock(pid_path)?;
+    let bound = assemble::bind(&config)?;
+    files::make_directories(&config, run_as.as_ref())?;
+    let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| os("runtime", &e))?;
+    let socket = config.admin.socket.clone();
+    let cannot = |e: std::io::Error| {
+        Fatal::new(
+            EX_CANTCREAT,
+            format!("control socket: {}: {e}", socket.display()),
+        )
     };
-    let outcome = runtime.block_on(attend(running));
-    drop(runtime);
-    outcome
+    let control = listen(&socket).map_err(cannot)?;
+    if let Some(user) = &run_as {
+        user.own(&socket).map_err(cannot)?;
+    }
+    let listening: Vec<String> = bound
+        .iter()
+        .map(|b| format!("{}:{}", b.transport.uri_token(), b.address))
+        .collect();
+    let holdings = Holdings {
+        path: options.config.clone(),
+        text,
+        shards: u16::try_from(assemble::shards(&config)).unwrap_or(1),
+        config,
+        bound,
+        control,
+        user: options.user.clone(),
+        users: options.users.clone(),
+        syslog: target == Target::Syslog,
+    };
+    let started = runtime.block_on(Monitor::start(holdings, log));
+    let monitor = started.inspect_err(|_| {
+        let _ = std::fs::remove_file(&socket);
+    })?;
+    pid_file.write().map_err(|e| os("pid file", &e))?;
+    for listener in listening {
+        tracing::info!("listening on {listener}");
+    }
+    let monitored = Monitored {
+        monitor,
+        pid_file,
+        socket,
+    };
+    Ok((monitored, runtime))
 }
 
 /// What runs beside the shards: the operator's socket and the pid file.
@@ -117,7 +204,8 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     if let Some(user) = &run_as {
         user.become_user()?;
     }
-    let running = Running::start(config, bound, tls, &options.users)?;
+    let prepared = Prepared::read(config, &bound, &options.users)?;
+    let running = Running::start(prepared, bound, tls, Seams::default())?;
     let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -181,7 +269,7 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
 }
 
 /// Says in the log how a reload by signal went.
-fn note(reply: &Reply) {
+pub(in crate::os) fn note(reply: &Reply) {
     match reply {
         Reply::Failed { problem, .. } => {
             tracing::error!("the configuration stays as it was: {problem}");

@@ -13,6 +13,7 @@ pub use outbox::{OUTBOX_BYTES_MAX, Outgoing};
 pub(super) use pump::{Ended, LINGER};
 pub use registry::{Connection, Connections, Refused, Slot};
 
+use super::privsep::client::Net;
 use super::tls::Tls;
 use crate::base::{ConnectionId, Flow, TransmitTag};
 use crate::wire::sip::FrameError;
@@ -72,6 +73,8 @@ pub struct Context {
     pub receiver: Arc<dyn Receiver>,
     /// Certificates, as last loaded.
     pub tls: Arc<Tls>,
+    /// Who connects.
+    pub net: Net,
 }
 
 impl std::fmt::Debug for Context {

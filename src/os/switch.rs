@@ -2,6 +2,7 @@
 
 use super::core::Input;
 use super::inbox::{INBOX_MESSAGES_MAX, Inbox};
+use super::ipc::Channel;
 use super::stream::Receiver;
 use crate::base::{ConnectionId, Flow, TransmitTag, hash64};
 use crate::wire::sip::{FrameError, peek_call_id};
@@ -12,6 +13,8 @@ use bytes::Bytes;
 pub enum Work {
     /// For its core.
     Input(Input),
+    /// The line to a new broker.
+    Broker(Channel),
     /// The end.
     Stop,
 }
@@ -63,6 +66,13 @@ impl Switch {
     pub fn tell_all(&self, input: impl Fn() -> Input) {
         for inbox in &self.inboxes {
             inbox.push_always(Work::Input(input()));
+        }
+    }
+
+    /// Hands a shard the line to a new broker.
+    pub fn set_broker(&self, shard: usize, line: Channel) {
+        if let Some(inbox) = self.inboxes.get(shard) {
+            inbox.push_always(Work::Broker(line));
         }
     }
 

@@ -57,3 +57,54 @@ pub fn fork() -> io::Result<bool> {
         Err(e) => Err(e.into()),
     }
 }
+
+/// Sees that this process ends with its parent, even if that is killed. After rights are dropped:
+/// Linux forgets it when the effective user changes (prctl(2), PR_SET_PDEATHSIG). FreeBSD:
+/// procctl(2), PROC_PDEATHSIG_CTL.
+pub fn die_with_parent(parent: u32) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    // SAFETY: takes no pointers.
+    let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    #[cfg(target_os = "freebsd")]
+    let result = {
+        let mut number: libc::c_int = libc::SIGKILL;
+        // SAFETY: the signal's number outlives the call, which reads it only; 0 is ourselves.
+        unsafe {
+            libc::procctl(
+                libc::P_PID,
+                0,
+                libc::PROC_PDEATHSIG_CTL,
+                (&raw mut number).cast(),
+            )
+        }
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // It may have ended before.
+    match nix::unistd::getppid().as_raw() as u32 == parent {
+        true => Ok(()),
+        false => Err(io::Error::other("it is gone")),
+    }
+}
+
+/// Has a program that is about to be started begin with `fd` as its descriptor `at`, and with no
+/// other but the standard ones.
+pub fn give(command: &mut std::process::Command, fd: RawFd, at: RawFd) {
+    use std::os::unix::process::CommandExt;
+    let place = move || {
+        // SAFETY: both calls are async-signal-safe (signal-safety(7)) and take no pointers.
+        let result = unsafe {
+            match fd == at {
+                true => libc::fcntl(fd, libc::F_SETFD, 0),
+                false => libc::dup2(fd, at),
+            }
+        };
+        match result {
+            0.. => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: the closure allocates nothing and takes no lock.
+    unsafe { command.pre_exec(place) };
+}

@@ -4,6 +4,7 @@
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,64 @@ pub struct TlsFiles {
     pub roots: Option<PathBuf>,
 }
 
+/// A PEM file as it was read.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pem {
+    /// Where from, to name it in mistakes.
+    path: PathBuf,
+    /// All of it.
+    bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Pem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Pem({}, {} bytes)",
+            self.path.display(),
+            self.bytes.len()
+        )
+    }
+}
+
+/// The files as they were read: what a process needs that may not read any.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct TlsPems {
+    identity: Option<(Pem, Pem)>,
+    roots: Option<Pem>,
+    /// Whether `roots` are those of the system, which may be in disorder.
+    system: bool,
+}
+
+impl TlsFiles {
+    /// Reads them, and the system's roots where none are named.
+    pub fn read(&self) -> Result<TlsPems, TlsMistake> {
+        let read = |path: &Path| {
+            let remedy = "name a PEM file that the daemon may read";
+            let bytes = std::fs::read(path).map_err(|e| mistake(path, e, remedy))?;
+            let path = path.to_owned();
+            Ok(Pem { path, bytes })
+        };
+        let identity = match &self.identity {
+            Some((certificate, key)) => Some((read(certificate)?, read(key)?)),
+            None => None,
+        };
+        let system = self.roots.is_none();
+        let roots = match &self.roots {
+            Some(path) => Some(read(path)?),
+            None => {
+                let found = SYSTEM_ROOTS.iter().map(Path::new).find(|p| p.exists());
+                found.and_then(|path| read(path).ok())
+            }
+        };
+        Ok(TlsPems {
+            identity,
+            roots,
+            system,
+        })
+    }
+}
+
 /// What was last loaded.
 #[derive(Debug)]
 pub struct Tls {
@@ -67,14 +126,24 @@ struct Loaded {
 impl Tls {
     /// Reads the files for the first time.
     pub fn load(files: &TlsFiles) -> Result<Self, TlsMistake> {
+        Self::of(&files.read()?)
+    }
+
+    /// From what was read elsewhere.
+    pub fn of(pems: &TlsPems) -> Result<Self, TlsMistake> {
         Ok(Self {
-            loaded: RwLock::new(Loaded::read(files)?),
+            loaded: RwLock::new(Loaded::of(pems)?),
         })
     }
 
     /// Reads the files again, for connections to come. If one is bad nothing changes.
     pub fn reload(&self, files: &TlsFiles) -> Result<(), TlsMistake> {
-        let loaded = Loaded::read(files)?;
+        self.renew(&files.read()?)
+    }
+
+    /// The same from what was read elsewhere.
+    pub fn renew(&self, pems: &TlsPems) -> Result<(), TlsMistake> {
+        let loaded = Loaded::of(pems)?;
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
         Ok(())
     }
@@ -108,14 +177,14 @@ impl Tls {
 }
 
 impl Loaded {
-    fn read(files: &TlsFiles) -> Result<Self, TlsMistake> {
-        let server = match &files.identity {
+    fn of(pems: &TlsPems) -> Result<Self, TlsMistake> {
+        let server = match &pems.identity {
             Some((certificate, key)) => Some(Arc::new(server_config(certificate, key)?)),
             None => None,
         };
-        let roots = match &files.roots {
-            Some(path) => roots_of(path)?,
-            None => system_roots(),
+        let roots = match &pems.roots {
+            Some(pem) if !pems.system => roots_of(pem)?,
+            pem => system_roots(pem.as_ref()),
         };
         let client = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -147,11 +216,10 @@ fn mistake(file: &Path, problem: impl std::fmt::Display, remedy: &'static str) -
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsMistake> {
+fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsMistake> {
     const REMEDY: &str = "give a PEM file with -----BEGIN CERTIFICATE-----, readable by the daemon";
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-        .map_err(|e| mistake(path, e, REMEDY))?
-        .collect();
+    let path = &pem.path;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem.bytes).collect();
     let found = found.map_err(|e| mistake(path, e, REMEDY))?;
     if found.is_empty() {
         return Err(mistake(path, "holds no certificate", REMEDY));
@@ -159,35 +227,41 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsMistake>
     Ok(found)
 }
 
-fn server_config(certificate: &Path, key: &Path) -> Result<ServerConfig, TlsMistake> {
+fn server_config(certificate: &Pem, key: &Pem) -> Result<ServerConfig, TlsMistake> {
     let chain = certificates(certificate)?;
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| {
+    let secret = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|e| {
         mistake(
-            key,
+            &key.path,
             e,
             "give a PEM file with an unencrypted private key, readable by the daemon",
         )
     })?;
     ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|e| mistake(certificate, e, "this build lacks the protocol versions"))?
+        .map_err(|e| {
+            mistake(
+                &certificate.path,
+                e,
+                "this build lacks the protocol versions",
+            )
+        })?
         .with_no_client_auth()
         .with_single_cert(chain, secret)
         .map_err(|e| {
             mistake(
-                key,
+                &key.path,
                 e,
                 "let the certificate and the key be of the same pair",
             )
         })
 }
 
-fn roots_of(path: &Path) -> Result<RootCertStore, TlsMistake> {
+fn roots_of(pem: &Pem) -> Result<RootCertStore, TlsMistake> {
     let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(certificates(path)?);
+    let (added, _) = roots.add_parsable_certificates(certificates(pem)?);
     if added == 0 {
         return Err(mistake(
-            path,
+            &pem.path,
             "holds no usable root",
             "give root certificates",
         ));
@@ -196,8 +270,7 @@ fn roots_of(path: &Path) -> Result<RootCertStore, TlsMistake> {
 }
 
 /// The system's roots. Without any, every peer that we connect to by TLS is refused, and said so.
-fn system_roots() -> RootCertStore {
-    let found = SYSTEM_ROOTS.iter().map(Path::new).find(|p| p.exists());
+fn system_roots(found: Option<&Pem>) -> RootCertStore {
     match found.map(roots_of) {
         Some(Ok(roots)) => roots,
         Some(Err(error)) => {

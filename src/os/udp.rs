@@ -157,6 +157,17 @@ impl UdpSocket {
         self.outgoing.len() >= UNSENT_MAX
     }
 
+    /// What waits to be sent, in its order.
+    pub fn queued(&self) -> impl Iterator<Item = (Option<SocketAddr>, &Bytes, TransmitTag)> {
+        let all = self.outgoing.iter();
+        all.map(|out| (out.name.to_address(), &out.bytes, out.tag))
+    }
+
+    /// Somebody else sent the first `count`.
+    pub fn forget_first(&mut self, count: usize) {
+        self.outgoing.drain(..count.min(self.outgoing.len()));
+    }
+
     /// Whether nothing waits to be sent.
     pub fn is_flushed(&self) -> bool {
         self.outgoing.is_empty()

@@ -9,6 +9,7 @@ use super::clock::Clock;
 use super::core::{Core, Input, Output};
 use super::counters::Counters;
 use super::dns::Dns;
+use super::privsep::client::DatagramLine;
 use super::stream;
 use super::switch::{Switch, Work};
 use super::udp::{ReceiveBatch, SendCalls, UdpSocket};
@@ -58,6 +59,8 @@ pub struct Parts<C> {
     pub switch: Arc<Switch>,
     /// Its datagram sockets.
     pub udp: Vec<UdpSocket>,
+    /// Whether a broker sends for them.
+    pub brokered: bool,
     /// Which of them leads to a peer.
     pub listeners: ListenerTable,
     /// The resolver.
@@ -76,6 +79,7 @@ pub struct Worker<C> {
     now: Instant,
     batch: ReceiveBatch,
     calls: SendCalls,
+    line: Option<DatagramLine>,
     inputs: VecDeque<Work>,
     handover: Vec<Vec<Work>>,
     failed: Vec<TransmitTag>,
@@ -93,6 +97,7 @@ impl<C: Core + Unpin> Worker<C> {
             now: parts.clock.now(),
             batch: ReceiveBatch::new(),
             calls: SendCalls::new(),
+            line: None,
             inputs: VecDeque::new(),
             handover: (0..shards).map(|_| Vec::new()).collect(),
             failed: Vec::new(),
@@ -144,6 +149,10 @@ impl<C: Core + Unpin> Worker<C> {
             count += 1;
             match work {
                 Work::Input(input) => self.handle(cx, input),
+                Work::Broker(line) => match DatagramLine::new(line) {
+                    Ok(line) => self.line = Some(line),
+                    Err(error) => tracing::error!(%error, "no line to the broker"),
+                },
                 Work::Stop => {
                     self.end_by = Some(self.now + LAST_RECORDS_WAIT);
                     self.handle(cx, Input::Stop);
@@ -244,7 +253,7 @@ impl<C: Core + Unpin> Worker<C> {
             tracing::debug!(%remote, "no UDP listener of the peer's address family");
             return self.note_failure(transmit.tag);
         };
-        if socket.is_full() {
+        if socket.is_full() && !self.parts.brokered {
             let counters = &self.parts.counters;
             socket.flush(cx, &mut self.calls, counters, &mut self.failed);
         }
@@ -261,9 +270,13 @@ impl<C: Core + Unpin> Worker<C> {
 
     /// Sends what was queued; what fails goes back to the core in the next round.
     fn flush(&mut self, cx: &mut Context<'_>) {
-        for socket in &mut self.parts.udp {
-            let counters = &self.parts.counters;
-            socket.flush(cx, &mut self.calls, counters, &mut self.failed);
+        if self.parts.brokered {
+            self.flush_to_broker(cx);
+        } else {
+            for socket in &mut self.parts.udp {
+                let counters = &self.parts.counters;
+                socket.flush(cx, &mut self.calls, counters, &mut self.failed);
+            }
         }
         let failed = std::mem::take(&mut self.failed);
         self.inputs.extend(
@@ -271,6 +284,18 @@ impl<C: Core + Unpin> Worker<C> {
                 .into_iter()
                 .map(|tag| Work::Input(Input::TransmitFailed { tag })),
         );
+    }
+
+    /// While no broker is there, what is to be sent stays queued.
+    fn flush_to_broker(&mut self, cx: &mut Context<'_>) {
+        let Some(line) = &mut self.line else {
+            return;
+        };
+        let alive = line.receive(cx, &mut self.failed)
+            && line.flush(cx, &mut self.parts.udp, &self.parts.counters);
+        if !alive {
+            self.line = None;
+        }
     }
 
     /// Sees that the next deadline wakes us. A timer that is armed too early is left: it is

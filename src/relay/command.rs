@@ -1,12 +1,13 @@
 //! What signalling tells the media side, and what it hears back.
 
 use super::stats::LegStats;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
 pub use crate::wire::sdp::Direction;
 
 /// The two sides of a session.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Side {
     /// The caller: the one that sent the INVITE. Index 0 of every pair.
     Caller,
@@ -36,7 +37,7 @@ impl Side {
 }
 
 /// What flows on a stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum MediaKind {
     /// RTP and RTCP in the clear.
     Rtp,
@@ -48,7 +49,7 @@ pub enum MediaKind {
 }
 
 /// One stream as one side sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MediaSpec {
     /// Our port toward this side, for RTP or UDPTL.
     pub port: u16,
@@ -69,7 +70,7 @@ pub struct MediaSpec {
 }
 
 /// One side of a session.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LegSpec {
     /// The address that our ports toward this side are bound to.
     pub bind: IpAddr,
@@ -84,7 +85,7 @@ pub struct LegSpec {
 }
 
 /// From signalling to media.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum MediaCommand {
     /// A new session. Answered by `Opened` or `Failed`.
     Open {
@@ -124,11 +125,35 @@ impl MediaCommand {
             | MediaCommand::Query { session } => *session,
         }
     }
+
+    /// The same with another name.
+    pub fn rename(mut self, to: u64) -> Self {
+        match &mut self {
+            MediaCommand::Open { session, .. }
+            | MediaCommand::Update { session, .. }
+            | MediaCommand::Close { session }
+            | MediaCommand::Query { session } => *session = to,
+        }
+        self
+    }
+
+    /// Our ports that it names.
+    pub fn ports(&self) -> Vec<u16> {
+        match self {
+            MediaCommand::Open { legs, .. } | MediaCommand::Update { legs, .. } => {
+                let all = legs.iter().flat_map(|leg| leg.media.iter().flatten());
+                all.flat_map(|spec| [Some(spec.port), spec.rtcp_port])
+                    .flatten()
+                    .collect()
+            }
+            MediaCommand::Close { .. } | MediaCommand::Query { .. } => Vec::new(),
+        }
+    }
 }
 
 /// Why a session could not be opened or updated. After any of these but `Unknown` the session does
 /// not exist any more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Failure {
     /// Another process holds the port, or its address is not ours: see
     /// [`super::PortPool::mark_bad`].
@@ -146,7 +171,7 @@ pub enum Failure {
 }
 
 /// Who sent nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Silent {
     /// Only this side.
     One(Side),
@@ -155,7 +180,7 @@ pub enum Silent {
 }
 
 /// From media to signalling.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum MediaEvent {
     /// All ports are bound.
     Opened {
@@ -203,6 +228,18 @@ impl MediaEvent {
             | MediaEvent::Report { session, .. }
             | MediaEvent::Closed { session, .. } => *session,
         }
+    }
+
+    /// The same with another name.
+    pub fn rename(mut self, to: u64) -> Self {
+        match &mut self {
+            MediaEvent::Opened { session }
+            | MediaEvent::Failed { session, .. }
+            | MediaEvent::Timeout { session, .. }
+            | MediaEvent::Report { session, .. }
+            | MediaEvent::Closed { session, .. } => *session = to,
+        }
+        self
     }
 }
 

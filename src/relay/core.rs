@@ -195,6 +195,12 @@ impl Relay {
         }
     }
 
+    /// The one peer that a port listens to and sends to, once that is settled: its socket may be
+    /// connected there until the next command about its session.
+    pub fn locked_peer(&self, port: u16) -> Option<SocketAddr> {
+        self.channels.get(port)?.gate.locked()
+    }
+
     /// A packet that `process` let pass from our port `from_port` could not be sent.
     pub fn send_failed(&mut self, from_port: u16) {
         if let Some(channel) = self.channels.get_mut(from_port) {

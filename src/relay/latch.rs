@@ -149,6 +149,14 @@ impl Gate {
         }
     }
 
+    /// The source that no packet from elsewhere can replace before signalling says something new.
+    pub(super) fn locked(&self) -> Option<SocketAddr> {
+        match self.state {
+            State::Locked { source } => Some(source),
+            State::Learning | State::Provisional { .. } | State::Reopened { .. } => None,
+        }
+    }
+
     /// Where to send: the learned source, else what the description says; for a peer behind a NAT
     /// the described port at the signalling's host, which is right where ports are forwarded.
     pub(super) fn destination(&self) -> Option<SocketAddr> {

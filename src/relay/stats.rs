@@ -1,5 +1,6 @@
 //! The counters of one side of a session.
 
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ impl DropReason {
 
 /// What came from and went to one side, over all its streams since the session opened. "In" is
 /// what the side sent to us.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct LegStats {
     /// RTP or UDPTL packets accepted from the side.
     pub packets_in: u64,

@@ -13,7 +13,7 @@ pub mod users;
 mod tests;
 
 pub use client::{Client, ClientError};
-pub use server::{Asked, CONNECTIONS_MAX, Server};
+pub use server::{Asked, CONNECTIONS_MAX, Server, listen};
 
 #[cfg(doc)]
 use crate::control::{Command, Reply};

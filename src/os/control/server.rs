@@ -5,7 +5,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream as StdStream;
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +54,14 @@ impl Server {
         })
     }
 
+    /// Takes over a socket that [`listen`] made in another process, which removes its file.
+    pub fn inherited(listener: StdListener) -> io::Result<Self> {
+        Ok(Self {
+            listener: UnixListener::from_std(listener)?,
+            path: PathBuf::new(),
+        })
+    }
+
     /// Serves until the receiving end of `asks` is dropped.
     pub async fn run(self, asks: mpsc::Sender<Asked>) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -87,8 +95,9 @@ impl Drop for Server {
     }
 }
 
-/// Sets the mode between bind and listen, so that nobody else connects before.
-fn listen(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+/// Binds the socket file. Sets the mode between bind and listen, so that nobody else connects
+/// before.
+pub fn listen(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     if let Some(dir) = path.parent()
         && !dir.as_os_str().is_empty()
         && !dir.is_dir()

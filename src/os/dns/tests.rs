@@ -92,7 +92,7 @@ fn ask(questions: &[(&str, DnsKind)]) -> Vec<DnsAnswer> {
         .unwrap();
     runtime.block_on(async {
         let switch = Arc::new(Switch::new(1));
-        let dns = Dns::new(&[server], Arc::default());
+        let dns = Dns::new(&[server], Arc::default(), Net::direct());
         for (i, (name, kind)) in questions.iter().enumerate() {
             let question = DnsQuestion {
                 name: (*name).into(),

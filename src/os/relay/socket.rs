@@ -6,7 +6,7 @@ use crate::os::udp::Name;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// What we ask the system to buffer per port: far more than a stream sends while we are away.
 const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
@@ -15,11 +15,11 @@ const EXPEDITED_FORWARDING: u32 = 46 << 2;
 
 /// A port that is bound and not blocking.
 #[derive(Debug)]
-pub(super) struct Port(Socket);
+pub struct Port(Socket);
 
 impl Port {
     /// Binds.
-    pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
         if address.is_ipv6() {
@@ -34,13 +34,71 @@ impl Port {
         Ok(Self(socket))
     }
 
+    /// Takes over a port that another process bound.
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self(Socket::from(fd))
+    }
+
+    /// Another descriptor of the same port.
+    pub fn try_clone_fd(&self) -> io::Result<OwnedFd> {
+        Ok(self.0.try_clone()?.into())
+    }
+
+    /// Where it is bound.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        let none = || io::Error::other("a socket without an address");
+        self.0.local_addr()?.as_socket().ok_or_else(none)
+    }
+
+    /// The peer that it is connected to.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer_addr().ok()?.as_socket()
+    }
+
+    /// Binds it to one peer, for every process that holds the port: from now on
+    /// [`Port::send_connected`] works, and the system drops what comes from elsewhere.
+    pub fn connect(&self, to: SocketAddr) -> io::Result<()> {
+        self.0.connect(&SockAddr::from(to))
+    }
+
+    /// Dissolves that: connect(2) on both systems, to an address of no family. FreeBSD answers
+    /// EAFNOSUPPORT or EINVAL after it has done it.
+    pub fn disconnect(&self) {
+        // SAFETY: all bytes zero is a valid `sockaddr`, and its whole size is told.
+        let mut none: libc::sockaddr = unsafe { std::mem::zeroed() };
+        none.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
+        #[cfg(target_os = "freebsd")]
+        {
+            none.sa_len = size_of::<libc::sockaddr>() as u8;
+        }
+        // SAFETY: the address outlives the call, which reads it only.
+        let _ = unsafe {
+            libc::connect(
+                self.raw(),
+                &raw const none,
+                size_of::<libc::sockaddr>() as libc::socklen_t,
+            )
+        };
+    }
+
+    /// Sends one datagram to the peer that the port is connected to.
+    pub fn send_connected(&self, bytes: &[u8]) -> io::Result<()> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: the bytes outlive the call, which reads them only.
+        let n = unsafe { libc::send(self.raw(), bytes.as_ptr().cast(), bytes.len(), flags) };
+        match n {
+            0.. => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// The descriptor.
-    pub(super) fn raw(&self) -> RawFd {
+    pub fn raw(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 
     /// Takes one datagram, if one waits: its length and its sender.
-    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<SocketAddr>)> {
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<SocketAddr>)> {
         let mut name = Name::empty();
         let mut length = Name::CAPACITY;
         // SAFETY: buffer, name and its length are ours and as long as told.
@@ -59,7 +117,7 @@ impl Port {
     }
 
     /// Sends one datagram.
-    pub(super) fn send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    pub fn send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
         let name = Name::from(to);
         // SAFETY: bytes and name outlive the call, which reads them only.
         let n = unsafe {
@@ -76,5 +134,11 @@ impl Port {
             0.. => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+}
+
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

@@ -18,6 +18,7 @@ impl Harness {
     fn new(workers: usize) -> Self {
         let (sender, events) = mpsc::channel();
         let config = MediaConfig {
+            brokered: false,
             workers,
             settings: RelaySettings {
                 silence: Duration::from_millis(300),

@@ -13,11 +13,12 @@ use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::interfaces;
 use crate::os::log::Log;
 use crate::os::node::{Bound, Node, SHARDS_MAX, Shared};
+use crate::os::privsep::client::Net;
 use crate::os::relay::{MediaConfig, MediaDriver, MediaHandle};
 use crate::os::store::{Database, Loaded, Store};
 use crate::os::stream;
 use crate::os::switch::Switch;
-use crate::os::tls::Tls;
+use crate::os::tls::{Tls, TlsPems};
 use crate::os::worker::Sinks;
 use crate::proxy::guard::{self, Guard};
 use crate::relay::{Failure as MediaFailure, MediaCommand, MediaEvent, PortPool, RelaySettings};
@@ -25,24 +26,48 @@ use crate::server::{Input, Setup, SignalCore};
 use crate::sip::digest::Replays;
 use crate::sip::listeners::{Advertised, AdvertisedHost, Interface, Listener, ListenerTable};
 use crate::store::{Directory, Ha1, Record, User};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Where the shards' wishes go.
 struct Outlets {
     store: Store,
     replies: Arc<Replies>,
-    relays: Vec<MediaHandle>,
+    relays: Vec<Relaying>,
     switch: Arc<Switch>,
+}
+
+/// Where a shard's relay runs.
+enum Relaying {
+    Here(MediaHandle),
+    Elsewhere(mpsc::Sender<MediaCommand>),
+}
+
+/// What other processes do for this one; nothing in a daemon of one process.
+#[derive(Default)]
+pub(in crate::os) struct Seams {
+    /// Connects for us.
+    pub net: Net,
+    /// Relay for us, one for each shard.
+    pub media: Option<Vec<mpsc::Sender<MediaCommand>>>,
+    /// The process that the operator knows; ours without.
+    pub pid: Option<u32>,
+    /// The DNS servers, where we cannot read the system's.
+    pub resolvers: Option<Vec<SocketAddr>>,
 }
 
 impl Sinks for Outlets {
     fn media(&self, shard: usize, command: MediaCommand) {
         let session = command.session();
-        let sent = self.relays.get(shard).map(|relay| relay.send(command));
-        if !matches!(sent, Some(Ok(()))) {
+        let sent = match self.relays.get(shard) {
+            Some(Relaying::Here(relay)) => relay.send(command).is_ok(),
+            Some(Relaying::Elsewhere(process)) => process.try_send(command).is_ok(),
+            None => false,
+        };
+        if !sent {
             let reason = MediaFailure::Full;
             let event = MediaEvent::Failed { session, reason };
             self.switch.tell(shard, Input::Media(event));
@@ -59,7 +84,7 @@ impl Sinks for Outlets {
 }
 
 /// The daemon at work.
-pub(super) struct Running {
+pub(in crate::os) struct Running {
     config: Arc<Config>,
     anchor: Anchor,
     listening: Vec<String>,
@@ -70,10 +95,11 @@ pub(super) struct Running {
     replies: Arc<Replies>,
     node: Node,
     relays: Vec<MediaDriver>,
+    pid: u32,
 }
 
 /// How many shards run.
-fn shards(config: &Config) -> usize {
+pub(in crate::os) fn shards(config: &Config) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     match config.node.workers {
         0 => cores().min(SHARDS_MAX),
@@ -82,7 +108,7 @@ fn shards(config: &Config) -> usize {
 }
 
 /// Binds every listener, before rights are dropped.
-pub(super) fn bind(config: &Config) -> Result<Vec<Bound>, Fatal> {
+pub(in crate::os) fn bind(config: &Config) -> Result<Vec<Bound>, Fatal> {
     let shards = shards(config);
     let bound = config.sip.listen.iter().map(|listen| {
         Bound::bind(listen.transport, listen.addr, shards)
@@ -174,12 +200,10 @@ impl Restored {
         clock: Clock,
         anchor: Anchor,
         rng: &mut Rng,
+        (database, loaded): (Database, Loaded),
         wanted: &[(String, String)],
     ) -> Result<Self, Fatal> {
-        let failed = |e: &dyn std::fmt::Display| Fatal::new(EX_UNAVAILABLE, format!("store: {e}"));
-        let mut database = Database::open(&config.store).map_err(|e| failed(&e))?;
-        let loaded: Loaded = database.load().map_err(|e| failed(&e))?;
-        let store = Store::start(database).map_err(|e| failed(&e))?;
+        let store = Store::start(database).map_err(|e| store_failed(&e))?;
         let directory = Directory::new();
         for user in loaded.users {
             if directory.put(user).is_err() {
@@ -213,6 +237,36 @@ impl Restored {
             store,
         })
     }
+
+    /// The core of each shard.
+    fn cores(
+        &self,
+        config: &Arc<Config>,
+        around: &Surroundings,
+        mut rng: Rng,
+        (shards, anchor, secret): (usize, Anchor, [u8; 32]),
+    ) -> Vec<SignalCore> {
+        let replays = Arc::new(Replays::new());
+        let (first, last) = (config.rtp.ports.first(), config.rtp.ports.last());
+        let core = |shard| {
+            SignalCore::new(Setup {
+                shard,
+                shards,
+                config: Arc::clone(config),
+                listeners: around.listeners.clone(),
+                addresses: around.addresses.clone(),
+                location: Arc::clone(&self.location),
+                directory: Arc::clone(&self.directory),
+                guard: Arc::clone(&self.guard),
+                rng: rng.fork(),
+                anchor,
+                secret,
+                replays: Arc::clone(&replays),
+                ports: PortPool::new(first, last, shard, shards),
+            })
+        };
+        (0..shards).map(core).collect()
+    }
 }
 
 fn ensure_user(directory: &Directory, store: &Store, config: &Config, name: &str, password: &str) {
@@ -232,57 +286,100 @@ fn ensure_user(directory: &Directory, store: &Store, config: &Config, name: &str
     }
 }
 
-impl Running {
-    /// Starts everything behind the bound sockets.
-    pub(super) fn start(
+fn store_failed(e: &dyn std::fmt::Display) -> Fatal {
+    Fatal::new(EX_UNAVAILABLE, format!("store: {e}"))
+}
+
+/// What the daemon takes from the system before it gives up the right to.
+pub(in crate::os) struct Prepared {
+    config: Config,
+    shards: usize,
+    rng: Rng,
+    secret: [u8; 32],
+    database: Database,
+    loaded: Loaded,
+    around: Surroundings,
+    users: Vec<(String, String)>,
+}
+
+impl Prepared {
+    /// Opens the store, reads the secret and the host's addresses. Starts no thread.
+    pub(in crate::os) fn read(
         config: Config,
-        bound: Vec<Bound>,
-        tls: Tls,
+        bound: &[Bound],
         users: &[(String, String)],
     ) -> Result<Self, Fatal> {
+        let mut rng = Rng::from_seed(files::entropy()?);
+        let secret = files::secret(&config.node.state_dir, &mut rng)?;
+        let mut database = Database::open(&config.store).map_err(|e| store_failed(&e))?;
+        let loaded = database.load().map_err(|e| store_failed(&e))?;
+        Ok(Self {
+            shards: bound
+                .first()
+                .map_or_else(|| shards(&config), |b| b.sockets().len()),
+            around: Surroundings::look(&config, bound),
+            config,
+            rng,
+            secret,
+            database,
+            loaded,
+            users: users.to_vec(),
+        })
+    }
+
+    /// Sees that the store opens no file later.
+    pub(in crate::os) fn seal(&self) -> Result<(), Fatal> {
+        self.database.seal().map_err(|e| store_failed(&e))
+    }
+}
+
+impl Running {
+    /// Starts everything behind the bound sockets.
+    pub(in crate::os) fn start(
+        prepared: Prepared,
+        bound: Vec<Bound>,
+        tls: Tls,
+        seams: Seams,
+    ) -> Result<Self, Fatal> {
+        let Prepared {
+            config,
+            shards,
+            mut rng,
+            secret,
+            database,
+            loaded,
+            around,
+            users,
+        } = prepared;
         let config = Arc::new(config);
         let clock = Clock::new();
         let anchor = clock.anchor();
-        let mut rng = Rng::from_seed(files::entropy()?);
-        let secret = files::secret(&config.node.state_dir, &mut rng)?;
-        let restored = Restored::load(&config, clock, anchor, &mut rng, users)?;
-        let shards = shards(&config);
-        let around = Surroundings::look(&config, &bound);
+        let stored = (database, loaded);
+        let restored = Restored::load(&config, clock, anchor, &mut rng, stored, &users)?;
         let mut shared = Shared::new(shards, clock, stream_settings(&config), Arc::new(tls));
         shared.listeners = around.listeners.clone();
-        shared.resolvers = config.sip.resolvers.clone();
-        let relays = start_relays(&config, shards, clock, &shared.switch)?;
+        let resolvers = seams.resolvers;
+        shared.resolvers = resolvers.unwrap_or_else(|| config.sip.resolvers.clone());
+        shared.streams.net = seams.net;
         let replies = Arc::new(Replies::default());
+        let (relays, relaying) = match seams.media {
+            Some(processes) => {
+                let elsewhere = processes.into_iter().map(Relaying::Elsewhere);
+                (Vec::new(), elsewhere.collect())
+            }
+            None => {
+                let relays = start_relays(&config, shards, clock, &shared.switch)?;
+                let here = relays.iter().map(|r| Relaying::Here(r.handle())).collect();
+                (relays, here)
+            }
+        };
         let sinks = Outlets {
             store: restored.store.clone(),
             replies: Arc::clone(&replies),
-            relays: relays.iter().map(MediaDriver::handle).collect(),
+            relays: relaying,
             switch: Arc::clone(&shared.switch),
         };
-        let replays = Arc::new(Replays::new());
-        let core = |shard| {
-            SignalCore::new(Setup {
-                shard,
-                shards,
-                config: Arc::clone(&config),
-                listeners: around.listeners.clone(),
-                addresses: around.addresses.clone(),
-                location: Arc::clone(&restored.location),
-                directory: Arc::clone(&restored.directory),
-                guard: Arc::clone(&restored.guard),
-                rng: rng.fork(),
-                anchor,
-                secret,
-                replays: Arc::clone(&replays),
-                ports: PortPool::new(
-                    config.rtp.ports.first(),
-                    config.rtp.ports.last(),
-                    shard,
-                    shards,
-                ),
-            })
-        };
-        let cores = (0..shards).map(core).collect();
+        let cores = restored.cores(&config, &around, rng, (shards, anchor, secret));
         let listening = bound
             .iter()
             .map(|b| format!("{}:{}", b.transport.uri_token(), b.address))
@@ -300,28 +397,43 @@ impl Running {
             replies,
             node,
             relays,
+            pid: seams.pid.unwrap_or_else(std::process::id),
         })
     }
 
     /// The configuration in force.
-    pub(super) fn config(&self) -> &Config {
+    pub(in crate::os) fn config(&self) -> &Config {
         &self.config
     }
 
     /// The listeners, with the ports that they got.
-    pub(super) fn listening(&self) -> &[String] {
+    pub(in crate::os) fn listening(&self) -> &[String] {
         &self.listening
     }
 
+    /// The way to the shards.
+    pub(in crate::os) fn switch(&self) -> &Arc<Switch> {
+        &self.node.shared().switch
+    }
+
     /// Reads the configuration again. A bad file changes nothing.
-    pub(super) fn reload(&mut self, path: &Path, log: &Log) -> Reply {
+    pub(in crate::os) fn reload(&mut self, path: &Path, log: &Log) -> Reply {
         let bad = |problem: String| Reply::failed(Failure::BadConfig, problem, "");
         let config = match files::read_config(path) {
             Ok(config) => config,
             Err(why) => return bad(why.reason),
         };
+        match files::tls_files(&config).read() {
+            Ok(pems) => self.apply(config, &pems, log),
+            Err(mistake) => bad(format!("[sip.tls] {mistake}")),
+        }
+    }
+
+    /// Puts a configuration into force.
+    pub(in crate::os) fn apply(&mut self, config: Config, pems: &TlsPems, log: &Log) -> Reply {
+        let bad = |problem: String| Reply::failed(Failure::BadConfig, problem, "");
         let shared = self.node.shared();
-        if let Err(mistake) = shared.streams.tls.reload(&files::tls_files(&config)) {
+        if let Err(mistake) = shared.streams.tls.renew(pems) {
             return bad(format!("[sip.tls] {mistake}"));
         }
         let mut later = Vec::new();
@@ -371,7 +483,7 @@ impl Running {
     }
 
     /// Carries out a command, here or in the shards; the reply goes to whoever asked.
-    pub(super) fn command(&mut self, asked: Asked, path: &Path, log: &Log) {
+    pub(in crate::os) fn command(&mut self, asked: Asked, path: &Path, log: &Log) {
         let Asked { command, reply } = asked;
         match command.scope() {
             Scope::EveryShard => {
@@ -444,6 +556,7 @@ impl Running {
         counters.push(("store_written", store.written));
         counters.push(("store_lost", store.lost));
         About {
+            pid: self.pid,
             connections: shared.streams.connections.count() as u64,
             listening: self.listening.clone(),
             counters,
@@ -452,7 +565,7 @@ impl Running {
     }
 
     /// Looks after what nobody else does: the calendar, late replies, dead threads.
-    pub(super) fn look(&mut self) -> Result<(), Fatal> {
+    pub(in crate::os) fn look(&mut self) -> Result<(), Fatal> {
         if self.node.is_broken() {
             let text = "a shard's thread ended; see the log before this line";
             return Err(Fatal::new(EX_SOFTWARE, text));
@@ -467,7 +580,7 @@ impl Running {
     }
 
     /// Ends everything; what was answered is on the disk afterwards.
-    pub(super) fn stop(mut self) -> Result<(), Fatal> {
+    pub(in crate::os) fn stop(mut self) -> Result<(), Fatal> {
         self.node.stop();
         for relay in &mut self.relays {
             relay.stop();
@@ -480,6 +593,7 @@ impl Running {
 
 /// What the process knows for `voipctl status`.
 struct About {
+    pid: u32,
     connections: u64,
     listening: Vec<String>,
     counters: Vec<(&'static str, u64)>,
@@ -488,7 +602,7 @@ struct About {
 
 impl About {
     fn add_to(self, row: &mut crate::control::StatusRow) {
-        row.pid = std::process::id();
+        row.pid = self.pid;
         row.connections = self.connections;
         row.listen = self.listening;
         row.warnings.extend(self.warnings);
@@ -512,6 +626,14 @@ fn set_level(level: &str, log: &Log) -> Reply {
     }
 }
 
+/// What the relays keep to.
+pub(in crate::os) fn relay_settings(config: &Config) -> RelaySettings {
+    RelaySettings {
+        silence: Duration::from_secs(u64::from(config.rtp.timeout_s)),
+        ..RelaySettings::default()
+    }
+}
+
 /// One relay for each shard, so that each names its sessions by itself.
 fn start_relays(
     config: &Config,
@@ -519,16 +641,14 @@ fn start_relays(
     clock: Clock,
     switch: &Arc<Switch>,
 ) -> Result<Vec<MediaDriver>, Fatal> {
-    let settings = RelaySettings {
-        silence: Duration::from_secs(u64::from(config.rtp.timeout_s)),
-        ..RelaySettings::default()
-    };
+    let settings = relay_settings(config);
     let start = |shard| {
         let switch = Arc::clone(switch);
         let media = MediaConfig {
             workers: 1,
             settings,
             clock,
+            brokered: false,
         };
         MediaDriver::start(
             media,

@@ -29,7 +29,7 @@ pub fn read_config(path: &Path) -> Result<Config, Fatal> {
 }
 
 /// The files of `[sip.tls]`.
-pub(super) fn tls_files(config: &Config) -> TlsFiles {
+pub(in crate::os) fn tls_files(config: &Config) -> TlsFiles {
     let Some(tls) = &config.sip.tls else {
         return TlsFiles::default();
     };
@@ -40,12 +40,12 @@ pub(super) fn tls_files(config: &Config) -> TlsFiles {
 }
 
 /// Loads certificates and keys.
-pub(super) fn load_tls(config: &Config) -> Result<Tls, Fatal> {
+pub(in crate::os) fn load_tls(config: &Config) -> Result<Tls, Fatal> {
     Tls::load(&tls_files(config)).map_err(|e| Fatal::new(EX_CONFIG, format!("[sip.tls] {e}")))
 }
 
 /// Makes the directories of state and control socket, and gives them to the user we become.
-pub(super) fn make_directories(config: &Config, user: Option<&RunAs>) -> Result<(), Fatal> {
+pub(in crate::os) fn make_directories(config: &Config, user: Option<&RunAs>) -> Result<(), Fatal> {
     let store = config.store.file.parent();
     let socket = config.admin.socket.parent();
     let all = [Some(config.node.state_dir.as_path()), store, socket];
@@ -73,7 +73,7 @@ pub(super) fn make_directories(config: &Config, user: Option<&RunAs>) -> Result<
 }
 
 /// Bytes that nobody can guess.
-pub(super) fn entropy() -> Result<[u8; 32], Fatal> {
+pub(in crate::os) fn entropy() -> Result<[u8; 32], Fatal> {
     let mut seed = [0; 32];
     File::open("/dev/urandom")
         .and_then(|mut f| f.read_exact(&mut seed))
@@ -82,7 +82,7 @@ pub(super) fn entropy() -> Result<[u8; 32], Fatal> {
 }
 
 /// The secret of earlier runs, or a new one: nonces and flow tokens outlive a restart.
-pub(super) fn secret(state_dir: &Path, rng: &mut Rng) -> Result<[u8; 32], Fatal> {
+pub(in crate::os) fn secret(state_dir: &Path, rng: &mut Rng) -> Result<[u8; 32], Fatal> {
     let path = state_dir.join(SECRET_FILE);
     let mut secret = [0; 32];
     if File::open(&path)

@@ -86,6 +86,20 @@ impl Database {
         Ok(database)
     }
 
+    /// Sees that nothing is opened any more: the write-ahead log and its directory are open after
+    /// one write that reached the disk, and an exclusive lock (sqlite.org/pragma.html,
+    /// locking_mode) needs no file of shared memory. Other programs cannot read meanwhile.
+    pub fn seal(&self) -> Result<(), StoreError> {
+        let seal = || {
+            let c = &self.connection;
+            c.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
+            let id = i64::from(APPLICATION_ID);
+            c.pragma_update(None, "application_id", id)?;
+            c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        };
+        seal().map_err(|e| StoreError::from_sqlite(self.file(), &e))
+    }
+
     /// The file.
     pub fn file(&self) -> &Path {
         &self.settings.file

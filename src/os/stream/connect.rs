@@ -44,7 +44,7 @@ async fn open(context: &Context, connection: &Connection) -> io::Result<Opened> 
         // RFC 7118 §5: a WebSocket client is reached over the connection that it opened, only.
         return Err(io::Error::other("a WebSocket peer cannot be called back"));
     }
-    let stream = TcpStream::connect(connection.remote).await?;
+    let stream = context.net.connect(connection.remote).await?;
     accept::tune(&stream);
     let flow = Flow {
         transport: connection.transport,

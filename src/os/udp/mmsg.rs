@@ -124,12 +124,12 @@ impl SendCalls {
     }
 
     /// Forgets what was added.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::os) fn begin(&mut self) {
         self.headers.clear();
     }
 
     /// Adds a datagram that must outlive the call of `send`; past `BATCH` nothing is added.
-    pub(super) fn add(&mut self, name: &Name, bytes: &[u8]) {
+    pub(in crate::os) fn add(&mut self, name: &Name, bytes: &[u8]) {
         let Some(vector) = self.vectors.get_mut(self.headers.len()) else {
             return;
         };
@@ -144,9 +144,10 @@ impl SendCalls {
     }
 
     /// One call; how many of the first datagrams left. An error is that of the first.
-    pub(super) fn send(&mut self, fd: RawFd) -> io::Result<usize> {
-        // SAFETY: `UdpSocket::flush` calls `begin`, `add` and `send` in turn while it holds the
-        // datagrams, so all pointers are good; the system reads through them only.
+    pub(in crate::os) fn send(&mut self, fd: RawFd) -> io::Result<usize> {
+        // SAFETY: `UdpSocket::flush` and the broker call `begin`, `add` and `send` in
+        // turn while it holds the datagrams, so all pointers are good; the system reads
+        // through them only.
         let n = unsafe {
             libc::sendmmsg(
                 fd,

@@ -97,22 +97,23 @@ impl SendCalls {
     }
 
     /// Forgets what was added.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::os) fn begin(&mut self) {
         self.messages.clear();
     }
 
     /// Adds a datagram that must outlive the call of `send`; past `BATCH` nothing is added.
-    pub(super) fn add(&mut self, name: &Name, bytes: &[u8]) {
+    pub(in crate::os) fn add(&mut self, name: &Name, bytes: &[u8]) {
         if self.messages.len() < BATCH {
             self.messages.push((*name, bytes.as_ptr(), bytes.len()));
         }
     }
 
     /// How many of the first datagrams left. An error is that of the first.
-    pub(super) fn send(&mut self, fd: RawFd) -> io::Result<usize> {
+    pub(in crate::os) fn send(&mut self, fd: RawFd) -> io::Result<usize> {
         for (sent, (name, bytes, len)) in self.messages.iter().enumerate() {
-            // SAFETY: `UdpSocket::flush` calls `begin`, `add` and `send` in turn while it holds
-            // the datagrams, so the pointers are good; the system reads through them only.
+            // SAFETY: `UdpSocket::flush` and the broker call `begin`, `add` and
+            // `send` in turn while it holds the datagrams, so the pointers are
+            // good; the system reads through them only.
             let n = unsafe {
                 libc::sendto(
                     fd,

@@ -60,7 +60,7 @@ impl fmt::Display for SdpError {
 impl std::error::Error for SdpError {}
 
 /// Who sends, as the description's author said it (RFC 8866 §6.7).
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Direction {
     /// Sends and receives.
     #[default]

@@ -1,6 +1,7 @@
 """A voipd of a test: its configuration, its life, and voipctl."""
 
 import json
+import os
 import signal
 import subprocess
 
@@ -47,6 +48,7 @@ class Voipd:
 
     def start(self):
         argv = [self.case.binaries / "voipd", "-c", self.file, "-f"]
+        argv += os.environ.get("VOIPD_FLAGS", "").split()
         self.process = self.case.start(self.name, argv, self.netns)
         wait_for(f"{self.name} to serve", self.serves, 15)
 

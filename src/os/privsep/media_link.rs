@@ -1,0 +1,177 @@
+//! Signal's end of a shard's line to its relay. It remembers what each session is made of: when
+//! media was restarted the sessions are opened anew there, and their calls go on after a moment of
+//! silence, with counters from zero.
+
+use crate::os::ipc::{AsyncChannel, Channel, Commands, Events, IpcError};
+use crate::os::switch::Switch;
+use crate::relay::{LegSpec, LegStats, MediaCommand, MediaEvent};
+use crate::server::Input;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+
+/// Commands of one message.
+const COMMANDS_PER_MESSAGE: usize = 16;
+
+/// The sessions that media should have, at most as many as calls; `None` once it was told to end
+/// one.
+#[derive(Debug, Default)]
+struct Sessions(Mutex<BTreeMap<u64, Option<[LegSpec; 2]>>>);
+
+impl Sessions {
+    fn with<T>(&self, act: impl FnOnce(&mut BTreeMap<u64, Option<[LegSpec; 2]>>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn on_command(&self, command: &MediaCommand) {
+        self.with(|all| match command {
+            MediaCommand::Open { session, legs } | MediaCommand::Update { session, legs } => {
+                all.insert(*session, Some(legs.clone()));
+            }
+            MediaCommand::Close { session } => {
+                all.insert(*session, None);
+            }
+            MediaCommand::Query { .. } => {}
+        });
+    }
+
+    fn on_event(&self, event: &MediaEvent) {
+        match event {
+            MediaEvent::Closed { session, .. } | MediaEvent::Failed { session, .. } => {
+                self.with(|all| all.remove(session));
+            }
+            MediaEvent::Opened { .. } | MediaEvent::Timeout { .. } | MediaEvent::Report { .. } => {}
+        }
+    }
+
+    /// Media begins anew: what to open there, and what to tell of sessions that were ending.
+    fn restart(&self) -> (Vec<MediaCommand>, Vec<MediaEvent>) {
+        self.with(|all| {
+            let (mut open, mut ended) = (Vec::new(), Vec::new());
+            all.retain(|&session, legs| {
+                match legs {
+                    Some(legs) => open.push(MediaCommand::Open {
+                        session,
+                        legs: legs.clone(),
+                    }),
+                    None => ended.push(MediaEvent::Closed {
+                        session,
+                        legs: Box::new([LegStats::default(); 2]),
+                    }),
+                }
+                legs.is_some()
+            });
+            (open, ended)
+        })
+    }
+}
+
+/// Carries commands and events of one shard, over each line of `lines` in turn.
+pub async fn run(
+    shard: usize,
+    mut commands: mpsc::Receiver<MediaCommand>,
+    mut lines: mpsc::Receiver<Channel>,
+    switch: Arc<Switch>,
+) {
+    let sessions = Arc::new(Sessions::default());
+    let mut line: Option<Arc<AsyncChannel>> = None;
+    let mut batch = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            new = lines.recv() => {
+                let Some(new) = new else { return };
+                let new = match AsyncChannel::new(new) {
+                    Ok(new) => Arc::new(new),
+                    Err(error) => {
+                        tracing::error!("no line to media: {error}");
+                        continue;
+                    }
+                };
+                let (open, ended) = sessions.restart();
+                for event in ended {
+                    switch.tell(shard, Input::Media(event));
+                }
+                let all = (Arc::clone(&sessions), Arc::clone(&switch));
+                tokio::spawn(hear(shard, Arc::clone(&new), all.0, all.1));
+                line = send(&new, open).await.then_some(new);
+            }
+            n = commands.recv_many(&mut batch, COMMANDS_PER_MESSAGE), if line.is_some() => {
+                if n == 0 {
+                    return;
+                }
+                batch.iter().for_each(|command| sessions.on_command(command));
+                let batch = std::mem::take(&mut batch);
+                if let Some(to) = &line
+                    && !send(to, batch).await
+                {
+                    // The new line brings what this one lost.
+                    line = None;
+                }
+            }
+        }
+    }
+}
+
+async fn send(line: &AsyncChannel, commands: Vec<MediaCommand>) -> bool {
+    let mut commands = commands.into_iter();
+    loop {
+        let part: Vec<_> = commands.by_ref().take(COMMANDS_PER_MESSAGE).collect();
+        if part.is_empty() {
+            return true;
+        }
+        if let Err(error) = line.send(&Commands(part), &[]).await {
+            tracing::debug!("media is gone: {error}");
+            return false;
+        }
+    }
+}
+
+async fn hear(shard: usize, line: Arc<AsyncChannel>, sessions: Arc<Sessions>, switch: Arc<Switch>) {
+    loop {
+        match line.receive::<Events>().await {
+            Ok((Events(events), _)) => {
+                for event in events {
+                    sessions.on_event(&event);
+                    switch.tell(shard, Input::Media(event));
+                }
+            }
+            Err(IpcError::Closed) => return,
+            Err(error) => {
+                tracing::error!("from media: {error}");
+                std::process::exit(i32::from(crate::os::daemon::EX_SOFTWARE));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_media_process_gets_the_sessions_that_go_on() {
+        let leg = || LegSpec {
+            bind: [127, 0, 0, 1].into(),
+            signalling: None,
+            behind_nat: false,
+            media: Vec::new(),
+        };
+        let sessions = Sessions::default();
+        for session in 1..=4 {
+            let legs = [leg(), leg()];
+            sessions.on_command(&MediaCommand::Open { session, legs });
+        }
+        let legs = Box::new([LegStats::default(); 2]);
+        sessions.on_event(&MediaEvent::Closed { session: 1, legs });
+        sessions.on_command(&MediaCommand::Close { session: 2 });
+        let (open, ended) = sessions.restart();
+        let names: Vec<u64> = open.iter().map(MediaCommand::session).collect();
+        assert_eq!(names, [3, 4]);
+        assert_eq!(
+            ended.iter().map(MediaEvent::session).collect::<Vec<_>>(),
+            [2]
+        );
+        assert_eq!(sessions.restart().1, []);
+    }
+}

@@ -1,0 +1,232 @@
+//! The ports of one relay: bound, connected and sent from by us, or by the broker for us. Once a
+//! port's peer is settled the broker connects it, and from then on its packets cost what they cost
+//! without a broker.
+
+use super::poller::Poller;
+use super::{LINE, Port};
+use crate::os::ipc::{Channel, DESCRIPTORS_MAX, PortAnswer, PortRequest};
+use crate::os::privsep::client::{Connected, PortLine};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// A bound port and another descriptor of it.
+pub type Bound = (u16, OwnedFd);
+
+#[derive(Debug)]
+struct Slot {
+    port: Port,
+    address: SocketAddr,
+    session: u64,
+    /// Where the broker connected it.
+    connected: Option<SocketAddr>,
+    /// Whether the broker was asked to.
+    asked: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Plug {
+    slots: Vec<Option<Slot>>,
+    brokered: bool,
+    line: Option<PortLine>,
+}
+
+impl Plug {
+    pub(super) fn new(brokered: bool) -> Self {
+        Self {
+            slots: (0..=u16::MAX).map(|_| None).collect(),
+            brokered,
+            line: None,
+        }
+    }
+
+    fn slot(&self, number: u16) -> Option<&Slot> {
+        self.slots.get(usize::from(number))?.as_ref()
+    }
+
+    fn slot_mut(&mut self, number: u16) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::from(number))?.as_mut()
+    }
+
+    pub(super) fn port(&self, number: u16) -> Option<&Port> {
+        self.slot(number).map(|slot| &slot.port)
+    }
+
+    /// The session that has the port.
+    pub(super) fn holder(&self, number: u16) -> Option<u64> {
+        self.slot(number).map(|slot| slot.session)
+    }
+
+    /// Every bound port, for a new broker.
+    pub(super) fn bound(&self) -> Vec<Bound> {
+        let slots = self.slots.iter().flatten();
+        let all = slots.filter_map(|s| Some((s.address.port(), s.port.try_clone_fd().ok()?)));
+        all.collect()
+    }
+
+    /// Talks to a new broker from now on.
+    pub(super) fn set_line(&mut self, line: Channel, poller: &Poller) -> io::Result<()> {
+        self.line = None;
+        let line = PortLine::new(line)?;
+        poller.add(line.raw(), LINE)?;
+        self.line = Some(line);
+        for slot in self.slots.iter_mut().flatten() {
+            slot.asked = false;
+        }
+        Ok(())
+    }
+
+    /// Takes what the broker said.
+    pub(super) fn on_line(&mut self) {
+        while let Some(line) = &mut self.line {
+            match line.receive() {
+                Ok(None) => return,
+                Ok(Some((PortAnswer::Connected(port, to, done), _))) => {
+                    self.on_connected((port, to, done));
+                }
+                // The answer to a question that we gave up; its descriptors are closed.
+                Ok(Some((PortAnswer::Bound(_), _))) => {}
+                Err(error) => {
+                    tracing::warn!("the broker is gone: {error}");
+                    self.line = None;
+                }
+            }
+        }
+    }
+
+    fn on_connected(&mut self, (number, to, done): Connected) {
+        if let Some(slot) = self.slot_mut(number)
+            && slot.asked
+        {
+            slot.asked = false;
+            slot.connected = done.then_some(to);
+        }
+    }
+
+    /// Binds; what could not be, and why.
+    pub(super) fn bind(
+        &mut self,
+        wanted: &[SocketAddr],
+        session: u64,
+        poller: &Poller,
+    ) -> Vec<(SocketAddr, io::Error)> {
+        let mut failed = Vec::new();
+        for part in wanted.chunks(DESCRIPTORS_MAX) {
+            let made = self.make(part);
+            for (&address, port) in part.iter().zip(made) {
+                let added = port.and_then(|port| {
+                    poller.add(port.raw(), u32::from(address.port()))?;
+                    Ok(port)
+                });
+                match added {
+                    Ok(port) => self.put(port, address, session),
+                    Err(error) => failed.push((address, error)),
+                }
+            }
+        }
+        failed
+    }
+
+    fn put(&mut self, port: Port, address: SocketAddr, session: u64) {
+        if let Some(place) = self.slots.get_mut(usize::from(address.port())) {
+            *place = Some(Slot {
+                port,
+                address,
+                session,
+                connected: None,
+                asked: false,
+            });
+        }
+    }
+
+    fn make(&mut self, wanted: &[SocketAddr]) -> Vec<io::Result<Port>> {
+        if !self.brokered {
+            return wanted.iter().map(|&address| Port::bind(address)).collect();
+        }
+        let asked = match &mut self.line {
+            Some(line) => line.bind(wanted),
+            None => Err(io::Error::other("the broker is being restarted")),
+        };
+        match asked {
+            Ok((bound, meanwhile)) => {
+                meanwhile.into_iter().for_each(|c| self.on_connected(c));
+                let ports = bound.into_iter().map(|fd| fd.map(Port::from_fd));
+                ports.collect()
+            }
+            Err(error) => {
+                let text = error.to_string();
+                let each = wanted.iter().map(|_| Err(io::Error::other(text.clone())));
+                each.collect()
+            }
+        }
+    }
+
+    pub(super) fn release(&mut self, number: u16) {
+        if let Some(place) = self.slots.get_mut(usize::from(number)) {
+            *place = None;
+        }
+        self.tell(&PortRequest::Release(number));
+    }
+
+    fn tell(&self, request: &PortRequest<'_>) {
+        if let Some(line) = &self.line
+            && let Err(error) = line.ask(request)
+        {
+            tracing::debug!("the broker does not listen: {error}");
+        }
+    }
+
+    /// After a command about a port: takes packets from anybody again, unless its peer is still
+    /// settled.
+    pub(super) fn unlatch(&mut self, number: u16, locked: Option<SocketAddr>, poller: &Poller) {
+        let Some(slot) = self.slot_mut(number) else {
+            return;
+        };
+        let stays = locked.is_some() && slot.connected == locked;
+        if stays || slot.connected.is_none() && !slot.asked {
+            return;
+        }
+        slot.connected = None;
+        slot.asked = false;
+        if cfg!(target_os = "linux") {
+            // Linux keeps a local address that was bound (connect(2), AF_UNSPEC).
+            return self.tell(&PortRequest::Disconnect(number));
+        }
+        // FreeBSD forgets it (udp_disconnect in sys/netinet/udp_usrreq.c sets INADDR_ANY), so the
+        // port is bound anew.
+        let (address, session) = (slot.address, slot.session);
+        self.release(number);
+        for (address, error) in self.bind(&[address], session, poller) {
+            tracing::warn!("cannot bind media port {address} again: {error}");
+        }
+    }
+
+    /// Sends; `locked` tells whether the port's peer is settled.
+    pub(super) fn send(
+        &mut self,
+        number: u16,
+        to: SocketAddr,
+        packet: &[u8],
+        locked: impl FnOnce() -> Option<SocketAddr>,
+    ) -> bool {
+        let Some(Some(slot)) = self.slots.get_mut(usize::from(number)) else {
+            return false;
+        };
+        if !self.brokered {
+            return slot.port.send(to, packet).is_ok();
+        }
+        if slot.connected == Some(to) {
+            // An error may be that of an earlier packet (ICMP), which is taken off by it.
+            let sent = slot.port.send_connected(packet);
+            return sent.or_else(|_| slot.port.send_connected(packet)).is_ok();
+        }
+        let Some(line) = &self.line else {
+            return false;
+        };
+        let sent = line.send_packet(number, to, packet).is_ok();
+        if !slot.asked && slot.connected.is_none() && locked() == Some(to) {
+            slot.asked = line.ask(&PortRequest::Connect(number, to)).is_ok();
+        }
+        sent
+    }
+}

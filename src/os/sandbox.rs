@@ -1,0 +1,109 @@
+//! What each role may still do once it has what it needs: Capsicum on FreeBSD; seccomp(2) and
+//! landlock(7) on Linux. What is refused fails with an error (ECAPMODE, EPERM, EACCES): a fault is
+//! seen in the log, and the probe can try.
+
+#![allow(unsafe_code)]
+
+#[cfg(target_os = "freebsd")]
+#[path = "sandbox/freebsd.rs"]
+mod system;
+#[cfg(target_os = "linux")]
+#[path = "sandbox/linux.rs"]
+mod system;
+
+use super::ipc::{Probed, Role};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// A role's confinement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sandbox(Role);
+
+impl Sandbox {
+    /// The broker keeps the right to make, bind and connect sockets: that is its task. It may not
+    /// open files, nor start programs. FreeBSD's capability mode forbids bind and connect, so there
+    /// its walls are the user and the empty root directory.
+    pub fn net() -> Self {
+        Self(Role::Net)
+    }
+
+    /// Reads and writes what it is given.
+    pub fn media() -> Self {
+        Self(Role::Media)
+    }
+
+    /// As media; accepts connections, too.
+    pub fn signal() -> Self {
+        Self(Role::Signal)
+    }
+
+    /// For good, and for all threads that are started later. Before any other thread.
+    pub fn enter(self) -> io::Result<()> {
+        system::enter(self.0)
+    }
+}
+
+/// Takes the rights that its kind does not need from a descriptor that the broker gave.
+pub fn confine(fd: BorrowedFd<'_>) -> io::Result<()> {
+    system::confine(fd)
+}
+
+/// Where the broker's root directory is, if it is there and nobody else can write it.
+const EMPTY: &str = "/var/empty";
+
+/// Makes an empty directory the root. Only root can; a daemon that was started without root's
+/// rights has none to lose, and goes on.
+pub fn empty_root() -> io::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let root = match Path::new(EMPTY).is_dir() {
+        true => PathBuf::from(EMPTY),
+        false => {
+            // Debian has none. The directory is removed once we are in it: nothing can be made
+            // there any more.
+            let path = std::env::temp_dir().join(format!("voipd-empty-{}", std::process::id()));
+            std::fs::DirBuilder::new().mode(0o555).create(&path)?;
+            path
+        }
+    };
+    std::env::set_current_dir(&root)?;
+    let entered = nix::unistd::chroot(".");
+    if root != Path::new(EMPTY) {
+        // By its name below the new root it cannot be found; from the old one it is gone soon.
+        let _ = std::fs::remove_dir(&root);
+    }
+    entered?;
+    std::env::set_current_dir("/")
+}
+
+type Try = fn(SocketAddr) -> io::Result<()>;
+
+/// Tries what a role has no business to do, and tells what the system said.
+pub fn probe() -> Vec<Probed> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+    let tries: [(&str, Try); 6] = [
+        ("open a file", |_| {
+            std::fs::File::open("/etc/passwd").map(drop)
+        }),
+        ("make a file", |_| {
+            std::fs::File::create("/tmp/voipd-probe").map(drop)
+        }),
+        ("bind", |any| system::bind((any.ip(), 0).into())),
+        ("connect", system::connect),
+        ("send to an address", system::send_to),
+        ("start a program", |_| {
+            std::process::Command::new("/bin/true").spawn().map(drop)
+        }),
+    ];
+    let told = tries.into_iter().map(|(what, act)| Probed {
+        what: what.to_owned(),
+        refused: act(any)
+            .err()
+            .map(|e| e.raw_os_error().unwrap_or(libc::EIO)),
+    });
+    told.collect()
+}

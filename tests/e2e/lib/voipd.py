@@ -15,11 +15,12 @@ class Voipd:
 
     def __init__(self, case, address="127.0.0.1", netns=None, name="voipd", **settings):
         """`settings` are the tables of voip.toml, such as rtp={"relay": "always"}; `transports`
-        lists the listeners."""
+        lists the listeners, `flags` are words of the command line."""
         self.case, self.address, self.netns, self.name = case, address, netns, name
         self.state = case.folder / name
         self.state.mkdir()
         self.file = case.folder / f"{name}.toml"
+        self.flags = settings.pop("flags", os.environ.get("VOIPD_FLAGS", "").split())
         self.ports = {}
         listen = []
         for transport in settings.pop("transports", ("udp", "tcp")):
@@ -47,8 +48,7 @@ class Voipd:
         return f"{self.address}:{self.ports[transport]}"
 
     def start(self):
-        argv = [self.case.binaries / "voipd", "-c", self.file, "-f"]
-        argv += os.environ.get("VOIPD_FLAGS", "").split()
+        argv = [self.case.binaries / "voipd", "-c", self.file, "-f", *self.flags]
         self.process = self.case.start(self.name, argv, self.netns)
         wait_for(f"{self.name} to serve", self.serves, 15)
 

@@ -12,7 +12,7 @@
 //! | F3 | `sip`, `location`, `relay` | transactions, digest, locating; bindings; RTP flows |
 //! | F4 | `call` | calls and their legs, from INVITE to call detail record |
 //! | F5 | `proxy` | registrar, routing, forking |
-//! | F6 | `server` | `SignalCore` and `MediaCore`: the whole, composed |
+//! | F6 | `server`, `web` | `SignalCore` and `MediaCore`: the whole, composed; the HTTP interface |
 //! | F7 | `os`, `sim` | the real world, and the simulated one |
 //!
 //! # Four verbs
@@ -38,4 +38,5 @@ pub mod server;
 pub mod sim;
 pub mod sip;
 pub mod store;
+pub mod web;
 pub mod wire;

@@ -5,6 +5,7 @@ use md5::{Digest, Md5};
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -31,9 +32,13 @@ impl Daemon {
             .local_addr()
             .unwrap()
             .port();
+        let token = folder.join("web.token");
+        fs::write(&token, "0123456789abcdef\n").unwrap();
+        fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
         let text = format!(
             "[node]\ndomains = [\"voip.test\"]\nstate_dir = \"state\"\nworkers = {workers}\n\
-             [sip]\nlisten = [\"udp:127.0.0.1:{port}\", \"tcp:127.0.0.1:{port}\"]\n"
+             [sip]\nlisten = [\"udp:127.0.0.1:{port}\", \"tcp:127.0.0.1:{port}\"]\n\
+             [admin]\nweb = \"127.0.0.1:0\"\ntoken_file = \"web.token\"\n"
         );
         fs::write(folder.join("voip.toml"), text).unwrap();
         let log = fs::File::create(folder.join("log")).unwrap();
@@ -237,7 +242,7 @@ fn each_role_may_die_and_phones_stay_registered() {
         let bound = format!("sip:100@{}", phone.socket.local_addr().unwrap());
         // What was answered 200 is on the disk within a second.
         std::thread::sleep(Duration::from_secs(1));
-        for role in [Role::Net, Role::Media, Role::Signal, Role::Net] {
+        for role in [Role::Net, Role::Media, Role::Signal, Role::Web, Role::Net] {
             daemon.kill(role);
             let answer = phone.ask(daemon.server(), "OPTIONS", "");
             assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");

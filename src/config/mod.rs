@@ -398,6 +398,17 @@ pub struct Admin {
     pub pid_file: PathBuf,
     /// What is logged, until `voipctl log` says otherwise.
     pub log: LogLevel,
+    /// The HTTP interface; nobody listens without.
+    pub web: Option<Web>,
+}
+
+/// `[admin] web`: the HTTP interface. Plain, so on loopback only.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Web {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Holds the token that each request must bear.
+    pub token_file: PathBuf,
 }
 
 impl Default for Admin {
@@ -406,6 +417,7 @@ impl Default for Admin {
             socket: run_dir(Path::new(DEFAULT_STATE_DIR)).join("voip.sock"),
             pid_file: run_dir(Path::new(DEFAULT_STATE_DIR)).join("voip.pid"),
             log: LogLevel::Info,
+            web: None,
         }
     }
 }

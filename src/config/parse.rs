@@ -4,7 +4,7 @@ use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
     Admin, Advertise, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet, Keepalive,
     Limits, Listen, Locale, LogLevel, Mistakes, Node, PortRange, Relay, Rtp, Sip, Store, Timers,
-    Tls, run_dir,
+    Tls, Web, run_dir,
 };
 use crate::base::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -70,7 +70,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "half_message_s",
         ],
     ),
-    ("admin", &["socket", "pid_file", "log"]),
+    ("admin", &["socket", "pid_file", "log", "web", "token_file"]),
 ];
 
 /// Tables that a later version will have.
@@ -642,7 +642,36 @@ impl<'d> File<'_, '_, 'd> {
             let words = LogLevel::ALL.map(|level| (level.as_str(), level));
             admin.log = self.reader.word(entry, &words).unwrap_or(admin.log);
         }
+        admin.web = self.web(section);
         admin
+    }
+
+    /// The HTTP interface: an address of loopback, and a token.
+    fn web(&mut self, section: Section<'d>) -> Option<Web> {
+        let token_file = self.path(section.get("token_file"), self.base);
+        let entry = section.get("web")?;
+        let text = self.reader.text(entry)?;
+        let listen = match text.text.parse::<SocketAddr>() {
+            Ok(listen) if listen.ip().to_canonical().is_loopback() => listen,
+            Ok(listen) => {
+                let problem = format!("\"{listen}\" is not loopback, and HTTP is not encrypted");
+                let remedy = "listen on 127.0.0.1, behind a proxy that speaks TLS";
+                self.note(text, problem, remedy);
+                return None;
+            }
+            Err(_) => {
+                let problem = format!("\"{}\" is no address with port", text.text);
+                self.note(text, problem, "write one such as \"127.0.0.1:8080\"");
+                return None;
+            }
+        };
+        let Some(token_file) = token_file else {
+            let problem = "whoever asks there must bear a token";
+            let remedy = "add token_file, a file made by: openssl rand -hex 32";
+            self.reader.note_entry(entry, problem, remedy);
+            return None;
+        };
+        Some(Web { listen, token_file })
     }
 
     fn note(&mut self, text: Text<'_>, problem: impl Into<String>, remedy: impl Into<String>) {

@@ -26,7 +26,12 @@ impl Display for Config {
         writeln!(f, "\n[admin]")?;
         text(f, "socket", &self.admin.socket.display())?;
         text(f, "pid_file", &self.admin.pid_file.display())?;
-        text(f, "log", &self.admin.log.as_str())
+        text(f, "log", &self.admin.log.as_str())?;
+        if let Some(web) = &self.admin.web {
+            text(f, "web", &web.listen)?;
+            text(f, "token_file", &web.token_file.display())?;
+        }
+        Ok(())
     }
 }
 

@@ -29,5 +29,6 @@ pub mod switch;
 pub mod sys;
 pub mod tls;
 pub mod udp;
+pub mod web;
 pub mod worker;
 pub mod ws;

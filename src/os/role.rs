@@ -1,13 +1,14 @@
 //! The daemon's processes besides the monitor (DESIGN §3): each is this very program, executed
 //! again with its role, and descriptor 3 as its pair with the monitor. A role takes what it is
 //! given, gives up its rights, enters its sandbox, and serves until the monitor says stop or is
-//! gone. There is no role `web`: nothing listens for administrators by HTTP yet.
+//! gone.
 
 #![allow(unsafe_code)]
 
 mod media;
 mod net;
 mod signal;
+mod web;
 
 use super::daemon::{EX_NOPERM, EX_OSERR, EX_SOFTWARE, EX_USAGE, Fatal, RunAs};
 use super::ipc::{
@@ -20,7 +21,7 @@ use crate::base::Transport;
 use crate::config::Config;
 use nix::sys::signal::{SigHandler, Signal};
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 /// Where the monitor puts the role's end of their pair.
 pub const MONITOR_FD: RawFd = 3;
@@ -67,6 +68,7 @@ fn serve(role: Role, channel: Channel) -> Result<(), Fatal> {
         Role::Net => net::run(boot),
         Role::Media => media::run(boot),
         Role::Signal => signal::run(boot),
+        Role::Web => web::run(boot),
     }
 }
 
@@ -179,6 +181,14 @@ fn bound(sockets: Vec<(Transport, SocketAddr, OwnedFd)>) -> Vec<Bound> {
     }
     let inherited = |(transport, address, fds)| Bound::inherited(transport, address, fds);
     all.into_iter().map(inherited).collect()
+}
+
+/// The descriptor of a line that comes while the role serves, with the rights that it needs.
+fn line(mut fds: Vec<OwnedFd>) -> Result<Channel, Fatal> {
+    let none = IpcError::Malformed("a line without descriptor");
+    let fd = fds.pop().ok_or(none).map_err(ipc)?;
+    sandbox::confine(fd.as_fd()).map_err(ipc)?;
+    Ok(Channel::from_fd(fd))
 }
 
 fn enter(sandbox: &sandbox::Sandbox) -> Result<(), Fatal> {

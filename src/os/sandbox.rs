@@ -40,6 +40,11 @@ impl Sandbox {
         Self(Role::Signal)
     }
 
+    /// As media; accepts connections, too.
+    pub fn web() -> Self {
+        Self(Role::Web)
+    }
+
     /// For good, and for all threads that are started later. Before any other thread.
     pub fn enter(self) -> io::Result<()> {
         system::enter(self.0)

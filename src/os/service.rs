@@ -7,15 +7,21 @@ pub(in crate::os) mod files;
 pub use commands::Replies;
 pub use files::read_config;
 
-use super::control::{Asked, Server, listen};
-use super::daemon::{self, Detached, EX_CANTCREAT, EX_OSERR, Fatal, Fork, PidFile, RunAs};
+use super::control::{Asked, Link, Server, listen, serve_link};
+use super::daemon::{
+    self, Detached, EX_CANTCREAT, EX_OSERR, EX_UNAVAILABLE, Fatal, Fork, PidFile, RunAs,
+};
 use super::log::{Log, Target};
 use super::privsep::monitor::{self, Holdings, Monitor};
 use super::sys;
+use super::web::{self, Web};
 use crate::base::Rng;
-use crate::control::Reply;
+use crate::control::{Command, Reply};
 use assemble::{Prepared, Running, Seams};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,7 +52,8 @@ pub struct Options {
 /// Checks the configuration and the files that it names, and changes nothing.
 pub fn check(path: &std::path::Path) -> Result<(), Fatal> {
     let config = files::read_config(path)?;
-    files::load_tls(&config).map(|_| ())
+    files::load_tls(&config)?;
+    files::web_token(&config).map(|_| ())
 }
 
 /// Random numbers that nobody can guess.
@@ -132,6 +139,7 @@ fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fa
     let pid_path = options.pid_file.as_ref().unwrap_or(&config.admin.pid_file);
     let mut pid_file = PidFile::lock(pid_path)?;
     let bound = assemble::bind(&config)?;
+    let web = bind_web(&config)?.map(|(listener, _)| listener);
     files::make_directories(&config, run_as.as_ref())?;
     let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
     let runtime = Builder::new_current_thread()
@@ -160,6 +168,7 @@ fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fa
         config,
         bound,
         control,
+        web,
         user: options.user.clone(),
         users: options.users.clone(),
         syslog: target == Target::Syslog,
@@ -184,9 +193,46 @@ fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fa
 struct Attended {
     running: Running,
     server: Server,
+    web: Option<(TcpListener, String)>,
     pid_file: PidFile,
     options: Options,
     log: Log,
+}
+
+/// The HTTP interface's listener and token, before rights are dropped.
+fn bind_web(config: &crate::config::Config) -> Result<Option<(TcpListener, String)>, Fatal> {
+    let Some(asked) = &config.admin.web else {
+        return Ok(None);
+    };
+    let token = files::web_token(config)?.unwrap_or_default();
+    let listener =
+        web::bind(asked.listen).map_err(|e| Fatal::new(EX_UNAVAILABLE, e.to_string()))?;
+    tracing::info!("listening on http:{}", asked.listen);
+    Ok(Some((listener, token)))
+}
+
+/// Serves the HTTP interface beside everything else; reloads bring it another token.
+async fn serve_web(
+    listener: TcpListener,
+    token: &str,
+    asks: mpsc::Sender<Asked>,
+) -> std::io::Result<Arc<Web>> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let web = Web::new(token, Link::default());
+    web.link().set(ours).await?;
+    tokio::spawn(serve_link(theirs, asks));
+    tokio::spawn(Arc::clone(&web).run(listener));
+    Ok(web)
+}
+
+/// A token file that cannot be read leaves the token as it was.
+fn renew_token(web: Option<&Arc<Web>>, config: &crate::config::Config) {
+    if let (Some(web), Some(asked)) = (web, &config.admin.web) {
+        match web::read_token(&asked.token_file) {
+            Ok(token) => web.set_token(&token),
+            Err(problem) => tracing::error!("the token stays as it was: {problem}"),
+        }
+    }
 }
 
 fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal> {
@@ -199,6 +245,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     let pid_path = options.pid_file.as_ref().unwrap_or(&config.admin.pid_file);
     let mut pid_file = PidFile::lock(pid_path)?;
     let bound = assemble::bind(&config)?;
+    let web = bind_web(&config)?;
     let tls = files::load_tls(&config)?;
     files::make_directories(&config, run_as.as_ref())?;
     if let Some(user) = &run_as {
@@ -222,6 +269,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     let attended = Attended {
         running,
         server,
+        web,
         pid_file,
         options: options.clone(),
         log,
@@ -234,6 +282,7 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
     let Attended {
         mut running,
         server,
+        web,
         pid_file,
         options,
         log,
@@ -243,7 +292,11 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(cannot)?;
     let (asks, mut asked) = mpsc::channel::<Asked>(ASKS_MAX);
-    let control = tokio::spawn(server.run(asks));
+    let control = tokio::spawn(server.run(asks.clone()));
+    let web = match web {
+        Some((listener, token)) => Some(serve_web(listener, &token, asks).await.map_err(cannot)?),
+        None => None,
+    };
     let mut look = tokio::time::interval(LOOK_EVERY);
     let outcome = loop {
         tokio::select! {
@@ -251,8 +304,15 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
             _ = interrupt.recv() => break Ok(()),
             _ = hang_up.recv() => {
                 note(&running.reload(&options.config, &log));
+                renew_token(web.as_ref(), running.config());
             }
-            Some(asked) = asked.recv() => running.command(asked, &options.config, &log),
+            Some(asked) = asked.recv() => {
+                let is_reload = asked.command == Command::Reload;
+                running.command(asked, &options.config, &log);
+                if is_reload {
+                    renew_token(web.as_ref(), running.config());
+                }
+            }
             _ = look.tick() => {
                 if let Err(why) = running.look() {
                     break Err(why);

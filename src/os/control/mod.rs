@@ -6,6 +6,7 @@
 //! side.
 
 mod client;
+mod link;
 mod server;
 pub mod users;
 
@@ -13,7 +14,8 @@ pub mod users;
 mod tests;
 
 pub use client::{Client, ClientError};
-pub use server::{Asked, CONNECTIONS_MAX, Server, listen};
+pub use link::Link;
+pub use server::{Asked, CONNECTIONS_MAX, Server, listen, serve_link};
 
 #[cfg(doc)]
 use crate::control::{Command, Reply};

@@ -79,7 +79,7 @@ impl Server {
                 Ok(place) => {
                     let asks = asks.clone();
                     tokio::spawn(async move {
-                        let _ = serve(stream, asks).await;
+                        let _ = serve(stream, asks, Some(IDLE)).await;
                         drop(place);
                     });
                 }
@@ -142,18 +142,31 @@ async fn refuse(mut stream: UnixStream) {
     let _ = send(&mut stream, reply).await;
 }
 
-async fn serve(mut stream: UnixStream, asks: mpsc::Sender<Asked>) -> io::Result<()> {
+/// Serves the other end of a [`super::Link`], which may stay silent, until it is gone. Inside a
+/// runtime only.
+pub async fn serve_link(stream: StdStream, asks: mpsc::Sender<Asked>) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    serve(UnixStream::from_std(stream)?, asks, None).await
+}
+
+async fn serve(
+    mut stream: UnixStream,
+    asks: mpsc::Sender<Asked>,
+    idle: Option<Duration>,
+) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut reader = BufReader::new(read);
     let mut line = Vec::new();
     loop {
         line.clear();
         let mut bounded = (&mut reader).take(REQUEST_BYTES_MAX as u64 + 1);
-        let read = timeout(IDLE, bounded.read_until(b'\n', &mut line)).await;
-        match read {
-            Ok(Ok(0)) | Err(_) => return Ok(()),
-            Ok(Err(e)) => return Err(e),
-            Ok(Ok(_)) => {}
+        let read = bounded.read_until(b'\n', &mut line);
+        let read = match idle {
+            Some(idle) => timeout(idle, read).await.unwrap_or(Ok(0))?,
+            None => read.await?,
+        };
+        if read == 0 {
+            return Ok(());
         }
         if line.len() > REQUEST_BYTES_MAX {
             let problem = format!("the line is longer than {REQUEST_BYTES_MAX} bytes");

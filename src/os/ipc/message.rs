@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The version of all messages between the processes.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// The program that they are of.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
 
@@ -21,11 +21,13 @@ pub enum Role {
     Media,
     /// SIP and the store.
     Signal,
+    /// The HTTP interface, where the configuration has one.
+    Web,
 }
 
 impl Role {
     /// All, in the order of their start.
-    pub const ALL: [Role; 3] = [Role::Net, Role::Media, Role::Signal];
+    pub const ALL: [Role; 4] = [Role::Net, Role::Media, Role::Signal, Role::Web];
 
     /// As the hidden argument names it.
     pub const fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Role {
             Role::Net => "net",
             Role::Media => "media",
             Role::Signal => "signal",
+            Role::Web => "web",
         }
     }
 
@@ -90,6 +93,8 @@ pub enum Line {
     Ports(u16),
     /// Between a shard of signal and its relay of media: [`MediaCommand`]s, [`MediaEvent`]s.
     Media(u16),
+    /// Between signal and web: the lines of [`crate::control`].
+    Operator,
 }
 
 /// What the roles need of the configuration; see [`ToRole::Settings`].
@@ -105,6 +110,8 @@ pub struct Settings {
     pub shards: u16,
     /// Certificates and keys, where the role needs them.
     pub tls: Option<crate::os::tls::TlsPems>,
+    /// The token of the HTTP interface, for web alone.
+    pub token: Option<String>,
     /// The DNS servers.
     pub resolvers: Vec<SocketAddr>,
     /// Whom to become.
@@ -148,7 +155,7 @@ pub enum ToRole {
         /// Which shard's it is.
         shard: u16,
     },
-    /// With one descriptor: the operator's socket.
+    /// With one descriptor: the operator's socket; for web the listener.
     Control,
     /// With one descriptor: an end of a pair, in place of an earlier one.
     Line(Line),

@@ -21,8 +21,9 @@ use crate::os::service::files;
 use crate::os::{dns, sys};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -62,6 +63,8 @@ pub struct Holdings {
     pub bound: Vec<Bound>,
     /// The operator's socket.
     pub control: UnixListener,
+    /// The listener of the HTTP interface.
+    pub web: Option<TcpListener>,
     /// Whom the roles become.
     pub user: Option<String>,
     /// Users to make.
@@ -71,7 +74,16 @@ pub struct Holdings {
 }
 
 impl Holdings {
-    fn settings(&self, tls: bool) -> Result<Settings, Fatal> {
+    /// The roles that there are.
+    fn roles(&self) -> impl DoubleEndedIterator<Item = Role> {
+        let web = self.web.is_some();
+        let there = move |role: &Role| *role != Role::Web || web;
+        Role::ALL.into_iter().filter(there)
+    }
+
+    /// Secrets go to the role that needs them, and to no other.
+    fn settings(&self, role: Role) -> Result<Settings, Fatal> {
+        let tls = role == Role::Signal;
         let resolvers = match self.config.sip.resolvers.is_empty() {
             true => dns::system_servers(),
             false => self.config.sip.resolvers.clone(),
@@ -86,6 +98,10 @@ impl Holdings {
             host_name: crate::os::settings::host_name(),
             shards: self.shards,
             tls: if tls { Some(pems()?) } else { None },
+            token: match role {
+                Role::Web => files::web_token(&self.config)?,
+                Role::Net | Role::Media | Role::Signal => None,
+            },
             resolvers,
             user: self.user.clone(),
             users: if tls { self.users.clone() } else { Vec::new() },
@@ -158,11 +174,13 @@ fn lines(role: Role, shards: u16) -> Vec<(Line, Role)> {
                 all.push((Line::Datagrams(shard), Role::Net));
                 all.push((Line::Media(shard), Role::Media));
             }
+            Role::Web => {}
         }
     }
     match role {
         Role::Net => all.push((Line::Requests, Role::Signal)),
-        Role::Signal => all.push((Line::Requests, Role::Net)),
+        Role::Signal => all.extend([(Line::Requests, Role::Net), (Line::Operator, Role::Web)]),
+        Role::Web => all.push((Line::Operator, Role::Signal)),
         Role::Media => {}
     }
     all
@@ -181,7 +199,8 @@ impl Monitor {
             tell,
             heard,
         };
-        for role in Role::ALL {
+        let roles: Vec<_> = monitor.holdings.roles().collect();
+        for role in roles {
             if let Err(why) = monitor.start_role(role).await {
                 monitor.stop().await;
                 return Err(why);
@@ -244,23 +263,24 @@ impl Monitor {
 
     async fn equip(&mut self, role: Role) -> Result<(), Fatal> {
         self.send(role, &ToRole::Hello(Hello::new(role)), &[]).await;
-        let settings = self.holdings.settings(role == Role::Signal)?;
+        let settings = self.holdings.settings(role)?;
         self.send_settings(role, None, &settings).await?;
-        if role != Role::Media {
+        if matches!(role, Role::Net | Role::Signal) {
             self.hand_listeners(role).await;
         }
-        if role == Role::Signal {
-            let control = self.holdings.control.as_fd();
-            let control = control
-                .try_clone_to_owned()
-                .map_err(|e| os("control socket", e))?;
-            self.send(role, &ToRole::Control, &[control.as_fd()]).await;
+        let control = match role {
+            Role::Signal => Some(self.holdings.control.as_fd()),
+            Role::Web => self.holdings.web.as_ref().map(AsFd::as_fd),
+            Role::Net | Role::Media => None,
+        };
+        if let Some(control) = control {
+            self.send(role, &ToRole::Control, &[control]).await;
         }
         for (line, other) in lines(role, self.holdings.shards) {
             if !self.running.get(&other).is_some_and(|other| other.ready) {
                 continue;
             }
-            let (one, two) = Channel::pair().map_err(|e| os("socketpair", e))?;
+            let (one, two) = pair(line).map_err(|e| os("socketpair", e))?;
             self.send(role, &ToRole::Line(line), &[one.as_fd()]).await;
             self.send(other, &ToRole::Line(line), &[two.as_fd()]).await;
         }
@@ -411,17 +431,30 @@ impl Monitor {
         }
     }
 
-    /// Reads the configuration again, and sends it to signal. A bad file changes nothing.
+    /// For each role that takes a configuration again.
+    fn settings_of_all(&self) -> Result<Vec<(Role, Settings)>, Fatal> {
+        let all = self.holdings.roles();
+        let asked = all.filter(|role| matches!(role, Role::Signal | Role::Web));
+        asked
+            .map(|role| Ok((role, self.holdings.settings(role)?)))
+            .collect()
+    }
+
+    /// Reads the configuration again, and sends it to signal and web. A bad file changes nothing.
     async fn reload(&mut self, asked: Option<u64>) {
         let problem = match read(&self.holdings.path) {
             Ok((text, config)) => {
                 let old = std::mem::replace(&mut self.holdings.config, config);
                 let text = std::mem::replace(&mut self.holdings.text, text);
-                match self.holdings.settings(true) {
-                    Ok(settings) => {
+                match self.settings_of_all() {
+                    Ok(all) => {
                         self.log.set(self.holdings.config.admin.log);
-                        let sent = self.send_settings(Role::Signal, asked, &settings).await;
-                        return sent.unwrap_or_else(|e| tracing::error!("{e}"));
+                        for (role, settings) in all {
+                            let asked = asked.filter(|_| role == Role::Signal);
+                            let sent = self.send_settings(role, asked, &settings).await;
+                            sent.unwrap_or_else(|e| tracing::error!("{e}"));
+                        }
+                        return;
                     }
                     Err(why) => {
                         self.holdings.config = old;
@@ -500,10 +533,21 @@ impl Monitor {
     }
 }
 
+/// A new pair for a line: of packets, but for the operator's lines.
+fn pair(line: Line) -> std::io::Result<(OwnedFd, OwnedFd)> {
+    match line {
+        Line::Operator => UnixStream::pair().map(|(one, two)| (one.into(), two.into())),
+        Line::Datagrams(_) | Line::Requests | Line::Ports(_) | Line::Media(_) => {
+            Channel::pair().map(|(one, two)| (one.into_fd(), two.into_fd()))
+        }
+    }
+}
+
 /// Reads and checks the file and what it names.
 pub fn read(path: &Path) -> Result<(String, Config), Fatal> {
     let config = files::read_config(path)?;
     files::load_tls(&config)?;
+    files::web_token(&config)?;
     let text = std::fs::read_to_string(path)
         .map_err(|e| Fatal::new(EX_CANTCREAT, format!("{}: {e}", path.display())))?;
     Ok((text, config))
@@ -550,5 +594,6 @@ mod tests {
             }
         }
         assert_eq!(lines(Role::Net, 2).len(), 5);
+        assert_eq!(lines(Role::Web, 2).len(), 1);
     }
 }

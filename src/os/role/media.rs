@@ -131,7 +131,7 @@ async fn attend(boot: Boot) -> Result<(), Fatal> {
     }
     monitor.send(&ToMonitor::Ready, &[]).await.map_err(ipc)?;
     loop {
-        let (message, mut fds) = tokio::select! {
+        let (message, fds) = tokio::select! {
             message = monitor.receive::<ToRole>() => message.map_err(ipc)?,
             Some((relay, bound)) = adoptions.recv() => {
                 hand_over(&monitor, relay, &bound).await.map_err(ipc)?;
@@ -141,8 +141,7 @@ async fn attend(boot: Boot) -> Result<(), Fatal> {
         match message {
             ToRole::Stop => return Ok(()),
             ToRole::Line(line) => {
-                let none = IpcError::Malformed("a line without descriptor");
-                let channel = Channel::from_fd(fds.pop().ok_or(none).map_err(ipc)?);
+                let channel = super::line(fds)?;
                 connect(&stations, line, channel, &adopt)
                     .await
                     .map_err(ipc)?;

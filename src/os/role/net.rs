@@ -49,7 +49,7 @@ async fn attend(boot: Boot, broker: Rc<Broker>) -> Result<(), Fatal> {
                 Line::Datagrams(_) => broker.datagrams(channel).await,
                 Line::Requests => broker.requests(channel).await,
                 Line::Ports(relay) => broker.ports(relay, channel).await,
-                Line::Media(_) => Err(IpcError::Malformed("a line of others")),
+                Line::Media(_) | Line::Operator => Err(IpcError::Malformed("a line of others")),
             };
             if let Err(error @ IpcError::Malformed(_)) = served {
                 let _ = broken.send((line, error)).await;
@@ -61,7 +61,7 @@ async fn attend(boot: Boot, broker: Rc<Broker>) -> Result<(), Fatal> {
     }
     monitor.send(&ToMonitor::Ready, &[]).await.map_err(ipc)?;
     loop {
-        let (message, mut fds) = tokio::select! {
+        let (message, fds) = tokio::select! {
             message = monitor.receive::<ToRole>() => message.map_err(ipc)?,
             Some((line, error)) = breaks.recv() => {
                 return Err(Fatal::new(EX_OSERR, format!("{line:?}: {error}")));
@@ -70,8 +70,7 @@ async fn attend(boot: Boot, broker: Rc<Broker>) -> Result<(), Fatal> {
         match message {
             ToRole::Stop => return Ok(()),
             ToRole::Line(line) => {
-                let none = IpcError::Malformed("a line without descriptor");
-                serve(line, Channel::from_fd(fds.pop().ok_or(none).map_err(ipc)?));
+                serve(line, super::line(fds)?);
             }
             ToRole::Ports { relay, numbers } => {
                 broker.adopt(relay, &numbers, fds).map_err(ipc)?;

@@ -3,7 +3,7 @@
 
 use super::{Boot, collect, enter, ipc, on_common, parse, runtime};
 use crate::control::{Command, Failure, Reply};
-use crate::os::control::{Asked, Server};
+use crate::os::control::{Asked, Server, serve_link};
 use crate::os::daemon::{EX_CONFIG, EX_OSERR, EX_SOFTWARE, Fatal};
 use crate::os::ipc::{AsyncChannel, Channel, IpcError, Line, Settings, ToMonitor, ToRole, decode};
 use crate::os::log::Log;
@@ -16,6 +16,7 @@ use crate::os::service::{ASKS_MAX, LOOK_EVERY, note};
 use crate::os::tls::Tls;
 use crate::relay::MediaCommand;
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -47,6 +48,8 @@ struct Signal {
     next: u64,
     /// Parts of settings.
     parts: Vec<u8>,
+    /// Where commands go.
+    asks: mpsc::Sender<Asked>,
     log: Log,
 }
 
@@ -79,6 +82,7 @@ async fn attend(boot: Boot, prepared: Prepared, tls: Tls) -> Result<(), Fatal> {
         let switch = Arc::clone(running.switch());
         tokio::spawn(media_link::run(shard, commands, new_lines, switch));
     }
+    let (asks, asked) = mpsc::channel::<Asked>(ASKS_MAX);
     let mut signal = Signal {
         running,
         requests,
@@ -86,6 +90,7 @@ async fn attend(boot: Boot, prepared: Prepared, tls: Tls) -> Result<(), Fatal> {
         asking: BTreeMap::new(),
         next: 0,
         parts: Vec::new(),
+        asks: asks.clone(),
         log,
     };
     for (line, channel) in lines {
@@ -95,7 +100,6 @@ async fn attend(boot: Boot, prepared: Prepared, tls: Tls) -> Result<(), Fatal> {
     let none = || Fatal::new(EX_SOFTWARE, "no control socket was given");
     let server = Server::inherited(control.ok_or_else(none)?.into()).map_err(cannot)?;
     let monitor = AsyncChannel::new(channel).map_err(ipc)?;
-    let (asks, asked) = mpsc::channel::<Asked>(ASKS_MAX);
     let control = tokio::spawn(server.run(asks));
     monitor.send(&ToMonitor::Ready, &[]).await.map_err(ipc)?;
     let outcome = signal.serve(&monitor, asked).await;
@@ -115,7 +119,7 @@ impl Signal {
         loop {
             tokio::select! {
                 message = monitor.receive::<ToRole>() => {
-                    let (message, mut fds) = match message {
+                    let (message, fds) = match message {
                         // The monitor is gone, and we with it.
                         Err(IpcError::Closed) => return Ok(()),
                         message => message.map_err(ipc)?,
@@ -123,9 +127,7 @@ impl Signal {
                     match message {
                         ToRole::Stop => return Ok(()),
                         ToRole::Line(line) => {
-                            let none = IpcError::Malformed("a line without descriptor");
-                            let fd = fds.pop().ok_or(none).map_err(ipc)?;
-                            self.connect(line, Channel::from_fd(fd)).await.map_err(ipc)?;
+                            self.connect(line, super::line(fds)?).await.map_err(ipc)?;
                         }
                         ToRole::Settings { asked, last, bytes } => {
                             self.on_settings(asked, last, bytes)?;
@@ -165,6 +167,15 @@ impl Signal {
                 let link = self.media.get(usize::from(shard)).ok_or(none)?;
                 // The link's task lives as long as we do.
                 let _ = link.send(channel).await;
+            }
+            Line::Operator => {
+                let stream = UnixStream::from(channel.into_fd());
+                let asks = self.asks.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = serve_link(stream, asks).await {
+                        tracing::debug!("web is gone: {error}");
+                    }
+                });
             }
             Line::Ports(_) => return Err(none),
         }

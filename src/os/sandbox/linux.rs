@@ -165,7 +165,7 @@ fn restrict_files(role: Role) -> io::Result<()> {
         .map_err(io::Error::other)?;
     let ruleset = match role {
         Role::Net => ruleset,
-        Role::Media | Role::Signal => ruleset
+        Role::Media | Role::Signal | Role::Web => ruleset
             .handle_access(AccessNet::from_all(ABI::V5))
             .map_err(io::Error::other)?,
     };

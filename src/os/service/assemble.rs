@@ -451,6 +451,11 @@ impl Running {
             (old.store != config.store, "[store]"),
             (old.admin.socket != config.admin.socket, "[admin] socket"),
             (
+                old.admin.web.as_ref().map(|web| web.listen)
+                    != config.admin.web.as_ref().map(|web| web.listen),
+                "[admin] web",
+            ),
+            (
                 old.admin.pid_file != config.admin.pid_file,
                 "[admin] pid_file",
             ),

@@ -44,6 +44,14 @@ pub(in crate::os) fn load_tls(config: &Config) -> Result<Tls, Fatal> {
     Tls::load(&tls_files(config)).map_err(|e| Fatal::new(EX_CONFIG, format!("[sip.tls] {e}")))
 }
 
+/// The token of the HTTP interface, where there is one.
+pub(in crate::os) fn web_token(config: &Config) -> Result<Option<String>, Fatal> {
+    let file = config.admin.web.as_ref().map(|web| &web.token_file);
+    file.map(|file| crate::os::web::read_token(file))
+        .transpose()
+        .map_err(|e| Fatal::new(EX_CONFIG, e))
+}
+
 /// Makes the directories of state and control socket, and gives them to the user we become.
 pub(in crate::os) fn make_directories(config: &Config, user: Option<&RunAs>) -> Result<(), Fatal> {
     let store = config.store.file.parent();

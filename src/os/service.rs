@@ -7,6 +7,7 @@ pub(in crate::os) mod files;
 pub use commands::Replies;
 pub use files::read_config;
 
+use super::blocklist::Blocklist;
 use super::control::{Asked, Server, listen};
 use super::daemon::{self, Detached, EX_CANTCREAT, EX_OSERR, Fatal, Fork, PidFile, RunAs};
 use super::log::{Log, Target};
@@ -183,6 +184,7 @@ fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fa
 /// What runs beside the shards: the operator's socket and the pid file.
 struct Attended {
     running: Running,
+    blocklist: Blocklist,
     server: Server,
     pid_file: PidFile,
     options: Options,
@@ -204,9 +206,10 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     if let Some(user) = &run_as {
         user.become_user()?;
     }
+    let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
+    let blocklist = Blocklist::new(&config, &bound).map_err(|e| os("listeners", &e))?;
     let prepared = Prepared::read(config, &bound, &options.users)?;
     let running = Running::start(prepared, bound, tls, Seams::default())?;
-    let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
@@ -221,6 +224,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     }
     let attended = Attended {
         running,
+        blocklist,
         server,
         pid_file,
         options: options.clone(),
@@ -233,6 +237,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
 async fn attend(attended: Attended) -> Result<(), Fatal> {
     let Attended {
         mut running,
+        mut blocklist,
         server,
         pid_file,
         options,
@@ -245,15 +250,22 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
     let (asks, mut asked) = mpsc::channel::<Asked>(ASKS_MAX);
     let control = tokio::spawn(server.run(asks));
     let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut notices = running.notices();
     let outcome = loop {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             _ = hang_up.recv() => {
                 note(&running.reload(&options.config, &log));
+                blocklist.configure(running.config());
             }
-            Some(asked) = asked.recv() => running.command(asked, &options.config, &log),
+            Some(asked) = asked.recv() => {
+                running.command(asked, &options.config, &log);
+                blocklist.configure(running.config());
+            }
+            Some(notice) = notices.recv() => blocklist.tell(notice),
             _ = look.tick() => {
+                blocklist.look();
                 if let Err(why) = running.look() {
                     break Err(why);
                 }

@@ -1,6 +1,7 @@
 //! The messages. [`PROTOCOL`] changes with any of them.
 
 use crate::base::Transport;
+use crate::os::blocklist::Notice;
 use crate::relay::{MediaCommand, MediaEvent};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -8,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The version of all messages between the processes.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// The program that they are of.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
 
@@ -194,6 +195,8 @@ pub enum ToMonitor {
     },
     /// What the sandbox said to each try.
     Probed(Vec<Probed>),
+    /// From signal: blocklistd(8) is to be told.
+    Notice(Notice),
 }
 
 /// One try of a [`ToRole::Probe`].

@@ -2,6 +2,7 @@
 //! packet filter, directories, the clock. Texts are kept as the system's own tools print them.
 
 use crate::config::Config;
+use crate::os::blocklist::SOCKETS;
 use crate::os::sys;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::User;
@@ -82,6 +83,8 @@ pub(super) struct Facts {
     pub(super) user: Option<u32>,
     /// Whether something keeps the clock right; `None` if the system does not say.
     pub(super) clock_kept: Option<bool>,
+    /// Where blocklistd(8) listens, and its configuration.
+    pub(super) blocklist: Option<(PathBuf, String)>,
     /// /proc/modules.
     pub(super) modules: String,
     /// The version of landlock(7).
@@ -125,6 +128,13 @@ impl Facts {
             .map(PathBuf::from)
             .find(|path| path.exists());
         self.netmap = Path::new("/dev/netmap").metadata().ok().map(|m| m.mode());
+        self.blocklist = SOCKETS.iter().find_map(|socket| {
+            let name = Path::new(socket).file_stem()?.to_str()?;
+            Path::new(socket).exists().then(|| {
+                let rules = std::fs::read_to_string(format!("/etc/{name}.conf"));
+                (PathBuf::from(socket), rules.unwrap_or_default())
+            })
+        });
         self.filter = match Path::new("/dev/pf").exists() {
             false => Filter::Absent,
             true => ["nat", "rules"]

@@ -5,7 +5,7 @@
 use super::Doctor;
 use super::facts::{Facts, Filter};
 use super::host::{self, Needs};
-use crate::config::Config;
+use crate::config::{Blocklist, Config};
 
 /// __FreeBSD_version of 14.0-RELEASE (Porter's Handbook, sys/sys/param.h).
 const OSRELDATE_MIN: u64 = 1_400_097;
@@ -59,6 +59,7 @@ pub(super) fn judge(d: &mut Doctor, facts: &Facts, config: &Config, fastpath: bo
         }
     }
     filter(d, &facts.filter);
+    blocklist(d, facts, config);
     host::directories(d, facts);
     host::clock(d, facts, "sysrc ntpd_enable=YES; service ntpd start");
 }
@@ -309,6 +310,63 @@ fn filter(d: &mut Doctor, filter: &Filter) {
             if found.is_empty() {
                 d.ok("pf", "no rule outside anchors rewrites UDP ports");
             }
+        }
+    }
+}
+
+/// Whether a rule of blocklistd.conf(5) is about a port: its first field is a port or a service,
+/// after an address and a colon if there is one, or `*`.
+pub(super) fn covers(rules: &str, port: u16) -> bool {
+    let name = match port {
+        5060 => "sip",
+        5061 => "sip-tls",
+        _ => "",
+    };
+    let fields = rules
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    fields
+        .take_while(|field| *field != "[remote]")
+        .filter(|field| !field.starts_with(['#', '[']) || field.contains("]:"))
+        .map(|field| field.rsplit_once(':').map_or(field, |(_, port)| port))
+        .any(|field| field == "*" || field == name || field.parse() == Ok(port))
+}
+
+/// A ban is shown to the daemon by the listener's port (contrib/blocklist/bin/conf.c, conf_find);
+/// what no rule is about is not blocked.
+fn blocklist(d: &mut Doctor, facts: &Facts, config: &Config) {
+    match (&config.guard.blocklist, &facts.blocklist) {
+        (Blocklist::Off, _) => d.ok("blocklistd", "is not told of bans, as configured"),
+        (Blocklist::Socket(path), _) if !path.exists() => {
+            let finding = format!("nobody listens at {}", path.display());
+            let remedy = "service blocklistd onestart (FreeBSD 14: blacklistd), or write [guard] \
+                          blocklist = \"auto\"";
+            d.warn("blocklistd", finding, remedy);
+        }
+        (Blocklist::Socket(_), _) => d.ok("blocklistd", "is told of bans"),
+        (Blocklist::Auto, None) => d.ok("blocklistd", "does not run; voipd drops by itself"),
+        (Blocklist::Auto, Some((socket, rules))) => {
+            let ports = config
+                .sip
+                .listen
+                .iter()
+                .map(|l| (l.transport, l.addr.port()));
+            let open = ports.into_iter().find(|(_, port)| !covers(rules, *port));
+            let Some((transport, port)) = open else {
+                return d.ok(
+                    "blocklistd",
+                    format!("is told of bans at {}", socket.display()),
+                );
+            };
+            let kind = match transport.is_reliable() {
+                true => "stream",
+                false => "dgram",
+            };
+            let file = socket.with_extension("conf");
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let finding = format!("no rule of /etc/{name} is about port {port}: bans end with us");
+            let remedy = format!("below [local] of /etc/{name}: {port} {kind} * * * 3 1h");
+            d.warn("blocklistd", finding, remedy);
         }
     }
 }

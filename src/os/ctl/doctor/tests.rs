@@ -368,3 +368,26 @@ fn this_host_can_be_asked() {
     };
     assert!(facts.number(name).is_some_and(|n| n > 0), "{facts:?}");
 }
+
+#[test]
+fn blocklistd_has_rules_for_our_ports() {
+    let rules = "# comment 5060\n[local]\nssh stream * * * 3 24h\n0.0.0.0:5060 dgram * * * 3 1h\n\
+                 [::]:5061 stream * * */64 3 1h\n[remote]\n5070 dgram * * * 3 1h\n";
+    for (port, covered) in [(5060, true), (5061, true), (5070, false), (22, false)] {
+        assert_eq!(freebsd::covers(rules, port), covered, "{port}");
+    }
+    assert!(freebsd::covers("[local]\n* * * * * 3 60\n", 5060));
+    assert!(freebsd::covers("[local]\nsip dgram * * * 3 60\n", 5060));
+    let judged = |rules: &str| {
+        let facts = Facts {
+            blocklist: Some(("/var/run/blacklistd.sock".into(), rules.into())),
+            ..generic()
+        };
+        let said = faults(&facts, "[sip]\nlisten = [\"udp:0.0.0.0:5060\"]\n", false);
+        said.into_iter().find(|f| f.contains(" blocklistd: "))
+    };
+    assert_eq!(judged(rules), None);
+    let said = judged("[local]\nssh stream * * * 3 24h\n").unwrap();
+    let line = "-> below [local] of /etc/blacklistd.conf: 5060 dgram * * * 3 1h";
+    assert!(said.contains(line), "{said}");
+}

@@ -60,15 +60,17 @@ static struct ng_type e1_ng_type = {
 	.disconnect =	e1_ng_disconnect,
 };
 
+void
+e1_ng_init(void)
+{
+	mtx_init(&e1_ng_mtx, "e1shim ports", NULL, MTX_DEF);
+}
+
+/* From here on nodes can be made. */
 int
 e1_ng_attach(void)
 {
-	int error;
-
-	mtx_init(&e1_ng_mtx, "e1shim ports", NULL, MTX_DEF);
-	if ((error = ng_newtype(&e1_ng_type)) != 0)
-		mtx_destroy(&e1_ng_mtx);
-	return (error);
+	return (ng_newtype(&e1_ng_type));
 }
 
 /* EBUSY while a node of ours exists (sys/netgraph/ng_base.c, ng_rmtype). */

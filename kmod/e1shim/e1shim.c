@@ -32,20 +32,22 @@ come(void)
 
 	sx_init(&e1_sx, "e1shim spans");
 	e1_event_init();
-	if ((error = e1_ng_attach()) != 0)
-		goto no_ng;
+	e1_ng_init();
 	make_dev_args_init(&args);
 	args.mda_flags = MAKEDEV_CHECKNAME | MAKEDEV_WAITOK;
 	args.mda_devsw = &e1_ctl_cdevsw;
 	args.mda_uid = UID_ROOT;
 	args.mda_gid = GID_WHEEL;
 	args.mda_mode = 0600;
+	/* The type last: a node made of it could not be taken back. Opens get ENXIO until then. */
 	error = make_dev_s(&args, &ctl, "e1/ctl");
-	if (error == 0)
+	if (error == 0 && (error = e1_ng_attach()) != 0)
+		destroy_dev(ctl);
+	if (error == 0) {
+		e1_open_allow();
 		return (0);
-	(void)e1_ng_forbid();
+	}
 	e1_ng_fini();
-no_ng:
 	e1_event_fini();
 	sx_destroy(&e1_sx);
 	return (error);

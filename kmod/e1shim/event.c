@@ -142,7 +142,7 @@ e1_event_init(void)
 	TASK_INIT(&tell_task, 0, tell_devd, NULL);
 	event_count = told_count = 0;
 	opens = 0;
-	leaving = false;
+	leaving = true;		/* until e1_open_allow: the module is still on its way in */
 }
 
 /* No device is left, and no clock: nobody posts any more. */

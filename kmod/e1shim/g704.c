@@ -438,12 +438,13 @@ rx_frame(struct g704 *g, const uint64_t words[4])
 		/* The block in which alignment was found was not seen whole. */
 		g->crc_before = crc_end(g->crc_sum);
 		g->crc_known = g->crc_whole;
-		if (++g->blocks == BLOCKS) {
+		/* The verdicts first: the last one of a thousand belongs to it. */
+		if (g->blocks_wrong >= BLOCKS_WRONG)
+			lose_alignment(g);
+		else if (++g->blocks == BLOCKS) {
 			g->blocks = 0;
 			g->blocks_wrong = 0;
 		}
-		if (g->blocks_wrong >= BLOCKS_WRONG)
-			lose_alignment(g);
 	}
 }
 

@@ -41,6 +41,8 @@ static u_int stray;
 static SYSCTL_NODE(_hw, OID_AUTO, e1shim, CTLFLAG_RD | CTLFLAG_MPSAFE, NULL, "E1 spans");
 SYSCTL_UINT(_hw_e1shim, OID_AUTO, net_stray, CTLFLAG_RD, &stray, 0,
     "TDMoE frames that belong to no span");
+SYSCTL_UINT(_hw_e1shim, OID_AUTO, built_for, CTLFLAG_RD, SYSCTL_NULL_UINT_PTR, __FreeBSD_version,
+    "__FreeBSD_version that the module was built with");
 
 static ng_constructor_t	e1_ng_constructor;
 static ng_shutdown_t	e1_ng_shutdown;
@@ -58,15 +60,17 @@ static struct ng_type e1_ng_type = {
 	.disconnect =	e1_ng_disconnect,
 };
 
+void
+e1_ng_init(void)
+{
+	mtx_init(&e1_ng_mtx, "e1shim ports", NULL, MTX_DEF);
+}
+
+/* From here on nodes can be made. */
 int
 e1_ng_attach(void)
 {
-	int error;
-
-	mtx_init(&e1_ng_mtx, "e1shim ports", NULL, MTX_DEF);
-	if ((error = ng_newtype(&e1_ng_type)) != 0)
-		mtx_destroy(&e1_ng_mtx);
-	return (error);
+	return (ng_newtype(&e1_ng_type));
 }
 
 /* EBUSY while a node of ours exists (sys/netgraph/ng_base.c, ng_rmtype). */

@@ -9,8 +9,8 @@
  * A ring of units (256 bytes, 1 ms of one direction), first in first out, over storage that the
  * caller gives. It never waits and never allocates; the caller holds the lock. What it does when
  * a side is late is the caller's choice: put into a full ring drops the oldest unit (a slip that
- * deletes), take from an empty ring gives nothing, and `ring_repeat` gives the last unit again
- * (a slip that repeats), as the buffer of ITU-T G.823 / G.822 does with frames.
+ * deletes), take from an empty ring gives nothing, and `ring_take_elastic` gives the last unit
+ * again (a slip that repeats), as the buffer of ITU-T G.823 / G.822 does with frames.
  */
 
 #ifndef E1_RING_H

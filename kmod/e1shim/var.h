@@ -160,7 +160,7 @@ extern struct mtx e1_event_mtx;
 void	e1_event_init(void);
 void	e1_event_fini(void);
 void	e1_event_post(uint16_t span, uint16_t type, uint32_t alarms, uint32_t value);
-/** Counts an open of any device. ENXIO once the module is on its way out. */
+/** Counts an open of any device. ENXIO while the module is on its way in or out. */
 int	e1_open_begin(void);
 void	e1_open_end(void);
 /** Lets no more opens in, if there are none now. EBUSY otherwise. */
@@ -170,6 +170,7 @@ int	e1_open_any(void);
 extern struct cdevsw e1_ctl_cdevsw;
 
 /* ng.c */
+void	e1_ng_init(void);
 int	e1_ng_attach(void);
 int	e1_ng_forbid(void);
 void	e1_ng_fini(void);

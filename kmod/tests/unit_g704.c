@@ -211,6 +211,35 @@ crc_errors_are_counted_and_told(void)
 	CHECK_EQ(t.b.alarms, 0);
 }
 
+/* The verdict on the last block of a thousand still belongs to it. */
+static void
+the_915th_wrong_block_may_be_the_last_of_the_thousand(void)
+{
+	struct bench t;
+	uint64_t wrong, lost, exact = 0;
+	uint32_t before;
+
+	for (before = 76; before < 92; before++) {
+		start(&t, G704_CRC4, 0);
+		run(&t, 50);
+		while (t.b.blocks != before)
+			run(&t, 1);
+		wrong = t.b.counters.crc;
+		lost = t.b.counters.begun[3];
+		g704_inject(&t.a, G704_FAULT_CRC, G704_FOREVER);
+		do
+			run(&t, 1);
+		while (t.b.blocks > before);
+		/* The next thousand may have a verdict already. */
+		wrong = t.b.counters.crc - wrong - t.b.blocks_wrong;
+		lost = t.b.counters.begun[3] - lost;
+		CHECK_EQ(lost, wrong >= 915 ? 1 : 0);
+		/* One start is just too late. */
+		exact += wrong == 914 ? 1 : 0;
+	}
+	CHECK_EQ(exact, 1);
+}
+
 static void
 alarms_come_and_go(void)
 {
@@ -345,10 +374,11 @@ main(void)
 	aligns_at_every_bit(G704_CRC4);
 	two_wrong_fas_keep_alignment_three_lose_it();
 	crc_errors_are_counted_and_told();
+	the_915th_wrong_block_may_be_the_last_of_the_thousand();
 	alarms_come_and_go();
 	lmfa_after_400_ms();
 	a_lure_does_not_last();
 	clear_channel_passes_everything();
-	puts("g704: 10 tests passed");
+	puts("g704: 11 tests passed");
 	return (0);
 }

@@ -294,6 +294,19 @@ pub struct Guard {
     pub ban_s: u32,
     /// Sources that are never slowed nor shut out.
     pub exempt: Vec<IpNet>,
+    /// Whether blocklistd(8) is told of bans.
+    pub blocklist: Blocklist,
+}
+
+/// Where blocklistd(8) is told of bans.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Blocklist {
+    /// Where it listens by default, if it runs.
+    Auto,
+    /// Nowhere.
+    Off,
+    /// At this socket.
+    Socket(PathBuf),
 }
 
 impl Default for Guard {
@@ -304,6 +317,7 @@ impl Default for Guard {
             window_s: 300,
             ban_s: 3600,
             exempt: Vec::new(),
+            blocklist: Blocklist::Auto,
         }
     }
 }

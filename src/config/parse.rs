@@ -2,9 +2,9 @@
 
 use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
-    Admin, Advertise, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet, Keepalive,
-    Limits, Listen, Locale, LogLevel, Mistakes, Node, PortRange, Relay, Rtp, Sip, Store, Timers,
-    Tls, Web, run_dir,
+    Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
+    Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, PortRange, Relay, Rtp, Sip, Store,
+    Timers, Tls, Web, run_dir,
 };
 use crate::base::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -39,7 +39,14 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("store", &["url", "durability", "cdr_days", "cdr_rows_max"]),
     (
         "guard",
-        &["slow_after", "ban_after", "window_s", "ban_s", "exempt"],
+        &[
+            "slow_after",
+            "ban_after",
+            "window_s",
+            "ban_s",
+            "exempt",
+            "blocklist",
+        ],
     ),
     (
         "limits",
@@ -524,6 +531,22 @@ impl<'d> File<'_, '_, 'd> {
         self.set_u32(&mut guard.ban_s, section.get("ban_s"), 1..=31_536_000);
         if let Some(entry) = section.get("exempt") {
             guard.exempt = self.nets(entry);
+        }
+        if let Some(entry) = section.get("blocklist")
+            && let Some(text) = self.reader.text(entry)
+        {
+            match text.text {
+                "auto" => guard.blocklist = Blocklist::Auto,
+                "off" => guard.blocklist = Blocklist::Off,
+                path if path.starts_with('/') => {
+                    guard.blocklist = Blocklist::Socket(PathBuf::from(path));
+                }
+                other => {
+                    let problem = format!("\"{other}\" is unknown");
+                    let remedy = "write \"auto\" or \"off\", or the path of blocklistd's socket";
+                    self.note(text, problem, remedy);
+                }
+            }
         }
         if guard.slow_after >= guard.ban_after
             && let Some(entry) = ban_after.or(section.get("slow_after"))

@@ -1,7 +1,9 @@
 //! The canonical text of a configuration: every key, in the order of the tables, with absolute
 //! paths where the file had relative ones. Parsing it gives the same configuration.
 
-use super::{Config, Digest, Durability, Fastpath, Keepalive, Limits, Locale, Relay, Sip, Timers};
+use super::{
+    Blocklist, Config, Digest, Durability, Fastpath, Keepalive, Limits, Locale, Relay, Sip, Timers,
+};
 use std::fmt::{self, Display, Formatter};
 
 impl Display for Config {
@@ -66,7 +68,12 @@ impl Config {
         plain(f, "ban_after", self.guard.ban_after)?;
         plain(f, "window_s", self.guard.window_s)?;
         plain(f, "ban_s", self.guard.ban_s)?;
-        list(f, "exempt", &self.guard.exempt)
+        list(f, "exempt", &self.guard.exempt)?;
+        match &self.guard.blocklist {
+            Blocklist::Auto => text(f, "blocklist", &"auto"),
+            Blocklist::Off => text(f, "blocklist", &"off"),
+            Blocklist::Socket(path) => text(f, "blocklist", &path.display()),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub const DESCRIPTORS_MAX: usize = 32;
 /// fits into a cluster of 2048 bytes), so that none is lost unseen, and open.
 const DESCRIPTORS_ROOM: usize = 512;
 /// What the system may hold for a pair; FreeBSD refuses messages that are longer (EMSGSIZE).
-const SOCKET_BUFFER_BYTES: usize = 1 << 20;
+pub const SOCKET_BUFFER_BYTES: usize = 1 << 20;
 
 /// Why nothing was received.
 #[derive(Debug)]

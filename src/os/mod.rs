@@ -4,6 +4,7 @@
 //!   answers its questions, `clock` tells it the time.
 //! - `daemon` detaches, drops rights and keeps the pid file; `log` writes to standard error.
 
+pub mod blocklist;
 pub mod clock;
 pub mod control;
 pub mod core;

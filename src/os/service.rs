@@ -7,6 +7,7 @@ pub(in crate::os) mod files;
 pub use commands::Replies;
 pub use files::read_config;
 
+use super::blocklist::Blocklist;
 use super::control::{Asked, Link, Server, listen, serve_link};
 use super::daemon::{
     self, Detached, EX_CANTCREAT, EX_OSERR, EX_UNAVAILABLE, Fatal, Fork, PidFile, RunAs,
@@ -192,6 +193,7 @@ fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fa
 /// What runs beside the shards: the operator's socket and the pid file.
 struct Attended {
     running: Running,
+    blocklist: Blocklist,
     server: Server,
     web: Option<(TcpListener, String)>,
     pid_file: PidFile,
@@ -225,8 +227,10 @@ async fn serve_web(
     Ok(web)
 }
 
-/// A token file that cannot be read leaves the token as it was.
-fn renew_token(web: Option<&Arc<Web>>, config: &crate::config::Config) {
+/// What the process itself takes from a configuration that was read again. A token file that cannot
+/// be read leaves the token as it was.
+fn renew(blocklist: &mut Blocklist, web: Option<&Arc<Web>>, config: &crate::config::Config) {
+    blocklist.configure(config);
     if let (Some(web), Some(asked)) = (web, &config.admin.web) {
         match web::read_token(&asked.token_file) {
             Ok(token) => web.set_token(&token),
@@ -251,9 +255,10 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     if let Some(user) = &run_as {
         user.become_user()?;
     }
+    let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
+    let blocklist = Blocklist::new(&config, &bound).map_err(|e| os("listeners", &e))?;
     let prepared = Prepared::read(config, &bound, &options.users)?;
     let running = Running::start(prepared, bound, tls, Seams::default())?;
-    let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
@@ -268,6 +273,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     }
     let attended = Attended {
         running,
+        blocklist,
         server,
         web,
         pid_file,
@@ -281,6 +287,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
 async fn attend(attended: Attended) -> Result<(), Fatal> {
     let Attended {
         mut running,
+        mut blocklist,
         server,
         web,
         pid_file,
@@ -298,22 +305,25 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
         None => None,
     };
     let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut notices = running.notices();
     let outcome = loop {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             _ = hang_up.recv() => {
                 note(&running.reload(&options.config, &log));
-                renew_token(web.as_ref(), running.config());
+                renew(&mut blocklist, web.as_ref(), running.config());
             }
             Some(asked) = asked.recv() => {
                 let is_reload = asked.command == Command::Reload;
                 running.command(asked, &options.config, &log);
                 if is_reload {
-                    renew_token(web.as_ref(), running.config());
+                    renew(&mut blocklist, web.as_ref(), running.config());
                 }
             }
+            Some(notice) = notices.recv() => blocklist.tell(notice),
             _ = look.tick() => {
+                blocklist.look();
                 if let Err(why) = running.look() {
                     break Err(why);
                 }

@@ -1,7 +1,7 @@
 //! Stream transports: TCP, TLS (RFC 3261 §18), WebSocket (RFC 7118). One task per connection, all
 //! of them in one registry by which any shard sends and by which a connection is used again.
 
-mod accept;
+pub(in crate::os) mod accept;
 mod connect;
 mod outbox;
 mod pump;

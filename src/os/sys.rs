@@ -108,3 +108,39 @@ pub fn give(command: &mut std::process::Command, fd: RawFd, at: RawFd) {
     // SAFETY: the closure allocates nothing and takes no lock.
     unsafe { command.pre_exec(place) };
 }
+
+/// Whether something keeps the clock right: ntp_adjtime(2) says TIME_ERROR while nothing does.
+/// `None` if it says nothing at all.
+pub fn clock_kept() -> Option<bool> {
+    /// sys/timex.h, on both systems.
+    const TIME_ERROR: libc::c_int = 5;
+    // SAFETY: all of the structure are numbers, and zero is one.
+    let mut clock: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: `modes` is 0, so the call only writes into the structure, which is ours.
+    match unsafe { libc::ntp_adjtime(&raw mut clock) } {
+        TIME_ERROR => Some(false),
+        0.. => Some(true),
+        _ => None,
+    }
+}
+
+/// The version of landlock(7) that this kernel has, if it is in use.
+#[cfg(target_os = "linux")]
+pub fn landlock_version() -> Option<u32> {
+    /// linux/landlock.h: asks for the version, and makes nothing.
+    const LANDLOCK_CREATE_RULESET_VERSION: libc::c_uint = 1;
+    let none = std::ptr::null::<libc::c_void>();
+    let (call, flag) = (
+        libc::SYS_landlock_create_ruleset,
+        LANDLOCK_CREATE_RULESET_VERSION,
+    );
+    // SAFETY: with this flag the call takes no pointer.
+    let version = unsafe { libc::syscall(call, none, 0_usize, flag) };
+    u32::try_from(version).ok().filter(|version| *version > 0)
+}
+
+/// Only Linux has it.
+#[cfg(not(target_os = "linux"))]
+pub fn landlock_version() -> Option<u32> {
+    None
+}

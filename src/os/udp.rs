@@ -33,6 +33,8 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_536;
 pub const UNSENT_MAX: usize = 4_096;
 /// What we ask the system to buffer in each direction; it may give less.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+/// How often that is halved while the system refuses it: down to 128 KiB.
+const SOCKET_BUFFER_HALVINGS_MAX: u32 = 5;
 
 /// Makes `count` sockets bound to the same address, among which the system spreads the peers.
 pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
@@ -50,9 +52,8 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
         if count > 1 {
             share_port(&socket)?;
         }
-        // Best effort: the system's own limit decides.
-        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-        let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+        as_much_as_allowed(|bytes| socket.set_recv_buffer_size(bytes));
+        as_much_as_allowed(|bytes| socket.set_send_buffer_size(bytes));
         socket.bind(&SockAddr::from(address))?;
         if address.port() == 0
             && let Some(bound) = socket.local_addr()?.as_socket()
@@ -62,6 +63,16 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
         sockets.push(OwnedFd::from(socket));
     }
     Ok(sockets)
+}
+
+/// Best effort: the system's own limit decides. Linux cuts a wish to it; FreeBSD refuses the wish
+/// and leaves the buffer small (sys/kern/uipc_sockbuf.c, sbreserve_locked), so less is asked for.
+fn as_much_as_allowed(set: impl Fn(usize) -> io::Result<()>) {
+    for halvings in 0..=SOCKET_BUFFER_HALVINGS_MAX {
+        if set(SOCKET_BUFFER_BYTES >> halvings).is_ok() {
+            return;
+        }
+    }
 }
 
 /// Lets several sockets have one port; the system balances among them by the peer's address.

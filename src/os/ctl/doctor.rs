@@ -1,5 +1,12 @@
 //! `voipctl doctor`: what keeps a phone system from working, each finding with the command that
 //! mends it. Nothing is changed, and nothing is sent to anybody but the host's name server.
+//!
+//! What only the system knows is gathered in `facts`, and judged in `freebsd`, `linux` and `host`.
+
+mod facts;
+mod freebsd;
+mod host;
+mod linux;
 
 use super::super::control::{Client, ClientError};
 use super::super::store::Database;
@@ -8,9 +15,9 @@ use super::access::Access;
 use super::failure::{Failure, exit};
 use super::output::Output;
 use super::table::Table;
-use crate::config::{Config, Listen, Relay};
+use crate::config::{Config, Fastpath, Listen, Relay};
 use crate::control::{Command, Reply, StatusRow};
-use nix::sys::resource::{Resource, getrlimit};
+use facts::Facts;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, ErrorKind};
@@ -19,14 +26,8 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Receive buffer that keeps a burst of datagrams, in bytes.
-const UDP_BUFFER_WANTED: u64 = 4 << 20;
-
 /// Free space below which the store is in danger, in bytes.
 const DISK_WANTED: u64 = 200 << 20;
-
-/// Sockets of one relayed call: RTP and RTCP for each side.
-const SOCKETS_PER_CALL: u64 = 4;
 
 /// How long the name server is waited for.
 const DNS_PATIENCE: Duration = Duration::from_secs(3);
@@ -135,8 +136,15 @@ pub(super) fn examine(access: &Access) -> Vec<Finding> {
     nat(d, &config);
     names(d, &config);
     certificate(d, &config);
-    files(d, &config);
-    buffers(d);
+    let facts = Facts::gather(&config);
+    if cfg!(target_os = "freebsd") {
+        let fastpath = match config.rtp.fastpath {
+            Fastpath::Off => false,
+        };
+        freebsd::judge(d, &facts, &config, fastpath);
+    } else {
+        linux::judge(d, &facts, &config);
+    }
     state(d, &config, status.is_some());
     time(d, &config.store.file);
     doctor.findings
@@ -337,68 +345,6 @@ fn certificate(d: &mut Doctor, config: &Config) {
     }
 }
 
-fn files(d: &mut Doctor, config: &Config) {
-    let calls = config.rtp.ports.pairs() as u64 / 2;
-    let wanted = config.limits.connections_max as u64 + calls * SOCKETS_PER_CALL + 256;
-    // Its type differs between systems.
-    #[allow(clippy::unnecessary_cast)]
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map(|(_, hard)| hard as u64);
-    match limit {
-        Ok(hard) if hard >= wanted => {
-            d.ok(
-                "descriptors",
-                format!("{hard} may be open, {wanted} at most are wanted"),
-            );
-        }
-        Ok(hard) => {
-            let remedy = if cfg!(target_os = "freebsd") {
-                format!(
-                    "sysctl kern.maxfilesperproc={wanted} kern.maxfiles={}",
-                    wanted * 2
-                )
-            } else {
-                format!("ulimit -Hn {wanted}, or LimitNOFILE={wanted} in the service's unit")
-            };
-            let finding =
-                format!("{hard} may be open; {calls} calls and all connections want {wanted}");
-            d.warn("descriptors", finding, remedy);
-        }
-        Err(e) => d.warn("descriptors", e.to_string(), ""),
-    }
-}
-
-#[cfg(target_os = "freebsd")]
-const BUFFER_SYSCTL: &str = "kern.ipc.maxsockbuf";
-#[cfg(not(target_os = "freebsd"))]
-const BUFFER_SYSCTL: &str = "net.core.rmem_max";
-
-fn buffers(d: &mut Doctor) {
-    let Some(found) = sysctl(BUFFER_SYSCTL) else {
-        return d.warn("udp buffers", format!("{BUFFER_SYSCTL} cannot be read"), "");
-    };
-    if found >= UDP_BUFFER_WANTED {
-        return d.ok("udp buffers", format!("up to {found} bytes"));
-    }
-    let finding = format!("up to {found} bytes: bursts of datagrams may be lost");
-    let remedy = format!("sysctl {BUFFER_SYSCTL}={UDP_BUFFER_WANTED}, and in /etc/sysctl.conf");
-    d.warn("udp buffers", finding, remedy);
-}
-
-#[cfg(target_os = "linux")]
-fn sysctl(name: &str) -> Option<u64> {
-    let path = format!("/proc/sys/{}", name.replace('.', "/"));
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn sysctl(name: &str) -> Option<u64> {
-    let output = std::process::Command::new("/sbin/sysctl")
-        .args(["-n", name])
-        .output()
-        .ok()?;
-    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
-}
-
 fn state(d: &mut Doctor, config: &Config, running: bool) {
     let dir = config.node.state_dir.as_path();
     let existing = dir
@@ -463,3 +409,6 @@ fn time(d: &mut Doctor, database: &Path) {
         d.ok("time", shown);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The messages. [`PROTOCOL`] changes with any of them.
 
 use crate::base::Transport;
+use crate::os::blocklist::Notice;
 use crate::relay::{MediaCommand, MediaEvent};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -201,6 +202,8 @@ pub enum ToMonitor {
     },
     /// What the sandbox said to each try.
     Probed(Vec<Probed>),
+    /// From signal: blocklistd(8) is to be told.
+    Notice(Notice),
 }
 
 /// One try of a [`ToRole::Probe`].

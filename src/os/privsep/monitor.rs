@@ -10,6 +10,7 @@
 //! other end to the role that lives.
 
 use crate::config::Config;
+use crate::os::blocklist::Blocklist;
 use crate::os::daemon::{EX_CANTCREAT, EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::ipc::{
     AsyncChannel, BATCH_BYTES, Channel, Hello, IpcError, Line, Role, Settings, ToMonitor, ToRole,
@@ -17,7 +18,7 @@ use crate::os::ipc::{
 use crate::os::log::Log;
 use crate::os::node::Bound;
 use crate::os::role::MONITOR_FD;
-use crate::os::service::files;
+use crate::os::service::{LOOK_EVERY, files};
 use crate::os::{dns, sys};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -140,6 +141,7 @@ struct Pause {
 pub struct Monitor {
     holdings: Holdings,
     log: Log,
+    blocklist: Blocklist,
     running: BTreeMap<Role, Running>,
     pauses: BTreeMap<Role, Pause>,
     starts: u64,
@@ -190,7 +192,9 @@ impl Monitor {
     /// Starts every role and waits until each serves. Inside a runtime only.
     pub async fn start(holdings: Holdings, log: Log) -> Result<Self, Fatal> {
         let (tell, heard) = mpsc::channel(HEARD_MAX);
+        let blocklist = Blocklist::new(&holdings.config, &holdings.bound);
         let mut monitor = Self {
+            blocklist: blocklist.map_err(|e| os("listeners", e))?,
             holdings,
             log,
             running: BTreeMap::new(),
@@ -373,7 +377,12 @@ impl Monitor {
                 self.send(Role::Net, &ToRole::Ports { relay, numbers }, &fds)
                     .await;
             }
-            Ok((ToMonitor::Ports { .. }, _)) => self.on_death(role, "an unexpected message"),
+            Ok((ToMonitor::Notice(notice), _)) if role == Role::Signal => {
+                self.blocklist.tell(notice);
+            }
+            Ok((ToMonitor::Ports { .. } | ToMonitor::Notice(_), _)) => {
+                self.on_death(role, "an unexpected message");
+            }
             Ok((ToMonitor::Probed(tries), _)) => {
                 for tried in tries {
                     let said = match tried.refused {
@@ -449,6 +458,7 @@ impl Monitor {
                 match self.settings_of_all() {
                     Ok(all) => {
                         self.log.set(self.holdings.config.admin.log);
+                        self.blocklist.configure(&self.holdings.config);
                         for (role, settings) in all {
                             let asked = asked.filter(|_| role == Role::Signal);
                             let sent = self.send_settings(role, asked, &settings).await;
@@ -480,6 +490,7 @@ impl Monitor {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| os("signals", e))?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(|e| os("signals", e))?;
         let mut probe = signal(SignalKind::user_defined1()).map_err(|e| os("signals", e))?;
+        let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             let due = self.due();
             let at = due.map_or_else(Instant::now, |(at, _)| at);
@@ -492,6 +503,7 @@ impl Monitor {
                         self.send(role, &ToRole::Probe, &[]).await;
                     }
                 }
+                _ = look.tick() => self.blocklist.look(),
                 Some(heard) = self.heard.recv() => {
                     // Said by the role itself, and by its death.
                     let _ = self.on_heard(heard).await;

@@ -116,6 +116,7 @@ impl Signal {
         mut asked: mpsc::Receiver<Asked>,
     ) -> Result<(), Fatal> {
         let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut notices = self.running.notices();
         loop {
             tokio::select! {
                 message = monitor.receive::<ToRole>() => {
@@ -141,6 +142,10 @@ impl Signal {
                     }
                 }
                 Some(asked) = asked.recv() => self.command(monitor, asked).await.map_err(ipc)?,
+                Some(notice) = notices.recv() => {
+                    let notice = ToMonitor::Notice(notice);
+                    monitor.send(&notice, &[]).await.map_err(ipc)?;
+                }
                 _ = look.tick() => self.running.look()?,
             }
         }

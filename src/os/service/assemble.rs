@@ -7,6 +7,7 @@ use crate::call::Addresses;
 use crate::config::Config;
 use crate::control::{Command, Failure, Reply, Scope};
 use crate::location::{self, Location};
+use crate::os::blocklist::{self, Notice};
 use crate::os::clock::Clock;
 use crate::os::control::{Asked, users};
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
@@ -38,6 +39,7 @@ struct Outlets {
     replies: Arc<Replies>,
     relays: Vec<Relaying>,
     switch: Arc<Switch>,
+    notices: mpsc::Sender<Notice>,
 }
 
 /// Where a shard's relay runs.
@@ -75,6 +77,11 @@ impl Sinks for Outlets {
     }
 
     fn persist(&self, record: Record) {
+        if let Some(notice) = Notice::of(&record)
+            && self.notices.try_send(notice).is_err()
+        {
+            tracing::debug!("blocklistd is not told of {notice:?}: too many at a time");
+        }
         self.store.persist(record);
     }
 
@@ -96,6 +103,7 @@ pub(in crate::os) struct Running {
     node: Node,
     relays: Vec<MediaDriver>,
     pid: u32,
+    notices: mpsc::Receiver<Notice>,
 }
 
 /// How many shards run.
@@ -373,7 +381,9 @@ impl Running {
                 (relays, here)
             }
         };
+        let (tell, notices) = mpsc::channel(blocklist::WAITING_MAX);
         let sinks = Outlets {
+            notices: tell,
             store: restored.store.clone(),
             replies: Arc::clone(&replies),
             relays: relaying,
@@ -398,12 +408,18 @@ impl Running {
             node,
             relays,
             pid: seams.pid.unwrap_or_else(std::process::id),
+            notices,
         })
     }
 
     /// The configuration in force.
     pub(in crate::os) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What the guard decides from now on. The first call gets it.
+    pub(in crate::os) fn notices(&mut self) -> mpsc::Receiver<Notice> {
+        std::mem::replace(&mut self.notices, mpsc::channel(1).1)
     }
 
     /// The listeners, with the ports that they got.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
+pub const BACKLOG: i32 = 1024;
 /// A pause after the system could not give a descriptor.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// After so much silence the system asks whether the peer still lives.

@@ -105,3 +105,23 @@ fn workers_share_a_port() {
     assert_eq!(ports.len(), 4);
     assert!(ports.iter().all(|&p| p == ports[0] && p != 0));
 }
+
+#[test]
+fn a_buffer_that_is_refused_is_asked_for_smaller() {
+    // FreeBSD's default limit leaves 1 864 135 bytes.
+    for (limit, got) in [
+        (usize::MAX, 4 << 20),
+        (1_864_135, 1 << 20),
+        (1 << 17, 1 << 17),
+    ] {
+        let asked = std::cell::Cell::new(0);
+        super::as_much_as_allowed(|bytes| {
+            asked.set(bytes);
+            match bytes <= limit {
+                true => Ok(()),
+                false => Err(io::Error::from_raw_os_error(libc::ENOBUFS)),
+            }
+        });
+        assert_eq!(asked.get(), got);
+    }
+}

@@ -1,5 +1,5 @@
-//! The buffer between two clocks: units come by the one and are taken by the other. Where the clocks
-//! differ it slips by whole units (ITU-T G.822 counts frames), and counts that.
+//! The buffer between two clocks: units come by the one and are taken by the other. Where the
+//! clocks differ it slips by whole units (ITU-T G.822 counts frames), and counts that.
 
 use super::unit::Unit;
 use std::collections::VecDeque;

@@ -1,5 +1,5 @@
-//! A span: what comes from a line goes to the timeslots that callers opened, and what they write goes
-//! out, eight octets a timeslot each millisecond. Four verbs, no device, no clock of its own.
+//! A span: what comes from a line goes to the timeslots that callers opened, and what they write
+//! goes out, eight octets a timeslot each millisecond. Four verbs, no device, no clock of its own.
 //!
 //! ```text
 //!             unit                    nothing for `silence`
@@ -111,6 +111,8 @@ pub enum Input<'a> {
 }
 
 /// What the caller has to do.
+// Nearly all are units: a box for each would only cost.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
     /// Give this unit to the line.

@@ -336,8 +336,8 @@ fn two_clocks_that_agree_lose_nothing() {
                 }
             }
             let next = a.poll_timeout().unwrap().0.min(b.poll_timeout().unwrap().0);
-            for (one, other) in [(true, false), (false, true)] {
-                let (from, to) = if one > other {
+            for a_speaks in [true, false] {
+                let (from, to) = if a_speaks {
                     (&mut a, &mut b)
                 } else {
                     (&mut b, &mut a)

@@ -1,5 +1,5 @@
-//! CESoPSN packets (RFC 5086) as UDP carries them: the control word of §4.3, before it the fixed RTP
-//! header of §4.4 where both ends agreed on one, behind it the timeslots' octets.
+//! CESoPSN packets (RFC 5086) as UDP carries them: the control word of §4.3, before it the fixed
+//! RTP header of §4.4 where both ends agreed on one, behind it the timeslots' octets.
 //!
 //! ```text
 //!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1

@@ -87,7 +87,8 @@ macro_rules! constants {
         $($(#[$about])* pub const $name: $type = $value;)*
 
         /// Every constant of the header, with the name that it has there.
-        pub const CONSTANTS: &[(&str, u64)] = &[$((concat!("E1_", stringify!($name)), $name as u64),)*];
+        pub const CONSTANTS: &[(&str, u64)] =
+            &[$((concat!("E1_", stringify!($name)), $name as u64),)*];
     };
 }
 

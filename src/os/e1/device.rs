@@ -2,8 +2,8 @@
 //! /dev/e1/ctl tells. The device keeps the time: each unit that it gives asks for one
 //! ([`crate::pri::Clocking::Line`]).
 //!
-//! Only readiness to read is waited for: /dev/e1/ctl knows no EVFILT_WRITE (kmod/e1shim/event.c), and
-//! a unit that /dev/e1/N has no room for is late already.
+//! Only readiness to read is waited for: /dev/e1/ctl knows no EVFILT_WRITE (kmod/e1shim/event.c),
+//! and a unit that /dev/e1/N has no room for is late already.
 
 use super::abi;
 use super::control::{Control, Ctl};

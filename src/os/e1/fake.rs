@@ -1,5 +1,5 @@
-//! /dev/e1/ctl for tests: answers as e1shim.h documents and kmod/e1shim does, errors included. Lines
-//! do not run: alarms are what the test says.
+//! /dev/e1/ctl for tests: answers as e1shim.h documents and kmod/e1shim does, errors included.
+//! Lines do not run: alarms are what the test says.
 
 use super::abi::{self, Argument, Plain};
 use super::control::Ctl;

@@ -1,8 +1,8 @@
 //! E1 spans: the kernel module e1shim(4), and what stands in for it elsewhere.
 //!
 //! - [`abi`] is the module's header in Rust, [`control`] its requests, [`mode`] their words;
-//! - [`port`] drives a [`crate::pri::Span`] over a [`port::Line`]: [`device`] is the module's device,
-//!   [`pair`] a Unix socket, [`udp`] CESoPSN (RFC 5086).
+//! - [`port`] drives a [`crate::pri::Span`] over a [`port::Line`]: [`device`] is the module's
+//!   device, [`pair`] a Unix socket, [`udp`] CESoPSN (RFC 5086).
 //!
 //! What needs FreeBSD is in `os::freebsd::e1`: opening the devices and ioctl(2). The rest is
 //! compiled, and tested, everywhere.

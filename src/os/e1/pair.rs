@@ -1,5 +1,5 @@
-//! A line that is a Unix socket: SOCK_SEQPACKET (unix(4), unix(7)), one unit a message. Both ends keep
-//! their own time ([`crate::pri::Clocking::Own`]), as two exchanges without a common clock do.
+//! A line that is a Unix socket: SOCK_SEQPACKET (unix(4), unix(7)), one unit a message. Both ends
+//! keep their own time ([`crate::pri::Clocking::Own`]), as two exchanges without a common clock do.
 
 use super::port::{Brought, Line};
 use crate::base::Instant;

@@ -1,5 +1,6 @@
-//! A span with its line: units and alarms in, units out, the time told to both. [`Port::pump`] never
-//! waits, so tests give it a time of their own; [`Port::step`] waits for the line or the clock.
+//! A span with its line: units and alarms in, units out, the time told to both. [`Port::pump`]
+//! never waits, so tests give it a time of their own; [`Port::step`] waits for the line or the
+//! clock.
 
 use crate::base::{BoundedQueue, Instant};
 use crate::os::clock::Clock;
@@ -14,6 +15,8 @@ const PUMP_MAX: usize = 256;
 const EVENTS_MAX: usize = 64;
 
 /// What a line brings.
+// Nearly all are units: a box for each would only cost.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Brought {
     /// One millisecond.

@@ -1,5 +1,6 @@
 //! A line that is UDP: CESoPSN (RFC 5086) to one far end, on a connected socket, so that the system
-//! drops what others send. The session keeps the time ([`crate::pri::Clocking::Line`] for the span).
+//! drops what others send. The session keeps the time ([`crate::pri::Clocking::Line`] for the
+//! span).
 
 use super::port::{Brought, Line};
 use crate::base::Instant;

@@ -1,8 +1,8 @@
 //! The devices of e1shim(4): opened by name, asked by ioctl(2). In capability mode nothing can be
 //! opened by name: who runs there is given the descriptors, and [`Device`] takes over one.
 //!
-//! Numbers are checked by the kernel (sys/kern/sys_generic.c, sys_ioctl, copies as many bytes as the
-//! request's number says, in and out), and by us before ([`crate::os::e1::control`]).
+//! Numbers are checked by the kernel (sys/kern/sys_generic.c, sys_ioctl, copies as many bytes as
+//! the request's number says, in and out), and by us before ([`crate::os::e1::control`]).
 
 #![allow(unsafe_code)]
 

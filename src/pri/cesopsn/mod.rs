@@ -11,8 +11,8 @@
 //! In `Normal` the buffer is played, a packet that is missing is replaced by idle (§6.2.2). In the
 //! other two the line gets idle. In `PacketLoss` our packets carry R, and the line has LOS.
 //!
-//! Who plays is our clock. There is no clock recovery (§6.2.2 leaves the method open): where the far
-//! end's clock differs, the buffer slips by a packet, and that is counted.
+//! Who plays is our clock. There is no clock recovery (§6.2.2 leaves the method open): where the
+//! far end's clock differs, the buffer slips by a packet, and that is counted.
 //!
 //! | in the packet | for the line here | from the line here |
 //! | --- | --- | --- |

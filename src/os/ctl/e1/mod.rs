@@ -48,8 +48,8 @@ fn open(verb: &E1Verb) -> Result<crate::os::freebsd::e1::Device, Failure> {
 fn open(_: &E1Verb) -> Result<Box<dyn Ctl>, Failure> {
     Err(Failure::new(
         exit::UNAVAILABLE,
-        "E1 spans are made by the kernel module e1shim, which is FreeBSD's: run this on the FreeBSD \
-        host, where kldload e1shim (of the package voip-e1-kmod) loads it",
+        "E1 spans are made by the kernel module e1shim, which is FreeBSD's: run this on the \
+        FreeBSD host, where kldload e1shim (of the package voip-e1-kmod) loads it",
     ))
 }
 

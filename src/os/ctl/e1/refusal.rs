@@ -2,7 +2,7 @@
 
 use super::super::failure::{Failure, exit};
 use crate::os::e1::mode::{Fault, Framing};
-use std::io::{self, ErrorKind};
+use std::io;
 
 /// What the module was asked.
 #[derive(Clone, Copy, Debug)]
@@ -44,15 +44,16 @@ impl Asked {
 }
 
 /// Why /dev/e1/ctl cannot be opened.
+#[cfg(any(target_os = "freebsd", test))]
 pub(super) fn not_opened(error: &io::Error) -> Failure {
     match error.kind() {
-        ErrorKind::NotFound => Failure::new(
+        io::ErrorKind::NotFound => Failure::new(
             exit::UNAVAILABLE,
             "there is no /dev/e1/ctl: the kernel module e1shim is not loaded; kldload e1shim \
             (of the package voip-e1-kmod), and e1shim_load=\"YES\" in /boot/loader.conf for the \
             next boot",
         ),
-        ErrorKind::PermissionDenied => Failure::new(
+        io::ErrorKind::PermissionDenied => Failure::new(
             exit::NOPERM,
             "/dev/e1/ctl may not be opened: be root, or let devfs.rules(5) give you the device",
         ),

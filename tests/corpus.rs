@@ -49,6 +49,11 @@ fn stun_corpus() {
 }
 
 #[test]
+fn cesopsn_corpus() {
+    replay("cesopsn", fuzz::cesopsn);
+}
+
+#[test]
 fn relay_corpus() {
     replay("relay", fuzz::relay);
 }

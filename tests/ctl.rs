@@ -281,6 +281,29 @@ fn wrong_usage() {
     );
 }
 
+/// Without the kernel module there is one sentence with the remedy, and wrong usage comes first.
+#[test]
+fn e1_without_the_module() {
+    for line in [
+        &["e1", "list"][..],
+        &["e1", "watch"],
+        &["--json", "e1", "show", "1"],
+    ] {
+        let said = voipctl(line, "")
+            .fails(69, "kldload e1shim")
+            .fails(69, "voip-e1-kmod");
+        assert_eq!((said.err.lines().count(), &*said.out), (1, ""), "{said:?}");
+    }
+    voipctl(&["e1", "create", "pair", "--span", "1", "--peer", "1"], "")
+        .fails(64, "different numbers");
+    voipctl(&["e1", "loop", "1", "round"], "").fails(64, "payload");
+    assert!(
+        voipctl(&["e1", "create", "tdmoe", "--help"], "")
+            .ok()
+            .contains("ngctl mkpeer")
+    );
+}
+
 #[test]
 fn without_a_daemon() {
     let site = Site::new("without");
@@ -484,7 +507,12 @@ fn completions_and_manual_pages() {
     let site = Site::new("man");
     let dir = site.dir.join("man");
     voipctl(&["man", dir.to_str().unwrap()], "").ok();
-    for page in ["voipctl.1", "voipctl-user-import.1", "voipctl-doctor.1"] {
+    for page in [
+        "voipctl.1",
+        "voipctl-user-import.1",
+        "voipctl-doctor.1",
+        "voipctl-e1-inject.1",
+    ] {
         assert!(dir.join(page).metadata().unwrap().len() > 200, "{page}");
     }
     voipctl(&["man", "/dev/null/man"], "").fails(73, "/dev/null/man");

@@ -4,10 +4,12 @@
 pub mod core;
 
 mod media;
+mod pri;
 mod relay;
 mod sip;
 
 pub use self::core::signal_core;
 pub use media::{sdp, stun};
+pub use pri::cesopsn;
 pub use relay::relay;
 pub use sip::{message, uri};

@@ -13,6 +13,9 @@ pub mod ctl;
 pub mod daemon;
 pub mod demo;
 pub mod dns;
+pub mod e1;
+#[cfg(target_os = "freebsd")]
+pub mod freebsd;
 pub mod inbox;
 pub mod interfaces;
 pub mod ipc;

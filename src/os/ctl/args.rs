@@ -1,5 +1,6 @@
 //! The command line of `voipctl`.
 
+use super::e1::E1Verb;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use std::net::IpAddr;
@@ -89,6 +90,9 @@ pub enum Verb {
     },
     /// Look for what keeps a phone system from working, and say the command that mends it.
     Doctor,
+    /// Make, watch and test E1 spans of the kernel module e1shim(4), with or without voipd.
+    #[command(subcommand)]
+    E1(E1Verb),
     /// Print the completions of a shell.
     Completions {
         /// Which.

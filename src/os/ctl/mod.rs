@@ -1,12 +1,13 @@
 //! The verbs of `voipctl`. They speak with a running voipd over its control socket; those about
 //! users work on the database file when none runs. `ping` and `probe` speak SIP through `rsip`, an
-//! implementation that does not share the server's faults.
+//! implementation that does not share the server's faults. `e1` speaks with the kernel module.
 
 mod access;
 mod agent;
 mod args;
 mod csv;
 mod doctor;
+mod e1;
 mod failure;
 mod ladder;
 mod listing;
@@ -75,6 +76,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Check { file, print } => check(&access, file.as_deref(), print, output),
         Verb::Log { level } => simple(&access, Command::Log { level }, output),
         Verb::Doctor => doctor::run(&access, output),
+        Verb::E1(verb) => e1::run(verb, output),
         Verb::Completions { shell } => completions(shell, output),
         Verb::Man { dir } => man(&dir),
     }

@@ -35,15 +35,42 @@ impl Output {
         }
     }
 
+    /// Text that is one of many; false when its reader went away.
+    pub(super) fn while_read(self, text: &str) -> Result<bool, Failure> {
+        let mut out = io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(e) => Err(Failure::new(exit::IOERR, format!("standard output: {e}"))),
+        }
+    }
+
     /// One object.
     pub(super) fn value(self, value: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(value);
-        let text = text.map_err(|e| Failure::new(exit::SOFTWARE, e.to_string()))?;
-        self.text(&format!("{text}\n"))
+        self.text(&Self::value_text(value)?)
     }
 
     /// A list, one row per line.
     pub(super) fn rows<T: Serialize>(self, rows: &[T]) -> Result<(), Failure> {
+        self.text(&Self::rows_text(rows)?)
+    }
+
+    /// One object as text.
+    pub(super) fn value_text(value: &impl Serialize) -> Result<String, Failure> {
+        let text = serde_json::to_string_pretty(value);
+        let text = text.map_err(|e| Failure::new(exit::SOFTWARE, e.to_string()))?;
+        Ok(format!("{text}\n"))
+    }
+
+    /// One object in one line.
+    pub(super) fn line_text(value: &impl Serialize) -> Result<String, Failure> {
+        let text = serde_json::to_string(value);
+        let text = text.map_err(|e| Failure::new(exit::SOFTWARE, e.to_string()))?;
+        Ok(format!("{text}\n"))
+    }
+
+    /// A list as text.
+    pub(super) fn rows_text<T: Serialize>(rows: &[T]) -> Result<String, Failure> {
         let mut text = String::from("[");
         for (i, row) in rows.iter().enumerate() {
             let row = serde_json::to_string(row);
@@ -52,6 +79,6 @@ impl Output {
             text.push_str(&row);
         }
         text.push_str(if rows.is_empty() { "]\n" } else { "\n]\n" });
-        self.text(&text)
+        Ok(text)
     }
 }

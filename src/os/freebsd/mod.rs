@@ -1,0 +1,3 @@
+//! What only FreeBSD has.
+
+pub mod e1;

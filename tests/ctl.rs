@@ -177,6 +177,16 @@ fn registration(n: usize) -> RegistrationRow {
     }
 }
 
+fn ban(user: Option<&str>) -> BanRow {
+    BanRow {
+        source: "203.0.113.5".into(),
+        user: user.map(Into::into),
+        since: "2026-11-22T22:31:10Z".into(),
+        expires_s: 3000,
+        reason: "20 wrong passwords".into(),
+    }
+}
+
 fn canned(command: control::Command) -> Reply {
     use control::Command as C;
     match command {
@@ -207,14 +217,12 @@ fn canned(command: control::Command) -> Reply {
         C::Hangup { id } if id == "c1" => Reply::done("c1 is hung up"),
         C::Hangup { id } => Reply::failed(control::Failure::NotFound, format!("no call {id}"), ""),
         C::Bans => Reply::Bans {
-            rows: vec![BanRow {
-                source: "203.0.113.5".into(),
-                since: "2026-11-22T22:31:10Z".into(),
-                expires_s: 3000,
-                reason: "20 wrong passwords".into(),
-            }],
+            rows: [None, Some("101@example.com")].map(ban).into(),
         },
-        C::BanLift { source } => Reply::done(format!("{source} may come in again")),
+        C::BanLift { source, user } => {
+            let whom = user.map_or_else(|| source.to_string(), |u| format!("{u} from {source}"));
+            Reply::done(format!("{whom} may come in again"))
+        }
         C::Trace { .. } => Reply::Trace {
             rows: vec![TraceRow {
                 at_ms: 1_795_386_670_000,
@@ -474,13 +482,18 @@ fn listings() {
             .ok()
             .contains("! the callee's side sends nothing")
     );
-    assert!(site.run(&["bans"]).ok().contains("20 wrong passwords"));
-    assert_eq!(
-        site.run(&["--json", "bans"]).json()[0]["source"],
-        "203.0.113.5"
-    );
+    let bans = site.run(&["bans"]).ok();
+    assert!(bans.contains("20 wrong passwords"), "{bans}");
+    assert!(bans.contains("203.0.113.5  any"), "{bans}");
+    assert!(bans.contains("203.0.113.5  101@example.com"), "{bans}");
+    let bans = site.run(&["--json", "bans"]).json();
+    assert_eq!(bans[0]["source"], "203.0.113.5");
+    assert!(bans[0]["user"].is_null(), "{bans}");
+    assert_eq!(bans[1]["user"], "101@example.com");
     let lifted = site.run(&["bans", "lift", "203.0.113.5"]).ok();
     assert_eq!(lifted, "203.0.113.5 may come in again\n");
+    let lifted = site.run(&["bans", "lift", "203.0.113.5", "101"]).ok();
+    assert_eq!(lifted, "101 from 203.0.113.5 may come in again\n");
     assert_eq!(site.run(&["hangup", "c1"]).ok(), "c1 is hung up\n");
     site.run(&["hangup", "c2"]).fails(65, "no call c2");
     assert_eq!(site.run(&["log", "debug"]).ok(), "logging debug\n");

@@ -477,11 +477,55 @@ fn guessing_ends_in_a_ban() {
     let source = flow.remote.ip();
     w.input(Input::Control {
         id: 1,
-        command: Command::BanLift { source },
+        command: Command::BanLift { source, user: None },
     });
-    assert_eq!(w.records.last(), Some(&Record::DeleteBan(source)));
+    let delete = Record::DeleteBan { source, user: None };
+    assert_eq!(w.records.last(), Some(&delete));
     let text = register_of(&phones()[0], "late", 1);
     assert_eq!(w.register(flow, &text, "100", PASSWORD).status(), 200);
+}
+
+/// An office behind one address: user 200 has a wrong password and tries again every second for
+/// hours. Whoever else is there stays registered; 200's proofs are refused unseen, even a right
+/// one, until the ban ends or the operator lifts it.
+#[test]
+fn one_broken_phone_leaves_the_office_registered() {
+    let mut w = world("");
+    let good = udp("203.0.113.66:5060");
+    let broken = udp("203.0.113.66:6200");
+    let (of_100, of_200) = (&phones()[0], "sip:200@");
+    let register = |w: &mut World, n: u32| {
+        let text = register_of(of_100, "the good one", n);
+        w.register(good, &text, "100", PASSWORD).status()
+    };
+    let attempt = |w: &mut World, n: u32, password: &str| {
+        let text = register_of(of_100, "the broken one", n).replace("sip:100@", of_200);
+        w.register(broken, &text, "200", password).status()
+    };
+    for n in 0..3 * 3600 {
+        if n % 600 == 0 {
+            assert_eq!(register(&mut w, n + 1), 200, "after {n} s");
+        }
+        assert_eq!(attempt(&mut w, 2 * n + 1, "wrong"), 401, "after {n} s");
+        w.wait(Duration::from_secs(1));
+        w.sent.clear();
+    }
+    assert_eq!(w.bindings("100@example.com").len(), 1);
+    let puts = w.records.iter().filter_map(|r| match r {
+        Record::PutBan(ban) => Some(ban.user.as_deref()),
+        _ => None,
+    });
+    let puts: Vec<_> = puts.collect();
+    assert!((3..=4).contains(&puts.len()), "one an hour: {puts:?}");
+    assert!(puts.iter().all(|user| *user == Some("200@example.com")));
+    assert_eq!(attempt(&mut w, 50_000, PASSWORD), 401, "unseen");
+    let source = good.remote.ip();
+    let user = Some("200".into());
+    w.input(Input::Control {
+        id: 1,
+        command: Command::BanLift { source, user },
+    });
+    assert_eq!(attempt(&mut w, 50_002, PASSWORD), 200);
 }
 
 #[test]

@@ -85,6 +85,9 @@ pub enum Command {
     BanLift {
         /// Whom.
         source: IpAddr,
+        /// This `name@domain` alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
     },
     /// The messages of a call, or of everything that is still in the ring.
     Trace {

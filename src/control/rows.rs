@@ -157,11 +157,14 @@ pub struct Counters {
     pub other: BTreeMap<String, u64>,
 }
 
-/// One source that is shut out.
+/// One source that is shut out, or one user name of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BanRow {
     /// Whom.
     pub source: String,
+    /// The `name@domain` that is refused from there; absent where the source is shut out whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Since when, RFC 3339.
     pub since: String,
     /// Seconds until it ends.

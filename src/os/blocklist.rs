@@ -59,8 +59,9 @@ impl Notice {
     /// What a record of the guard says to the daemon.
     pub fn of(record: &Record) -> Option<Self> {
         match record {
-            Record::PutBan(ban) => Some(Notice::Ban(ban.source)),
-            Record::DeleteBan(source) => Some(Notice::Lift(*source)),
+            // A packet filter knows addresses only: one name of a source is ours to refuse.
+            Record::PutBan(ban) if ban.user.is_none() => Some(Notice::Ban(ban.source)),
+            Record::DeleteBan { source, user: None } => Some(Notice::Lift(*source)),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@
 
 use super::Context;
 use super::context::Caller;
-use super::guard::weight_of;
+use super::guard::{Failure, weight_of};
 use crate::base::Flow;
 use crate::sip::digest::{Subject, Verdict};
 use crate::store::User;
@@ -211,8 +211,14 @@ pub(super) fn prove(
     let Some(credentials) = mine else {
         return Proof::Missing;
     };
-    let user = user_of(cx, &credentials, realm);
-    let known = user.as_ref().filter(|u| !u.disabled);
+    // The name is part of what is hashed, so it is taken as it stands.
+    let name = std::str::from_utf8(credentials.username().unwrap_or_default()).unwrap_or_default();
+    let aor = format!("{name}@{realm}");
+    let user = cx.directory.get(&aor);
+    let source = flow.remote.ip();
+    // Refused unseen: the work and the answer are those of an unknown user.
+    let refused = cx.guard.refuses(source, &aor, cx.now);
+    let known = user.as_ref().filter(|u| !u.disabled && !refused);
     let seconds = cx.anchor.unix_seconds(cx.now);
     let method = message.method();
     let subject = Subject {
@@ -226,11 +232,13 @@ pub(super) fn prove(
         .verify(seconds, &credentials, &subject, ha1);
     match (verdict, known) {
         (Verdict::Accept, Some(user)) => {
-            cx.guard.succeeded(flow.remote.ip(), cx.now);
+            cx.guard.succeeded(source, &aor, cx.now);
             Proof::Of(user.clone())
         }
         (Verdict::Accept | Verdict::Refuse, _) => {
-            count_failure(cx, message, flow);
+            if !refused {
+                count_failure(cx, message, flow, &aor);
+            }
             Proof::Wrong
         }
         (Verdict::Replay, Some(user)) => Proof::Replayed(user.clone()),
@@ -249,9 +257,12 @@ fn resource<'a>(cx: &Context<'_>, message: &'a Message, credentials: &Credential
     }
 }
 
-fn count_failure(cx: &mut Context<'_>, message: &Message, flow: &Flow) {
+fn count_failure(cx: &mut Context<'_>, message: &Message, flow: &Flow, aor: &str) {
     let agent = message.header(HeaderName::UserAgent).unwrap_or_default();
-    let weight = weight_of(agent);
+    let failure = Failure {
+        user: Some(aor).filter(|aor| !aor.starts_with('@')),
+        weight: weight_of(agent),
+    };
     let source = flow.remote.ip();
     tracing::info!(
         from = %String::from_utf8_lossy(message.header(HeaderName::From).unwrap_or_default()),
@@ -259,14 +270,8 @@ fn count_failure(cx: &mut Context<'_>, message: &Message, flow: &Flow) {
         user_agent = %String::from_utf8_lossy(agent),
         "wrong name or password"
     );
-    let record = cx.guard.failed(source, weight, cx.now, cx.anchor);
+    let record = cx.guard.failed(source, failure, cx.now, cx.anchor);
     cx.outputs.records.extend(record);
-}
-
-/// The user that credentials name; the name is part of what is hashed, so it is taken as it stands.
-fn user_of(cx: &Context<'_>, credentials: &Credentials<'_>, realm: &str) -> Option<Arc<User>> {
-    let name = std::str::from_utf8(credentials.username()?).ok()?;
-    cx.directory.get(&format!("{name}@{realm}"))
 }
 
 /// The 401 or 407.

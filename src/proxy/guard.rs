@@ -3,9 +3,22 @@
 //!
 //! A source is an IPv4 address or an IPv6 /64. Above `slow_after` a source is heard only once in a
 //! growing time: everything else of it is dropped, so an answer costs the guesser seconds. At
-//! `ban_after` it is banned. A proof that was right takes one failure back, so the office whose one
-//! phone has a wrong password is not shut out by it. Peers of `[sip] trusted` and `[guard] exempt`
-//! are never counted.
+//! `ban_after` it is banned. Peers of `[sip] trusted` and `[guard] exempt` are never counted.
+//!
+//! # Behind one address there may be an office
+//! A source that proved right for anybody lately is in good standing, and is not shut out for a few
+//! of its names: the failures of up to [`NAMES`] user names have a bucket each, and one that runs
+//! over shuts out that name from that source. Its proofs are then refused unseen, with the answer of
+//! a wrong password, so the phone that nobody mended costs the others nothing. All further names
+//! share the source's own bucket. So whoever holds one account gets `ban_after` guesses of each of
+//! [`NAMES`] names per `ban_s`, and is shut out whole after as many of others; whoever tries many
+//! names is shut out as any stranger. A name's bucket leaks over `ban_s`, not over `window_s`:
+//! guessing patiently gains nothing over being shut out. A right proof takes one failure back, of
+//! its own name alone.
+//!
+//! # What it costs while nobody fails
+//! One relaxed load per right proof: good standing is a table of hashed sources without entries to
+//! make or to lose. Two sources of one hash share it, which lets a guesser have a few guesses more.
 //!
 //! What this cannot tell: over UDP a source may be forged. Who wants certainty puts the addresses
 //! that must stay reachable into `exempt`.
@@ -14,7 +27,7 @@ use crate::base::{Anchor, Instant, hash64};
 use crate::config::{Config, IpNet};
 use crate::store::{Ban, Record};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -22,6 +35,14 @@ use std::time::Duration;
 pub const WAYS: usize = 16;
 /// Sets of the table, so `WAYS * SETS` sources are counted at a time.
 pub const SETS: usize = 4096;
+/// User names of one source in good standing that fail at its cost by themselves.
+pub const NAMES: usize = 3;
+/// Longest `name@domain` that gets a bucket of its own; longer ones fail as further names.
+pub const NAME_BYTES_MAX: usize = 160;
+/// Places of the table of sources that proved right.
+const PROVED: usize = 1 << 17;
+/// Good standing is told to so many seconds, so that the table is seldom written.
+const PROVED_STEP_S: u32 = 32;
 /// The longest that a slowed source waits between two messages that are heard.
 pub const SLOW_MAX: Duration = Duration::from_secs(8);
 /// The wait after the first failure past `slow_after`; it doubles with each.
@@ -52,6 +73,15 @@ pub enum Verdict {
     Drop,
 }
 
+/// A wrong proof.
+#[derive(Clone, Copy, Debug)]
+pub struct Failure<'a> {
+    /// The `name@domain` that it was given under, if it was a name at all.
+    pub user: Option<&'a str>,
+    /// Failures at once.
+    pub weight: u32,
+}
+
 /// What `[guard]` says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -63,6 +93,9 @@ pub struct Settings {
     pub window: Duration,
     /// How long a ban lasts.
     pub ban: Duration,
+    /// How long a right proof keeps its source in good standing: as long as a binding that it made
+    /// may live.
+    pub standing: Duration,
     /// Who is never counted.
     pub exempt: Vec<IpNet>,
 }
@@ -76,6 +109,7 @@ impl Settings {
             ban_after: config.guard.ban_after.max(1),
             window: Duration::from_secs(config.guard.window_s.max(1).into()),
             ban: Duration::from_secs(config.guard.ban_s.into()),
+            standing: Duration::from_secs(config.limits.expires_max_s.into()),
             exempt: exempt.copied().collect(),
         }
     }
@@ -84,10 +118,10 @@ impl Settings {
         self.exempt.iter().any(|net| net.contains(source))
     }
 
-    /// What is left of `level` after `passed`.
-    fn leaked(&self, level: u64, passed: Duration) -> u64 {
+    /// What is left of `level` after `passed`, if all of it is gone after `window`.
+    fn leaked(&self, level: u64, passed: Duration, window: Duration) -> u64 {
         let all = u128::from(self.ban_after) * u128::from(UNIT);
-        let gone = all * passed.as_nanos() / self.window.as_nanos().max(1);
+        let gone = all * passed.as_nanos() / window.as_nanos().max(1);
         level.saturating_sub(u64::try_from(gone).unwrap_or(u64::MAX))
     }
 
@@ -103,16 +137,58 @@ fn failures(level: u64) -> u32 {
     u32::try_from((level + UNIT / 2) / UNIT).unwrap_or(u32::MAX)
 }
 
+/// Failures that leak away.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    level: u64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn level(&self, settings: &Settings, window: Duration, now: Instant) -> u64 {
+        settings.leaked(self.level, now.since(self.at), window)
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Standing {
-    /// Counted; not heard before `quiet_until`.
-    Counted {
-        level: u64,
-        at: Instant,
-        quiet_until: Instant,
-    },
+    /// Counted.
+    Counted(Bucket),
     /// Shut out.
     Banned { until: Instant, ban: Box<Ban> },
+}
+
+impl Standing {
+    /// The failures that still count; none once a ban ran out, `None` during it.
+    fn level(&self, settings: &Settings, window: Duration, now: Instant) -> Option<u64> {
+        match self {
+            Standing::Counted(bucket) => Some(bucket.level(settings, window, now)),
+            Standing::Banned { until, .. } if now < *until => None,
+            Standing::Banned { .. } => Some(0),
+        }
+    }
+
+    fn banned_until(&self, now: Instant) -> Option<Instant> {
+        match self {
+            Standing::Banned { until, .. } if now < *until => Some(*until),
+            Standing::Banned { .. } | Standing::Counted(_) => None,
+        }
+    }
+
+    fn ban(&self, now: Instant) -> Option<&Ban> {
+        match self {
+            Standing::Banned { until, ban } if now < *until => Some(ban),
+            Standing::Banned { .. } | Standing::Counted(_) => None,
+        }
+    }
+}
+
+/// A user name of a source in good standing.
+#[derive(Clone, Debug)]
+struct Name {
+    /// `name@domain`.
+    user: Box<str>,
+    standing: Standing,
 }
 
 #[derive(Clone, Debug)]
@@ -120,6 +196,57 @@ struct Source {
     /// Of [`network`].
     ip: IpAddr,
     standing: Standing,
+    /// Not heard before.
+    quiet_until: Instant,
+    /// At most [`NAMES`].
+    names: Vec<Name>,
+}
+
+impl Source {
+    fn new(ip: IpAddr, now: Instant) -> Self {
+        let bucket = Bucket { level: 0, at: now };
+        Self {
+            ip,
+            standing: Standing::Counted(bucket),
+            quiet_until: now,
+            names: Vec::new(),
+        }
+    }
+
+    /// The place that failures of `user` are counted at, a free one if it has none yet.
+    fn name(&mut self, user: &str, settings: &Settings, now: Instant) -> Option<&mut Name> {
+        let known = self.names.iter().position(|n| &*n.user == user);
+        let free = |n: &Name| n.standing.level(settings, settings.ban, now) == Some(0);
+        let place = match known.or_else(|| self.names.iter().position(free)) {
+            Some(place) => place,
+            None if self.names.len() < NAMES => self.names.len(),
+            None => return None,
+        };
+        if known.is_none() {
+            let bucket = Bucket { level: 0, at: now };
+            let name = Name {
+                user: user.into(),
+                standing: Standing::Counted(bucket),
+            };
+            match self.names.get_mut(place) {
+                Some(ended) => *ended = name,
+                None => self.names.push(name),
+            }
+        }
+        self.names.get_mut(place)
+    }
+
+    /// Orders sources by what would be lost with them.
+    fn weight(&self, settings: &Settings, now: Instant) -> (u8, u64) {
+        let names = self.names.iter().map(|n| &n.standing);
+        let bans = names.clone().chain([&self.standing]);
+        if let Some(until) = bans.filter_map(|s| s.banned_until(now)).max() {
+            return (1, until.as_nanos());
+        }
+        let own = self.standing.level(settings, settings.window, now);
+        let theirs = names.filter_map(|s| s.level(settings, settings.ban, now));
+        (0, own.into_iter().chain(theirs).sum())
+    }
 }
 
 /// Failures and bans, shared by all shards.
@@ -129,6 +256,8 @@ pub struct Guard {
     /// So that a server without failures takes no lock.
     sources: AtomicUsize,
     settings: RwLock<Settings>,
+    /// By hash of the source: the seconds at which it last proved right, plus one.
+    proved: Box<[AtomicU32]>,
     /// Keeps strangers from choosing sources that fall into one set.
     key: [u8; 16],
 }
@@ -140,6 +269,7 @@ impl Guard {
             sets: (0..SETS).map(|_| Mutex::default()).collect(),
             sources: AtomicUsize::new(0),
             settings: RwLock::new(settings),
+            proved: (0..PROVED).map(|_| AtomicU32::new(0)).collect(),
             key,
         }
     }
@@ -163,10 +293,8 @@ impl Guard {
         let Some(found) = set.iter().find(|s| s.ip == ip) else {
             return Verdict::Pass;
         };
-        let quiet_until = match &found.standing {
-            Standing::Counted { quiet_until, .. } => *quiet_until,
-            Standing::Banned { until, .. } => *until,
-        };
+        let banned = found.standing.banned_until(now);
+        let quiet_until = banned.unwrap_or(found.quiet_until);
         drop(set);
         if now >= quiet_until || self.read_settings().exempts(source) {
             return Verdict::Pass;
@@ -174,12 +302,27 @@ impl Guard {
         Verdict::Drop
     }
 
-    /// A proof of `source` was wrong; `weight` failures at once. The record says that it is banned
-    /// now.
+    /// Whether proofs of `user`, a `name@domain`, are refused unseen where they come from `source`.
+    /// Costs nothing while nobody fails.
+    pub fn refuses(&self, source: IpAddr, user: &str, now: Instant) -> bool {
+        if self.sources.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let ip = network(source);
+        let set = self.set(ip);
+        let names = set.iter().find(|s| s.ip == ip).map(|s| &s.names);
+        let name = names.and_then(|names| names.iter().find(|n| &*n.user == user));
+        let refused = name.is_some_and(|n| n.standing.banned_until(now).is_some());
+        drop(set);
+        refused && !self.read_settings().exempts(source)
+    }
+
+    /// A proof of `source` was wrong, under the name that `failure` says. The record says that
+    /// source, or that name of it, is shut out now.
     pub fn failed(
         &self,
         source: IpAddr,
-        weight: u32,
+        failure: Failure<'_>,
         now: Instant,
         anchor: Anchor,
     ) -> Option<Record> {
@@ -189,39 +332,36 @@ impl Guard {
         }
         let ip = network(source);
         let mut set = self.set(ip);
-        let level = match set.iter().find(|s| s.ip == ip).map(|s| &s.standing) {
-            Some(Standing::Counted { level, at, .. }) => settings.leaked(*level, now.since(*at)),
-            Some(Standing::Banned { until, .. }) if now < *until => return None,
-            Some(Standing::Banned { .. }) | None => 0,
-        };
-        let level = level.saturating_add(u64::from(weight) * UNIT);
-        let (standing, record) = if failures(level) >= settings.ban_after {
-            let ban = Ban {
-                source: ip,
-                since_ms: anchor.unix_ms(now),
-                until_ms: anchor.unix_ms(now + settings.ban),
-                reason: "too many wrong passwords".into(),
-            };
-            tracing::warn!(source = %ip, seconds = settings.ban.as_secs(), "banned");
-            let standing = Standing::Banned {
-                until: now + settings.ban,
-                ban: Box::new(ban.clone()),
-            };
-            (standing, Some(Record::PutBan(ban)))
+        let known = set.iter().find(|s| s.ip == ip).cloned();
+        let mut entry = known.unwrap_or_else(|| Source::new(ip, now));
+        let level = entry.standing.level(&settings, settings.window, now)?;
+        let more = u64::from(failure.weight) * UNIT;
+        let good = self.in_good_standing(ip, &settings, now);
+        let user = failure.user.filter(|u| good && u.len() <= NAME_BYTES_MAX);
+        let name = user.and_then(|user| entry.name(user, &settings, now));
+        let record = if let Some(name) = name {
+            let level = name.standing.level(&settings, settings.ban, now)? + more;
+            let ban = Ban::new(ip, Some(&name.user), &settings, now, anchor);
+            name.standing = judged(level, ban, &settings, now);
+            name.standing.ban(now).cloned()
         } else {
-            let standing = Standing::Counted {
-                level,
-                at: now,
-                quiet_until: now + settings.pause(level).unwrap_or_default(),
-            };
-            (standing, None)
+            let level = level.saturating_add(more);
+            let ban = Ban::new(ip, None, &settings, now, anchor);
+            entry.standing = judged(level, ban, &settings, now);
+            entry.quiet_until = now + settings.pause(level).unwrap_or_default();
+            entry.standing.ban(now).cloned()
         };
-        self.put(&mut set, Source { ip, standing }, &settings, now);
-        record
+        self.put(&mut set, entry, &settings, now);
+        let ban = record?;
+        let user = ban.user.as_deref().unwrap_or("any");
+        tracing::warn!(source = %ip, user, seconds = settings.ban.as_secs(), "banned");
+        Some(Record::PutBan(ban))
     }
 
-    /// A proof of `source` was right: takes one failure back.
-    pub fn succeeded(&self, source: IpAddr, now: Instant) {
+    /// A proof of `source` was right for `user`: brings good standing, and takes one failure of
+    /// that name back.
+    pub fn succeeded(&self, source: IpAddr, user: &str, now: Instant) {
+        self.vouch(source, now);
         if self.sources.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -231,34 +371,70 @@ impl Guard {
         let Some(place) = set.iter().position(|s| s.ip == ip) else {
             return;
         };
-        if let Some(Source {
-            standing: Standing::Counted { level, at, .. },
-            ..
-        }) = set.get_mut(place)
-        {
-            *level = settings.leaked(*level, now.since(*at)).saturating_sub(UNIT);
-            *at = now;
-            if *level == 0 {
-                set.swap_remove(place);
-                self.sources.fetch_sub(1, Ordering::Relaxed);
+        let Some(entry) = set.get_mut(place) else {
+            return;
+        };
+        let names = entry.names.iter_mut();
+        for name in names.filter(|n| &*n.user == user) {
+            if let Standing::Counted(bucket) = &mut name.standing {
+                let level = bucket.level(&settings, settings.ban, now);
+                (bucket.level, bucket.at) = (level.saturating_sub(UNIT), now);
             }
         }
-    }
-
-    /// Lets a source in again. The record deletes its ban; `None` if it was not banned.
-    pub fn lift(&self, source: IpAddr) -> Option<Record> {
-        let ip = network(source);
-        let mut set = self.set(ip);
-        let place = set.iter().position(|s| s.ip == ip)?;
-        let found = set.swap_remove(place);
-        self.sources.fetch_sub(1, Ordering::Relaxed);
-        match found.standing {
-            Standing::Banned { .. } => Some(Record::DeleteBan(ip)),
-            Standing::Counted { .. } => None,
+        if entry.weight(&settings, now) == (0, 0) {
+            set.swap_remove(place);
+            self.sources.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Brings a ban back after a restart. False if it ran out meanwhile.
+    /// Something vouches for `source`: a right proof, or a binding that came back from the disk.
+    pub fn vouch(&self, source: IpAddr, now: Instant) {
+        let place = self.proved(network(source));
+        let seconds = seconds(now);
+        let before = place.load(Ordering::Relaxed);
+        if before == 0 || seconds.saturating_sub(before) >= PROVED_STEP_S {
+            place.store(seconds, Ordering::Relaxed);
+        }
+    }
+
+    fn in_good_standing(&self, ip: IpAddr, settings: &Settings, now: Instant) -> bool {
+        let proved = self.proved(ip).load(Ordering::Relaxed);
+        let standing = settings.standing.as_secs() + u64::from(PROVED_STEP_S);
+        proved != 0 && u64::from(seconds(now).saturating_sub(proved)) <= standing
+    }
+
+    /// Lets a source in again, or one name of it alone. The records delete what was banned; none
+    /// if nothing was.
+    pub fn lift(&self, source: IpAddr, user: Option<&str>, now: Instant) -> Vec<Record> {
+        let ip = network(source);
+        let mut set = self.set(ip);
+        let Some(place) = set.iter().position(|s| s.ip == ip) else {
+            return Vec::new();
+        };
+        let delete = |ban: &Ban| Record::DeleteBan {
+            source: ban.source,
+            user: ban.user.clone(),
+        };
+        let Some(entry) = set.get_mut(place) else {
+            return Vec::new();
+        };
+        let lifted = |n: &Name| user.is_none_or(|user| user == &*n.user);
+        let bans = entry.names.iter().filter(|n| lifted(n));
+        let mut records: Vec<Record> = bans
+            .filter_map(|n| n.standing.ban(now))
+            .map(delete)
+            .collect();
+        if user.is_some() {
+            entry.names.retain(|n| !lifted(n));
+            return records;
+        }
+        records.extend(entry.standing.ban(now).map(delete));
+        set.swap_remove(place);
+        self.sources.fetch_sub(1, Ordering::Relaxed);
+        records
+    }
+
+    /// Brings a ban back after a restart. False if it ran out meanwhile, or there is no place.
     pub fn restore(&self, ban: Ban, now: Instant, anchor: Anchor) -> bool {
         let until = anchor.instant_of(ban.until_ms);
         if until <= now {
@@ -266,26 +442,35 @@ impl Guard {
         }
         let settings = self.read_settings();
         let ip = network(ban.source);
-        let standing = Standing::Banned {
-            until,
-            ban: Box::new(ban),
-        };
         let mut set = self.set(ip);
-        self.put(&mut set, Source { ip, standing }, &settings, now);
+        let known = set.iter().find(|s| s.ip == ip).cloned();
+        let mut entry = known.unwrap_or_else(|| Source::new(ip, now));
+        let user = ban.user.clone();
+        let ban = Box::new(ban);
+        let standing = Standing::Banned { until, ban };
+        match user {
+            None => entry.standing = standing,
+            Some(user) => match entry.name(&user, &settings, now) {
+                Some(name) => name.standing = standing,
+                None => return false,
+            },
+        }
+        self.put(&mut set, entry, &settings, now);
         true
     }
 
-    /// Who is shut out, ordered by source.
+    /// Who is shut out, ordered by source, then by name.
     pub fn list(&self, now: Instant) -> Vec<Ban> {
         let mut bans = Vec::new();
         for set in &self.sets {
             let set = set.lock().unwrap_or_else(PoisonError::into_inner);
-            bans.extend(set.iter().filter_map(|s| match &s.standing {
-                Standing::Banned { until, ban } if now < *until => Some(Ban::clone(ban)),
-                Standing::Banned { .. } | Standing::Counted { .. } => None,
-            }));
+            for source in set.iter() {
+                let names = source.names.iter().map(|n| &n.standing);
+                let all = [&source.standing].into_iter().chain(names);
+                bans.extend(all.filter_map(|s| s.ban(now)).cloned());
+            }
         }
-        bans.sort_by_key(|b| b.source);
+        bans.sort_by(|a, b| (a.source, &a.user).cmp(&(b.source, &b.user)));
         bans
     }
 
@@ -299,21 +484,26 @@ impl Guard {
         self.len(now) == 0
     }
 
-    fn set(&self, ip: IpAddr) -> MutexGuard<'_, Vec<Source>> {
-        let mut bytes = [0; 33];
-        let (key, rest) = bytes.split_at_mut(16);
-        key.copy_from_slice(&self.key);
+    fn hash(&self, ip: IpAddr) -> usize {
         let ip = match ip {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
         };
-        if let Some(rest) = rest.get_mut(..16) {
-            rest.copy_from_slice(&ip.octets());
-        }
-        let at = (hash64(&bytes) % SETS as u64) as usize;
-        self.sets[at % SETS]
+        let mut bytes = [0; 32];
+        let (key, address) = bytes.split_at_mut(16);
+        key.copy_from_slice(&self.key);
+        address.copy_from_slice(&ip.octets());
+        hash64(&bytes) as usize
+    }
+
+    fn set(&self, ip: IpAddr) -> MutexGuard<'_, Vec<Source>> {
+        self.sets[self.hash(ip) % SETS]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn proved(&self, ip: IpAddr) -> &AtomicU32 {
+        &self.proved[self.hash(ip) % PROVED]
     }
 
     fn read_settings(&self) -> Settings {
@@ -329,11 +519,7 @@ impl Guard {
             return;
         }
         if set.len() >= WAYS {
-            let weight = |s: &Source| match &s.standing {
-                Standing::Counted { level, at, .. } => (0, settings.leaked(*level, now.since(*at))),
-                Standing::Banned { until, .. } if *until <= now => (0, 0),
-                Standing::Banned { until, .. } => (1, until.as_nanos()),
-            };
+            let weight = |s: &Source| s.weight(settings, now);
             let least = (0..set.len()).min_by_key(|&at| set.get(at).map(weight));
             if let Some(place) = least.and_then(|at| set.get_mut(at)) {
                 *place = source;
@@ -343,6 +529,40 @@ impl Guard {
         set.push(source);
         self.sources.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// What a bucket of this level makes of its owner: the one place where somebody is shut out.
+fn judged(level: u64, ban: Ban, settings: &Settings, now: Instant) -> Standing {
+    if failures(level) < settings.ban_after {
+        return Standing::Counted(Bucket { level, at: now });
+    }
+    Standing::Banned {
+        until: now + settings.ban,
+        ban: Box::new(ban),
+    }
+}
+
+impl Ban {
+    fn new(
+        source: IpAddr,
+        user: Option<&str>,
+        settings: &Settings,
+        now: Instant,
+        anchor: Anchor,
+    ) -> Self {
+        Self {
+            source,
+            user: user.map(Into::into),
+            since_ms: anchor.unix_ms(now),
+            until_ms: anchor.unix_ms(now + settings.ban),
+            reason: "too many wrong passwords".into(),
+        }
+    }
+}
+
+/// Never zero.
+fn seconds(now: Instant) -> u32 {
+    u32::try_from(now.as_millis() / 1000 + 1).unwrap_or(u32::MAX)
 }
 
 /// What is counted as one source: an IPv4 address, or the /64 of an IPv6 one.

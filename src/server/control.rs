@@ -9,6 +9,7 @@ use crate::control::{
 use crate::location::Binding;
 use crate::relay::MediaCommand;
 use crate::store::EndCause;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,15 +36,7 @@ impl SignalCore {
             Command::Bans => Reply::Bans {
                 rows: self.bans(now),
             },
-            Command::BanLift { source } => match self.guard.lift(source) {
-                Some(record) => {
-                    self.outputs.push_back(Output::Persist(record));
-                    Reply::Done {
-                        message: format!("{source} is let in again"),
-                    }
-                }
-                None => Reply::failed(Failure::NotFound, format!("{source} is not shut out"), ""),
-            },
+            Command::BanLift { source, user } => self.lift(now, source, user),
             Command::Trace { call_id } => {
                 let named = call_id.as_deref().and_then(|c| self.calls.by_id(c));
                 let call_id = named.and_then(|k| self.calls.call_id(k)).or(call_id);
@@ -131,10 +124,33 @@ impl SignalCore {
         }
     }
 
+    fn lift(&mut self, now: Instant, source: IpAddr, user: Option<String>) -> Reply {
+        let domain = self.config.node.default_domain();
+        let user = user.map(|user| match user.contains('@') {
+            true => user,
+            false => format!("{user}@{domain}"),
+        });
+        let records = self.guard.lift(source, user.as_deref(), now);
+        let whom = match user {
+            Some(user) => format!("{user} from {source}"),
+            None => source.to_string(),
+        };
+        if records.is_empty() {
+            let remedy = "voipctl bans lists who is";
+            return Reply::failed(Failure::NotFound, format!("{whom} is not shut out"), remedy);
+        }
+        self.outputs
+            .extend(records.into_iter().map(Output::Persist));
+        Reply::Done {
+            message: format!("{whom} is let in again"),
+        }
+    }
+
     fn bans(&self, now: Instant) -> Vec<BanRow> {
         let unix_ms = self.anchor.unix_ms(now);
         let row = |ban: crate::store::Ban| BanRow {
             source: ban.source.to_string(),
+            user: ban.user.map(String::from),
             since: rfc3339(ban.since_ms),
             expires_s: ban.until_ms.saturating_sub(unix_ms) / 1000,
             reason: ban.reason.to_string(),

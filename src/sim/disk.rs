@@ -53,7 +53,7 @@ impl Disk {
             | Record::TouchBinding(_)
             | Record::DeleteBinding { .. }
             | Record::PutBan(_)
-            | Record::DeleteBan(_)
+            | Record::DeleteBan { .. }
             | Record::PutUser(_)
             | Record::DeleteUser { .. } => None,
         });
@@ -78,7 +78,7 @@ impl Disk {
             }
             Record::Cdr(cdr) => self.cdrs.push(*cdr),
             Record::PutBan(_)
-            | Record::DeleteBan(_)
+            | Record::DeleteBan { .. }
             | Record::PutUser(_)
             | Record::DeleteUser { .. } => {}
         }

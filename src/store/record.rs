@@ -198,11 +198,13 @@ pub struct Cdr {
     pub legs: Option<[CdrLeg; 2]>,
 }
 
-/// A source that is shut out.
+/// A source that is shut out, or one user name of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Ban {
     /// Whom.
     pub source: IpAddr,
+    /// The `name@domain` that is refused from there; `None` shuts out the source whole.
+    pub user: Option<Box<str>>,
     /// Milliseconds since 1970.
     pub since_ms: u64,
     /// Milliseconds since 1970.
@@ -241,7 +243,12 @@ pub enum Record {
     /// A source was banned.
     PutBan(Ban),
     /// A ban was lifted or ran out.
-    DeleteBan(IpAddr),
+    DeleteBan {
+        /// Of [`Ban::source`].
+        source: IpAddr,
+        /// Of [`Ban::user`].
+        user: Option<Box<str>>,
+    },
     /// A user was added or changed.
     PutUser(Box<User>),
     /// A user was deleted.

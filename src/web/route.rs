@@ -66,7 +66,8 @@ pub fn route(request: &HttpRequest<'_>) -> Result<Wanted, Answer> {
                     "DELETE /api/v1/bans/192.0.2.1",
                 )
             })?;
-            command(Command::BanLift { source })
+            let [user] = words(request.query, ["user"])?;
+            command(Command::BanLift { source, user })
         }),
         ("reload", None) => only(request, "POST", || command(Command::Reload)),
         ("registrations", None) => only(request, "GET", || {

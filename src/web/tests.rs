@@ -33,8 +33,13 @@ fn requests_become_commands() {
     let id = "a/b".to_owned();
     assert_eq!(hangup, Ok(Wanted::Command(Command::Hangup { id })));
     let source = "2001:db8::1".parse().unwrap();
-    let lift = route(&request("DELETE", "/api/v1/bans/2001:db8::1", "", ""));
-    assert_eq!(lift, Ok(Wanted::Command(Command::BanLift { source })));
+    for (query, user) in [
+        ("", None),
+        ("user=100@a.test", Some("100@a.test".to_owned())),
+    ] {
+        let lift = route(&request("DELETE", "/api/v1/bans/2001:db8::1", query, ""));
+        assert_eq!(lift, Ok(Wanted::Command(Command::BanLift { source, user })));
+    }
 }
 
 #[test]

@@ -161,10 +161,12 @@ pub enum UserVerb {
 /// What to do with bans.
 #[derive(Subcommand, Debug)]
 pub enum BansVerb {
-    /// Let a source in again.
+    /// Let a source in again, or one user name of it alone.
     Lift {
         /// Its address.
         source: IpAddr,
+        /// NAME or NAME@DOMAIN.
+        user: Option<String>,
     },
 }
 

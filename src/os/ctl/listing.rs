@@ -180,9 +180,10 @@ pub(super) fn bans(access: &Access, output: Output) -> Result<(), Failure> {
     if output.json {
         return output.rows(&rows);
     }
-    let mut table = Table::new(&["SOURCE", "SINCE", "EXPIRES", "REASON"]);
+    let mut table = Table::new(&["SOURCE", "USER", "SINCE", "EXPIRES", "REASON"]);
     for b in rows {
-        table.row([b.source, b.since, b.expires_s.to_string(), b.reason]);
+        let user = b.user.map_or_else(|| "any".into(), |u| printable(&u));
+        table.row([b.source, user, b.since, b.expires_s.to_string(), b.reason]);
     }
     output.text(&table.render("nobody is shut out"))
 }

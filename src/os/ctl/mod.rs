@@ -67,8 +67,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Hangup { id } => simple(&access, Command::Hangup { id }, output),
         Verb::Bans { verb: None } => listing::bans(&access, output),
         Verb::Bans {
-            verb: Some(BansVerb::Lift { source }),
-        } => simple(&access, Command::BanLift { source }, output),
+            verb: Some(BansVerb::Lift { source, user }),
+        } => simple(&access, Command::BanLift { source, user }, output),
         Verb::Trace { call_id, full } => ladder::run(&access, call_id, full, output),
         Verb::Ping(args) => ping::run(&args, output),
         Verb::Probe(args) => probe::run(&args, output),

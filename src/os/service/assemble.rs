@@ -230,6 +230,11 @@ impl Restored {
         let mut key = [0; 16];
         rng.fill(&mut key);
         let guard = Guard::new(guard::Settings::of(config), key);
+        // Whoever has a binding proved right before the restart.
+        let received = loaded.bindings.iter().map(|b| b.received.parse());
+        for received in received.filter_map(Result::<SocketAddr, _>::ok) {
+            guard.vouch(received.ip(), now);
+        }
         for ban in loaded.bans {
             guard.restore(ban, now, anchor);
         }

@@ -12,7 +12,7 @@ pub const PENDING_MAX: usize = 300_000;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject<'r> {
     Binding(&'r str, &'r str),
-    Ban(std::net::IpAddr),
+    Ban(std::net::IpAddr, Option<&'r str>),
     User(&'r str, &'r str),
     /// Nothing that another record could be about.
     Own,
@@ -22,7 +22,9 @@ impl Subject<'_> {
     fn hash(&self) -> u64 {
         match self {
             Subject::Binding(aor, key) => hash64(aor.as_bytes()) ^ hash64(key.as_bytes()),
-            Subject::Ban(source) => hash64(source.to_string().as_bytes()),
+            Subject::Ban(source, user) => {
+                hash64(source.to_string().as_bytes()) ^ hash64(user.unwrap_or_default().as_bytes())
+            }
             Subject::User(name, domain) => hash64(name.as_bytes()) ^ hash64(domain.as_bytes()),
             Subject::Own => 0,
         }
@@ -35,8 +37,8 @@ fn subject(record: &Record) -> Subject<'_> {
         Record::DeleteBinding { aor, key } => Subject::Binding(aor, key),
         // Of itself, since it goes to the journal.
         Record::TouchBinding(_) | Record::Cdr(_) => Subject::Own,
-        Record::PutBan(ban) => Subject::Ban(ban.source),
-        Record::DeleteBan(source) => Subject::Ban(*source),
+        Record::PutBan(ban) => Subject::Ban(ban.source, ban.user.as_deref()),
+        Record::DeleteBan { source, user } => Subject::Ban(*source, user.as_deref()),
         Record::PutUser(u) => Subject::User(&u.username, &u.domain),
         Record::DeleteUser { username, domain } => Subject::User(username, domain),
     }

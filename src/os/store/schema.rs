@@ -73,6 +73,19 @@ UPDATE bindings SET serial = numbered.n
     WHERE aor = numbered.a AND key = numbered.k;
 CREATE INDEX bindings_by_serial ON bindings (serial);
 ",
+    "
+ALTER TABLE bans RENAME TO bans_of_sources;
+CREATE TABLE bans (
+    source   TEXT NOT NULL,
+    user     TEXT NOT NULL, -- empty: whoever comes from there
+    since_ms INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL,
+    reason   TEXT NOT NULL,
+    PRIMARY KEY (source, user)
+) WITHOUT ROWID;
+INSERT INTO bans SELECT source, '', since_ms, until_ms, reason FROM bans_of_sources;
+DROP TABLE bans_of_sources;
+",
 ];
 
 /// The version of a database that this program makes.
@@ -121,11 +134,11 @@ pub(super) const DELETE_SURPLUS_CDRS: &str = "DELETE FROM cdrs WHERE id IN
     (SELECT id FROM cdrs WHERE id <= (SELECT max(id) FROM cdrs) - ? ORDER BY id LIMIT ?)";
 
 pub(super) const SELECT_BANS: &str =
-    "SELECT source, since_ms, until_ms, reason FROM bans WHERE until_ms > ?";
+    "SELECT source, user, since_ms, until_ms, reason FROM bans WHERE until_ms > ?";
 
 pub(super) const PUT_BAN: &str =
-    "INSERT OR REPLACE INTO bans (source, since_ms, until_ms, reason) VALUES (?, ?, ?, ?)";
+    "INSERT OR REPLACE INTO bans (source, user, since_ms, until_ms, reason) VALUES (?, ?, ?, ?, ?)";
 
-pub(super) const DELETE_BAN: &str = "DELETE FROM bans WHERE source = ?";
+pub(super) const DELETE_BAN: &str = "DELETE FROM bans WHERE source = ? AND user = ?";
 
 pub(super) const DELETE_OLD_BANS: &str = "DELETE FROM bans WHERE until_ms <= ?";

@@ -411,14 +411,18 @@ fn write(t: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
             .prepare_cached(schema::PUT_BAN)?
             .execute(params![
                 ban.source.to_string(),
+                ban.user.as_deref().unwrap_or_default(),
                 signed(ban.since_ms),
                 signed(ban.until_ms),
                 ban.reason
             ])
             .map(drop),
-        Record::DeleteBan(source) => t
+        Record::DeleteBan { source, user } => t
             .prepare_cached(schema::DELETE_BAN)?
-            .execute([source.to_string()])
+            .execute(params![
+                source.to_string(),
+                user.as_deref().unwrap_or_default()
+            ])
             .map(drop),
         Record::PutUser(u) => t
             .prepare_cached(schema::PUT_USER)?
@@ -545,11 +549,13 @@ fn ban(row: &Row<'_>) -> rusqlite::Result<Option<Ban>> {
     let Ok(source) = source.parse() else {
         return Ok(None);
     };
+    let user: Box<str> = row.get(1)?;
     Ok(Some(Ban {
         source,
-        since_ms: unsigned(row, 1)?,
-        until_ms: unsigned(row, 2)?,
-        reason: row.get(3)?,
+        user: Some(user).filter(|user| !user.is_empty()),
+        since_ms: unsigned(row, 2)?,
+        until_ms: unsigned(row, 3)?,
+        reason: row.get(4)?,
     }))
 }
 

@@ -95,9 +95,17 @@ fn cdr(n: u64, end_ms: u64) -> Cdr {
 fn ban(until_ms: u64) -> Ban {
     Ban {
         source: "2001:db8::1".parse().unwrap(),
+        user: None,
         since_ms: 1,
         until_ms,
         reason: "20 wrong passwords".into(),
+    }
+}
+
+fn ban_of(user: &str, until_ms: u64) -> Ban {
+    Ban {
+        user: Some(user.into()),
+        ..ban(until_ms)
     }
 }
 
@@ -121,6 +129,12 @@ fn everything_comes_back() {
         Record::PutBinding(Box::new(old)),
         Record::Cdr(Box::new(cdr(1, far))),
         Record::PutBan(ban(far)),
+        Record::PutBan(ban_of("100@example.com", far)),
+        Record::PutBan(ban_of("200@example.com", far)),
+        Record::DeleteBan {
+            source: ban(far).source,
+            user: Some("200@example.com".into()),
+        },
     ];
     database.apply(records.iter()).unwrap();
     drop(database);
@@ -134,7 +148,7 @@ fn everything_comes_back() {
         (&given.path, &given.user_agent)
     );
     assert_eq!((found.cseq, found.q, found.reg_id), (4_000_000_000, 700, 1));
-    assert_eq!(loaded.bans, [ban(far)]);
+    assert_eq!(loaded.bans, [ban(far), ban_of("100@example.com", far)]);
     assert_eq!(database.cdrs(10).unwrap(), [cdr(1, far)]);
 }
 
@@ -345,8 +359,19 @@ fn a_database_of_the_version_before_is_brought_up() {
         )
         .unwrap();
     }
+    old.execute(
+        "INSERT INTO bans VALUES ('2001:db8::1', 1, 9000000000000, '20 wrong passwords')",
+        [],
+    )
+    .unwrap();
     drop(old);
-    let loaded = Database::open(&dir.settings()).unwrap().load().unwrap();
+    let mut database = Database::open(&dir.settings()).unwrap();
+    let until_ms = 9_000_000_000_000;
+    let more = Record::PutBan(ban_of("100@example.com", until_ms));
+    database.apply([&more].into_iter()).unwrap();
+    let loaded = database.load().unwrap();
+    let bans = [ban(until_ms), ban_of("100@example.com", until_ms)];
+    assert_eq!(loaded.bans, bans);
     let mut serials: Vec<u64> = loaded.bindings.iter().map(|b| b.serial).collect();
     serials.sort_unstable();
     assert_eq!(serials, [1, 2, 3]);

@@ -9,6 +9,7 @@ fn settings() -> Settings {
         ban_after: 6,
         window: Duration::from_secs(60),
         ban: Duration::from_secs(600),
+        standing: Duration::from_secs(7200),
         exempt: vec![IpNet::parse("192.0.2.0/24").unwrap()],
     }
 }
@@ -29,7 +30,27 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn fail(guard: &Guard, source: &str, ms: u64) -> Option<Record> {
-    guard.failed(ip(source), 1, at(ms), anchor())
+    fail_as(guard, source, "100", ms)
+}
+
+fn fail_as(guard: &Guard, source: &str, user: &str, ms: u64) -> Option<Record> {
+    let failure = Failure {
+        user: Some(user),
+        weight: 1,
+    };
+    guard.failed(ip(source), failure, at(ms), anchor())
+}
+
+/// Somebody who only knocks where it is heard: what it learns of a name, it tried.
+fn guess(guard: &Guard, source: &str, user: &str, ms: u64) -> bool {
+    if guard.verdict(ip(source), at(ms)) == Verdict::Drop {
+        return false;
+    }
+    let looked_at = !guard.refuses(ip(source), user, at(ms));
+    if looked_at {
+        fail_as(guard, source, user, ms);
+    }
+    looked_at
 }
 
 #[test]
@@ -66,27 +87,171 @@ fn slowed_then_banned_then_let_in() {
     assert!(g.list(at(later)).is_empty());
     assert_eq!(fail(&g, bad, later), None, "counts from zero again");
     assert!(g.restore(ban, at(now), anchor()));
-    assert_eq!(g.lift(ip(bad)), Some(Record::DeleteBan(ip(bad))));
-    assert_eq!(g.lift(ip(bad)), None);
+    let delete = Record::DeleteBan {
+        source: ip(bad),
+        user: None,
+    };
+    assert_eq!(g.lift(ip(bad), None, at(now)), [delete]);
+    assert_eq!(g.lift(ip(bad), None, at(now)), []);
     assert_eq!(g.verdict(ip(bad), at(now)), Verdict::Pass);
 }
 
+const OFFICE: &str = "198.51.100.7";
+
 #[test]
-fn one_misconfigured_phone_does_not_shut_the_office_out() {
+fn a_lone_phone_that_retries_now_and_then_is_heard() {
     let g = Guard::new(settings(), [1; 16]);
-    let office = "198.51.100.7";
-    // Every 30 s, as phones do: it leaks away.
     for n in 0..100 {
-        assert_eq!(fail(&g, office, n * 30_000), None);
-        assert_eq!(g.verdict(ip(office), at(n * 30_000)), Verdict::Pass);
+        assert_eq!(fail(&g, OFFICE, n * 30_000), None);
+        assert_eq!(g.verdict(ip(OFFICE), at(n * 30_000)), Verdict::Pass);
     }
-    // Every second, but the others register meanwhile.
-    for n in 0..100 {
-        let ms = 3_000_000 + n * 1000;
-        assert_eq!(fail(&g, office, ms), None);
-        g.succeeded(ip(office), at(ms + 500));
+}
+
+/// Forty phones register every few minutes; one has a wrong password and does not give up, at any
+/// pace. Nobody else is ever dropped or refused, and the broken one gets a bounded number of tries.
+#[test]
+fn one_broken_phone_does_not_shut_the_office_out() {
+    for seed in 0..20 {
+        let mut rng = Rng::from_u64(seed);
+        let g = Guard::new(settings(), [1; 16]);
+        let pace_ms = 200 + rng.below(40_000);
+        let phones: Vec<String> = (0..40).map(|n| format!("{n}@example.com")).collect();
+        let mut due: Vec<u64> = phones.iter().map(|_| rng.below(300_000)).collect();
+        let (mut tries, mut next) = (0, 300_000);
+        let end = 6 * 3_600_000;
+        while let Some(ms) = due.iter().copied().min().filter(|ms| *ms < end) {
+            while next < ms {
+                let broken = "broken@example.com";
+                assert_eq!(g.verdict(ip(OFFICE), at(next)), Verdict::Pass, "{seed}");
+                tries += u64::from(guess(&g, OFFICE, broken, next));
+                next += pace_ms;
+            }
+            let phone = due.iter().position(|at| *at == ms).unwrap();
+            assert_eq!(g.verdict(ip(OFFICE), at(ms)), Verdict::Pass, "{seed}");
+            assert!(!g.refuses(ip(OFFICE), &phones[phone], at(ms)), "{seed}");
+            g.succeeded(ip(OFFICE), &phones[phone], at(ms));
+            due[phone] = ms + 200_000 + rng.below(100_000);
+        }
+        // Six of them in each ban time of 600 s, and what leaks meanwhile.
+        assert!(tries <= 6 * 2 * 37, "{seed}: {tries}");
+        assert!(g.list(at(next)).iter().all(|b| b.user.is_some()), "{seed}");
     }
-    assert_eq!(g.verdict(ip(office), at(3_100_000)), Verdict::Pass);
+}
+
+/// With an account of its own it proves right as often as it likes between its guesses.
+#[test]
+fn an_account_of_ones_own_buys_few_guesses() {
+    for seed in 0..50 {
+        let mut rng = Rng::from_u64(seed);
+        let g = Guard::new(settings(), [1; 16]);
+        let names = 1 + rng.below(8);
+        let pace_ms = 1 + rng.below(2000);
+        g.succeeded(ip(OFFICE), "own@example.com", at(0));
+        let mut tries = 0;
+        for n in 0..20_000 {
+            let ms = n * pace_ms;
+            if ms > 590_000 {
+                break;
+            }
+            let victim = format!("{}@example.com", rng.below(names));
+            tries += u64::from(guess(&g, OFFICE, &victim, ms));
+            if g.verdict(ip(OFFICE), at(ms)) == Verdict::Pass {
+                g.succeeded(ip(OFFICE), "own@example.com", at(ms));
+            }
+        }
+        // Each of three names and, for all others, the source: six failures, and what leaks within
+        // the time: as much again of a name, in 60 s of the source until it is shut out.
+        let most = 6 * 2 * names.min(NAMES as u64) + if names > NAMES as u64 { 60 } else { 0 };
+        assert!(tries <= most, "{seed}: {tries} of {names} names");
+        assert!(!g.list(at(590_000)).is_empty() || tries < 6, "{seed}");
+    }
+}
+
+#[test]
+fn without_an_account_a_guesser_is_shut_out_whole() {
+    let g = Guard::new(settings(), [1; 16]);
+    let mut tries = 0;
+    for ms in 0..100_000 {
+        tries += u64::from(guess(&g, OFFICE, "100@example.com", ms));
+    }
+    assert!(tries <= 12, "{tries}");
+    assert_eq!(g.list(at(100_000))[0].user, None);
+}
+
+#[test]
+fn a_scanner_in_good_standing_is_shut_out_whole() {
+    let g = Guard::new(settings(), [1; 16]);
+    g.succeeded(ip(OFFICE), "own@example.com", at(0));
+    let mut tries = 0;
+    for n in 0..10_000 {
+        tries += u64::from(guess(&g, OFFICE, &format!("{n}@example.com"), n * 100));
+        g.succeeded(ip(OFFICE), "own@example.com", at(n * 100));
+        if g.verdict(ip(OFFICE), at(n * 100)) == Verdict::Drop && !g.is_empty(at(n * 100)) {
+            break;
+        }
+    }
+    assert!(tries <= 6 + NAMES as u64 + 3, "{tries}");
+    assert_eq!(g.list(at(60_000))[0].user, None);
+    // Names that nobody could have do not cost a place each.
+    let g = Guard::new(settings(), [1; 16]);
+    g.succeeded(ip(OFFICE), "own@example.com", at(0));
+    let long = "x".repeat(NAME_BYTES_MAX + 1);
+    let bans = (0..6).filter_map(|_| fail_as(&g, OFFICE, &long, 0));
+    assert!(matches!(&bans.last(), Some(Record::PutBan(b)) if b.user.is_none()));
+}
+
+#[test]
+fn good_standing_ends() {
+    let g = Guard::new(settings(), [1; 16]);
+    g.succeeded(ip(OFFICE), "own@example.com", at(0));
+    let ms = 7_300_000;
+    let bans = (0..6).filter_map(|_| fail(&g, OFFICE, ms));
+    assert!(matches!(&bans.last(), Some(Record::PutBan(b)) if b.user.is_none()));
+}
+
+#[test]
+fn a_name_is_let_in_alone_or_with_its_source() {
+    let names = ["100@example.com", "200@example.com"];
+    let shut = || {
+        let g = Guard::new(settings(), [1; 16]);
+        g.vouch(ip(OFFICE), at(0));
+        let bans = |user| (0..6).find_map(|_| fail_as(&g, OFFICE, user, 1));
+        let records = names.map(bans);
+        (g, records)
+    };
+    let delete = |user: &str| Record::DeleteBan {
+        source: ip(OFFICE),
+        user: Some(user.into()),
+    };
+    let (g, records) = shut();
+    for (name, record) in names.iter().zip(&records) {
+        let Some(Record::PutBan(ban)) = record else {
+            panic!("{record:?}");
+        };
+        assert_eq!((ban.source, ban.user.as_deref()), (ip(OFFICE), Some(*name)));
+        assert!(g.refuses(ip(OFFICE), name, at(2)));
+        assert!(!g.refuses(ip("198.51.100.8"), name, at(2)), "elsewhere");
+    }
+    assert_eq!(
+        g.lift(ip(OFFICE), Some(names[0]), at(2)),
+        [delete(names[0])]
+    );
+    assert_eq!(g.lift(ip(OFFICE), Some(names[0]), at(2)), []);
+    assert!(!g.refuses(ip(OFFICE), names[0], at(2)));
+    assert!(g.refuses(ip(OFFICE), names[1], at(2)));
+    let (g, records) = shut();
+    assert_eq!(g.lift(ip(OFFICE), None, at(2)), names.map(delete));
+    assert!(g.is_empty(at(2)));
+    assert_eq!(g.sources.load(Ordering::Relaxed), 0);
+    // Bans of names outlive a restart too.
+    for record in records.into_iter().flatten() {
+        let Record::PutBan(ban) = record else {
+            panic!("{record:?}");
+        };
+        assert!(g.restore(ban, at(3), anchor()));
+    }
+    assert!(names.iter().all(|n| g.refuses(ip(OFFICE), n, at(4))));
+    assert_eq!(g.verdict(ip(OFFICE), at(4)), Verdict::Pass);
 }
 
 #[test]
@@ -132,10 +297,13 @@ fn scanners_count_twice() {
     assert_eq!(weight_of(b"Linksys/SPA2102-3.3.6"), 1);
     assert_eq!(weight_of(b""), 1);
     let g = Guard::new(settings(), [1; 16]);
-    for _ in 0..2 {
-        assert_eq!(g.failed(ip("198.51.100.7"), 2, at(0), anchor()), None);
-    }
-    assert!(g.failed(ip("198.51.100.7"), 2, at(0), anchor()).is_some());
+    let failure = Failure {
+        user: None,
+        weight: 2,
+    };
+    let fail = || g.failed(ip(OFFICE), failure, at(0), anchor());
+    assert_eq!((fail(), fail()), (None, None));
+    assert!(fail().is_some());
 }
 
 #[test]
@@ -147,7 +315,11 @@ fn the_table_is_bounded_and_keeps_what_matters() {
     let mut rng = Rng::from_u64(5);
     for _ in 0..WAYS * SETS * 2 {
         let source = IpAddr::from((rng.next_u64() as u32).to_be_bytes());
-        g.failed(source, 1, at(1), anchor());
+        let failure = Failure {
+            user: None,
+            weight: 1,
+        };
+        g.failed(source, failure, at(1), anchor());
     }
     let full: usize = g.sets.iter().map(|s| s.lock().unwrap().len()).sum();
     assert!(full <= WAYS * SETS && full > WAYS * SETS / 2);
@@ -164,6 +336,7 @@ fn bans_outlive_a_restart() {
     let g = Guard::new(settings(), [1; 16]);
     let ban = Ban {
         source: ip("198.51.100.7"),
+        user: None,
         since_ms: 1_699_999_999_000,
         until_ms: 1_700_000_010_000,
         reason: "x".into(),

@@ -485,6 +485,27 @@ fn guessing_ends_in_a_ban() {
     assert_eq!(w.register(flow, &text, "100", PASSWORD).status(), 200);
 }
 
+/// RFC 3608: told in the answer, each route in its order, and others after a reload.
+#[test]
+fn phones_are_told_the_way_out() {
+    let mut w = world("service_route = [\"sip:a.example.com;lr\", \"sip:b.example.com;lr\"]\n");
+    let phone = &phones()[0];
+    let mut routes = |n: u32, change: Option<&str>| {
+        if let Some(extra) = change {
+            w.input(Input::Configure(config(extra)));
+        }
+        let text = register_of(phone, "call", n);
+        let answer = w.register(phone.flow, &text, "100", PASSWORD);
+        assert_eq!(answer.status(), 200);
+        lines(&answer, HeaderName::ServiceRoute)
+    };
+    let both = ["<sip:a.example.com;lr>", "<sip:b.example.com;lr>"];
+    assert_eq!(routes(1, None), both);
+    let other = "service_route = [\"sips:c.example.com;lr\"]\n";
+    assert_eq!(routes(3, Some(other)), ["<sips:c.example.com;lr>"]);
+    assert_eq!(routes(5, Some("")), [""; 0]);
+}
+
 /// An office behind one address: user 200 has a wrong password and tries again every second for
 /// hours. Whoever else is there stays registered; 200's proofs are refused unseen, even a right
 /// one, until the ban ends or the operator lifts it.

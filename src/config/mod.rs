@@ -15,7 +15,7 @@ mod reader;
 mod tests;
 
 pub use mistake::{Mistake, Mistakes};
-pub use net::{Advertise, Domain, IpNet, Listen, PortRange};
+pub use net::{Advertise, Domain, IpNet, Listen, PortRange, ServiceRoute};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -137,7 +137,13 @@ pub struct Sip {
     pub udp_bytes_max: usize,
     /// The DNS servers to ask; the system's where there are none.
     pub resolvers: Vec<SocketAddr>,
+    /// What phones are told in Service-Route, the next hop first (RFC 3608); at most
+    /// [`SERVICE_ROUTES_MAX`].
+    pub service_route: Vec<ServiceRoute>,
 }
+
+/// Service-Route values: each goes into every answer to a REGISTER.
+pub const SERVICE_ROUTES_MAX: usize = 8;
 
 impl Default for Sip {
     fn default() -> Self {
@@ -160,6 +166,7 @@ impl Default for Sip {
             digest: Digest::Md5,
             udp_bytes_max: 1300,
             resolvers: Vec::new(),
+            service_route: Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Domains, address blocks, listeners and port ranges, as the file writes them.
 
 use crate::base::Transport;
+use crate::wire::sip::{Scheme, Uri};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -76,6 +77,58 @@ fn all_digits(label: &str) -> bool {
 }
 
 impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A route that phones are told to take on their way out (RFC 3608): a `sip:` or `sips:` URI of a
+/// loose router.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceRoute(Box<str>);
+
+impl ServiceRoute {
+    /// Reads a URI; says what is wrong and the remedy.
+    pub fn parse(text: &str) -> Result<Self, (String, &'static str)> {
+        const EXAMPLE: &str = "write \"sip:out.example.com;lr\"";
+        if text.starts_with('<') || text.ends_with('>') {
+            let problem = format!("\"{text}\" stands in angle brackets");
+            return Err((problem, "take them out"));
+        }
+        let uri = match Uri::parse(text.as_bytes()) {
+            Ok(uri) if matches!(uri.scheme(), Scheme::Sip | Scheme::Sips) => uri,
+            Ok(_) => return Err((format!("\"{text}\" is no sip or sips URI"), EXAMPLE)),
+            Err(error) => return Err((format!("\"{text}\": {error}"), EXAMPLE)),
+        };
+        if !text
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"<>\"".contains(&b))
+        {
+            return Err((
+                format!("\"{text}\" has a character that URIs do not"),
+                EXAMPLE,
+            ));
+        }
+        // RFC 3261 §19.1.1: headers and method have no place in a Route.
+        if text.contains('?') || uri.param("method").is_some() {
+            let problem = format!("\"{text}\" has headers or a method");
+            return Err((problem, "take them out: a route is an address alone"));
+        }
+        // RFC 3261 §16.12: without it phones take it for a strict router, and lose the callee.
+        if uri.param("lr").is_none() {
+            let problem = format!("\"{text}\" is no loose router");
+            return Err((problem, "end it with \";lr\""));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// As a Service-Route value.
+    pub fn value(&self) -> String {
+        format!("<{}>", self.0)
+    }
+}
+
+impl fmt::Display for ServiceRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

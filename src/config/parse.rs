@@ -3,8 +3,8 @@
 use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
-    Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, PortRange, Relay, Rtp, Sip, Store,
-    Timers, Tls, Web, run_dir,
+    Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, PortRange, Relay, Rtp,
+    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Store, Timers, Tls, Web, run_dir,
 };
 use crate::base::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +31,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "digest",
             "udp_bytes_max",
             "resolvers",
+            "service_route",
             "tls",
         ],
     ),
@@ -304,6 +305,9 @@ impl<'d> File<'_, '_, 'd> {
         if let Some(entry) = section.get("resolvers") {
             sip.resolvers = self.resolvers(entry);
         }
+        if let Some(entry) = section.get("service_route") {
+            sip.service_route = self.service_routes(entry);
+        }
         sip.tls = self.tls();
         if let Some(entry) = section.get("listen")
             && sip.tls.is_none()
@@ -365,6 +369,25 @@ impl<'d> File<'_, '_, 'd> {
             }
         }
         resolvers
+    }
+
+    fn service_routes(&mut self, entry: Entry<'d>) -> Vec<ServiceRoute> {
+        let mut routes: Vec<ServiceRoute> = Vec::new();
+        for text in self.list(entry) {
+            match ServiceRoute::parse(text.text) {
+                Ok(route) if routes.contains(&route) => {
+                    self.note(text, format!("\"{route}\" is named twice"), "take one out");
+                }
+                Ok(_) if routes.len() >= SERVICE_ROUTES_MAX => {
+                    let problem = format!("names more than {SERVICE_ROUTES_MAX} routes");
+                    self.note(text, problem, "take some out");
+                    break;
+                }
+                Ok(route) => routes.push(route),
+                Err((problem, remedy)) => self.note(text, problem, remedy),
+            }
+        }
+        routes
     }
 
     fn listeners(&mut self, entry: Entry<'d>) -> Vec<Listen> {

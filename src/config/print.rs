@@ -104,6 +104,7 @@ fn sip(f: &mut Formatter<'_>, sip: &Sip) -> fmt::Result {
     text(f, "digest", &digest)?;
     plain(f, "udp_bytes_max", sip.udp_bytes_max)?;
     list(f, "resolvers", &sip.resolvers)?;
+    list(f, "service_route", &sip.service_route)?;
     if let Some(tls) = &sip.tls {
         writeln!(f, "\n[sip.tls]")?;
         text(f, "certificate", &tls.certificate.display())?;

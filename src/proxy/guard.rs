@@ -6,15 +6,15 @@
 //! `ban_after` it is banned. Peers of `[sip] trusted` and `[guard] exempt` are never counted.
 //!
 //! # Behind one address there may be an office
-//! A source that proved right for anybody lately is in good standing, and is not shut out for a few
-//! of its names: the failures of up to [`NAMES`] user names have a bucket each, and one that runs
-//! over shuts out that name from that source. Its proofs are then refused unseen, with the answer of
-//! a wrong password, so the phone that nobody mended costs the others nothing. All further names
-//! share the source's own bucket. So whoever holds one account gets `ban_after` guesses of each of
-//! [`NAMES`] names per `ban_s`, and is shut out whole after as many of others; whoever tries many
-//! names is shut out as any stranger. A name's bucket leaks over `ban_s`, not over `window_s`:
-//! guessing patiently gains nothing over being shut out. A right proof takes one failure back, of
-//! its own name alone.
+//! A source that proved right for anybody lately is in good standing, and is not shut out for a
+//! few of its names: the failures of up to [`NAMES`] user names have a bucket each, and one that
+//! runs over shuts out that name from that source. Its proofs are then refused unseen, with the
+//! answer of a wrong password, so the phone that nobody mended costs the others nothing. All
+//! further names share the source's own bucket. So whoever holds one account gets `ban_after`
+//! guesses of each of [`NAMES`] names per `ban_s`, and is shut out whole after as many of others;
+//! whoever tries many names is shut out as any stranger. A name's bucket leaks over `ban_s`, not
+//! over `window_s`: guessing patiently gains nothing over being shut out. A right proof takes one
+//! failure back, of its own name alone.
 //!
 //! # What it costs while nobody fails
 //! One relaxed load per right proof: good standing is a table of hashed sources without entries to

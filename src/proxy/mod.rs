@@ -152,13 +152,15 @@ impl Proxy {
     /// A proxy without work. `secret` signs flow tokens: the same in all shards, kept over
     /// restarts, so that dialogs outlive them.
     pub fn new(secret: [u8; 32], config: &Config) -> Self {
+        let mut registrar = registrar::Registrar::new(&secret);
+        registrar.set_service_routes(service_routes(config));
         Self {
             contexts: Slab::new(config.limits.transactions_max),
             by_server: HashMap::new(),
             timers: TimerTable::new(),
             located: HashMap::new(),
             mint: TokenMint::new(&secret),
-            registrar: registrar::Registrar::new(&secret),
+            registrar,
             loop_key: secret
                 .iter()
                 .fold(0, |key: u64, b| key.rotate_left(9) ^ u64::from(*b)),
@@ -167,7 +169,9 @@ impl Proxy {
     }
 
     /// The configuration was read again. What a context holds already stays as it is.
-    pub fn configure(&mut self, _config: &Config) {}
+    pub fn configure(&mut self, config: &Config) {
+        self.registrar.set_service_routes(service_routes(config));
+    }
 
     /// What the transaction layer has to tell.
     pub fn on_event(&mut self, cx: &mut Context<'_>, event: Event) {
@@ -275,4 +279,9 @@ impl Proxy {
             .map(Key::from_u64)
             .find(|key| self.contexts.get(*key).is_some())
     }
+}
+
+fn service_routes(config: &Config) -> Vec<String> {
+    let routes = config.sip.service_route.iter();
+    routes.map(|route| route.value()).collect()
 }

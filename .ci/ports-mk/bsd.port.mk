@@ -2,7 +2,7 @@
 # with bmake, so that .ci/freebsd-package packs what the port's own Makefile installs. Nothing is
 # fetched or built here: the programs come from the cross build.
 #
-#   bmake -m .ci/ports-mk -C ports/net/voip stage STAGEDIR= WRKDIR= WRKSRC= BUILT=
+#   bmake -m $PWD/.ci/ports-mk -C ports/net/voip stage STAGEDIR= WRKDIR= WRKSRC= BUILT=
 #
 # BUILT is the folder with voipd and voipctl (or e1shim.ko), all paths absolute. OPTIONS names the
 # options that are on. TMPPLIST is then pkg-plist as pkg(8) reads it. Variables are asked with -V.

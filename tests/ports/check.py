@@ -152,7 +152,7 @@ class Package(unittest.TestCase):
             members = self.members(path)
             whole = json.loads(members[1][1])
             files = {m.name: (m, data) for m, data in members[2:] if m.isfile()}
-            folders = {m.name.rstrip("/") + "/": m for m, _ in members if m.isdir()}
+            folders = {m.name.rstrip("/"): m for m, _ in members if m.isdir()}
             self.assertEqual(sorted(files), sorted(whole["files"]))
             self.assertEqual(sorted(folders), sorted(whole.get("directories", {})))
             self.assertEqual(sum(len(d) for _, d in files.values()), whole["flatsize"])
@@ -174,7 +174,7 @@ class Package(unittest.TestCase):
         files = whole["files"]
         for name in ("sbin/voipd", "sbin/voipctl", "etc/rc.d/voip", "etc/periodic/daily/410.voip"):
             self.assertEqual(files[f"/usr/local/{name}"]["perm"], "0555", name)
-        state = whole["directories"]["/var/db/voip/"]
+        state = whole["directories"]["/var/db/voip"]
         self.assertEqual((state["uname"], state["gname"], state["perm"]), ("voip", "voip", "0750"))
         self.assertEqual(whole["users"], ["voip"])
         self.assertNotIn("/usr/local/etc/voip/voip.toml", files)
@@ -184,7 +184,7 @@ class Package(unittest.TestCase):
             # pkg copies into a folder that is there.
             folder = f"/usr/local/{Path(target).parent}"
             there = any(name.startswith(folder + "/") for name in files)
-            self.assertTrue(there or folder + "/" in whole["directories"], folder)
+            self.assertTrue(there or folder in whole["directories"], folder)
         kinds = {message["type"] for message in whole["messages"]}
         self.assertEqual(kinds, {"install", "upgrade"})
         for message in whole["messages"]:

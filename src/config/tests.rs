@@ -127,3 +127,95 @@ proptest::proptest! {
         }
     }
 }
+
+/// The manual page voip.toml(5), read as the entries `table.key` with default and description.
+fn manual() -> Vec<(String, Option<String>, String)> {
+    let plain = |s: &str| {
+        s.replace("\\(dq", "\"")
+            .replace("\\&", "")
+            .replace("\\ ", " ")
+    };
+    let mut entries: Vec<(String, Option<String>, String)> = Vec::new();
+    let mut table = None;
+    for line in include_str!("../man/voip.toml.5").lines() {
+        if let Some(name) = line.strip_prefix(".Ss Table ") {
+            table = Some(name);
+        } else if line.starts_with(".Sh ") {
+            table = None;
+        } else if let (Some(table), Some(rest)) = (table, line.strip_prefix(".It Ic ")) {
+            let (key, default) = match rest.split_once(" No = Li ") {
+                Some((key, default)) => (key, Some(plain(default))),
+                None => (rest, None),
+            };
+            entries.push((format!("{table}.{key}"), default, String::new()));
+        } else if let (Some(_), Some(entry)) = (table, entries.last_mut()) {
+            entry.2.push_str(&plain(line));
+            entry.2.push(' ');
+        }
+    }
+    entries
+}
+
+#[test]
+fn the_manual_page_lists_every_key_and_no_other() {
+    let mut listed: Vec<String> = manual().into_iter().map(|(name, ..)| name).collect();
+    let mut known: Vec<String> = parse::KEYS
+        .iter()
+        .flat_map(|(table, keys)| keys.iter().map(move |key| format!("{table}.{key}")))
+        .filter(|name| name != "sip.tls")
+        .collect();
+    listed.sort();
+    known.sort();
+    assert_eq!(listed, known);
+}
+
+#[test]
+fn the_manual_page_tells_the_defaults() {
+    let printed = toml_edit::Document::parse(Config::default().to_string()).unwrap();
+    let mut seen = 0;
+    for (name, default, _) in manual() {
+        let value = name.split('.').try_fold(printed.as_item(), |i, t| i.get(t));
+        let (Some(value), Some(default)) = (value, default) else {
+            continue;
+        };
+        // The page tells FreeBSD's paths, and the file in `url` as one writes it.
+        let value = value.to_string();
+        if value.contains('/') && default.contains("/var/") {
+            continue;
+        }
+        let value = value.replace(&format!("{DEFAULT_STATE_DIR}/"), "");
+        assert_eq!(value.trim(), default, "{name}");
+        seen += 1;
+    }
+    assert!(seen >= 40, "{seen} defaults");
+}
+
+#[test]
+fn the_manual_page_tells_ranges_and_words() {
+    let mut seen = 0;
+    for (name, default, text) in manual() {
+        let (table, key) = name.rsplit_once('.').unwrap();
+        let number = default.is_some_and(|d| d.parse::<u64>().is_ok());
+        let wrong = if number { "-1" } else { "\"nonsense\"" };
+        let file = format!("[{table}]\n{key} = {wrong}\n");
+        let Err(mistakes) = Config::parse(&file, Path::new("voip.toml")) else {
+            continue;
+        };
+        let remedy = mistakes.to_string();
+        if let Some((_, range)) = remedy.split_once("write a number ") {
+            let range = range.split_whitespace().take(4).collect::<Vec<_>>();
+            let range = range.join(" ");
+            assert!(text.contains(&range), "{name}: {range}: {text}");
+            seen += 1;
+        } else if remedy.contains("\" or \"") || name == "rtp.fastpath" {
+            let (_, words) = remedy.split_once("write ").unwrap();
+            for word in words.split("\" or \"") {
+                let word = word.trim().trim_start_matches('"');
+                let word = format!("\"{}\"", word.split('"').next().unwrap_or_default());
+                assert!(text.contains(&word), "{name}: {word}: {text}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 35, "{seen} ranges and lists");
+}

@@ -187,12 +187,14 @@ pub fn raise_file_limit() -> io::Result<libc::rlim_t> {
     Ok(hard)
 }
 
-/// A user to run as.
+/// A user to run as. All of it is looked up at once: a process that has changed its root directory
+/// finds no password and group files any more.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RunAs {
     name: CString,
     uid: Uid,
     gid: Gid,
+    groups: Vec<Gid>,
 }
 
 impl RunAs {
@@ -200,11 +202,16 @@ impl RunAs {
     pub fn find(name: &str) -> Result<Self, Fatal> {
         let nobody = |e: String| Fatal::new(EX_NOUSER, e);
         match User::from_name(name) {
-            Ok(Some(user)) => Ok(Self {
-                name: CString::new(user.name).map_err(|e| nobody(e.to_string()))?,
-                uid: user.uid,
-                gid: user.gid,
-            }),
+            Ok(Some(user)) => {
+                let name = CString::new(user.name).map_err(|e| nobody(e.to_string()))?;
+                let groups = unistd::getgrouplist(&name, user.gid);
+                Ok(Self {
+                    groups: groups.map_err(|e| nobody(format!("groups of {name:?}: {e}")))?,
+                    name,
+                    uid: user.uid,
+                    gid: user.gid,
+                })
+            }
             Ok(None) => Err(nobody(format!(
                 "no user {name}; make it, or name another with -u"
             ))),
@@ -230,7 +237,7 @@ impl RunAs {
         if !unistd::geteuid().is_root() {
             return Err(cannot("start as root, or leave -u out"));
         }
-        unistd::initgroups(&self.name, self.gid).map_err(|e| cannot(e.desc()))?;
+        unistd::setgroups(&self.groups).map_err(|e| cannot(e.desc()))?;
         unistd::setgid(self.gid).map_err(|e| cannot(e.desc()))?;
         unistd::setuid(self.uid).map_err(|e| cannot(e.desc()))?;
 

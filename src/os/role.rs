@@ -32,6 +32,8 @@ pub const SETTINGS_BYTES_MAX: usize = 16 << 20;
 struct Boot {
     channel: Channel,
     settings: Settings,
+    /// Looked up while the root directory is the system's.
+    user: Option<RunAs>,
     config: Config,
     log: Log,
     listeners: Vec<Bound>,
@@ -137,6 +139,7 @@ impl Boot {
         Ok(Self {
             channel,
             log: Log::start(target, config.admin.log),
+            user: settings.user.as_deref().map(RunAs::find).transpose()?,
             settings,
             config,
             listeners: bound(listeners),
@@ -147,8 +150,8 @@ impl Boot {
 
     /// Gives up root's rights, and sees that this process ends with the monitor.
     fn drop_rights(&self) -> Result<(), Fatal> {
-        if let Some(user) = &self.settings.user {
-            RunAs::find(user)?.become_user()?;
+        if let Some(user) = &self.user {
+            user.become_user()?;
         }
         sys::die_with_parent(self.settings.pid)
             .map_err(|e| Fatal::new(EX_OSERR, format!("parent: {e}")))

@@ -16,7 +16,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A role's confinement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,24 +65,35 @@ pub fn empty_root() -> io::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    let root = match Path::new(EMPTY).is_dir() {
-        true => PathBuf::from(EMPTY),
-        false => {
-            // Debian has none. The directory is removed once we are in it: nothing can be made
-            // there any more.
-            let path = std::env::temp_dir().join(format!("voipd-empty-{}", std::process::id()));
-            std::fs::DirBuilder::new().mode(0o555).create(&path)?;
-            path
-        }
-    };
-    std::env::set_current_dir(&root)?;
-    let entered = nix::unistd::chroot(".");
-    if root != Path::new(EMPTY) {
-        // By its name below the new root it cannot be found; from the old one it is gone soon.
-        let _ = std::fs::remove_dir(&root);
+    if Path::new(EMPTY).is_dir() {
+        std::env::set_current_dir(EMPTY)?;
+        nix::unistd::chroot(".")?;
+    } else {
+        empty_root_of_our_own()?;
     }
-    entered?;
     std::env::set_current_dir("/")
+}
+
+/// Debian has no empty directory. We make one, and remove it once we are in it: nothing can be made
+/// there any more. By its name it cannot be found from below the new root, so it is removed
+/// relative to its parent, which is not let go of until then.
+fn empty_root_of_our_own() -> io::Result<()> {
+    let parent = std::fs::File::open(std::env::temp_dir())?;
+    let name = format!("voipd-empty-{}", std::process::id());
+    let remove = || {
+        nix::unistd::unlinkat(
+            &parent,
+            name.as_str(),
+            nix::unistd::UnlinkatFlags::RemoveDir,
+        )
+    };
+    // One that a broker of our number left behind, killed on its way.
+    let _ = remove();
+    let path = std::env::temp_dir().join(&name);
+    std::fs::DirBuilder::new().mode(0o555).create(&path)?;
+    std::env::set_current_dir(&path)?;
+    nix::unistd::chroot(".")?;
+    Ok(remove()?)
 }
 
 type Try = fn(SocketAddr) -> io::Result<()>;

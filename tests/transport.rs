@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 use voip::base::{Destination, Flow, Instant, Transmit, TransmitTag, Transport, hash64};
+use voip::config::Origin;
 use voip::control::Reply;
 use voip::os::clock::Clock;
 use voip::os::core::{Core, Input, Output};
@@ -652,6 +653,44 @@ mod websocket {
         let (_, answer) = handshake(&server, "");
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
         server.wait_for("handshake_failed", 1);
+    }
+
+    /// RFC 6455 §10.2: pages of other sites are refused; who names no page is no browser.
+    #[test]
+    fn a_page_of_another_site_is_refused() {
+        let origins = ["https://phone.example.com", "http://localhost:8080"];
+        let settings = Settings {
+            origins: origins.map(|o| Origin::parse(o).unwrap()).into(),
+            ..Settings::default()
+        };
+        let server = server_with(Transport::Ws, settings, &TlsFiles::default());
+        let sip = "Sec-WebSocket-Protocol: sip\r\n";
+        for (origin, status) in [
+            ("", 101),
+            ("Origin: https://phone.example.com\r\n", 101),
+            ("Origin: https://PHONE.example.com:443\r\n", 101),
+            ("Origin: http://localhost:8080\r\n", 101),
+            ("Origin: http://phone.example.com\r\n", 403),
+            ("Origin: https://phone.example.com.evil.example\r\n", 403),
+            ("Origin: https://phone.example.com:8443\r\n", 403),
+            ("Origin: null\r\n", 403),
+            ("Origin: \r\n", 403),
+            (
+                "Origin: https://phone.example.com\r\nOrigin: https://evil.example\r\n",
+                403,
+            ),
+        ] {
+            let (mut phone, answer) = handshake(&server, &format!("{origin}{sip}"));
+            let expected = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&expected), "{origin}{answer}");
+            if status == 101 {
+                send(&mut phone, 1, request("page", "").as_bytes());
+                assert_eq!(receive(&mut phone).0, 0x81);
+            } else {
+                assert!(ends(&mut phone), "{origin}");
+            }
+        }
+        server.wait_for("handshake_failed", 6);
     }
 
     #[test]

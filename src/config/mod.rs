@@ -15,7 +15,7 @@ mod reader;
 mod tests;
 
 pub use mistake::{Mistake, Mistakes};
-pub use net::{Advertise, Domain, IpNet, Listen, PortRange, ServiceRoute};
+pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -140,6 +140,8 @@ pub struct Sip {
     /// What phones are told in Service-Route, the next hop first (RFC 3608); at most
     /// [`SERVICE_ROUTES_MAX`].
     pub service_route: Vec<ServiceRoute>,
+    /// The web pages whose browsers may connect by WebSocket; all where there are none.
+    pub origins: Vec<Origin>,
 }
 
 /// Service-Route values: each goes into every answer to a REGISTER.
@@ -167,6 +169,7 @@ impl Default for Sip {
             udp_bytes_max: 1300,
             resolvers: Vec::new(),
             service_route: Vec::new(),
+            origins: Vec::new(),
         }
     }
 }

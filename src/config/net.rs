@@ -134,6 +134,55 @@ impl fmt::Display for ServiceRoute {
     }
 }
 
+/// The origin of web pages (RFC 6454 §6.2): scheme, host and, where it is not the scheme's own,
+/// port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin(Box<str>);
+
+impl Origin {
+    /// Reads `https://phone.example.com` or `https://192.0.2.1:8443`; says in words why it is none.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let (scheme, authority) = text
+            .split_once("://")
+            .ok_or("is no scheme with a host, such as https://phone.example.com")?;
+        let mut letters = scheme.bytes();
+        let starts = letters.next().is_some_and(|b| b.is_ascii_alphabetic());
+        if !starts || !letters.all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
+            return Err("has no scheme such as https before its host");
+        }
+        if authority.contains(['/', '?', '#', '@']) {
+            return Err("has more than scheme, host and port");
+        }
+        let port_at = authority
+            .rfind(':')
+            .filter(|at| !authority.get(*at..).is_some_and(|t| t.contains(']')));
+        let (host, port) = match port_at {
+            Some(at) => authority.split_at(at),
+            None => (authority, ""),
+        };
+        let port = match port.strip_prefix(':') {
+            None => None,
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                let port = digits.parse::<u16>().map_err(|_| "has no port there is")?;
+                Some(port)
+            }
+            Some(_) => return Err("has a port that is no number"),
+        };
+        let host = Domain::parse(host)?;
+        let scheme = scheme.to_ascii_lowercase();
+        let usual = matches!((&*scheme, port), ("https", Some(443)) | ("http", Some(80)));
+        let port = port.filter(|_| !usual);
+        let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        Ok(Self(format!("{scheme}://{host}{port}").into()))
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// An address block; a single address is a block of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IpNet {

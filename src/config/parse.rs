@@ -3,7 +3,7 @@
 use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
-    Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, PortRange, Relay, Rtp,
+    Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, Origin, PortRange, Relay, Rtp,
     SERVICE_ROUTES_MAX, ServiceRoute, Sip, Store, Timers, Tls, Web, run_dir,
 };
 use crate::base::Transport;
@@ -32,6 +32,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "udp_bytes_max",
             "resolvers",
             "service_route",
+            "origins",
             "tls",
         ],
     ),
@@ -308,6 +309,11 @@ impl<'d> File<'_, '_, 'd> {
         if let Some(entry) = section.get("service_route") {
             sip.service_route = self.service_routes(entry);
         }
+        if let Some(entry) = section.get("origins") {
+            sip.origins = self.origins(entry);
+            let remedy = "name an origin, or take the key out to let every page connect";
+            self.empty_list(entry, remedy);
+        }
         sip.tls = self.tls();
         if let Some(entry) = section.get("listen")
             && sip.tls.is_none()
@@ -369,6 +375,23 @@ impl<'d> File<'_, '_, 'd> {
             }
         }
         resolvers
+    }
+
+    fn origins(&mut self, entry: Entry<'d>) -> Vec<Origin> {
+        let mut origins: Vec<Origin> = Vec::new();
+        for text in self.list(entry) {
+            match Origin::parse(text.text) {
+                Ok(origin) if origins.contains(&origin) => {
+                    self.note(text, format!("\"{origin}\" is named twice"), "take one out");
+                }
+                Ok(origin) => origins.push(origin),
+                Err(why) => {
+                    let problem = format!("\"{}\" {why}", text.text);
+                    self.note(text, problem, "write \"https://phone.example.com\"");
+                }
+            }
+        }
+        origins
     }
 
     fn service_routes(&mut self, entry: Entry<'d>) -> Vec<ServiceRoute> {

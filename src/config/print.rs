@@ -105,6 +105,10 @@ fn sip(f: &mut Formatter<'_>, sip: &Sip) -> fmt::Result {
     plain(f, "udp_bytes_max", sip.udp_bytes_max)?;
     list(f, "resolvers", &sip.resolvers)?;
     list(f, "service_route", &sip.service_route)?;
+    // An empty list would be refused: it could be read as nobody.
+    if !sip.origins.is_empty() {
+        list(f, "origins", &sip.origins)?;
+    }
     if let Some(tls) = &sip.tls {
         writeln!(f, "\n[sip.tls]")?;
         text(f, "certificate", &tls.certificate.display())?;

@@ -16,6 +16,7 @@ pub use registry::{Connection, Connections, Refused, Slot};
 use super::privsep::client::Net;
 use super::tls::Tls;
 use crate::base::{ConnectionId, Flow, TransmitTag};
+use crate::config::Origin;
 use crate::wire::sip::FrameError;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub idle: Duration,
     /// A message must be complete so long after its first byte.
     pub half_message: Duration,
+    /// The web pages whose browsers may come in by WebSocket; all where there are none.
+    pub origins: Vec<Origin>,
 }
 
 impl Default for Settings {
@@ -60,6 +63,7 @@ impl Default for Settings {
             connections_per_source_max: 200,
             idle: Duration::from_secs(900),
             half_message: Duration::from_secs(10),
+            origins: Vec::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::stream::{
     Connection, Context, Ended, HANDSHAKE_MAX, LINGER, Outgoing, State, WRITE_STALL_MAX,
 };
 use crate::base::Flow;
+use crate::config::Origin;
 use crate::wire::sip::{FrameError, MESSAGE_MAX};
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
@@ -19,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
@@ -52,6 +53,16 @@ where
         .max_write_buffer_size(WEBSOCKET_MESSAGE_MAX)
         .max_message_size(Some(WEBSOCKET_MESSAGE_MAX))
         .max_frame_size(Some(WEBSOCKET_MESSAGE_MAX));
+    let origins = context.connections.settings().origins;
+    #[allow(clippy::result_large_err)]
+    let agree = |request: &Request, response| {
+        if may_come_from(&origins, request.headers()) {
+            return agree(request, response);
+        }
+        tracing::info!(remote = %flow.remote, "a page that is not of [sip] origins was refused");
+        let refusal = "this page may not connect here: see origins in voip.toml\n";
+        Err(refused(StatusCode::FORBIDDEN, refusal))
+    };
     let handshake = tokio_tungstenite::accept_hdr_async_with_config(stream, agree, Some(config));
     let stream = match tokio::time::timeout(HANDSHAKE_MAX, handshake).await {
         Ok(Ok(stream)) => stream,
@@ -69,6 +80,22 @@ where
     run(context, &connection, flow, stream).await;
 }
 
+/// RFC 6455 §10.2: whether the page that opens this connection is one of `origins`. Every browser
+/// says from where its page is (§4.1), so who says nothing is no browser, and no page's tool.
+fn may_come_from(origins: &[Origin], headers: &HeaderMap) -> bool {
+    let is_one = |value: &HeaderValue| {
+        let origin = value.to_str().ok().and_then(|v| Origin::parse(v).ok());
+        origin.is_some_and(|origin| origins.contains(&origin))
+    };
+    origins.is_empty() || headers.get_all(header::ORIGIN).iter().all(is_one)
+}
+
+fn refused(status: StatusCode, why: &str) -> ErrorResponse {
+    let mut refusal = ErrorResponse::new(Some(why.to_owned()));
+    *refusal.status_mut() = status;
+    refusal
+}
+
 /// RFC 7118 §4.1: the client offers `sip` and we choose it; without it there is nothing to talk.
 #[allow(clippy::result_large_err)]
 fn agree(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
@@ -80,9 +107,10 @@ fn agree(request: &Request, mut response: Response) -> Result<Response, ErrorRes
         .flat_map(|value| value.split(','))
         .any(|token| token.trim().eq_ignore_ascii_case(SUBPROTOCOL));
     if !offered {
-        let mut refusal = ErrorResponse::new(Some("offer the subprotocol: sip\n".to_owned()));
-        *refusal.status_mut() = StatusCode::BAD_REQUEST;
-        return Err(refusal);
+        return Err(refused(
+            StatusCode::BAD_REQUEST,
+            "offer the subprotocol: sip\n",
+        ));
     }
     response.headers_mut().insert(
         header::SEC_WEBSOCKET_PROTOCOL,

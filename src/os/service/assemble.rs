@@ -132,6 +132,7 @@ fn stream_settings(config: &Config) -> stream::Settings {
         connections_per_source_max: config.limits.connections_per_source_max,
         idle: config.timers.connection_idle,
         half_message: config.timers.half_message,
+        origins: config.sip.origins.clone(),
     }
 }
 

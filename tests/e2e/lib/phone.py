@@ -4,6 +4,7 @@ import json
 import pathlib
 import socket
 import time
+import wave
 
 from lib.case import wait_for
 from lib.net import socket_in
@@ -124,8 +125,18 @@ class Phone:
         self.command("hangup")
 
     def recording(self):
-        """The newest file of what was heard."""
+        """The newest file of what was heard, once the phone has closed it, which a loaded machine
+        may do some time after its BYE."""
         heard = sorted(self.folder.glob("dump-*-dec.wav"), key=lambda p: p.stat().st_mtime)
         assert heard, f"{self.name} recorded nothing: {[p.name for p in self.folder.iterdir()]}"
+        wait_for(f"{heard[-1]} to be closed", lambda: frames(heard[-1]))
         return heard[-1]
 
+
+def frames(path):
+    """How many samples a recording says that it has; none while it is being written."""
+    try:
+        with wave.open(str(path)) as recording:
+            return recording.getnframes()
+    except (EOFError, wave.Error):
+        return 0

@@ -16,6 +16,7 @@ use super::ipc::{
 };
 use super::log::{Log, Target};
 use super::node::Bound;
+use super::service::runtime;
 use super::{sandbox, sys};
 use crate::base::Transport;
 use crate::config::Config;
@@ -194,18 +195,8 @@ fn line(mut fds: Vec<OwnedFd>) -> Result<Channel, Fatal> {
     Ok(Channel::from_fd(fd))
 }
 
-fn enter(sandbox: &sandbox::Sandbox) -> Result<(), Fatal> {
-    sandbox
-        .enter()
-        .map_err(|e| Fatal::new(EX_NOPERM, format!("sandbox: {e}")))
-}
-
-/// A runtime for the thread that listens to the monitor.
-fn runtime() -> Result<tokio::runtime::Runtime, Fatal> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Fatal::new(EX_OSERR, format!("runtime: {e}")))
+fn enter(role: Role) -> Result<(), Fatal> {
+    sandbox::enter(role).map_err(|e| Fatal::new(EX_NOPERM, format!("sandbox: {e}")))
 }
 
 /// What every role does with a message that is not its own.

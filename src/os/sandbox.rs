@@ -18,37 +18,15 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-/// A role's confinement.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sandbox(Role);
-
-impl Sandbox {
-    /// The broker keeps the right to make, bind and connect sockets: that is its task. It may not
-    /// open files, nor start programs. FreeBSD's capability mode forbids bind and connect, so there
-    /// its walls are the user and the empty root directory.
-    pub fn net() -> Self {
-        Self(Role::Net)
-    }
-
-    /// Reads and writes what it is given.
-    pub fn media() -> Self {
-        Self(Role::Media)
-    }
-
-    /// As media; accepts connections, too.
-    pub fn signal() -> Self {
-        Self(Role::Signal)
-    }
-
-    /// As media; accepts connections, too.
-    pub fn web() -> Self {
-        Self(Role::Web)
-    }
-
-    /// For good, and for all threads that are started later. Before any other thread.
-    pub fn enter(self) -> io::Result<()> {
-        system::enter(self.0)
-    }
+/// Confines this process to what its role needs: for good, and for all threads that are started
+/// later. Before any other thread.
+///
+/// Media reads and writes what it is given; signal and web accept connections, too. The broker
+/// keeps the right to make, bind and connect sockets: that is its task. It may not open files, nor
+/// start programs. FreeBSD's capability mode forbids bind and connect, so there its walls are the
+/// user and the empty root directory.
+pub fn enter(role: Role) -> io::Result<()> {
+    system::enter(role)
 }
 
 /// Takes the rights that its kind does not need from a descriptor that the broker gave.

@@ -13,10 +13,12 @@ use super::daemon::{
     self, Detached, EX_CANTCREAT, EX_OSERR, EX_UNAVAILABLE, Fatal, Fork, PidFile, RunAs,
 };
 use super::log::{Log, Target};
+use super::node::Bound;
 use super::privsep::monitor::{self, Holdings, Monitor};
 use super::sys;
 use super::web::{self, Web};
 use crate::base::Rng;
+use crate::config::Config;
 use crate::control::{Command, Reply};
 use assemble::{Prepared, Running, Seams};
 use std::net::TcpListener;
@@ -129,24 +131,53 @@ impl Monitored {
     }
 }
 
-/// Takes from the system what needs root, and starts the roles.
-fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fatal> {
-    let (text, config) = monitor::read(&options.config)?;
+/// What both kinds of daemon take from the system before rights are dropped.
+struct Opened {
+    log: Log,
+    run_as: Option<RunAs>,
+    pid_file: PidFile,
+    bound: Vec<Bound>,
+    web: Option<TcpListener>,
+}
+
+fn open(options: &Options, config: &Config, target: Target) -> Result<Opened, Fatal> {
     let log = Log::start(target, config.admin.log);
     if let Err(error) = daemon::raise_file_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
     let run_as = options.user.as_deref().map(RunAs::find).transpose()?;
     let pid_path = options.pid_file.as_ref().unwrap_or(&config.admin.pid_file);
-    let mut pid_file = PidFile::lock(pid_path)?;
-    let bound = assemble::bind(&config)?;
-    let web = bind_web(&config)?.map(|(listener, _)| listener);
-    files::make_directories(&config, run_as.as_ref())?;
-    let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
-    let runtime = Builder::new_current_thread()
+    let pid_file = PidFile::lock(pid_path)?;
+    Ok(Opened {
+        log,
+        run_as,
+        pid_file,
+        bound: assemble::bind(config)?,
+        web: bind_web(config)?,
+    })
+}
+
+/// A runtime for a thread that waits for several things.
+pub(in crate::os) fn runtime() -> Result<Runtime, Fatal> {
+    Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| os("runtime", &e))?;
+        .map_err(|e| Fatal::new(EX_OSERR, format!("runtime: {e}")))
+}
+
+/// Takes from the system what needs root, and starts the roles.
+fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fatal> {
+    let (text, config) = monitor::read(&options.config)?;
+    let Opened {
+        log,
+        run_as,
+        mut pid_file,
+        bound,
+        web,
+    } = open(options, &config, target)?;
+    files::make_directories(&config, run_as.as_ref())?;
+    let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
+    let runtime = runtime()?;
     let socket = config.admin.socket.clone();
     let cannot = |e: std::io::Error| {
         Fatal::new(
@@ -201,16 +232,15 @@ struct Attended {
     log: Log,
 }
 
-/// The HTTP interface's listener and token, before rights are dropped.
-fn bind_web(config: &crate::config::Config) -> Result<Option<(TcpListener, String)>, Fatal> {
+/// The HTTP interface's listener.
+fn bind_web(config: &Config) -> Result<Option<TcpListener>, Fatal> {
     let Some(asked) = &config.admin.web else {
         return Ok(None);
     };
-    let token = files::web_token(config)?.unwrap_or_default();
     let listener =
         web::bind(asked.listen).map_err(|e| Fatal::new(EX_UNAVAILABLE, e.to_string()))?;
     tracing::info!("listening on http:{}", asked.listen);
-    Ok(Some((listener, token)))
+    Ok(Some(listener))
 }
 
 /// Serves the HTTP interface beside everything else; reloads bring it another token.
@@ -229,7 +259,7 @@ async fn serve_web(
 
 /// What the process itself takes from a configuration that was read again. A token file that cannot
 /// be read leaves the token as it was.
-fn renew(blocklist: &mut Blocklist, web: Option<&Arc<Web>>, config: &crate::config::Config) {
+fn renew(blocklist: &mut Blocklist, web: Option<&Arc<Web>>, config: &Config) {
     blocklist.configure(config);
     if let (Some(web), Some(asked)) = (web, &config.admin.web) {
         match web::read_token(&asked.token_file) {
@@ -241,15 +271,15 @@ fn renew(blocklist: &mut Blocklist, web: Option<&Arc<Web>>, config: &crate::conf
 
 fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal> {
     let config = files::read_config(&options.config)?;
-    let log = Log::start(target, config.admin.log);
-    if let Err(error) = daemon::raise_file_limit() {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
-    let run_as = options.user.as_deref().map(RunAs::find).transpose()?;
-    let pid_path = options.pid_file.as_ref().unwrap_or(&config.admin.pid_file);
-    let mut pid_file = PidFile::lock(pid_path)?;
-    let bound = assemble::bind(&config)?;
-    let web = bind_web(&config)?;
+    let Opened {
+        log,
+        run_as,
+        mut pid_file,
+        bound,
+        web,
+    } = open(options, &config, target)?;
+    let token = files::web_token(&config)?.unwrap_or_default();
+    let web = web.map(|listener| (listener, token));
     let tls = files::load_tls(&config)?;
     files::make_directories(&config, run_as.as_ref())?;
     if let Some(user) = &run_as {
@@ -259,10 +289,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     let blocklist = Blocklist::new(&config, &bound).map_err(|e| os("listeners", &e))?;
     let prepared = Prepared::read(config, &bound, &options.users)?;
     let running = Running::start(prepared, bound, tls, Seams::default())?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| os("runtime", &e))?;
+    let runtime = runtime()?;
     let socket = running.config().admin.socket.clone();
     let server = runtime
         .block_on(async { Server::bind(&socket) })

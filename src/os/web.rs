@@ -131,12 +131,6 @@ impl Web {
 
     async fn answer_to(&self, request: Request<Incoming>) -> Result<Answer, Answer> {
         let (head, body) = request.into_parts();
-        let about = HttpRequest {
-            method: head.method.as_str(),
-            path: head.uri.path(),
-            query: head.uri.query().unwrap_or_default(),
-            body: &[],
-        };
         if head.uri.path() != "/healthz" {
             let token = Arc::clone(&self.token.read().unwrap_or_else(PoisonError::into_inner));
             let given = head.headers.get(header::AUTHORIZATION);
@@ -151,8 +145,10 @@ impl Web {
             Err(_) => return Err(Answer::refused(408, "the body does not come", "")),
         };
         let wanted = route(&HttpRequest {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
             body: &body,
-            ..about
         })?;
         let command = match &wanted {
             Wanted::Health => return Ok(Answer::healthy()),

@@ -5,10 +5,10 @@ use super::{Boot, enter, ipc, on_common, runtime};
 use crate::os::clock::Clock;
 use crate::os::daemon::{EX_OSERR, Fatal};
 use crate::os::ipc::{
-    AsyncChannel, Channel, Commands, DESCRIPTORS_MAX, Events, IpcError, Line, ToMonitor, ToRole,
+    AsyncChannel, Channel, Commands, DESCRIPTORS_MAX, Events, IpcError, Line, Role, ToMonitor,
+    ToRole,
 };
 use crate::os::relay::{Bound, COMMANDS_MAX, MediaConfig, MediaDriver, MediaHandle};
-use crate::os::sandbox::Sandbox;
 use crate::os::service::assemble::relay_settings;
 use crate::relay::{Failure, MediaEvent};
 use std::os::fd::AsFd;
@@ -32,7 +32,7 @@ pub(super) fn run(boot: Boot) -> Result<(), Fatal> {
         .map_err(|e| Fatal::new(EX_OSERR, format!("open files: {e}")))?;
     boot.drop_rights()?;
     let runtime = runtime()?;
-    enter(&Sandbox::media())?;
+    enter(Role::Media)?;
     runtime.block_on(attend(boot))
 }
 

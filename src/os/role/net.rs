@@ -3,10 +3,10 @@
 use super::{Boot, enter, ipc, on_common, runtime};
 use crate::base::Transport;
 use crate::os::daemon::{EX_OSERR, Fatal};
-use crate::os::ipc::{AsyncChannel, Channel, IpcError, Line, ToMonitor, ToRole};
+use crate::os::ipc::{AsyncChannel, Channel, IpcError, Line, Role, ToMonitor, ToRole};
 use crate::os::privsep::broker::Broker;
 use crate::os::privsep::policy::Policy;
-use crate::os::sandbox::{self, Sandbox};
+use crate::os::sandbox;
 use std::rc::Rc;
 
 /// Serves to the end.
@@ -28,7 +28,7 @@ pub(super) fn run(boot: Boot) -> Result<(), Fatal> {
     sandbox::empty_root().map_err(|e| Fatal::new(EX_OSERR, format!("chroot: {e}")))?;
     boot.drop_rights()?;
     let runtime = runtime()?;
-    enter(&Sandbox::net())?;
+    enter(Role::Net)?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, attend(boot, broker))
 }

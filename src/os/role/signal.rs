@@ -5,12 +5,13 @@ use super::{Boot, collect, enter, ipc, on_common, parse, runtime};
 use crate::control::{Command, Failure, Reply};
 use crate::os::control::{Asked, Server, serve_link};
 use crate::os::daemon::{EX_CONFIG, EX_OSERR, EX_SOFTWARE, Fatal};
-use crate::os::ipc::{AsyncChannel, Channel, IpcError, Line, Settings, ToMonitor, ToRole, decode};
+use crate::os::ipc::{
+    AsyncChannel, Channel, IpcError, Line, Role, Settings, ToMonitor, ToRole, decode,
+};
 use crate::os::log::Log;
 use crate::os::privsep::client::{Net, Requests};
 use crate::os::privsep::media_link;
 use crate::os::relay::COMMANDS_MAX;
-use crate::os::sandbox::Sandbox;
 use crate::os::service::assemble::{Prepared, Running, Seams};
 use crate::os::service::{ASKS_MAX, LOOK_EVERY, note};
 use crate::os::tls::Tls;
@@ -34,7 +35,7 @@ pub(super) fn run(mut boot: Boot) -> Result<(), Fatal> {
     let prepared = Prepared::read(config, &boot.listeners, &boot.settings.users)?;
     prepared.seal()?;
     let runtime = runtime()?;
-    enter(&Sandbox::signal())?;
+    enter(Role::Signal)?;
     runtime.block_on(attend(boot, prepared, tls))
 }
 

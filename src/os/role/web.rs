@@ -4,8 +4,9 @@
 use super::{Boot, collect, enter, ipc, on_common, runtime};
 use crate::os::control::Link;
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, Fatal};
-use crate::os::ipc::{AsyncChannel, Channel, IpcError, Line, Settings, ToMonitor, ToRole, decode};
-use crate::os::sandbox::Sandbox;
+use crate::os::ipc::{
+    AsyncChannel, Channel, IpcError, Line, Role, Settings, ToMonitor, ToRole, decode,
+};
 use crate::os::web::Web;
 use std::os::unix::net::UnixStream;
 
@@ -13,7 +14,7 @@ use std::os::unix::net::UnixStream;
 pub(super) fn run(boot: Boot) -> Result<(), Fatal> {
     boot.drop_rights()?;
     let runtime = runtime()?;
-    enter(&Sandbox::web())?;
+    enter(Role::Web)?;
     runtime.block_on(attend(boot))
 }
 

@@ -13,7 +13,7 @@
 //!
 //! What cap_enter forbids by itself (open by name, bind, connect, an address with send: ECAPMODE)
 //! needs no row. No row has CAP_IOCTL, without which every ioctl(2) is refused. What comes later
-//! from the broker is limited as it comes. The broker does not enter: see [`super::Sandbox::net`].
+//! from the broker is limited as it comes. The broker does not enter: see [`super::enter`].
 
 use crate::os::ipc::Role;
 use capsicum::{CapRights, Fcntl, FcntlRights, FileRights, Right};

@@ -136,13 +136,6 @@ fn stream_settings(config: &Config) -> stream::Settings {
     }
 }
 
-fn location_limits(config: &Config) -> location::Limits {
-    location::Limits {
-        contacts_per_aor: config.limits.contacts_per_user_max,
-        contacts: config.limits.bindings_max,
-    }
-}
-
 /// The host as the network sees it.
 struct Surroundings {
     listeners: ListenerTable,
@@ -220,7 +213,7 @@ impl Restored {
                 break;
             }
         }
-        let location = Location::new(location_limits(config));
+        let location = Location::new(location::Limits::of(config));
         location.reserve_serials(loaded.serial_max);
         let now = clock.now();
         let found = loaded.bindings.len();
@@ -493,7 +486,7 @@ impl Running {
             .streams
             .connections
             .configure(stream_settings(&config));
-        self.location.set_limits(location_limits(&config));
+        self.location.set_limits(location::Limits::of(&config));
         self.guard.configure(guard::Settings::of(&config));
         self.config = Arc::new(config);
         let config = &self.config;

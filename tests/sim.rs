@@ -223,6 +223,15 @@ fn media_stays_with_the_first_answer_of_a_fork() {
     assert_eq!(world.host.disk().cdrs().count(), 1);
 }
 
+/// Two phones answered at once and their answers overtook each other: the caller kept the one that
+/// the server had seen second, whose media and record were those of the other.
+#[test]
+fn media_and_record_follow_the_answer_that_the_caller_keeps() {
+    for seed in [2093, 2535, 3772] {
+        assert_eq!(stormy(seed), Ok(()), "SIM_SEED={seed}");
+    }
+}
+
 #[test]
 fn a_callee_that_dies_while_ringing_costs_timer_c_and_nothing_else() {
     let udp = Carrier::Datagram;

@@ -1,7 +1,7 @@
 //! One side of a call, as much of the dialog as a request of our own needs (RFC 3261 §12.2.1.1).
 
 use crate::base::Flow;
-use crate::wire::sip::{HeaderName, Message};
+use crate::wire::sip::{HeaderName, Message, NameAddr, Uri};
 
 /// How many Record-Route values of one side are kept; a dialog with more cannot be ended by us.
 const ROUTES_MAX: usize = 16;
@@ -15,6 +15,9 @@ pub(super) struct Leg {
     pub tag: Box<[u8]>,
     /// The remote target: the URI of the last Contact.
     pub target: Box<[u8]>,
+    /// The target that a request of this side announced and that no 2xx confirmed yet: a refused
+    /// refresh changes nothing (RFC 3261 §12.2.1.2, §14.1).
+    pub announced: Box<[u8]>,
     /// The proxies between us and this side, nearest first.
     pub routes: Box<[Box<[u8]>]>,
     /// The highest CSeq this side used.
@@ -76,10 +79,49 @@ impl Leg {
         leg
     }
 
-    /// Takes the Contact of a target refresh (RFC 3261 §12.2).
+    /// A target refresh request of this side is under way.
+    pub fn announce_target(&mut self, message: &Message) {
+        if let Some(Ok(contact)) = message.addresses(HeaderName::Contact).next() {
+            self.announced = contact.uri_bytes().into();
+        }
+    }
+
+    /// That request was answered by a 2xx.
+    pub fn confirm_target(&mut self) {
+        if !self.announced.is_empty() {
+            self.target = std::mem::take(&mut self.announced);
+        }
+    }
+
+    /// Whether the next hop of a request is this side's: the proxy nearest to it on its route set,
+    /// or its target itself.
+    pub fn is_reached_by(&self, route: Option<&[u8]>, target: &Uri<'_>) -> bool {
+        let named = |written: &[u8], uri: &Uri<'_>| {
+            Uri::parse(written).is_ok_and(|written| same_place(&written, uri))
+        };
+        match route {
+            Some(route) => self.routes.first().is_some_and(|own| {
+                let (own, route) = (NameAddr::parse(own), NameAddr::parse(route));
+                let route = route.as_ref().ok().and_then(|r| r.uri().ok());
+                own.is_ok_and(|own| route.is_some_and(|route| named(own.uri_bytes(), &route)))
+            }),
+            None => named(&self.target, target) || named(&self.announced, target),
+        }
+    }
+
+    /// Takes the Contact of a 2xx (RFC 3261 §12.2).
     pub fn learn_target(&mut self, message: &Message) {
         if let Some(Ok(contact)) = message.addresses(HeaderName::Contact).next() {
             self.target = contact.uri_bytes().into();
         }
     }
+}
+
+/// Whether two URIs name the same user at the same host and port. Parameters do not count: phones
+/// leave them out, or add to them.
+pub fn same_place(a: &Uri<'_>, b: &Uri<'_>) -> bool {
+    a.scheme() == b.scheme()
+        && a.user_unescaped() == b.user_unescaped()
+        && a.host().matches(&b.host())
+        && a.port() == b.port()
 }

@@ -117,7 +117,7 @@ impl MediaPolicy {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Offer {
     side: Side,
     in_response: bool,
@@ -132,7 +132,7 @@ pub(super) struct Circumstances {
 }
 
 /// The relayed media of one call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Media {
     session: u64,
     opened: bool,
@@ -189,22 +189,69 @@ impl Media {
         addresses: &Addresses,
         pool: &mut PortPool,
     ) -> (BodyEdit, Option<MediaCommand>) {
+        if let Err(edit) = self.reserve(message, pool) {
+            return (edit, None);
+        }
+        let (edit, legs) = self.agree(side, message, sides, addresses);
+        (edit, legs.map(|legs| self.tell(legs)))
+    }
+
+    /// Holds the ports that a description needs.
+    pub fn reserve(&mut self, message: &Message, pool: &mut PortPool) -> Result<(), BodyEdit> {
         let Ok(sdp) = Sdp::parse(message.body()) else {
-            return (
-                refuse_unless_response(message, 488, "Unreadable Session Description"),
-                None,
-            );
+            let reason = "Unreadable Session Description";
+            return Err(refuse_unless_response(message, 488, reason));
         };
         // A browser's keys are bound to its ICE and DTLS: its media goes past us.
         if sdp.is_webrtc() && !self.opened {
+            return Err(BodyEdit::Keep);
+        }
+        let mut held = self.ports.iter_mut();
+        match held.all(|ports| anchor::reserve(pool, &sdp, ports)) {
+            true => Ok(()),
+            false => Err(refuse_unless_response(message, 503, "No Media Ports Left")),
+        }
+    }
+
+    /// The same for a dialog that the relay does not follow: it is told nothing, and no more ports
+    /// are taken than the call has.
+    pub fn describe_aside(
+        &mut self,
+        side: Side,
+        message: &Message,
+        sides: [Circumstances; 2],
+        addresses: &Addresses,
+    ) -> BodyEdit {
+        let (edit, legs) = self.agree(side, message, sides, addresses);
+        if let Some(legs) = legs {
+            self.legs = Some(legs);
+        }
+        edit
+    }
+
+    /// What another dialog of the same fork starts from: the same offer, the same ports, which the
+    /// call alone gives back.
+    pub fn fork(&self) -> Self {
+        self.clone()
+    }
+
+    /// The relay follows another dialog of the fork from now on: what was agreed there.
+    pub fn follow(&mut self, other: Media) -> Option<MediaCommand> {
+        (self.offer, self.stable) = (other.offer, other.stable);
+        other.legs.map(|legs| self.tell(legs))
+    }
+
+    /// The body that the reader gets, and what the session becomes by it.
+    fn agree(
+        &mut self,
+        side: Side,
+        message: &Message,
+        sides: [Circumstances; 2],
+        addresses: &Addresses,
+    ) -> (BodyEdit, Option<[LegSpec; 2]>) {
+        let Ok(sdp) = Sdp::parse(message.body()) else {
             return (BodyEdit::Keep, None);
-        }
-        for ports in &mut self.ports {
-            if !anchor::reserve(pool, &sdp, ports) {
-                let edit = refuse_unless_response(message, 503, "No Media Ports Left");
-                return (edit, None);
-            }
-        }
+        };
         let own = |s: Side| {
             let peer = sides[s.index()]
                 .signalling
@@ -223,7 +270,7 @@ impl Media {
         } else {
             self.offered(side, message, &sdp, vantage)
         };
-        (BodyEdit::Replace(body), self.tell(legs))
+        (BodyEdit::Replace(body), Some(legs))
     }
 
     fn is_answer(&self, side: Side, message: &Message) -> bool {
@@ -288,7 +335,7 @@ impl Media {
         in_order(side, answerer, other)
     }
 
-    fn tell(&mut self, mut legs: [LegSpec; 2]) -> Option<MediaCommand> {
+    fn tell(&mut self, mut legs: [LegSpec; 2]) -> MediaCommand {
         let streams = legs[0].media.len().max(legs[1].media.len());
         for leg in &mut legs {
             leg.media.resize(streams, None);
@@ -298,11 +345,11 @@ impl Media {
         self.legs = Some(legs.clone());
         let session = self.session;
         let again = std::mem::replace(&mut self.opened, true);
-        Some(if again {
+        if again {
             MediaCommand::Update { session, legs }
         } else {
             MediaCommand::Open { session, legs }
-        })
+        }
     }
 
     /// The offer of a re-INVITE was refused: what was agreed before holds again.

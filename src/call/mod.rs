@@ -3,13 +3,17 @@
 //! call ends once, in one call detail record. What it does not do: send anything by itself; what
 //! should happen waits in [`CallTable::poll_output`].
 
+mod fork;
 mod leg;
 mod media;
 mod row;
+mod state;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use crate::relay::Side;
+pub use leg::same_place;
 pub use media::{Addresses, BodyEdit, MediaPolicy, Toward};
-pub use table::{Bye, CallKey, CallOutput, CallSettings, CallTable, CallTableFull, CallerInfo};
+pub use state::Bye;
+pub use table::{CallKey, CallOutput, CallSettings, CallTable, CallTableFull, CallerInfo};

@@ -1,25 +1,27 @@
 //! The table of calls of one shard: begin, follow, end, and what falls out of that.
 
+use super::fork::Forks;
 use super::leg::Leg;
 use super::media::{BodyEdit, Circumstances, Media, MediaPolicy, Toward};
 use super::row;
-use crate::base::{Anchor, Flow, Instant, Key, Slab, TimerId, TimerTable};
+use super::state::{Bye, Call, State, refreshes_target};
+use crate::base::{Anchor, Flow, Instant, Key, Slab, TimerTable};
 use crate::control::{CallRow, CallState, rfc3339};
-use crate::relay::{Failure, LegStats, MediaCommand, MediaEvent, PortPool, Side};
+use crate::relay::{Failure, MediaCommand, MediaEvent, PortPool, Side};
 use crate::store::{Cdr, EndCause, Record};
-use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, Scheme, Uri};
-use bytes::Bytes;
+use crate::wire::sip::{Message, Method, Scheme, Uri};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 /// How long an ended call waits for the relay's last figures before its record is written.
 const FINAL_REPORT_WAIT: Duration = Duration::from_secs(2);
 
+/// How long an answer may be unacknowledged before its callee ends it: 64 * T1 (RFC 3261
+/// §13.3.1.4), and what the network may hold up.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(40);
+
 /// How many calls may share one Call-ID (a fork that was answered twice, a hostile peer).
 const SAME_CALL_ID_MAX: usize = 8;
-
-/// Our BYEs start this far above the CSeq seen, so that a request in flight does not collide.
-const CSEQ_LEAP: u32 = 10;
 
 /// Names a call of this shard.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -65,15 +67,6 @@ pub struct CallSettings {
     pub duration_max: Duration,
 }
 
-/// A BYE of ours to one side (the operator's, or because the media fell silent).
-#[derive(Clone, Debug)]
-pub struct Bye {
-    /// The request without a Via, which the sender adds.
-    pub request: Bytes,
-    /// The path to that side's neighbour.
-    pub flow: Flow,
-}
-
 /// What the table wants done.
 #[derive(Clone, Debug)]
 pub enum CallOutput {
@@ -88,44 +81,11 @@ pub enum CallOutput {
     Cancel(CallKey),
 }
 
-#[derive(Debug)]
-enum State {
-    Calling {
-        ringing: bool,
-    },
-    Answered {
-        answer_ms: u64,
-    },
-    Ended {
-        answer_ms: Option<u64>,
-        end_ms: u64,
-        cause: EndCause,
-        status: u16,
-    },
-}
-
-#[derive(Debug)]
-struct Call {
-    call_id: Box<[u8]>,
-    to_uri: Box<str>,
-    from_uri: Box<str>,
-    user: Option<Box<str>>,
-    start_ms: u64,
-    status: u16,
-    state: State,
-    legs: [Leg; 2],
-    media: Option<Box<Media>>,
-    stats: Option<Box<[LegStats; 2]>>,
-    codecs: Box<str>,
-    /// Whether a description went from the caller's side already.
-    offered: bool,
-    timer: Option<TimerId>,
-}
-
 #[derive(Clone, Copy, Debug)]
 enum Timer {
     TooLong(CallKey),
     FinalReport(CallKey),
+    Unacknowledged(CallKey),
 }
 
 /// The calls of one shard.
@@ -236,7 +196,11 @@ impl CallTable {
             status: 0,
             state: State::Calling { ringing: false },
             legs: [leg, Leg::default()],
+            acknowledged: false,
+            forks: Forks::default(),
+            ended_before: None,
             media: None,
+            direct: false,
             stats: None,
             codecs: "".into(),
             offered: false,
@@ -268,15 +232,40 @@ impl CallTable {
         keys.iter().copied().find(|&key| {
             self.calls.get(key.0).is_some_and(|call| {
                 let (a, b) = (&*call.legs[0].tag, &*call.legs[1].tag);
-                let caller = if a == from {
+                let callee = if a == from {
                     Some(to)
                 } else {
                     (a == to).then_some(from)
                 };
-                caller.is_some_and(|other| b.is_empty() || b == other)
-                    && !matches!(call.state, State::Ended { .. })
+                let mut known = callee
+                    .into_iter()
+                    .filter(|c| b.is_empty() || b == *c || call.forks.get(c).is_some());
+                known.next().is_some() && !matches!(call.state, State::Ended { .. })
             })
         })
+    }
+
+    /// Whether a request of this call goes where its dialog leads (RFC 3261 §12.2.1.1): along the
+    /// reader's route set, or to the target that it named last. `route` is the topmost Route that
+    /// is not ours, `target` the Request-URI.
+    pub fn leads_to_reader(
+        &self,
+        key: CallKey,
+        message: &Message,
+        route: Option<&[u8]>,
+        target: &Uri<'_>,
+    ) -> bool {
+        let Some(call) = self.calls.get(key.0) else {
+            return false;
+        };
+        let reader = match call.author(message) {
+            Side::Called => &call.legs[0],
+            Side::Caller => match call.forks.get(call.callee_tag(message)) {
+                Some(dialog) => &dialog.leg,
+                None => &call.legs[1],
+            },
+        };
+        reader.is_reached_by(route, target)
     }
 
     /// A request with a body is on its way: what its body should become.
@@ -291,8 +280,11 @@ impl CallTable {
             return BodyEdit::Keep;
         };
         let side = call.author(message);
-        call.codecs_of(message);
-        let legs = &mut call.legs;
+        let aside = call.is_aside(message);
+        if !aside {
+            call.codecs_of(message);
+        }
+        let legs = call.legs_of(message);
         let (own, other) = (side.index(), side.other().index());
         let differ = toward
             .address
@@ -309,7 +301,10 @@ impl CallTable {
         sides[own].signalling = Some(from.remote.ip());
         sides[other].signalling = reader;
         sides[other].behind_nat |= toward.behind_nat;
-        self.pass_body(key, side, message, sides)
+        match aside {
+            true => self.pass_aside(key, side, message, sides),
+            false => self.pass_body(key, side, message, sides),
+        }
     }
 
     /// A response with a body is on its way back. `branch_relayed` tells whether the body of the
@@ -326,22 +321,21 @@ impl CallTable {
             return BodyEdit::Keep;
         };
         let side = call.author(message).other();
-        let legs = &call.legs;
-        // The second answer of a fork, which the caller hangs up: media stays with the first.
-        let tag = message.to().ok().and_then(|to| to.tag());
-        if matches!(call.state, State::Answered { .. })
-            && *legs[side.index()].tag != *tag.unwrap_or_default()
-        {
-            return BodyEdit::Keep;
+        // The second answer of a fork: media stays with the first until the caller has chosen.
+        let answered = matches!(call.state, State::Answered { .. });
+        let aside = answered && *call.legs[1].tag != *call.callee_tag(message);
+        if !aside {
+            call.codecs_of(message);
         }
-        call.codecs_of(message);
-        let legs = &call.legs;
+        let legs = call.legs_of(message);
         let (own, other) = (side.index(), side.other().index());
         let to = legs[other].flow.map(|f| f.remote);
         let differ = to.is_some_and(|t| t.is_ipv6() != flow.remote.is_ipv6());
         let nat = behind_nat || legs[own].behind_nat || legs[other].behind_nat;
         let late = call.media.is_none() && self.settings.media.wants_relay(nat, differ);
         if !branch_relayed && (!late || call.offered) {
+            let chosen = !answered && message.status() >= 200;
+            call.direct |= chosen && call.media.is_some();
             return BodyEdit::Keep;
         }
         let mut sides = [0, 1].map(|n| Circumstances {
@@ -350,7 +344,43 @@ impl CallTable {
         });
         sides[own].signalling = Some(flow.remote.ip());
         sides[own].behind_nat |= behind_nat;
-        self.pass_body(key, side, message, sides)
+        match aside {
+            true => self.pass_aside(key, side, message, sides),
+            false => self.pass_body(key, side, message, sides),
+        }
+    }
+
+    /// The same in a dialog that the relay does not follow: its reader is told the ports that the
+    /// relay has anyway, so that nothing need be said again should this dialog be the one to live.
+    fn pass_aside(
+        &mut self,
+        key: CallKey,
+        side: Side,
+        message: &Message,
+        sides: [Circumstances; 2],
+    ) -> BodyEdit {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return BodyEdit::Keep;
+        };
+        if !Media::is_sdp(message) {
+            return BodyEdit::Keep;
+        }
+        let tag = call.callee_tag(message);
+        let media = call
+            .media
+            .get_or_insert_with(|| Box::new(Media::new(key.to_u64())));
+        if let Err(edit) = media.reserve(message, &mut self.ports) {
+            return edit;
+        }
+        let fork = || Box::new(media.fork());
+        let Some(dialog) = call.forks.enter(tag) else {
+            return BodyEdit::Keep;
+        };
+        if let Some(codecs) = Media::codecs(message) {
+            dialog.codecs = codecs;
+        }
+        let own = dialog.media.get_or_insert_with(fork);
+        own.describe_aside(side, message, sides, &self.settings.media.addresses)
     }
 
     fn pass_body(
@@ -370,6 +400,7 @@ impl CallTable {
             .media
             .get_or_insert_with(|| Box::new(Media::new(key.to_u64())));
         let addresses = &self.settings.media.addresses;
+        call.direct = false;
         let (edit, command) = media.describe(side, message, sides, addresses, &mut self.ports);
         self.outputs.extend(command.map(CallOutput::Media));
         edit
@@ -389,24 +420,38 @@ impl CallTable {
         let Some(call) = self.calls.get_mut(key.0) else {
             return;
         };
+        let status = message.status();
+        if (200..300).contains(&status) && refreshes_target(message.method()) {
+            call.target_confirmed(message);
+        }
         if message.method() != Method::Invite {
             return;
         }
-        let status = message.status();
+        let callee = call.callee_tag(message);
+        let answer = |known_nat| Leg::of_answer(message, flow, known_nat, ours);
         match (&mut call.state, status) {
-            (State::Calling { ringing }, 101..=199) => *ringing = true,
+            (State::Calling { ringing }, 101..=199) => {
+                *ringing = true;
+                // RFC 3261 §12.1.2: an early dialog, whose target a PRACK or UPDATE goes to.
+                if !callee.is_empty()
+                    && let Some(dialog) = call.forks.enter(callee)
+                {
+                    dialog.leg = answer(callee_behind_nat);
+                }
+            }
             (State::Calling { .. }, 200..=299) => {
-                let known_nat = call.legs[1].behind_nat || callee_behind_nat;
-                call.legs[1] = Leg::of_answer(message, flow, known_nat, ours);
+                call.legs[1] = answer(call.legs[1].behind_nat || callee_behind_nat);
                 call.status = status;
                 call.state = State::Answered { answer_ms: unix_ms };
+                call.forks.remove(callee);
+                call.forks.forget_early();
             }
-            (State::Answered { .. }, 200..=299) => {
-                let to = message.to().ok().and_then(|a| a.tag()).unwrap_or_default();
-                let side = call.author(message).other();
-                let leg = &mut call.legs[side.index()];
-                if *leg.tag == *to {
-                    leg.learn_target(message);
+            (State::Answered { .. }, 200..=299) if *call.legs[1].tag != *callee => {
+                if let Some(dialog) = call.forks.enter(callee)
+                    && !dialog.answered
+                {
+                    dialog.leg = answer(callee_behind_nat);
+                    dialog.answered = true;
                 }
             }
             (State::Answered { .. }, 300..) => {
@@ -423,23 +468,80 @@ impl CallTable {
             return;
         };
         let side = call.author(message);
-        let leg = &mut call.legs[side.index()];
+        let callee = call.callee_tag(message);
+        let aside = call.forks.get(callee).is_some();
+        let leg = match (side, call.forks.get_mut(callee)) {
+            (Side::Called, Some(dialog)) => &mut dialog.leg,
+            (side, _) => &mut call.legs[side.index()],
+        };
         if let Ok(cseq) = message.cseq() {
             leg.cseq = leg.cseq.max(cseq.number);
         }
         leg.flow = Some(*flow);
-        match message.method() {
-            Method::Invite | Method::Update => leg.learn_target(message),
+        let method = message.method();
+        if refreshes_target(method) {
+            leg.announce_target(message);
+        }
+        match method {
+            Method::Ack if side == Side::Caller => self.acknowledged(key, message),
             Method::Bye => {
                 let cause = match side {
                     Side::Caller => EndCause::CallerHungUp,
                     Side::Called => EndCause::CalleeHungUp,
                 };
-                let status = call.status;
-                self.end(now, key, cause, status);
+                if aside {
+                    call.forks.remove(callee);
+                }
+                // Of several early dialogs one may be ended by BYE, too (RFC 3261 §15).
+                let early = matches!(call.state, State::Calling { .. });
+                if !aside || (early && call.forks.is_empty()) {
+                    self.hung_up(now, key, cause);
+                }
             }
             _ => {}
         }
+    }
+
+    /// The caller took an answer. If it is another one than ours, which nobody took yet, record and
+    /// media follow it from now on.
+    fn acknowledged(&mut self, key: CallKey, message: &Message) {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
+        let tag = call.callee_tag(message);
+        let Some(dialog) = call.forks.get_mut(tag) else {
+            call.acknowledged = true;
+            call.ended_before = None;
+            return;
+        };
+        dialog.acknowledged = true;
+        if call.acknowledged || !dialog.answered {
+            return;
+        }
+        if let Some(chosen) = call.forks.remove(tag) {
+            let command = call.follow(chosen, true);
+            self.outputs.extend(command.map(CallOutput::Media));
+        }
+    }
+
+    /// The dialog that the record follows was ended by BYE: the call lives on in another one that
+    /// was answered, or ends.
+    fn hung_up(&mut self, now: Instant, key: CallKey, cause: EndCause) {
+        let now_ms = self.settings.anchor.unix_ms(now);
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
+        let status = call.status;
+        let Some(living) = call.forks.take_living() else {
+            return self.end(now, key, cause, status);
+        };
+        if !living.acknowledged {
+            call.ended_before.get_or_insert((now_ms, cause));
+            let wait = Timer::Unacknowledged(key);
+            self.timers.arm(now + ACKNOWLEDGED_WITHIN, wait);
+        }
+        let command = call.follow(living, false);
+        self.outputs.extend(command.map(CallOutput::Media));
     }
 
     /// The INVITE ended without an answer, in this final status.
@@ -466,9 +568,8 @@ impl CallTable {
         match call.state {
             State::Calling { .. } => self.outputs.push_back(CallOutput::Cancel(key)),
             State::Answered { .. } => {
-                let byes = [call.bye(Side::Caller), call.bye(Side::Called)];
                 self.outputs
-                    .extend(byes.into_iter().flatten().map(CallOutput::Bye));
+                    .extend(call.byes().into_iter().map(CallOutput::Bye));
                 let status = call.status;
                 self.end(now, key, cause, status);
             }
@@ -509,6 +610,7 @@ impl CallTable {
             State::Answered { answer_ms } => Some(answer_ms),
             State::Ended { .. } => return,
         };
+        let (end_ms, cause) = call.ended_before.take().unwrap_or((end_ms, cause));
         call.state = State::Ended {
             answer_ms,
             end_ms,
@@ -583,9 +685,10 @@ impl CallTable {
         };
         match event {
             MediaEvent::Opened { .. } => {}
+            MediaEvent::Report { .. } | MediaEvent::Timeout { .. } if call.direct => {}
             MediaEvent::Report { legs, .. } => call.stats = Some(legs),
             MediaEvent::Closed { legs, .. } => {
-                call.stats = Some(legs);
+                call.stats = Some(legs).filter(|_| !call.direct);
                 if matches!(call.state, State::Ended { .. }) {
                     self.record(key);
                 }
@@ -686,6 +789,12 @@ impl CallTable {
                     self.hangup(now, key, EndCause::TooLong);
                 }
                 Timer::FinalReport(key) => self.record(key),
+                Timer::Unacknowledged(key) => {
+                    let call = self.calls.get(key.0);
+                    if call.is_some_and(|c| c.ended_before.is_some()) {
+                        self.hangup(now, key, EndCause::CallerHungUp);
+                    }
+                }
             }
         }
     }
@@ -693,50 +802,5 @@ impl CallTable {
     /// What to do next; drain it.
     pub fn poll_output(&mut self) -> Option<CallOutput> {
         self.outputs.pop_front()
-    }
-}
-
-impl Call {
-    /// The side whose tag is in From: the author of a request, the reader of a response.
-    fn author(&self, message: &Message) -> Side {
-        let from = message
-            .from()
-            .ok()
-            .and_then(|a| a.tag())
-            .unwrap_or_default();
-        if *from == *self.legs[0].tag {
-            Side::Caller
-        } else {
-            Side::Called
-        }
-    }
-
-    fn codecs_of(&mut self, message: &Message) {
-        if let Some(codecs) = Media::codecs(message) {
-            self.codecs = codecs;
-            self.offered |= message.is_request();
-        }
-    }
-
-    /// A BYE in the other side's name (RFC 3261 §12.2.1.1, §15.1.1).
-    fn bye(&self, to: Side) -> Option<Bye> {
-        let (target, sender) = (&self.legs[to.index()], &self.legs[to.other().index()]);
-        let flow = target.flow?;
-        if target.target.is_empty() {
-            return None;
-        }
-        let mut request = RequestBuilder::new(Method::Bye, target.target.to_vec())
-            .max_forwards(70)
-            .header(HeaderName::From, sender.address.to_vec())
-            .header(HeaderName::To, target.address.to_vec())
-            .header(HeaderName::CallId, self.call_id.to_vec())
-            .cseq(sender.cseq.saturating_add(CSEQ_LEAP));
-        for route in &target.routes {
-            request = request.header(HeaderName::Route, route.to_vec());
-        }
-        Some(Bye {
-            request: request.render(),
-            flow,
-        })
     }
 }

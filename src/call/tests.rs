@@ -5,7 +5,7 @@ use crate::base::{Anchor, Flow, Instant, Transport};
 use crate::config::Relay;
 use crate::relay::{LegStats, MediaCommand, MediaEvent, PortPool};
 use crate::store::{Cdr, EndCause, Record};
-use crate::wire::sip::{HeaderName, Message, Method};
+use crate::wire::sip::{HeaderName, Message, Method, Uri};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -353,4 +353,243 @@ fn relay_only_where_a_nat_or_another_family_asks_for_it() {
         t.offer_body(key, &offer, &flow(ALICE), v6),
         BodyEdit::Replace(_)
     ));
+}
+
+/// A call that two phones answered, `b` first at the server: what the caller does with the answers
+/// decides. Each side's media address tells them apart.
+struct Forked {
+    table: CallTable,
+    key: CallKey,
+    now: Instant,
+    relayed: bool,
+}
+
+const CAROL: &str = "192.0.2.3:5060";
+
+impl Forked {
+    fn new(relay: Relay) -> Self {
+        let relayed = relay == Relay::Always;
+        let mut table = table(relay);
+        let offer = invite(&sdp("10.0.0.5", 4000));
+        let info = CallerInfo::default();
+        let key = table.begin(Instant::ZERO, &offer, &flow(ALICE), info);
+        let key = key.unwrap();
+        for address in ["192.0.2.2", "192.0.2.3"] {
+            let toward = Toward {
+                address: Some(address.parse().unwrap()),
+                behind_nat: false,
+            };
+            table.offer_body(key, &offer, &flow(ALICE), toward);
+        }
+        let mut forked = Self {
+            table,
+            key,
+            now: Instant::from_millis(1000),
+            relayed,
+        };
+        forked.answer("b", BOB, 5000);
+        forked.answer("c", CAROL, 6000);
+        forked
+    }
+
+    /// The body that the caller reads.
+    fn answer(&mut self, tag: &str, from: &str, port: u16) -> BodyEdit {
+        let address = from.trim_end_matches(":5060");
+        let extra = format!("Contact: <sip:{tag}@{address}>\r\n");
+        let body = sdp(address, port);
+        let answer = message("SIP/2.0 200 OK", "a", tag, "7 INVITE", &extra, &body);
+        let (t, key, relayed) = (&mut self.table, self.key, self.relayed);
+        let edit = t.answer_body(key, &answer, &flow(from), relayed, false);
+        t.on_response(self.now, key, &answer, &flow(from), false, &ours);
+        edit
+    }
+
+    fn by_caller(&mut self, method: &str, tag: &str) -> bool {
+        self.now = self.now + Duration::from_secs(1);
+        let start = format!("{method} sip:x@192.0.2.9 SIP/2.0");
+        let cseq = format!("8 {method}");
+        let request = message(&start, "a", tag, &cseq, "", "");
+        let found = self.table.find(&request);
+        if let Some(key) = found {
+            let flow = flow(ALICE);
+            self.table.on_in_dialog(self.now, key, &request, &flow);
+        }
+        found == Some(self.key)
+    }
+
+    /// Where the relay sends the caller's media.
+    fn media(&mut self) -> Option<String> {
+        let mut peer = None;
+        while let Some(output) = self.table.poll_output() {
+            if let CallOutput::Media(
+                MediaCommand::Open { legs, .. } | MediaCommand::Update { legs, .. },
+            ) = output
+            {
+                peer = legs[1].media[0].and_then(|m| m.peer).map(|p| p.to_string());
+            }
+        }
+        peer
+    }
+
+    fn is_up(&self) -> bool {
+        self.table.rows().len() == 1
+    }
+}
+
+const BOBS: Option<&str> = Some("192.0.2.2:5000");
+const CAROLS: Option<&str> = Some("192.0.2.3:6000");
+
+#[test]
+fn the_answer_that_the_caller_takes_is_the_call() {
+    // In order: taken first, the second hung up at once.
+    let mut f = Forked::new(Relay::Always);
+    assert_eq!(f.media().as_deref(), BOBS);
+    assert!(f.by_caller("ACK", "b") && f.by_caller("ACK", "c"));
+    assert!(f.by_caller("BYE", "c") && f.is_up());
+    assert_eq!(f.media(), None, "media stays");
+    assert!(f.by_caller("BYE", "b") && !f.is_up());
+    // Overtaken: the caller saw the second one first, and keeps it.
+    let mut f = Forked::new(Relay::Always);
+    f.media();
+    assert!(f.by_caller("ACK", "c"));
+    assert_eq!(f.media().as_deref(), CAROLS);
+    assert!(f.by_caller("ACK", "b") && f.by_caller("BYE", "b") && f.is_up());
+    assert_eq!(f.media(), None, "media stays");
+    assert!(f.by_caller("BYE", "c") && !f.is_up());
+    // The acknowledgements came out of order, or not at all: the BYE decides.
+    for acknowledged in [&["c", "b"][..], &["b", "c"], &[]] {
+        let mut f = Forked::new(Relay::Always);
+        for tag in acknowledged {
+            f.by_caller("ACK", tag);
+        }
+        assert!(f.by_caller("BYE", "b") && f.is_up(), "{acknowledged:?}");
+        assert_eq!(f.media().as_deref(), CAROLS, "{acknowledged:?}");
+        assert!(f.by_caller("BYE", "c") && !f.is_up());
+    }
+}
+
+#[test]
+fn both_answers_read_the_same_ports() {
+    let mut f = Forked::new(Relay::Always);
+    let port = |edit| {
+        let body = replaced(edit);
+        let at = body.find("m=audio ").unwrap();
+        body[at..at + 13].to_owned()
+    };
+    let first = port(f.answer("b", BOB, 5000));
+    assert_eq!(port(f.answer("c", CAROL, 6000)), first);
+    assert_eq!(f.table.ports_in_use(), 2);
+    let mut direct = Forked::new(Relay::Never);
+    assert_eq!(direct.answer("c", CAROL, 6000), BodyEdit::Keep);
+}
+
+/// The caller gave up on both, and the second answer never reached it: the record says when the
+/// first one ended, whenever the second callee gives up, or dies.
+#[test]
+fn an_answer_that_nobody_took_does_not_lengthen_the_call() {
+    for dies in [false, true] {
+        let mut f = Forked::new(Relay::Never);
+        f.by_caller("ACK", "b");
+        f.by_caller("BYE", "b");
+        let ended = f.now;
+        if dies {
+            let due = f.table.poll_timeout().unwrap();
+            assert!(due.since(ended) <= Duration::from_secs(40));
+            f.table.handle_timeout(due);
+        } else {
+            let bye = message("BYE sip:a@h SIP/2.0", "c", "a", "1 BYE", "", "");
+            let later = ended + Duration::from_secs(32);
+            f.table.on_in_dialog(later, f.key, &bye, &flow(CAROL));
+        }
+        let cdr = cdr(&mut f.table).unwrap();
+        assert_eq!(cdr.cause, EndCause::CallerHungUp);
+        assert_eq!(cdr.end_ms, 1_000_000 + ended.as_millis());
+        assert!(f.table.is_empty());
+    }
+}
+
+#[test]
+fn the_operator_ends_every_answer() {
+    let mut f = Forked::new(Relay::Never);
+    f.table.hangup(f.now, f.key, EndCause::Operator);
+    let byes = std::iter::from_fn(|| f.table.poll_output());
+    let byes = byes.filter(|o| matches!(o, CallOutput::Bye(_)));
+    assert_eq!(byes.count(), 4, "two in each dialog");
+}
+
+#[test]
+fn forks_are_bounded() {
+    let mut f = Forked::new(Relay::Always);
+    for n in 0..100 {
+        f.answer(&format!("x{n}"), CAROL, 7000);
+    }
+    let dialogs = (0..100).filter(|n| f.by_caller("OPTIONS", &format!("x{n}")));
+    assert_eq!(dialogs.count(), fork::FORKS_MAX);
+    assert!(f.by_caller("OPTIONS", "b"));
+    assert_eq!(f.table.ports_in_use(), 2);
+}
+
+/// Of two branches one was promised the relay; the other one answered, and speaks to the caller
+/// past us: silence on the relay is no reason to end the call.
+#[test]
+fn a_relay_that_the_winner_does_not_use_ends_nothing() {
+    let mut t = table(Relay::Nat);
+    let offer = invite(&sdp("192.0.2.1", 4000));
+    let info = CallerInfo::default();
+    let key = t.begin(Instant::ZERO, &offer, &flow(ALICE), info).unwrap();
+    let toward = |behind_nat| Toward {
+        address: Some("192.0.2.2".parse().unwrap()),
+        behind_nat,
+    };
+    let plain = t.offer_body(key, &offer, &flow(ALICE), toward(false));
+    assert_eq!(plain, BodyEdit::Keep);
+    t.offer_body(key, &offer, &flow(ALICE), toward(true));
+    let answer = ok(&sdp("192.0.2.2", 5000));
+    let edit = t.answer_body(key, &answer, &flow(BOB), false, false);
+    assert_eq!(edit, BodyEdit::Keep);
+    t.on_response(Instant::ZERO, key, &answer, &flow(BOB), false, &ours);
+    let silence = MediaEvent::Timeout {
+        session: key.to_u64(),
+        silent: crate::relay::Silent::Both,
+    };
+    t.on_media(Instant::ZERO, silence);
+    assert_eq!(t.rows().len(), 1);
+    assert!(cdr(&mut t).is_none());
+}
+
+/// RFC 3261 §12.2: where a dialog leads, and what changes it.
+#[test]
+fn requests_lead_to_the_reader() {
+    let mut t = table(Relay::Never);
+    let key = answered(&mut t);
+    let leads = |t: &CallTable, from: &str, route: Option<&[u8]>, target: &str| {
+        let to = if from == "a" { "b" } else { "a" };
+        let request = message("INFO sip:x@h SIP/2.0", from, to, "9 INFO", "", "");
+        let target = Uri::parse(target.as_bytes()).unwrap();
+        t.leads_to_reader(key, &request, route, &target)
+    };
+    assert!(leads(&t, "a", None, "sip:bob@192.0.2.2;transport=udp"));
+    assert!(leads(&t, "b", None, "sip:alice@192.0.2.1"));
+    for target in ["sip:alice@192.0.2.1", "sip:bob@192.0.2.2:5070", "sip:bob@h"] {
+        assert!(!leads(&t, "a", None, target), "{target}");
+    }
+    let down: Option<&[u8]> = Some(b"<sip:down.example;lr>");
+    let up: Option<&[u8]> = Some(b"<sip:up.example;lr>");
+    assert!(leads(&t, "a", down, "sip:bob@192.0.2.2"));
+    assert!(!leads(&t, "a", up, "sip:bob@192.0.2.2"));
+    assert!(leads(&t, "b", up, "sip:alice@192.0.2.1"));
+    // A refresh holds once it is answered; until then both do.
+    let moved = "Contact: <sip:bob@192.0.2.7>\r\n";
+    let refresh = |t: &mut CallTable, cseq: &str, status: u16| {
+        let request = message("UPDATE sip:a@h SIP/2.0", "b", "a", cseq, moved, "");
+        t.on_in_dialog(Instant::ZERO, key, &request, &flow(BOB));
+        let start = format!("SIP/2.0 {status} X");
+        let answer = message(&start, "b", "a", cseq, "", "");
+        t.on_response(Instant::ZERO, key, &answer, &flow(ALICE), false, &ours);
+    };
+    refresh(&mut t, "20 UPDATE", 491);
+    assert!(leads(&t, "a", None, "sip:bob@192.0.2.2"));
+    refresh(&mut t, "21 UPDATE", 200);
+    assert!(leads(&t, "a", None, "sip:bob@192.0.2.7"));
+    assert!(!leads(&t, "a", None, "sip:bob@192.0.2.2"));
 }

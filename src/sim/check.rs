@@ -175,10 +175,8 @@ impl Checker {
 }
 
 /// Whether the two sides of a call that stood for so long heard each other. For worlds whose
-/// network loses little. Where two phones answer at once and their answers overtake each other, the
-/// caller may keep the one that the server saw second; media belongs to the first, so such calls
-/// only count where the network keeps the order.
-pub fn heard(phones: &[Phone], at_least: Duration, in_order: bool) -> Result<(), Broken> {
+/// network loses little.
+pub fn heard(phones: &[Phone], at_least: Duration) -> Result<(), Broken> {
     let reports: Vec<&CallReport> = phones.iter().flat_map(|phone| phone.reports()).collect();
     let of_call = |id: &str| {
         let id = id.to_owned();
@@ -188,11 +186,9 @@ pub fn heard(phones: &[Phone], at_least: Duration, in_order: bool) -> Result<(),
         let long = report
             .answered_at
             .is_some_and(|answered| report.ended_at.since(answered) >= at_least);
-        let surplus = of_call(&report.call_id).any(|r| r.outcome == Outcome::Surplus);
         let other = of_call(&report.call_id)
             .find(|other| other.caller != report.caller && other.outcome == Outcome::Talked);
         if let (Outcome::Talked, true, Some(other)) = (report.outcome, long, other)
-            && (in_order || !surplus)
             && other.audio_sent > 3
             && report.audio_heard == 0
         {

@@ -86,8 +86,7 @@ fn run(world: &mut World, setting: &Setting) -> Result<Told, Broken> {
         )?;
     }
     if setting.audible() {
-        let in_order = setting.weather == Weather::CALM;
-        heard(&world.phones, HEARD_AFTER, in_order)?;
+        heard(&world.phones, HEARD_AFTER)?;
     }
     Ok(Told {
         reports: world.phones.iter().map(|p| p.reports().to_vec()).collect(),

@@ -232,6 +232,39 @@ fn media_and_record_follow_the_answer_that_the_caller_keeps() {
     }
 }
 
+/// The box before the called phone, or before the caller, is switched off and on in the middle of
+/// the call. The phone registers again within a minute, and hears from then on what the other side
+/// has to say, its BYE among it.
+#[test]
+fn a_phone_whose_nat_gave_it_another_mapping_is_reached() {
+    for carrier in [Carrier::Datagram, Carrier::Stream] {
+        for moved in 0..2 {
+            let mut people = [person("u0", false, carrier), person("u1", false, carrier)];
+            people[moved].behind_nat = true;
+            let mut world = stage(&people);
+            let hangs_up = 1 - moved;
+            let plan = CallPlan {
+                talk: (hangs_up == 0).then_some(Duration::from_secs(100)),
+                ..call("u1", 0)
+            };
+            world.phones[1].set_habits(Habits {
+                ring_ms_max: 0,
+                talk: (hangs_up == 1).then_some(Duration::from_secs(100)),
+                ..Habits::default()
+            });
+            world.phones[0].call_at(at(5), plan);
+            world.plan(at(20), Mishap::NatReboot(moved));
+            world.run_until(at(115)).unwrap();
+            for phone in &world.phones {
+                let report = phone.reports().first();
+                let ended = report.is_some_and(|r| r.ended_at < at(107));
+                assert!(ended, "{carrier:?} {moved} {report:?}");
+            }
+            world.settle(Duration::from_secs(100)).unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_callee_that_dies_while_ringing_costs_timer_c_and_nothing_else() {
     let udp = Carrier::Datagram;

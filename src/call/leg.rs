@@ -105,6 +105,11 @@ impl Leg {
                 let route = route.as_ref().ok().and_then(|r| r.uri().ok());
                 own.is_ok_and(|own| route.is_some_and(|route| named(own.uri_bytes(), &route)))
             }),
+            // Who names no target, though RFC 3261 §8.1.1.8 asks for one, has it where it is.
+            None if self.target.is_empty() => self.flow.is_some_and(|flow| {
+                let port = target.port().unwrap_or(flow.transport.default_port());
+                target.host().ip() == Some(flow.remote.ip()) && port == flow.remote.port()
+            }),
             None => named(&self.target, target) || named(&self.announced, target),
         }
     }
@@ -117,11 +122,15 @@ impl Leg {
     }
 }
 
-/// Whether two URIs name the same user at the same host and port. Parameters do not count: phones
-/// leave them out, or add to them.
-pub fn same_place(a: &Uri<'_>, b: &Uri<'_>) -> bool {
+/// Whether two URIs name the same user at the same host and port. Parameters do not count, nor
+/// whether the usual port is written: phones leave them out, or add them.
+fn same_place(a: &Uri<'_>, b: &Uri<'_>) -> bool {
+    same_host(a, b) && a.user_unescaped() == b.user_unescaped()
+}
+
+/// The same whoever the user is: a request to either goes to the same peer.
+pub fn same_host(a: &Uri<'_>, b: &Uri<'_>) -> bool {
     a.scheme() == b.scheme()
-        && a.user_unescaped() == b.user_unescaped()
         && a.host().matches(&b.host())
-        && a.port() == b.port()
+        && a.port().unwrap_or(5060) == b.port().unwrap_or(5060)
 }

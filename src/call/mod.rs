@@ -13,7 +13,7 @@ mod table;
 mod tests;
 
 pub use crate::relay::Side;
-pub use leg::same_place;
+pub use leg::same_host;
 pub use media::{Addresses, BodyEdit, MediaPolicy, Toward};
 pub use state::Bye;
 pub use table::{CallKey, CallOutput, CallSettings, CallTable, CallTableFull, CallerInfo};

@@ -405,7 +405,7 @@ impl Forked {
     }
 
     fn by_caller(&mut self, method: &str, tag: &str) -> bool {
-        self.now = self.now + Duration::from_secs(1);
+        self.now += Duration::from_secs(1);
         let start = format!("{method} sip:x@192.0.2.9 SIP/2.0");
         let cseq = format!("8 {method}");
         let request = message(&start, "a", tag, &cseq, "", "");

@@ -5,7 +5,7 @@ use super::context::{Caller, Inbound};
 use super::forking::{Found, Hop, Onward, locate, next_hop, offer};
 use super::loops::{self, MAX_FORWARDS_DEFAULT};
 use super::targets::Target;
-use super::{Context, LOCATING_MAX, Proxy, Waiting, nat};
+use super::{Context, LOCATING_MAX, Proxy, Waiting, indialog, nat};
 use crate::base::{Destination, Flow};
 use crate::call::CallKey;
 use crate::wire::sip::{Message, Uri};
@@ -45,9 +45,6 @@ impl Proxy {
         let loop_hash = loops::loop_hash(&message, self.loop_key);
         let (own, repaired) = self.preprocess(cx, &message).ok()?;
         let call = cx.calls.find(&message);
-        if !own.signed && call.is_none() && !cx.config.sip.trusts(flow.remote.ip()) {
-            return None;
-        }
         let max_forwards = match message.max_forwards().ok()? {
             None => MAX_FORWARDS_DEFAULT,
             Some(hops) => hops.checked_sub(1)?,
@@ -60,6 +57,13 @@ impl Proxy {
             .as_deref()
             .unwrap_or_else(|| message.request_uri());
         let uri = Uri::parse(uri).ok()?;
+        if !cx.config.sip.trusts(flow.remote.ip())
+            && !indialog::vouches(cx, &message, &uri, &own, &repaired, call)
+            && !indialog::vouches_for_ack(cx, &message, flow, &own)
+        {
+            return None;
+        }
+        let via_flow = indialog::current_flow(cx, &message, &uri, &own).ok()?;
         let destined = self.destined(cx, &message, &uri, &own, &repaired).ok()?;
         let target = self.targets(cx, &uri, destined).ok()?.pop()?;
         let inbound = Inbound {
@@ -68,7 +72,7 @@ impl Proxy {
             uri: repaired.uri,
             pops: own.count,
             routes: repaired.routes,
-            via_flow: own.flow,
+            via_flow,
             max_forwards,
             breadth: loops::max_breadth(&message)?,
             loop_hash,

@@ -1,7 +1,8 @@
 //! Who may pass (RFC 3261 §22.3, §26.1). In short: whoever says to be one of our users must prove
 //! it, and proves it under that very name; a peer of `[sip] trusted` is believed; a stranger
 //! reaches our users only where `guests` allows it, and never the world beyond; who takes part in a
-//! dialog that came about through us is not asked again. So nobody's relay is open.
+//! dialog that came about through us is not asked again while it speaks to the dialog's other side.
+//! So nobody's relay is open.
 
 use super::Context;
 use super::context::Caller;

@@ -10,7 +10,7 @@ use super::record_route::{self, Side};
 use super::routing::reject;
 use super::targets::{Place, Search, Target};
 use super::token::TokenMint;
-use super::{CONTEXT_FOREIGN, Context, LOCATING_MAX, Proxy, Waiting, loops};
+use super::{CONTEXT_FOREIGN, Context, LOCATING_MAX, Proxy, Waiting, indialog, loops};
 use crate::base::{Destination, Flow, Instant, Key, Transport};
 use crate::call::{BodyEdit, CallKey, CallerInfo, Toward};
 use crate::location::{Binding, Reach};
@@ -523,10 +523,15 @@ impl Onward<'_> {
     ) -> Option<SmallVec<[Vec<u8>; 2]>> {
         let flow = &self.inbound.flow;
         let caller_name = our_name(cx, &Destination::Flow(*flow))?;
+        let caller_phone = match &self.inbound.caller {
+            Caller::User(user) if self.inbound.caller_flow => indialog::phone_at(cx, user, flow),
+            _ => None,
+        };
         let caller = Side {
             transport: flow.transport,
             sent_by: &caller_name,
             flow: self.inbound.caller_flow.then_some(*flow),
+            phone: caller_phone,
         };
         let only_by_flow = |f: &Flow| {
             let nat = self
@@ -541,6 +546,7 @@ impl Onward<'_> {
                 Destination::Flow(f) if only_by_flow(f) => Some(*f),
                 Destination::Flow(_) | Destination::Address { .. } => None,
             },
+            phone: self.binding.map(indialog::phone_of),
         };
         let uri = match self.binding {
             Some(binding) => binding.target().as_bytes(),

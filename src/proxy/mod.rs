@@ -28,6 +28,7 @@ mod forking;
 mod forward;
 pub mod gruu;
 pub mod guard;
+mod indialog;
 pub mod keepalive;
 mod loops;
 pub mod nat;

@@ -26,6 +26,8 @@ pub(super) struct Side<'a> {
     pub sent_by: &'a SentBy,
     /// The flow that reaches this side, if only a flow does.
     pub flow: Option<Flow>,
+    /// The phone at its end, of [`super::indialog::phone_of`].
+    pub phone: Option<u32>,
 }
 
 /// The values to put on top, in the order in which they are to be prepended.
@@ -53,6 +55,7 @@ fn value(mint: &TokenMint, call_id: &[u8], secure: bool, side: &Side<'_>, kind: 
     let token = Token {
         kind,
         flow: side.flow,
+        phone: side.phone,
     };
     mint.write(&token, call_id, &mut out);
     out.push(b'@');
@@ -111,6 +114,8 @@ pub(super) struct OwnRoutes {
     pub signed: bool,
     /// The flow to the other side, as the last token says.
     pub flow: Option<Flow>,
+    /// The phone that was at its end.
+    pub phone: Option<u32>,
 }
 
 /// Looks at the top of a Route set. `pair_open` says that a strict router took off the first of a
@@ -137,7 +142,7 @@ pub(super) fn own_routes<'a>(
         };
         found.signed = true;
         if token.kind == Kind::Single || pair_open {
-            found.flow = token.flow;
+            (found.flow, found.phone) = (token.flow, token.phone);
             break;
         }
         // The sender's own side: where its neighbour is missing, no flow is known.

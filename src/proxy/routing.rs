@@ -8,7 +8,7 @@ use super::loops::{self, MAX_FORWARDS_DEFAULT};
 use super::record_route::{self, OwnRoutes};
 use super::targets::{self, Place, Target};
 use super::token::{Kind, Token};
-use super::{Context, Proxy, nat, privacy};
+use super::{Context, Proxy, indialog, nat, privacy};
 use crate::base::Flow;
 use crate::sip::transaction::ServerKey;
 use crate::wire::sip::{HeaderName, Message, Method, NameAddr, ResponseBuilder, Scheme, Uri};
@@ -115,7 +115,8 @@ impl Proxy {
             return self.answer_ourselves(cx, server, flow, message, &uri);
         }
         let max_forwards = check(message, loop_hash)?;
-        let known = in_dialog && (own.signed || call.is_some());
+        let known = in_dialog && indialog::vouches(cx, message, &uri, &own, &repaired, call);
+        let via_flow = indialog::current_flow(cx, message, &uri, &own)?;
         let Some(caller) = self.caller(cx, server, flow, message, known, &destined)? else {
             return Ok(());
         };
@@ -134,7 +135,7 @@ impl Proxy {
             uri: repaired.uri,
             pops: own.count,
             routes: repaired.routes,
-            via_flow: own.flow,
+            via_flow,
             max_forwards,
             breadth,
             loop_hash,
@@ -228,7 +229,7 @@ impl Proxy {
         let mut own =
             record_route::own_routes(routes.iter().copied(), call_id, &self.mint, is_ours, pair);
         if !pair {
-            own.flow = token.flow;
+            (own.flow, own.phone) = (token.flow, token.phone);
         }
         own.signed = true;
         let kept = routes.into_iter().skip(own.count).map(Box::from).collect();

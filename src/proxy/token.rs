@@ -10,8 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Bytes of the keyed digest that a token carries: HMAC-SHA256-80, as RFC 5626 §5.2 suggests.
 const MAC_LEN: usize = 10;
-/// The longest token's bytes: kind, transport, two IPv6 addresses with ports, connection, digest.
-const TOKEN_MAX: usize = 1 + 1 + 2 * 19 + 8 + MAC_LEN;
+/// The longest token's bytes: kind, phone, transport, two IPv6 addresses with ports, connection,
+/// digest.
+const TOKEN_MAX: usize = 1 + 4 + 1 + 2 * 19 + 8 + MAC_LEN;
 /// Our tokens' format.
 const VERSION: u8 = 0x10;
 
@@ -31,6 +32,8 @@ pub struct Token {
     pub kind: Kind,
     /// The flow that reaches the side it was written for.
     pub flow: Option<Flow>,
+    /// Which phone is at the end of that flow, if it is registered here.
+    pub phone: Option<u32>,
 }
 
 /// Writes and checks tokens. Clones share the key.
@@ -61,7 +64,9 @@ impl TokenMint {
         match &token.flow {
             None => raw.push(VERSION | double),
             Some(flow) => {
-                raw.push(VERSION | double | 2);
+                let phone = token.phone.map(u32::to_be_bytes);
+                raw.push(VERSION | double | 2 | if phone.is_some() { 4 } else { 0 });
+                raw.extend_from_slice(phone.as_ref().map_or(&[], |p| &p[..]));
                 write_flow(flow, &mut raw);
             }
         }
@@ -92,12 +97,18 @@ impl TokenMint {
         } else {
             Kind::Single
         };
+        let (phone, rest) = if first & 4 == 4 {
+            let (phone, rest) = rest.split_first_chunk::<4>()?;
+            (Some(u32::from_be_bytes(*phone)), rest)
+        } else {
+            (None, rest)
+        };
         let flow = if first & 2 == 2 {
             Some(read_flow(rest)?)
         } else {
             None
         };
-        Some(Token { kind, flow })
+        Some(Token { kind, flow, phone })
     }
 
     fn mac(&self, body: &[u8], call_id: &[u8]) -> [u8; MAC_LEN] {
@@ -259,7 +270,8 @@ mod tests {
             Some(flow("[2001:db8::7]:4711", Some(u64::MAX))),
         ] {
             for kind in [Kind::Single, Kind::Double] {
-                let token = Token { kind, flow };
+                let phone = flow.and(Some(0x8765_4321)).filter(|_| kind == Kind::Double);
+                let token = Token { kind, flow, phone };
                 let mut text = Vec::new();
                 mint.write(&token, b"a@b", &mut text);
                 assert_eq!(mint.read(&text, b"a@b"), Some(token));
@@ -275,6 +287,7 @@ mod tests {
         let token = Token {
             kind: Kind::Double,
             flow: Some(flow("198.51.100.7:4711", None)),
+            phone: Some(7),
         };
         let mut text = Vec::new();
         mint.write(&token, b"a@b", &mut text);

@@ -309,10 +309,10 @@ fn who_is_shut_out_may_still_end_its_call() {
     register(&mut b, "100");
     register(&mut b, "200");
     let uri = "sip:200@example.com";
-    b.from(
-        "198.51.100.7:5060",
-        request("INVITE", uri, "300", "200", 1, ""),
-    );
+    let invite = request("INVITE", uri, "300", "200", 1, "");
+    let contact = "Contact: <sip:300@198.51.100.7:5060>";
+    let invite = invite.replace("Contact: <sip:300@192.0.2.2:5060>", contact);
+    b.from("198.51.100.7:5060", invite);
     let (_, invite) = b.take();
     let answer = ResponseBuilder::new(&invite, 200)
         .to_tag("t200")

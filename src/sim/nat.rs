@@ -40,6 +40,12 @@ impl Nat {
         }
     }
 
+    /// It is switched off and on: all mappings are gone, and ports are never given out twice.
+    pub fn reboot(&mut self) {
+        self.by_pair.clear();
+        self.by_port.clear();
+    }
+
     /// Its address outside.
     pub fn public(&self) -> IpAddr {
         self.public

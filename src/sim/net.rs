@@ -10,7 +10,7 @@ use crate::wire::sip::Message;
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Packets under way at a time; more are lost, as in a router.
@@ -166,6 +166,13 @@ impl Net {
                 let arrives = now + self.delay();
                 self.launch(arrives, packet);
             }
+        }
+    }
+
+    /// The NAT before a host forgets its mappings.
+    pub fn reboot_nat_of(&mut self, host: IpAddr) {
+        for nat in self.nats.iter_mut().filter(|nat| nat.serves(host)) {
+            nat.reboot();
         }
     }
 

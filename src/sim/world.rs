@@ -19,6 +19,8 @@ pub enum Mishap {
     Restart,
     /// A phone dies.
     Silence(usize),
+    /// The NAT before a phone is switched off and on.
+    NatReboot(usize),
     /// The network becomes calm.
     Calm,
 }
@@ -222,6 +224,11 @@ impl World {
             Mishap::Silence(phone) => {
                 if let Some(phone) = self.phones.get_mut(phone) {
                     phone.fall_silent();
+                }
+            }
+            Mishap::NatReboot(phone) => {
+                if let Some(phone) = self.phones.get(phone) {
+                    self.net.reboot_nat_of(phone.address().ip());
                 }
             }
             Mishap::Calm => self.net.set_weather(Weather::CALM),

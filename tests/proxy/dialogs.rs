@@ -3,6 +3,7 @@
 
 use crate::world::{Peer, Req, TRUSTED, World, header, req, text, values};
 use voip::base::Destination;
+use voip::server::Input;
 use voip::store::Record;
 use voip::wire::sip::{HeaderName, Message, Method, ResponseBuilder};
 
@@ -219,6 +220,296 @@ fn a_strict_router_before_a_pair_of_routes() {
     w.send(&caller, &with_routes(request, &routes));
     let bye = w.take_sent(&callee);
     assert_eq!(text(bye.message.request_uri()), target(&call.answer));
+}
+
+const ELSEWHERE: &str = "sip:premium@198.18.0.1";
+
+fn two_phones() -> (Peer, Peer) {
+    let caller = Peer::udp("203.0.113.1:5060");
+    (caller, Peer::udp("203.0.113.21:5060"))
+}
+
+impl Call {
+    /// A request of the caller to wherever it likes, with our Route first.
+    fn by_caller_to(&self, w: &mut World, method: &str, cseq: u32, uri: &str, more: &[&str]) {
+        let mut routes = values(&self.answer, HeaderName::RecordRoute);
+        routes.reverse();
+        routes.extend(more.iter().map(|r| (*r).to_owned()));
+        let branch = format!("z9hG4bKe{method}{cseq}");
+        let mut request = req(method, uri);
+        (request.to_tag, request.cseq, request.branch) = ("t", cseq, &branch);
+        w.send(&self.caller, &with_routes(request, &routes));
+    }
+}
+
+/// Nobody is asked for a password in a dialog: so it leads nowhere but to its other side
+/// (RFC 3261 §12.2.1.1). Who wants to go elsewhere is asked, as for a request without a dialog.
+#[test]
+fn a_dialog_leads_nowhere_else() {
+    let mut w = World::new();
+    let (caller, callee) = two_phones();
+    let call = call(&mut w, caller, callee);
+    for (n, method) in ["INVITE", "BYE", "MESSAGE", "REFER"].iter().enumerate() {
+        call.by_caller_to(&mut w, method, 10 + n as u32, ELSEWHERE, &[]);
+        assert_eq!(w.status(&caller), 407, "{method}");
+    }
+    let there = target(&call.answer);
+    call.by_caller_to(&mut w, "INFO", 20, &there, &["<sip:198.18.0.1;lr>"]);
+    assert_eq!(w.status(&caller), 407, "by a Route");
+    call.by_caller_to(&mut w, "INFO", 21, "sip:200@example.com", &[]);
+    assert_eq!(w.status(&caller), 407, "to all phones of the user");
+    // An ACK has no answer. A phone that we know may have its own idea of where it goes.
+    call.by_caller_to(
+        &mut w,
+        "ACK",
+        2,
+        "sip:x@203.0.113.99",
+        &["<sip:198.18.0.1;lr>"],
+    );
+    w.nothing();
+    assert!(w.questions.is_empty());
+    talk(&mut w, &call);
+}
+
+/// The same with a token alone: another tag, so no call is known.
+#[test]
+fn a_token_leads_to_phones_alone() {
+    let mut w = World::new();
+    let (caller, callee) = two_phones();
+    let call = call(&mut w, caller, callee);
+    let route = &values(&call.answer, HeaderName::RecordRoute)[..1];
+    let mut n = 0;
+    let mut mallory = |w: &mut World, method: &str, to: &str, uri: &str| {
+        n += 1;
+        let branch = format!("z9hG4bKm{n}");
+        let mut request = req(method, uri);
+        (request.from, request.to) = ("sip:mallory@example.org", to);
+        (request.from_tag, request.to_tag, request.branch) = ("m", "x", &branch);
+        w.send(
+            &Peer::udp("203.0.113.66:5060"),
+            &with_routes(request, route),
+        );
+    };
+    let stranger = Peer::udp("203.0.113.66:5060");
+    for (to, uri) in [
+        ("sip:200@example.com", ELSEWHERE),
+        ("sip:300@example.com", "sip:x@203.0.113.21:5060"),
+        ("sip:bob@example.org", "sip:x@203.0.113.21:5060"),
+    ] {
+        mallory(&mut w, "INVITE", to, uri);
+        assert_eq!(w.status(&stranger), 403, "{to} {uri}");
+        mallory(&mut w, "ACK", to, uri);
+        w.nothing();
+    }
+    // What a subscription's notifier sends reaches the phone that it is for.
+    mallory(
+        &mut w,
+        "NOTIFY",
+        "sip:200@example.com",
+        "sip:200@203.0.113.21",
+    );
+    assert_eq!(w.take(&callee).method(), Method::Notify);
+}
+
+/// RFC 3261 §12.2: a re-INVITE or UPDATE that is answered moves the target.
+#[test]
+fn a_target_refresh_moves_where_a_dialog_leads() {
+    let mut w = World::new();
+    let (caller, callee) = two_phones();
+    let call = call(&mut w, caller, callee);
+    call.by_caller(&mut w, "ACK", 2);
+    w.take(&callee);
+    let moved = Peer::udp("203.0.113.78:5060");
+    let routes = values(&call.invite, HeaderName::RecordRoute);
+    for (n, method, status, last) in [
+        (1, "INVITE", 491, 77),
+        (2, "UPDATE", 200, 77),
+        (3, "UPDATE", 200, 78),
+    ] {
+        let contact = format!("Contact: <sip:200@203.0.113.{last}>");
+        let branch = format!("z9hG4bKmove{n}");
+        let uri = target(&call.invite);
+        let mut request = req(method, &uri).extra(&contact);
+        (request.from, request.to) = ("sip:200@example.com", "sip:100@example.com");
+        (request.from_tag, request.to_tag) = ("t", "f1");
+        (request.cseq, request.branch) = (n, &branch);
+        w.send(&callee, &with_routes(request, &routes));
+        let request = w.take(&caller);
+        w.answer(&caller, &request, status, "f1");
+        assert_eq!(w.status(&callee), status);
+        w.sent.clear();
+        if status == 491 {
+            call.by_caller(&mut w, "INFO", 30);
+            let info = w.take(&callee);
+            w.answer(&callee, &info, 200, "t");
+            assert_eq!(w.status(&caller), 200, "nothing changed");
+        }
+    }
+    call.by_caller_to(&mut w, "INFO", 31, "sip:200@203.0.113.78", &[]);
+    assert_eq!(w.take(&moved).method(), Method::Info);
+    call.by_caller_to(&mut w, "INFO", 32, "sip:200@203.0.113.77", &[]);
+    assert_eq!(w.status(&caller), 407, "the old one");
+}
+
+/// RFC 3262: a PRACK goes to the target of an early dialog.
+#[test]
+fn an_early_dialog_has_a_target() {
+    let mut w = World::new();
+    let (caller, callee) = two_phones();
+    w.register("200", &callee, "");
+    w.send_proven(&caller, &req("INVITE", "sip:200@example.com"), "100");
+    let invite = w.take(&callee);
+    w.answer_with(&callee, &invite, 183, "t", &[(HeaderName::RSeq, "1")]);
+    let early = w.take(&caller);
+    let answer = early.clone();
+    let call = Call {
+        caller,
+        callee,
+        invite,
+        answer,
+    };
+    call.by_caller(&mut w, "PRACK", 3);
+    let prack = w.take(&callee);
+    w.answer(&callee, &prack, 200, "t");
+    assert_eq!(w.status(&caller), 200);
+    call.by_caller_to(&mut w, "PRACK", 4, ELSEWHERE, &[]);
+    assert_eq!(w.status(&caller), 407);
+}
+
+/// A restart forgets calls; what follows in them still finds registered phones, and those only.
+#[test]
+fn after_a_restart_dialogs_lead_to_phones() {
+    let mut w = World::new();
+    let (caller, callee) = two_phones();
+    w.register("100", &caller, "");
+    let call = call(&mut w, caller, callee);
+    w.restart();
+    call.by_caller(&mut w, "ACK", 2);
+    assert_eq!(w.take(&callee).method(), Method::Ack);
+    call.by_caller_to(&mut w, "INVITE", 10, ELSEWHERE, &[]);
+    assert_eq!(w.status(&caller), 407);
+    call.by_callee(&mut w, "INFO", 7);
+    let info = w.take(&caller);
+    w.answer(&caller, &info, 200, "f1");
+    assert_eq!(w.status(&callee), 200);
+    call.by_caller(&mut w, "BYE", 3);
+    assert_eq!(w.take(&callee).method(), Method::Bye);
+}
+
+/// A phone whose NAT gave it another mapping in the middle of a call, or whose connection ended,
+/// registers anew, and is reached there.
+#[test]
+fn a_phone_that_moved_is_found_by_its_binding() {
+    const INSTANCE: &str = ";+sip.instance=\"<urn:uuid:0-1>\"";
+    let caller = Peer::nat("192.168.7.7:5060", "203.0.113.1:40001");
+    let moves = [
+        (
+            Peer::nat("192.168.1.5:5060", "203.0.113.21:50002"),
+            Peer::nat("192.168.1.5:5060", "203.0.113.21:50555"),
+        ),
+        (
+            Peer::tcp("203.0.113.21:50002", 4),
+            Peer::tcp("203.0.113.21:50777", 5),
+        ),
+    ];
+    for (before, after) in moves {
+        for restarted in [false, true] {
+            let mut w = World::new();
+            w.register("100", &caller, ";+sip.instance=\"<urn:uuid:0-2>\"");
+            w.register("200", &before, INSTANCE);
+            let contact = format!("Contact: {}", caller.contact("100"));
+            let request = req("INVITE", "sip:200@example.com").extra(&contact);
+            w.send_proven(&caller, &request, "100");
+            let invite = w.take(&before);
+            w.answer(&before, &invite, 200, "t");
+            let answer = w.take(&caller);
+            let mut call = Call {
+                caller,
+                callee: before,
+                invite,
+                answer,
+            };
+            call.by_caller(&mut w, "ACK", 2);
+            assert_eq!(w.take(&before).method(), Method::Ack, "not moved yet");
+            if let Some(connection) = before.flow.connection {
+                w.input(Input::ConnectionClosed { connection });
+            }
+            w.register("200", &after, INSTANCE);
+            // Another phone of the same user is not meant.
+            let twin = Peer::nat("192.168.1.6:5060", "203.0.113.99:50002");
+            w.register("200", &twin, ";+sip.instance=\"<urn:uuid:0-9>\"");
+            if restarted {
+                w.restart();
+            }
+            if !(restarted && before.flow.connection.is_some()) {
+                call.by_caller(&mut w, "BYE", 3);
+                let bye = w.take_sent(&after);
+                assert_eq!(bye.message.method(), Method::Bye);
+                assert_eq!(bye.destination, Destination::Flow(after.flow));
+            }
+            w.sent.clear();
+            // The caller moves too.
+            let moved = Peer::nat("192.168.7.7:5060", "203.0.113.1:40999");
+            w.register("100", &moved, ";+sip.instance=\"<urn:uuid:0-2>\"");
+            call.callee = after;
+            call.by_callee(&mut w, "INFO", 7);
+            assert_eq!(w.take(&moved).method(), Method::Info);
+        }
+    }
+}
+
+/// Two homes number their phones alike, and one user has a phone in both: its binding is the other
+/// one's now, and a call does not move there.
+#[test]
+fn a_phone_of_the_same_address_elsewhere_is_not_taken_for_it() {
+    let mut w = World::new();
+    let caller = Peer::udp("203.0.113.1:5060");
+    let callee = Peer::nat("192.168.1.5:5060", "203.0.113.21:50002");
+    let call = call(&mut w, caller, callee);
+    let twin = Peer::nat("192.168.1.5:5060", "203.0.113.99:50002");
+    w.register("200", &twin, "");
+    call.by_caller(&mut w, "BYE", 3);
+    assert_eq!(w.take(&callee).method(), Method::Bye);
+}
+
+/// RFC 5626 §5.3.1: who asked for outbound wants to hear that its flow failed.
+#[test]
+fn a_flow_of_outbound_that_was_replaced_is_430() {
+    let mut w = World::new();
+    let caller = Peer::udp("203.0.113.1:5060");
+    let (before, after) = (
+        Peer::tcp("203.0.113.21:50002", 4),
+        Peer::tcp("203.0.113.21:50777", 5),
+    );
+    let outbound = ";reg-id=1;+sip.instance=\"<urn:uuid:0-1>\"";
+    let supported = "Supported: outbound\r\n";
+    w.register_with("200", &before, outbound, supported);
+    w.send_proven(&caller, &req("INVITE", "sip:200@example.com"), "100");
+    let invite = w.take(&before);
+    let bytes = ResponseBuilder::new(&invite, 200)
+        .to_tag(b"t")
+        .record_route()
+        .header(
+            HeaderName::Contact,
+            b"<sip:200@203.0.113.21:50002;transport=tcp;ob>",
+        )
+        .render();
+    w.from(&before, bytes);
+    let answer = w.take(&caller);
+    let call = Call {
+        caller,
+        callee: before,
+        invite,
+        answer,
+    };
+    call.by_caller(&mut w, "INFO", 3);
+    let info = w.take(&before);
+    w.answer(&before, &info, 200, "t");
+    assert_eq!(w.status(&caller), 200);
+    w.register_with("200", &after, outbound, supported);
+    call.by_caller(&mut w, "BYE", 4);
+    assert_eq!(w.status(&caller), 430);
+    w.nothing();
 }
 
 /// RFC 5626 §5.3.1: the flow of a token is gone, and nothing else leads there.

@@ -27,6 +27,11 @@ const CONFIG: &str = "[node]\ndomains = [\"example.com\"]\n[sip]\n\
     listen = [\"udp:192.0.2.10:5060\"]\ntrusted = [\"198.51.100.0/24\"]\n\
     keepalive = \"off\"\n";
 
+const ANCHOR: Anchor = Anchor {
+    instant: Instant::ZERO,
+    unix_ms: 1_700_000_000_000,
+};
+
 /// What left the shard.
 #[derive(Debug)]
 pub struct Sent {
@@ -171,6 +176,8 @@ pub struct World {
     pub questions: Vec<(u64, DnsQuestion)>,
     pub replies: Vec<Reply>,
     registered: u32,
+    extra: String,
+    location: Arc<Location>,
 }
 
 impl World {
@@ -207,6 +214,7 @@ impl World {
             };
             directory.put(user).unwrap();
         }
+        let location = Arc::new(Location::new(Limits::default()));
         let core = SignalCore::new(Setup {
             shard: 0,
             shards: 1,
@@ -214,13 +222,10 @@ impl World {
             config,
             listeners: ListenerTable::new(listeners.to_vec(), vec![interface], [None, None]),
             addresses: Addresses::default(),
-            location: Arc::new(Location::new(Limits::default())),
+            location: location.clone(),
             directory: Arc::new(directory),
             rng: Rng::from_u64(1),
-            anchor: Anchor {
-                instant: Instant::ZERO,
-                unix_ms: 1_700_000_000_000,
-            },
+            anchor: ANCHOR,
             secret: [3; 32],
             replays: Arc::new(Replays::new()),
             ports: PortPool::new(20_000, 20_099, 0, 1),
@@ -233,7 +238,26 @@ impl World {
             questions: Vec::new(),
             replies: Vec::new(),
             registered: 0,
+            extra: extra.to_owned(),
+            location,
         }
+    }
+
+    /// The server died and started again: it knows the bindings, and nothing else.
+    pub fn restart(&mut self) {
+        let mut again = Self::with(&self.extra);
+        std::mem::swap(&mut again.core, &mut self.core);
+        let clock = voip::location::Clock {
+            now: self.now,
+            anchor: ANCHOR,
+        };
+        let old = std::mem::replace(&mut self.location, again.location);
+        for user in USERS {
+            for binding in &old.lookup(&format!("{user}@example.com")) {
+                assert!(self.location.restore(clock, &binding.record(ANCHOR)));
+            }
+        }
+        self.sent.clear();
     }
 
     fn drain(&mut self) {

@@ -9,7 +9,7 @@
 //! | F0 | `base` | instants, timers, slabs, queues, flows, the seeded random generator |
 //! | F1 | `wire` | bytes to values and back: SIP, SDP, RTP, RTCP, STUN, CESoPSN |
 //! | F2 | `config`, `control`, `store` | the file, the operator's commands, the records |
-//! | F3 | `sip`, `location`, `pri`, `relay` | transactions, digest; bindings; E1 spans; RTP flows |
+//! | F3 | `sip`, `location`, `pri`, `relay`, `plan` | SIP; bindings; spans; RTP; numbers |
 //! | F4 | `call` | calls and their legs, from INVITE to call detail record |
 //! | F5 | `proxy` | registrar, routing, forking |
 //! | F6 | `server`, `web` | `SignalCore` and `MediaCore`: the whole, composed; the HTTP interface |
@@ -31,6 +31,7 @@ pub mod config;
 pub mod control;
 pub mod location;
 pub mod os;
+pub mod plan;
 pub mod pri;
 pub mod proxy;
 pub mod relay;

@@ -25,8 +25,10 @@ const FLOORS: &[&[&str]] = &[
     &["base"],
     &["wire", "srtp"],
     &["config", "control", "store"],
-    &["sip", "location", "pri", "media", "relay"],
-    &["call"],
+    &[
+        "sip", "location", "pri", "media", "relay", "plan", "feature",
+    ],
+    &["call", "peer"],
     &["proxy", "pbx", "ng"],
     &["server", "web"],
     &["os", "sim"],

@@ -6,6 +6,7 @@
 //! read is asked by the caller ([`Config::files`]), and the host name is told by
 //! [`Config::with_host_name`].
 
+mod dialing;
 mod mistake;
 mod net;
 mod parse;
@@ -14,6 +15,11 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
+pub use dialing::{
+    Algorithm, Class, FailureKind, Group, Hours, Identity, MEMBERS_MAX, Match, Member,
+    NumberFormat, Numbers, PEERS_MAX, Pool, ROUTES_MAX, Route, STEPS_MAX, Source, Strategy, Target,
+    Trunk,
+};
 pub use mistake::{Mistake, Mistakes};
 pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute};
 
@@ -54,6 +60,16 @@ pub struct Config {
     pub timers: Timers,
     /// `[admin]`
     pub admin: Admin,
+    /// `[numbers]`
+    pub numbers: Numbers,
+    /// `[[route]]`, in order.
+    pub routes: Vec<Route>,
+    /// `[[trunk]]`
+    pub trunks: Vec<Trunk>,
+    /// `[[pool]]`
+    pub pools: Vec<Pool>,
+    /// `[[group]]`
+    pub groups: Vec<Group>,
 }
 
 /// `[node]`: who we are.

@@ -209,6 +209,7 @@ impl<'d> File<'_, '_, 'd> {
             node,
             sip,
             rtp,
+            ..Config::default()
         }
     }
 

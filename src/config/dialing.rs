@@ -1,0 +1,305 @@
+//! What the file says about calls that leave the registrar: numbers, routes, trunks, pools, groups.
+
+use super::{IpNet, ServiceRoute};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Routes of one plan.
+pub const ROUTES_MAX: usize = 100_000;
+/// Trunks, pools and groups, of each kind.
+pub const PEERS_MAX: usize = 1_000;
+/// Members of one pool or group.
+pub const MEMBERS_MAX: usize = 1_000;
+/// Steps of one route, and targets of one step.
+pub const STEPS_MAX: usize = 16;
+
+/// `[numbers]`: how people here write numbers (ITU-T E.164).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Numbers {
+    /// The country code, `34`. Numbers are left as they are dialled without.
+    pub country: Box<str>,
+    /// The area code that a local number lacks, `91`; empty where local numbers are complete.
+    pub area: Box<str>,
+    /// What is dialled before a number of another country, `00`.
+    pub international: Box<str>,
+    /// What is dialled before a national number, `0`; empty where nothing is.
+    pub national: Box<str>,
+    /// How many digits a national number has without its prefix, least and most.
+    pub national_digits: (u8, u8),
+    /// How many digits a local number has, least and most; zero where local numbers do not exist.
+    pub local_digits: (u8, u8),
+    /// Patterns of numbers that cost the caller more, as dialled or in E.164.
+    pub premium: Vec<Box<str>>,
+    /// Numbers that always pass as they are, `112`.
+    pub emergency: Vec<Box<str>>,
+    /// The time zone of routes that name none (IANA), `Europe/Madrid`; UTC without.
+    pub timezone: Box<str>,
+}
+
+/// `[[route]]`: the first that matches decides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// For `voipctl route test` and the log; `route-N` by its place where the file names none.
+    pub name: Box<str>,
+    /// The line of the file, for the same.
+    pub line: usize,
+    /// What is dialled.
+    pub matches: Match,
+    /// Who calls: any of these; anybody where there are none.
+    pub from: Vec<Source>,
+    /// Which methods; INVITE, MESSAGE and SUBSCRIBE alike where there are none.
+    pub methods: Vec<Box<str>>,
+    /// When; always where there is none.
+    pub hours: Option<Hours>,
+    /// Digits taken off the front.
+    pub strip: u8,
+    /// Digits put in front, after that.
+    pub prefix: Box<str>,
+    /// The number instead; `$1` to `$9` are what the parentheses of a regex matched.
+    pub replace: Option<Box<str>>,
+    /// The caller's number instead of its own; `$` is its own one, `+34$` puts digits before it.
+    pub caller_id: Option<Box<str>>,
+    /// The caller's name instead of its own.
+    pub caller_name: Option<Box<str>>,
+    /// Whether the caller's number is withheld (RFC 3323 `Privacy: id`, RFC 3325 §9.3).
+    pub anonymous: bool,
+    /// Headers added to what leaves, `("X-Site", "hq")`.
+    pub add_headers: Vec<(Box<str>, Box<str>)>,
+    /// Headers taken out of what leaves.
+    pub remove_headers: Vec<Box<str>>,
+    /// The ways out, tried in order; the targets of one step ring together.
+    pub to: Vec<Vec<Target>>,
+    /// How long each step may ring; the last one is left to the callee and Timer C.
+    pub ring: Duration,
+    /// Which failures let the next step begin.
+    pub next_on: Vec<FailureKind>,
+    /// Whether the caller is sent there by a 302 instead (RFC 3261 §8.3).
+    pub redirect: bool,
+    /// What the callers of this route may call beyond the ordinary.
+    pub allow: Vec<Class>,
+    /// The answer, where the route refuses instead of leading somewhere (`refuse = 403`).
+    pub refuse: Option<u16>,
+}
+
+/// What a route's dialled number must look like.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Match {
+    /// `X` 0-9, `Z` 1-9, `N` 2-9, `[1-5]`, `.` one or more of anything, `!` anything, also nothing.
+    Digits(Box<str>),
+    /// A regular expression over the whole number.
+    Regex(Box<str>),
+}
+
+/// Where a call comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// `user:100`, or `user:100@example.com`.
+    User(Box<str>),
+    /// `group:sales`: a user who is a member of it.
+    Group(Box<str>),
+    /// `trunk:itsp`
+    Trunk(Box<str>),
+    /// `pool:asterisk`
+    Pool(Box<str>),
+    /// `address:192.0.2.0/24`
+    Address(IpNet),
+}
+
+/// `days = "mon-fri"`, `hours = "09:00-18:00"`, `timezone = "Europe/Madrid"`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hours {
+    /// Monday first.
+    pub days: [bool; 7],
+    /// Minutes of the day, from and to; an interval that ends before it begins passes midnight, and
+    /// belongs to the day on which it began.
+    pub minutes: Vec<(u16, u16)>,
+    /// IANA; that of `[numbers]` where it is empty.
+    pub timezone: Box<str>,
+    /// Dates on which it does not hold, or alone holds: `not_dates`, `dates`, as `YYYY-MM-DD`.
+    pub dates: Vec<(i16, u8, u8)>,
+    /// See `dates`.
+    pub not_dates: Vec<(i16, u8, u8)>,
+}
+
+/// One way out.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Target {
+    /// `user:100`; `user:*` is the user of the number as it was edited.
+    User(Box<str>),
+    /// `group:sales`
+    Group(Box<str>),
+    /// `trunk:itsp`
+    Trunk(Box<str>),
+    /// `pool:asterisk`
+    Pool(Box<str>),
+    /// `service:voicemail`
+    Service(Box<str>),
+    /// `e1:pstn`
+    Line(Box<str>),
+    /// `number:200`: looked up in the plan again.
+    Number(Box<str>),
+    /// `sip:gate.example.net`; the number is put before an `@` where it names no user.
+    Uri(Box<str>),
+}
+
+/// What went wrong with a step.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FailureKind {
+    /// It rang too long, or nothing was heard at all.
+    Timeout,
+    /// A status, `404`.
+    Status(u16),
+    /// A class, `5xx`.
+    Class(u8),
+}
+
+/// What is dialled, as far as it matters for who may.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Class {
+    /// Another country.
+    International,
+    /// Costs more than a call.
+    Premium,
+}
+
+/// `[[trunk]]`: another system to which we are a client, a peer, or both.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trunk {
+    /// Its name in targets and listings.
+    pub name: Box<str>,
+    /// Where calls go: a `sip:` or `sips:` URI without user (RFC 3263 finds the hosts).
+    pub uri: Box<str>,
+    /// A proxy that everything goes through first.
+    pub outbound_proxy: Option<ServiceRoute>,
+    /// The account there: the user of From and Contact, and of digest.
+    pub username: Option<Box<str>>,
+    /// The user of digest where it is another.
+    pub auth_username: Option<Box<str>>,
+    /// Holds the password.
+    pub password_file: Option<PathBuf>,
+    /// The domain of From and of the registration; the host of `uri` where it is not named.
+    pub domain: Option<Box<str>>,
+    /// Whether we register there.
+    pub register: bool,
+    /// Seconds that a registration is asked for.
+    pub expires_s: u32,
+    /// Addresses that its calls come from; those of `uri` count in any case.
+    pub addresses: Vec<IpNet>,
+    /// Calls at a time, both directions; zero: no limit.
+    pub calls_max: u32,
+    /// New calls a second; zero: no limit.
+    pub calls_per_second: u32,
+    /// Seconds between OPTIONS; zero: it counts as up.
+    pub probe_s: u32,
+    /// How it writes numbers.
+    pub numbers: NumberFormat,
+    /// Where it wants the caller's number.
+    pub identity: Identity,
+    /// Whether what is inside stays inside: Via, Record-Route, Contact, Call-ID.
+    pub hide_topology: bool,
+    /// Headers added to what leaves.
+    pub add_headers: Vec<(Box<str>, Box<str>)>,
+    /// Headers taken out of what leaves.
+    pub remove_headers: Vec<Box<str>>,
+}
+
+/// How a trunk writes numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NumberFormat {
+    /// As the route made them.
+    AsIs,
+    /// `+34915550100`
+    Plus,
+    /// `34915550100`
+    Digits,
+    /// `0034915550100`, `915550100` within the country.
+    National,
+}
+
+/// Where a trunk wants the caller's number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Identity {
+    /// In From.
+    From,
+    /// In P-Asserted-Identity (RFC 3325), From being the account.
+    Asserted,
+    /// In Remote-Party-ID, From being the account.
+    RemoteParty,
+    /// In P-Preferred-Identity (RFC 3325), From being the account.
+    Preferred,
+}
+
+/// `[[pool]]`: media servers or gateways that do the same work.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pool {
+    /// Its name in targets and listings.
+    pub name: Box<str>,
+    /// Who gets the next call.
+    pub algorithm: Algorithm,
+    /// Who is in it.
+    pub members: Vec<Member>,
+    /// Seconds between OPTIONS; zero: all count as up.
+    pub probe_s: u32,
+    /// As for a trunk; off by default.
+    pub hide_topology: bool,
+    /// Whether its members are believed without digest, with the identity that they assert.
+    pub trusted: bool,
+}
+
+/// One member of a pool.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// A `sip:` or `sips:` URI without user.
+    pub uri: Box<str>,
+    /// Its share; zero: only when the others are down.
+    pub weight: u16,
+    /// Calls at a time; zero: no limit.
+    pub calls_max: u32,
+}
+
+/// Who of a pool gets the next call; in parentheses the numbers of Kamailio's dispatcher.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Algorithm {
+    /// Hash of Call-ID (0).
+    CallId,
+    /// Hash of the From URI (1).
+    FromUri,
+    /// Hash of the To URI (2).
+    ToUri,
+    /// Hash of the Request-URI (3).
+    RequestUri,
+    /// One after the other (4).
+    RoundRobin,
+    /// By weight (9).
+    Weight,
+    /// The one with fewest calls (10).
+    FewestCalls,
+}
+
+/// `[[group]]`: users that answer for each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// Its name in targets and conditions.
+    pub name: Box<str>,
+    /// The number by which users call it, if they can.
+    pub number: Option<Box<str>>,
+    /// Users, `100` or `100@example.com`.
+    pub members: Vec<Box<str>>,
+    /// In which order they ring.
+    pub strategy: Strategy,
+    /// How long one of them rings before the next.
+    pub ring: Duration,
+}
+
+/// In which order the members of a group ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Strategy {
+    /// All together.
+    All,
+    /// As written.
+    Ordered,
+    /// As written, beginning behind the one who was first last time.
+    RoundRobin,
+    /// Who has fewest calls first.
+    FewestCalls,
+}

@@ -1,0 +1,131 @@
+//! F3: the number plan. Compiles `[[route]]` with `[numbers]` and `[[group]]`, and decides where a
+//! dialled number leads, and why. Pure: who asks brings the time.
+
+use crate::config::{Class, FailureKind};
+use crate::wire::sip::Method;
+use smallvec::SmallVec;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who asks for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The user part of the Request-URI, unescaped, without visual separators.
+    pub number: &'a str,
+    /// Who calls.
+    pub source: Source<'a>,
+    /// The caller's own number: the user of its identity.
+    pub caller: &'a str,
+    /// The source address.
+    pub address: IpAddr,
+    /// The method.
+    pub method: Method<'a>,
+    /// Milliseconds since 1970, UTC.
+    pub unix_ms: u64,
+}
+
+/// Who calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source<'a> {
+    /// One of our users, as `name@domain`.
+    User(&'a str),
+    /// A trunk, by its name.
+    Trunk(&'a str),
+    /// A member of a pool, by the pool's name.
+    Pool(&'a str),
+    /// Anybody else: a trusted peer, or a guest.
+    Other,
+}
+
+/// Where a number leads.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Decision {
+    /// No route matches: it is a user of ours, or nobody.
+    None,
+    /// It must not pass.
+    Refuse {
+        /// The status.
+        status: u16,
+        /// Says why.
+        reason: &'static str,
+    },
+    /// It goes there.
+    Go(Box<Way>),
+}
+
+/// A way out.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Way {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// The number after the route's edits.
+    pub number: Box<str>,
+    /// In E.164 without the plus, if `[numbers]` lets it be known.
+    pub e164: Option<Box<str>>,
+    /// What it is.
+    pub class: Option<Class>,
+    /// What becomes of the caller's identity.
+    pub caller: CallerEdit,
+    /// Headers for what leaves.
+    pub add_headers: Arc<[(Box<str>, Box<str>)]>,
+    /// Headers not for what leaves.
+    pub remove_headers: Arc<[Box<str>]>,
+    /// In order.
+    pub steps: SmallVec<[Step; 2]>,
+    /// Whether the caller is sent there by a 302 instead.
+    pub redirect: bool,
+}
+
+/// What becomes of the caller's identity.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CallerEdit {
+    /// The number instead.
+    pub number: Option<Box<str>>,
+    /// The name instead.
+    pub name: Option<Box<str>>,
+    /// Whether it is withheld.
+    pub anonymous: bool,
+}
+
+/// Targets that ring together.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Step {
+    /// Who.
+    pub targets: SmallVec<[Target; 2]>,
+    /// How long, unless it is the last.
+    pub ring: Duration,
+    /// What lets the next step begin.
+    pub next_on: Arc<[FailureKind]>,
+}
+
+/// One target; the names are those of the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// A user, as `name@domain`.
+    User(Box<str>),
+    /// A group.
+    Group(Box<str>),
+    /// A trunk.
+    Trunk(Box<str>),
+    /// A pool.
+    Pool(Box<str>),
+    /// A service of ours.
+    Service(Box<str>),
+    /// A line.
+    Line(Box<str>),
+    /// A URI, whole.
+    Uri(Box<str>),
+}
+
+impl Step {
+    /// Whether a failure of this step lets the next one begin. `timeout` says that it rang too
+    /// long, or that nothing was heard.
+    pub fn goes_on(&self, status: u16, timeout: bool) -> bool {
+        self.next_on.iter().any(|kind| match *kind {
+            FailureKind::Timeout => timeout,
+            FailureKind::Status(wanted) => wanted == status,
+            FailureKind::Class(class) => u16::from(class) == status / 100,
+        })
+    }
+}

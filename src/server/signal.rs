@@ -225,7 +225,7 @@ impl SignalCore {
             layer: TransactionLayer::new(transaction_settings(&config), rng.fork()),
             locator: Locator::new(rng.fork()),
             authenticator,
-            proxy: Proxy::new(setup.secret, &config),
+            proxy: Proxy::new(setup.secret, &config, shard, shards),
             calls: CallTable::new(calls, setup.ports),
             keepalive: Keepalive::new(keepalive::Settings::of(&config), shard, shards),
             counters: Counters::default(),
@@ -451,6 +451,7 @@ impl SignalCore {
             CallOutput::Media(command) => self.outputs.push_back(Output::Media(command)),
             CallOutput::Persist(record) => self.outputs.push_back(Output::Persist(record)),
             CallOutput::Bye(bye) => self.send_bye(now, bye),
+            CallOutput::Ended(call) => self.with_proxy(now, |proxy, cx| proxy.call_ended(cx, call)),
             CallOutput::Cancel(call) => {
                 self.with_proxy(now, |proxy, cx| proxy.cancel_call(cx, call));
             }
@@ -481,9 +482,15 @@ impl SignalCore {
         let Ok(message) = Message::parse(request) else {
             return;
         };
-        let mut edit = Edit::new(&message);
-        edit.prepend(HeaderName::Via, via.into_bytes());
-        let sent = self.layer.send_request(now, edit.render(), to, context);
+        let veiled = self.with_proxy(now, |proxy, cx| {
+            proxy.veil_own(cx, &message, via.as_bytes())
+        });
+        let bytes = veiled.unwrap_or_else(|| {
+            let mut edit = Edit::new(&message);
+            edit.prepend(HeaderName::Via, via.into_bytes());
+            edit.render()
+        });
+        let sent = self.layer.send_request(now, bytes, to, context);
         if let Err(error) = sent {
             tracing::warn!(?error, "a request of our own could not be sent");
         }

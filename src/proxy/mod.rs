@@ -50,6 +50,7 @@ use crate::base::{Anchor, Destination, Instant, Key, Rng, Slab, TimerTable, Tran
 use crate::call::{CallKey, CallTable};
 use crate::config::Config;
 use crate::location::Location;
+use crate::peer::Peers;
 use crate::sip::digest::Authenticator;
 use crate::sip::listeners::ListenerTable;
 use crate::sip::locate::{LocateError, LocateId, Locator};
@@ -94,6 +95,8 @@ pub struct Context<'a> {
     pub authenticator: &'a mut Authenticator,
     /// Counts failures.
     pub guard: &'a guard::Guard,
+    /// Trunks and pools.
+    pub peers: &'a Peers,
     /// The calls under way.
     pub calls: &'a mut CallTable,
     /// What we listen on.

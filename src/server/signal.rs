@@ -9,6 +9,7 @@ use crate::call::{self, Bye, CallOutput, CallSettings, CallTable, MediaPolicy};
 use crate::config::{Config, Digest};
 use crate::control::{Command, Reply};
 use crate::location::{Limits, Location};
+use crate::peer::Peers;
 use crate::proxy::guard::{self, Guard};
 use crate::proxy::keepalive::{self, Keepalive};
 use crate::proxy::{CONTEXT_FOREIGN, Context, Outputs, Proxy};
@@ -125,6 +126,8 @@ pub struct Setup {
     pub directory: Arc<Directory>,
     /// Who is shut out; shared.
     pub guard: Arc<Guard>,
+    /// Trunks and pools; shared.
+    pub peers: Arc<Peers>,
     /// Seeded by the owner, differently for each shard.
     pub rng: Rng,
     /// Ties the clock to the calendar.
@@ -147,6 +150,7 @@ pub struct SignalCore {
     pub(super) location: Arc<Location>,
     pub(super) directory: Arc<Directory>,
     pub(super) guard: Arc<Guard>,
+    pub(super) peers: Arc<Peers>,
     pub(super) rng: Rng,
     pub(super) anchor: Anchor,
     pub(super) layer: TransactionLayer,
@@ -213,6 +217,7 @@ impl SignalCore {
             location,
             directory,
             guard,
+            peers,
             ..
         } = setup;
         let mut rng = setup.rng;
@@ -241,6 +246,7 @@ impl SignalCore {
             location,
             directory,
             guard,
+            peers,
             rng,
             anchor,
         }
@@ -316,6 +322,11 @@ impl SignalCore {
         self.calls.media_sessions().len()
     }
 
+    /// Trunks and pools.
+    pub fn peers(&self) -> &Arc<Peers> {
+        &self.peers
+    }
+
     /// Media port pairs in use, for checkers.
     pub fn ports_in_use(&self) -> usize {
         self.calls.ports_in_use()
@@ -334,6 +345,10 @@ impl SignalCore {
         self.proxy.configure(&config);
         self.guard.configure(guard::Settings::of(&config));
         self.location.set_limits(Limits::of(&config));
+        // By one alone: two shards that read two files would undo each other's work for a moment.
+        if self.shard == 0 {
+            self.peers.configure(&config);
+        }
         self.config = config;
     }
 
@@ -351,6 +366,7 @@ impl SignalCore {
             directory: &self.directory,
             authenticator: &mut self.authenticator,
             guard: &self.guard,
+            peers: &self.peers,
             calls: &mut self.calls,
             listeners: &self.listeners,
             config: &self.config,

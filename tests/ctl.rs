@@ -13,6 +13,7 @@ use voip::control::{
     self, BanRow, CallRow, CallState, LegRow, RegistrationRow, Reply, StatusRow, TraceDirection,
     TraceRow,
 };
+use voip::feature::Features;
 use voip::os::control::{Asked, Server, users};
 use voip::os::settings;
 use voip::os::store::{Database, Store};
@@ -118,8 +119,10 @@ impl Daemon {
     fn start(site: &Site) -> Self {
         let config = settings::load(&site.config()).unwrap();
         let mut database = Database::open(&config.store).unwrap();
-        let directory = Directory::new();
-        for user in database.load().unwrap().users {
+        let (directory, features) = (Directory::new(), Features::new());
+        let loaded = database.load().unwrap();
+        features.load(loaded.features, loaded.features_revision_max);
+        for user in loaded.users {
             directory.put(user).unwrap();
         }
         let store = Store::start(database).unwrap();
@@ -136,7 +139,8 @@ impl Daemon {
                 ready.send(()).unwrap();
                 let answer = async {
                     while let Some(Asked { command, reply }) = asked.recv().await {
-                        let said = users::answer(&command, &config.node, &directory, &store);
+                        let said =
+                            users::answer(&command, &config.node, &directory, &features, &store);
                         let _ = reply.send(said.unwrap_or_else(|| canned(command)));
                     }
                 };

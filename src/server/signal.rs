@@ -8,6 +8,7 @@ use crate::base::{Transmit, TransmitTag};
 use crate::call::{self, Bye, CallOutput, CallSettings, CallTable, MediaPolicy};
 use crate::config::{Config, Digest};
 use crate::control::{Command, Reply};
+use crate::feature::Features;
 use crate::location::{Limits, Location};
 use crate::proxy::guard::{self, Guard};
 use crate::proxy::keepalive::{self, Keepalive};
@@ -123,6 +124,8 @@ pub struct Setup {
     pub location: Arc<Location>,
     /// Who may register and call; shared.
     pub directory: Arc<Directory>,
+    /// What users want to become of calls; shared.
+    pub features: Arc<Features>,
     /// Who is shut out; shared.
     pub guard: Arc<Guard>,
     /// Seeded by the owner, differently for each shard.
@@ -146,6 +149,7 @@ pub struct SignalCore {
     pub(super) addresses: call::Addresses,
     pub(super) location: Arc<Location>,
     pub(super) directory: Arc<Directory>,
+    pub(super) features: Arc<Features>,
     pub(super) guard: Arc<Guard>,
     pub(super) rng: Rng,
     pub(super) anchor: Anchor,
@@ -212,6 +216,7 @@ impl SignalCore {
             addresses,
             location,
             directory,
+            features,
             guard,
             ..
         } = setup;
@@ -240,6 +245,7 @@ impl SignalCore {
             addresses,
             location,
             directory,
+            features,
             guard,
             rng,
             anchor,
@@ -349,6 +355,7 @@ impl SignalCore {
             locator: &mut self.locator,
             location: &self.location,
             directory: &self.directory,
+            features: &self.features,
             authenticator: &mut self.authenticator,
             guard: &self.guard,
             calls: &mut self.calls,

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::{Config, Node};
 use crate::control::{Command, Failure, NewUser, REQUEST_BYTES_MAX, Reply, StatusRow};
+use crate::feature::Features;
 use crate::store::{Directory, Record};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -188,11 +189,11 @@ fn new_user(aor: &str) -> NewUser {
 
 #[test]
 fn a_users_life() {
-    let (node, directory) = (node(), Directory::new());
+    let (node, directory, features) = (node(), Directory::new(), Features::new());
     let mut kept = Vec::new();
     let mut run = |command: Command| {
         let keep = |r| kept.push(r);
-        users::execute(&command, &node, &directory, keep).unwrap()
+        users::execute(&command, &node, &directory, &features, keep).unwrap()
     };
     let user = new_user("100@example.com");
     let add = Command::UserAdd { user };
@@ -228,7 +229,7 @@ fn a_users_life() {
     let del = Command::UserDel { aor };
     assert_eq!(message(run(del.clone())), "100@example.com is deleted");
     assert_eq!(kind(run(del)), Failure::NotFound);
-    assert!(users::execute(&Command::Status, &node, &directory, drop).is_none());
+    assert!(users::execute(&Command::Status, &node, &directory, &features, drop).is_none());
     assert!(matches!(
         kept[..],
         [
@@ -241,7 +242,7 @@ fn a_users_life() {
 
 #[test]
 fn imports_add_and_replace() {
-    let (node, directory) = (node(), Directory::new());
+    let (node, directory, features) = (node(), Directory::new(), Features::new());
     let users = [
         "1@example.com",
         "2@example.com",
@@ -249,7 +250,14 @@ fn imports_add_and_replace() {
         "1@example.net",
     ];
     let users = users.map(new_user).to_vec();
-    let reply = users::execute(&Command::UserImport { users }, &node, &directory, drop).unwrap();
+    let reply = users::execute(
+        &Command::UserImport { users },
+        &node,
+        &directory,
+        &features,
+        drop,
+    )
+    .unwrap();
     let Reply::Imported {
         added,
         replaced,

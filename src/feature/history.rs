@@ -4,6 +4,7 @@
 //! Not done here: leaving them out toward peers that must not know, which is for whoever sends.
 
 use super::Why;
+use super::decide::bare;
 use crate::wire::sip::{HeaderName, Message, NameAddr};
 
 /// Entries of either header that are read and passed on: as many as forwardings make that a call
@@ -90,6 +91,8 @@ impl Diversions {
 struct Entry {
     /// As it goes on the wire.
     value: String,
+    /// Where it says the request went, `user@host`.
+    target: String,
     index: String,
     /// Whether it says that a call was sent elsewhere.
     diverted: bool,
@@ -112,6 +115,7 @@ impl History {
             let cause = uri.and_then(|uri| uri.param("cause").flatten());
             Some(Entry {
                 value: text(value),
+                target: bare(&text(entry.uri_bytes())).into(),
                 index: text(index),
                 diverted: cause.is_some_and(|cause| CAUSES.contains(&cause)),
             })
@@ -126,11 +130,17 @@ impl History {
         self.entries.iter().filter(|e| e.diverted).count()
     }
 
-    /// The request comes with `uri` as its Request-URI. Where no entry tells of it yet, it begins
-    /// the history (RFC 7044 §9.1: what arrives without gets the first entry here).
+    /// The request comes with `uri` as its Request-URI. Where the last entry does not tell of it,
+    /// it gets one (RFC 7044 §9.1): the first of all, or one whose index ends in zero, which says
+    /// that a hop before us wrote none (§10.3).
     pub fn arrive(&mut self, uri: &str) {
-        if self.entries.is_empty() {
-            self.push(uri, "", "1".into(), "", false);
+        match self.entries.last() {
+            None => self.push(uri, "", "1".into(), "", false),
+            Some(last) if same(&last.target, bare(uri)) => {}
+            Some(last) => {
+                let index = format!("{}.0", last.index);
+                self.push(uri, "", index, "", false);
+            }
         }
     }
 
@@ -152,6 +162,7 @@ impl History {
         let value = format!("<{front}{parameter}{headers}>;index={index}{behind}");
         self.entries.push(Entry {
             value,
+            target: bare(uri).into(),
             index,
             diverted,
         });
@@ -160,6 +171,16 @@ impl History {
     /// The values of the headers, one for each line, in order.
     pub fn values(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|entry| &*entry.value)
+    }
+}
+
+/// Whether two `user@host` mean one target. Parameters of their URIs do not count: `cause` and
+/// `Reason` are ours or another's marks on it.
+fn same(a: &str, b: &str) -> bool {
+    match (a.rsplit_once('@'), b.rsplit_once('@')) {
+        (Some((a, host_a)), Some((b, host_b))) => a == b && host_a.eq_ignore_ascii_case(host_b),
+        (None, None) => a.eq_ignore_ascii_case(b),
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 

@@ -1,4 +1,7 @@
-//! Tables of state and input, and that no configuration whatever runs in circles.
+//! Tables of state and input.
+
+mod groups;
+mod way;
 
 use super::*;
 use crate::store::{BLOCKED_MAX, FeatureRecord};

@@ -14,8 +14,10 @@ pub enum Argument {
     None,
     /// A number.
     Number,
-    /// An extension, or nothing.
+    /// An extension.
     Extension,
+    /// An extension, or nothing.
+    MaybeExtension,
     /// Two digits.
     Short,
     /// Two digits, then a number.
@@ -28,7 +30,8 @@ impl Argument {
         match self {
             Argument::None => "",
             Argument::Number => "NUMBER",
-            Argument::Extension => "[EXTENSION]",
+            Argument::Extension => "EXTENSION",
+            Argument::MaybeExtension => "[EXTENSION]",
             Argument::Short => "NN",
             Argument::ShortAndNumber => "NN NUMBER",
         }
@@ -158,7 +161,7 @@ pub const CODES: &[CodeRow] = {
         ),
         row(
             "*8",
-            A::Extension,
+            A::MaybeExtension,
             Pickup,
             "pick up a call that rings in one's group, or there",
         ),
@@ -233,7 +236,9 @@ impl CodeRow {
                 None if behind.len() < 2 => self.lacks("Two Digits"),
                 Some(_) | None => Dialled::Other,
             },
-            Does::Pickup if behind.is_empty() && self.code == "**" => self.lacks("an Extension"),
+            Does::Pickup if behind.is_empty() && self.argument == Argument::Extension => {
+                self.lacks("an Extension")
+            }
             Does::Pickup => {
                 let extension = Some(argument).filter(|e| !e.is_empty());
                 Dialled::Code(Code::Pickup(extension.map(Box::from)))

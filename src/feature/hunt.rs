@@ -111,38 +111,29 @@ impl Hunt {
         let Some(group) = self.find(group) else {
             return Vec::new();
         };
-        let free = |member: &&Box<str>| !skip(member);
-        let alone = |member: &Box<str>| vec![member.clone()];
+        let mut members: Vec<&str> = group.members.iter().map(|m| &**m).collect();
+        if group.strategy == Strategy::RoundRobin && !members.is_empty() {
+            let turn = group.rotor.fetch_add(1, Ordering::Relaxed);
+            let first = turn % members.len();
+            members.rotate_left(first);
+        }
+        members.retain(|member| !skip(member));
+        if group.strategy == Strategy::FewestCalls {
+            // Stable, and each is asked once: those with as many calls ring as written.
+            members.sort_by_cached_key(|member| calls(member));
+        }
+        let members = members.into_iter().map(Box::from);
         match group.strategy {
             Strategy::All => {
-                let all: Vec<_> = group.members.iter().filter(free).cloned().collect();
+                let all: Vec<_> = members.collect();
                 if all.is_empty() {
                     Vec::new()
                 } else {
                     vec![all]
                 }
             }
-            Strategy::Ordered => group.members.iter().filter(free).map(alone).collect(),
-            Strategy::RoundRobin => {
-                let turn = group.rotor.fetch_add(1, Ordering::Relaxed);
-                let first = turn.checked_rem(group.members.len()).unwrap_or(0);
-                let (before, from) = group.members.split_at(first);
-                let round = from.iter().chain(before);
-                round.filter(free).map(alone).collect()
-            }
-            Strategy::FewestCalls => {
-                let mut members: Vec<(u32, &Box<str>)> = group
-                    .members
-                    .iter()
-                    .filter(free)
-                    .map(|member| (calls(member), member))
-                    .collect();
-                // Stable: those with as many calls ring as written.
-                members.sort_by_key(|(calls, _)| *calls);
-                members
-                    .into_iter()
-                    .map(|(_, member)| alone(member))
-                    .collect()
+            Strategy::Ordered | Strategy::RoundRobin | Strategy::FewestCalls => {
+                members.map(|member| vec![member]).collect()
             }
         }
     }

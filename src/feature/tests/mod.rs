@@ -292,7 +292,7 @@ fn every_code_of_the_table_is_found_under_its_own_name() {
     for row in CODES {
         let behind = match row.argument {
             Argument::None => "",
-            Argument::Number | Argument::Extension => "200",
+            Argument::Number | Argument::Extension | Argument::MaybeExtension => "200",
             Argument::Short => "07",
             Argument::ShortAndNumber => "07200",
         };

@@ -4,7 +4,7 @@ use super::access::Access;
 use super::args::FeatureVerb;
 use super::failure::Failure;
 use super::output::Output;
-use super::table::Table;
+use super::table::{Table, printable};
 use super::users::whole;
 use crate::control::{Command, FeatureRow, Reply};
 use crate::feature::{CODES, KEYS};
@@ -43,10 +43,10 @@ fn show(row: &FeatureRow, output: Output) -> Result<(), Failure> {
     if output.json {
         return output.value(row);
     }
-    let mut table = Table::new(&["FEATURE", "VALUE"]);
+    let mut lines: Vec<(String, String)> = Vec::new();
     let mut line = |key: &str, value: Option<String>| {
         if let Some(value) = value {
-            table.row([key.to_owned(), value]);
+            lines.push((key.to_owned(), value));
         }
     };
     line("forward-always", row.forward_always.clone());
@@ -65,8 +65,14 @@ fn show(row: &FeatureRow, output: Output) -> Result<(), Failure> {
     for (code, to) in &row.speed {
         line(&format!("speed-{code}"), Some(to.clone()));
     }
-    let none = format!("{} has no call features on", row.aor);
-    output.text(&table.render(&none))
+    if lines.is_empty() {
+        return output.text(&format!("{} has no call features on\n", row.aor));
+    }
+    // Not a table: a column of numbers would stand to the right, and these are to be dialled.
+    let lines = lines
+        .iter()
+        .map(|(key, value)| format!("{key:<20}  {}\n", printable(value)));
+    output.text(&lines.collect::<String>())
 }
 
 fn codes(output: Output) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ use crate::base::{Transmit, TransmitTag};
 use crate::call::{self, Bye, CallOutput, CallSettings, CallTable, MediaPolicy};
 use crate::config::{Config, Digest};
 use crate::control::{Command, Reply};
+use crate::feature::Features;
 use crate::location::{Limits, Location};
 use crate::peer::Peers;
 use crate::proxy::guard::{self, Guard};
@@ -124,6 +125,8 @@ pub struct Setup {
     pub location: Arc<Location>,
     /// Who may register and call; shared.
     pub directory: Arc<Directory>,
+    /// What users want to become of calls; shared.
+    pub features: Arc<Features>,
     /// Who is shut out; shared.
     pub guard: Arc<Guard>,
     /// Trunks and pools; shared.
@@ -149,6 +152,7 @@ pub struct SignalCore {
     pub(super) addresses: call::Addresses,
     pub(super) location: Arc<Location>,
     pub(super) directory: Arc<Directory>,
+    pub(super) features: Arc<Features>,
     pub(super) guard: Arc<Guard>,
     pub(super) peers: Arc<Peers>,
     pub(super) rng: Rng,
@@ -216,6 +220,7 @@ impl SignalCore {
             addresses,
             location,
             directory,
+            features,
             guard,
             peers,
             ..
@@ -245,6 +250,7 @@ impl SignalCore {
             addresses,
             location,
             directory,
+            features,
             guard,
             peers,
             rng,
@@ -364,6 +370,7 @@ impl SignalCore {
             locator: &mut self.locator,
             location: &self.location,
             directory: &self.directory,
+            features: &self.features,
             authenticator: &mut self.authenticator,
             guard: &self.guard,
             peers: &self.peers,

@@ -61,7 +61,8 @@ pub enum Incoming {
 /// A forwarding.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Forward {
-    /// A number, dialled in the name of the user who forwards, or a `sip:` or `sips:` URI.
+    /// A number, dialled in the name of the user who forwards, or a `sip:` or `sips:` URI. It is
+    /// never read as a code: `*123` may be a service, but nobody's features change by a call.
     pub to: Box<str>,
     /// What for.
     pub why: Why,
@@ -104,7 +105,7 @@ impl Failure {
             486 | 600 | 603 => Some(Failure::Busy),
             480 if !rang => Some(Failure::Busy),
             408 | 480 => Some(Failure::NoAnswer),
-            // The flow to the phone is gone (RFC 5626 §11.4).
+            // The flow to the phone is gone (RFC 5626 §5.3).
             430 => Some(Failure::Unregistered),
             _ => None,
         }

@@ -236,7 +236,7 @@ proptest! {
     ) {
         let features = Features::new();
         for (n, settings) in table.into_iter().enumerate() {
-            features.put(&format!("{n}@example.com"), settings);
+            features.put(&format!("{n}@example.com"), settings).unwrap();
         }
         let caller = Caller { number: "9", uri: "9@example.org", anonymous: false };
         let header = format!("Diversion: <sip:a@b>;counter={before}\r\n");

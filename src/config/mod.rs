@@ -307,7 +307,7 @@ pub enum Durability {
     Power,
 }
 
-/// `[guard]`: what repeated wrong passwords bring.
+/// `[guard]`: what repeated wrong passwords bring, and floods.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Guard {
     /// Failures of one source within [`Guard::window_s`] after which its answers are delayed.
@@ -320,6 +320,11 @@ pub struct Guard {
     pub ban_s: u32,
     /// Sources that are never slowed nor shut out.
     pub exempt: Vec<IpNet>,
+    /// Messages that a source in good standing may send a second, a stranger a tenth; zero: any
+    /// number.
+    pub messages_per_second: u32,
+    /// Messages at once of a source in good standing, a stranger's a tenth.
+    pub burst: u32,
     /// Whether blocklistd(8) is told of bans.
     pub blocklist: Blocklist,
 }
@@ -343,6 +348,8 @@ impl Default for Guard {
             window_s: 300,
             ban_s: 3600,
             exempt: Vec::new(),
+            messages_per_second: 1000,
+            burst: 10_000,
             blocklist: Blocklist::Auto,
         }
     }

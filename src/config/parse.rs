@@ -47,6 +47,8 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "window_s",
             "ban_s",
             "exempt",
+            "messages_per_second",
+            "burst",
             "blocklist",
         ],
     ),
@@ -579,6 +581,9 @@ impl<'d> File<'_, '_, 'd> {
         if let Some(entry) = section.get("exempt") {
             guard.exempt = self.nets(entry);
         }
+        let rate = section.get("messages_per_second");
+        self.set_u32(&mut guard.messages_per_second, rate, 0..=1_000_000);
+        self.set_u32(&mut guard.burst, section.get("burst"), 10..=10_000_000);
         if let Some(entry) = section.get("blocklist")
             && let Some(text) = self.reader.text(entry)
         {

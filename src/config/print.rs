@@ -69,6 +69,8 @@ impl Config {
         plain(f, "window_s", self.guard.window_s)?;
         plain(f, "ban_s", self.guard.ban_s)?;
         list(f, "exempt", &self.guard.exempt)?;
+        plain(f, "messages_per_second", self.guard.messages_per_second)?;
+        plain(f, "burst", self.guard.burst)?;
         match &self.guard.blocklist {
             Blocklist::Auto => text(f, "blocklist", &"auto"),
             Blocklist::Off => text(f, "blocklist", &"off"),

@@ -6,6 +6,7 @@
 //! | [`routing`] | validation, Route, what is for ourselves | RFC 3261 §16.3, §16.4 |
 //! | [`targets`] | Request-URI to targets, by preference | RFC 3261 §16.5, RFC 5626 §7 |
 //! | [`registration`] | REGISTER for a domain of ours | RFC 3261 §10 |
+//! | [`probe`] | OPTIONS for us | RFC 3261 §11 |
 //! | [`forking`] | branches: sent, failed over, cancelled | RFC 3261 §16.6, §16.8 to §16.10 |
 //! | [`responses`] | answers on their way back, the best one chosen | RFC 3261 §16.7 |
 //! | [`ack`] | the ACK of a 2xx | RFC 3261 §16.11 |
@@ -34,6 +35,7 @@ mod loops;
 pub mod nat;
 pub mod outbound;
 mod privacy;
+mod probe;
 mod record_route;
 pub mod registrar;
 mod registration;

@@ -27,14 +27,23 @@ const METHODS: [(Method<'static>, &str); 14] = [
 pub(super) enum Drop {
     /// Its source is banned, or slowed.
     Guarded,
+    /// Its source sends too much.
+    Flood,
+    /// Its sender says to be a scanner.
+    Scanner,
+    /// An OPTIONS of a stranger.
+    Probe,
     /// It is no SIP.
     NotSip,
     /// It is bad, and the RFC forbids an answer.
     Invalid,
 }
 
-const DROPS: [(Drop, &str); 3] = [
+const DROPS: [(Drop, &str); 6] = [
     (Drop::Guarded, "guarded"),
+    (Drop::Flood, "flood"),
+    (Drop::Scanner, "scanner"),
+    (Drop::Probe, "probe"),
     (Drop::NotSip, "not_sip"),
     (Drop::Invalid, "invalid"),
 ];

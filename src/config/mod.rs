@@ -54,6 +54,8 @@ pub struct Config {
     pub store: Store,
     /// `[guard]`
     pub guard: Guard,
+    /// `[fraud]`
+    pub fraud: Fraud,
     /// `[limits]`
     pub limits: Limits,
     /// `[timers]`
@@ -327,6 +329,51 @@ pub struct Guard {
     pub burst: u32,
     /// Whether blocklistd(8) is told of bans.
     pub blocklist: Blocklist,
+}
+
+/// `[fraud]`: what one account may use up in calls to the outside. Zero is no limit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fraud {
+    /// Calls of one user at a time.
+    pub calls_max: u32,
+    /// Calls of one user that begin within a minute.
+    pub calls_per_minute: u32,
+    /// Minutes a day of one user.
+    pub minutes_per_day: u32,
+    /// Minutes a day of one user to other countries and premium numbers.
+    pub costly_minutes_per_day: u32,
+    /// Minutes a day of one user to numbers that begin so, in E.164 without the plus.
+    pub prefix_minutes_per_day: Vec<(Box<str>, u32)>,
+    /// Calls by one trunk that begin within a minute.
+    pub trunk_calls_per_minute: u32,
+    /// Minutes a day by one trunk.
+    pub trunk_minutes_per_day: u32,
+    /// Minutes a day by one trunk to other countries and premium numbers.
+    pub trunk_costly_minutes_per_day: u32,
+    /// Seconds that a user who ran over is blocked; zero: only the one call is refused.
+    pub block_s: u32,
+    /// Users without limits, with or without domain.
+    pub exempt: Vec<Box<str>>,
+}
+
+/// Prefixes of `[fraud] prefix_minutes_per_day`.
+pub const FRAUD_PREFIXES_MAX: usize = 64;
+
+impl Default for Fraud {
+    fn default() -> Self {
+        Self {
+            calls_max: 10,
+            calls_per_minute: 30,
+            minutes_per_day: 0,
+            costly_minutes_per_day: 120,
+            prefix_minutes_per_day: Vec::new(),
+            trunk_calls_per_minute: 0,
+            trunk_minutes_per_day: 0,
+            trunk_costly_minutes_per_day: 0,
+            block_s: 3600,
+            exempt: Vec::new(),
+        }
+    }
 }
 
 /// Where blocklistd(8) is told of bans.

@@ -1,5 +1,7 @@
 //! The keys of `voip.toml`, table by table.
 
+mod fraud;
+
 use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
@@ -50,6 +52,21 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "messages_per_second",
             "burst",
             "blocklist",
+        ],
+    ),
+    (
+        "fraud",
+        &[
+            "calls_max",
+            "calls_per_minute",
+            "minutes_per_day",
+            "costly_minutes_per_day",
+            "prefix_minutes_per_day",
+            "trunk_calls_per_minute",
+            "trunk_minutes_per_day",
+            "trunk_costly_minutes_per_day",
+            "block_s",
+            "exempt",
         ],
     ),
     (
@@ -205,6 +222,7 @@ impl<'d> File<'_, '_, 'd> {
         Config {
             store: self.store(&node.state_dir),
             guard: self.guard(),
+            fraud: self.fraud(),
             limits: self.limits(),
             timers: self.timers(),
             admin: self.admin(&node.state_dir),

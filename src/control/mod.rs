@@ -13,8 +13,8 @@ mod rows;
 mod time;
 
 pub use rows::{
-    BanRow, CallRow, CallState, Counters, LegRow, RegistrationRow, StatusRow, TraceDirection,
-    TraceRow, UserRow,
+    BanRow, BlockRow, CallRow, CallState, Counters, LegRow, RegistrationRow, StatusRow,
+    TraceDirection, TraceRow, UserRow,
 };
 
 pub use time::rfc3339;
@@ -89,6 +89,13 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
     },
+    /// Whose calls to the outside are blocked.
+    Blocks,
+    /// Let a user call again.
+    BlockLift {
+        /// `name@domain`
+        user: String,
+    },
     /// The messages of a call, or of everything that is still in the ring.
     Trace {
         /// The Call-ID, or a [`CallRow::id`].
@@ -158,9 +165,11 @@ impl Command {
             Command::Status | Command::Calls | Command::Hangup { .. } | Command::Trace { .. } => {
                 Scope::EveryShard
             }
-            Command::Registrations { .. } | Command::Bans | Command::BanLift { .. } => {
-                Scope::OneShard
-            }
+            Command::Registrations { .. }
+            | Command::Bans
+            | Command::BanLift { .. }
+            | Command::Blocks
+            | Command::BlockLift { .. } => Scope::OneShard,
             Command::Log { .. }
             | Command::Reload
             | Command::UserAdd { .. }
@@ -239,6 +248,11 @@ pub enum Reply {
     Bans {
         /// Ordered by source.
         rows: Vec<BanRow>,
+    },
+    /// To [`Command::Blocks`].
+    Blocks {
+        /// Ordered by user.
+        rows: Vec<BlockRow>,
     },
     /// To [`Command::Trace`].
     Trace {

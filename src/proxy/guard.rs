@@ -22,7 +22,7 @@
 //!
 //! # Whoever proves nothing
 //! A stranger that asks and asks and never proves anything looks for open doors:
-//! [`Guard::knocked`]. One that says to be a scanner is shut out at its second word. How much
+//! [`Guard::knocked`]. One that says to be a scanner is shut out at its first word. How much
 //! anybody may send at all is the affair of [`flood`].
 //!
 //! What this cannot tell: over UDP a source may be forged. Who wants certainty puts the addresses
@@ -30,12 +30,13 @@
 
 pub mod flood;
 
+use super::fraud::{self, Fraud};
 use crate::base::{Anchor, Instant, hash64};
 use crate::config::{Config, IpNet};
 use crate::store::{Ban, Record};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use flood::{Flood, FloodSettings};
@@ -122,6 +123,8 @@ pub struct Settings {
     pub exempt: Vec<IpNet>,
     /// How much a source may send.
     pub flood: FloodSettings,
+    /// What an account may use up.
+    pub fraud: fraud::Settings,
 }
 
 impl Settings {
@@ -136,6 +139,7 @@ impl Settings {
             standing: Duration::from_secs(config.limits.expires_max_s.into()),
             exempt: exempt.copied().collect(),
             flood: FloodSettings::of(config),
+            fraud: fraud::Settings::of(config),
         }
     }
 
@@ -302,6 +306,7 @@ pub struct Guard {
     /// Addresses of trunks and pools, in order; never counted either.
     peers: RwLock<Vec<IpAddr>>,
     flood: Flood,
+    fraud: Arc<Fraud>,
 }
 
 impl Guard {
@@ -312,6 +317,7 @@ impl Guard {
             sources: AtomicUsize::new(0),
             standing_s: AtomicU32::new(standing_s(&settings)),
             flood: Flood::new(settings.flood, key),
+            fraud: Fraud::new(settings.fraud.clone()),
             peers: RwLock::default(),
             settings: RwLock::new(settings),
             proved: (0..PROVED).map(|_| AtomicU32::new(0)).collect(),
@@ -328,7 +334,13 @@ impl Guard {
         self.standing_s
             .store(standing_s(&settings), Ordering::Relaxed);
         self.flood.configure(settings.flood);
+        self.fraud.configure(settings.fraud.clone());
         *current = settings;
+    }
+
+    /// What users and trunks used up.
+    pub fn fraud(&self) -> &Arc<Fraud> {
+        &self.fraud
     }
 
     /// The addresses of trunks and members of pools, as they stand now: exempt as those of the
@@ -446,7 +458,7 @@ impl Guard {
         let full = u64::from(settings.ban_after) * UNIT;
         let more = match knock {
             Knock::Plain => UNIT / KNOCKS,
-            Knock::Scanner => full / 2 + UNIT / 2,
+            Knock::Scanner => full,
         };
         let level = entry.knocks.level(&settings, settings.window, now);
         let level = level.saturating_add(more);

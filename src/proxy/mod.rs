@@ -14,6 +14,7 @@
 //! | [`forward`] | the forwarded copy, one edit list rendered once | RFC 3261 §16.6 |
 //! | [`record_route`], [`token`] | staying on the path; flow tokens | RFC 5626, RFC 5658 |
 //! | [`loops`] | loops told from spirals; breadth | RFC 5393 |
+//! | [`guard`], [`fraud`] | what guessing, flooding and stolen accounts may use up | |
 //! | [`privacy`] | identities between trusted and untrusted sides | RFC 3323, RFC 3325 |
 //!
 //! The caller (`server`) takes events from the transaction layer and hands each to
@@ -27,6 +28,7 @@ mod admission;
 mod context;
 mod forking;
 mod forward;
+pub mod fraud;
 pub mod gruu;
 pub mod guard;
 mod indialog;

@@ -442,6 +442,14 @@ fn a_strangers_options_tells_nothing_and_a_phones_is_answered_without_a_transact
     let mut b = bench("guests = true\n");
     b.from("203.0.113.99:5060", options("900", 1));
     assert_eq!((b.status(), b.core.load()), (200, (0, 0)));
+    b.input(Input::Control {
+        id: 9,
+        command: Command::Status,
+    });
+    let Some(Reply::Status(row)) = b.replies.pop() else {
+        panic!("no status");
+    };
+    assert_eq!(row.counters.responses, [("200".to_owned(), 1)].into());
 }
 
 #[test]
@@ -455,7 +463,7 @@ fn a_declared_scanner_hears_nothing_and_is_shut_out() {
         b.from("203.0.113.99:5060", scan(method, cseq));
     }
     assert!(b.sent.is_empty());
-    let counted = [("guarded".to_owned(), 2), ("scanner".to_owned(), 2)];
+    let counted = [("guarded".to_owned(), 3), ("scanner".to_owned(), 1)];
     assert_eq!(drops(&mut b), counted);
     let bans = b.records.iter().filter(|r| matches!(r, Record::PutBan(_)));
     assert_eq!(bans.count(), 1);

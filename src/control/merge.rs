@@ -57,6 +57,7 @@ fn add_status(a: &mut StatusRow, b: StatusRow) {
     a.users = a.users.max(b.users);
     a.registrations = a.registrations.max(b.registrations);
     a.bans = a.bans.max(b.bans);
+    a.blocks = a.blocks.max(b.blocks);
     a.connections = a.connections.max(b.connections);
     a.shards += b.shards;
     a.calls += b.calls;

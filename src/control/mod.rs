@@ -13,7 +13,7 @@ mod rows;
 mod time;
 
 pub use rows::{
-    BanRow, CallRow, CallState, Counters, FeatureRow, LegRow, RegistrationRow, StatusRow,
+    BanRow, BlockRow, CallRow, CallState, Counters, FeatureRow, LegRow, RegistrationRow, StatusRow,
     TraceDirection, TraceRow, UserRow,
 };
 
@@ -88,6 +88,13 @@ pub enum Command {
         /// This `name@domain` alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
+    },
+    /// Whose calls to the outside are blocked.
+    Blocks,
+    /// Let a user call again.
+    BlockLift {
+        /// `name@domain`
+        user: String,
     },
     /// The messages of a call, or of everything that is still in the ring.
     Trace {
@@ -182,9 +189,11 @@ impl Command {
             Command::Status | Command::Calls | Command::Hangup { .. } | Command::Trace { .. } => {
                 Scope::EveryShard
             }
-            Command::Registrations { .. } | Command::Bans | Command::BanLift { .. } => {
-                Scope::OneShard
-            }
+            Command::Registrations { .. }
+            | Command::Bans
+            | Command::BanLift { .. }
+            | Command::Blocks
+            | Command::BlockLift { .. } => Scope::OneShard,
             Command::Log { .. }
             | Command::Reload
             | Command::UserAdd { .. }
@@ -266,6 +275,11 @@ pub enum Reply {
     Bans {
         /// Ordered by source.
         rows: Vec<BanRow>,
+    },
+    /// To [`Command::Blocks`].
+    Blocks {
+        /// Ordered by user.
+        rows: Vec<BlockRow>,
     },
     /// To [`Command::Trace`].
     Trace {

@@ -127,6 +127,9 @@ pub struct StatusRow {
     /// Sources that are shut out.
     #[serde(default)]
     pub bans: u64,
+    /// Users whose calls to the outside are blocked.
+    #[serde(default)]
+    pub blocks: u64,
     /// Relayed media sessions.
     #[serde(default)]
     pub media_sessions: u64,
@@ -165,6 +168,19 @@ pub struct BanRow {
     /// The `name@domain` that is refused from there; absent where the source is shut out whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Seconds until it ends.
+    pub expires_s: u64,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// A user whose calls to the outside are blocked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BlockRow {
+    /// `name@domain`
+    pub user: String,
     /// Since when, RFC 3339.
     pub since: String,
     /// Seconds until it ends.

@@ -4,9 +4,10 @@ use super::signal::{Output, SignalCore};
 use crate::base::Instant;
 use crate::call::CallKey;
 use crate::control::{
-    BanRow, Command, Failure, ROWS_MAX, RegistrationRow, Reply, StatusRow, rfc3339,
+    BanRow, BlockRow, Command, Failure, ROWS_MAX, RegistrationRow, Reply, StatusRow, rfc3339,
 };
 use crate::location::Binding;
+use crate::proxy::fraud::Block;
 use crate::relay::MediaCommand;
 use crate::store::EndCause;
 use std::net::IpAddr;
@@ -37,6 +38,10 @@ impl SignalCore {
                 rows: self.bans(now),
             },
             Command::BanLift { source, user } => self.lift(now, source, user),
+            Command::Blocks => Reply::Blocks {
+                rows: self.blocks(now),
+            },
+            Command::BlockLift { user } => self.lift_block(now, user),
             Command::Trace { call_id } => {
                 let named = call_id.as_deref().and_then(|c| self.calls.by_id(c));
                 let call_id = named.and_then(|k| self.calls.call_id(k)).or(call_id);
@@ -80,6 +85,18 @@ impl SignalCore {
         counters
             .other
             .extend(extra.map(|(name, n)| (name.to_owned(), n)));
+        // Shared by all shards, and added up over them.
+        if self.shard == 0 {
+            let fraud = self.guard.fraud().stats();
+            let shared = [
+                ("fraud_refused", fraud.refused),
+                ("fraud_blocked", fraud.blocked),
+            ];
+            let shared = shared.into_iter().filter(|(_, n)| *n > 0);
+            counters
+                .other
+                .extend(shared.map(|(name, n)| (name.to_owned(), n)));
+        }
         StatusRow {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_s: now.since(self.started).as_secs(),
@@ -103,6 +120,7 @@ impl SignalCore {
             calls: self.calls.len() as u64,
             transactions: (stats.servers + stats.clients) as u64,
             bans: self.guard.len(now) as u64,
+            blocks: self.guard.fraud().blocks(now).len() as u64,
             media_sessions: self.calls.media_sessions().len() as u64,
             counters,
             ..StatusRow::default()
@@ -128,11 +146,7 @@ impl SignalCore {
     }
 
     fn lift(&mut self, now: Instant, source: IpAddr, user: Option<String>) -> Reply {
-        let domain = self.config.node.default_domain();
-        let user = user.map(|user| match user.contains('@') {
-            true => user,
-            false => format!("{user}@{domain}"),
-        });
+        let user = user.map(|user| self.whole_name(user));
         let records = self.guard.lift(source, user.as_deref(), now);
         let whom = match user {
             Some(user) => format!("{user} from {source}"),
@@ -146,6 +160,39 @@ impl SignalCore {
             .extend(records.into_iter().map(Output::Persist));
         Reply::Done {
             message: format!("{whom} is let in again"),
+        }
+    }
+
+    fn whole_name(&self, user: String) -> String {
+        match user.contains('@') {
+            true => user,
+            false => format!("{user}@{}", self.config.node.default_domain()),
+        }
+    }
+
+    fn blocks(&self, now: Instant) -> Vec<BlockRow> {
+        let row = |block: Block| BlockRow {
+            user: block.user.into(),
+            since: rfc3339(block.since_ms),
+            expires_s: block.until.since(now).as_secs(),
+            reason: block.reason.into(),
+        };
+        self.guard
+            .fraud()
+            .blocks(now)
+            .into_iter()
+            .map(row)
+            .collect()
+    }
+
+    fn lift_block(&self, now: Instant, user: String) -> Reply {
+        let user = self.whole_name(user);
+        match self.guard.fraud().lift(&user, now) {
+            true => Reply::done(format!("{user} may call out again")),
+            false => {
+                let remedy = "voipctl blocks lists who is";
+                Reply::failed(Failure::NotFound, format!("{user} is not blocked"), remedy)
+            }
         }
     }
 

@@ -471,7 +471,7 @@ impl SignalCore {
     }
 
     pub(super) fn transmit(&mut self, transmit: Transmit) {
-        self.counters.messages_out += 1;
+        self.counters.sent(&transmit.bytes);
         self.trace.outgoing(self.now, &transmit);
         self.outputs.push_back(Output::Transmit(transmit));
     }

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::feature::{Change, Features, Refusal};
 use crate::location::{Clock, Limits, Location};
 use crate::peer::Peers;
+use crate::proxy::guard::flood::Arrival;
 use crate::proxy::guard::{self, Guard};
 use crate::relay::{PortPool, Relay, RelaySettings, SocketAction, Verdict};
 use crate::server::{Input, Output, Setup, SignalCore};
@@ -235,6 +236,13 @@ impl Host {
         };
         let hash = peek_call_id(&packet.bytes).map_or(0, hash64);
         let shard = (hash % self.shards.len() as u64) as usize;
+        let source = packet.source.ip();
+        if transport == Transport::Udp
+            && let Some(Shard { core, .. }) = self.shards.get_mut(shard)
+            && !core.admits(now, source, Arrival::Message)
+        {
+            return self.drain(now, shard);
+        }
         let bytes = Bytes::copy_from_slice(&packet.bytes);
         self.input(now, shard, Input::Message { flow, bytes });
     }

@@ -12,11 +12,16 @@ use std::collections::BTreeMap;
 /// OpenMetrics, which Prometheus reads as it is.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Among what is counted, the one number that goes down, too.
+const STORE_WAITING: &str = "store_waiting";
+
 /// The text of a scrape. Names end as Prometheus' guide wants them.
 pub(super) fn text(row: &StatusRow) -> String {
     let mut registry = Registry::with_prefix("voip");
     let build = Info::new(vec![("version", row.version.clone())]);
     registry.register("build", "The daemon's version", build);
+    let waiting = row.counters.other.get(STORE_WAITING).copied();
+    let waiting = waiting.unwrap_or_default();
     for (name, help, value) in [
         ("uptime_seconds", "Seconds since the start", row.uptime_s),
         ("users", "Users in the directory", row.users),
@@ -25,7 +30,13 @@ pub(super) fn text(row: &StatusRow) -> String {
         ("transactions", "SIP transactions", row.transactions),
         ("connections", "Stream connections", row.connections),
         ("bans", "Sources that are shut out", row.bans),
+        ("blocks", "Users who may not call out", row.blocks),
         ("media_sessions", "Relayed sessions", row.media_sessions),
+        (
+            STORE_WAITING,
+            "Changes that are not on the disk yet",
+            waiting,
+        ),
         (
             "warnings",
             "What needs the operator",
@@ -37,6 +48,8 @@ pub(super) fn text(row: &StatusRow) -> String {
         registry.register(name, help, gauge);
     }
     let counters = &row.counters;
+    let mut events = counters.other.clone();
+    events.remove(STORE_WAITING);
     let messages = BTreeMap::from([
         ("in".to_owned(), counters.messages_in),
         ("out".to_owned(), counters.messages_out),
@@ -51,12 +64,7 @@ pub(super) fn text(row: &StatusRow) -> String {
         ),
         ("responses", "Final answers", "status", &counters.responses),
         ("drops", "What was dropped", "reason", &counters.drops),
-        (
-            "events",
-            "All else that is counted",
-            "name",
-            &counters.other,
-        ),
+        ("events", "All else that is counted", "name", &events),
     ] {
         let family: Family<Vec<(String, String)>, Counter> = Family::default();
         for (value, count) in values {

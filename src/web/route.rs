@@ -69,6 +69,8 @@ pub fn route(request: &HttpRequest<'_>) -> Result<Wanted, Answer> {
             let [user] = words(request.query, ["user"])?;
             command(Command::BanLift { source, user })
         }),
+        ("blocks", None) => only(request, "GET", || command(Command::Blocks)),
+        ("blocks", Some(user)) => only(request, "DELETE", || command(Command::BlockLift { user })),
         ("reload", None) => only(request, "POST", || command(Command::Reload)),
         ("registrations", None) => only(request, "GET", || {
             let [filter, after] = words(request.query, ["filter", "after"])?;

@@ -81,6 +81,8 @@ pub fn execute(
         | Command::BanLift { .. }
         | Command::Trace { .. }
         | Command::Log { .. }
+        | Command::Blocks
+        | Command::BlockLift { .. }
         | Command::Reload => return None,
     };
     Some(result.unwrap_or_else(|failed| failed))

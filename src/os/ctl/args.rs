@@ -57,11 +57,17 @@ pub enum Verb {
         /// As voipctl calls shows it.
         id: String,
     },
-    /// List who is shut out after wrong passwords.
+    /// List who is shut out after wrong passwords, scans or floods.
     Bans {
         /// What to do with them.
         #[command(subcommand)]
         verb: Option<BansVerb>,
+    },
+    /// List whose calls to the outside are blocked since they ran over a limit of [fraud].
+    Blocks {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: Option<BlocksVerb>,
     },
     /// Draw the messages of one call as a ladder; without an id, list what can be drawn.
     Trace {
@@ -200,6 +206,16 @@ pub enum BansVerb {
         source: IpAddr,
         /// NAME or NAME@DOMAIN.
         user: Option<String>,
+    },
+}
+
+/// What to do with blocks.
+#[derive(Subcommand, Debug)]
+pub enum BlocksVerb {
+    /// Let a user call again, and forgive what it used up today.
+    Lift {
+        /// NAME or NAME@DOMAIN.
+        user: String,
     },
 }
 

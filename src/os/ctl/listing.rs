@@ -1,4 +1,4 @@
-//! `voipctl status`, `registrations`, `calls`, `bans`.
+//! `voipctl status`, `registrations`, `calls`, `bans`, `blocks`.
 
 use super::access::{Access, accepted};
 use super::failure::Failure;
@@ -43,6 +43,7 @@ pub(super) fn status_text(s: &StatusRow) -> String {
     line("transactions", s.transactions.to_string());
     line("connections", s.connections.to_string());
     line("bans", s.bans.to_string());
+    line("blocks", s.blocks.to_string());
     let c = &s.counters;
     line(
         "messages",
@@ -186,4 +187,20 @@ pub(super) fn bans(access: &Access, output: Output) -> Result<(), Failure> {
         table.row([b.source, user, b.since, b.expires_s.to_string(), b.reason]);
     }
     output.text(&table.render("nobody is shut out"))
+}
+
+pub(super) fn blocks(access: &Access, output: Output) -> Result<(), Failure> {
+    let rows = match access.ask(Command::Blocks)? {
+        Reply::Blocks { rows } => rows,
+        other => return Err(Failure::unexpected(&other)),
+    };
+    if output.json {
+        return output.rows(&rows);
+    }
+    let mut table = Table::new(&["USER", "SINCE", "EXPIRES", "REASON"]);
+    for b in rows {
+        let user = printable(&b.user);
+        table.row([user, b.since, b.expires_s.to_string(), b.reason]);
+    }
+    output.text(&table.render("nobody is blocked"))
 }

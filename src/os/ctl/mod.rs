@@ -29,7 +29,7 @@ pub use failure::exit;
 
 use crate::control::{Command, Reply};
 use access::Access;
-use args::{BansVerb, Verb};
+use args::{BansVerb, BlocksVerb, Verb};
 use clap::{CommandFactory, Parser};
 use failure::Failure;
 use output::Output;
@@ -72,6 +72,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Bans {
             verb: Some(BansVerb::Lift { source, user }),
         } => simple(&access, Command::BanLift { source, user }, output),
+        Verb::Blocks { verb: None } => listing::blocks(&access, output),
+        Verb::Blocks {
+            verb: Some(BlocksVerb::Lift { user }),
+        } => simple(&access, Command::BlockLift { user }, output),
         Verb::Trace { call_id, full } => ladder::run(&access, call_id, full, output),
         Verb::Ping(args) => ping::run(&args, output),
         Verb::Probe(args) => probe::run(&args, output),

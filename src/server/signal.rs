@@ -9,6 +9,7 @@ use crate::call::{self, Bye, CallOutput, CallSettings, CallTable, MediaPolicy};
 use crate::config::{Config, Digest};
 use crate::control::{Command, Reply};
 use crate::location::{Limits, Location};
+use crate::plan::Plan;
 use crate::proxy::guard::{self, Guard};
 use crate::proxy::keepalive::{self, Keepalive};
 use crate::proxy::{CONTEXT_FOREIGN, Context, Outputs, Proxy};
@@ -157,6 +158,8 @@ pub struct SignalCore {
     pub(super) keepalive: Keepalive,
     pub(super) counters: Counters,
     pub(super) trace: TraceRing,
+    /// Of `config`; the routes' places in it are those of the file.
+    pub(super) plan: Arc<Plan>,
     pub(super) pending: BoundedQueue<PendingCalls>,
     pub(super) outputs: VecDeque<Output>,
     pub(super) started: Instant,
@@ -222,6 +225,7 @@ impl SignalCore {
         let calls = call_settings(shard, &config, anchor, &addresses);
         Self {
             shard,
+            plan: Arc::new(Plan::compile(&config)),
             layer: TransactionLayer::new(transaction_settings(&config), rng.fork()),
             locator: Locator::new(rng.fork()),
             authenticator,
@@ -334,6 +338,7 @@ impl SignalCore {
         self.proxy.configure(&config);
         self.guard.configure(guard::Settings::of(&config));
         self.location.set_limits(Limits::of(&config));
+        self.plan = Arc::new(Plan::compile(&config));
         self.config = config;
     }
 

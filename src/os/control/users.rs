@@ -73,6 +73,7 @@ pub fn execute(
         | Command::Bans
         | Command::BanLift { .. }
         | Command::Trace { .. }
+        | Command::RouteTest { .. }
         | Command::Log { .. }
         | Command::Reload => return None,
     };

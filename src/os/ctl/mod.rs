@@ -14,6 +14,7 @@ mod listing;
 mod output;
 mod ping;
 mod probe;
+mod route;
 mod secret;
 mod sip;
 mod table;
@@ -27,7 +28,7 @@ pub use failure::exit;
 
 use crate::control::{Command, Reply};
 use access::Access;
-use args::{BansVerb, Verb};
+use args::{BansVerb, RouteVerb, Verb};
 use clap::{CommandFactory, Parser};
 use failure::Failure;
 use output::Output;
@@ -70,6 +71,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             verb: Some(BansVerb::Lift { source, user }),
         } => simple(&access, Command::BanLift { source, user }, output),
         Verb::Trace { call_id, full } => ladder::run(&access, call_id, full, output),
+        Verb::Route(RouteVerb::Test(args)) => route::test(&access, args, output),
         Verb::Ping(args) => ping::run(&args, output),
         Verb::Probe(args) => probe::run(&args, output),
         Verb::Reload => simple(&access, Command::Reload, output),

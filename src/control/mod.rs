@@ -13,8 +13,8 @@ mod rows;
 mod time;
 
 pub use rows::{
-    BanRow, BlockRow, CallRow, CallState, Counters, FeatureRow, LegRow, RegistrationRow, StatusRow,
-    TraceDirection, TraceRow, UserRow,
+    BanRow, BlockRow, CallRow, CallState, Counters, FeatureRow, LegRow, RegistrationRow,
+    RouteLineRow, RouteRow, RouteStepRow, StatusRow, TraceDirection, TraceRow, UserRow,
 };
 
 pub use time::rfc3339;
@@ -101,6 +101,24 @@ pub enum Command {
         /// The Call-ID, or a [`CallRow::id`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         call_id: Option<String>,
+    },
+    /// Where a number would lead, and why.
+    RouteTest {
+        /// As it would be dialled.
+        number: String,
+        /// Who would call: `100`, `100@example.com`, `user:100`, `trunk:itsp`, `pool:gates`, or
+        /// `address:192.0.2.1` for anybody else there.
+        from: String,
+        /// When: `2026-12-25T10:00:00Z`, or in the time zone of `[numbers]` `2026-12-25 10:00`,
+        /// `10:00`; now without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
+        /// The caller's own number; that of the user without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caller: Option<String>,
+        /// `INVITE`, `MESSAGE` or `SUBSCRIBE`; INVITE without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        method: Option<String>,
     },
     /// Change what is logged.
     Log {
@@ -193,7 +211,8 @@ impl Command {
             | Command::Bans
             | Command::BanLift { .. }
             | Command::Blocks
-            | Command::BlockLift { .. } => Scope::OneShard,
+            | Command::BlockLift { .. }
+            | Command::RouteTest { .. } => Scope::OneShard,
             Command::Log { .. }
             | Command::Reload
             | Command::UserAdd { .. }
@@ -286,6 +305,8 @@ pub enum Reply {
         /// In the order of time.
         rows: Vec<TraceRow>,
     },
+    /// To [`Command::RouteTest`].
+    Route(Box<RouteRow>),
     /// To [`Command::UserShow`] and [`Command::UserList`].
     Users {
         /// In order.

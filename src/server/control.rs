@@ -1,5 +1,6 @@
 //! The operator's commands, as far as a shard answers them.
 
+use super::route;
 use super::signal::{Output, SignalCore};
 use crate::base::Instant;
 use crate::call::CallKey;
@@ -49,6 +50,23 @@ impl SignalCore {
                     .trace
                     .rows(&self.anchor, call_id.as_deref().map(str::as_bytes));
                 Reply::Trace { rows }
+            }
+            Command::RouteTest {
+                number,
+                from,
+                at,
+                caller,
+                method,
+            } => {
+                let asked = route::Asked {
+                    number,
+                    from,
+                    at,
+                    caller,
+                    method,
+                };
+                let reply = self.route_test(now, &asked);
+                reply.unwrap_or_else(|failed| failed)
             }
             Command::Log { .. }
             | Command::Reload

@@ -160,7 +160,6 @@ pub struct SignalCore {
     pub(super) features: Arc<Features>,
     pub(super) guard: Arc<Guard>,
     pub(super) peers: Arc<Peers>,
-    pub(super) plan: Arc<Plan>,
     pub(super) rng: Rng,
     pub(super) anchor: Anchor,
     pub(super) layer: TransactionLayer,
@@ -173,6 +172,8 @@ pub struct SignalCore {
     client: Option<peer::Client>,
     pub(super) counters: Counters,
     pub(super) trace: TraceRing,
+    /// Of `config`; the routes' places in it are those of the file.
+    pub(super) plan: Arc<Plan>,
     pub(super) pending: BoundedQueue<PendingCalls>,
     pub(super) outputs: VecDeque<Output>,
     pub(super) started: Instant,

@@ -275,6 +275,38 @@ fn two_phones_register_and_one_calls_the_other() {
 }
 
 #[test]
+fn a_new_configuration_brings_a_new_plan() {
+    let mut b = bench("[[route]]\nname = \"a\"\nmatch = \"9.\"\nto = \"user:200\"\n");
+    let ask = |b: &mut Bench| {
+        b.input(Input::Control {
+            id: 1,
+            command: Command::RouteTest {
+                number: "915".into(),
+                from: "100".into(),
+                at: None,
+                caller: None,
+                method: None,
+            },
+        });
+        match b.replies.pop() {
+            Some(Reply::Route(row)) => *row,
+            other => panic!("{other:?}"),
+        }
+    };
+    let row = ask(&mut b);
+    assert_eq!(
+        (&*row.route, &*row.steps[0].targets[0]),
+        ("a", "user:200@example.com")
+    );
+    let text = format!("{CONFIG}[[route]]\nmatch = \"9.\"\nrefuse = 404\n");
+    let config = Config::parse(&text, Path::new("voip.toml")).unwrap();
+    b.input(Input::Configure(Arc::new(config)));
+    let row = ask(&mut b);
+    assert_eq!((&*row.decision, row.status), ("refuse", Some(404)));
+    assert!(row.lines.iter().any(|l| l.verdict == "taken"), "{row:?}");
+}
+
+#[test]
 fn a_repeated_register_gets_the_same_answer_and_changes_nothing() {
     let mut b = bench("");
     register(&mut b, "100");

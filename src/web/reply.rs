@@ -44,6 +44,7 @@ fn of(reply: Reply) -> Answer {
         Reply::Features { row } => Answer::json(200, &row),
         Reply::Blocks { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Bans { rows } => Answer::json(200, &json!({ "rows": rows })),
+        Reply::Route(row) => Answer::json(200, &row),
         Reply::Trace { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Imported {
             added,

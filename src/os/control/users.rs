@@ -80,6 +80,7 @@ pub fn execute(
         | Command::Bans
         | Command::BanLift { .. }
         | Command::Trace { .. }
+        | Command::RouteTest { .. }
         | Command::Log { .. }
         | Command::Blocks
         | Command::BlockLift { .. }

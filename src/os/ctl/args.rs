@@ -77,6 +77,9 @@ pub enum Verb {
         #[arg(long)]
         full: bool,
     },
+    /// Ask the number plan.
+    #[command(subcommand)]
+    Route(RouteVerb),
     /// Send OPTIONS and show the round trip and what came back.
     Ping(PingArgs),
     /// Register, call and hang up as a user would; calls itself when no other target is named.
@@ -217,6 +220,34 @@ pub enum BlocksVerb {
         /// NAME or NAME@DOMAIN.
         user: String,
     },
+}
+
+/// What to ask of the number plan.
+#[derive(Subcommand, Debug)]
+pub enum RouteVerb {
+    /// Show where a number would lead, and why, route by route; nothing is called.
+    Test(RouteTestArgs),
+}
+
+/// Of `route test`.
+#[derive(Args, Debug)]
+pub struct RouteTestArgs {
+    /// As it would be dialled.
+    pub number: String,
+    /// Who would call: NAME or NAME@DOMAIN of a user, trunk:NAME, pool:NAME, or address:IP for
+    /// anybody else there.
+    #[arg(long, value_name = "WHO")]
+    pub from: String,
+    /// When: 10:00, 2026-12-25, or "2026-12-25 10:00" in the time zone of [numbers], or
+    /// 2026-12-25T10:00:00Z; now without.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// The caller's own number, instead of the user's name.
+    #[arg(long, value_name = "NUMBER")]
+    pub caller: Option<String>,
+    /// The method of the request.
+    #[arg(long, value_name = "METHOD", value_parser = ["INVITE", "MESSAGE", "SUBSCRIBE"])]
+    pub method: Option<String>,
 }
 
 /// Where a password comes from; without any of these it is asked for.

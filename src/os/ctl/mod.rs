@@ -16,6 +16,7 @@ mod listing;
 mod output;
 mod ping;
 mod probe;
+mod route;
 mod secret;
 mod sip;
 mod table;
@@ -29,7 +30,7 @@ pub use failure::exit;
 
 use crate::control::{Command, Reply};
 use access::Access;
-use args::{BansVerb, BlocksVerb, Verb};
+use args::{BansVerb, BlocksVerb, RouteVerb, Verb};
 use clap::{CommandFactory, Parser};
 use failure::Failure;
 use output::Output;
@@ -77,6 +78,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             verb: Some(BlocksVerb::Lift { user }),
         } => simple(&access, Command::BlockLift { user }, output),
         Verb::Trace { call_id, full } => ladder::run(&access, call_id, full, output),
+        Verb::Route(RouteVerb::Test(args)) => route::test(&access, args, output),
         Verb::Ping(args) => ping::run(&args, output),
         Verb::Probe(args) => probe::run(&args, output),
         Verb::Reload => simple(&access, Command::Reload, output),

@@ -9,9 +9,11 @@
 //! added, never renamed nor removed, while [`VERSION`] stays.
 
 mod merge;
+mod peers;
 mod rows;
 mod time;
 
+pub use peers::{MemberRow, PoolRow, TrunkRow};
 pub use rows::{
     BanRow, CallRow, CallState, Counters, LegRow, RegistrationRow, StatusRow, TraceDirection,
     TraceRow, UserRow,
@@ -78,6 +80,19 @@ pub enum Command {
     Hangup {
         /// Of [`CallRow::id`].
         id: String,
+    },
+    /// The trunks, and how they stand.
+    Trunks,
+    /// The pools and their members, and how they stand.
+    Pools,
+    /// Begin or end the draining of a member: it keeps its calls and gets no new ones.
+    PoolDrain {
+        /// The pool.
+        pool: String,
+        /// The member, as the file writes it.
+        member: String,
+        /// Whether it begins.
+        on: bool,
     },
     /// Who is shut out.
     Bans,
@@ -158,9 +173,12 @@ impl Command {
             Command::Status | Command::Calls | Command::Hangup { .. } | Command::Trace { .. } => {
                 Scope::EveryShard
             }
-            Command::Registrations { .. } | Command::Bans | Command::BanLift { .. } => {
-                Scope::OneShard
-            }
+            Command::Registrations { .. }
+            | Command::Trunks
+            | Command::Pools
+            | Command::PoolDrain { .. }
+            | Command::Bans
+            | Command::BanLift { .. } => Scope::OneShard,
             Command::Log { .. }
             | Command::Reload
             | Command::UserAdd { .. }
@@ -234,6 +252,16 @@ pub enum Reply {
     Calls {
         /// The oldest first.
         rows: Vec<CallRow>,
+    },
+    /// To [`Command::Trunks`].
+    Trunks {
+        /// Ordered by name.
+        rows: Vec<TrunkRow>,
+    },
+    /// To [`Command::Pools`].
+    Pools {
+        /// Ordered by name.
+        rows: Vec<PoolRow>,
     },
     /// To [`Command::Bans`].
     Bans {

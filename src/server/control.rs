@@ -36,6 +36,11 @@ impl SignalCore {
             Command::Bans => Reply::Bans {
                 rows: self.bans(now),
             },
+            Command::Trunks => Reply::Trunks {
+                rows: self.trunks(now),
+            },
+            Command::Pools => Reply::Pools { rows: self.pools() },
+            Command::PoolDrain { pool, member, on } => self.drain(&pool, &member, on),
             Command::BanLift { source, user } => self.lift(now, source, user),
             Command::Trace { call_id } => {
                 let named = call_id.as_deref().and_then(|c| self.calls.by_id(c));
@@ -62,6 +67,11 @@ impl SignalCore {
     fn status(&self, now: Instant) -> StatusRow {
         let stats = self.layer.stats();
         let mut counters = self.counters.row();
+        // What all share is told once.
+        let (trunks, pools, warnings) = match self.shard {
+            0 => (self.trunks(now), self.pools(), self.peer_warnings(now)),
+            _ => Default::default(),
+        };
         let extra = [
             ("retransmissions_in", stats.request_retransmissions_received),
             (
@@ -102,6 +112,9 @@ impl SignalCore {
             bans: self.guard.len(now) as u64,
             media_sessions: self.calls.media_sessions().len() as u64,
             counters,
+            trunks,
+            pools,
+            warnings,
             ..StatusRow::default()
         }
     }

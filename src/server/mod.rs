@@ -12,6 +12,7 @@
 mod control;
 mod counters;
 mod intake;
+mod peers;
 mod signal;
 #[cfg(test)]
 mod tests;

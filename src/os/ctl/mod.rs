@@ -12,6 +12,7 @@ mod failure;
 mod ladder;
 mod listing;
 mod output;
+mod peers;
 mod ping;
 mod probe;
 mod secret;
@@ -27,7 +28,7 @@ pub use failure::exit;
 
 use crate::control::{Command, Reply};
 use access::Access;
-use args::{BansVerb, Verb};
+use args::{BansVerb, MemberArgs, PoolVerb, Verb};
 use clap::{CommandFactory, Parser};
 use failure::Failure;
 use output::Output;
@@ -65,6 +66,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Registrations { filter } => listing::registrations(&access, filter, output),
         Verb::Calls => listing::calls(&access, output),
         Verb::Hangup { id } => simple(&access, Command::Hangup { id }, output),
+        Verb::Trunks => peers::trunks(&access, output),
+        Verb::Pools => peers::pools(&access, output),
+        Verb::Pool(verb) => {
+            let (MemberArgs { pool, member }, on) = match verb {
+                PoolVerb::Drain(member) => (member, true),
+                PoolVerb::Undrain(member) => (member, false),
+            };
+            simple(&access, Command::PoolDrain { pool, member, on }, output)
+        }
         Verb::Bans { verb: None } => listing::bans(&access, output),
         Verb::Bans {
             verb: Some(BansVerb::Lift { source, user }),

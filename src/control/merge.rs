@@ -64,6 +64,9 @@ fn add_status(a: &mut StatusRow, b: StatusRow) {
     a.transactions += b.transactions;
     a.media_sessions += b.media_sessions;
     add_counters(&mut a.counters, b.counters);
+    // The first shard alone speaks of them.
+    a.trunks.extend(b.trunks);
+    a.pools.extend(b.pools);
     for warning in b.warnings {
         if !a.warnings.contains(&warning) {
             a.warnings.push(warning);

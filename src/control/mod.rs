@@ -9,9 +9,11 @@
 //! added, never renamed nor removed, while [`VERSION`] stays.
 
 mod merge;
+mod peers;
 mod rows;
 mod time;
 
+pub use peers::{MemberRow, PoolRow, TrunkRow};
 pub use rows::{
     BanRow, BlockRow, CallRow, CallState, Counters, FeatureRow, LegRow, RegistrationRow,
     RouteLineRow, RouteRow, RouteStepRow, StatusRow, TraceDirection, TraceRow, UserRow,
@@ -78,6 +80,19 @@ pub enum Command {
     Hangup {
         /// Of [`CallRow::id`].
         id: String,
+    },
+    /// The trunks, and how they stand.
+    Trunks,
+    /// The pools and their members, and how they stand.
+    Pools,
+    /// Begin or end the draining of a member: it keeps its calls and gets no new ones.
+    PoolDrain {
+        /// The pool.
+        pool: String,
+        /// The member, as the file writes it.
+        member: String,
+        /// Whether it begins.
+        on: bool,
     },
     /// Who is shut out.
     Bans,
@@ -208,6 +223,9 @@ impl Command {
                 Scope::EveryShard
             }
             Command::Registrations { .. }
+            | Command::Trunks
+            | Command::Pools
+            | Command::PoolDrain { .. }
             | Command::Bans
             | Command::BanLift { .. }
             | Command::Blocks
@@ -289,6 +307,16 @@ pub enum Reply {
     Calls {
         /// The oldest first.
         rows: Vec<CallRow>,
+    },
+    /// To [`Command::Trunks`].
+    Trunks {
+        /// Ordered by name.
+        rows: Vec<TrunkRow>,
+    },
+    /// To [`Command::Pools`].
+    Pools {
+        /// Ordered by name.
+        rows: Vec<PoolRow>,
     },
     /// To [`Command::Bans`].
     Bans {

@@ -218,6 +218,12 @@ pub struct StatusRow {
     /// Relayed media sessions.
     #[serde(default)]
     pub media_sessions: u64,
+    /// The trunks, as `voipctl trunks` has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trunks: Vec<super::TrunkRow>,
+    /// The pools, as `voipctl pools` has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<super::PoolRow>,
     /// Counters since the start.
     pub counters: Counters,
     /// What needs the operator now, each with its remedy: a full disk, a certificate that ends.

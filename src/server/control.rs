@@ -38,6 +38,11 @@ impl SignalCore {
             Command::Bans => Reply::Bans {
                 rows: self.bans(now),
             },
+            Command::Trunks => Reply::Trunks {
+                rows: self.trunks(now),
+            },
+            Command::Pools => Reply::Pools { rows: self.pools() },
+            Command::PoolDrain { pool, member, on } => self.drain(&pool, &member, on),
             Command::BanLift { source, user } => self.lift(now, source, user),
             Command::Blocks => Reply::Blocks {
                 rows: self.blocks(now),
@@ -88,6 +93,11 @@ impl SignalCore {
     fn status(&self, now: Instant) -> StatusRow {
         let stats = self.layer.stats();
         let mut counters = self.counters.row();
+        // What all share is told once.
+        let (trunks, pools, warnings) = match self.shard {
+            0 => (self.trunks(now), self.pools(), self.peer_warnings(now)),
+            _ => Default::default(),
+        };
         let extra = [
             ("retransmissions_in", stats.request_retransmissions_received),
             (
@@ -141,6 +151,9 @@ impl SignalCore {
             blocks: self.guard.fraud().blocks(now).len() as u64,
             media_sessions: self.calls.media_sessions().len() as u64,
             counters,
+            trunks,
+            pools,
+            warnings,
             ..StatusRow::default()
         }
     }

@@ -12,6 +12,7 @@
 mod control;
 mod counters;
 mod intake;
+mod peers;
 mod route;
 mod signal;
 #[cfg(test)]

@@ -77,6 +77,9 @@ pub fn execute(
         | Command::Registrations { .. }
         | Command::Calls
         | Command::Hangup { .. }
+        | Command::Trunks
+        | Command::Pools
+        | Command::PoolDrain { .. }
         | Command::Bans
         | Command::BanLift { .. }
         | Command::Trace { .. }

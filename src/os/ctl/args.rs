@@ -57,6 +57,13 @@ pub enum Verb {
         /// As voipctl calls shows it.
         id: String,
     },
+    /// List the trunks: state, registration, calls, answer-seizure ratio, last error.
+    Trunks,
+    /// List the pools and their members: state, calls, answer-seizure ratio, last error.
+    Pools,
+    /// Take a member of a pool out of service, or back.
+    #[command(subcommand)]
+    Pool(PoolVerb),
     /// List who is shut out after wrong passwords, scans or floods.
     Bans {
         /// What to do with them.
@@ -198,6 +205,24 @@ pub enum FeatureVerb {
     },
     /// List the codes that phones dial, and the keys of set and clear.
     Codes,
+}
+
+/// What to do with a member of a pool.
+#[derive(Subcommand, Debug)]
+pub enum PoolVerb {
+    /// Send it no new calls; those that it has go on. Lasts until undrain or a restart of voipd.
+    Drain(MemberArgs),
+    /// Send it calls again.
+    Undrain(MemberArgs),
+}
+
+/// A member of a pool.
+#[derive(Args, Debug)]
+pub struct MemberArgs {
+    /// The pool's name.
+    pub pool: String,
+    /// The member, as voipctl pools shows it.
+    pub member: String,
 }
 
 /// What to do with bans.

@@ -42,6 +42,9 @@ pub(super) fn status_text(s: &StatusRow) -> String {
     );
     line("transactions", s.transactions.to_string());
     line("connections", s.connections.to_string());
+    line("trunks", states(s.trunks.iter().map(|t| t.state.as_str())));
+    let members = s.pools.iter().flat_map(|pool| &pool.members);
+    line("pool members", states(members.map(|m| m.state.as_str())));
     line("bans", s.bans.to_string());
     line("blocks", s.blocks.to_string());
     let c = &s.counters;
@@ -57,6 +60,15 @@ pub(super) fn status_text(s: &StatusRow) -> String {
         line("WARNING", printable(warning));
     }
     text
+}
+
+/// `2 up, 1 down`; nothing where there is nobody.
+fn states<'a>(all: impl Iterator<Item = &'a str>) -> String {
+    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+    for state in all {
+        *counted.entry(state.to_owned()).or_default() += 1;
+    }
+    counts(&counted)
 }
 
 fn counts(map: &BTreeMap<String, u64>) -> String {

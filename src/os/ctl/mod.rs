@@ -14,6 +14,7 @@ mod features;
 mod ladder;
 mod listing;
 mod output;
+mod peers;
 mod ping;
 mod probe;
 mod route;
@@ -30,7 +31,7 @@ pub use failure::exit;
 
 use crate::control::{Command, Reply};
 use access::Access;
-use args::{BansVerb, BlocksVerb, RouteVerb, Verb};
+use args::{BansVerb, BlocksVerb, MemberArgs, PoolVerb, RouteVerb, Verb};
 use clap::{CommandFactory, Parser};
 use failure::Failure;
 use output::Output;
@@ -69,6 +70,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Registrations { filter } => listing::registrations(&access, filter, output),
         Verb::Calls => listing::calls(&access, output),
         Verb::Hangup { id } => simple(&access, Command::Hangup { id }, output),
+        Verb::Trunks => peers::trunks(&access, output),
+        Verb::Pools => peers::pools(&access, output),
+        Verb::Pool(verb) => {
+            let (MemberArgs { pool, member }, on) = match verb {
+                PoolVerb::Drain(member) => (member, true),
+                PoolVerb::Undrain(member) => (member, false),
+            };
+            simple(&access, Command::PoolDrain { pool, member, on }, output)
+        }
         Verb::Bans { verb: None } => listing::bans(&access, output),
         Verb::Bans {
             verb: Some(BansVerb::Lift { source, user }),

@@ -10,6 +10,7 @@ import re
 import socket
 import time
 
+from lib.net import socket_in
 from lib.voipd import DOMAIN
 
 COMPACT = {"v": "via", "f": "from", "t": "to", "i": "call-id", "m": "contact", "l":
@@ -97,16 +98,20 @@ def digest(challenge, user, password, method, uri, algorithm=None):
 class Agent:
     """A user agent with one socket."""
 
-    def __init__(self, case, server, user, transport="udp", address="127.0.0.1", password="secret"):
+    def __init__(self, case, server, user, transport="udp", address="127.0.0.1", password="secret",
+                 **options):
+        """Options: port, netns (both for UDP), domain (of its From)."""
         self.server, self.user, self.password = server, user, password
         self.transport, self.address = transport, address
-        self.peer = (server.address, server.ports[transport])
+        self.domain = options.get("domain", DOMAIN)
+        self.peer = (server.address, server.ports[transport]) if server else None
         self.unread = b""
         self.seen = set()
         self.retransmissions = 0
         if transport == "udp":
-            self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self.socket.bind((address, 0))
+            at = (address, options.get("port", 0))
+            self.socket = socket_in(options.get("netns"), socket.SOCK_DGRAM, bind=at)
+            assert self.socket, f"{user}: cannot bind {at}"
         else:
             self.socket = socket.create_connection(self.peer, 5, (address, 0))
         case.defer(self.socket.close)
@@ -202,7 +207,7 @@ class Agent:
         """The lines that every request has; `call` holds call_id and tag."""
         return [
             f"{method} {uri} SIP/2.0", f"Via: {via}", "Max-Forwards: 70",
-            f"From: <sip:{self.user}@{DOMAIN}>;tag={call['tag']}",
+            f"From: <sip:{self.user}@{self.domain}>;tag={call['tag']}",
             f"To: {to or f'<{uri}>'}", f"Call-ID: {call['call_id']}",
             f"CSeq: {cseq or self.cseq} {method}",
         ]
@@ -348,7 +353,7 @@ class Dialog:
 
     @classmethod
     def caller(cls, agent, call, answer):
-        local = f"<sip:{agent.user}@{DOMAIN}>;tag={call['tag']}"
+        local = f"<sip:{agent.user}@{agent.domain}>;tag={call['tag']}"
         routes = list(reversed(answer.record_routes()))
         return cls(agent, local, answer["to"], call["call_id"], answer.contact_uri(), routes, answer)
 

@@ -10,7 +10,7 @@
 //! | F1 | `wire` | bytes to values and back: SIP, SDP, RTP, RTCP, STUN, CESoPSN |
 //! | F2 | `config`, `control`, `store` | the file, the operator's commands, the records |
 //! | F3 | `sip`, `location`, `pri`, `relay`, `plan` | SIP; bindings; spans; RTP; numbers |
-//! | F4 | `call` | calls and their legs, from INVITE to call detail record |
+//! | F4 | `call`, `peer` | calls and their legs, from INVITE to call detail record; trunks, pools |
 //! | F5 | `proxy` | registrar, routing, forking |
 //! | F6 | `server`, `web` | `SignalCore` and `MediaCore`: the whole, composed; the HTTP interface |
 //! | F7 | `os`, `sim` | the real world, and the simulated one |
@@ -31,6 +31,7 @@ pub mod config;
 pub mod control;
 pub mod location;
 pub mod os;
+pub mod peer;
 pub mod plan;
 pub mod pri;
 pub mod proxy;

@@ -24,6 +24,7 @@ use voip::base::{
 use voip::call::Addresses;
 use voip::config::Config;
 use voip::location::{Clock, Limits, Location};
+use voip::peer::Peers;
 use voip::proxy::guard::{self, Guard};
 use voip::relay::{Failure, MediaCommand, MediaEvent, PortPool};
 use voip::server::{Input, Output, Setup, SignalCore};
@@ -173,6 +174,7 @@ impl World {
         let core = SignalCore::new(Setup {
             shard: 0,
             shards: 1,
+            peers: Arc::new(Peers::new(config, [3; 32])),
             guard: Arc::new(Guard::new(guard::Settings::of(config), [7; 16])),
             config: Arc::clone(config),
             listeners: listeners(),

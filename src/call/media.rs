@@ -32,6 +32,8 @@ pub struct Toward {
     pub address: Option<IpAddr>,
     /// Whether the reader is behind a NAT.
     pub behind_nat: bool,
+    /// Whether the sides must not see each other's addresses.
+    pub relay: bool,
 }
 
 /// Our own addresses: which one to bind and to write towards a peer.

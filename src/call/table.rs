@@ -79,6 +79,8 @@ pub enum CallOutput {
     /// The call still rings: its INVITE is to be cancelled towards the callee and refused to the
     /// caller.
     Cancel(CallKey),
+    /// The call ended.
+    Ended(CallKey),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -289,7 +291,8 @@ impl CallTable {
         let differ = toward
             .address
             .is_some_and(|a| a.is_ipv6() != from.remote.is_ipv6());
-        let nat = toward.behind_nat || legs[own].behind_nat || legs[other].behind_nat;
+        let nat =
+            toward.relay || toward.behind_nat || legs[own].behind_nat || legs[other].behind_nat;
         if call.media.is_none() && !self.settings.media.wants_relay(nat, differ) {
             return BodyEdit::Keep;
         }
@@ -620,6 +623,7 @@ impl CallTable {
         if let Some(timer) = call.timer.take() {
             self.timers.cancel(timer);
         }
+        self.outputs.push_back(CallOutput::Ended(key));
         let close = call.media.as_ref().and_then(|m| m.close());
         match close {
             Some(command) => {

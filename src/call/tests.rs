@@ -191,6 +191,7 @@ fn hangup_sends_a_bye_to_each_side_along_its_own_routes() {
         match output {
             CallOutput::Bye(bye) => byes.push(bye),
             CallOutput::Persist(Record::Cdr(cdr)) => causes.push(cdr.cause),
+            CallOutput::Ended(ended) => assert_eq!(ended, key),
             other => panic!("{other:?}"),
         }
     }
@@ -247,6 +248,7 @@ fn relayed_media_is_opened_updated_and_closed_and_ports_come_back() {
     let toward = Toward {
         address: Some("192.0.2.2".parse().unwrap()),
         behind_nat: false,
+        relay: false,
     };
     let seen = replaced(t.offer_body(key, &offer, &flow(ALICE), toward));
     assert!(
@@ -264,6 +266,7 @@ fn relayed_media_is_opened_updated_and_closed_and_ports_come_back() {
     while let Some(output) = t.poll_output() {
         match output {
             CallOutput::Media(command) => commands.push(command),
+            CallOutput::Ended(ended) => assert_eq!(ended, key),
             other => panic!("a record before the relay's last figures: {other:?}"),
         }
     }
@@ -332,6 +335,7 @@ fn relay_only_where_a_nat_or_another_family_asks_for_it() {
     let plain = Toward {
         address: Some("192.0.2.2".parse().unwrap()),
         behind_nat: false,
+        relay: false,
     };
     assert_eq!(
         t.offer_body(key, &offer, &flow(ALICE), plain),
@@ -348,6 +352,7 @@ fn relay_only_where_a_nat_or_another_family_asks_for_it() {
     let v6 = Toward {
         address: Some("2001:db8::2".parse().unwrap()),
         behind_nat: false,
+        relay: false,
     };
     assert!(matches!(
         t.offer_body(key, &offer, &flow(ALICE), v6),
@@ -378,6 +383,7 @@ impl Forked {
             let toward = Toward {
                 address: Some(address.parse().unwrap()),
                 behind_nat: false,
+                relay: false,
             };
             table.offer_body(key, &offer, &flow(ALICE), toward);
         }
@@ -540,6 +546,7 @@ fn a_relay_that_the_winner_does_not_use_ends_nothing() {
     let toward = |behind_nat| Toward {
         address: Some("192.0.2.2".parse().unwrap()),
         behind_nat,
+        relay: false,
     };
     let plain = t.offer_body(key, &offer, &flow(ALICE), toward(false));
     assert_eq!(plain, BodyEdit::Keep);

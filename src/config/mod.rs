@@ -404,6 +404,8 @@ pub struct Timers {
     pub t4: Duration,
     /// Timer C: how long a callee may ring; above three minutes (RFC 3261 §16.6).
     pub timer_c: Duration,
+    /// How long a way out of a route may stay silent before the next address or step is tried.
+    pub no_reply: Duration,
     /// How long contacts of one preference ring before those of the next do.
     pub serial_fork: Duration,
     /// The longest call.
@@ -421,6 +423,7 @@ impl Default for Timers {
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),
             timer_c: Duration::from_secs(185),
+            no_reply: Duration::from_secs(6),
             serial_fork: Duration::from_secs(20),
             call_max: Duration::from_secs(4 * 3600),
             connection_idle: Duration::from_secs(900),

@@ -25,6 +25,7 @@ pub mod privsep;
 pub mod relay;
 pub mod role;
 pub mod sandbox;
+pub mod secrets;
 pub mod service;
 pub mod settings;
 pub mod store;

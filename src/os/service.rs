@@ -56,6 +56,7 @@ pub struct Options {
 pub fn check(path: &std::path::Path) -> Result<(), Fatal> {
     let config = files::read_config(path)?;
     files::load_tls(&config)?;
+    files::secrets(&config)?;
     files::web_token(&config).map(|_| ())
 }
 
@@ -281,6 +282,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     let token = files::web_token(&config)?.unwrap_or_default();
     let web = web.map(|listener| (listener, token));
     let tls = files::load_tls(&config)?;
+    let secrets = files::secrets(&config)?;
     files::make_directories(&config, run_as.as_ref())?;
     if let Some(user) = &run_as {
         user.become_user()?;
@@ -288,7 +290,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
     let blocklist = Blocklist::new(&config, &bound).map_err(|e| os("listeners", &e))?;
     let prepared = Prepared::read(config, &bound, &options.users)?;
-    let running = Running::start(prepared, bound, tls, Seams::default())?;
+    let running = Running::start(prepared, bound, tls, Seams::with(secrets))?;
     let runtime = runtime()?;
     let socket = running.config().admin.socket.clone();
     let server = runtime

@@ -2,12 +2,13 @@
 //! §16.11, §13.2.2.4). It cannot be answered, so what may not pass is dropped.
 
 use super::context::{Caller, Inbound};
-use super::forking::{Found, Hop, Onward, locate, next_hop, offer};
+use super::forking::{Found, Hop, locate, next_hop, offer};
 use super::loops::{self, MAX_FORWARDS_DEFAULT};
+use super::onward::{Crossing, Onward};
 use super::targets::Target;
 use super::{Context, LOCATING_MAX, Proxy, Waiting, indialog, nat};
 use crate::base::{Destination, Flow};
-use crate::call::CallKey;
+use crate::call::{CallKey, Toward};
 use crate::wire::sip::{Message, Uri};
 
 /// An ACK whose next hop is being looked for.
@@ -42,6 +43,8 @@ impl Proxy {
     /// Only an ACK of a dialog that came about through us passes: anything else would make us a
     /// relay for datagrams.
     fn examine_ack(&mut self, cx: &mut Context<'_>, flow: &Flow, message: Message) -> Option<Held> {
+        let border = self.borders.of_far(&message);
+        let message = self.unveiled(border, message)?;
         let loop_hash = loops::loop_hash(&message, self.loop_key);
         let (own, repaired) = self.preprocess(cx, &message).ok()?;
         let call = cx.calls.find(&message);
@@ -57,7 +60,8 @@ impl Proxy {
             .as_deref()
             .unwrap_or_else(|| message.request_uri());
         let uri = Uri::parse(uri).ok()?;
-        if !cx.config.sip.trusts(flow.remote.ip())
+        if border.is_none()
+            && !cx.config.sip.trusts(flow.remote.ip())
             && !indialog::vouches(cx, &message, &uri, &own, &repaired, call)
             && !indialog::vouches_for_ack(cx, &message, flow, &own)
         {
@@ -65,7 +69,8 @@ impl Proxy {
         }
         let via_flow = indialog::current_flow(cx, &message, &uri, &own).ok()?;
         let destined = self.destined(cx, &message, &uri, &own, &repaired).ok()?;
-        let target = self.targets(cx, &uri, destined).ok()?.pop()?;
+        let mut target = self.targets(cx, &uri, destined).ok()?.pop()?;
+        target.border = self.borders.of_near(&message);
         let inbound = Inbound {
             flow: *flow,
             caller: Caller::InDialog,
@@ -79,6 +84,7 @@ impl Proxy {
             record_route: false,
             caller_flow: false,
             caller_nat: nat::request_behind_nat(&message, flow),
+            border,
         };
         if let Some(call) = call {
             cx.calls.on_in_dialog(cx.now, call, &message, flow);
@@ -103,22 +109,24 @@ impl Proxy {
             return;
         };
         let (message, inbound) = (&held.message, &held.inbound);
-        let body = offer(
-            cx,
-            held.call,
-            message,
-            inbound,
-            &destination,
-            held.target.behind_nat(),
-        );
+        let toward = Toward {
+            address: Some(destination.remote().ip()),
+            behind_nat: held.target.behind_nat(),
+            relay: false,
+        };
+        let body = offer(cx, held.call, message, inbound, toward);
         let copy = Onward {
             message,
             inbound,
             binding: held.target.binding().map(|b| &**b),
+            out: None,
             breadth: inbound.breadth,
             body: body.unwrap_or_default(),
         };
-        match copy.render(cx, &self.mint, &destination) {
+        let named = self.borders.named_dialogs(message);
+        let border = held.target.border.and_then(|key| self.borders.get_mut(key));
+        let crossing = border.map(|border| Crossing { border, named });
+        match copy.render(cx, &self.mint, &destination, crossing) {
             Some(bytes) => cx.layer.send_stateless(bytes, destination),
             None => self.stats.stray_acks += 1,
         }

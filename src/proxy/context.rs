@@ -1,8 +1,8 @@
 //! The response context (RFC 3261 §16.7): one request that came in, the branches it went out on,
 //! and the best answer so far. Data and choices only; `forking` and `responses` act on it.
 
-use super::targets::Target;
-use crate::base::{Flow, Instant, TimerId};
+use super::targets::{Target, same_step};
+use crate::base::{Flow, Instant, Key, TimerId};
 use crate::call::CallKey;
 use crate::sip::locate::LocateId;
 use crate::sip::transaction::{ClientKey, ServerKey};
@@ -52,6 +52,8 @@ pub(super) struct Inbound {
     pub caller_flow: bool,
     /// Whether the source differs from what the caller believes its address to be.
     pub caller_nat: bool,
+    /// The border that it came over.
+    pub border: Option<Key>,
 }
 
 /// Where a branch stands.
@@ -85,8 +87,13 @@ pub(super) struct Branch {
     pub target: Target,
     /// How far it got.
     pub state: BranchState,
-    /// Timer C, or after CANCEL the end of patience (RFC 3261 §9.1); INVITE only.
+    /// Timer C, or after CANCEL the end of patience (RFC 3261 §9.1); INVITE only. Of a way out where
+    /// nobody was heard, the time to try another.
     pub deadline: Instant,
+    /// Whether nothing was heard of it yet.
+    pub silent: bool,
+    /// Whether there was nothing else to try when it had been silent for long.
+    pub is_last_hope: bool,
 }
 
 impl Branch {
@@ -153,6 +160,13 @@ impl Best {
     }
 }
 
+/// How the branches of the current step fared.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Outcome {
+    /// Whether one failed in a way that lets the next step begin.
+    pub goes_on: bool,
+}
+
 /// All about one proxied request.
 #[derive(Debug)]
 pub(super) struct ResponseContext {
@@ -174,6 +188,8 @@ pub(super) struct ResponseContext {
     pub challenges: Vec<(HeaderName, Box<[u8]>)>,
     /// What may still happen.
     pub phase: Phase,
+    /// Of the branches that were asked last.
+    pub outcome: Outcome,
     /// Armed for the earliest deadline, or earlier.
     pub timer: Option<(TimerId, Instant)>,
 }
@@ -208,6 +224,53 @@ impl ResponseContext {
     /// Whether any branch may still answer.
     pub fn has_open_branch(&self) -> bool {
         self.branches.iter().any(Branch::is_open)
+    }
+
+    /// Whether any branch may still answer that was not given up.
+    pub fn has_undecided_branch(&self) -> bool {
+        let given_up = |b: &Branch| matches!(b.state, BranchState::Cancelling { .. });
+        self.branches.iter().any(|b| b.is_open() && !given_up(b))
+    }
+
+    /// Whether there are targets left whose turn comes after how the last ones fared.
+    pub fn wants_next_group(&mut self) -> bool {
+        let Some(next) = self.waiting.last() else {
+            return false;
+        };
+        let rank = next.rank;
+        let same = |b: &Branch| same_step(b.target.rank, rank);
+        let goes_on = self.outcome.goes_on || self.branches.last().is_none_or(same);
+        if !goes_on {
+            self.waiting.clear();
+        }
+        goes_on
+    }
+
+    /// A branch is done, in this status of its own or ours.
+    pub fn branch_ended(&mut self, index: usize, status: u16, timeout: bool) {
+        self.branch_failed(index, status, timeout);
+        if let Some(branch) = self.branches.get_mut(index) {
+            branch.state = BranchState::Done;
+        }
+    }
+
+    /// A branch failed, whatever may still come of it.
+    pub fn branch_failed(&mut self, index: usize, status: u16, timeout: bool) {
+        let Some(branch) = self.branches.get(index) else {
+            return;
+        };
+        let step = branch.target.step.as_ref();
+        self.outcome.goes_on |= step.is_none_or(|step| step.goes_on(status, timeout));
+    }
+
+    /// The step's time is over.
+    pub fn rang_too_long(&mut self) {
+        for index in 0..self.branches.len() {
+            let calling = |b: &Branch| matches!(b.state, BranchState::Calling { .. });
+            if self.branches.get(index).is_some_and(calling) {
+                self.branch_failed(index, 408, true);
+            }
+        }
     }
 
     /// Takes a branch's final answer into account (RFC 3261 §16.7 steps 4 to 7).

@@ -3,18 +3,16 @@
 //! hop one after the other (RFC 3263 §4.3) and the flows of its phone (RFC 5626 §7).
 
 use super::admission::Reject;
-use super::context::{Best, Branch, BranchState, Caller, Inbound, Phase, ResponseContext};
-use super::forward::{self, Copy};
-use super::privacy::{Author, Reader};
-use super::record_route::{self, Side};
+use super::border::{Border, Borders, Names};
+use super::context::{Best, Branch, BranchState, Caller, Inbound, Outcome, Phase, ResponseContext};
+use super::forward;
+use super::onward::{Crossing, Onward, too_big_for};
 use super::routing::reject;
 use super::targets::{Place, Search, Target};
-use super::token::TokenMint;
-use super::{CONTEXT_FOREIGN, Context, LOCATING_MAX, Proxy, Waiting, indialog, loops};
+use super::{CONTEXT_FOREIGN, Context, LOCATING_MAX, Proxy, Waiting};
 use crate::base::{Destination, Flow, Instant, Key, Transport};
 use crate::call::{BodyEdit, CallKey, CallerInfo, Toward};
-use crate::location::{Binding, Reach};
-use crate::sip::listeners::SentBy;
+use crate::location::Reach;
 use crate::sip::locate::{LocateId, Located};
 use crate::sip::transaction::ServerKey;
 use crate::wire::sip::{HeaderName, Message, Method, Uri};
@@ -61,6 +59,9 @@ impl Proxy {
             None if invite && inbound.record_route => Some(begin_call(cx, message, &inbound)?),
             None => None,
         };
+        if let (Some(border), Some(call)) = (inbound.border, call) {
+            self.borders.bind(border, call);
+        }
         let context = ResponseContext {
             server,
             invite,
@@ -71,6 +72,7 @@ impl Proxy {
             best: Best::Nothing,
             challenges: Vec::new(),
             phase: Phase::Open { group_ends: None },
+            outcome: Outcome::default(),
             timer: None,
         };
         let Ok(key) = self.contexts.insert(context) else {
@@ -88,22 +90,23 @@ impl Proxy {
     /// goes back.
     pub(super) fn settle(&mut self, cx: &mut Context<'_>, key: Key) {
         loop {
-            let Some(context) = self.contexts.get(key) else {
+            let Some(context) = self.contexts.get_mut(key) else {
                 return;
             };
-            if matches!(context.phase, Phase::Answered { .. }) || context.has_open_branch() {
+            if matches!(context.phase, Phase::Answered { .. }) {
                 return self.arm(key);
             }
             let open = matches!(context.phase, Phase::Open { .. });
-            let more = open && !context.waiting.is_empty();
-            let request = if more {
-                cx.layer.request(context.server)
-            } else {
-                None
-            };
-            match request {
-                Some(message) => self.open_group(cx, key, &message),
-                None => return self.finish(cx, key),
+            if open && !context.has_undecided_branch() && context.wants_next_group() {
+                match self.request_of(cx, key) {
+                    Some(message) => self.open_group(cx, key, &message),
+                    None => return self.finish(cx, key),
+                }
+                continue;
+            }
+            match context.has_open_branch() {
+                true => return self.arm(key),
+                false => return self.finish(cx, key),
             }
         }
     }
@@ -114,21 +117,27 @@ impl Proxy {
             return;
         };
         let first = context.branches.len();
-        let q = context.waiting.last().map(|t| t.q);
+        let next = context.waiting.last();
+        let rank = next.map(|t| t.rank);
+        let ring = next.and_then(|t| t.step.as_ref()).map(|step| step.ring);
+        let ring = ring.unwrap_or(cx.config.timers.serial_fork);
+        context.outcome = Outcome::default();
         let breadth = usize::from(context.inbound.breadth);
         while context.branches.len() - first < breadth {
-            let Some(target) = context.waiting.pop_if(|t| Some(t.q) == q) else {
+            let Some(target) = context.waiting.pop_if(|t| Some(t.rank) == rank) else {
                 break;
             };
             context.branches.push(Branch {
                 target,
                 state: BranchState::Done,
                 deadline: Instant::FAR_FUTURE,
+                silent: true,
+                is_last_hope: false,
             });
         }
         let last = context.branches.len();
         let serial = context.invite && !context.waiting.is_empty();
-        let group_ends = serial.then(|| cx.now + cx.config.timers.serial_fork);
+        let group_ends = serial.then(|| cx.now + ring);
         context.phase = Phase::Open { group_ends };
         let share = breadth / (last - first).max(1);
         for branch in context.branches.iter_mut().skip(first) {
@@ -185,7 +194,7 @@ impl Proxy {
                 },
                 Hop::Nowhere if target.next_flow() => {}
                 Hop::Nowhere => {
-                    branch.state = BranchState::Done;
+                    context.branch_ended(index, status, status == 408);
                     context.consider(Best::Local(status));
                     return;
                 }
@@ -195,6 +204,21 @@ impl Proxy {
 }
 
 impl Proxy {
+    /// The request of a context in the inside's terms, while its transaction is there.
+    pub(super) fn request_of(&self, cx: &Context<'_>, key: Key) -> Option<Message> {
+        let context = self.contexts.get(key)?;
+        let message = cx.layer.request(context.server)?;
+        self.unveiled(context.inbound.border, message)
+    }
+
+    /// A request that came over a border, in the inside's terms.
+    pub(super) fn unveiled(&self, border: Option<Key>, message: Message) -> Option<Message> {
+        match border.and_then(|key| self.borders.get(key)) {
+            Some(border) => Message::parse(border.unveil_request(&message)).ok(),
+            None => Some(message),
+        }
+    }
+
     /// Renders the copy for one destination and sends it in a transaction of its own.
     fn send(
         &mut self,
@@ -204,34 +228,42 @@ impl Proxy {
         message: &Message,
         destination: Destination,
     ) -> Result<(), u16> {
-        let Some(context) = self.contexts.get_mut(key) else {
-            return Err(UNREACHABLE);
+        self.raise_border(cx, key, index, message, &destination)?;
+        let named = self.borders.named_dialogs(message);
+        let hides = |borders: &Borders, key: Option<Key>| {
+            key.and_then(|key| borders.get(key))
+                .is_some_and(|b| b.hides)
         };
-        let Some(branch) = context.branches.get_mut(index) else {
-            return Err(UNREACHABLE);
-        };
+        let context = self.contexts.get_mut(key).ok_or(UNREACHABLE)?;
+        let branch = context.branches.get_mut(index).ok_or(UNREACHABLE)?;
         let target = &mut branch.target;
-        let nat = target.behind_nat();
-        let body = offer(
-            cx,
-            context.call,
-            message,
-            &context.inbound,
-            &destination,
-            nat,
-        )?;
+        let toward = Toward {
+            address: Some(destination.remote().ip()),
+            behind_nat: target.behind_nat(),
+            relay: hides(&self.borders, target.border)
+                || hides(&self.borders, context.inbound.border),
+        };
+        let body = offer(cx, context.call, message, &context.inbound, toward)?;
         target.relayed = body.is_some();
         let binding = target.binding().cloned();
+        let out = target.out().cloned();
         let copy = Onward {
             message,
             inbound: &context.inbound,
             binding: binding.as_deref(),
+            out: out.as_deref(),
             breadth: target.breadth,
             body,
         };
-        let mut bytes = copy
-            .render(cx, &self.mint, &destination)
-            .ok_or(UNREACHABLE)?;
+        let border = target.border;
+        let borders = &mut self.borders;
+        let mut render = |cx: &mut Context<'_>, to: &Destination| {
+            let border = border.and_then(|key| borders.get_mut(key));
+            let named = named.clone();
+            let crossing = border.map(|border| Crossing { border, named });
+            copy.render(cx, &self.mint, to, crossing)
+        };
+        let mut bytes = render(cx, &destination).ok_or(UNREACHABLE)?;
         let mut chosen = destination;
         let stream = if target.tried_tcp {
             None
@@ -239,7 +271,7 @@ impl Proxy {
             too_big_for(cx, &chosen, bytes.len())
         };
         if let Some(stream) = stream
-            && let Some(again) = copy.render(cx, &self.mint, &stream)
+            && let Some(again) = render(cx, &stream)
         {
             target.tried_tcp = true;
             tracing::info!(bytes = bytes.len(), to = %stream.remote(), "too big for UDP: TCP");
@@ -256,11 +288,77 @@ impl Proxy {
             .map_err(|_| UNREACHABLE)?;
         target.current = Some(chosen);
         branch.state = BranchState::Calling { client };
+        branch.silent = true;
         if context.invite {
-            branch.deadline = cx.now + cx.config.timers.timer_c;
+            let patience = match out.is_some() {
+                true => cx.config.timers.no_reply.min(cx.config.timers.timer_c),
+                false => cx.config.timers.timer_c,
+            };
+            branch.deadline = cx.now + patience;
         }
         self.stats.branches += 1;
         Ok(())
+    }
+
+    /// Sets up the border before a target that wants one.
+    fn raise_border(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: Key,
+        index: usize,
+        message: &Message,
+        destination: &Destination,
+    ) -> Result<(), u16> {
+        let context = self.contexts.get_mut(key).ok_or(UNREACHABLE)?;
+        let branch = context.branches.get_mut(index).ok_or(UNREACHABLE)?;
+        let Some(out) = branch.target.out().cloned() else {
+            return Ok(());
+        };
+        let (Some(facade), None) = (&out.facade, branch.target.border) else {
+            return Ok(());
+        };
+        let mut outer = Names::of(message).ok_or(UNREACHABLE)?;
+        if facade.hides {
+            outer.call_id = self.borders.new_call_id(cx.rng);
+        }
+        outer.caller = facade.caller.clone().unwrap_or(outer.caller);
+        outer.callee = facade.callee.clone().unwrap_or(outer.callee);
+        let contact = super::egress::contact(cx, facade, destination).ok_or(UNREACHABLE)?;
+        let copy = Onward {
+            message,
+            inbound: &context.inbound,
+            binding: None,
+            out: Some(&out),
+            breadth: 1,
+            body: None,
+        };
+        let own = match context.inbound.record_route {
+            true => copy.own_record_routes(cx, &self.mint, destination),
+            false => Some(SmallVec::new()),
+        };
+        // On the wire the last one stands on top.
+        let own = own.ok_or(UNREACHABLE)?.into_iter().rev();
+        let theirs = message.values(HeaderName::RecordRoute).map(Box::from);
+        let routes = own.map(Vec::into_boxed_slice).chain(theirs).collect();
+        let border = Border::outward(message, outer, contact, facade.hides, routes);
+        let mut border = border.ok_or(UNREACHABLE)?;
+        border.account = facade.account.clone();
+        let raised = self.borders.insert(border).ok_or(UNREACHABLE)?;
+        branch.target.border = Some(raised);
+        Ok(())
+    }
+
+    /// The far end wants to know who we are, and we can tell: the request goes there once more.
+    pub(super) fn send_again(&mut self, cx: &mut Context<'_>, key: Key, index: usize) -> bool {
+        let Some(message) = self.request_of(cx, key) else {
+            return false;
+        };
+        let context = self.contexts.get(key);
+        let branch = context.and_then(|c| c.branches.get(index));
+        let Some(destination) = branch.and_then(|b| b.target.current.clone()) else {
+            return false;
+        };
+        self.send(cx, key, index, &message, destination).is_ok()
     }
 
     /// Addresses of a next hop were found, or not.
@@ -282,7 +380,7 @@ impl Proxy {
             return;
         }
         branch.target.destinations.extend(found);
-        let Some(message) = cx.layer.request(context.server) else {
+        let Some(message) = self.request_of(cx, key) else {
             self.drop_context(key);
             return;
         };
@@ -307,15 +405,17 @@ impl Proxy {
         let calling = matches!(branch.state, BranchState::Calling { .. });
         let goes_on = calling && matches!(context.phase, Phase::Open { .. });
         let request = if goes_on {
-            cx.layer.request(context.server)
+            self.request_of(cx, key)
         } else {
             None
         };
         match request {
             Some(message) => self.advance(cx, key, index, &message, status),
             None => {
-                branch.state = BranchState::Done;
-                context.consider(Best::Local(status));
+                if let Some(context) = self.contexts.get_mut(key) {
+                    context.branch_ended(index, status, status == 408);
+                    context.consider(Best::Local(status));
+                }
             }
         }
         self.settle(cx, key);
@@ -423,6 +523,7 @@ impl Proxy {
                 group_ends: Some(at),
             } if at <= cx.now => {
                 context.phase = Phase::Open { group_ends: None };
+                context.rang_too_long();
                 self.cancel_branches(cx, key, None);
             }
             Phase::Open { .. } | Phase::Answered { .. } | Phase::Cancelled | Phase::Declined => {}
@@ -431,20 +532,61 @@ impl Proxy {
         self.settle(cx, key);
     }
 
+    /// Ends branches that rang beyond Timer C, and turns away from ways out where nobody was heard:
+    /// those have another address, or the next step. An answer that comes after all still counts.
     fn end_overdue(&mut self, cx: &mut Context<'_>, key: Key) {
         let Some(context) = self.contexts.get_mut(key) else {
             return;
         };
-        for branch in &mut context.branches {
+        let mut turned: SmallVec<[Target; 1]> = SmallVec::new();
+        let alternatives = !context.waiting.is_empty();
+        for index in 0..context.branches.len() {
+            let Some(branch) = context.branches.get_mut(index) else {
+                break;
+            };
             let BranchState::Calling { client } = branch.state else {
                 continue;
             };
-            // Without a provisional response the CANCEL waits, and Timer B ends the branch.
-            if branch.deadline <= cx.now {
-                cx.layer.cancel(cx.now, client, None);
-                branch.state = BranchState::Cancelling { client };
+            if branch.deadline > cx.now {
+                continue;
+            }
+            let patient = branch.silent && branch.target.out().is_some() && !branch.is_last_hope;
+            if patient && !alternatives && branch.target.destinations.is_empty() {
+                // Nothing else is left: it may still be heard until Timer B.
+                branch.deadline = cx.now + cx.config.timers.timer_c;
+                branch.is_last_hope = true;
+                continue;
+            }
+            if patient {
+                turned.extend(branch.target.take_rest());
+            } else {
                 self.stats.timer_c += 1;
             }
+            // Without a provisional response the CANCEL waits, and Timer B ends the branch.
+            cx.layer.cancel(cx.now, client, None);
+            let silent = branch.silent;
+            branch.state = BranchState::Cancelling { client };
+            context.branch_failed(index, 408, true);
+            if silent {
+                context.consider(Best::Local(408));
+            }
+        }
+        let first = context.branches.len();
+        for target in turned {
+            context.branches.push(Branch {
+                target,
+                state: BranchState::Done,
+                deadline: Instant::FAR_FUTURE,
+                silent: true,
+                is_last_hope: false,
+            });
+        }
+        let last = context.branches.len();
+        let Some(message) = self.request_of(cx, key).filter(|_| first < last) else {
+            return;
+        };
+        for index in first..last {
+            self.advance(cx, key, index, &message, UNREACHABLE);
         }
     }
 
@@ -457,142 +599,12 @@ impl Proxy {
         if let Some((id, _)) = context.timer {
             self.timers.cancel(id);
         }
+        // A border whose call came about is bound to it.
+        for border in context.branches.iter().filter_map(|b| b.target.border) {
+            self.borders.discard(border);
+        }
         Some(context)
     }
-}
-
-/// What a copy is made of, whoever sends it.
-pub(super) struct Onward<'a> {
-    pub message: &'a Message,
-    pub inbound: &'a Inbound,
-    pub binding: Option<&'a Binding>,
-    pub breadth: u16,
-    pub body: Option<Bytes>,
-}
-
-impl Onward<'_> {
-    /// The copy for one destination; `None` if we have no listener for that transport and family.
-    pub fn render(
-        &self,
-        cx: &mut Context<'_>,
-        mint: &TokenMint,
-        destination: &Destination,
-    ) -> Option<Bytes> {
-        let (message, inbound) = (self.message, self.inbound);
-        let sent_by = our_name(cx, destination)?;
-        let mut branch = loops::Branch::from_slice(&cx.layer.new_branch());
-        loops::mark_branch(&mut branch, inbound.loop_hash);
-        let record_routes = if inbound.record_route {
-            self.record_routes(cx, mint, destination, &sent_by)?
-        } else {
-            SmallVec::new()
-        };
-        let path: SmallVec<[&str; 2]> = self.binding.iter().flat_map(|b| b.path()).collect();
-        let source_trusted = cx.config.sip.trusts(inbound.flow.remote.ip());
-        let reader = match self.binding {
-            _ if cx.config.sip.trusts(destination.remote().ip()) => Reader::Trusted,
-            Some(_) => Reader::User,
-            None => Reader::Stranger,
-        };
-        let one = message
-            .lines(HeaderName::ProxyAuthorization)
-            .nth(1)
-            .is_none();
-        let copy = Copy {
-            destination,
-            sent_by: &sent_by,
-            branch: &branch,
-            uri: self.binding.map(|b| b.target().as_bytes()),
-            path: &path,
-            breadth: self.breadth,
-            record_routes: &record_routes,
-            author: Author::of(&inbound.caller, source_trusted),
-            reader,
-            consume_credentials: one && matches!(inbound.caller, Caller::User(_)),
-            body: self.body.clone(),
-        };
-        Some(forward::render(message, inbound, &copy))
-    }
-
-    fn record_routes(
-        &self,
-        cx: &Context<'_>,
-        mint: &TokenMint,
-        destination: &Destination,
-        sent_by: &SentBy,
-    ) -> Option<SmallVec<[Vec<u8>; 2]>> {
-        let flow = &self.inbound.flow;
-        let caller_name = our_name(cx, &Destination::Flow(*flow))?;
-        let caller_phone = match &self.inbound.caller {
-            Caller::User(user) if self.inbound.caller_flow => indialog::phone_at(cx, user, flow),
-            _ => None,
-        };
-        let caller = Side {
-            transport: flow.transport,
-            sent_by: &caller_name,
-            flow: self.inbound.caller_flow.then_some(*flow),
-            phone: caller_phone,
-        };
-        let only_by_flow = |f: &Flow| {
-            let nat = self
-                .binding
-                .is_some_and(|b| b.behind_nat() || b.is_outbound());
-            nat || f.transport.is_reliable()
-        };
-        let callee = Side {
-            transport: destination.transport(),
-            sent_by,
-            flow: match destination {
-                Destination::Flow(f) if only_by_flow(f) => Some(*f),
-                Destination::Flow(_) | Destination::Address { .. } => None,
-            },
-            phone: self.binding.map(indialog::phone_of),
-        };
-        let uri = match self.binding {
-            Some(binding) => binding.target().as_bytes(),
-            None => self
-                .inbound
-                .uri
-                .as_deref()
-                .unwrap_or(self.message.request_uri()),
-        };
-        let secure = uri
-            .get(..5)
-            .is_some_and(|s| s.eq_ignore_ascii_case(b"sips:"));
-        let call_id = self.message.call_id();
-        Some(record_route::values(
-            mint, call_id, secure, &caller, &callee,
-        ))
-    }
-}
-
-/// How we call ourselves toward a destination.
-fn our_name(cx: &Context<'_>, destination: &Destination) -> Option<SentBy> {
-    match destination {
-        Destination::Flow(f) => cx.listeners.sent_by_of(f.transport, f.local, f.remote),
-        Destination::Address {
-            transport, remote, ..
-        } => cx.listeners.sent_by(*transport, *remote),
-    }
-}
-
-/// The same peer by TCP, where a request is too big for UDP (RFC 3261 §18.1.1) and no flow binds
-/// it. Should TCP fail, UDP is tried after all.
-fn too_big_for(cx: &Context<'_>, destination: &Destination, length: usize) -> Option<Destination> {
-    let Destination::Address {
-        transport: Transport::Udp,
-        remote,
-        ..
-    } = destination
-    else {
-        return None;
-    };
-    let big = length > cx.config.sip.udp_bytes_max && cx.listeners.speaks(Transport::Tcp);
-    big.then_some(Destination::Address {
-        transport: Transport::Tcp,
-        remote: *remote,
-        tls_name: None,
-    })
 }
 
 /// The body that goes out instead of the caller's.
@@ -601,15 +613,10 @@ pub(super) fn offer(
     call: Option<CallKey>,
     message: &Message,
     inbound: &Inbound,
-    destination: &Destination,
-    behind_nat: bool,
+    toward: Toward,
 ) -> Result<Option<Bytes>, u16> {
     let Some(call) = call.filter(|_| !message.body().is_empty()) else {
         return Ok(None);
-    };
-    let toward = Toward {
-        address: Some(destination.remote().ip()),
-        behind_nat,
     };
     match cx.calls.offer_body(call, message, &inbound.flow, toward) {
         BodyEdit::Keep => Ok(None),
@@ -641,6 +648,9 @@ pub(super) fn next_hop(target: &mut Target, inbound: &Inbound, message: &Message
     match (search, &target.place) {
         (Search::Over, _) => Hop::Nowhere,
         (Search::Fresh, Place::AsRequested) => requested_hop(inbound, message),
+        (Search::Fresh, Place::Out(out)) => {
+            Hop::Uri(out.next_hop.as_ref().unwrap_or(&out.uri).to_vec())
+        }
         (Search::Fresh, Place::Binding(binding)) => {
             if let Some(first) = binding.path().next() {
                 return uri_of_route(first.as_bytes());
@@ -665,7 +675,7 @@ pub(super) fn next_hop(target: &mut Target, inbound: &Inbound, message: &Message
                 Hop::Nowhere
             }
         }
-        (Search::FlowTried, Place::AsRequested) => Hop::Nowhere,
+        (Search::FlowTried, Place::AsRequested | Place::Out(_)) => Hop::Nowhere,
     }
 }
 

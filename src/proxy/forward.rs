@@ -1,7 +1,9 @@
 //! The forwarded copy of a request (RFC 3261 §16.6 steps 1 to 8): one edit list, rendered once.
 //! Nothing is changed that §16.6 does not name, but for identities and a relayed body.
 
+use super::border::{Border, NamedDialogs};
 use super::context::Inbound;
+use super::egress::Out;
 use super::privacy::{self, Author, Reader};
 use super::record_route::{write_decimal, write_sent_by};
 use crate::base::{Destination, Transport};
@@ -36,6 +38,19 @@ pub(super) struct Copy<'a> {
     pub consume_credentials: bool,
     /// The body that replaces the caller's.
     pub body: Option<Bytes>,
+    /// The way out of a route.
+    pub out: Option<&'a Out>,
+}
+
+/// The border that a copy crosses.
+#[derive(Debug)]
+pub(super) struct Veil<'a> {
+    /// What changes.
+    pub border: &'a mut Border,
+    /// Of [`super::border::Borders::named_dialogs`].
+    pub named: NamedDialogs,
+    /// For a proof.
+    pub cnonce: [u8; 16],
 }
 
 /// The topmost Route value that is not ours.
@@ -54,7 +69,12 @@ pub(super) fn route_uri(value: &[u8]) -> Option<(&[u8], bool)> {
 }
 
 /// Renders the copy.
-pub(super) fn render(message: &Message, inbound: &Inbound, copy: &Copy<'_>) -> Bytes {
+pub(super) fn render(
+    message: &Message,
+    inbound: &Inbound,
+    copy: &Copy<'_>,
+    veil: Option<Veil<'_>>,
+) -> Bytes {
     let via = via_value(copy);
     let stamped = stamp_top_via(message, &inbound.flow);
     let (mut max_forwards, mut breadth) = (Vec::with_capacity(5), Vec::with_capacity(5));
@@ -92,11 +112,90 @@ pub(super) fn render(message: &Message, inbound: &Inbound, copy: &Copy<'_>) -> B
         edit.remove(HeaderName::ProxyAuthorization);
     }
     privacy::edit(&mut edit, message, copy.author, copy.reader);
+    if let Some(out) = copy.out {
+        edit_headers(&mut edit, out);
+    }
+    if let Some(veil) = veil {
+        let uri = uri.unwrap_or_else(|| message.request_uri());
+        draw(&mut edit, message, &via, uri, veil);
+    }
     if let Some(body) = &copy.body {
         edit.set_body(None, body.clone());
     }
     edit.render()
 }
+
+/// The headers that a route or a trunk wants, and the identities that the far end reads.
+fn edit_headers<'m>(edit: &mut Edit<'m>, out: &'m Out) {
+    if let Some(facade) = &out.facade {
+        if !facade.identities.is_empty() || facade.caller.is_some() {
+            for name in IDENTITIES {
+                edit.remove(name);
+            }
+        }
+        for (name, value) in &facade.identities {
+            edit.append(*name, value);
+        }
+    }
+    for name in out.remove_headers.iter() {
+        edit.remove_raw(name);
+    }
+    for (name, value) in out.add_headers.iter() {
+        edit.append_raw(&**name, &**value);
+    }
+}
+
+/// Makes the copy what the far end of a border sees.
+fn draw<'m>(edit: &mut Edit<'m>, message: &'m Message, via: &[u8], uri: &[u8], veil: Veil<'_>) {
+    let Veil {
+        border,
+        named,
+        cnonce,
+    } = veil;
+    border.veil_request(edit, message, via.to_vec(), named);
+    // What proves us to ourselves is nobody else's affair.
+    edit.remove(HeaderName::ProxyAuthorization);
+    edit.remove(HeaderName::Authorization);
+    let proof = border.account.as_mut().and_then(|account| {
+        let (uri, cnonce) = (
+            std::str::from_utf8(uri).ok()?,
+            std::str::from_utf8(&cnonce).ok()?,
+        );
+        account.prove(message.method().as_bytes(), uri, cnonce)
+    });
+    if let Some((name, value)) = proof {
+        edit.append(name, value);
+    }
+}
+
+/// A request of our own as the far end of a border wants it.
+pub(super) fn veil_own(
+    request: &Message,
+    via: &[u8],
+    border: &mut Border,
+    cnonce: [u8; 16],
+) -> Bytes {
+    let mut edit = Edit::new(request);
+    let veil = Veil {
+        border,
+        named: NamedDialogs::new(),
+        cnonce,
+    };
+    draw(&mut edit, request, via, request.request_uri(), veil);
+    if !request.has(HeaderName::Via) {
+        edit.remove(HeaderName::Via);
+        edit.prepend(HeaderName::Via, via.to_vec());
+    }
+    edit.render()
+}
+
+/// Where a caller's identity stands beside From (RFC 3325 §9).
+const IDENTITIES: [HeaderName; 4] = [
+    HeaderName::PAssertedIdentity,
+    HeaderName::PPreferredIdentity,
+    HeaderName::RemotePartyId,
+    HeaderName::Privacy,
+];
 
 /// What becomes of the Route set.
 #[derive(Debug)]

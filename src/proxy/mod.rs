@@ -13,6 +13,7 @@
 //! | [`forward`] | the forwarded copy, one edit list rendered once | RFC 3261 §16.6 |
 //! | [`record_route`], [`token`] | staying on the path; flow tokens | RFC 5626, RFC 5658 |
 //! | [`loops`] | loops told from spirals; breadth | RFC 5393 |
+//! | [`border`], [`egress`] | trunks that see nothing of the inside | RFC 7092 §3.1.2 |
 //! | [`privacy`] | identities between trusted and untrusted sides | RFC 3323, RFC 3325 |
 //!
 //! The caller (`server`) takes events from the transaction layer and hands each to
@@ -23,7 +24,9 @@
 
 mod ack;
 mod admission;
+mod border;
 mod context;
+mod egress;
 mod forking;
 mod forward;
 pub mod gruu;
@@ -32,6 +35,7 @@ mod indialog;
 pub mod keepalive;
 mod loops;
 pub mod nat;
+mod onward;
 pub mod outbound;
 mod privacy;
 mod record_route;
@@ -46,12 +50,14 @@ use crate::base::{Anchor, Destination, Instant, Key, Rng, Slab, TimerTable, Tran
 use crate::call::{CallKey, CallTable};
 use crate::config::Config;
 use crate::location::Location;
+use crate::peer::Peers;
 use crate::sip::digest::Authenticator;
 use crate::sip::listeners::ListenerTable;
 use crate::sip::locate::{LocateError, LocateId, Locator};
 use crate::sip::transaction::{Event, ServerKey, TransactionLayer};
 use crate::store::{Directory, Record};
-use crate::wire::sip::HeaderName;
+use crate::wire::sip::{HeaderName, Message};
+use border::Borders;
 use bytes::Bytes;
 use context::{Phase, ResponseContext};
 use std::collections::{HashMap, VecDeque};
@@ -63,6 +69,9 @@ pub const CONTEXT_FOREIGN: u64 = 1 << 63;
 
 /// Timers that one `handle_timeout` works off at most.
 pub const TIMERS_PER_TURN: usize = 1024;
+
+/// Borders for each call that a shard may have: one on either side.
+const BORDERS_PER_CALL: usize = 2;
 
 /// Requests that wait for DNS at a time, in one shard; more are refused.
 pub const LOCATING_MAX: usize = 4096;
@@ -86,6 +95,8 @@ pub struct Context<'a> {
     pub authenticator: &'a mut Authenticator,
     /// Counts failures.
     pub guard: &'a guard::Guard,
+    /// Trunks and pools.
+    pub peers: &'a Peers,
     /// The calls under way.
     pub calls: &'a mut CallTable,
     /// What we listen on.
@@ -143,6 +154,7 @@ pub struct Proxy {
     by_server: HashMap<ServerKey, Key>,
     timers: TimerTable<Key>,
     located: HashMap<LocateId, Waiting>,
+    borders: Borders,
     mint: TokenMint,
     registrar: registrar::Registrar,
     loop_key: u64,
@@ -152,7 +164,7 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy without work. `secret` signs flow tokens: the same in all shards, kept over
     /// restarts, so that dialogs outlive them.
-    pub fn new(secret: [u8; 32], config: &Config) -> Self {
+    pub fn new(secret: [u8; 32], config: &Config, shard: usize, shards: usize) -> Self {
         let mut registrar = registrar::Registrar::new(&secret);
         registrar.set_service_routes(service_routes(config));
         Self {
@@ -160,6 +172,11 @@ impl Proxy {
             by_server: HashMap::new(),
             timers: TimerTable::new(),
             located: HashMap::new(),
+            borders: Borders::new(
+                config.limits.calls_max.saturating_mul(BORDERS_PER_CALL),
+                shard,
+                shards,
+            ),
             mint: TokenMint::new(&secret),
             registrar,
             loop_key: secret
@@ -250,11 +267,32 @@ impl Proxy {
 
     /// When to call [`Proxy::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let timers = [self.timers.next(), self.borders.next_expiry()];
+        timers.into_iter().flatten().min()
+    }
+
+    /// A call ended.
+    pub fn call_ended(&mut self, cx: &Context<'_>, call: CallKey) {
+        self.borders
+            .call_ended(call, cx.now + cx.config.timers.t1 * 64 * 2);
+    }
+
+    /// A request of our own inside a call, without Via, as the border before its reader wants it;
+    /// `via` is what it will bear.
+    pub fn veil_own(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &Message,
+        via: &[u8],
+    ) -> Option<Bytes> {
+        let border = self.borders.of_near(request)?;
+        let border = self.borders.get_mut(border)?;
+        Some(forward::veil_own(request, via, border, cx.rng.token()))
     }
 
     /// Does what is due, up to [`TIMERS_PER_TURN`]; the rest is due at once again.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        self.borders.expire(cx.now);
         for _ in 0..TIMERS_PER_TURN {
             let Some((_, key)) = self.timers.pop_due(cx.now) else {
                 return;

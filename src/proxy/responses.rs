@@ -1,11 +1,13 @@
 //! Answers on their way back (RFC 3261 §16.7): provisional ones and every 2xx at once, the best of
 //! the others when no branch is left. A response that matches no branch is dropped (RFC 6026 §7.3).
 
+use super::border::Borders;
 use super::context::{Best, BranchState, Phase, ResponseContext};
 use super::forking::UNREACHABLE;
 use super::privacy::{self, Author, Reader};
 use super::record_route::token_of;
 use super::routing::reject;
+use super::token::TokenMint;
 use super::{Context, Proxy};
 use crate::base::{Destination, Flow, Key};
 use crate::call::BodyEdit;
@@ -43,12 +45,54 @@ impl Proxy {
             self.stats.stray_responses += 1;
             return;
         };
+        if let Some(branch) = context.branches.get_mut(index) {
+            branch.silent = false;
+        }
+        let Some(message) = self.over_border(cx, key, index, message) else {
+            return;
+        };
         match message.status() {
             100 => {}
             101..=199 => self.on_provisional(cx, key, index, &message),
             200..=299 => self.on_success(cx, key, index, client, &message),
             _ => self.on_refusal(cx, key, index, message),
         }
+    }
+
+    /// The answer in the inside's terms, if it came over a border; `None` where it was a challenge
+    /// that we answer ourselves.
+    fn over_border(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: Key,
+        index: usize,
+        message: Message,
+    ) -> Option<Message> {
+        let context = self.contexts.get(key)?;
+        let branch = context.branches.get(index)?;
+        let Some(border) = branch.target.border else {
+            return Some(message);
+        };
+        let status = message.status();
+        let calling = matches!(branch.state, BranchState::Calling { .. });
+        let open = matches!(context.phase, Phase::Open { .. });
+        let border_of = self.borders.get_mut(border)?;
+        if matches!(status, 401 | 407)
+            && calling
+            && open
+            && let Some(account) = border_of.account.as_mut()
+            && account.challenged(&message)
+        {
+            border_of.count_up();
+            if self.send_again(cx, key, index) {
+                return None;
+            }
+        }
+        let request = self.request_of(cx, key)?;
+        let border = self.borders.get_mut(border)?;
+        border.confirm(&request, status);
+        let bytes = border.unveil_response(&message, &request);
+        Message::parse(bytes).ok()
     }
 
     /// A branch's transaction ended without an answer (§16.9).
@@ -95,7 +139,8 @@ impl Proxy {
         }
         // Nothing goes out behind a final response; the layer would not send it either.
         if !matches!(context.phase, Phase::Answered { .. }) {
-            let response = upstream(cx, &self.mint, context, Some(index), message);
+            let borders = &mut self.borders;
+            let response = upstream(cx, &self.mint, borders, context, Some(index), message);
             cx.layer.respond(cx.now, context.server, response);
         }
     }
@@ -114,8 +159,12 @@ impl Proxy {
         };
         if let Some(branch) = context.branches.get_mut(index) {
             branch.state = BranchState::Answered { client };
+            if let (Some(border), Some(call)) = (branch.target.border, context.call) {
+                self.borders.bind(border, call);
+            }
         }
-        let response = upstream(cx, &self.mint, context, Some(index), message);
+        let borders = &mut self.borders;
+        let response = upstream(cx, &self.mint, borders, context, Some(index), message);
         cx.layer.respond(cx.now, context.server, response);
         if !context.invite {
             self.cancel_branches(cx, key, None);
@@ -153,9 +202,16 @@ impl Proxy {
         if calling && closed && elsewhere && matches!(context.phase, Phase::Open { .. }) {
             return self.on_branch_failed(cx, key, index, status);
         }
-        branch.state = BranchState::Done;
-        context.consider(Best::Received(Box::new(message)));
-        if status >= 600 {
+        let border = branch.target.border.is_some();
+        let goes_on = branch.target.step.as_ref();
+        let goes_on = goes_on.is_some_and(|step| step.goes_on(status, false));
+        context.branch_ended(index, status, false);
+        match (border, status) {
+            // Its challenges are ours to answer, and the caller has no password there.
+            (true, 401 | 407) => context.consider(Best::Local(500)),
+            _ => context.consider(Best::Received(Box::new(message))),
+        }
+        if status >= 600 && !goes_on {
             self.close(cx, key, Phase::Declined, Some(Bytes::from_static(DECLINED)));
         }
         self.settle(cx, key);
@@ -179,7 +235,17 @@ impl Proxy {
             return;
         }
         let response = match &best {
-            Best::Received(message) => Some(upstream(cx, &self.mint, &mut context, None, message)),
+            Best::Received(message) => {
+                let borders = &mut self.borders;
+                Some(upstream(
+                    cx,
+                    &self.mint,
+                    borders,
+                    &mut context,
+                    None,
+                    message,
+                ))
+            }
             Best::Nothing | Best::Local(_) => local(cx, &context, status),
         };
         if let (Some(call), true) = (context.call, context.invite) {
@@ -224,7 +290,8 @@ fn local(cx: &mut Context<'_>, context: &ResponseContext, status: u16) -> Option
 /// see them, with all challenges in a 401 or 407. Tells the call about it.
 fn upstream(
     cx: &mut Context<'_>,
-    mint: &super::token::TokenMint,
+    mint: &TokenMint,
+    borders: &mut Borders,
     context: &mut ResponseContext,
     index: Option<usize>,
     message: &Message,
@@ -267,6 +334,11 @@ fn upstream(
         let nat = answerer.behind_nat;
         cx.calls
             .on_response(cx.now, call, message, &answerer.flow, nat, &ours);
+    }
+    if let Some(border) = context.inbound.border.and_then(|key| borders.get_mut(key))
+        && let Some(request) = cx.layer.request(context.server)
+    {
+        border.veil_response(&mut edit, message, &request);
     }
     edit.render()
 }

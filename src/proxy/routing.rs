@@ -9,7 +9,7 @@ use super::record_route::{self, OwnRoutes};
 use super::targets::{self, Place, Target};
 use super::token::{Kind, Token};
 use super::{Context, Proxy, indialog, nat, privacy};
-use crate::base::Flow;
+use crate::base::{Flow, Key};
 use crate::sip::transaction::ServerKey;
 use crate::wire::sip::{HeaderName, Message, Method, NameAddr, ResponseBuilder, Scheme, Uri};
 
@@ -42,7 +42,15 @@ impl Proxy {
         message: Message,
     ) {
         self.stats.requests += 1;
-        match self.route(cx, server, flow, &message) {
+        let border = self.borders.of_far(&message);
+        let routed = match border {
+            None => self.route(cx, server, flow, &message, None),
+            Some(_) => match self.unveiled(border, message.clone()) {
+                Some(inside) => self.route(cx, server, flow, &inside, border),
+                None => Err(reject(400, "Bad Request")),
+            },
+        };
+        match routed {
             Ok(()) => {}
             Err(reject) => self.refuse(cx, server, &message, reject),
         }
@@ -87,6 +95,7 @@ impl Proxy {
         server: ServerKey,
         flow: &Flow,
         message: &Message,
+        border: Option<Key>,
     ) -> Result<(), Reject> {
         let loop_hash = loops::loop_hash(message, self.loop_key);
         let (own, repaired) = self.preprocess(cx, message)?;
@@ -115,7 +124,8 @@ impl Proxy {
             return self.answer_ourselves(cx, server, flow, message, &uri);
         }
         let max_forwards = check(message, loop_hash)?;
-        let known = in_dialog && indialog::vouches(cx, message, &uri, &own, &repaired, call);
+        let known = border.is_some()
+            || in_dialog && indialog::vouches(cx, message, &uri, &own, &repaired, call);
         let via_flow = indialog::current_flow(cx, message, &uri, &own)?;
         let Some(caller) = self.caller(cx, server, flow, message, known, &destined)? else {
             return Ok(());
@@ -123,7 +133,10 @@ impl Proxy {
         if privacy::impossible(message) {
             return Err(reject(500, "Privacy Cannot Be Provided"));
         }
-        let targets = self.targets(cx, &uri, destined)?;
+        let mut targets = self.targets(cx, &uri, destined)?;
+        if in_dialog && let [target] = targets.as_mut_slice() {
+            target.border = self.borders.of_near(message);
+        }
         let breadth = loops::max_breadth(message).ok_or(reject(400, "Malformed Max-Breadth"))?;
         if breadth == 0 {
             return Err(reject(440, "Max-Breadth Exceeded"));
@@ -142,6 +155,7 @@ impl Proxy {
             record_route: !in_dialog && makes_dialog(message.method()),
             caller_flow: !in_dialog && needs_flow(message, flow, caller_nat),
             caller_nat,
+            border,
         };
         self.begin(cx, server, message, inbound, targets, call)
     }
@@ -282,7 +296,12 @@ impl Proxy {
         destined: Destined,
     ) -> Result<Vec<Target>, Reject> {
         let (aor, secure) = match destined {
-            Destined::Onward => return Ok(vec![Target::new(Place::AsRequested, 1000)]),
+            Destined::Onward => {
+                return Ok(vec![Target::new(
+                    Place::AsRequested,
+                    targets::rank(0, 1000),
+                )]);
+            }
             Destined::Myself => return Err(reject(404, "Not Found")),
             Destined::Local { aor, secure } => (aor, secure),
         };

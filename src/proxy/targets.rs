@@ -1,8 +1,10 @@
 //! From the Request-URI to targets (RFC 3261 §16.5): who is registered, in which order to ask, and
 //! which flows of one phone stand for each other (RFC 5626 §7).
 
-use crate::base::{Destination, Transport};
+use super::egress::Out;
+use crate::base::{Destination, Key, Transport};
 use crate::location::{Binding, Reach};
+use crate::plan::Step;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ pub(super) enum Place {
     AsRequested,
     /// At a phone that registered here.
     Binding(Arc<Binding>),
+    /// Where a route leads: a trunk, a member of a pool, a URI.
+    Out(Arc<Out>),
 }
 
 /// How far the search for addresses of the next hop went.
@@ -32,8 +36,12 @@ pub(super) enum Search {
 pub(super) struct Target {
     /// Where it is.
     pub place: Place,
-    /// Preference in thousandths.
-    pub q: u16,
+    /// Those of the same rank are asked at once, those of the highest first: see [`rank`].
+    pub rank: u32,
+    /// The step of the route that led here.
+    pub step: Option<Arc<Step>>,
+    /// The border that it is behind, once the request went there.
+    pub border: Option<Key>,
     /// Other flows of the same phone, the next one last.
     pub spare: Vec<Arc<Binding>>,
     /// Addresses of the next hop that were not tried yet (RFC 3263 §4.3).
@@ -52,10 +60,12 @@ pub(super) struct Target {
 
 impl Target {
     /// A target with nothing tried yet.
-    pub fn new(place: Place, q: u16) -> Self {
+    pub fn new(place: Place, rank: u32) -> Self {
         Self {
             place,
-            q,
+            rank,
+            step: None,
+            border: None,
             spare: Vec::new(),
             destinations: VecDeque::new(),
             current: None,
@@ -70,8 +80,29 @@ impl Target {
     pub fn binding(&self) -> Option<&Arc<Binding>> {
         match &self.place {
             Place::Binding(binding) => Some(binding),
-            Place::AsRequested => None,
+            Place::AsRequested | Place::Out(_) => None,
         }
+    }
+
+    /// Where a route leads, if that is what is being tried.
+    pub fn out(&self) -> Option<&Arc<Out>> {
+        match &self.place {
+            Place::Out(out) => Some(out),
+            Place::AsRequested | Place::Binding(_) => None,
+        }
+    }
+
+    /// The same target by the addresses that were not tried yet, as a branch of its own.
+    pub fn take_rest(&mut self) -> Option<Self> {
+        if self.destinations.is_empty() {
+            return None;
+        }
+        let mut rest = Self::new(self.place.clone(), self.rank);
+        rest.step = self.step.clone();
+        rest.destinations = std::mem::take(&mut self.destinations);
+        rest.search = Search::Over;
+        rest.breadth = self.breadth;
+        Some(rest)
     }
 
     /// Whether its reader is known to sit behind a NAT.
@@ -90,6 +121,21 @@ impl Target {
         true
     }
 }
+
+/// The rank of a target with preference `q`, in thousandths, of the step behind which `later` more
+/// steps follow.
+pub(super) fn rank(later: usize, q: u16) -> u32 {
+    let later = u32::try_from(later).unwrap_or(u32::MAX >> RANK_Q_BITS);
+    (later << RANK_Q_BITS) | u32::from(q)
+}
+
+/// Whether two ranks are of the same step.
+pub(super) fn same_step(a: u32, b: u32) -> bool {
+    a >> RANK_Q_BITS == b >> RANK_Q_BITS
+}
+
+/// What a preference needs.
+const RANK_Q_BITS: u32 = 10;
 
 /// Whether a `sips` request may go along a binding: every hop from us on is TLS.
 fn is_secure(binding: &Binding) -> bool {
@@ -116,7 +162,7 @@ pub(super) fn from_bindings(
         .collect();
     if let (1, Some(only)) = (usable.len(), usable.first()) {
         let q = only.q();
-        return vec![Target::new(Place::Binding(only.clone()), q)];
+        return vec![Target::new(Place::Binding(only.clone()), rank(0, q))];
     }
     // Newest first among equals, so that the first of an instance is the one to try first.
     usable.sort_by_key(|b| (std::cmp::Reverse(b.q()), std::cmp::Reverse(b.serial())));
@@ -133,7 +179,7 @@ pub(super) fn from_bindings(
             target.spare.insert(0, binding);
         } else if targets.len() < max {
             let q = binding.q();
-            targets.push(Target::new(Place::Binding(binding), q));
+            targets.push(Target::new(Place::Binding(binding), rank(0, q)));
         }
     }
     targets.reverse();

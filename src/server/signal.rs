@@ -9,6 +9,7 @@ use crate::call::{self, Bye, CallOutput, CallSettings, CallTable, MediaPolicy};
 use crate::config::{Config, Digest};
 use crate::control::{Command, Reply};
 use crate::location::{Limits, Location};
+use crate::peer::Peers;
 use crate::proxy::guard::{self, Guard};
 use crate::proxy::keepalive::{self, Keepalive};
 use crate::proxy::{CONTEXT_FOREIGN, Context, Outputs, Proxy};
@@ -125,6 +126,8 @@ pub struct Setup {
     pub directory: Arc<Directory>,
     /// Who is shut out; shared.
     pub guard: Arc<Guard>,
+    /// Trunks and pools; shared.
+    pub peers: Arc<Peers>,
     /// Seeded by the owner, differently for each shard.
     pub rng: Rng,
     /// Ties the clock to the calendar.
@@ -147,6 +150,7 @@ pub struct SignalCore {
     pub(super) location: Arc<Location>,
     pub(super) directory: Arc<Directory>,
     pub(super) guard: Arc<Guard>,
+    pub(super) peers: Arc<Peers>,
     pub(super) rng: Rng,
     pub(super) anchor: Anchor,
     pub(super) layer: TransactionLayer,
@@ -213,6 +217,7 @@ impl SignalCore {
             location,
             directory,
             guard,
+            peers,
             ..
         } = setup;
         let mut rng = setup.rng;
@@ -225,7 +230,7 @@ impl SignalCore {
             layer: TransactionLayer::new(transaction_settings(&config), rng.fork()),
             locator: Locator::new(rng.fork()),
             authenticator,
-            proxy: Proxy::new(setup.secret, &config),
+            proxy: Proxy::new(setup.secret, &config, shard, shards),
             calls: CallTable::new(calls, setup.ports),
             keepalive: Keepalive::new(keepalive::Settings::of(&config), shard, shards),
             counters: Counters::default(),
@@ -241,6 +246,7 @@ impl SignalCore {
             location,
             directory,
             guard,
+            peers,
             rng,
             anchor,
         }
@@ -316,6 +322,11 @@ impl SignalCore {
         self.calls.media_sessions().len()
     }
 
+    /// Trunks and pools.
+    pub fn peers(&self) -> &Arc<Peers> {
+        &self.peers
+    }
+
     /// Media port pairs in use, for checkers.
     pub fn ports_in_use(&self) -> usize {
         self.calls.ports_in_use()
@@ -334,6 +345,10 @@ impl SignalCore {
         self.proxy.configure(&config);
         self.guard.configure(guard::Settings::of(&config));
         self.location.set_limits(Limits::of(&config));
+        // By one alone: two shards that read two files would undo each other's work for a moment.
+        if self.shard == 0 {
+            self.peers.configure(&config);
+        }
         self.config = config;
     }
 
@@ -351,6 +366,7 @@ impl SignalCore {
             directory: &self.directory,
             authenticator: &mut self.authenticator,
             guard: &self.guard,
+            peers: &self.peers,
             calls: &mut self.calls,
             listeners: &self.listeners,
             config: &self.config,
@@ -451,6 +467,7 @@ impl SignalCore {
             CallOutput::Media(command) => self.outputs.push_back(Output::Media(command)),
             CallOutput::Persist(record) => self.outputs.push_back(Output::Persist(record)),
             CallOutput::Bye(bye) => self.send_bye(now, bye),
+            CallOutput::Ended(call) => self.with_proxy(now, |proxy, cx| proxy.call_ended(cx, call)),
             CallOutput::Cancel(call) => {
                 self.with_proxy(now, |proxy, cx| proxy.cancel_call(cx, call));
             }
@@ -481,9 +498,15 @@ impl SignalCore {
         let Ok(message) = Message::parse(request) else {
             return;
         };
-        let mut edit = Edit::new(&message);
-        edit.prepend(HeaderName::Via, via.into_bytes());
-        let sent = self.layer.send_request(now, edit.render(), to, context);
+        let veiled = self.with_proxy(now, |proxy, cx| {
+            proxy.veil_own(cx, &message, via.as_bytes())
+        });
+        let bytes = veiled.unwrap_or_else(|| {
+            let mut edit = Edit::new(&message);
+            edit.prepend(HeaderName::Via, via.into_bytes());
+            edit.render()
+        });
+        let sent = self.layer.send_request(now, bytes, to, context);
         if let Err(error) = sent {
             tracing::warn!(?error, "a request of our own could not be sent");
         }

@@ -7,6 +7,7 @@ use crate::call::Addresses;
 use crate::config::Config;
 use crate::control::{Command, Reply};
 use crate::location::{Limits, Location};
+use crate::peer::Peers;
 use crate::proxy::guard::{self, Guard};
 use crate::relay::PortPool;
 use crate::sip::digest;
@@ -58,6 +59,7 @@ fn bench(extra: &str) -> Bench {
     let core = SignalCore::new(Setup {
         shard: 0,
         shards: 1,
+        peers: Arc::new(Peers::new(&config, [3; 32])),
         guard: Arc::new(Guard::new(guard::Settings::of(&config), [7; 16])),
         config,
         listeners,

@@ -11,6 +11,7 @@ use crate::base::{Transport, hash64};
 use crate::call;
 use crate::config::Config;
 use crate::location::{Clock, Limits, Location};
+use crate::peer::Peers;
 use crate::proxy::guard::{self, Guard};
 use crate::relay::{PortPool, Relay, RelaySettings, SocketAction, Verdict};
 use crate::server::{Input, Output, Setup, SignalCore};
@@ -27,6 +28,8 @@ use std::time::Duration;
 
 /// Media ports of the whole machine.
 pub const MEDIA_PORTS: (u16, u16) = (30_000, 30_399);
+/// Its own, kept over restarts.
+const SECRET: [u8; 32] = [3; 32];
 /// Its calendar begins in 2026.
 const EPOCH_MS: u64 = 1_790_000_000_000;
 
@@ -159,11 +162,13 @@ impl Host {
         };
         let guard = guard::Settings::of(&self.config);
         let guard = Arc::new(Guard::new(guard, [7; 16]));
+        let peers = Arc::new(Peers::new(&self.config, SECRET));
         let replays = Arc::new(Replays::with_capacity(1024));
         for shard in 0..shards {
             let core = SignalCore::new(Setup {
                 shard,
                 shards,
+                peers: Arc::clone(&peers),
                 config: Arc::clone(&self.config),
                 listeners: listeners.clone(),
                 addresses: addresses.clone(),
@@ -172,7 +177,7 @@ impl Host {
                 guard: Arc::clone(&guard),
                 rng: self.rng.fork(),
                 anchor: anchor(),
-                secret: [3; 32],
+                secret: SECRET,
                 replays: Arc::clone(&replays),
                 ports: PortPool::new(MEDIA_PORTS.0, MEDIA_PORTS.1, shard, shards),
             });

@@ -16,6 +16,7 @@ use voip::base::{Anchor, Flow, Instant, Rng, Transport};
 use voip::call::Addresses;
 use voip::config::Config;
 use voip::location::{Limits, Location};
+use voip::peer::Peers;
 use voip::proxy::guard::{self, Guard};
 use voip::relay::PortPool;
 use voip::server::{Input, Output, Setup, SignalCore};
@@ -71,6 +72,7 @@ fn core() -> SignalCore {
     SignalCore::new(Setup {
         shard: 0,
         shards: 1,
+        peers: Arc::new(Peers::new(&config, [3; 32])),
         guard: Arc::new(Guard::new(guard::Settings::of(&config), [7; 16])),
         config,
         listeners: ListenerTable::new(vec![listener], vec![interface], [None, None]),

@@ -11,6 +11,7 @@ use voip::call::Addresses;
 use voip::config::Config;
 use voip::control::{Command, Reply};
 use voip::location::{Limits, Location};
+use voip::peer::Peers;
 use voip::proxy::guard::{self, Guard};
 use voip::relay::PortPool;
 use voip::server::{Input, Output, Setup, SignalCore};
@@ -218,6 +219,7 @@ impl World {
         let core = SignalCore::new(Setup {
             shard: 0,
             shards: 1,
+            peers: Arc::new(Peers::new(&config, [3; 32])),
             guard: Arc::new(Guard::new(guard::Settings::of(&config), [7; 16])),
             config,
             listeners: ListenerTable::new(listeners.to_vec(), vec![interface], [None, None]),

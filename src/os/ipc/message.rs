@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The version of all messages between the processes.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// The program that they are of.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
 
@@ -113,6 +113,8 @@ pub struct Settings {
     pub tls: Option<crate::os::tls::TlsPems>,
     /// The token of the HTTP interface, for web alone.
     pub token: Option<String>,
+    /// The passwords of trunks, for signal alone.
+    pub secrets: crate::os::secrets::Secrets,
     /// The DNS servers.
     pub resolvers: Vec<SocketAddr>,
     /// Whom to become.

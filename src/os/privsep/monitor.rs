@@ -18,6 +18,7 @@ use crate::os::ipc::{
 use crate::os::log::Log;
 use crate::os::node::Bound;
 use crate::os::role::MONITOR_FD;
+use crate::os::secrets::Secrets;
 use crate::os::service::{LOOK_EVERY, files};
 use crate::os::{dns, sys};
 use std::collections::BTreeMap;
@@ -102,6 +103,10 @@ impl Holdings {
             token: match role {
                 Role::Web => files::web_token(&self.config)?,
                 Role::Net | Role::Media | Role::Signal => None,
+            },
+            secrets: match role {
+                Role::Signal => files::secrets(&self.config)?,
+                Role::Net | Role::Media | Role::Web => Secrets::default(),
             },
             resolvers,
             user: self.user.clone(),
@@ -560,6 +565,7 @@ pub fn read(path: &Path) -> Result<(String, Config), Fatal> {
     let config = files::read_config(path)?;
     files::load_tls(&config)?;
     files::web_token(&config)?;
+    files::secrets(&config)?;
     let text = std::fs::read_to_string(path)
         .map_err(|e| Fatal::new(EX_CANTCREAT, format!("{}: {e}", path.display())))?;
     Ok((text, config))

@@ -74,6 +74,7 @@ async fn attend(boot: Boot, prepared: Prepared, tls: Tls) -> Result<(), Fatal> {
         media: Some(links.iter().map(|(to, _)| to.clone()).collect()),
         pid: Some(settings.pid),
         resolvers: Some(settings.resolvers),
+        secrets: settings.secrets,
     };
     let running = Running::start(prepared, listeners, tls, seams)?;
     let mut media = Vec::new();
@@ -217,7 +218,9 @@ impl Signal {
         let settings: Settings = decode(&std::mem::take(&mut self.parts)).map_err(ipc)?;
         let config = parse(&settings)?;
         let tls = settings.tls.unwrap_or_default();
-        let reply = self.running.apply(config, &tls, &self.log);
+        let reply = self
+            .running
+            .apply(config, (&tls, &settings.secrets), &self.log);
         match asked {
             Some(asked) => self.answer(asked, reply),
             None => note(&reply),

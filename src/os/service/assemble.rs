@@ -16,11 +16,13 @@ use crate::os::log::Log;
 use crate::os::node::{Bound, Node, SHARDS_MAX, Shared};
 use crate::os::privsep::client::Net;
 use crate::os::relay::{MediaConfig, MediaDriver, MediaHandle};
+use crate::os::secrets::Secrets;
 use crate::os::store::{Database, Loaded, Store};
 use crate::os::stream;
 use crate::os::switch::Switch;
 use crate::os::tls::{Tls, TlsPems};
 use crate::os::worker::Sinks;
+use crate::peer::Peers;
 use crate::proxy::guard::{self, Guard};
 use crate::relay::{Failure as MediaFailure, MediaCommand, MediaEvent, PortPool, RelaySettings};
 use crate::server::{Input, Setup, SignalCore};
@@ -59,6 +61,18 @@ pub(in crate::os) struct Seams {
     pub pid: Option<u32>,
     /// The DNS servers, where we cannot read the system's.
     pub resolvers: Option<Vec<SocketAddr>>,
+    /// The passwords of trunks.
+    pub secrets: Secrets,
+}
+
+impl Seams {
+    /// Those of a daemon in one process.
+    pub(in crate::os) fn with(secrets: Secrets) -> Self {
+        Self {
+            secrets,
+            ..Self::default()
+        }
+    }
 }
 
 impl Sinks for Outlets {
@@ -98,6 +112,7 @@ pub(in crate::os) struct Running {
     directory: Arc<Directory>,
     location: Arc<Location>,
     guard: Arc<Guard>,
+    peers: Arc<Peers>,
     store: Store,
     replies: Arc<Replies>,
     node: Node,
@@ -250,6 +265,7 @@ impl Restored {
         &self,
         config: &Arc<Config>,
         around: &Surroundings,
+        peers: &Arc<Peers>,
         mut rng: Rng,
         (shards, anchor, secret): (usize, Anchor, [u8; 32]),
     ) -> Vec<SignalCore> {
@@ -259,6 +275,7 @@ impl Restored {
             SignalCore::new(Setup {
                 shard,
                 shards,
+                peers: Arc::clone(peers),
                 config: Arc::clone(config),
                 listeners: around.listeners.clone(),
                 addresses: around.addresses.clone(),
@@ -388,7 +405,8 @@ impl Running {
             relays: relaying,
             switch: Arc::clone(&shared.switch),
         };
-        let cores = restored.cores(&config, &around, rng, (shards, anchor, secret));
+        let peers = seams.secrets.peers(&config, secret);
+        let cores = restored.cores(&config, &around, &peers, rng, (shards, anchor, secret));
         let listening = bound
             .iter()
             .map(|b| format!("{}:{}", b.transport.uri_token(), b.address))
@@ -402,6 +420,7 @@ impl Running {
             directory: restored.directory,
             location: restored.location,
             guard: restored.guard,
+            peers,
             store: restored.store,
             replies,
             node,
@@ -438,14 +457,23 @@ impl Running {
             Ok(config) => config,
             Err(why) => return bad(why.reason),
         };
+        let secrets = match files::secrets(&config) {
+            Ok(secrets) => secrets,
+            Err(why) => return bad(why.reason),
+        };
         match files::tls_files(&config).read() {
-            Ok(pems) => self.apply(config, &pems, log),
+            Ok(pems) => self.apply(config, (&pems, &secrets), log),
             Err(mistake) => bad(format!("[sip.tls] {mistake}")),
         }
     }
 
     /// Puts a configuration into force.
-    pub(in crate::os) fn apply(&mut self, config: Config, pems: &TlsPems, log: &Log) -> Reply {
+    pub(in crate::os) fn apply(
+        &mut self,
+        config: Config,
+        (pems, secrets): (&TlsPems, &Secrets),
+        log: &Log,
+    ) -> Reply {
         let bad = |problem: String| Reply::failed(Failure::BadConfig, problem, "");
         let shared = self.node.shared();
         if let Err(mistake) = shared.streams.tls.renew(pems) {
@@ -488,6 +516,8 @@ impl Running {
             .configure(stream_settings(&config));
         self.location.set_limits(location::Limits::of(&config));
         self.guard.configure(guard::Settings::of(&config));
+        // Before the shards hear of the trunks.
+        secrets.give(&config, &self.peers);
         self.config = Arc::new(config);
         let config = &self.config;
         shared

@@ -3,6 +3,7 @@
 use crate::base::Rng;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::os::daemon::{EX_CANTCREAT, EX_CONFIG, EX_OSERR, Fatal, RunAs};
+use crate::os::secrets::Secrets;
 use crate::os::settings::{self, SettingsError};
 use crate::os::tls::{Tls, TlsFiles};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -50,6 +51,11 @@ pub(in crate::os) fn web_token(config: &Config) -> Result<Option<String>, Fatal>
     file.map(|file| crate::os::web::read_token(file))
         .transpose()
         .map_err(|e| Fatal::new(EX_CONFIG, e))
+}
+
+/// The passwords of trunks.
+pub(in crate::os) fn secrets(config: &Config) -> Result<Secrets, Fatal> {
+    Secrets::read(config).map_err(|e| Fatal::new(EX_CONFIG, e))
 }
 
 /// Makes the directories of state and control socket, and gives them to the user we become.

@@ -1,0 +1,249 @@
+//! F4: the other systems that calls go to and come from: trunks and the members of pools.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `standing` | up, down, probing; calls and their limits; the answer-seizure ratio |
+//! | `trunk` | one trunk: configuration, credentials, registration's outcome |
+//! | `pool` | one pool: its members, and who of them gets the next call |
+//! | `index` | who a message comes from |
+//!
+//! [`Peers`] is shared by all shards; it holds locks of its own, each for moments. Names, members
+//! and their state outlive a reload of the file as long as the file names them; a call holds what
+//! it needs, so that a reload never touches it.
+
+// The client that asks and registers comes next.
+#![allow(dead_code)]
+
+mod index;
+mod pool;
+mod standing;
+mod trunk;
+
+#[cfg(test)]
+mod tests;
+
+pub use pool::{CHOICES_MAX, Keys, Member, Pool};
+pub use standing::{CALLS_PER_SECOND_MAX, FAILURES_MAX, Problem, Refusal, State, Ticket};
+pub use trunk::{Credentials, Registered, SERVICE_ROUTES_MAX, Trunk};
+
+use crate::base::{Destination, Flow};
+use crate::config::{self, Config};
+use crate::wire::sip::{Message, default_reason};
+use hmac::{Hmac, KeyInit, Mac};
+use index::Index;
+use sha2::Sha256;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// Who a request comes from, if it is no phone and no stranger.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A trunk.
+    Trunk(Arc<Trunk>),
+    /// A member of a pool.
+    Pool {
+        /// The pool.
+        pool: Arc<Pool>,
+        /// The member.
+        member: Arc<Member>,
+    },
+}
+
+/// Names and the index over them, replaced as a whole.
+#[derive(Debug, Default)]
+struct Table {
+    trunks: BTreeMap<Box<str>, Arc<Trunk>>,
+    pools: BTreeMap<Box<str>, Arc<Pool>>,
+    index: Index,
+    /// What it was made of.
+    configured: (Vec<config::Trunk>, Vec<config::Pool>),
+}
+
+/// Where names led last, by trunk, or by pool and member.
+type Learned = BTreeMap<(Box<str>, Option<Box<str>>), Vec<Destination>>;
+
+/// All trunks and pools of the node.
+#[derive(Debug)]
+pub struct Peers {
+    /// Makes the `line` of each trunk.
+    secret: [u8; 32],
+    table: RwLock<Arc<Table>>,
+    passwords: Mutex<BTreeMap<Box<str>, Arc<[u8]>>>,
+    learned: Mutex<Learned>,
+    /// Grows with each change of names.
+    generation: AtomicU64,
+    /// Grows with each call that heard nothing.
+    suspicions: Arc<AtomicU64>,
+}
+
+impl Peers {
+    /// Those of a configuration. `secret` is the node's, kept over restarts.
+    pub fn new(config: &Config, secret: [u8; 32]) -> Self {
+        let peers = Self {
+            secret,
+            table: RwLock::default(),
+            passwords: Mutex::default(),
+            learned: Mutex::default(),
+            generation: AtomicU64::new(0),
+            suspicions: Arc::default(),
+        };
+        peers.configure(config);
+        peers
+    }
+
+    fn table(&self) -> Arc<Table> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&table)
+    }
+
+    /// Takes what the file says now. Trunks and members that it still names keep their state;
+    /// calls are never touched.
+    pub fn configure(&self, config: &Config) {
+        let mut place = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        if place.configured.0 == config.trunks && place.configured.1 == config.pools {
+            return;
+        }
+        let mut table = Table {
+            configured: (config.trunks.clone(), config.pools.clone()),
+            ..Table::default()
+        };
+        for wanted in config.trunks.iter().take(config::PEERS_MAX) {
+            let trunk = match place.trunks.get(&wanted.name) {
+                Some(trunk) => {
+                    trunk.configure(wanted);
+                    Arc::clone(trunk)
+                }
+                None => Arc::new(self.new_trunk(wanted)),
+            };
+            table.trunks.insert(wanted.name.clone(), trunk);
+        }
+        for wanted in config.pools.iter().take(config::PEERS_MAX) {
+            let pool = match place.pools.get(&wanted.name) {
+                Some(pool) => {
+                    pool.configure(wanted);
+                    Arc::clone(pool)
+                }
+                None => Arc::new(Pool::new(wanted, Arc::clone(&self.suspicions))),
+            };
+            table.pools.insert(wanted.name.clone(), pool);
+        }
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        learned.retain(|(name, member), _| match member {
+            None => table.trunks.contains_key(name),
+            Some(uri) => {
+                let pool = table.pools.get(name);
+                pool.is_some_and(|p| p.members().iter().any(|m| m.uri() == &**uri))
+            }
+        });
+        table.index = Index::of(&table.trunks, &table.pools, &learned);
+        let passwords = self.passwords.lock();
+        let mut passwords = passwords.unwrap_or_else(PoisonError::into_inner);
+        passwords.retain(|name, _| table.trunks.contains_key(name));
+        *place = Arc::new(table);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn new_trunk(&self, config: &config::Trunk) -> Trunk {
+        let passwords = self.passwords.lock();
+        let passwords = passwords.unwrap_or_else(PoisonError::into_inner);
+        let password = passwords.get(&config.name).cloned();
+        let line = line(&self.secret, &config.name);
+        Trunk::new(config, line, password, Arc::clone(&self.suspicions))
+    }
+
+    /// The password of a trunk, as its file held it; before or after the trunk is there.
+    pub fn set_secret(&self, trunk: &str, password: Option<Vec<u8>>) {
+        let password: Option<Arc<[u8]>> = password.map(Arc::from);
+        {
+            let passwords = self.passwords.lock();
+            let mut passwords = passwords.unwrap_or_else(PoisonError::into_inner);
+            match &password {
+                Some(password) => {
+                    passwords.insert(trunk.into(), Arc::clone(password));
+                }
+                None => {
+                    passwords.remove(trunk);
+                }
+            }
+        }
+        if let Some(trunk) = self.trunk(trunk) {
+            trunk.set_password(password);
+        }
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The trunk of a name.
+    pub fn trunk(&self, name: &str) -> Option<Arc<Trunk>> {
+        self.table().trunks.get(name).cloned()
+    }
+
+    /// The pool of a name.
+    pub fn pool(&self, name: &str) -> Option<Arc<Pool>> {
+        self.table().pools.get(name).cloned()
+    }
+
+    /// All trunks, by name.
+    pub fn trunks(&self) -> Vec<Arc<Trunk>> {
+        self.table().trunks.values().cloned().collect()
+    }
+
+    /// All pools, by name.
+    pub fn pools(&self) -> Vec<Arc<Pool>> {
+        self.table().pools.values().cloned().collect()
+    }
+
+    /// Who sends this request. A trunk is known by the `line` of our Contact in the Request-URI
+    /// ([`Trunk::line`]), by a network of its `addresses`, or as below; a trunk or member by an
+    /// address that its URI led to: over UDP with that very port, over a stream whatever the port.
+    pub fn of_source(&self, flow: &Flow, message: &Message) -> Option<Source> {
+        self.table().index.of_source(flow, message)
+    }
+
+    /// Where the URI of a trunk (`member` is `None`), or of a member, led.
+    pub(crate) fn learn(&self, name: &str, member: Option<&str>, found: &[Destination]) {
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (Box::from(name), member.map(Box::from));
+        let mut found = found.to_vec();
+        found.sort_by_key(|d| (d.transport(), d.remote()));
+        if learned.get(&key).is_some_and(|known| *known == found) {
+            return;
+        }
+        learned.insert(key, found);
+        let mut place = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        *place = Arc::new(Table {
+            trunks: place.trunks.clone(),
+            pools: place.pools.clone(),
+            index: Index::of(&place.trunks, &place.pools, &learned),
+            configured: place.configured.clone(),
+        });
+    }
+}
+
+/// Nobody who does not know the secret can guess it.
+fn line(secret: &[u8; 32], name: &str) -> Box<str> {
+    // HMAC takes a key of any length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else {
+        unreachable!("HMAC takes a key of any length");
+    };
+    mac.update(b"trunk line\0");
+    mac.update(name.as_bytes());
+    let tag = mac.finalize().into_bytes();
+    let hex = tag.iter().take(10).map(|byte| format!("{byte:02x}"));
+    hex.collect::<String>().into()
+}
+
+/// A status and what the operator should look at.
+fn words(status: u16, reason: &str) -> String {
+    let reason = match reason.trim() {
+        "" => default_reason(status),
+        reason => reason,
+    };
+    let hint = match status {
+        401 | 403 | 407 => ": check username and password_file",
+        404 => ": check username and domain",
+        408 => ": nothing came back; check uri, network and firewall",
+        _ => "",
+    };
+    format!("{status} {reason}{hint}")
+}

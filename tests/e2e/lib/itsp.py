@@ -37,9 +37,11 @@ class Itsp(Agent):
     """
 
     def __init__(self, case, account, password, **options):
-        """Options: address, port, netns, challenges, status, algorithms, nonce_uses, expires."""
+        """Options: address, port, netns, realm, challenges, status, algorithms, nonce_uses,
+        expires."""
         where = {key: options[key] for key in ("address", "port", "netns") if key in options}
-        super().__init__(case, None, account, password=password, domain=DOMAIN, **where)
+        self.realm = options.get("realm", DOMAIN)
+        super().__init__(case, None, account, password=password, domain=self.realm, **where)
         self.ports = {"udp": self.port}
         self.challenges = set(options.get("challenges", ("REGISTER", "INVITE", "BYE")))
         self.status = options.get("status", 401)
@@ -106,7 +108,11 @@ class Itsp(Agent):
         elif message.method == "OPTIONS":
             self._answer(message, source, 200)
         else:
-            self.calls.put((data, source))
+            self._call(message, source, data)
+
+    def _call(self, message, source, data):
+        """A request that was let in, and is about a call."""
+        self.calls.put((data, source))
 
     def _sequence(self, request):
         """A new request has a CSeq above the one before, after a challenge, too (RFC 3261
@@ -124,14 +130,15 @@ class Itsp(Agent):
     def _branch(message):
         return re.search(r"branch=([^;,\s]+)", message["via"]).group(1)
 
-    def _answer(self, request, source, status, lines=()):
+    def _answer(self, request, source, status, lines=(), body=""):
         head = [f"SIP/2.0 {status} Whatever"]
         head += [f"Via: {via}" for via in request.all("via")]
+        head += [f"Record-Route: {route}" for route in request.all("record-route")]
         mark = "" if tag(request["to"]) else f";tag={self.tag_for(request)}"
         head += [f"From: {request['from']}", f"To: {request['to']}{mark}",
                  f"Call-ID: {request['call-id']}", f"CSeq: {request['cseq']}", *lines,
-                 "Content-Length: 0"]
-        data = ("\r\n".join(head) + "\r\n\r\n").encode()
+                 f"Content-Length: {len(body)}"]
+        data = ("\r\n".join(head) + "\r\n\r\n" + body).encode()
         self.answers[(self._branch(request), request.method)] = data
         self.socket.sendto(data, source)
 
@@ -144,13 +151,13 @@ class Itsp(Agent):
         for algorithm in self.algorithms:
             nonce = f"{random.getrandbits(96):x}"
             self.nonces[nonce] = 0
-            lines.append(f'{name}: Digest realm="{DOMAIN}", nonce="{nonce}", qop="auth", '
+            lines.append(f'{name}: Digest realm="{self.realm}", nonce="{nonce}", qop="auth", '
                          f'opaque="{random.getrandbits(32):x}", algorithm={algorithm}{stale}')
         self._answer(request, source, status, lines)
 
     def _credentials(self, request):
         both = request.all("authorization") + request.all("proxy-authorization")
-        return next((f for f in map(fields, both) if f.get("realm") == DOMAIN), None)
+        return next((f for f in map(fields, both) if f.get("realm") == self.realm), None)
 
     def _authentic(self, request):
         """Whether the credentials are right; wrong ones are a fault, worn out ones are not."""
@@ -178,7 +185,7 @@ class Itsp(Agent):
         def h(text):
             return HASHES[algorithm](text.encode()).hexdigest()
 
-        ha1 = h(f"{self.user}:{DOMAIN}:{self.password}")
+        ha1 = h(f"{self.user}:{self.realm}:{self.password}")
         ha2 = h(f"{method}:{given['uri']}")
         middle = f"{given['nonce']}:{given['nc']}:{given['cnonce']}:{given['qop']}"
         return h(f"{ha1}:{middle}:{ha2}")

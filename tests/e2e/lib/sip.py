@@ -253,8 +253,8 @@ class Agent:
 
     def register(self, expires=300, contact=None, status=200, call=None):
         lines = [f"Contact: {contact or self.contact()}", f"Expires: {expires}"]
-        to = f"<sip:{self.user}@{DOMAIN}>"
-        answer = self.request("REGISTER", f"sip:{DOMAIN}", lines, to=to, call=call)
+        to = f"<sip:{self.user}@{self.domain}>"
+        answer = self.request("REGISTER", f"sip:{self.domain}", lines, to=to, call=call)
         assert answer.status == status, f"REGISTER {self.user}: {answer.text()}"
         return answer
 
@@ -283,7 +283,7 @@ class Agent:
     def invite(self, to_user, body, lines=(), uri=None):
         """Sends an INVITE, answers the challenge if there is one, and returns the open call
         without waiting for its end."""
-        uri = uri or f"sip:{to_user}@{DOMAIN}"
+        uri = uri or f"sip:{to_user}@{self.domain}"
         call = self.new_call()
         extra = [f"Contact: {self.contact()}", "Content-Type: application/sdp", *lines]
         credentials = []

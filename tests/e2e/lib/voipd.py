@@ -16,8 +16,14 @@ class Voipd:
     def __init__(self, case, address="127.0.0.1", netns=None, name="voipd", **settings):
         """`settings` are the tables of voip.toml, such as rtp={"relay": "always"} or
         trunk=[{...}, {...}]; `transports` lists the listeners, `flags` are words of the command
-        line."""
+        line. With `file` and `ports` the configuration is there already."""
         self.case, self.address, self.netns, self.name = case, address, netns, name
+        self.process = None
+        if "file" in settings:
+            self.file, self.ports = settings.pop("file"), settings.pop("ports")
+            self.flags = os.environ.get("VOIPD_FLAGS", "").split()
+            self.start()
+            return
         self.state = case.folder / name
         self.state.mkdir()
         self.file = case.folder / f"{name}.toml"
@@ -41,7 +47,6 @@ class Voipd:
                 tables.setdefault(table, {}).update(keys)
         self.tables = tables
         self.write()
-        self.process = None
         self.start()
 
     def write(self):

@@ -12,9 +12,11 @@ pub const PEERS_MAX: usize = 1_000;
 pub const MEMBERS_MAX: usize = 1_000;
 /// Steps of one route, and targets of one step.
 pub const STEPS_MAX: usize = 16;
+/// Entries of the other lists of one route: sources, intervals, dates, headers, failures.
+pub const CONDITIONS_MAX: usize = 100;
 
 /// `[numbers]`: how people here write numbers (ITU-T E.164).
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Numbers {
     /// The country code, `34`. Numbers are left as they are dialled without.
     pub country: Box<str>,
@@ -32,8 +34,26 @@ pub struct Numbers {
     pub premium: Vec<Box<str>>,
     /// Numbers that always pass as they are, `112`.
     pub emergency: Vec<Box<str>>,
-    /// The time zone of routes that name none (IANA), `Europe/Madrid`; UTC without.
+    /// The time zone of routes that name none (IANA), `Europe/Madrid`; UTC by default.
     pub timezone: Box<str>,
+}
+
+impl Default for Numbers {
+    /// Without a country, what is dialled with `+` or `00` counts as another country's: refused
+    /// until a route allows it, so that no default lets anybody call there.
+    fn default() -> Self {
+        Self {
+            country: "".into(),
+            area: "".into(),
+            international: "00".into(),
+            national: "".into(),
+            national_digits: (0, 0),
+            local_digits: (0, 0),
+            premium: Vec::new(),
+            emergency: Vec::new(),
+            timezone: "UTC".into(),
+        }
+    }
 }
 
 /// `[[route]]`: the first that matches decides.
@@ -42,10 +62,12 @@ pub struct Route {
     /// For `voipctl route test` and the log; `route-N` by its place where the file names none.
     pub name: Box<str>,
     /// The line of the file, for the same.
-    pub line: usize,
+    pub line: Line,
     /// What is dialled.
     pub matches: Match,
-    /// Who calls: any of these; anybody where there are none.
+    /// Who calls: any of these. Where there are none: anybody, if the route leads inside; our users
+    /// and pools alone if it leads outside ([`Route::leads_outside`]), since no default lets a
+    /// stranger or a trunk call out.
     pub from: Vec<Source>,
     /// Which methods; INVITE, MESSAGE and SUBSCRIBE alike where there are none.
     pub methods: Vec<Box<str>>,
@@ -81,6 +103,24 @@ pub struct Route {
     pub refuse: Option<u16>,
 }
 
+/// A line of the file. Where something stands makes no difference to what it is: two are equal
+/// whatever the line, so that a comment more is no change of the configuration.
+#[derive(Clone, Copy, Eq, Debug, Default)]
+pub struct Line(pub usize);
+
+impl PartialEq for Line {
+    fn eq(&self, _: &Line) -> bool {
+        true
+    }
+}
+
+impl Route {
+    /// Whether a way of it leaves the house.
+    pub fn leads_outside(&self) -> bool {
+        self.to.iter().flatten().any(Target::is_outside)
+    }
+}
+
 /// What a route's dialled number must look like.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Match {
@@ -93,7 +133,7 @@ pub enum Match {
 /// Where a call comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// `user:100`, or `user:100@example.com`.
+    /// `user:100`, or `user:100@example.com`; `user:*` is any of ours.
     User(Box<str>),
     /// `group:sales`: a user who is a member of it.
     Group(Box<str>),
@@ -141,6 +181,27 @@ pub enum Target {
     /// `sip:gate.example.net`; the number is put before an `@` where it names no user.
     Uri(Box<str>),
 }
+
+impl Target {
+    /// Whether it leaves the house. What `number:` leads to is judged where it leads.
+    pub fn is_outside(&self) -> bool {
+        match self {
+            Target::Trunk(_) | Target::Pool(_) | Target::Line(_) | Target::Uri(_) => true,
+            Target::User(_) | Target::Group(_) | Target::Service(_) | Target::Number(_) => false,
+        }
+    }
+}
+
+/// What lets the next step begin where a route does not say: nothing was heard or it rang too long
+/// (also as 408, from a proxy behind), the way there broke (430, RFC 5626 §11.6), or the system
+/// there failed. Not 480, 486, 603 and the like: those are the callee's own words (RFC 3261
+/// §21.4.18), and another way to the same callee would not change them.
+pub const NEXT_ON: &[FailureKind] = &[
+    FailureKind::Timeout,
+    FailureKind::Status(408),
+    FailureKind::Status(430),
+    FailureKind::Class(5),
+];
 
 /// What went wrong with a step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -6,22 +6,28 @@
 //! read is asked by the caller ([`Config::files`]), and the host name is told by
 //! [`Config::with_host_name`].
 
+mod check_routes;
 mod dialing;
 mod mistake;
 mod net;
 mod parse;
+mod parse_dialing;
+mod parse_route;
+mod pattern;
 mod print;
+mod print_dialing;
 mod reader;
 #[cfg(test)]
 mod tests;
 
 pub use dialing::{
-    Algorithm, Class, FailureKind, Group, Hours, Identity, MEMBERS_MAX, Match, Member,
-    NumberFormat, Numbers, PEERS_MAX, Pool, ROUTES_MAX, Route, STEPS_MAX, Source, Strategy, Target,
-    Trunk,
+    Algorithm, CONDITIONS_MAX, Class, FailureKind, Group, Hours, Identity, Line, MEMBERS_MAX,
+    Match, Member, NEXT_ON, NumberFormat, Numbers, PEERS_MAX, Pool, ROUTES_MAX, Route, STEPS_MAX,
+    Source, Strategy, Target, Trunk,
 };
 pub use mistake::{Mistake, Mistakes};
 pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute};
+pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MAX};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -540,13 +546,18 @@ impl Config {
 
     /// The files that must be readable, each with its key.
     pub fn files(&self) -> Vec<(&'static str, &Path)> {
-        self.sip.tls.as_ref().map_or_else(Vec::new, |tls| {
+        let tls = self.sip.tls.as_ref().map_or_else(Vec::new, |tls| {
             let mut files = vec![
                 ("sip.tls.certificate", tls.certificate.as_path()),
                 ("sip.tls.key", tls.key.as_path()),
             ];
             files.extend(tls.roots.as_deref().map(|path| ("sip.tls.roots", path)));
             files
-        })
+        });
+        let secrets = self.trunks.iter().filter_map(|trunk| {
+            let file = trunk.password_file.as_deref()?;
+            Some(("trunk.password_file", file))
+        });
+        tls.into_iter().chain(secrets).collect()
     }
 }

@@ -4,7 +4,7 @@ use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
     Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, Origin, PortRange, Relay, Rtp,
-    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Store, Timers, Tls, Web, run_dir,
+    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Store, Timers, Tls, Web, parse_dialing, run_dir,
 };
 use crate::base::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -80,10 +80,18 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("admin", &["socket", "pid_file", "log", "web", "token_file"]),
+    ("numbers", parse_dialing::NUMBERS),
+    ("route", parse_dialing::ROUTE),
+    ("trunk", parse_dialing::TRUNK),
+    ("pool", parse_dialing::POOL),
+    ("group", parse_dialing::GROUP),
 ];
 
+/// The tables of which there may be several: `[[route]]`.
+pub(super) const LISTS: &[&str] = &["route", "trunk", "pool", "group"];
+
 /// Tables that a later version will have.
-const LATER: &[&str] = &["trunk", "pool", "route", "services", "e1", "web"];
+const LATER: &[&str] = &["services", "e1", "web"];
 
 /// Most entries of one list of the file.
 pub(super) const LIST_MAX: usize = 1000;
@@ -123,11 +131,13 @@ fn unknown_tables(reader: &mut Reader<'_>, root: &dyn TableLike) {
             reader.note(span, name, problem, "take it out of the file");
         } else if !tables().any(|t| t == name) {
             let remedy = match (owner_of(name), nearest(name, tables())) {
-                (Some(table), _) => format!("write it below [{table}]"),
-                (None, Some(near)) => format!("did you mean [{near}]?"),
+                (Some(table), _) => format!("write it below {}", bracketed(table)),
+                (None, Some(near)) => format!("did you mean {}?", bracketed(near)),
                 (None, None) => "take it out of the file".to_string(),
             };
             reader.note(span, name, "is unknown", remedy);
+        } else if LISTS.contains(&name) {
+            unknown_keys_of_list(reader, name, item, span);
         } else if item.as_table_like().is_none() {
             let remedy = format!("write [{name}] on a line of its own");
             reader.note(span, name, "is no table", remedy);
@@ -138,9 +148,48 @@ fn unknown_tables(reader: &mut Reader<'_>, root: &dyn TableLike) {
 }
 
 fn unknown_keys(reader: &mut Reader<'_>, table: &str, item: &Item) {
-    let Some(like) = item.as_table_like() else {
+    if let Some(like) = item.as_table_like() {
+        unknown_keys_of(reader, table, like);
+    }
+}
+
+/// `[[route]]`: each of the tables.
+fn unknown_keys_of_list(
+    reader: &mut Reader<'_>,
+    name: &str,
+    item: &Item,
+    span: Option<std::ops::Range<usize>>,
+) {
+    if let Some(tables) = item.as_array_of_tables() {
+        for table in tables.iter() {
+            unknown_keys_of(reader, name, table);
+        }
         return;
-    };
+    }
+    let values = item.as_array();
+    if values.is_none_or(|list| list.iter().any(|v| !v.is_inline_table())) {
+        let remedy = format!("write [[{name}]] on a line of its own, once for each");
+        reader.note(span, name, "is no list of tables", remedy);
+        return;
+    }
+    for table in values
+        .into_iter()
+        .flatten()
+        .filter_map(|v| v.as_inline_table())
+    {
+        unknown_keys_of(reader, name, table);
+    }
+}
+
+/// A table's name as the file writes it.
+fn bracketed(table: &str) -> String {
+    match LISTS.contains(&table) {
+        true => format!("[[{table}]]"),
+        false => format!("[{table}]"),
+    }
+}
+
+fn unknown_keys_of(reader: &mut Reader<'_>, table: &str, like: &dyn TableLike) {
     let known = KEYS
         .iter()
         .find(|(t, _)| *t == table)
@@ -158,8 +207,8 @@ fn unknown_keys(reader: &mut Reader<'_>, table: &str, item: &Item) {
         } else if !known.contains(&key) {
             let remedy = match (nearest(key, known.iter().copied()), owner_of(key)) {
                 (Some(near), _) => format!("did you mean \"{near}\"?"),
-                (None, Some(owner)) => format!("write it below [{owner}]"),
-                (None, None) => format!("[{table}] has {}", known.join(", ")),
+                (None, Some(owner)) => format!("write it below {}", bracketed(owner)),
+                (None, None) => format!("{} has {}", bracketed(table), known.join(", ")),
             };
             reader.note(span, nested, "is unknown", remedy);
         }
@@ -177,14 +226,14 @@ fn key_span(table: &dyn TableLike, key: &str) -> Option<std::ops::Range<usize>> 
     table.get_key_value(key).and_then(|(key, _)| key.span())
 }
 
-struct File<'r, 't, 'd> {
-    reader: &'r mut Reader<'t>,
-    root: &'d dyn TableLike,
-    base: &'d Path,
+pub(super) struct File<'r, 't, 'd> {
+    pub(super) reader: &'r mut Reader<'t>,
+    pub(super) root: &'d dyn TableLike,
+    pub(super) base: &'d Path,
 }
 
 impl<'d> File<'_, '_, 'd> {
-    fn section(&self, name: &'static str) -> Section<'d> {
+    pub(super) fn section(&self, name: &'static str) -> Section<'d> {
         let item = match name.split_once('.') {
             None => self.root.get(name),
             Some((outer, inner)) => self
@@ -200,17 +249,23 @@ impl<'d> File<'_, '_, 'd> {
         let node = self.node();
         let sip = self.sip();
         let rtp = self.rtp(&sip);
-        Config {
+        let mut config = Config {
             store: self.store(&node.state_dir),
             guard: self.guard(),
             limits: self.limits(),
             timers: self.timers(),
             admin: self.admin(&node.state_dir),
+            numbers: self.numbers(),
+            trunks: self.trunks(),
+            pools: self.pools(),
+            groups: self.groups(&node),
+            routes: Vec::new(),
             node,
             sip,
             rtp,
-            ..Config::default()
-        }
+        };
+        config.routes = self.routes(&config);
+        config
     }
 
     fn node(&mut self) -> Node {
@@ -242,7 +297,7 @@ impl<'d> File<'_, '_, 'd> {
     }
 
     /// Notes an empty list.
-    fn empty_list(&mut self, entry: Entry<'d>, remedy: &str) {
+    pub(super) fn empty_list(&mut self, entry: Entry<'d>, remedy: &str) {
         if entry.is_empty_list() {
             self.reader.note_entry(entry, "is empty", remedy);
         }
@@ -468,7 +523,7 @@ impl<'d> File<'_, '_, 'd> {
         advertise
     }
 
-    fn nets(&mut self, entry: Entry<'d>) -> Vec<IpNet> {
+    pub(super) fn nets(&mut self, entry: Entry<'d>) -> Vec<IpNet> {
         let mut nets: Vec<IpNet> = Vec::new();
         for text in self.list(entry) {
             match IpNet::parse(text.text) {
@@ -744,11 +799,16 @@ impl<'d> File<'_, '_, 'd> {
         Some(Web { listen, token_file })
     }
 
-    fn note(&mut self, text: Text<'_>, problem: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn note(
+        &mut self,
+        text: Text<'_>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.reader.note(text.span, text.name, problem, remedy);
     }
 
-    fn list(&mut self, entry: Entry<'d>) -> Vec<Text<'d>> {
+    pub(super) fn list(&mut self, entry: Entry<'d>) -> Vec<Text<'d>> {
         let mut texts = self.reader.texts(entry).unwrap_or_default();
         if texts.len() > LIST_MAX {
             let problem = format!("has {} entries", texts.len());
@@ -759,7 +819,7 @@ impl<'d> File<'_, '_, 'd> {
         texts
     }
 
-    fn path(&mut self, entry: Option<Entry<'d>>, base: &Path) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, entry: Option<Entry<'d>>, base: &Path) -> Option<PathBuf> {
         let text = self.reader.text(entry?)?;
         if text.text.is_empty() || text.text.contains('\0') {
             self.note(text, "is no path", "write a path, or take the key out");
@@ -768,11 +828,20 @@ impl<'d> File<'_, '_, 'd> {
         Some(base.join(text.text))
     }
 
-    fn number(&mut self, entry: Option<Entry<'d>>, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(super) fn number(
+        &mut self,
+        entry: Option<Entry<'d>>,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
         self.reader.number(entry?, range)
     }
 
-    fn set_u32(&mut self, to: &mut u32, entry: Option<Entry<'d>>, range: RangeInclusive<u64>) {
+    pub(super) fn set_u32(
+        &mut self,
+        to: &mut u32,
+        entry: Option<Entry<'d>>,
+        range: RangeInclusive<u64>,
+    ) {
         if let Some(n) = self.number(entry, range) {
             *to = u32::try_from(n).unwrap_or(u32::MAX);
         }

@@ -1,6 +1,7 @@
 //! The canonical text of a configuration: every key, in the order of the tables, with absolute
 //! paths where the file had relative ones. Parsing it gives the same configuration.
 
+use super::print_dialing::dialing;
 use super::{
     Blocklist, Config, Digest, Durability, Fastpath, Keepalive, Limits, Locale, Relay, Sip, Timers,
 };
@@ -33,7 +34,7 @@ impl Display for Config {
             text(f, "web", &web.listen)?;
             text(f, "token_file", &web.token_file.display())?;
         }
-        Ok(())
+        dialing(f, self)
     }
 }
 
@@ -151,19 +152,19 @@ fn timers(f: &mut Formatter<'_>, t: &Timers) -> fmt::Result {
     plain(f, "half_message_s", t.half_message.as_secs())
 }
 
-fn plain(f: &mut Formatter<'_>, key: &str, value: impl Display) -> fmt::Result {
+pub(super) fn plain(f: &mut Formatter<'_>, key: &str, value: impl Display) -> fmt::Result {
     writeln!(f, "{key} = {value}")
 }
 
-fn text(f: &mut Formatter<'_>, key: &str, value: &dyn Display) -> fmt::Result {
+pub(super) fn text(f: &mut Formatter<'_>, key: &str, value: &dyn Display) -> fmt::Result {
     writeln!(f, "{key} = {}", quoted(&value.to_string()))
 }
 
-fn list(f: &mut Formatter<'_>, key: &str, values: &[impl Display]) -> fmt::Result {
+pub(super) fn list(f: &mut Formatter<'_>, key: &str, values: &[impl Display]) -> fmt::Result {
     let values: Vec<String> = values.iter().map(|v| quoted(&v.to_string())).collect();
     writeln!(f, "{key} = [{}]", values.join(", "))
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml_edit::Value::from(text).to_string()
 }

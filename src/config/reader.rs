@@ -36,11 +36,35 @@ pub(super) struct Text<'d> {
 pub(super) struct Section<'d> {
     name: &'static str,
     table: Option<&'d dyn TableLike>,
+    /// Where it begins, if it is one of a list.
+    start: Option<usize>,
 }
 
 impl<'d> Section<'d> {
     pub(super) fn new(name: &'static str, table: Option<&'d dyn TableLike>) -> Self {
-        Self { name, table }
+        let start = None;
+        Self { name, table, start }
+    }
+
+    /// The tables of a list, `[[name]]`; what is no table is left out.
+    pub(super) fn list(name: &'static str, item: &'d Item) -> Vec<Section<'d>> {
+        let section = |table: &'d dyn TableLike, span: Option<Range<usize>>| Section {
+            name,
+            table: Some(table),
+            start: span.map(|span| span.start),
+        };
+        if let Some(tables) = item.as_array_of_tables() {
+            return tables.iter().map(|t| section(t, t.span())).collect();
+        }
+        let values = item.as_array().into_iter().flatten();
+        values
+            .filter_map(|v| Some(section(v.as_inline_table()?, v.span())))
+            .collect()
+    }
+
+    /// Where a mistake of the whole table stands.
+    pub(super) fn span(&self) -> Option<Range<usize>> {
+        self.start.map(|start| start..start)
     }
 
     pub(super) fn is_present(&self) -> bool {
@@ -60,14 +84,18 @@ impl<'d> Section<'d> {
 /// Collects mistakes.
 pub(super) struct Reader<'t> {
     text: &'t str,
+    /// Where each line begins.
+    lines: Vec<usize>,
     file: String,
     mistakes: Vec<Mistake>,
 }
 
 impl<'t> Reader<'t> {
     pub(super) fn new(text: &'t str, file: String) -> Self {
+        let behind = text.match_indices('\n').map(|(at, _)| at + 1);
         Self {
             text,
+            lines: std::iter::once(0).chain(behind).collect(),
             file,
             mistakes: Vec::new(),
         }
@@ -118,10 +146,21 @@ impl<'t> Reader<'t> {
         while !self.text.is_char_boundary(offset) {
             offset -= 1;
         }
-        let before = self.text.get(..offset).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-        let column = before.get(line_start..).unwrap_or_default();
-        (before.matches('\n').count() + 1, column.chars().count() + 1)
+        let line = self.lines.partition_point(|start| *start <= offset).max(1);
+        let start = self.lines.get(line - 1).copied().unwrap_or(0);
+        let column = self.text.get(start..offset).unwrap_or_default();
+        (line, column.chars().count() + 1)
+    }
+
+    /// The line of a table of a list.
+    pub(super) fn line(&self, section: Section<'_>) -> usize {
+        section.start.map_or(0, |start| self.place(start).0)
+    }
+
+    /// Notes that a key is missing.
+    pub(super) fn missing(&mut self, section: Section<'_>, key: &str, remedy: &str) {
+        let name = format!("{}.{key}", section.name);
+        self.note(section.span(), name, "is missing", remedy);
     }
 
     /// A string.
@@ -138,6 +177,11 @@ impl<'t> Reader<'t> {
                 None
             }
         }
+    }
+
+    /// Where it stands.
+    pub(super) fn span(&self, entry: Entry<'_>) -> Option<Range<usize>> {
+        entry.item.span()
     }
 
     /// Whether it is a string.
@@ -173,6 +217,102 @@ impl<'t> Reader<'t> {
             }
         }
         Some(texts)
+    }
+
+    /// A list of strings, or one alone.
+    pub(super) fn texts_or_one<'d>(&mut self, entry: Entry<'d>) -> Vec<Text<'d>> {
+        if self.is_text(entry) {
+            return self.text(entry).into_iter().collect();
+        }
+        self.texts(entry).unwrap_or_default()
+    }
+
+    /// A list of strings and of lists of strings, or one string alone.
+    pub(super) fn steps<'d>(&mut self, entry: Entry<'d>) -> Vec<Vec<Text<'d>>> {
+        let Some(list) = entry.item.as_array() else {
+            return self
+                .texts_or_one(entry)
+                .into_iter()
+                .map(|t| vec![t])
+                .collect();
+        };
+        let mut steps = Vec::new();
+        for (i, step) in list.iter().enumerate() {
+            let name = format!("{}[{i}]", entry.name());
+            let one = std::slice::from_ref(step).iter();
+            let inner: Vec<&Value> = match step.as_array() {
+                Some(inner) => inner.iter().collect(),
+                None => one.collect(),
+            };
+            if inner.is_empty() {
+                let remedy = "name targets in it, or take it out";
+                self.note(step.span(), name.clone(), "is empty", remedy);
+            }
+            let mut texts = Vec::new();
+            for value in inner {
+                match value.as_str() {
+                    Some(text) => texts.push(Text {
+                        text,
+                        span: value.span(),
+                        name: name.clone(),
+                    }),
+                    None => {
+                        let problem = format!("is {}", value_kind(value));
+                        self.note(value.span(), name.clone(), problem, "write it in quotes");
+                    }
+                }
+            }
+            steps.push(texts);
+        }
+        steps
+    }
+
+    /// A list of dates, with or without quotes, each as it is written; or one alone.
+    pub(super) fn dates(&mut self, entry: Entry<'_>) -> Vec<(String, Option<Range<usize>>)> {
+        let one = entry.item.as_value().filter(|v| !v.is_array());
+        let list = entry.item.as_array().into_iter().flatten();
+        let mut dates = Vec::new();
+        for value in one.into_iter().chain(list) {
+            match value {
+                Value::String(text) => dates.push((text.value().clone(), value.span())),
+                Value::Datetime(date) => dates.push((date.value().to_string(), value.span())),
+                other => {
+                    let problem = format!("is {} where a date is wanted", value_kind(other));
+                    self.note(other.span(), entry.name(), problem, "write \"2026-12-25\"");
+                }
+            }
+        }
+        dates
+    }
+
+    /// An inline table of strings.
+    pub(super) fn pairs<'d>(&mut self, entry: Entry<'d>) -> Vec<(&'d str, Text<'d>)> {
+        let Some(table) = entry.item.as_table_like() else {
+            let problem = format!("is {} where a table is wanted", kind(entry.item));
+            let remedy = format!("write {} = {{ X-Site = \"hq\" }}", entry.key);
+            self.note_entry(entry, problem, remedy);
+            return Vec::new();
+        };
+        let mut pairs = Vec::new();
+        for (key, item) in table.iter() {
+            let name = format!("{}.{key}", entry.name());
+            match item.as_str() {
+                Some(text) => {
+                    let span = item.span();
+                    pairs.push((key, Text { text, span, name }));
+                }
+                None => {
+                    let problem = format!("is {}", kind(item));
+                    self.note(item.span(), name, problem, "write it in quotes");
+                }
+            }
+        }
+        pairs
+    }
+
+    /// Whether it is a whole number.
+    pub(super) fn is_number(&self, entry: Entry<'_>) -> bool {
+        entry.item.is_integer()
     }
 
     /// A whole number within `range`.

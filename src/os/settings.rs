@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Longest configuration file, in bytes.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Longest configuration file, in bytes: enough for the most routes that there may be.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Why there is no configuration.
 #[derive(Debug)]

@@ -9,7 +9,8 @@
 //! | F0 | `base` | instants, timers, slabs, queues, flows, the seeded random generator |
 //! | F1 | `wire` | bytes to values and back: SIP, SDP, RTP, RTCP, STUN, CESoPSN |
 //! | F2 | `config`, `control`, `store` | the file, the operator's commands, the records |
-//! | F3 | `sip`, `location`, `pri`, `relay`, `plan` | SIP; bindings; spans; RTP; numbers |
+//! | F3 | `sip`, `location`, `pri`, `relay` | SIP; bindings; spans; RTP |
+//! | | `plan`, `feature` | numbers; call features |
 //! | F4 | `call`, `peer` | calls and their legs, from INVITE to call detail record; trunks, pools |
 //! | F5 | `proxy` | registrar, routing, forking |
 //! | F6 | `server`, `web` | `SignalCore` and `MediaCore`: the whole, composed; the HTTP interface |
@@ -23,12 +24,14 @@
 //! # Shards
 //! One worker per core, each with a [`server::SignalCore`] of its own. A message belongs to the
 //! shard that the hash of its Call-ID names, so a call never leaves its shard and no lock guards
-//! it. The location table and the user directory are the only state that shards share.
+//! it. What shards share (the location table, the users and their call features) has locks of its
+//! own.
 
 pub mod base;
 pub mod call;
 pub mod config;
 pub mod control;
+pub mod feature;
 pub mod location;
 pub mod os;
 pub mod peer;

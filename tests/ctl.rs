@@ -13,6 +13,7 @@ use voip::control::{
     self, BanRow, CallRow, CallState, LegRow, RegistrationRow, Reply, StatusRow, TraceDirection,
     TraceRow,
 };
+use voip::feature::Features;
 use voip::os::control::{Asked, Server, users};
 use voip::os::settings;
 use voip::os::store::{Database, Store};
@@ -118,8 +119,10 @@ impl Daemon {
     fn start(site: &Site) -> Self {
         let config = settings::load(&site.config()).unwrap();
         let mut database = Database::open(&config.store).unwrap();
-        let directory = Directory::new();
-        for user in database.load().unwrap().users {
+        let (directory, features) = (Directory::new(), Features::new());
+        let loaded = database.load().unwrap();
+        features.load(loaded.features, loaded.features_revision_max);
+        for user in loaded.users {
             directory.put(user).unwrap();
         }
         let store = Store::start(database).unwrap();
@@ -136,7 +139,8 @@ impl Daemon {
                 ready.send(()).unwrap();
                 let answer = async {
                     while let Some(Asked { command, reply }) = asked.recv().await {
-                        let said = users::answer(&command, &config.node, &directory, &store);
+                        let said =
+                            users::answer(&command, &config.node, &directory, &features, &store);
                         let _ = reply.send(said.unwrap_or_else(|| canned(command)));
                     }
                 };
@@ -336,6 +340,82 @@ fn users_with_a_daemon() {
     assert!(lock.unwrap_err().problem.contains("another voipd"));
     drop(daemon);
     assert!(site.run(&["user", "list"]).ok().contains("101@example.com"));
+}
+
+#[test]
+fn features_without_a_daemon() {
+    features_life(&Site::new("features-offline"));
+}
+
+#[test]
+fn features_with_a_daemon() {
+    let site = Site::new("features-online");
+    let daemon = Daemon::start(&site);
+    features_life(&site);
+    drop(daemon);
+    let shown = site.run(&["--json", "feature", "show", "100"]).json();
+    assert_eq!(shown["forward_busy"], "200");
+}
+
+fn features_life(site: &Site) {
+    site.run(&["feature", "show", "100"])
+        .fails(67, "there is no user");
+    site.run(&["user", "add", "100", "--password", "x"]).ok();
+    let shown = |words: &[&str]| site.run(words).ok();
+    assert_eq!(
+        shown(&["feature", "show", "100"]),
+        "100@example.com has no call features on\n"
+    );
+    shown(&["feature", "set", "100", "forward-busy", "200"]);
+    shown(&["feature", "set", "100@example.com", "ring-seconds", "25"]);
+    shown(&["feature", "set", "sip:100@example.com", "block", "900*"]);
+    assert_eq!(
+        shown(&["feature", "set", "100", "speed-07", "+34 915 550 100"]),
+        "forward-busy          200\n\
+         ring-seconds          25\n\
+         block                 900*\n\
+         speed-07              +34915550100\n"
+    );
+    site.run(&["feature", "set", "100", "forward-always", "100"])
+        .fails(65, "Cannot Forward to Oneself");
+    site.run(&["feature", "set", "100", "forward", "200"])
+        .fails(65, "There Are forward-always");
+    site.run(&["feature", "set", "100", "dnd"])
+        .fails(64, "VALUE");
+    site.run(&["feature", "clear", "100", "speed-08"])
+        .fails(65, "No Speed Dial 08");
+    shown(&["feature", "clear", "100", "block", "900*"]);
+    shown(&["feature", "clear", "100", "speed"]);
+    let json = site.run(&["--json", "feature", "show", "100"]).json();
+    assert_eq!(
+        (&json["blocked"], &json["forward_always"], &json["dnd"]),
+        (
+            &serde_json::json!([]),
+            &serde_json::Value::Null,
+            &false.into()
+        )
+    );
+    assert_eq!(json["ring_seconds"], 25);
+}
+
+#[test]
+fn the_codes_are_listed_without_a_daemon() {
+    let listed = voipctl(&["feature", "codes"], "").ok();
+    assert!(listed.contains("*72   NUMBER"), "{listed}");
+    let json = voipctl(&["--json", "feature", "codes"], "").json();
+    let count = json["codes"].as_array().unwrap().len();
+    assert_eq!(count, voip::feature::CODES.len());
+}
+
+/// What people read is what phones can dial: README's table is that of the program.
+#[test]
+fn the_readme_lists_every_code() {
+    let readme = include_str!("../README.md");
+    for row in voip::feature::CODES {
+        let dialled = [row.code, row.argument.as_str()].join(" ");
+        let line = format!("| `{}` | {} |", dialled.trim_end(), row.meaning);
+        assert!(readme.contains(&line), "README.md lacks: {line}");
+    }
 }
 
 fn users_life(site: &Site) {

@@ -175,12 +175,17 @@ fn users_outlive_a_kill() {
     ]);
     voipd.ok(&["user", "add", "101", "--password", "secret"]);
     voipd.ok(&["user", "del", "101"]);
+    voipd.ok(&["feature", "set", "100", "forward-no-answer", "102"]);
     voipd.kill_and_restart();
     let listed = voipd.ok(&["user", "list"]);
     assert!(
         listed.contains("100@example.com  Ana") && !listed.contains("101@"),
         "{listed}"
     );
+    let shown = voipd.ok(&["feature", "show", "100"]);
+    assert!(shown.contains("forward-no-answer     102"), "{shown}");
+    let (code, said) = voipd.run(&["feature", "show", "101"]);
+    assert_eq!(code, 67, "{said}");
     let (code, said) = voipd.run(&["hangup", "nothing"]);
     assert_eq!(code, 65, "{said}");
     let (code, said) = voipd.run(&["doctor"]);

@@ -240,6 +240,7 @@ fn each_role_may_die_and_phones_stay_registered() {
         let mut phone = Phone::new();
         phone.register(daemon.server(), "secret");
         let bound = format!("sip:100@{}", phone.socket.local_addr().unwrap());
+        daemon.ctl(&["feature", "set", "100", "forward-busy", "200"]);
         // What was answered 200 is on the disk within a second.
         std::thread::sleep(Duration::from_secs(1));
         for role in [Role::Net, Role::Media, Role::Signal, Role::Web, Role::Net] {
@@ -248,6 +249,11 @@ fn each_role_may_die_and_phones_stay_registered() {
             assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
             let shown = daemon.ctl(&["registrations"]);
             assert!(shown.contains(&bound), "after {role:?}: {shown}");
+            let shown = daemon.ctl(&["feature", "show", "100"]);
+            assert!(
+                shown.contains("forward-busy          200"),
+                "after {role:?}: {shown}"
+            );
         }
         assert!(daemon.ctl(&["reload"]).contains("read again"));
         let status = daemon.ctl(&["status"]);

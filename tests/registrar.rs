@@ -10,6 +10,7 @@ use voip::base::{Anchor, ConnectionId, Flow, Instant, Rng, Transport, hash64};
 use voip::call::Addresses;
 use voip::config::Config;
 use voip::control::{Command, Reply};
+use voip::feature::Features;
 use voip::location::{Binding, Clock, Limits, Location, Reach};
 use voip::peer::Peers;
 use voip::proxy::guard::{self, Guard};
@@ -91,6 +92,7 @@ fn world(extra: &str) -> World {
         addresses: Addresses::default(),
         location: location.clone(),
         directory: directory.clone(),
+        features: Arc::new(Features::new()),
         replays: Arc::new(digest::Replays::new()),
         guard: guard.clone(),
         rng: Rng::from_u64(9),

@@ -23,6 +23,7 @@ use voip::base::{
 };
 use voip::call::Addresses;
 use voip::config::Config;
+use voip::feature::Features;
 use voip::location::{Clock, Limits, Location};
 use voip::peer::Peers;
 use voip::proxy::guard::{self, Guard};
@@ -181,6 +182,7 @@ impl World {
             addresses: Addresses::default(),
             location,
             directory,
+            features: Arc::new(Features::new()),
             rng: Rng::from_u64(1),
             anchor,
             secret: [3; 32],

@@ -13,8 +13,8 @@ mod rows;
 mod time;
 
 pub use rows::{
-    BanRow, CallRow, CallState, Counters, LegRow, RegistrationRow, StatusRow, TraceDirection,
-    TraceRow, UserRow,
+    BanRow, CallRow, CallState, Counters, FeatureRow, LegRow, RegistrationRow, StatusRow,
+    TraceDirection, TraceRow, UserRow,
 };
 
 pub use time::rfc3339;
@@ -138,6 +138,30 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
     },
+    /// What a user wants to become of calls.
+    FeatureShow {
+        /// `name@domain`.
+        aor: String,
+    },
+    /// Set a call feature of a user.
+    FeatureSet {
+        /// `name@domain`.
+        aor: String,
+        /// Which, by the name of `feature::KEYS`.
+        key: String,
+        /// To what.
+        value: String,
+    },
+    /// Turn a call feature of a user off.
+    FeatureClear {
+        /// `name@domain`.
+        aor: String,
+        /// Which; `all` for all.
+        key: String,
+        /// What of it, where it is a list.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
+    },
 }
 
 /// Who answers a command.
@@ -168,7 +192,10 @@ impl Command {
             | Command::UserDel { .. }
             | Command::UserPasswd { .. }
             | Command::UserShow { .. }
-            | Command::UserList { .. } => Scope::Process,
+            | Command::UserList { .. }
+            | Command::FeatureShow { .. }
+            | Command::FeatureSet { .. }
+            | Command::FeatureClear { .. } => Scope::Process,
         }
     }
 }
@@ -251,6 +278,11 @@ pub enum Reply {
         rows: Vec<UserRow>,
         /// Whether there are more behind the last.
         more: bool,
+    },
+    /// To [`Command::FeatureShow`], and what is so now to those that change it.
+    Features {
+        /// Of the user.
+        row: Box<FeatureRow>,
     },
     /// To [`Command::UserImport`].
     Imported {

@@ -208,6 +208,31 @@ pub enum TraceDirection {
     Out,
 }
 
+/// A user's call features. What is not there is off.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct FeatureRow {
+    /// `name@domain`.
+    pub aor: String,
+    /// Where every call goes: a number, or a `sip:` or `sips:` URI.
+    pub forward_always: Option<String>,
+    /// Where calls go when the user is busy.
+    pub forward_busy: Option<String>,
+    /// Where calls go when nobody answers.
+    pub forward_no_answer: Option<String>,
+    /// Where calls go when no phone is registered.
+    pub forward_unregistered: Option<String>,
+    /// How many seconds phones ring before nobody answers.
+    pub ring_seconds: Option<u16>,
+    /// Do not disturb.
+    pub dnd: bool,
+    /// Whether anonymous callers are refused.
+    pub reject_anonymous: bool,
+    /// Patterns of callers that are refused.
+    pub blocked: Vec<String>,
+    /// Short codes of two digits, and what they dial.
+    pub speed: BTreeMap<String, String>,
+}
+
 /// One user.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct UserRow {

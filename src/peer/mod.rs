@@ -6,28 +6,36 @@
 //! | `trunk` | one trunk: configuration, credentials, registration's outcome |
 //! | `pool` | one pool: its members, and who of them gets the next call |
 //! | `index` | who a message comes from |
+//! | `challenge` | answers to a peer's digest challenges |
+//! | `registration`, `probe` | REGISTER and OPTIONS of one peer, as machines |
+//! | `client` | runs these machines, once per node |
 //!
 //! [`Peers`] is shared by all shards; it holds locks of its own, each for moments. Names, members
 //! and their state outlive a reload of the file as long as the file names them; a call holds what
 //! it needs, so that a reload never touches it.
 
-// The client that asks and registers comes next.
-#![allow(dead_code)]
-
+mod challenge;
+mod client;
 mod index;
 mod pool;
+mod probe;
+mod registration;
 mod standing;
 mod trunk;
 
 #[cfg(test)]
 mod tests;
 
+pub use challenge::{Answers, REALMS_MAX, Unanswerable};
+pub use client::{Client, JOBS_MAX, Net, Request};
 pub use pool::{CHOICES_MAX, Keys, Member, Pool};
 pub use standing::{CALLS_PER_SECOND_MAX, FAILURES_MAX, Problem, Refusal, State, Ticket};
 pub use trunk::{Credentials, Registered, SERVICE_ROUTES_MAX, Trunk};
 
-use crate::base::{Destination, Flow};
+use crate::base::{Destination, Flow, Rng};
 use crate::config::{self, Config};
+use crate::sip::listeners::ListenerTable;
+use crate::sip::locate::Locator;
 use crate::wire::sip::{Message, default_reason};
 use hmac::{Hmac, KeyInit, Mac};
 use index::Index;
@@ -35,6 +43,7 @@ use sha2::Sha256;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 /// Who a request comes from, if it is no phone and no stranger.
 #[derive(Clone, Debug)]
@@ -200,8 +209,15 @@ impl Peers {
         self.table().index.of_source(flow, message)
     }
 
+    /// Grows with each change of names, and with each suspicion.
+    pub(crate) fn version(&self) -> (u64, u64) {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Acquire);
+        (of(&self.generation), of(&self.suspicions))
+    }
+
     /// Where the URI of a trunk (`member` is `None`), or of a member, led.
     pub(crate) fn learn(&self, name: &str, member: Option<&str>, found: &[Destination]) {
+        let mut place = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (Box::from(name), member.map(Box::from));
         let mut found = found.to_vec();
@@ -210,7 +226,6 @@ impl Peers {
             return;
         }
         learned.insert(key, found);
-        let mut place = self.table.write().unwrap_or_else(PoisonError::into_inner);
         *place = Arc::new(Table {
             trunks: place.trunks.clone(),
             pools: place.pools.clone(),
@@ -218,6 +233,44 @@ impl Peers {
             configured: place.configured.clone(),
         });
     }
+}
+
+/// What the machines of `registration` and `probe` work with.
+struct Surroundings<'a> {
+    listeners: &'a ListenerTable,
+    locator: &'a mut Locator,
+    rng: &'a mut Rng,
+    /// What we call ourselves.
+    domain: &'a str,
+}
+
+impl Surroundings<'_> {
+    /// A part of `most`, so that what began together does not stay together.
+    fn jitter(&mut self, most: Duration) -> Duration {
+        Duration::from_millis(self.rng.below(most.as_millis() as u64 + 1))
+    }
+}
+
+/// The Request-URI of requests to a trunk's domain.
+fn request_uri(config: &config::Trunk) -> String {
+    match &config.domain {
+        Some(domain) if config.uri.starts_with("sips:") => format!("sips:{domain}"),
+        Some(domain) => format!("sip:{domain}"),
+        None => config.uri.to_string(),
+    }
+}
+
+/// As the user part of a URI (RFC 3261 §25.1).
+fn user_of(account: &str) -> String {
+    let mut user = String::new();
+    for byte in account.bytes() {
+        match byte {
+            b if b.is_ascii_alphanumeric() => user.push(char::from(b)),
+            b if b"-_.!~*'()&=+$,;?/".contains(&b) => user.push(char::from(b)),
+            b => user.push_str(&format!("%{b:02X}")),
+        }
+    }
+    user
 }
 
 /// Nobody who does not know the secret can guess it.

@@ -181,6 +181,11 @@ impl Standing {
         !self.suspected.swap(true, Ordering::AcqRel)
     }
 
+    /// Whether a call heard nothing since the last probe.
+    pub fn is_suspected(&self) -> bool {
+        self.suspected.load(Ordering::Acquire)
+    }
+
     /// Keeps what went wrong.
     pub fn note(&self, now: Instant, text: &str) {
         let mut end = text.len().min(PROBLEM_BYTES_MAX);

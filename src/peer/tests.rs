@@ -1,4 +1,5 @@
 //! Unit tests of peers.
+mod machines;
 mod pools;
 mod sources;
 mod tickets;

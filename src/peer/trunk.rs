@@ -189,10 +189,14 @@ impl Trunk {
     }
 
     /// Since when the state is what it is; the origin means: since the start.
-    pub fn since(&self) -> Instant {
+    pub fn since(&self, now: Instant) -> Instant {
         let registration = self.registration.read();
         let registration = registration.unwrap_or_else(PoisonError::into_inner);
-        registration.since.max(self.standing.since())
+        let since = match registration.registered {
+            Registered::Until(until) if until <= now => until,
+            _ => registration.since,
+        };
+        since.max(self.standing.since())
     }
 
     /// A call that we send there. The ticket stays with the call.

@@ -64,7 +64,7 @@ pub enum What {
 /// One ping to send.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ping {
-    /// For [`Keepalive::answered`] and [`Keepalive::failed`]; neither zero nor above 2^63.
+    /// For [`Keepalive::answered`] and [`Keepalive::failed`]; neither zero nor above 2^62.
     pub id: u64,
     /// Where to.
     pub destination: Destination,
@@ -150,7 +150,7 @@ impl Keepalive {
             {
                 watch.asked = matches!(what, What::Options { .. }).then_some(now);
                 self.outputs.push_back(Ping {
-                    id: key.to_u64() & (u64::MAX >> 1),
+                    id: key.to_u64() & (u64::MAX >> 2),
                     destination: Destination::Flow(*binding.flow()),
                     what,
                 });

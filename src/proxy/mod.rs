@@ -49,6 +49,7 @@ mod token;
 use crate::base::{Anchor, Destination, Instant, Key, Rng, Slab, TimerTable, Transmit};
 use crate::call::{CallKey, CallTable};
 use crate::config::Config;
+use crate::feature::Features;
 use crate::location::Location;
 use crate::peer::Peers;
 use crate::sip::digest::Authenticator;
@@ -91,6 +92,8 @@ pub struct Context<'a> {
     pub location: &'a Location,
     /// Who may register and call.
     pub directory: &'a Directory,
+    /// What users want to become of calls.
+    pub features: &'a Features,
     /// Challenges, and checks answers to them.
     pub authenticator: &'a mut Authenticator,
     /// Counts failures.

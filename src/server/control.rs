@@ -52,7 +52,10 @@ impl SignalCore {
             | Command::UserDel { .. }
             | Command::UserPasswd { .. }
             | Command::UserShow { .. }
-            | Command::UserList { .. } => {
+            | Command::UserList { .. }
+            | Command::FeatureShow { .. }
+            | Command::FeatureSet { .. }
+            | Command::FeatureClear { .. } => {
                 Reply::failed(Failure::BadCommand, "not a shard's affair", "")
             }
         };

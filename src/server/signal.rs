@@ -8,8 +8,9 @@ use crate::base::{Transmit, TransmitTag};
 use crate::call::{self, Bye, CallOutput, CallSettings, CallTable, MediaPolicy};
 use crate::config::{Config, Digest};
 use crate::control::{Command, Reply};
+use crate::feature::Features;
 use crate::location::{Limits, Location};
-use crate::peer::Peers;
+use crate::peer::{self, Peers};
 use crate::proxy::guard::{self, Guard};
 use crate::proxy::keepalive::{self, Keepalive};
 use crate::proxy::{CONTEXT_FOREIGN, Context, Outputs, Proxy};
@@ -17,7 +18,7 @@ use crate::relay::{MediaCommand, MediaEvent, PortPool};
 use crate::sip::digest::{Algorithm, Authenticator, Replays};
 use crate::sip::listeners::ListenerTable;
 use crate::sip::locate::{DnsAnswer, DnsQuestion, Locator};
-use crate::sip::transaction::{Event, Settings, TransactionLayer};
+use crate::sip::transaction::{Event, Failure, Settings, TransactionLayer};
 use crate::store::{Directory, Record};
 use crate::wire::sip::{Edit, FrameError, HeaderName, Message};
 use bytes::Bytes;
@@ -26,6 +27,10 @@ use std::sync::Arc;
 
 /// Control commands that wait for the relay's figures at a time.
 const PENDING_MAX: usize = 16;
+
+/// Beside [`CONTEXT_FOREIGN`]: the transaction is the peers' client's, and the bits below are its
+/// name for it. Without, they name a keepalive; zero is a BYE whose answer nobody waits for.
+const CONTEXT_PEER: u64 = 1 << 62;
 
 /// What network, clock or operator brings.
 #[derive(Debug)]
@@ -124,6 +129,8 @@ pub struct Setup {
     pub location: Arc<Location>,
     /// Who may register and call; shared.
     pub directory: Arc<Directory>,
+    /// What users want to become of calls; shared.
+    pub features: Arc<Features>,
     /// Who is shut out; shared.
     pub guard: Arc<Guard>,
     /// Trunks and pools; shared.
@@ -149,6 +156,7 @@ pub struct SignalCore {
     pub(super) addresses: call::Addresses,
     pub(super) location: Arc<Location>,
     pub(super) directory: Arc<Directory>,
+    pub(super) features: Arc<Features>,
     pub(super) guard: Arc<Guard>,
     pub(super) peers: Arc<Peers>,
     pub(super) rng: Rng,
@@ -159,6 +167,8 @@ pub struct SignalCore {
     pub(super) proxy: Proxy,
     pub(super) calls: CallTable,
     pub(super) keepalive: Keepalive,
+    /// In the first shard alone.
+    client: Option<peer::Client>,
     pub(super) counters: Counters,
     pub(super) trace: TraceRing,
     pub(super) pending: BoundedQueue<PendingCalls>,
@@ -216,6 +226,7 @@ impl SignalCore {
             addresses,
             location,
             directory,
+            features,
             guard,
             peers,
             ..
@@ -233,6 +244,10 @@ impl SignalCore {
             proxy: Proxy::new(setup.secret, &config, shard, shards),
             calls: CallTable::new(calls, setup.ports),
             keepalive: Keepalive::new(keepalive::Settings::of(&config), shard, shards),
+            client: (shard == 0).then(|| {
+                let domain = config.node.default_domain();
+                peer::Client::new(Arc::clone(&peers), shards, domain, rng.fork())
+            }),
             counters: Counters::default(),
             trace: TraceRing::new(config.limits.trace_messages_max),
             pending: BoundedQueue::new(PENDING_MAX),
@@ -245,6 +260,7 @@ impl SignalCore {
             addresses,
             location,
             directory,
+            features,
             guard,
             peers,
             rng,
@@ -268,7 +284,10 @@ impl SignalCore {
                 self.anchor = anchor;
                 self.calls.set_anchor(anchor);
             }
-            Input::Stop => self.calls.shut_down(now),
+            Input::Stop => {
+                self.calls.shut_down(now);
+                self.with_client(|client, net| client.stop(now, net));
+            }
         }
         self.drive(now);
     }
@@ -286,6 +305,7 @@ impl SignalCore {
             self.calls.poll_timeout(),
             self.locator.poll_timeout(),
             self.keepalive.poll_timeout(),
+            self.client.as_ref().and_then(peer::Client::poll_timeout),
             self.pending_timeout(),
             self.location.next_expiry(),
         ];
@@ -299,6 +319,7 @@ impl SignalCore {
         self.calls.handle_timeout(now);
         self.locator.handle_timeout(now);
         self.keepalive.handle_timeout(now, &self.location);
+        self.with_client(|client, net| client.handle_timeout(now, net));
         self.with_proxy(now, |proxy, cx| proxy.handle_timeout(cx));
         let ended = self.location.expire(now);
         self.outputs.extend(ended.into_iter().map(Output::Persist));
@@ -306,9 +327,11 @@ impl SignalCore {
         self.drive(now);
     }
 
-    /// Whether every call has its record: what a stop waits for.
+    /// Whether every call has its record, and no registration of ours is left to take back: what a
+    /// stop waits for.
     pub fn is_at_rest(&self) -> bool {
-        self.calls.is_empty()
+        let client = self.client.as_ref();
+        self.calls.is_empty() && client.is_none_or(peer::Client::is_at_rest)
     }
 
     /// Transactions and calls that live now, for checkers.
@@ -346,8 +369,9 @@ impl SignalCore {
         self.guard.configure(guard::Settings::of(&config));
         self.location.set_limits(Limits::of(&config));
         // By one alone: two shards that read two files would undo each other's work for a moment.
-        if self.shard == 0 {
+        if let Some(client) = &mut self.client {
             self.peers.configure(&config);
+            client.set_domain(config.node.default_domain());
         }
         self.config = config;
     }
@@ -364,6 +388,7 @@ impl SignalCore {
             locator: &mut self.locator,
             location: &self.location,
             directory: &self.directory,
+            features: &self.features,
             authenticator: &mut self.authenticator,
             guard: &self.guard,
             peers: &self.peers,
@@ -376,6 +401,19 @@ impl SignalCore {
         act(&mut self.proxy, &mut cx)
     }
 
+    /// Nothing in the other shards.
+    fn with_client<T: Default>(
+        &mut self,
+        act: impl FnOnce(&mut peer::Client, &mut peer::Net<'_>) -> T,
+    ) -> T {
+        let mut net = peer::Net {
+            listeners: &self.listeners,
+            locator: &mut self.locator,
+        };
+        let client = self.client.as_mut();
+        client.map_or_else(T::default, |client| act(client, &mut net))
+    }
+
     /// Carries what one core wants to the next, until none wants anything.
     pub(super) fn drive(&mut self, now: Instant) {
         loop {
@@ -386,7 +424,11 @@ impl SignalCore {
             }
             while let Some((id, found)) = self.locator.poll_done() {
                 moved = true;
-                self.with_proxy(now, |proxy, cx| proxy.on_located(cx, id, found));
+                if self.client.as_ref().is_some_and(|c| c.waits_for(id)) {
+                    self.with_client(|client, net| client.on_located(now, id, found, net));
+                } else {
+                    self.with_proxy(now, |proxy, cx| proxy.on_located(cx, id, found));
+                }
             }
             while let Some(output) = self.calls.poll_output() {
                 moved = true;
@@ -395,6 +437,10 @@ impl SignalCore {
             while let Some(ping) = self.keepalive.poll_output(now, &self.location) {
                 moved = true;
                 self.on_keepalive(now, ping);
+            }
+            while let Some(request) = self.with_client(|client, net| client.poll_output(now, net)) {
+                moved = true;
+                self.on_peer_request(now, request);
             }
             if !moved {
                 break;
@@ -433,10 +479,25 @@ impl SignalCore {
         if foreign & CONTEXT_FOREIGN == 0 {
             return self.with_proxy(now, |proxy, cx| proxy.on_event(cx, event));
         }
-        let ping = foreign & !CONTEXT_FOREIGN;
-        if ping == 0 {
-            return;
+        let id = foreign & !(CONTEXT_FOREIGN | CONTEXT_PEER);
+        match foreign & CONTEXT_PEER {
+            0 if id == 0 => {}
+            0 => self.on_ping_event(id, event),
+            _ => self.on_peer_event(now, id, event),
         }
+    }
+
+    fn on_peer_event(&mut self, now: Instant, id: u64, event: Event) {
+        self.with_client(|client, net| match event {
+            Event::Response { message, .. } if message.status() >= 200 => {
+                client.on_answer(now, id, &message, net);
+            }
+            Event::Failed { why, .. } => client.on_failure(now, id, why, net),
+            _ => {}
+        });
+    }
+
+    fn on_ping_event(&mut self, ping: u64, event: Event) {
         match event {
             Event::Response { message, .. } if message.status() >= 200 => {
                 self.keepalive.answered(ping, &self.location);
@@ -479,14 +540,15 @@ impl SignalCore {
         self.send_own(now, bye.request, destination, CONTEXT_FOREIGN);
     }
 
-    /// Sends a request of our own: puts our Via on top and starts a client transaction.
-    fn send_own(&mut self, now: Instant, request: Bytes, to: Destination, context: u64) {
+    /// Sends a request of our own: puts our Via on top and starts a client transaction. False: none
+    /// was started.
+    fn send_own(&mut self, now: Instant, request: Bytes, to: Destination, context: u64) -> bool {
         let Some(sent_by) = self.listeners.sent_by(to.transport(), to.remote()) else {
             tracing::warn!(
                 ?to,
                 "no listener speaks the transport of a request of our own"
             );
-            return;
+            return false;
         };
         let branch = self.layer.new_branch();
         let via = format!(
@@ -496,7 +558,7 @@ impl SignalCore {
             String::from_utf8_lossy(&branch)
         );
         let Ok(message) = Message::parse(request) else {
-            return;
+            return false;
         };
         let veiled = self.with_proxy(now, |proxy, cx| {
             proxy.veil_own(cx, &message, via.as_bytes())
@@ -509,6 +571,16 @@ impl SignalCore {
         let sent = self.layer.send_request(now, bytes, to, context);
         if let Err(error) = sent {
             tracing::warn!(?error, "a request of our own could not be sent");
+        }
+        sent.is_ok()
+    }
+
+    fn on_peer_request(&mut self, now: Instant, request: peer::Request) {
+        let context = CONTEXT_FOREIGN | CONTEXT_PEER | request.id;
+        if !self.send_own(now, request.request, request.to, context) {
+            self.with_client(|client, net| {
+                client.on_failure(now, request.id, Failure::Transport, net);
+            });
         }
     }
 

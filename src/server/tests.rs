@@ -6,6 +6,7 @@ use crate::base::{Anchor, Destination, Flow, Instant, Rng, Transport};
 use crate::call::Addresses;
 use crate::config::Config;
 use crate::control::{Command, Reply};
+use crate::feature::Features;
 use crate::location::{Limits, Location};
 use crate::peer::Peers;
 use crate::proxy::guard::{self, Guard};
@@ -66,6 +67,7 @@ fn bench(extra: &str) -> Bench {
         addresses: Addresses::default(),
         location: Arc::new(Location::new(Limits::default())),
         directory: Arc::new(directory),
+        features: Arc::new(Features::new()),
         rng: Rng::from_u64(1),
         anchor: Anchor {
             instant: Instant::ZERO,

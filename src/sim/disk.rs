@@ -2,7 +2,7 @@
 //! process dies.
 
 use crate::base::Instant;
-use crate::store::{BindingRecord, Cdr, Record};
+use crate::store::{BindingRecord, Cdr, FeatureRecord, Record};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ pub const WRITE_DELAY: Duration = Duration::from_millis(500);
 pub struct Disk {
     bindings: BTreeMap<(Box<str>, Box<str>), BindingRecord>,
     cdrs: Vec<Cdr>,
+    features: BTreeMap<Box<str>, FeatureRecord>,
     waiting: VecDeque<(Instant, Record)>,
 }
 
@@ -45,6 +46,11 @@ impl Disk {
         self.bindings.values()
     }
 
+    /// The call features as a restart finds them.
+    pub fn features(&self) -> impl Iterator<Item = &FeatureRecord> {
+        self.features.values()
+    }
+
     /// The call detail records, those that wait for their batch included.
     pub fn cdrs(&self) -> impl Iterator<Item = &Cdr> {
         let waiting = self.waiting.iter().filter_map(|(_, record)| match record {
@@ -55,7 +61,8 @@ impl Disk {
             | Record::PutBan(_)
             | Record::DeleteBan { .. }
             | Record::PutUser(_)
-            | Record::DeleteUser { .. } => None,
+            | Record::DeleteUser { .. }
+            | Record::PutFeatures(_) => None,
         });
         self.cdrs.iter().chain(waiting)
     }
@@ -81,6 +88,12 @@ impl Disk {
             | Record::DeleteBan { .. }
             | Record::PutUser(_)
             | Record::DeleteUser { .. } => {}
+            Record::PutFeatures(features) => {
+                let older = self.features.get(&features.aor);
+                if older.is_none_or(|o| o.revision < features.revision) {
+                    self.features.insert(features.aor.clone(), *features);
+                }
+            }
         }
     }
 }

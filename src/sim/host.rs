@@ -10,6 +10,7 @@ use crate::base::{Anchor, ConnectionId, Destination, Flow, Instant, Rng, Transmi
 use crate::base::{Transport, hash64};
 use crate::call;
 use crate::config::Config;
+use crate::feature::Features;
 use crate::location::{Clock, Limits, Location};
 use crate::peer::Peers;
 use crate::proxy::guard::{self, Guard};
@@ -56,6 +57,7 @@ pub struct Host {
     address: SocketAddr,
     config: Arc<Config>,
     directory: Arc<Directory>,
+    features: Arc<Features>,
     location: Arc<Location>,
     shards: Vec<Shard>,
     rng: Rng,
@@ -75,6 +77,7 @@ impl Host {
             address,
             config: Arc::new(config),
             directory: Arc::new(Directory::new()),
+            features: Arc::new(Features::new()),
             location: Arc::new(Location::new(Limits::default())),
             shards: Vec::new(),
             rng,
@@ -101,6 +104,11 @@ impl Host {
         };
         // The table holds millions; a world has a dozen.
         let _ = self.directory.put(user);
+    }
+
+    /// What its users want to become of calls.
+    pub fn features(&self) -> &Features {
+        &self.features
     }
 
     /// Its SIP address.
@@ -174,6 +182,7 @@ impl Host {
                 addresses: addresses.clone(),
                 location: Arc::clone(&self.location),
                 directory: Arc::clone(&self.directory),
+                features: Arc::clone(&self.features),
                 guard: Arc::clone(&guard),
                 rng: self.rng.fork(),
                 anchor: anchor(),

@@ -3,6 +3,8 @@
 
 mod directory;
 mod record;
+mod settings;
 
 pub use directory::{Directory, DirectoryFull, USERS_MAX};
 pub use record::{Ban, BindingRecord, Cdr, CdrLeg, EndCause, Ha1, Record, Touch, User};
+pub use settings::{BLOCKED_MAX, FeatureRecord, SPEED_MAX, Settings};

@@ -1,5 +1,6 @@
 //! One type per table of the store.
 
+use super::settings::FeatureRecord;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -258,6 +259,8 @@ pub enum Record {
         /// The host part.
         domain: Box<str>,
     },
+    /// A user's call features changed, or ended with the user.
+    PutFeatures(Box<FeatureRecord>),
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ fn of(reply: Reply) -> Answer {
         }
         Reply::Users { rows, more } => Answer::json(200, &json!({ "rows": rows, "more": more })),
         Reply::Calls { rows } => Answer::json(200, &json!({ "rows": rows })),
+        Reply::Features { row } => Answer::json(200, &row),
         Reply::Bans { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Trace { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Imported {

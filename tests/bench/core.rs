@@ -15,6 +15,7 @@ use std::time::Duration;
 use voip::base::{Anchor, Flow, Instant, Rng, Transport};
 use voip::call::Addresses;
 use voip::config::Config;
+use voip::feature::Features;
 use voip::location::{Limits, Location};
 use voip::peer::Peers;
 use voip::proxy::guard::{self, Guard};
@@ -79,6 +80,7 @@ fn core() -> SignalCore {
         addresses: Addresses::default(),
         location: Arc::new(Location::new(Limits::default())),
         directory: Arc::new(directory),
+        features: Arc::new(Features::new()),
         rng: Rng::from_u64(1),
         anchor: Anchor {
             instant: Instant::ZERO,

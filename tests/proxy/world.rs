@@ -10,6 +10,7 @@ use voip::base::{Anchor, ConnectionId, Destination, Flow, Instant, Rng, Transmit
 use voip::call::Addresses;
 use voip::config::Config;
 use voip::control::{Command, Reply};
+use voip::feature::Features;
 use voip::location::{Limits, Location};
 use voip::peer::Peers;
 use voip::proxy::guard::{self, Guard};
@@ -226,6 +227,7 @@ impl World {
             addresses: Addresses::default(),
             location: location.clone(),
             directory: Arc::new(directory),
+            features: Arc::new(Features::new()),
             rng: Rng::from_u64(1),
             anchor: ANCHOR,
             secret: [3; 32],

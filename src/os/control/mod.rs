@@ -2,10 +2,11 @@
 //! [`Reply`]s go, one JSON object per line (the lines are [`crate::control`]'s).
 //!
 //! [`Server`] hands each command to whoever owns the receiving end of its channel; [`users`]
-//! answers those about users, for the daemon as for `voipctl` without one. [`Client`] is voipctl's
-//! side.
+//! answers those about users and their call features, for the daemon as for `voipctl` without one.
+//! [`Client`] is voipctl's side.
 
 mod client;
+mod features;
 mod link;
 mod server;
 pub mod users;

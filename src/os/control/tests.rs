@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::{Config, Node};
 use crate::control::{Command, Failure, NewUser, REQUEST_BYTES_MAX, Reply, StatusRow};
+use crate::feature::Features;
 use crate::store::{Directory, Record};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -188,11 +189,11 @@ fn new_user(aor: &str) -> NewUser {
 
 #[test]
 fn a_users_life() {
-    let (node, directory) = (node(), Directory::new());
+    let (node, directory, features) = (node(), Directory::new(), Features::new());
     let mut kept = Vec::new();
     let mut run = |command: Command| {
         let keep = |r| kept.push(r);
-        users::execute(&command, &node, &directory, keep).unwrap()
+        users::execute(&command, &node, &directory, &features, keep).unwrap()
     };
     let user = new_user("100@example.com");
     let add = Command::UserAdd { user };
@@ -228,7 +229,7 @@ fn a_users_life() {
     let del = Command::UserDel { aor };
     assert_eq!(message(run(del.clone())), "100@example.com is deleted");
     assert_eq!(kind(run(del)), Failure::NotFound);
-    assert!(users::execute(&Command::Status, &node, &directory, drop).is_none());
+    assert!(users::execute(&Command::Status, &node, &directory, &features, drop).is_none());
     assert!(matches!(
         kept[..],
         [
@@ -240,8 +241,62 @@ fn a_users_life() {
 }
 
 #[test]
+fn features_are_set_shown_and_end_with_their_user() {
+    let (node, directory, features) = (node(), Directory::new(), Features::new());
+    let mut kept = Vec::new();
+    let mut run = |command: Command| {
+        let keep = |r| kept.push(r);
+        users::execute(&command, &node, &directory, &features, keep).unwrap()
+    };
+    let aor = || "100@EXAMPLE.com".to_string();
+    let set = |key: &str, value: &str| Command::FeatureSet {
+        aor: aor(),
+        key: key.into(),
+        value: value.into(),
+    };
+    let kind = |reply: Reply| match reply {
+        Reply::Failed { kind, .. } => kind,
+        other => panic!("{other:?}"),
+    };
+    let row = |reply: Reply| match reply {
+        Reply::Features { row } => *row,
+        other => panic!("{other:?}"),
+    };
+    let nobody = kind(run(Command::FeatureShow { aor: aor() }));
+    assert_eq!(nobody, Failure::NotFound);
+    assert_eq!(kind(run(set("dnd", "on"))), Failure::NotFound);
+    let user = new_user("100@example.com");
+    run(Command::UserAdd { user });
+    assert_eq!(kind(run(set("dnd", "perhaps"))), Failure::BadCommand);
+    assert_eq!(kind(run(set("forward-always", "100"))), Failure::BadCommand);
+    assert!(row(run(set("dnd", "on"))).dnd);
+    let speed = row(run(set("speed-07", "+34 915 550 100"))).speed;
+    assert_eq!(speed["07"], "+34915550100");
+    let shown = row(run(Command::FeatureShow { aor: aor() }));
+    assert!(shown.dnd && shown.aor == "100@example.com");
+    let clear = Command::FeatureClear {
+        aor: aor(),
+        key: "dnd".into(),
+        value: None,
+    };
+    let left = row(run(clear));
+    assert!(!left.dnd && left.speed.len() == 1);
+    run(Command::UserDel { aor: aor() });
+    let user = new_user("100@example.com");
+    run(Command::UserAdd { user });
+    let anew = row(run(Command::FeatureShow { aor: aor() }));
+    assert!(anew.speed.is_empty());
+    let revisions = kept.iter().filter_map(|record| match record {
+        Record::PutFeatures(f) => Some((f.revision, f.settings.is_empty())),
+        _ => None,
+    });
+    let revisions: Vec<_> = revisions.collect();
+    assert_eq!(revisions, [(1, false), (2, false), (3, false), (4, true)]);
+}
+
+#[test]
 fn imports_add_and_replace() {
-    let (node, directory) = (node(), Directory::new());
+    let (node, directory, features) = (node(), Directory::new(), Features::new());
     let users = [
         "1@example.com",
         "2@example.com",
@@ -249,7 +304,14 @@ fn imports_add_and_replace() {
         "1@example.net",
     ];
     let users = users.map(new_user).to_vec();
-    let reply = users::execute(&Command::UserImport { users }, &node, &directory, drop).unwrap();
+    let reply = users::execute(
+        &Command::UserImport { users },
+        &node,
+        &directory,
+        &features,
+        drop,
+    )
+    .unwrap();
     let Reply::Imported {
         added,
         replaced,

@@ -1,9 +1,11 @@
-//! Commands about users, carried out on the directory in memory and told to the store.
+//! Commands about users and their call features, carried out on the tables in memory and told to
+//! the store.
 
 use crate::config::Node;
 use crate::control::{
     Command, Failure, IMPORT_USERS_MAX, NewUser, Reply, USER_ROWS_MAX, UserRow, Verifier,
 };
+use crate::feature::Features;
 use crate::os::store::Store;
 use crate::store::{Directory, Ha1, Record, User};
 use std::time::Duration;
@@ -20,10 +22,11 @@ pub fn answer(
     command: &Command,
     node: &Node,
     directory: &Directory,
+    features: &Features,
     store: &Store,
 ) -> Option<Reply> {
     let mut changed = false;
-    let reply = execute(command, node, directory, |record| {
+    let reply = execute(command, node, directory, features, |record| {
         changed = true;
         store.persist(record);
     })?;
@@ -54,18 +57,22 @@ pub fn execute(
     command: &Command,
     node: &Node,
     directory: &Directory,
+    features: &Features,
     mut keep: impl FnMut(Record),
 ) -> Option<Reply> {
     let result = match command {
         Command::UserAdd { user } => add(user, node, directory, &mut keep),
         Command::UserImport { users } => import(users, node, directory, &mut keep),
-        Command::UserDel { aor } => del(aor, directory, &mut keep),
+        Command::UserDel { aor } => del(aor, directory, features, &mut keep),
         Command::UserPasswd { aor, verifier } => passwd(aor, verifier, directory, &mut keep),
         Command::UserShow { aor } => find(aor, directory).map(|u| Reply::Users {
             rows: vec![row(&u)],
             more: false,
         }),
         Command::UserList { filter, after } => Ok(list(filter, after, directory)),
+        Command::FeatureShow { .. } | Command::FeatureSet { .. } | Command::FeatureClear { .. } => {
+            return super::features::execute(command, directory, features, &mut keep);
+        }
         Command::Status
         | Command::Registrations { .. }
         | Command::Calls
@@ -159,13 +166,21 @@ fn import(
     })
 }
 
-fn del(aor: &str, directory: &Directory, keep: &mut dyn FnMut(Record)) -> Outcome {
+fn del(
+    aor: &str,
+    directory: &Directory,
+    features: &Features,
+    keep: &mut dyn FnMut(Record),
+) -> Outcome {
     let user = find(aor, directory)?;
     directory.remove(&user.aor());
     keep(Record::DeleteUser {
         username: user.username.clone(),
         domain: user.domain.clone(),
     });
+    if let Some(record) = features.remove(&user.aor()) {
+        keep(Record::PutFeatures(Box::new(record)));
+    }
     Ok(Reply::done(format!("{} is deleted", user.aor())))
 }
 
@@ -195,7 +210,7 @@ fn list(filter: &Option<String>, after: &Option<String>, directory: &Directory) 
     }
 }
 
-fn find(aor: &str, directory: &Directory) -> Result<std::sync::Arc<User>, Reply> {
+pub(super) fn find(aor: &str, directory: &Directory) -> Result<std::sync::Arc<User>, Reply> {
     let (name, domain) = split_aor(aor).map_err(bad)?;
     let aor = format!("{name}@{domain}");
     directory.get(&aor).ok_or_else(|| {

@@ -7,6 +7,7 @@ use super::failure::Failure;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::control::Failure::NotFound;
 use crate::control::{Command, Reply};
+use crate::feature::Features;
 use crate::store::{Directory, Record};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,7 @@ pub(super) struct Offline {
     config: Config,
     database: Database,
     directory: Directory,
+    features: Features,
 }
 
 impl Access {
@@ -74,8 +76,10 @@ impl Access {
             Ok(client) => Ok(UserLink::Daemon(client)),
             Err(ClientError::NotRunning(_)) => {
                 let mut database = Database::open(&config.store)?;
-                let directory = Directory::new();
-                for user in database.load()?.users {
+                let (directory, features) = (Directory::new(), Features::new());
+                let loaded = database.load()?;
+                features.load(loaded.features, loaded.features_revision_max);
+                for user in loaded.users {
                     // What was stored fitted.
                     let _ = directory.put(user);
                 }
@@ -83,6 +87,7 @@ impl Access {
                     config,
                     database,
                     directory,
+                    features,
                 })))
             }
             Err(other) => Err(other.into()),
@@ -122,7 +127,13 @@ impl Offline {
     fn ask(&mut self, command: &Command) -> Result<Reply, Failure> {
         let mut records: Vec<Record> = Vec::new();
         let keep = |record| records.push(record);
-        let reply = users::execute(command, &self.config.node, &self.directory, keep);
+        let reply = users::execute(
+            command,
+            &self.config.node,
+            &self.directory,
+            &self.features,
+            keep,
+        );
         self.database.apply(records.iter())?;
         reply.ok_or_else(|| Failure::new(super::exit::SOFTWARE, "this needs voipd"))
     }

@@ -42,6 +42,9 @@ pub enum Verb {
     /// Add, change and list those who may register and call; also while voipd does not run.
     #[command(subcommand)]
     User(UserVerb),
+    /// Show and set what users want to become of calls; also while voipd does not run.
+    #[command(subcommand)]
+    Feature(FeatureVerb),
     /// List who is registered, and from where.
     Registrations {
         /// Only addresses that contain this text.
@@ -156,6 +159,36 @@ pub enum UserVerb {
         /// The file; - is standard input.
         file: PathBuf,
     },
+}
+
+/// What to do with call features.
+#[derive(Subcommand, Debug)]
+pub enum FeatureVerb {
+    /// Show what a user wants to become of calls.
+    Show {
+        /// NAME or NAME@DOMAIN.
+        user: String,
+    },
+    /// Set a feature of a user; voipctl feature codes lists the keys.
+    Set {
+        /// NAME or NAME@DOMAIN.
+        user: String,
+        /// Which feature.
+        key: String,
+        /// A number or SIP URI, seconds, on or off, or a pattern of callers.
+        value: String,
+    },
+    /// Turn a feature of a user off.
+    Clear {
+        /// NAME or NAME@DOMAIN.
+        user: String,
+        /// Which feature; speed for all speed dials, all for everything.
+        key: String,
+        /// With block: this pattern alone.
+        value: Option<String>,
+    },
+    /// List the codes that phones dial, and the keys of set and clear.
+    Codes,
 }
 
 /// What to do with bans.

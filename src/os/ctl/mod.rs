@@ -1,6 +1,7 @@
 //! The verbs of `voipctl`. They speak with a running voipd over its control socket; those about
-//! users work on the database file when none runs. `ping` and `probe` speak SIP through `rsip`, an
-//! implementation that does not share the server's faults. `e1` speaks with the kernel module.
+//! users and their features work on the database file when none runs. `ping` and `probe` speak SIP
+//! through `rsip`, an implementation that does not share the server's faults. `e1` speaks with the
+//! kernel module.
 
 mod access;
 mod agent;
@@ -9,6 +10,7 @@ mod csv;
 mod doctor;
 mod e1;
 mod failure;
+mod features;
 mod ladder;
 mod listing;
 mod output;
@@ -62,6 +64,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.verb {
         Verb::Status => listing::status(&access, output),
         Verb::User(verb) => users::run(verb, &access, output),
+        Verb::Feature(verb) => features::run(verb, &access, output),
         Verb::Registrations { filter } => listing::registrations(&access, filter, output),
         Verb::Calls => listing::calls(&access, output),
         Verb::Hangup { id } => simple(&access, Command::Hangup { id }, output),

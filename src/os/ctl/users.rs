@@ -79,7 +79,7 @@ fn generated(aor: &str, password: &str, output: Output) -> Result<(), Failure> {
 }
 
 /// `NAME@DOMAIN` of what was typed, which may be `NAME` or a SIP URI.
-fn whole(typed: &str, link: &mut UserLink) -> Result<String, Failure> {
+pub(super) fn whole(typed: &str, link: &mut UserLink) -> Result<String, Failure> {
     let name = typed.strip_prefix("sip:").unwrap_or(typed);
     if name.contains('@') {
         return Ok(name.to_string());

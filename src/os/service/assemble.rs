@@ -6,6 +6,7 @@ use crate::base::{Anchor, Rng};
 use crate::call::Addresses;
 use crate::config::Config;
 use crate::control::{Command, Failure, Reply, Scope};
+use crate::feature::Features;
 use crate::location::{self, Location};
 use crate::os::blocklist::{self, Notice};
 use crate::os::clock::Clock;
@@ -110,6 +111,7 @@ pub(in crate::os) struct Running {
     anchor: Anchor,
     listening: Vec<String>,
     directory: Arc<Directory>,
+    features: Arc<Features>,
     location: Arc<Location>,
     guard: Arc<Guard>,
     peers: Arc<Peers>,
@@ -206,6 +208,7 @@ impl Surroundings {
 /// What was brought back from the disk.
 struct Restored {
     directory: Arc<Directory>,
+    features: Arc<Features>,
     location: Arc<Location>,
     guard: Arc<Guard>,
     store: Store,
@@ -228,6 +231,8 @@ impl Restored {
                 break;
             }
         }
+        let features = Features::new();
+        features.load(loaded.features, loaded.features_revision_max);
         let location = Location::new(location::Limits::of(config));
         location.reserve_serials(loaded.serial_max);
         let now = clock.now();
@@ -254,6 +259,7 @@ impl Restored {
         }
         Ok(Self {
             directory: Arc::new(directory),
+            features: Arc::new(features),
             location: Arc::new(location),
             guard: Arc::new(guard),
             store,
@@ -281,6 +287,7 @@ impl Restored {
                 addresses: around.addresses.clone(),
                 location: Arc::clone(&self.location),
                 directory: Arc::clone(&self.directory),
+                features: Arc::clone(&self.features),
                 guard: Arc::clone(&self.guard),
                 rng: rng.fork(),
                 anchor,
@@ -418,6 +425,7 @@ impl Running {
             anchor,
             listening,
             directory: restored.directory,
+            features: restored.features,
             location: restored.location,
             guard: restored.guard,
             peers,
@@ -579,10 +587,11 @@ impl Running {
     /// Users are kept by the disk, which is waited for on a thread of its own.
     fn ask_users(&self, command: Command, reply: tokio::sync::oneshot::Sender<Reply>) {
         let (config, directory) = (Arc::clone(&self.config), Arc::clone(&self.directory));
+        let features = Arc::clone(&self.features);
         let store = self.store.clone();
         let location = Arc::clone(&self.location);
         tokio::task::spawn_blocking(move || {
-            let done = users::answer(&command, &config.node, &directory, &store);
+            let done = users::answer(&command, &config.node, &directory, &features, &store);
             // Who is no user any more is not called any more either.
             if let Command::UserDel { aor } = &command
                 && directory.get(aor).is_none()

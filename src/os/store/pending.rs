@@ -1,4 +1,5 @@
-//! Records on their way to the disk: of each binding, ban and user only the newest.
+//! Records on their way to the disk: of each binding, ban, user and user's features only the
+//! newest.
 
 use crate::base::hash64;
 use crate::store::{Record, Touch};
@@ -14,6 +15,7 @@ enum Subject<'r> {
     Binding(&'r str, &'r str),
     Ban(std::net::IpAddr, Option<&'r str>),
     User(&'r str, &'r str),
+    Features(&'r str),
     /// Nothing that another record could be about.
     Own,
 }
@@ -26,6 +28,7 @@ impl Subject<'_> {
                 hash64(source.to_string().as_bytes()) ^ hash64(user.unwrap_or_default().as_bytes())
             }
             Subject::User(name, domain) => hash64(name.as_bytes()) ^ hash64(domain.as_bytes()),
+            Subject::Features(aor) => hash64(aor.as_bytes()),
             Subject::Own => 0,
         }
     }
@@ -41,6 +44,17 @@ fn subject(record: &Record) -> Subject<'_> {
         Record::DeleteBan { source, user } => Subject::Ban(*source, user.as_deref()),
         Record::PutUser(u) => Subject::User(&u.username, &u.domain),
         Record::DeleteUser { username, domain } => Subject::User(username, domain),
+        Record::PutFeatures(f) => Subject::Features(&f.aor),
+    }
+}
+
+/// Whether two shards' changes of one user's features came in the other order than they were made.
+fn outdated(record: &Record, older: &Record) -> bool {
+    match (record, older) {
+        (Record::PutFeatures(record), Record::PutFeatures(older)) => {
+            record.revision < older.revision
+        }
+        _ => false,
     }
 }
 
@@ -70,7 +84,9 @@ impl Pending {
             && let Some(older) = self.records.get_mut(*older)
             && subject(older) == about
         {
-            *older = record;
+            if !outdated(&record, older) {
+                *older = record;
+            }
             return true;
         }
         if self.records.len() >= limit {

@@ -86,6 +86,13 @@ CREATE TABLE bans (
 INSERT INTO bans SELECT source, '', since_ms, until_ms, reason FROM bans_of_sources;
 DROP TABLE bans_of_sources;
 ",
+    "
+CREATE TABLE features (
+    aor      TEXT NOT NULL PRIMARY KEY,
+    settings TEXT NOT NULL, -- a JSON object; what it lacks is off
+    revision INTEGER NOT NULL
+) WITHOUT ROWID;
+",
 ];
 
 /// The version of a database that this program makes.
@@ -98,6 +105,20 @@ pub(super) const PUT_USER: &str = "INSERT OR REPLACE INTO users
     (username, domain, display_name, ha1_md5, ha1_sha256, disabled) VALUES (?, ?, ?, ?, ?, ?)";
 
 pub(super) const DELETE_USER: &str = "DELETE FROM users WHERE username = ? AND domain = ?";
+
+pub(super) const SELECT_FEATURES: &str = "SELECT aor, settings, revision FROM features";
+
+/// Shards and commands change features at the same time: the later change wins, whichever comes
+/// first.
+pub(super) const PUT_FEATURES: &str = "INSERT INTO features (aor, settings, revision)
+    VALUES (?, ?, ?) ON CONFLICT (aor) DO UPDATE
+    SET settings = excluded.settings, revision = excluded.revision
+    WHERE excluded.revision > features.revision";
+
+/// Of nobody, or with nothing on.
+pub(super) const DELETE_IDLE_FEATURES: &str = "DELETE FROM features WHERE settings = '{}'
+    OR NOT EXISTS (SELECT 1 FROM users WHERE domain = substr(aor, instr(aor, '@') + 1)
+    AND username = substr(aor, 1, instr(aor, '@') - 1))";
 
 pub(super) const SELECT_BINDINGS: &str = "SELECT aor, key, contact, parameters, q, expires_at_ms,
     registered_at_ms, call_id, cseq, path, transport, local, received, behind_nat, instance, reg_id,

@@ -4,7 +4,9 @@ use super::error::{StoreError, recovery};
 use super::journal::{Journal, Touches};
 use super::schema::{self, APPLICATION_ID, MIGRATIONS, VERSION};
 use crate::config;
-use crate::store::{Ban, BindingRecord, Cdr, CdrLeg, EndCause, Ha1, Record, Touch, User};
+use crate::store::{
+    Ban, BindingRecord, Cdr, CdrLeg, EndCause, FeatureRecord, Ha1, Record, Touch, User,
+};
 use rusqlite::{Connection, OpenFlags, Row, Transaction, params};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -40,6 +42,10 @@ pub struct Loaded {
     pub bindings: Vec<BindingRecord>,
     /// The bans that have not run out.
     pub bans: Vec<Ban>,
+    /// The call features of users.
+    pub features: Vec<FeatureRecord>,
+    /// No revision of features above it is on the disk.
+    pub features_revision_max: u64,
     /// No serial above it is in use anywhere on the disk.
     pub serial_max: u64,
 }
@@ -193,6 +199,7 @@ impl Database {
             .prepare(schema::SELECT_USERS)?
             .query_map([], user)?
             .collect::<Result<_, _>>()?;
+        let (features, features_revision_max) = load_features(c)?;
         let mut bindings: Vec<BindingRecord> = c
             .prepare(schema::SELECT_BINDINGS)?
             .query_map([], binding)?
@@ -216,6 +223,7 @@ impl Database {
         // A full disk must not keep the daemon from starting: what ran out was not loaded anyway,
         // and the journal stays until its touches are home.
         let _ = c.execute(schema::DELETE_OLD_BANS, [now_ms]);
+        let _ = c.execute(schema::DELETE_IDLE_FEATURES, []);
         let touches: Vec<Touch> = touches.into_values().collect();
         if self.touch_rows(&touches, true).is_ok() {
             let _ = self
@@ -229,6 +237,8 @@ impl Database {
             users,
             bindings,
             bans,
+            features,
+            features_revision_max,
             serial_max,
         })
     }
@@ -297,7 +307,10 @@ impl Database {
         &mut self,
         records: impl Iterator<Item = &'r Record> + Clone,
     ) -> rusqlite::Result<()> {
-        let typed = |r: &Record| matches!(r, Record::PutUser(_) | Record::DeleteUser { .. });
+        let typed = |r: &Record| {
+            let user = matches!(r, Record::PutUser(_) | Record::DeleteUser { .. });
+            user || matches!(r, Record::PutFeatures(_))
+        };
         let by_operator = records.clone().any(typed);
         if by_operator {
             self.wait_for_disk(true)?;
@@ -439,6 +452,7 @@ fn write(t: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
             .prepare_cached(schema::DELETE_USER)?
             .execute(params![username, domain])
             .map(drop),
+        Record::PutFeatures(f) => put_features(t, f),
     }
 }
 
@@ -450,6 +464,38 @@ fn touch_row(t: &Transaction<'_>, touch: &Touch) -> rusqlite::Result<()> {
             signed(touch.serial)
         ])
         .map(drop)
+}
+
+fn put_features(t: &Transaction<'_>, f: &FeatureRecord) -> rusqlite::Result<()> {
+    let settings = serde_json::to_string(&f.settings).unwrap_or_else(|_| "{}".into());
+    t.prepare_cached(schema::PUT_FEATURES)?
+        .execute(params![f.aor, settings, signed(f.revision)])
+        .map(drop)
+}
+
+/// Every user's features, and the greatest revision. A row that cannot be read, since somebody
+/// wrote it by hand, costs its user the features and not everybody the daemon.
+fn load_features(c: &Connection) -> rusqlite::Result<(Vec<FeatureRecord>, u64)> {
+    let (mut features, mut revision_max) = (Vec::new(), 0);
+    let mut statement = c.prepare(schema::SELECT_FEATURES)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (aor, text): (Box<str>, String) = (row.get(0)?, row.get(1)?);
+        let revision = unsigned(row, 2)?;
+        revision_max = revision_max.max(revision);
+        match serde_json::from_str(&text) {
+            Ok(settings) => features.push(FeatureRecord {
+                aor,
+                settings,
+                revision,
+            }),
+            Err(error) => tracing::error!(
+                user = %aor, %error,
+                "the call features in the store cannot be read and are off; set them again"
+            ),
+        }
+    }
+    Ok((features, revision_max))
 }
 
 fn put_binding(t: &Transaction<'_>, b: &BindingRecord) -> rusqlite::Result<()> {

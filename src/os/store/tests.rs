@@ -1,3 +1,5 @@
+mod features;
+
 use super::sqlite::unix_ms;
 use super::*;
 use crate::config;
@@ -584,12 +586,13 @@ fn child() {
     }
 }
 
-fn start_child(dir: &Dir, shell: &str) -> std::process::Child {
+/// Runs one test of this file as a program of its own.
+fn start_child(dir: &Dir, test: &str, shell: &str) -> std::process::Child {
     let program = std::env::current_exe().unwrap();
     Command::new("sh")
         .arg("-c")
         .arg(format!(
-            "{shell} exec \"$0\" --exact os::store::tests::child --nocapture"
+            "{shell} exec \"$0\" --exact os::store::tests::{test} --nocapture"
         ))
         .arg(program)
         .env("VOIP_STORE_CHILD", &dir.0)
@@ -620,7 +623,7 @@ fn kill_after(mut child: std::process::Child, time: Duration) -> (Vec<String>, i
 #[test]
 fn a_killed_process_loses_at_most_a_second() {
     let dir = Dir::new("killed");
-    let (said, killed_at) = kill_after(start_child(&dir, ""), Duration::from_millis(2500));
+    let (said, killed_at) = kill_after(start_child(&dir, "child", ""), Duration::from_millis(2500));
     let safe = said
         .iter()
         .filter_map(|line| {
@@ -646,7 +649,7 @@ fn a_killed_process_loses_at_most_a_second() {
 #[test]
 fn a_limited_file_size_is_a_full_disk() {
     let dir = Dir::new("fsize");
-    let child = start_child(&dir, "ulimit -f 400;");
+    let child = start_child(&dir, "child", "ulimit -f 400;");
     let (said, _) = kill_after(child, Duration::from_millis(4000));
     let last = said.last().unwrap();
     assert!(last.contains("full"), "{last}");

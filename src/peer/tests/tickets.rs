@@ -73,12 +73,15 @@ fn two_failures_bring_down_one_answer_brings_up() {
     assert!(!trunk.standing().failed_probe(at(2), "408"));
     assert_eq!(trunk.state(at(2)), State::Probing);
     assert!(trunk.standing().failed_probe(at(3), "408"));
-    assert_eq!((trunk.state(at(3)), trunk.since()), (State::Down, at(3)));
+    assert_eq!(
+        (trunk.state(at(3)), trunk.since(at(3))),
+        (State::Down, at(3))
+    );
     assert!(!trunk.standing().failed_probe(at(4), "408"), "told once");
     assert_eq!(trunk.admit(at(4)).err(), Some(Refusal::Down));
     assert!(trunk.admit_inbound(at(4)).is_ok());
     assert!(trunk.standing().answered_probe(at(5)));
-    assert_eq!((trunk.state(at(5)), trunk.since()), (State::Up, at(5)));
+    assert_eq!((trunk.state(at(5)), trunk.since(at(5))), (State::Up, at(5)));
     // A call that heard nothing counts as one failure, several at once too.
     trunk.suspect();
     trunk.suspect();

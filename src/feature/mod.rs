@@ -1,0 +1,191 @@
+//! F3: call features, up to the decision: forwarding, do not disturb, black lists, speed dials,
+//! the codes that set them by phone, and who of a group rings or may pick up.
+//!
+//! Nothing here sends or waits. The proxy asks, in this order:
+//! 1. [`dialled`] for what a user of ours dials: a code, a speed dial, or a plain number;
+//! 2. [`incoming`] for a user who is called, before a phone rings;
+//! 3. [`after`] when the call to the user's phones failed;
+//! 4. [`Chain::step`] before each forwarding, which ends every loop;
+//! 5. [`History`] and [`Diversions`] for what the forwarded request says of its way.
+//!
+//! A forwarded call leaves on the account of the user who forwards: whether it may go abroad is
+//! decided for that user, not for the caller.
+
+mod chain;
+mod change;
+mod codes;
+mod decide;
+mod history;
+mod hunt;
+mod keys;
+#[cfg(test)]
+mod tests;
+
+pub use crate::store::Settings;
+pub use chain::{Chain, FORWARDINGS_MAX, target_aor};
+pub use change::{Change, RING_S_MAX, RING_S_MIN, TARGET_BYTES_MAX};
+pub use codes::{Argument, CODES, Code, CodeRow, Dialled, dialled};
+pub use decide::{Caller, Failure, Forward, Incoming, NO_ANSWER, Why, after, incoming};
+pub use history::{Diversions, History};
+pub use hunt::Hunt;
+pub use keys::KEYS;
+
+use crate::store::{FeatureRecord, USERS_MAX};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Why something is not done: a status and its reason phrase, fit for the wire.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// Of the response.
+    pub status: u16,
+    /// In words: what is wrong. One line, no control characters.
+    pub reason: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: u16, reason: impl Into<Cow<'static, str>>) -> Self {
+        let reason = reason.into();
+        Self { status, reason }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+type Table = HashMap<Box<str>, Arc<Settings>>;
+
+/// What every user wants, in memory and shared by all shards. A user who wants nothing is not in
+/// the table.
+#[derive(Debug, Default)]
+pub struct Features {
+    table: RwLock<Table>,
+    /// The greatest revision given out.
+    revision: AtomicU64,
+    rotors: hunt::Rotors,
+}
+
+impl Features {
+    /// Nobody wants anything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Brings back what the store holds. `revision_max` is the greatest revision on the disk.
+    pub fn load(&self, records: Vec<FeatureRecord>, revision_max: u64) {
+        self.revision.fetch_max(revision_max, Ordering::Relaxed);
+        let mut table = self.write();
+        for record in records {
+            self.revision.fetch_max(record.revision, Ordering::Relaxed);
+            if record.settings.is_empty() || table.len() >= USERS_MAX {
+                continue;
+            }
+            table.insert(record.aor, Arc::new(record.settings));
+        }
+    }
+
+    /// What the user of an address of record `name@domain` wants; `None` for most. One look-up,
+    /// nothing allocated.
+    pub fn settings(&self, aor: &str) -> Option<Arc<Settings>> {
+        self.read().get(aor).cloned()
+    }
+
+    /// Changes what a user wants. The record is to be kept; of two records of one user the store
+    /// keeps the one of the greater revision.
+    ///
+    /// Nothing is changed where the change makes no sense: a target that is none, one that leads
+    /// back to the user, a list that is full.
+    pub fn change(&self, aor: &str, change: &Change) -> Result<FeatureRecord, Refusal> {
+        let change = change.checked()?;
+        let mut table = self.write();
+        if let Some(to) = change.target() {
+            chain::check_target(aor, to, |other| {
+                table.get(other).and_then(|s| s.forward_always.as_deref())
+            })?;
+        }
+        let old = table.get(aor);
+        if old.is_none() && table.len() >= USERS_MAX {
+            return Err(Refusal::new(500, "Too Many Users Have Call Features"));
+        }
+        let mut settings = old.map_or_else(Settings::default, |s| Settings::clone(s));
+        change.apply(&mut settings)?;
+        let record = self.record(aor, settings);
+        put(&mut table, &record);
+        Ok(record)
+    }
+
+    /// Carries out a code that a user dialled. `None` where it changes nothing by itself: a call
+    /// is to be picked up.
+    pub fn apply(&self, aor: &str, code: &Code) -> Result<Option<FeatureRecord>, Refusal> {
+        match code {
+            Code::Set(change) => self.change(aor, change).map(Some),
+            Code::Pickup(_) => Ok(None),
+        }
+    }
+
+    /// Puts settings as they are in the place of what a user wants: an import, a test.
+    pub fn put(&self, aor: &str, settings: Settings) -> FeatureRecord {
+        let mut table = self.write();
+        let record = self.record(aor, settings);
+        if table.len() < USERS_MAX || table.contains_key(aor) {
+            put(&mut table, &record);
+        }
+        record
+    }
+
+    /// Forgets a user who is deleted. The record, if anything was known, is to be kept.
+    pub fn remove(&self, aor: &str) -> Option<FeatureRecord> {
+        let mut table = self.write();
+        table.remove(aor)?;
+        Some(self.record(aor, Settings::default()))
+    }
+
+    /// How many users want something.
+    pub fn len(&self) -> usize {
+        self.read().len()
+    }
+
+    /// Whether nobody wants anything.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a member of a group is rung for a call to the group: not one who wants no calls,
+    /// does not want this caller, or sends every call elsewhere. What the member forwards when
+    /// busy or absent does not count: the next member rings instead.
+    pub fn rings_in_group(&self, aor: &str, caller: Caller<'_>) -> bool {
+        self.settings(aor)
+            .is_none_or(|s| matches!(incoming(&s, caller), Incoming::Ring { .. }))
+    }
+
+    /// Under the lock of the table, so that revisions and changes are of one order.
+    fn record(&self, aor: &str, settings: Settings) -> FeatureRecord {
+        FeatureRecord {
+            aor: aor.into(),
+            settings,
+            revision: self.revision.fetch_add(1, Ordering::Relaxed) + 1,
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn put(table: &mut Table, record: &FeatureRecord) {
+    if record.settings.is_empty() {
+        table.remove(&record.aor);
+    } else {
+        table.insert(record.aor.clone(), Arc::new(record.settings.clone()));
+    }
+}

@@ -1,0 +1,467 @@
+//! Calls over trunks and pools: routes, borders, challenges, failover, limits.
+
+use crate::world::{Peer, Req, World, header, req, text, values};
+use std::time::Duration;
+use voip::control::Command;
+use voip::wire::sip::{HeaderName, Message, Method};
+
+const ITSP: &str = "203.0.113.1:5060";
+const BACKUP: &str = "203.0.113.2:5060";
+const PHONE: &str = "192.0.2.20:5062";
+
+const CONFIG: &str = r#"
+[numbers]
+country = "34"
+international = "00"
+national_digits = "9"
+[[trunk]]
+name = "itsp"
+uri = "sip:203.0.113.1"
+username = "5700020326"
+password_file = "itsp.secret"
+domain = "itsp.example"
+numbers = "digits"
+probe_s = 0
+[[trunk]]
+name = "backup"
+uri = "sip:203.0.113.2"
+probe_s = 0
+calls_max = 1
+[[route]]
+name = "out"
+match = "9XXXXXXXX"
+from = ["user:100", "user:300"]
+to = ["trunk:itsp", "trunk:backup"]
+ring_s = 20
+[[route]]
+name = "in"
+match = "+34915550100"
+from = ["trunk:itsp"]
+to = ["user:200"]
+"#;
+
+fn world() -> World {
+    let w = World::with(CONFIG);
+    w.core.peers().set_secret("itsp", Some(b"secret".to_vec()));
+    w
+}
+
+fn peer(address: &str) -> Peer {
+    Peer::udp(address)
+}
+
+fn invite(to: &str) -> Req<'_> {
+    let contact = format!("Contact: {}", peer(PHONE).contact("100"));
+    req("INVITE", to).extra(&contact)
+}
+
+/// A 100 of a transaction that takes longer is nothing that these tests look at.
+fn take(w: &mut World, at: &Peer) -> Message {
+    loop {
+        let message = w.take(at);
+        if message.is_request() || message.status() != 100 {
+            return message;
+        }
+    }
+}
+
+fn challenge(w: &mut World, at: &Peer, request: &Message, status: u16, nonce: &str) {
+    let value = format!("Digest realm=\"itsp\", nonce=\"{nonce}\", qop=\"auth\", algorithm=SHA-256");
+    let name = match status {
+        401 => HeaderName::WwwAuthenticate,
+        _ => HeaderName::ProxyAuthenticate,
+    };
+    w.answer_with(at, request, status, "ch", &[(name, &value)]);
+    if request.method() == Method::Invite {
+        let ack = w.take(at);
+        assert_eq!(ack.method(), Method::Ack);
+    }
+}
+
+/// Nothing in a message to the outside tells of the inside.
+fn assert_veiled(message: &Message) {
+    let all = text(message.bytes());
+    for secret in ["192.0.2.20", "call-1", "Record-Route", "Max-Breadth", "sip:100@"] {
+        assert!(!all.contains(secret), "{secret} leaves:\n{all}");
+    }
+    let vias = values(message, HeaderName::Via).len();
+    assert_eq!(vias, 1, "{all}");
+}
+
+fn cseq(message: &Message) -> u32 {
+    message.cseq().unwrap().number
+}
+
+/// 100 calls out; the trunk asks who we are, and answers.
+struct Outbound {
+    itsp: Peer,
+    phone: Peer,
+    invite: Message,
+    answer: Message,
+}
+
+fn outbound(w: &mut World) -> Outbound {
+    let (itsp, phone) = (peer(ITSP), peer(PHONE));
+    w.send_proven(&phone, &invite("sip:915550199@example.com"), "100");
+    let first = w.take(&itsp);
+    assert_veiled(&first);
+    assert_eq!(text(first.request_uri()), "sip:34915550199@203.0.113.1");
+    challenge(w, &itsp, &first, 401, "one");
+    let again = w.take(&itsp);
+    assert_veiled(&again);
+    assert_eq!(cseq(&again), cseq(&first) + 1, "RFC 3261 §22.2");
+    assert_eq!(again.call_id(), first.call_id());
+    let proof = header(&again, HeaderName::Authorization);
+    assert!(proof.contains("username=\"5700020326\"") && proof.contains("nonce=\"one\""));
+    assert_eq!(
+        header(&again, HeaderName::From),
+        "<sip:5700020326@itsp.example>;tag=f1"
+    );
+    w.answer(&itsp, &again, 180, "far");
+    let ringing = take(w, &phone);
+    assert_eq!(ringing.status(), 180);
+    w.answer(&itsp, &again, 200, "far");
+    let answer = take(w, &phone);
+    assert_eq!(answer.status(), 200);
+    assert_eq!(text(answer.call_id()), "call-1");
+    assert_eq!(cseq(&answer), 2);
+    Outbound {
+        itsp,
+        phone,
+        invite: again,
+        answer,
+    }
+}
+
+impl Outbound {
+    fn by_phone(&self, w: &mut World, method: &str, cseq: u32) {
+        let target = self.answer.addresses(HeaderName::Contact).next();
+        let target = text(target.unwrap().unwrap().uri_bytes());
+        let branch = format!("z9hG4bKp{method}{cseq}");
+        let mut request = req(method, &target);
+        (request.to, request.to_tag) = ("sip:915550199@example.com", "far");
+        (request.cseq, request.branch) = (cseq, &branch);
+        let mut routes = values(&self.answer, HeaderName::RecordRoute);
+        routes.reverse();
+        for route in routes {
+            request = request.extra(&format!("Route: {route}"));
+        }
+        let contact = format!("Contact: {}", self.phone.contact("100"));
+        w.send(&self.phone, &request.extra(&contact));
+    }
+
+    fn by_itsp(&self, w: &mut World, method: &str, cseq: u32) {
+        let target = self.invite.addresses(HeaderName::Contact).next();
+        let target = text(target.unwrap().unwrap().uri_bytes());
+        let (from, to) = (self.invite.to().unwrap(), self.invite.from().unwrap());
+        let (from, to) = (text(from.uri_bytes()), text(to.uri_bytes()));
+        let call_id = text(self.invite.call_id());
+        let branch = format!("z9hG4bKi{method}{cseq}");
+        let mut request = req(method, &target);
+        (request.from, request.to) = (&from, &to);
+        (request.from_tag, request.to_tag) = ("far", "f1");
+        (request.cseq, request.branch) = (cseq, &branch);
+        request.call_id = &call_id;
+        let contact = format!("Contact: {}", self.itsp.contact("gw"));
+        w.send(&self.itsp, &request.extra(&contact));
+    }
+}
+
+#[test]
+fn a_call_out_is_veiled_and_proves_itself_in_both_directions() {
+    let mut w = world();
+    let call = outbound(&mut w);
+    call.by_phone(&mut w, "ACK", 2);
+    let ack = w.take(&call.itsp);
+    assert_veiled(&ack);
+    assert_eq!(cseq(&ack), cseq(&call.invite));
+    assert!(ack.has(HeaderName::Authorization), "RFC 3261 §22.1");
+    // A re-INVITE of the phone is challenged anew, with another nonce.
+    call.by_phone(&mut w, "INVITE", 3);
+    let again = w.take(&call.itsp);
+    challenge(&mut w, &call.itsp, &again, 407, "two");
+    let proven = w.take(&call.itsp);
+    assert_veiled(&proven);
+    assert_eq!(cseq(&proven), cseq(&again) + 1);
+    assert!(header(&proven, HeaderName::ProxyAuthorization).contains("nonce=\"two\""));
+    w.answer(&call.itsp, &proven, 200, "far");
+    assert_eq!(take(&mut w, &call.phone).status(), 200);
+    call.by_phone(&mut w, "ACK", 3);
+    assert_eq!(cseq(&w.take(&call.itsp)), cseq(&proven));
+    // One of the far end finds the phone, and the answer shows only us.
+    call.by_itsp(&mut w, "INVITE", 50);
+    let inside = w.take(&call.phone);
+    assert_eq!(text(inside.request_uri()), "sip:100@192.0.2.20:5062");
+    assert_eq!(text(inside.call_id()), "call-1");
+    assert_eq!(
+        header(&inside, HeaderName::From),
+        "<sip:915550199@example.com>;tag=far"
+    );
+    w.answer(&call.phone, &inside, 200, "f1");
+    let answer = take(&mut w, &call.itsp);
+    assert_eq!(answer.status(), 200);
+    assert_veiled(&answer);
+    call.by_itsp(&mut w, "ACK", 50);
+    assert_eq!(w.take(&call.phone).method(), Method::Ack);
+    // BYE is challenged too.
+    call.by_phone(&mut w, "BYE", 4);
+    let bye = w.take(&call.itsp);
+    assert_veiled(&bye);
+    challenge(&mut w, &call.itsp, &bye, 407, "three");
+    let proven = w.take(&call.itsp);
+    assert_eq!(cseq(&proven), cseq(&bye) + 1);
+    w.answer(&call.itsp, &proven, 200, "far");
+    assert_eq!(take(&mut w, &call.phone).status(), 200);
+    w.wait_s(300);
+    assert_eq!(w.core.load(), (0, 0));
+    assert_eq!(w.core.borders(), 0);
+}
+
+#[test]
+fn the_far_end_hangs_up() {
+    let mut w = world();
+    let call = outbound(&mut w);
+    call.by_phone(&mut w, "ACK", 2);
+    w.take(&call.itsp);
+    call.by_itsp(&mut w, "BYE", 9);
+    let bye = w.take(&call.phone);
+    assert_eq!(bye.method(), Method::Bye);
+    w.answer(&call.phone, &bye, 200, "f1");
+    let done = take(&mut w, &call.itsp);
+    assert_eq!(done.status(), 200);
+    assert_veiled(&done);
+    w.wait_s(300);
+    assert_eq!((w.core.load(), w.core.borders()), ((0, 0), 0));
+}
+
+#[test]
+fn the_operator_hangs_up_in_the_far_ends_terms() {
+    let mut w = world();
+    let call = outbound(&mut w);
+    call.by_phone(&mut w, "ACK", 2);
+    w.take(&call.itsp);
+    let voip::control::Reply::Calls { rows } = w.command(Command::Calls) else {
+        panic!()
+    };
+    let id = rows[0].id.clone();
+    w.command(Command::Hangup { id });
+    let bye = w.take(&call.itsp);
+    assert_eq!(bye.method(), Method::Bye);
+    assert_veiled(&bye);
+    assert_eq!(bye.call_id(), call.invite.call_id());
+    assert!(cseq(&bye) > cseq(&call.invite));
+    assert!(bye.has(HeaderName::Authorization));
+    assert_eq!(w.take(&call.phone).method(), Method::Bye);
+}
+
+#[test]
+fn a_wrong_password_is_tried_once_and_the_backup_takes_over() {
+    let mut w = world();
+    let (itsp, backup, phone) = (peer(ITSP), peer(BACKUP), peer(PHONE));
+    w.send_proven(&phone, &invite("sip:915550199@example.com"), "100");
+    let first = w.take(&itsp);
+    challenge(&mut w, &itsp, &first, 407, "one");
+    let again = w.take(&itsp);
+    challenge(&mut w, &itsp, &again, 407, "two");
+    let third = w.take(&itsp);
+    challenge(&mut w, &itsp, &third, 407, "three");
+    // Each nonce was new, so each was answered, but there is an end to it.
+    let invite = w.take(&backup);
+    assert_veiled(&invite);
+    w.answer(&backup, &invite, 486, "b");
+    assert_eq!(w.take(&backup).method(), Method::Ack);
+    assert_eq!(take(&mut w, &phone).status(), 486);
+    w.wait_s(300);
+    assert_eq!((w.core.load(), w.core.borders()), ((0, 0), 0));
+}
+
+#[test]
+fn failures_of_the_way_go_on_and_those_of_the_callee_do_not() {
+    for (status, goes_on) in [(503, true), (500, true), (408, true), (486, false), (603, false)] {
+        let mut w = world();
+        let (itsp, backup, phone) = (peer(ITSP), peer(BACKUP), peer(PHONE));
+        w.send_proven(&phone, &invite("sip:915550199@example.com"), "100");
+        let first = w.take(&itsp);
+        w.answer(&itsp, &first, status, "b");
+        assert_eq!(w.take(&itsp).method(), Method::Ack);
+        if goes_on {
+            let second = w.take(&backup);
+            w.answer(&backup, &second, 200, "c");
+            assert_eq!(take(&mut w, &phone).status(), 200, "{status}");
+        } else {
+            assert_eq!(take(&mut w, &phone).status(), status);
+            w.nothing();
+        }
+    }
+}
+
+#[test]
+fn a_silent_trunk_is_left_after_the_configured_time_and_may_still_answer() {
+    let mut w = world();
+    let (itsp, backup, phone) = (peer(ITSP), peer(BACKUP), peer(PHONE));
+    w.send_proven(&phone, &invite("sip:915550199@example.com"), "100");
+    let first = w.take(&itsp);
+    w.wait(Duration::from_millis(5900));
+    while !w.sent.is_empty() {
+        let sent = w.sent.pop_front().unwrap();
+        assert_ne!(sent.destination.remote(), backup.flow.remote);
+    }
+    w.wait(Duration::from_millis(200));
+    let second = w.take(&backup);
+    w.answer(&backup, &second, 180, "b");
+    assert_eq!(take(&mut w, &phone).status(), 180);
+    // The first one was slow, not dead: whoever answers first has the call.
+    w.answer(&itsp, &first, 200, "a");
+    assert_eq!(take(&mut w, &phone).status(), 200);
+    let cancel = w.take(&backup);
+    assert_eq!(cancel.method(), Method::Cancel);
+}
+
+#[test]
+fn a_trunk_that_stops_in_mid_set_up_is_left_when_the_step_rang_long_enough() {
+    let mut w = world();
+    let (itsp, backup, phone) = (peer(ITSP), peer(BACKUP), peer(PHONE));
+    w.send_proven(&phone, &invite("sip:915550199@example.com"), "100");
+    let first = w.take(&itsp);
+    w.answer(&itsp, &first, 183, "a");
+    assert_eq!(take(&mut w, &phone).status(), 183);
+    w.wait_s(19);
+    w.nothing();
+    w.wait_s(2);
+    assert_eq!(w.take(&itsp).method(), Method::Cancel);
+    // Nobody answers the CANCEL: the backup does not wait for that.
+    let second = w.take(&backup);
+    w.answer(&backup, &second, 200, "b");
+    assert_eq!(take(&mut w, &phone).status(), 200);
+}
+
+#[test]
+fn limits_of_a_trunk_send_the_call_on_or_back() {
+    let mut w = world();
+    let (itsp, backup, phone) = (peer(ITSP), peer(BACKUP), peer(PHONE));
+    let mut one = invite("sip:915550199@example.com");
+    w.send_proven(&phone, &one, "100");
+    let first = w.take(&itsp);
+    w.answer(&itsp, &first, 503, "a");
+    w.take(&itsp);
+    let up = w.take(&backup);
+    w.answer(&backup, &up, 200, "b");
+    assert_eq!(take(&mut w, &phone).status(), 200);
+    // The backup takes one call at a time, and has it.
+    (one.call_id, one.branch, one.from_tag) = ("call-2", "z9hG4bKb2", "f2");
+    w.send_proven(&phone, &one, "100");
+    let first = w.take(&itsp);
+    w.answer(&itsp, &first, 503, "a");
+    w.take(&itsp);
+    let status = take(&mut w, &phone).status();
+    assert!(status >= 500, "{status}");
+    w.wait_s(1);
+    assert!(w.sent.iter().all(|s| s.destination.remote() != backup.flow.remote));
+}
+
+#[test]
+fn a_call_that_comes_in_sees_only_us() {
+    let mut w = world();
+    let (itsp, phone) = (peer(ITSP), Peer::nat("10.0.0.7:5060", "192.0.2.21:6000"));
+    w.register("200", &phone, "");
+    let mut request = req("INVITE", "sip:34915550100@192.0.2.10");
+    (request.from, request.to) = (
+        "sip:34600111222@itsp.example",
+        "sip:34915550100@itsp.example",
+    );
+    let contact = format!("Contact: {}", itsp.contact("gw"));
+    let request = request
+        .extra(&contact)
+        .extra("Record-Route: <sip:sbc.itsp.example;lr>");
+    w.send(&itsp, &request);
+    let inside = w.take(&phone);
+    assert_eq!(inside.method(), Method::Invite);
+    assert!(header(&inside, HeaderName::From).contains("+34600111222"));
+    w.answer(&phone, &inside, 180, "n");
+    let ringing = take(&mut w, &itsp);
+    assert_eq!(ringing.status(), 180);
+    w.answer(&phone, &inside, 200, "n");
+    let answer = take(&mut w, &itsp);
+    let all = text(answer.bytes());
+    assert!(!all.contains("10.0.0.7") && !all.contains("192.0.2.21"), "{all}");
+    assert_eq!(
+        values(&answer, HeaderName::RecordRoute),
+        ["<sip:sbc.itsp.example;lr>"]
+    );
+    assert!(header(&answer, HeaderName::From).contains("34600111222@itsp.example"));
+    let target = answer.addresses(HeaderName::Contact).next().unwrap().unwrap();
+    let target = text(target.uri_bytes());
+    let in_dialog = |method: &'static str, cseq: u32, branch: &'static str, target: &str| {
+        let mut request = req(method, target);
+        (request.from, request.to) = (
+            "sip:34600111222@itsp.example",
+            "sip:34915550100@itsp.example",
+        );
+        (request.to_tag, request.cseq, request.branch) = ("n", cseq, branch);
+        request.text(&peer(ITSP))
+    };
+    w.from(&itsp, in_dialog("ACK", 1, "z9hG4bKack", &target));
+    assert_eq!(w.take(&phone).method(), Method::Ack);
+    w.from(&itsp, in_dialog("BYE", 2, "z9hG4bKbye", &target));
+    let bye = w.take(&phone);
+    assert_eq!(bye.method(), Method::Bye);
+    w.answer(&phone, &bye, 200, "n");
+    assert_eq!(take(&mut w, &itsp).status(), 200);
+    w.wait_s(300);
+    assert_eq!((w.core.load(), w.core.borders()), ((0, 0), 0));
+}
+
+#[test]
+fn a_trunk_reaches_only_what_routes_give_it() {
+    let mut w = world();
+    let itsp = peer(ITSP);
+    for (uri, wanted) in [
+        ("sip:915550199@192.0.2.10", 404),
+        ("sip:somebody@elsewhere.example", 403),
+    ] {
+        let mut request = req("INVITE", uri);
+        request.from = "sip:1@itsp.example";
+        (request.call_id, request.branch) = (uri, "z9hG4bKx1");
+        w.send(&itsp, &request);
+        assert_eq!(take(&mut w, &itsp).status(), wanted, "{uri}");
+        w.wait_s(40);
+        w.sent.clear();
+    }
+}
+
+const POOL: &str = r#"
+[[pool]]
+name = "media"
+algorithm = "round-robin"
+members = ["sip:203.0.113.11", "sip:203.0.113.12", "sip:203.0.113.13"]
+probe_s = 0
+[[route]]
+match = "7XX"
+to = ["pool:media"]
+"#;
+
+#[test]
+fn a_pool_fails_over_within_the_set_up() {
+    let mut w = World::with(POOL);
+    let phone = peer(PHONE);
+    let members = [1, 2, 3].map(|n| peer(&format!("203.0.113.1{n}:5060")));
+    w.send_proven(&phone, &invite("sip:700@example.com"), "100");
+    let asked = |w: &World| {
+        let to = w.sent.iter().map(|s| s.destination.remote());
+        let at = |remote| members.iter().position(|m| m.flow.remote == remote);
+        to.filter_map(at).next().unwrap()
+    };
+    let first = asked(&w);
+    let request = w.take(&members[first]);
+    assert_eq!(text(request.call_id()), "call-1", "nothing hides here");
+    w.answer(&members[first], &request, 503, "a");
+    assert_eq!(w.take(&members[first]).method(), Method::Ack);
+    let second = asked(&w);
+    assert_ne!(first, second);
+    let request = w.take(&members[second]);
+    // The callee is busy, and would be so everywhere.
+    w.answer(&members[second], &request, 486, "b");
+    w.take(&members[second]);
+    assert_eq!(take(&mut w, &phone).status(), 486);
+    w.nothing();
+}

@@ -199,7 +199,7 @@ class Pair:
     def ring(self, number="80001"):
         """Alice calls; returns her call, the member that got it and its request."""
         call = self.alice.invite(number, AUDIO)
-        while True:
+        for _ in range(25):
             for member in self.members:
                 request = member.receive(0.2)
                 if request is None:
@@ -208,6 +208,7 @@ class Pair:
                     return call, member, request
                 assert request.method == "OPTIONS", request.text()
                 member.reply(request, 200)
+        raise AssertionError("no member got the call")
 
     def talk(self):
         call, member, request = self.ring()

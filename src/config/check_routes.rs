@@ -243,17 +243,13 @@ impl<'c> Known<'c> {
     /// The route that surely takes a number where the conditions of `from` hold; none where that
     /// depends.
     fn first_of(&self, number: &[u8], from: &Route) -> Option<usize> {
-        let mut first: Option<usize> = None;
-        self.index.matching(number, &mut |id| {
-            let id = id as usize;
-            let matcher = self.matchers.get(id).and_then(Option::as_ref);
-            let matches = matcher.is_some_and(|m| m.matches(number));
-            if matches && first.is_none_or(|f| id < f) {
-                first = Some(id);
-            }
-            matches
+        let mut first = u32::MAX;
+        self.index.matching(number, &mut first, &mut |id| {
+            let matcher = self.matchers.get(id as usize).and_then(Option::as_ref);
+            matcher.is_some_and(|m| m.matches(number))
         });
-        first.filter(|f| self.routes.get(*f).is_some_and(|r| self.implied(r, from)))
+        let route = self.routes.get(first as usize)?;
+        self.implied(route, from).then_some(first as usize)
     }
 
     /// Groups whose number a route takes, whichever user calls and whenever.

@@ -74,6 +74,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "t4_ms",
             "timer_c_s",
             "serial_fork_s",
+            "no_reply_s",
             "call_max_s",
             "connection_idle_s",
             "half_message_s",
@@ -727,6 +728,7 @@ impl<'d> File<'_, '_, 'd> {
         for (field, key, range) in [
             (&mut t.timer_c, "timer_c_s", 181..=DAY_S),
             (&mut t.serial_fork, "serial_fork_s", 1..=600),
+            (&mut t.no_reply, "no_reply_s", 1..=32),
             (&mut t.call_max, "call_max_s", 60..=SIXTY_YEARS_S),
             (&mut t.connection_idle, "connection_idle_s", 30..=7 * DAY_S),
             (&mut t.half_message, "half_message_s", 1..=600),

@@ -357,6 +357,11 @@ impl<'d> File<'_, '_, 'd> {
                     Err((problem, remedy)) => self.note(text, problem, remedy),
                 }
             }
+            if step.len() > 1 && step.iter().any(|t| matches!(t, Target::Number(_))) {
+                let remedy = "give number: a step of its own, or name what it leads to";
+                let problem = "has number: beside others that ring together";
+                self.reader.note_entry(entry, problem, remedy);
+            }
             if !step.is_empty() {
                 steps.push(step);
             }

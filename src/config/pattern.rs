@@ -390,11 +390,11 @@ impl Index {
         child as usize
     }
 
-    /// Tells the numbers of the patterns that match, in no order, some of them twice. Where `seen`
-    /// says true, nothing behind that number is told any more.
-    pub fn matching(&self, number: &[u8], seen: &mut dyn FnMut(u32) -> bool) {
-        let mut below = u32::MAX;
-        self.walk(0, number, number, &mut below, seen);
+    /// Tells the numbers below `below` of the patterns that match, in no order, some of them twice.
+    /// Where `seen` says true, that number becomes `below`. So what it is at the end is the lowest
+    /// for which `seen` said so.
+    pub fn matching(&self, number: &[u8], below: &mut u32, seen: &mut dyn FnMut(u32) -> bool) {
+        self.walk(0, number, number, below, seen);
     }
 
     fn walk(
@@ -585,17 +585,15 @@ mod tests {
             };
             for number in &numbers {
                 let mut found = Vec::new();
-                index.matching(number.as_bytes(), &mut |id| {
+                index.matching(number.as_bytes(), &mut u32::MAX.clone(), &mut |id| {
                     found.push(id);
                     false
                 });
                 found.sort_unstable();
                 prop_assert_eq!(found, ids(&|p| p.matches(number.as_bytes())));
-                let mut first = None;
-                index.matching(number.as_bytes(), &mut |id| {
-                    first = Some(id);
-                    true
-                });
+                let mut first = u32::MAX;
+                index.matching(number.as_bytes(), &mut first, &mut |_| true);
+                let first = Some(first).filter(|f| *f < u32::MAX);
                 let wanted = ids(&|p| p.matches(number.as_bytes())).first().copied();
                 prop_assert_eq!(first, wanted);
             }

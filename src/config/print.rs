@@ -147,6 +147,7 @@ fn timers(f: &mut Formatter<'_>, t: &Timers) -> fmt::Result {
     plain(f, "t4_ms", t.t4.as_millis())?;
     plain(f, "timer_c_s", t.timer_c.as_secs())?;
     plain(f, "serial_fork_s", t.serial_fork.as_secs())?;
+    plain(f, "no_reply_s", t.no_reply.as_secs())?;
     plain(f, "call_max_s", t.call_max.as_secs())?;
     plain(f, "connection_idle_s", t.connection_idle.as_secs())?;
     plain(f, "half_message_s", t.half_message.as_secs())

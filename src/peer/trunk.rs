@@ -19,6 +19,12 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// A name and its password.
+    pub fn new(username: &str, password: Arc<[u8]>) -> Self {
+        let username = username.into();
+        Self { username, password }
+    }
+
     /// For [`crate::sip::digest::answer`].
     pub fn client(&self) -> ClientCredentials<'_> {
         ClientCredentials {

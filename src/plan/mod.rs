@@ -1,5 +1,22 @@
 //! F3: the number plan. Compiles `[[route]]` with `[numbers]` and `[[group]]`, and decides where a
 //! dialled number leads, and why. Pure: who asks brings the time.
+//!
+//! The first route that matches decides. Its place is not found by trying one after the other: the
+//! routes stand in one index of patterns for each source that they name, and only those are asked
+//! for more than the number that could come before the best so far.
+
+mod compile;
+mod decide;
+mod explain;
+mod number;
+mod rule;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use compile::Plan;
+pub use explain::{EXPLAINED_MAX, Explained, Verdict};
+pub use number::{NumberRules, dialled};
 
 use crate::config::{Class, FailureKind};
 use crate::wire::sip::Method;
@@ -65,6 +82,8 @@ pub struct Way {
     pub e164: Option<Box<str>>,
     /// What it is.
     pub class: Option<Class>,
+    /// Whether it is an emergency number: no limit holds it up.
+    pub emergency: bool,
     /// What becomes of the caller's identity.
     pub caller: CallerEdit,
     /// Headers for what leaves.
@@ -97,6 +116,18 @@ pub struct Step {
     pub ring: Duration,
     /// What lets the next step begin.
     pub next_on: Arc<[FailureKind]>,
+    /// The number of these targets, where `number:` led to another route in the middle of the way;
+    /// [`Way::number`] without.
+    pub instead: Option<Box<Number>>,
+}
+
+/// A number that leaves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Number {
+    /// As the route made it.
+    pub text: Box<str>,
+    /// In E.164 without the plus, if `[numbers]` lets it be known.
+    pub e164: Option<Box<str>>,
 }
 
 /// One target; the names are those of the configuration.

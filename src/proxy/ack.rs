@@ -85,6 +85,7 @@ impl Proxy {
             caller_flow: false,
             caller_nat: nat::request_behind_nat(&message, flow),
             border,
+            ticket: None,
         };
         if let Some(call) = call {
             cx.calls.on_in_dialog(cx.now, call, &message, flow);

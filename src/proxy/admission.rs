@@ -8,6 +8,7 @@ use super::Context;
 use super::context::Caller;
 use super::guard::{Failure, weight_of};
 use crate::base::Flow;
+use crate::peer::Source;
 use crate::sip::digest::{Subject, Verdict};
 use crate::store::User;
 use crate::wire::sip::{Credentials, HeaderName, Host, Message, ResponseBuilder, Scheme, Uri};
@@ -139,6 +140,14 @@ pub(super) fn aor_of(uri: &Uri<'_>, domain: &str) -> Option<String> {
 
 /// Decides about a request that begins something (no dialog of ours vouches for it).
 pub(super) fn admit(cx: &mut Context<'_>, message: &Message, flow: &Flow, aim: Aim) -> Admission {
+    match cx.peers.of_source(flow, message) {
+        Some(Source::Trunk(_)) if aim == Aim::Foreign => return refuse(403, "Relaying Denied"),
+        Some(Source::Trunk(trunk)) => return Admission::Pass(Caller::Trunk(trunk.name().into())),
+        Some(Source::Pool { pool, .. }) if pool.config().trusted => {
+            return Admission::Pass(Caller::Pool(pool.name().into()));
+        }
+        Some(Source::Pool { .. }) | None => {}
+    }
     if cx.config.sip.trusts(flow.remote.ip()) {
         return Admission::Pass(Caller::Trusted);
     }

@@ -4,6 +4,7 @@
 use super::targets::{Target, same_step};
 use crate::base::{Flow, Instant, Key, TimerId};
 use crate::call::CallKey;
+use crate::peer::Ticket;
 use crate::sip::locate::LocateId;
 use crate::sip::transaction::{ClientKey, ServerKey};
 use crate::wire::sip::{HeaderName, Message};
@@ -19,6 +20,10 @@ pub(super) enum Caller {
     User(Box<str>),
     /// A peer of `[sip] trusted`.
     Trusted,
+    /// A trunk, by its name.
+    Trunk(Box<str>),
+    /// A member of a pool that is believed; the pool's name.
+    Pool(Box<str>),
     /// A stranger, let in because the target is one of ours and `guests` allows it.
     Guest,
     /// Whoever takes part in a dialog that came about through us.
@@ -54,6 +59,8 @@ pub(super) struct Inbound {
     pub caller_nat: bool,
     /// The border that it came over.
     pub border: Option<Key>,
+    /// Its place among the calls of the peer that it came from, until the call has it.
+    pub ticket: Option<Ticket>,
 }
 
 /// Where a branch stands.
@@ -87,13 +94,17 @@ pub(super) struct Branch {
     pub target: Target,
     /// How far it got.
     pub state: BranchState,
-    /// Timer C, or after CANCEL the end of patience (RFC 3261 §9.1); INVITE only. Of a way out where
-    /// nobody was heard, the time to try another.
+    /// Timer C, or after CANCEL the end of patience (RFC 3261 §9.1); INVITE only. Of a way out
+    /// where nobody was heard, the time to try another.
     pub deadline: Instant,
     /// Whether nothing was heard of it yet.
     pub silent: bool,
     /// Whether there was nothing else to try when it had been silent for long.
     pub is_last_hope: bool,
+    /// How often the far end's challenge was answered.
+    pub challenges: u8,
+    /// Its place among the calls of the peer that it went to.
+    pub ticket: Option<Ticket>,
 }
 
 impl Branch {
@@ -238,8 +249,8 @@ impl ResponseContext {
             return false;
         };
         let rank = next.rank;
-        let same = |b: &Branch| same_step(b.target.rank, rank);
-        let goes_on = self.outcome.goes_on || self.branches.last().is_none_or(same);
+        let hunts = |b: &Branch| b.target.hunts && same_step(b.target.rank, rank);
+        let goes_on = self.outcome.goes_on || self.branches.last().is_none_or(hunts);
         if !goes_on {
             self.waiting.clear();
         }
@@ -326,6 +337,6 @@ mod tests {
     #[test]
     fn contexts_are_small() {
         let size = std::mem::size_of::<ResponseContext>();
-        assert!(size <= 640, "{size} bytes");
+        assert!(size <= 672, "{size} bytes");
     }
 }

@@ -9,7 +9,7 @@ use super::routing::{Destined, reject};
 use super::targets::{self, Place, Target};
 use super::{Context, Proxy};
 use crate::base::{Destination, Flow, Key};
-use crate::config::Strategy;
+use crate::config::{NumberFormat, Strategy};
 use crate::peer::{Keys, Pool, Ticket};
 use crate::plan::{self, Decision, Query, Source, Step, Way};
 use crate::sip::transaction::ServerKey;
@@ -84,6 +84,7 @@ impl Proxy {
             },
             _ => egress::identified(message, believed),
         };
+        let identified = self.with_trunk_number(cx, caller, identified);
         let query = Query {
             number: &number,
             source: source_of(caller),
@@ -123,6 +124,23 @@ impl Proxy {
         Ok(Dialled::Targets(expansion.found))
     }
 
+    /// A trunk's caller, as the inside writes numbers.
+    fn with_trunk_number(
+        &self,
+        cx: &Context<'_>,
+        caller: &Caller,
+        mut identified: Identified,
+    ) -> Identified {
+        if let Caller::Trunk(name) = caller
+            && let Some(trunk) = cx.peers.trunk(name)
+            && let format = trunk.config().numbers
+            && let Some(number) = written_with_plus(cx, &identified.number, format)
+        {
+            identified.number = number.into();
+        }
+        identified
+    }
+
     /// Tells the caller to go there itself (RFC 3261 §8.3).
     pub(super) fn redirect(
         &mut self,
@@ -148,7 +166,7 @@ impl Proxy {
         flow: &Flow,
         caller: &Caller,
     ) -> Result<(Option<Key>, Option<Ticket>), Reject> {
-        let (hides, user, ticket) = match caller {
+        let (hides, user, ticket, format) = match caller {
             Caller::Trunk(name) => {
                 let Some(trunk) = cx.peers.trunk(name) else {
                     return Ok((None, None));
@@ -163,22 +181,27 @@ impl Proxy {
                 })?;
                 let config = trunk.config();
                 let user = config.username.as_deref().map(egress::escaped);
-                (config.hide_topology, user.unwrap_or_default(), ticket)
+                let user = user.unwrap_or_default();
+                (config.hide_topology, user, ticket, Some(config.numbers))
             }
             Caller::Pool(name) => {
                 let pool = cx.peers.pool(name);
                 let hides = pool.is_some_and(|pool| pool.config().hide_topology);
-                (hides, String::new(), None)
+                (hides, String::new(), None, None)
             }
             _ => return Ok((None, None)),
         };
-        if !hides {
+        let rewrites = format.is_some_and(|format| format != NumberFormat::AsIs);
+        if !hides && !rewrites {
             return Ok((None, ticket));
         }
         let full = reject(503, "Too Many Calls");
         let contact = egress::contact(cx, &user, &Destination::Flow(*flow)).ok_or(full)?;
-        let names = Names::of(message).ok_or(reject(400, "Malformed From Or To"))?;
-        let border = Border::inward(message, names, contact, true);
+        let mut names = Names::of(message).ok_or(reject(400, "Malformed From Or To"))?;
+        if let Some(caller) = format.and_then(|format| caller_inside(cx, message, format)) {
+            names.caller = caller;
+        }
+        let border = Border::inward(message, names, contact, hides);
         let border = border.and_then(|border| self.borders.insert(border));
         Ok((Some(border.ok_or(full)?), ticket))
     }
@@ -355,19 +378,52 @@ fn source_of(caller: &Caller) -> Source<'_> {
 }
 
 /// The number that is meant. A trunk that calls the Contact of our registration means the number
-/// in To.
+/// in To; one whose way to write numbers is known means a number of E.164, written with a plus.
 fn dialled_number(cx: &Context<'_>, message: &Message, caller: &Caller, aor: &str) -> String {
     let user = aor.rsplit_once('@').map_or(aor, |(user, _)| user);
-    if let Caller::Trunk(name) = caller
-        && let Some(trunk) = cx.peers.trunk(name)
-        && trunk.config().username.as_deref() == Some(user)
+    let mut number = plan::dialled(user).into_owned();
+    let Caller::Trunk(name) = caller else {
+        return number;
+    };
+    let Some(trunk) = cx.peers.trunk(name) else {
+        return number;
+    };
+    let config = trunk.config();
+    if config.username.as_deref() == Some(user)
         && let Some(to) = message.to().ok().and_then(|to| to.uri().ok())
-        && !to.user_unescaped().is_empty()
+        && let Ok(to) = String::from_utf8(to.user_unescaped().into_owned())
+        && !to.is_empty()
     {
-        let to = String::from_utf8(to.user_unescaped().into_owned());
-        return to.unwrap_or_else(|_| user.to_owned());
+        number = plan::dialled(&to).into_owned();
     }
-    user.to_owned()
+    written_with_plus(cx, &number, config.numbers).unwrap_or(number)
+}
+
+/// What a trunk writes as its way to write numbers says, in E.164 with a plus.
+fn written_with_plus(cx: &Context<'_>, number: &str, format: NumberFormat) -> Option<String> {
+    if format == NumberFormat::AsIs {
+        return None;
+    }
+    let e164 = cx.plan.numbers().read(number, format)?;
+    Some(format!("+{e164}"))
+}
+
+/// The caller as the inside reads it: its number in E.164 with a plus.
+fn caller_inside(cx: &Context<'_>, message: &Message, format: NumberFormat) -> Option<Box<[u8]>> {
+    let from = message.from().ok()?;
+    let uri = from.uri().ok()?;
+    let user = String::from_utf8(uri.user_unescaped().into_owned()).ok()?;
+    let number = written_with_plus(cx, &plan::dialled(&user), format)?;
+    let caller = egress::identified(message, false);
+    let display = caller
+        .name
+        .map_or_else(String::new, |name| format!("\"{name}\" "));
+    let host = uri.host();
+    Some(
+        format!("{display}<sip:{number}@{host}>")
+            .into_bytes()
+            .into(),
+    )
 }
 
 /// Contact values for a 302.

@@ -3,7 +3,7 @@
 //! hop one after the other (RFC 3263 §4.3) and the flows of its phone (RFC 5626 §7).
 
 use super::admission::Reject;
-use super::border::{Border, Borders, Names};
+use super::border::{Border, Names};
 use super::context::{Best, Branch, BranchState, Caller, Inbound, Outcome, Phase, ResponseContext};
 use super::forward;
 use super::onward::{Crossing, Onward, too_big_for};
@@ -18,6 +18,7 @@ use crate::sip::transaction::ServerKey;
 use crate::wire::sip::{HeaderName, Message, Method, Uri};
 use bytes::Bytes;
 use smallvec::SmallVec;
+use std::time::Duration;
 
 /// Statuses that stand for what went wrong below SIP (RFC 3261 §16.9, RFC 5626 §11.5).
 pub(super) const UNREACHABLE: u16 = 503;
@@ -43,7 +44,7 @@ impl Proxy {
         cx: &mut Context<'_>,
         server: ServerKey,
         message: &Message,
-        inbound: Inbound,
+        mut inbound: Inbound,
         targets: Vec<Target>,
         call: Option<CallKey>,
     ) -> Result<(), Reject> {
@@ -61,6 +62,9 @@ impl Proxy {
         };
         if let (Some(border), Some(call)) = (inbound.border, call) {
             self.borders.bind(border, call);
+        }
+        if let (Some(ticket), Some(call)) = (inbound.ticket.take(), call) {
+            self.tickets.entry(call).or_default().push(ticket);
         }
         let context = ResponseContext {
             server,
@@ -133,6 +137,8 @@ impl Proxy {
                 deadline: Instant::FAR_FUTURE,
                 silent: true,
                 is_last_hope: false,
+                challenges: 0,
+                ticket: None,
             });
         }
         let last = context.branches.len();
@@ -228,20 +234,16 @@ impl Proxy {
         message: &Message,
         destination: Destination,
     ) -> Result<(), u16> {
+        self.admit_to_peer(cx, key, index)?;
         self.raise_border(cx, key, index, message, &destination)?;
         let named = self.borders.named_dialogs(message);
-        let hides = |borders: &Borders, key: Option<Key>| {
-            key.and_then(|key| borders.get(key))
-                .is_some_and(|b| b.hides)
-        };
         let context = self.contexts.get_mut(key).ok_or(UNREACHABLE)?;
         let branch = context.branches.get_mut(index).ok_or(UNREACHABLE)?;
         let target = &mut branch.target;
         let toward = Toward {
             address: Some(destination.remote().ip()),
             behind_nat: target.behind_nat(),
-            relay: hides(&self.borders, target.border)
-                || hides(&self.borders, context.inbound.border),
+            relay: self.borders.hides(target.border) || self.borders.hides(context.inbound.border),
         };
         let body = offer(cx, context.call, message, &context.inbound, toward)?;
         target.relayed = body.is_some();
@@ -281,22 +283,39 @@ impl Proxy {
                 .push_front(std::mem::replace(&mut chosen, stream));
             bytes = again;
         }
-        let word = context_word(key);
         let client = cx
             .layer
-            .send_request(cx.now, bytes, chosen.clone(), word)
-            .map_err(|_| UNREACHABLE)?;
+            .send_request(cx.now, bytes, chosen.clone(), context_word(key));
+        let client = client.map_err(|_| UNREACHABLE)?;
         target.current = Some(chosen);
         branch.state = BranchState::Calling { client };
         branch.silent = true;
         if context.invite {
-            let patience = match out.is_some() {
-                true => cx.config.timers.no_reply.min(cx.config.timers.timer_c),
-                false => cx.config.timers.timer_c,
-            };
-            branch.deadline = cx.now + patience;
+            branch.deadline = cx.now + patience(cx, out.is_some());
         }
         self.stats.branches += 1;
+        Ok(())
+    }
+
+    /// Takes a place among the calls of the peer that a target leads to.
+    fn admit_to_peer(&mut self, cx: &Context<'_>, key: Key, index: usize) -> Result<(), u16> {
+        let context = self.contexts.get_mut(key).ok_or(UNREACHABLE)?;
+        let branch = context.branches.get_mut(index).ok_or(UNREACHABLE)?;
+        let Some(out) = branch.target.out() else {
+            return Ok(());
+        };
+        if !context.invite || branch.ticket.is_some() {
+            return Ok(());
+        }
+        match out.peer.admit(cx.now) {
+            Ok(ticket) => branch.ticket = ticket,
+            Err(refusal) => {
+                tracing::warn!(peer = out.peer.name(), "gets no call: it {refusal}");
+                branch.target.destinations.clear();
+                branch.target.search = Search::Over;
+                return Err(UNREACHABLE);
+            }
+        }
         Ok(())
     }
 
@@ -323,7 +342,8 @@ impl Proxy {
         }
         outer.caller = facade.caller.clone().unwrap_or(outer.caller);
         outer.callee = facade.callee.clone().unwrap_or(outer.callee);
-        let contact = super::egress::contact(cx, facade, destination).ok_or(UNREACHABLE)?;
+        let contact =
+            super::egress::contact(cx, &facade.contact_user, destination).ok_or(UNREACHABLE)?;
         let copy = Onward {
             message,
             inbound: &context.inbound,
@@ -558,6 +578,9 @@ impl Proxy {
                 continue;
             }
             if patient {
+                if let Some(out) = branch.target.out() {
+                    out.peer.suspect();
+                }
                 turned.extend(branch.target.take_rest());
             } else {
                 self.stats.timer_c += 1;
@@ -579,6 +602,8 @@ impl Proxy {
                 deadline: Instant::FAR_FUTURE,
                 silent: true,
                 is_last_hope: false,
+                challenges: 0,
+                ticket: None,
             });
         }
         let last = context.branches.len();
@@ -600,7 +625,8 @@ impl Proxy {
             self.timers.cancel(id);
         }
         // A border whose call came about is bound to it.
-        for border in context.branches.iter().filter_map(|b| b.target.border) {
+        let outward = context.branches.iter().filter_map(|b| b.target.border);
+        for border in outward.chain(context.inbound.border) {
             self.borders.discard(border);
         }
         Some(context)
@@ -625,6 +651,16 @@ pub(super) fn offer(
     }
 }
 
+/// How long a branch may go without an answer: a way out until another one is tried, a phone as
+/// long as Timer C says.
+fn patience(cx: &Context<'_>, out: bool) -> Duration {
+    let timers = &cx.config.timers;
+    match out {
+        true => timers.no_reply.min(timers.timer_c),
+        false => timers.timer_c,
+    }
+}
+
 fn begin_call(
     cx: &mut Context<'_>,
     message: &Message,
@@ -633,7 +669,7 @@ fn begin_call(
     let info = CallerInfo {
         user: match &inbound.caller {
             Caller::User(aor) => Some(aor.clone()),
-            Caller::Trusted | Caller::Guest | Caller::InDialog => None,
+            _ => None,
         },
         behind_nat: inbound.caller_nat,
     };

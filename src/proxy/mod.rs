@@ -5,6 +5,7 @@
 //! | [`admission`] | who must prove who it is; strangers; no open relay | RFC 3261 §22, §26 |
 //! | [`routing`] | validation, Route, what is for ourselves | RFC 3261 §16.3, §16.4 |
 //! | [`targets`] | Request-URI to targets, by preference | RFC 3261 §16.5, RFC 5626 §7 |
+//! | [`dial`] | what the number plan makes of a number |
 //! | [`registration`] | REGISTER for a domain of ours | RFC 3261 §10 |
 //! | [`forking`] | branches: sent, failed over, cancelled | RFC 3261 §16.6, §16.8 to §16.10 |
 //! | [`responses`] | answers on their way back, the best one chosen | RFC 3261 §16.7 |
@@ -26,6 +27,7 @@ mod ack;
 mod admission;
 mod border;
 mod context;
+mod dial;
 mod egress;
 mod forking;
 mod forward;
@@ -51,7 +53,8 @@ use crate::call::{CallKey, CallTable};
 use crate::config::Config;
 use crate::feature::Features;
 use crate::location::Location;
-use crate::peer::Peers;
+use crate::peer::{Peers, Ticket};
+use crate::plan::Plan;
 use crate::sip::digest::Authenticator;
 use crate::sip::listeners::ListenerTable;
 use crate::sip::locate::{LocateError, LocateId, Locator};
@@ -61,6 +64,7 @@ use crate::wire::sip::{HeaderName, Message};
 use border::Borders;
 use bytes::Bytes;
 use context::{Phase, ResponseContext};
+use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
 use token::TokenMint;
 
@@ -106,6 +110,8 @@ pub struct Context<'a> {
     pub listeners: &'a ListenerTable,
     /// As the operator wrote it.
     pub config: &'a Config,
+    /// Where numbers lead.
+    pub plan: &'a Plan,
     /// For tags.
     pub rng: &'a mut Rng,
     /// What should leave.
@@ -158,6 +164,8 @@ pub struct Proxy {
     timers: TimerTable<Key>,
     located: HashMap<LocateId, Waiting>,
     borders: Borders,
+    /// What calls hold at the peers that they go through.
+    tickets: HashMap<CallKey, SmallVec<[Ticket; 2]>>,
     mint: TokenMint,
     registrar: registrar::Registrar,
     loop_key: u64,
@@ -180,6 +188,7 @@ impl Proxy {
                 shard,
                 shards,
             ),
+            tickets: HashMap::new(),
             mint: TokenMint::new(&secret),
             registrar,
             loop_key: secret
@@ -276,6 +285,7 @@ impl Proxy {
 
     /// A call ended.
     pub fn call_ended(&mut self, cx: &Context<'_>, call: CallKey) {
+        self.tickets.remove(&call);
         self.borders
             .call_ended(call, cx.now + cx.config.timers.t1 * 64 * 2);
     }
@@ -312,6 +322,11 @@ impl Proxy {
     /// Requests that are being proxied, those included whose 2xx may still be repeated.
     pub fn contexts(&self) -> usize {
         self.contexts.len()
+    }
+
+    /// Borders of calls, those included that ended a moment ago; for checkers.
+    pub fn borders(&self) -> usize {
+        self.borders.len()
     }
 
     /// Back from what `forking` gives to the transaction layer: one bit is not ours to use.

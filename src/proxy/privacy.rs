@@ -38,7 +38,7 @@ impl<'a> Author<'a> {
         match caller {
             _ if source_trusted => Author::Trusted,
             Caller::User(aor) => Author::User(aor),
-            Caller::Trusted => Author::Trusted,
+            Caller::Trusted | Caller::Trunk(_) | Caller::Pool(_) => Author::Trusted,
             Caller::Guest | Caller::InDialog => Author::Stranger,
         }
     }
@@ -70,7 +70,7 @@ pub(super) fn impossible(message: &Message) -> bool {
 }
 
 /// Whether the identity must stay hidden, by whichever header says so.
-fn is_private(message: &Message) -> bool {
+pub(super) fn is_private(message: &Message) -> bool {
     asks(message, "id")
         || asks(message, "user")
         || message.values(HeaderName::RemotePartyId).any(|value| {

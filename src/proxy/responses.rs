@@ -2,7 +2,7 @@
 //! the others when no branch is left. A response that matches no branch is dropped (RFC 6026 §7.3).
 
 use super::border::Borders;
-use super::context::{Best, BranchState, Phase, ResponseContext};
+use super::context::{Best, BranchState, Caller, Phase, ResponseContext};
 use super::forking::UNREACHABLE;
 use super::privacy::{self, Author, Reader};
 use super::record_route::token_of;
@@ -19,6 +19,10 @@ use bytes::Bytes;
 const ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
 /// What the others hear when one declined for all.
 const DECLINED: &[u8] = b"SIP;cause=600;text=\"Declined for all\"";
+
+/// Challenges of one way out that are answered: the first, and one more for a nonce that was too
+/// old.
+const CHALLENGES_MAX: u8 = 2;
 
 /// A branch that answered, as a call wants to know it.
 #[derive(Clone, Copy, Debug)]
@@ -80,10 +84,18 @@ impl Proxy {
         if matches!(status, 401 | 407)
             && calling
             && open
+            && branch.challenges < CHALLENGES_MAX
             && let Some(account) = border_of.account.as_mut()
             && account.challenged(&message)
         {
             border_of.count_up();
+            if let Some(branch) = self
+                .contexts
+                .get_mut(key)
+                .and_then(|c| c.branches.get_mut(index))
+            {
+                branch.challenges += 1;
+            }
             if self.send_again(cx, key, index) {
                 return None;
             }
@@ -117,6 +129,17 @@ impl Proxy {
             cx.locator.failed(cx.now, failed);
         }
         let phone = target.is_some_and(|t| t.binding().is_some());
+        if let Some(branch) = self
+            .contexts
+            .get_mut(key)
+            .and_then(|c| c.branches.get_mut(index))
+            && let Some(out) = branch.target.out()
+        {
+            out.peer.suspect();
+            if let Some(ticket) = &mut branch.ticket {
+                ticket.failed(cx.now, 408, "");
+            }
+        }
         let status = match why {
             Failure::Timeout => 408,
             Failure::Transport if phone => 480,
@@ -162,6 +185,10 @@ impl Proxy {
             if let (Some(border), Some(call)) = (branch.target.border, context.call) {
                 self.borders.bind(border, call);
             }
+            if let (Some(mut ticket), Some(call)) = (branch.ticket.take(), context.call) {
+                ticket.answered();
+                self.tickets.entry(call).or_default().push(ticket);
+            }
         }
         let borders = &mut self.borders;
         let response = upstream(cx, &self.mint, borders, context, Some(index), message);
@@ -202,14 +229,20 @@ impl Proxy {
         if calling && closed && elsewhere && matches!(context.phase, Phase::Open { .. }) {
             return self.on_branch_failed(cx, key, index, status);
         }
-        let border = branch.target.border.is_some();
+        if let Some(mut ticket) = branch.ticket.take() {
+            let reason = String::from_utf8_lossy(message.reason()).into_owned();
+            ticket.failed(cx.now, status, &reason);
+        }
+        // A trunk's challenge that we cannot answer: the caller has no password there, and the way
+        // is closed.
+        let unknown_there = branch.target.border.is_some() && matches!(status, 401 | 407);
+        let status = if unknown_there { 500 } else { status };
         let goes_on = branch.target.step.as_ref();
         let goes_on = goes_on.is_some_and(|step| step.goes_on(status, false));
         context.branch_ended(index, status, false);
-        match (border, status) {
-            // Its challenges are ours to answer, and the caller has no password there.
-            (true, 401 | 407) => context.consider(Best::Local(500)),
-            _ => context.consider(Best::Received(Box::new(message))),
+        match unknown_there {
+            true => context.consider(Best::Local(status)),
+            false => context.consider(Best::Received(Box::new(message))),
         }
         if status >= 600 && !goes_on {
             self.close(cx, key, Phase::Declined, Some(Bytes::from_static(DECLINED)));
@@ -306,9 +339,11 @@ fn upstream(
     let source = answerer.map(|a| a.flow.remote.ip());
     let author = match source {
         Some(ip) if cx.config.sip.trusts(ip) => Author::Trusted,
+        _ if branch.is_some_and(|b| b.target.is_believed()) => Author::Trusted,
         _ => Author::Stranger,
     };
-    let reader = if cx.config.sip.trusts(context.inbound.flow.remote.ip()) {
+    let believed = matches!(context.inbound.caller, Caller::Trunk(_) | Caller::Pool(_));
+    let reader = if believed || cx.config.sip.trusts(context.inbound.flow.remote.ip()) {
         Reader::Trusted
     } else {
         Reader::User

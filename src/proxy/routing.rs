@@ -3,6 +3,7 @@
 
 use super::admission::{self, Admission, Aim, Reject, Role, aor_of, own_domain};
 use super::context::{Caller, Inbound};
+use super::dial::{Asked, Dialled};
 use super::gruu::Resolved;
 use super::loops::{self, MAX_FORWARDS_DEFAULT};
 use super::record_route::{self, OwnRoutes};
@@ -10,6 +11,7 @@ use super::targets::{self, Place, Target};
 use super::token::{Kind, Token};
 use super::{Context, Proxy, indialog, nat, privacy};
 use crate::base::{Flow, Key};
+use crate::call::CallKey;
 use crate::sip::transaction::ServerKey;
 use crate::wire::sip::{HeaderName, Message, Method, NameAddr, ResponseBuilder, Scheme, Uri};
 
@@ -32,6 +34,17 @@ pub(super) enum Destined {
     Onward,
 }
 
+/// A request as it came.
+#[derive(Clone, Copy)]
+struct Arrival<'a> {
+    server: ServerKey,
+    flow: &'a Flow,
+    /// In the inside's terms.
+    message: &'a Message,
+    /// The border that it came over, in a dialog.
+    border: Option<Key>,
+}
+
 impl Proxy {
     /// A new request: answered here, or forwarded.
     pub(super) fn on_request(
@@ -43,13 +56,14 @@ impl Proxy {
     ) {
         self.stats.requests += 1;
         let border = self.borders.of_far(&message);
-        let routed = match border {
-            None => self.route(cx, server, flow, &message, None),
-            Some(_) => match self.unveiled(border, message.clone()) {
-                Some(inside) => self.route(cx, server, flow, &inside, border),
-                None => Err(reject(400, "Bad Request")),
-            },
+        let inside = border.and_then(|_| self.unveiled(border, message.clone()));
+        let arrival = Arrival {
+            server,
+            flow,
+            message: inside.as_ref().unwrap_or(&message),
+            border: border.filter(|_| inside.is_some()),
         };
+        let routed = self.route(cx, arrival);
         match routed {
             Ok(()) => {}
             Err(reject) => self.refuse(cx, server, &message, reject),
@@ -89,28 +103,17 @@ impl Proxy {
         cx.layer.respond(cx.now, server, response.render());
     }
 
-    fn route(
-        &mut self,
-        cx: &mut Context<'_>,
-        server: ServerKey,
-        flow: &Flow,
-        message: &Message,
-        border: Option<Key>,
-    ) -> Result<(), Reject> {
+    fn route(&mut self, cx: &mut Context<'_>, arrival: Arrival<'_>) -> Result<(), Reject> {
+        let Arrival { message, flow, .. } = arrival;
         let loop_hash = loops::loop_hash(message, self.loop_key);
         let (own, repaired) = self.preprocess(cx, message)?;
-        let uri = Uri::parse(
-            repaired
-                .uri
-                .as_deref()
-                .unwrap_or_else(|| message.request_uri()),
-        )
-        .map_err(|_| reject(400, "Bad Request-URI"))?;
+        let uri = repaired.uri.as_deref();
+        let uri = Uri::parse(uri.unwrap_or_else(|| message.request_uri()))
+            .map_err(|_| reject(400, "Bad Request-URI"))?;
         let in_dialog = has_to_tag(message);
-        let call = if in_dialog {
-            cx.calls.find(message)
-        } else {
-            None
+        let call = match in_dialog {
+            true => cx.calls.find(message),
+            false => None,
         };
         let destined = self.destined(cx, message, &uri, &own, &repaired)?;
         let mine = match destined {
@@ -121,22 +124,22 @@ impl Proxy {
         // RFC 3261 §16.3 step 3: an OPTIONS that may go no further is answered here.
         let last_hop = message.method() == Method::Options && message.max_forwards() == Ok(Some(0));
         if mine || last_hop {
-            return self.answer_ourselves(cx, server, flow, message, &uri);
+            return self.answer_ourselves(cx, arrival.server, flow, message, &uri);
         }
         let max_forwards = check(message, loop_hash)?;
-        let known = border.is_some()
+        let known = arrival.border.is_some()
             || in_dialog && indialog::vouches(cx, message, &uri, &own, &repaired, call);
         let via_flow = indialog::current_flow(cx, message, &uri, &own)?;
-        let Some(caller) = self.caller(cx, server, flow, message, known, &destined)? else {
+        let caller = self.caller(cx, arrival.server, flow, message, known, &destined)?;
+        let Some(caller) = caller else {
             return Ok(());
         };
         if privacy::impossible(message) {
             return Err(reject(500, "Privacy Cannot Be Provided"));
         }
-        let mut targets = self.targets(cx, &uri, destined)?;
-        if in_dialog && let [target] = targets.as_mut_slice() {
-            target.border = self.borders.of_near(message);
-        }
+        let Some(targets) = self.targets_of(cx, arrival, &caller, &uri, destined)? else {
+            return Ok(());
+        };
         let breadth = loops::max_breadth(message).ok_or(reject(400, "Malformed Max-Breadth"))?;
         if breadth == 0 {
             return Err(reject(440, "Max-Breadth Exceeded"));
@@ -155,9 +158,73 @@ impl Proxy {
             record_route: !in_dialog && makes_dialog(message.method()),
             caller_flow: !in_dialog && needs_flow(message, flow, caller_nat),
             caller_nat,
-            border,
+            border: arrival.border,
+            ticket: None,
         };
-        self.begin(cx, server, message, inbound, targets, call)
+        self.enter(cx, arrival, inbound, targets, call)
+    }
+
+    /// Where the request leads; `None` if it was answered instead.
+    fn targets_of(
+        &mut self,
+        cx: &mut Context<'_>,
+        arrival: Arrival<'_>,
+        caller: &Caller,
+        uri: &Uri<'_>,
+        destined: Destined,
+    ) -> Result<Option<Vec<Target>>, Reject> {
+        let Arrival { message, flow, .. } = arrival;
+        if has_to_tag(message) {
+            let mut targets = self.targets(cx, uri, destined)?;
+            if let [target] = targets.as_mut_slice() {
+                target.border = self.borders.of_near(message);
+            }
+            return Ok(Some(targets));
+        }
+        let Destined::Local { aor, secure } = destined else {
+            return self.targets(cx, uri, destined).map(Some);
+        };
+        let asked = Asked {
+            message,
+            flow,
+            caller,
+            uri,
+            secure,
+        };
+        match self.dial(cx, &asked, aor)? {
+            Dialled::Targets(targets) => Ok(Some(targets)),
+            Dialled::Redirect(contacts) => {
+                self.redirect(cx, arrival.server, message, &contacts);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Sets the request off, over the border and on the account of the peer that it comes from.
+    fn enter(
+        &mut self,
+        cx: &mut Context<'_>,
+        arrival: Arrival<'_>,
+        mut inbound: Inbound,
+        targets: Vec<Target>,
+        call: Option<CallKey>,
+    ) -> Result<(), Reject> {
+        let Arrival { message, flow, .. } = arrival;
+        if inbound.border.is_none() && inbound.record_route {
+            let (border, ticket) = self.entry(cx, message, flow, &inbound.caller)?;
+            (inbound.border, inbound.ticket) = (border, ticket);
+        }
+        let border = inbound.border;
+        let inside = match arrival.border {
+            None if border.is_some() => self.unveiled(border, message.clone()),
+            _ => None,
+        };
+        let message = inside.as_ref().unwrap_or(message);
+        let begun = self.begin(cx, arrival.server, message, inbound, targets, call);
+        if let (Err(_), Some(border)) = (&begun, border) {
+            self.borders.discard(border);
+        }
+        begun
     }
 }
 

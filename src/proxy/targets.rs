@@ -2,6 +2,7 @@
 //! which flows of one phone stand for each other (RFC 5626 §7).
 
 use super::egress::Out;
+use super::privacy::Reader;
 use crate::base::{Destination, Key, Transport};
 use crate::location::{Binding, Reach};
 use crate::plan::Step;
@@ -40,6 +41,9 @@ pub(super) struct Target {
     pub rank: u32,
     /// The step of the route that led here.
     pub step: Option<Arc<Step>>,
+    /// Whether any failure lets the next target of the same step try: phones and members of groups
+    /// do, members of a pool only where the step says so.
+    pub hunts: bool,
     /// The border that it is behind, once the request went there.
     pub border: Option<Key>,
     /// Other flows of the same phone, the next one last.
@@ -65,6 +69,7 @@ impl Target {
             place,
             rank,
             step: None,
+            hunts: true,
             border: None,
             spare: Vec::new(),
             destinations: VecDeque::new(),
@@ -74,6 +79,11 @@ impl Target {
             breadth: 1,
             tried_tcp: false,
         }
+    }
+
+    /// Its preference among those of its step, in thousandths.
+    pub fn q(&self) -> u16 {
+        u16::try_from(self.rank & ((1 << RANK_Q_BITS) - 1)).unwrap_or(0)
     }
 
     /// The binding that is being tried.
@@ -92,6 +102,11 @@ impl Target {
         }
     }
 
+    /// Whether what it asserts is believed (RFC 3325).
+    pub fn is_believed(&self) -> bool {
+        self.out().is_some_and(|out| out.reader == Reader::Trusted)
+    }
+
     /// The same target by the addresses that were not tried yet, as a branch of its own.
     pub fn take_rest(&mut self) -> Option<Self> {
         if self.destinations.is_empty() {
@@ -99,6 +114,7 @@ impl Target {
         }
         let mut rest = Self::new(self.place.clone(), self.rank);
         rest.step = self.step.clone();
+        rest.hunts = self.hunts;
         rest.destinations = std::mem::take(&mut self.destinations);
         rest.search = Search::Over;
         rest.breadth = self.breadth;

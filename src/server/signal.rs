@@ -11,6 +11,7 @@ use crate::control::{Command, Reply};
 use crate::feature::Features;
 use crate::location::{Limits, Location};
 use crate::peer::{self, Peers};
+use crate::plan::Plan;
 use crate::proxy::guard::{self, Guard};
 use crate::proxy::keepalive::{self, Keepalive};
 use crate::proxy::{CONTEXT_FOREIGN, Context, Outputs, Proxy};
@@ -159,6 +160,7 @@ pub struct SignalCore {
     pub(super) features: Arc<Features>,
     pub(super) guard: Arc<Guard>,
     pub(super) peers: Arc<Peers>,
+    pub(super) plan: Arc<Plan>,
     pub(super) rng: Rng,
     pub(super) anchor: Anchor,
     pub(super) layer: TransactionLayer,
@@ -255,6 +257,7 @@ impl SignalCore {
             proxy_outputs: Outputs::default(),
             started: anchor.instant,
             now: anchor.instant,
+            plan: Arc::new(Plan::compile(&config)),
             config,
             listeners,
             addresses,
@@ -340,6 +343,11 @@ impl SignalCore {
         (stats.servers + stats.clients, self.calls.len())
     }
 
+    /// Calls that go over a border, for checkers.
+    pub fn borders(&self) -> usize {
+        self.proxy.borders()
+    }
+
     /// Calls whose media passes through us, for checkers.
     pub fn media_sessions(&self) -> usize {
         self.calls.media_sessions().len()
@@ -373,6 +381,7 @@ impl SignalCore {
             self.peers.configure(&config);
             client.set_domain(config.node.default_domain());
         }
+        self.plan = Arc::new(Plan::compile(&config));
         self.config = config;
     }
 
@@ -395,6 +404,7 @@ impl SignalCore {
             calls: &mut self.calls,
             listeners: &self.listeners,
             config: &self.config,
+            plan: &self.plan,
             rng: &mut self.rng,
             outputs: &mut self.proxy_outputs,
         };

@@ -8,4 +8,5 @@ mod forking;
 mod privacy;
 mod random;
 mod routing;
+mod trunks;
 mod world;

@@ -13,7 +13,7 @@ const CONFIG: &str = r#"
 [numbers]
 country = "34"
 international = "00"
-national_digits = "9"
+national_digits = 9
 [[trunk]]
 name = "itsp"
 uri = "sip:203.0.113.1"
@@ -52,7 +52,9 @@ fn peer(address: &str) -> Peer {
 
 fn invite(to: &str) -> Req<'_> {
     let contact = format!("Contact: {}", peer(PHONE).contact("100"));
-    req("INVITE", to).extra(&contact)
+    let mut request = req("INVITE", to);
+    request.to = to;
+    request.extra(&contact)
 }
 
 /// A 100 of a transaction that takes longer is nothing that these tests look at.
@@ -66,7 +68,8 @@ fn take(w: &mut World, at: &Peer) -> Message {
 }
 
 fn challenge(w: &mut World, at: &Peer, request: &Message, status: u16, nonce: &str) {
-    let value = format!("Digest realm=\"itsp\", nonce=\"{nonce}\", qop=\"auth\", algorithm=SHA-256");
+    let value =
+        format!("Digest realm=\"itsp\", nonce=\"{nonce}\", qop=\"auth\", algorithm=SHA-256");
     let name = match status {
         401 => HeaderName::WwwAuthenticate,
         _ => HeaderName::ProxyAuthenticate,
@@ -81,7 +84,13 @@ fn challenge(w: &mut World, at: &Peer, request: &Message, status: u16, nonce: &s
 /// Nothing in a message to the outside tells of the inside.
 fn assert_veiled(message: &Message) {
     let all = text(message.bytes());
-    for secret in ["192.0.2.20", "call-1", "Record-Route", "Max-Breadth", "sip:100@"] {
+    for secret in [
+        "192.0.2.20",
+        "call-1",
+        "Record-Route",
+        "Max-Breadth",
+        "sip:100@",
+    ] {
         assert!(!all.contains(secret), "{secret} leaves:\n{all}");
     }
     let vias = values(message, HeaderName::Via).len();
@@ -277,7 +286,13 @@ fn a_wrong_password_is_tried_once_and_the_backup_takes_over() {
 
 #[test]
 fn failures_of_the_way_go_on_and_those_of_the_callee_do_not() {
-    for (status, goes_on) in [(503, true), (500, true), (408, true), (486, false), (603, false)] {
+    for (status, goes_on) in [
+        (503, true),
+        (500, true),
+        (408, true),
+        (486, false),
+        (603, false),
+    ] {
         let mut w = world();
         let (itsp, backup, phone) = (peer(ITSP), peer(BACKUP), peer(PHONE));
         w.send_proven(&phone, &invite("sip:915550199@example.com"), "100");
@@ -356,7 +371,11 @@ fn limits_of_a_trunk_send_the_call_on_or_back() {
     let status = take(&mut w, &phone).status();
     assert!(status >= 500, "{status}");
     w.wait_s(1);
-    assert!(w.sent.iter().all(|s| s.destination.remote() != backup.flow.remote));
+    assert!(
+        w.sent
+            .iter()
+            .all(|s| s.destination.remote() != backup.flow.remote)
+    );
 }
 
 #[test]
@@ -383,13 +402,20 @@ fn a_call_that_comes_in_sees_only_us() {
     w.answer(&phone, &inside, 200, "n");
     let answer = take(&mut w, &itsp);
     let all = text(answer.bytes());
-    assert!(!all.contains("10.0.0.7") && !all.contains("192.0.2.21"), "{all}");
+    assert!(
+        !all.contains("10.0.0.7") && !all.contains("192.0.2.21"),
+        "{all}"
+    );
     assert_eq!(
         values(&answer, HeaderName::RecordRoute),
         ["<sip:sbc.itsp.example;lr>"]
     );
     assert!(header(&answer, HeaderName::From).contains("34600111222@itsp.example"));
-    let target = answer.addresses(HeaderName::Contact).next().unwrap().unwrap();
+    let target = answer
+        .addresses(HeaderName::Contact)
+        .next()
+        .unwrap()
+        .unwrap();
     let target = text(target.uri_bytes());
     let in_dialog = |method: &'static str, cseq: u32, branch: &'static str, target: &str| {
         let mut request = req(method, target);

@@ -1,18 +1,17 @@
 //! Our account at the far end: answers to its challenges (RFC 3261 §22.2, §22.3).
 
-use crate::sip::digest::{AnswerError, ClientCredentials, answer};
+use crate::peer::Credentials;
+use crate::sip::digest::{AnswerError, answer};
 use crate::wire::sip::{Challenge, HeaderName, Message};
-use std::sync::Arc;
 
 /// Who we are there, and how it asked last.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(in crate::proxy) struct Account {
-    username: Box<str>,
-    password: Arc<[u8]>,
+    credentials: Credentials,
     asked: Option<Asked>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Asked {
     proof: HeaderName,
     challenge: Box<[u8]>,
@@ -20,23 +19,11 @@ struct Asked {
     count: u32,
 }
 
-/// The password does not belong into a log.
-impl std::fmt::Debug for Account {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account")
-            .field("username", &self.username)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Account {
     /// An account that was not asked yet.
-    pub fn new(username: &str, password: Arc<[u8]>) -> Self {
-        Self {
-            username: username.into(),
-            password,
-            asked: None,
-        }
+    pub fn new(credentials: Credentials) -> Self {
+        let asked = None;
+        Self { credentials, asked }
     }
 
     /// Takes the challenges of a 401 or 407, and says whether it is worth trying again: one of them
@@ -98,10 +85,7 @@ impl Account {
         count: u32,
         cnonce: &str,
     ) -> Result<String, AnswerError> {
-        let credentials = ClientCredentials {
-            username: &self.username,
-            password: &self.password,
-        };
+        let credentials = self.credentials.client();
         answer(challenge, &credentials, method, uri, count, cnonce)
     }
 }

@@ -320,6 +320,11 @@ impl Borders {
         self.borders.get_mut(key)
     }
 
+    /// Whether the sides of a message that crosses it must not see each other.
+    pub fn hides(&self, key: Option<Key>) -> bool {
+        key.and_then(|key| self.get(key)).is_some_and(|b| b.hides)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.borders.len()

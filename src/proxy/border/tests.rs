@@ -1,4 +1,5 @@
 use super::*;
+use crate::peer::Credentials;
 use crate::wire::sip::{Edit, HeaderName, Message};
 use bytes::Bytes;
 
@@ -251,7 +252,7 @@ fn a_wrong_password_is_tried_once_and_an_old_nonce_again() {
              Content-Length: 0\n\n"
         ))
     };
-    let mut account = Account::new("us", b"secret".as_slice().into());
+    let mut account = Account::new(Credentials::new("us", b"secret".as_slice().into()));
     assert!(account.prove(b"INVITE", "sip:x@y", "c").is_none());
     assert!(account.challenged(&challenge("one", "")));
     let (name, first) = account.prove(b"INVITE", "sip:x@y", "c").unwrap();

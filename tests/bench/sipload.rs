@@ -4,8 +4,8 @@
 //! sipload register      TARGET [options]   refreshes of --users addresses of record
 //! sipload register-auth TARGET [options]   the same, answering a challenge each time (MD5)
 //! sipload call          TARGET [options]   INVITE 180 200 ACK BYE 200 to a phone of its own
-//! sipload pool          TARGET [options]   the same to numbers 80000 to 80999, which the server must
-//!                                          lead to the phones at --phone-port and the next even ones
+//! sipload pool          TARGET [options]   the same to numbers 80000 to 80999, which the server has
+//!                                          to lead to the phones at --phone-port and the next ones
 //! ```
 //! A phone refreshes as RFC 3261 §10.2.4 wants it: one Call-ID per user, its CSeq ever higher, also
 //! over runs that share a `--port`. A closed loop over UDP: at most `--window` operations are under way, and the next begins when
@@ -365,7 +365,9 @@ impl Load {
             return;
         }
         match (self.options.mode, self.slots[index].state) {
-            (Mode::Call | Mode::Pool, _) if cseq.ends_with(b"INVITE") => self.on_answer(index, message, now),
+            (Mode::Call | Mode::Pool, _) if cseq.ends_with(b"INVITE") => {
+                self.on_answer(index, message, now)
+            }
             (Mode::Call | Mode::Pool, State::Ending) => self.finish(index, status == 200),
             (Mode::RegisterAuth, State::First) if status == 401 => {
                 let authorization = self.credentials(index, message);

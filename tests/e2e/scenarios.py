@@ -176,9 +176,8 @@ def unify(case, real):
 
 def itsp(case, real):
     company = Company(case, 4, real)
-    for name in ("itsp", "backup"):
-        wait_for(f"{name} to be up", lambda: any(
-            row["name"] == name and row["state"] == "up" for row in company.voipd.json("trunks")), 20)
+    wait_for("the trunks to be up", lambda: all(
+        row["state"] == "up" for row in company.voipd.json("trunks")), 20)
     desk, _ = branches(company)
     lines(company, desk)
     on_duty(company)

@@ -34,6 +34,13 @@ pub struct Bound {
     sockets: Vec<OwnedFd>,
 }
 
+impl Bound {
+    /// As the configuration writes listeners.
+    pub fn written(&self) -> String {
+        format!("{}:{}", self.transport.uri_token(), self.address)
+    }
+}
+
 /// A listener that cannot be.
 #[derive(Debug)]
 pub struct BindError {

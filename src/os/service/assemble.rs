@@ -414,10 +414,7 @@ impl Running {
         };
         let peers = seams.secrets.peers(&config, secret);
         let cores = restored.cores(&config, &around, &peers, rng, (shards, anchor, secret));
-        let listening = bound
-            .iter()
-            .map(|b| format!("{}:{}", b.transport.uri_token(), b.address))
-            .collect();
+        let listening = bound.iter().map(Bound::written).collect();
         let node = Node::start(shared, bound, cores, Arc::new(sinks))
             .map_err(|e| Fatal::new(EX_OSERR, format!("threads: {e}")))?;
         Ok(Self {

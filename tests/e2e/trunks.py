@@ -127,7 +127,6 @@ def call_in(office, server, did=DID, **options):
     called = office.bob.answer(request, PHONE_AUDIO)
     caller = call.established()
     office.bob.expect("ACK")
-    assert server.sequences == {} or caller.call_id != called.call_id, "the Call-ID is not hidden"
     return caller, called
 
 
@@ -310,7 +309,7 @@ def test_did_by_address(case):
     hang_up(called, caller)
     caller, called = call_in(office, server)
     hang_up(caller, called)
-    office.clean([called.call_id])
+    office.clean()
 
 
 def test_did_by_registered_contact(case):
@@ -323,7 +322,7 @@ def test_did_by_registered_contact(case):
     other.binding = server.binding
     caller, called = call_in(office, other, uri=server.binding[0])
     hang_up(caller, called)
-    hidden(other, office.voipd, [office.alice, office.bob], [called.call_id])
+    hidden(other, office.voipd, [office.alice, office.bob])
     office.clean()
 
 
@@ -468,15 +467,17 @@ def test_calls_per_second(case):
     server = Itsp(case, ACCOUNT, PASSWORD, address=ITSP)
     office = Office(case, server, keys={"calls_per_second": 2}).registered()
     calls = [Agent(case, office.voipd, "alice", address=INSIDE).invite(NUMBER, PHONE_AUDIO)
-             for _ in range(8)]
-    invites = {m["call-id"] for m in server.messages("INVITE")}
+             for _ in range(12)]
     refused = 0
     for call in calls:
-        # Those that passed are still open: nobody answers them here.
-        first = call.waiting[0] if call.waiting else None
-        refused += first is not None and first.status == 503
-    assert len(invites) + refused == 8, (len(invites), refused)
-    assert refused >= 1, "no limit"
+        message = call.agent.receive(1)
+        while message is not None and message.status == 100:
+            message = call.agent.receive(1)
+        refused += message is not None and message.status == 503
+    passed = len({message["call-id"] for message in server.messages("INVITE")})
+    assert passed + refused == 12, (passed, refused)
+    # Twelve calls take less than three seconds to make, even here.
+    assert 2 <= passed <= 8, passed
 
 
 def test_answer_seizure_ratio(case):

@@ -56,6 +56,7 @@ class Itsp(Agent):
         self.nonces = {}  # nonce: the highest nc that it was used with
         self.sequences = {}  # (Call-ID, From's tag): the highest CSeq that a request had
         self.answers = {}  # (branch, method): what the thread answered
+        self.passed = set()  # (branch, method) of what the test answers
         self.calls = queue.Queue()
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._serve, daemon=True)
@@ -98,6 +99,8 @@ class Itsp(Agent):
         if transaction in self.answers:
             self.socket.sendto(self.answers[transaction], source)
             return
+        if transaction in self.passed:
+            return  # a retransmission of what the test will answer
         self._sequence(message)
         if message.method in self.refuse:
             self._answer(message, source, self.refuse[message.method])
@@ -112,6 +115,7 @@ class Itsp(Agent):
 
     def _call(self, message, source, data):
         """A request that was let in, and is about a call."""
+        self.passed.add((self._branch(message), message.method))
         self.calls.put((data, source))
 
     def _sequence(self, request):

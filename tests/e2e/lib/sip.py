@@ -291,15 +291,16 @@ class Agent:
             self.cseq += 1
             via = self.via()
             self.send(self.start_lines("INVITE", uri, via, call) + extra + credentials, body)
+            if credentials:
+                break
             first = self.receive(5)
             while first is not None and first.status == 100:
                 first = self.receive(2)
-            open_call = Call(self, call, uri, via, first)
             if first is None or first.status not in (401, 407):
-                return open_call
+                return Call(self, call, uri, via, first)
             self.send(self.start_lines("ACK", uri, via, call, first["to"]))
             credentials = [self.credentials(first, "INVITE", uri)]
-        return open_call
+        return Call(self, call, uri, via, None)
 
     def answer(self, request, body):
         """Answers an INVITE with 180 and 200; returns the dialog. The ACK is still to come."""
@@ -316,10 +317,14 @@ class Call:
         self.waiting = [first] if first is not None else []
 
     def next(self, seconds=8.0):
-        """The next answer."""
-        message = self.waiting.pop(0) if self.waiting else self.agent.receive(seconds)
-        assert message, f"{self.agent.user}: no answer to the INVITE within {seconds} s"
-        return message
+        """The next answer above 100."""
+        end = time.monotonic() + seconds
+        while True:
+            left = max(0.01, end - time.monotonic())
+            message = self.waiting.pop(0) if self.waiting else self.agent.receive(left)
+            assert message, f"{self.agent.user}: no answer to the INVITE within {seconds} s"
+            if message.status != 100:
+                return message
 
     def final(self, seconds=8.0):
         """The final answer, acknowledged if it refuses."""

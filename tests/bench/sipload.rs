@@ -4,6 +4,8 @@
 //! sipload register      TARGET [options]   refreshes of --users addresses of record
 //! sipload register-auth TARGET [options]   the same, answering a challenge each time (MD5)
 //! sipload call          TARGET [options]   INVITE 180 200 ACK BYE 200 to a phone of its own
+//! sipload pool          TARGET [options]   the same to numbers 80000 to 80999, which the server has
+//!                                          to lead to the phones at --phone-port and the next ones
 //! ```
 //! A phone refreshes as RFC 3261 §10.2.4 wants it: one Call-ID per user, its CSeq ever higher, also
 //! over runs that share a `--port`. A closed loop over UDP: at most `--window` operations are under way, and the next begins when
@@ -29,6 +31,7 @@ enum Mode {
     Register,
     RegisterAuth,
     Call,
+    Pool,
 }
 
 struct Options {
@@ -38,6 +41,8 @@ struct Options {
     password: String,
     users: u32,
     port: u16,
+    phone_port: u16,
+    phones: u16,
     count: u32,
     window: usize,
     rate: f64,
@@ -83,9 +88,8 @@ struct Counts {
 struct Load {
     options: Options,
     caller: UdpSocket,
-    phone: UdpSocket,
     caller_at: SocketAddr,
-    phone_at: SocketAddr,
+    phones: Vec<(UdpSocket, SocketAddr)>,
     run: u32,
     /// Above the CSeq of every REGISTER of an earlier run.
     cseq: u32,
@@ -120,6 +124,7 @@ fn parse(words: &[String]) -> Result<Options, String> {
         "register" => Mode::Register,
         "register-auth" => Mode::RegisterAuth,
         "call" => Mode::Call,
+        "pool" => Mode::Pool,
         other => return Err(format!("no mode is called {other}")),
     };
     let target = target.parse().map_err(|e| format!("{target}: {e}"))?;
@@ -136,6 +141,7 @@ fn parse(words: &[String]) -> Result<Options, String> {
     };
     let (count, window) = (number("count", 10_000.0)?, number("window", 64.0)?);
     let port = number("port", 0.0)?;
+    let (phone_port, phones) = (number("phone-port", 0.0)?, number("phones", 1.0)?);
     let (users, rate) = (number("users", count)?, number("rate", 0.0)?);
     let (hold, limit) = (number("hold-ms", 0.0)?, number("limit-s", 120.0)?);
     let domain = values.remove("domain").unwrap_or("voip.test").to_owned();
@@ -150,6 +156,8 @@ fn parse(words: &[String]) -> Result<Options, String> {
         password,
         users: users as u32,
         port: port as u16,
+        phone_port: phone_port as u16,
+        phones: phones as u16,
         count: count as u32,
         window: window as usize,
         rate,
@@ -186,17 +194,19 @@ impl Load {
             request: Vec::with_capacity(2048),
         });
         let (caller, caller_at) = socket(options.port)?;
-        let (phone, phone_at) = socket(0)?;
+        let phones = (0..options.phones).map(|n| match options.phone_port {
+            0 => socket(0),
+            first => socket(first + 2 * n),
+        });
         Ok(Load {
+            phones: phones.collect::<io::Result<_>>()?,
             slots: slots.collect(),
             free: (0..options.window).rev().collect(),
             run: std::process::id(),
             cseq: first_cseq(),
             options,
             caller,
-            phone,
             caller_at,
-            phone_at,
             counts: Counts::default(),
         })
     }
@@ -204,7 +214,7 @@ impl Load {
     /// Registers the called phone; the server must believe us without digest.
     fn register_phone(&mut self) -> io::Result<()> {
         let domain = &self.options.domain;
-        let at = self.phone_at;
+        let (phone, at) = &self.phones[0];
         let text = format!(
             "REGISTER sip:{domain} SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bK{run}p\r\n\
              Max-Forwards: 70\r\nFrom: <sip:phone@{domain}>;tag=p\r\nTo: <sip:phone@{domain}>\r\n\
@@ -212,11 +222,11 @@ impl Load {
              Expires: 3600\r\nContent-Length: 0\r\n\r\n",
             run = self.run,
         );
-        self.phone.send_to(text.as_bytes(), self.options.target)?;
+        phone.send_to(text.as_bytes(), self.options.target)?;
         let mut buffer = [0; 4096];
         let end = Instant::now() + Duration::from_secs(3);
         while Instant::now() < end {
-            match self.phone.recv(&mut buffer) {
+            match phone.recv(&mut buffer) {
                 Ok(n) if status(&buffer[..n]) == 200 => return Ok(()),
                 Ok(n) if status(&buffer[..n]) > 200 => break,
                 _ => std::thread::sleep(Duration::from_millis(5)),
@@ -234,7 +244,10 @@ impl Load {
                 break;
             }
             let mut busy = self.begin(started, now);
-            busy |= self.drain(&mut buffer, true) | self.drain(&mut buffer, false);
+            busy |= self.drain_caller(&mut buffer);
+            for (socket, at) in &self.phones {
+                busy |= drain_phone(socket, *at, &mut buffer);
+            }
             if now - scanned > SCAN_EVERY {
                 scanned = now;
                 self.scan(now);
@@ -263,7 +276,7 @@ impl Load {
             slot.started = now;
             slot.provisional = false;
             match self.options.mode {
-                Mode::Call => self.write_invite(index),
+                Mode::Call | Mode::Pool => self.write_invite(index),
                 _ => self.write_register(index, ""),
             }
             self.send_first(index, now);
@@ -308,34 +321,32 @@ impl Load {
         let (at, run, domain) = (self.caller_at, self.run, &self.options.domain);
         let slot = &mut self.slots[index];
         let serial = slot.serial;
+        let called = called(&self.options, serial);
         slot.request.clear();
         let _ = write!(
             slot.request,
-            "INVITE sip:phone@{domain} SIP/2.0\r\n\
+            "INVITE sip:{called}@{domain} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {at};branch=z9hG4bK{run:x}-{serial:x}-1\r\n\
              Max-Forwards: 70\r\nFrom: <sip:caller@{domain}>;tag={serial:x}\r\n\
-             To: <sip:phone@{domain}>\r\nCall-ID: {run:x}-{serial:x}-{index:x}@load\r\n\
+             To: <sip:{called}@{domain}>\r\nCall-ID: {run:x}-{serial:x}-{index:x}@load\r\n\
              CSeq: 1 INVITE\r\nContact: <sip:caller@{at}>\r\nUser-Agent: sipload\r\n\
              Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{SDP}",
             SDP.len(),
         );
     }
 
-    /// Reads what has come to one of the sockets.
-    fn drain(&mut self, buffer: &mut [u8], caller: bool) -> bool {
+    /// Reads what has come to the caller.
+    fn drain_caller(&mut self, buffer: &mut [u8]) -> bool {
         for turn in 0..BURST {
-            let socket = if caller { &self.caller } else { &self.phone };
-            match socket.recv_from(buffer) {
-                Ok((n, from)) => {
-                    let message = &buffer[..n];
-                    if message.starts_with(b"SIP/2.0 ") {
-                        self.on_response(message);
-                    } else if message.len() > 4 {
-                        answer_as_phone(socket, message, from, self.phone_at);
-                    }
+            match self.caller.recv_from(buffer) {
+                Ok((n, _)) if buffer[..n].starts_with(b"SIP/2.0 ") => {
+                    self.on_response(&buffer[..n]);
+                }
+                Ok((n, from)) if n > 4 => {
+                    answer_as_phone(&self.caller, &buffer[..n], from, self.caller_at);
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return turn > 0,
-                Err(_) => {}
+                _ => {}
             }
         }
         true
@@ -354,8 +365,10 @@ impl Load {
             return;
         }
         match (self.options.mode, self.slots[index].state) {
-            (Mode::Call, _) if cseq.ends_with(b"INVITE") => self.on_answer(index, message, now),
-            (Mode::Call, State::Ending) => self.finish(index, status == 200),
+            (Mode::Call | Mode::Pool, _) if cseq.ends_with(b"INVITE") => {
+                self.on_answer(index, message, now)
+            }
+            (Mode::Call | Mode::Pool, State::Ending) => self.finish(index, status == 200),
             (Mode::RegisterAuth, State::First) if status == 401 => {
                 let authorization = self.credentials(index, message);
                 self.slots[index].state = State::Authorized;
@@ -376,7 +389,7 @@ impl Load {
     /// keep theirs, in From's tag.
     fn slot_of(&self, message: &[u8]) -> Option<usize> {
         let name = match self.options.mode {
-            Mode::Call => std::str::from_utf8(header(message, b"Call-ID")?)
+            Mode::Call | Mode::Pool => std::str::from_utf8(header(message, b"Call-ID")?)
                 .ok()?
                 .strip_suffix("@load")?,
             Mode::Register | Mode::RegisterAuth => {
@@ -458,7 +471,7 @@ impl Load {
         let to = String::from_utf8_lossy(header(answer, b"To").unwrap_or(b"")).into_owned();
         let target = match header(answer, b"Contact").filter(|_| !refused) {
             Some(contact) => String::from_utf8_lossy(inside_brackets(contact)).into_owned(),
-            None => format!("sip:phone@{domain}"),
+            None => format!("sip:{}@{domain}", called(&self.options, serial)),
         };
         slot.request.clear();
         let out = &mut slot.request;
@@ -564,6 +577,26 @@ impl Load {
         println!("latency_p50 {:.2} ms", f64::from(share(50)) / 1000.0);
         println!("latency_p99 {:.2} ms", f64::from(share(99)) / 1000.0);
     }
+}
+
+/// Whom an operation calls.
+fn called(options: &Options, serial: u32) -> String {
+    match options.mode {
+        Mode::Pool => format!("8{:04}", serial % 1000),
+        _ => "phone".to_owned(),
+    }
+}
+
+/// Answers what has come to a phone; whether anything had.
+fn drain_phone(socket: &UdpSocket, at: SocketAddr, buffer: &mut [u8]) -> bool {
+    for turn in 0..BURST {
+        match socket.recv_from(buffer) {
+            Ok((n, from)) if n > 4 => answer_as_phone(socket, &buffer[..n], from, at),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return turn > 0,
+            _ => {}
+        }
+    }
+    true
 }
 
 /// The called phone: rings and answers an INVITE, agrees to a BYE.

@@ -46,8 +46,88 @@ def socket_in(netns, kind, bind=None, connect=None):
     return result[0] if result else None
 
 
-class Hosts:
-    """A public network with voipd's host and others, and a private one behind a NAT.
+NAT_RULES = """
+    table ip nat {
+        chain out {
+            type nat hook postrouting priority 100
+            oifname "eth0" masquerade random
+        }
+    }
+    table ip filter {
+        chain forward {
+            type filter hook forward priority 0; policy drop
+            ct state established,related accept
+            iifname "inside" accept
+        }
+    }
+"""
+
+
+class Network:
+    """Hosts on one bridge, which lies in the host `core`, and private ones behind routers.
+
+    Namespaces are called TAG-HOST. What it makes is gone when the case ends, with all that runs
+    there.
+    """
+
+    PREFIX = 24
+
+    def __init__(self, case, core, tag=None):
+        """`core` is the core's address."""
+        if os.geteuid() != 0:
+            raise Skip("needs root for network namespaces")
+        self.case, self.tag = case, tag or f"v{os.getpid() % 10000}"
+        self.core = self._namespace("core")
+        sh("ip", "-n", self.core, "link", "add", "br0", "type", "bridge")
+        sh("ip", "-n", self.core, "addr", "add", f"{core}/{self.PREFIX}", "dev", "br0")
+        sh("ip", "-n", self.core, "link", "set", "br0", "up")
+
+    def _namespace(self, host):
+        name = f"{self.tag}-{host}"
+        try:
+            sh("ip", "netns", "add", name)
+        except subprocess.CalledProcessError as error:
+            raise Skip(f"cannot make network namespaces: {error.stderr.strip()}") from None
+        self.case.defer(subprocess.run, ("ip", "netns", "del", name))
+        sh("ip", "-n", name, "link", "set", "lo", "up")
+        return name
+
+    def host(self, name, address):
+        """Puts a host on the bridge; returns its namespace."""
+        host = self._namespace(name)
+        self._cable(self.core, f"to-{name}", None, host, "eth0", f"{address}/{self.PREFIX}")
+        sh("ip", "-n", self.core, "link", "set", f"to-{name}", "master", "br0")
+        return host
+
+    def home(self, router, outside, inside, name, address):
+        """Puts a router on the bridge with a host behind it; returns the host's namespace."""
+        gate = self.host(router, outside)
+        host = self._namespace(name)
+        self._cable(gate, "inside", f"{inside}/24", host, "eth0", f"{address}/24")
+        sh("ip", "-n", host, "route", "add", "default", "via", inside)
+        self._masquerade(gate)
+        return host
+
+    def _cable(self, a, a_name, a_address, b, b_name, b_address):
+        sh("ip", "-n", a, "link", "add", a_name, "type", "veth", "peer", b_name, "netns", b)
+        for host, name, address in ((a, a_name, a_address), (b, b_name, b_address)):
+            if address:
+                sh("ip", "-n", host, "addr", "add", address, "dev", name)
+            sh("ip", "-n", host, "link", "set", name, "up")
+
+    @staticmethod
+    def _masquerade(gate):
+        """An ordinary home router: out with a port of its own, in only what answers."""
+        run_in = ["ip", "netns", "exec", gate]
+        subprocess.run([*run_in, "sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True)
+        made = subprocess.run([*run_in, "nft", "-f", "-"], input=NAT_RULES, text=True,
+                              capture_output=True)
+        if made.returncode:
+            raise Skip(f"the kernel does no NAT: {made.stderr.strip()}")
+
+
+class Hosts(Network):
+    """A public network with voipd's host and another, and a private one behind a NAT.
 
         core 198.18.0.1 --- bridge --- pub 198.18.0.3
                               |
@@ -57,59 +137,6 @@ class Hosts:
     CORE, PUB, HOME = "198.18.0.1", "198.18.0.3", "192.168.77.10"
 
     def __init__(self, case):
-        if os.geteuid() != 0:
-            raise Skip("needs root for network namespaces")
-        tag = f"v{os.getpid() % 10000}"
-        self.core, self.pub, self.nat, self.home = (f"{tag}{n}" for n in ("c", "p", "n", "h"))
-        for name in (self.core, self.pub, self.nat, self.home):
-            try:
-                sh("ip", "netns", "add", name)
-            except subprocess.CalledProcessError as error:
-                raise Skip(f"cannot make network namespaces: {error.stderr.strip()}") from None
-            case.defer(subprocess.run, ("ip", "netns", "del", name))
-            sh("ip", "-n", name, "link", "set", "lo", "up")
-        sh("ip", "-n", self.core, "link", "add", "br0", "type", "bridge")
-        sh("ip", "-n", self.core, "addr", "add", f"{self.CORE}/24", "dev", "br0")
-        sh("ip", "-n", self.core, "link", "set", "br0", "up")
-        self._plug(self.pub, f"{self.PUB}/24")
-        self._plug(self.nat, "198.18.0.2/24")
-        self._cable(self.nat, "inside", "192.168.77.1/24", self.home, "eth0", f"{self.HOME}/24")
-        sh("ip", "-n", self.home, "route", "add", "default", "via", "192.168.77.1")
-        self._masquerade()
-
-    def _cable(self, a, a_name, a_address, b, b_name, b_address):
-        sh("ip", "-n", a, "link", "add", a_name, "type", "veth", "peer", b_name, "netns", b)
-        for host, name, address in ((a, a_name, a_address), (b, b_name, b_address)):
-            if address:
-                sh("ip", "-n", host, "addr", "add", address, "dev", name)
-            sh("ip", "-n", host, "link", "set", name, "up")
-
-    def _plug(self, host, address):
-        """Cables a host to the public bridge."""
-        port = f"to-{host[-1]}"
-        self._cable(self.core, port, None, host, "eth0", address)
-        sh("ip", "-n", self.core, "link", "set", port, "master", "br0")
-
-    def _masquerade(self):
-        """An ordinary home router: out with a port of its own, in only what answers."""
-        rules = """
-            table ip nat {
-                chain out {
-                    type nat hook postrouting priority 100
-                    oifname "eth0" masquerade random
-                }
-            }
-            table ip filter {
-                chain forward {
-                    type filter hook forward priority 0; policy drop
-                    ct state established,related accept
-                    iifname "inside" accept
-                }
-            }
-        """
-        run_in = ["ip", "netns", "exec", self.nat]
-        subprocess.run([*run_in, "sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True)
-        made = subprocess.run([*run_in, "nft", "-f", "-"], input=rules, text=True,
-                              capture_output=True)
-        if made.returncode:
-            raise Skip(f"the kernel does no NAT: {made.stderr.strip()}")
+        super().__init__(case, self.CORE)
+        self.pub = self.host("pub", self.PUB)
+        self.home = self.home("nat", "198.18.0.2", "192.168.77.1", "home", self.HOME)

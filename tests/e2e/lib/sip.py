@@ -10,6 +10,7 @@ import re
 import socket
 import time
 
+from lib.net import socket_in
 from lib.voipd import DOMAIN
 
 COMPACT = {"v": "via", "f": "from", "t": "to", "i": "call-id", "m": "contact", "l":
@@ -97,16 +98,20 @@ def digest(challenge, user, password, method, uri, algorithm=None):
 class Agent:
     """A user agent with one socket."""
 
-    def __init__(self, case, server, user, transport="udp", address="127.0.0.1", password="secret"):
+    def __init__(self, case, server, user, transport="udp", address="127.0.0.1", password="secret",
+                 **options):
+        """Options: port, netns (both for UDP), domain (of its From)."""
         self.server, self.user, self.password = server, user, password
         self.transport, self.address = transport, address
-        self.peer = (server.address, server.ports[transport])
+        self.domain = options.get("domain", DOMAIN)
+        self.peer = (server.address, server.ports[transport]) if server else None
         self.unread = b""
         self.seen = set()
         self.retransmissions = 0
         if transport == "udp":
-            self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self.socket.bind((address, 0))
+            at = (address, options.get("port", 0))
+            self.socket = socket_in(options.get("netns"), socket.SOCK_DGRAM, bind=at)
+            assert self.socket, f"{user}: cannot bind {at}"
         else:
             self.socket = socket.create_connection(self.peer, 5, (address, 0))
         case.defer(self.socket.close)
@@ -202,7 +207,7 @@ class Agent:
         """The lines that every request has; `call` holds call_id and tag."""
         return [
             f"{method} {uri} SIP/2.0", f"Via: {via}", "Max-Forwards: 70",
-            f"From: <sip:{self.user}@{DOMAIN}>;tag={call['tag']}",
+            f"From: <sip:{self.user}@{self.domain}>;tag={call['tag']}",
             f"To: {to or f'<{uri}>'}", f"Call-ID: {call['call_id']}",
             f"CSeq: {cseq or self.cseq} {method}",
         ]
@@ -248,8 +253,8 @@ class Agent:
 
     def register(self, expires=300, contact=None, status=200, call=None):
         lines = [f"Contact: {contact or self.contact()}", f"Expires: {expires}"]
-        to = f"<sip:{self.user}@{DOMAIN}>"
-        answer = self.request("REGISTER", f"sip:{DOMAIN}", lines, to=to, call=call)
+        to = f"<sip:{self.user}@{self.domain}>"
+        answer = self.request("REGISTER", f"sip:{self.domain}", lines, to=to, call=call)
         assert answer.status == status, f"REGISTER {self.user}: {answer.text()}"
         return answer
 
@@ -278,7 +283,7 @@ class Agent:
     def invite(self, to_user, body, lines=(), uri=None):
         """Sends an INVITE, answers the challenge if there is one, and returns the open call
         without waiting for its end."""
-        uri = uri or f"sip:{to_user}@{DOMAIN}"
+        uri = uri or f"sip:{to_user}@{self.domain}"
         call = self.new_call()
         extra = [f"Contact: {self.contact()}", "Content-Type: application/sdp", *lines]
         credentials = []
@@ -286,15 +291,16 @@ class Agent:
             self.cseq += 1
             via = self.via()
             self.send(self.start_lines("INVITE", uri, via, call) + extra + credentials, body)
+            if credentials:
+                break
             first = self.receive(5)
             while first is not None and first.status == 100:
                 first = self.receive(2)
-            open_call = Call(self, call, uri, via, first)
             if first is None or first.status not in (401, 407):
-                return open_call
+                return Call(self, call, uri, via, first)
             self.send(self.start_lines("ACK", uri, via, call, first["to"]))
             credentials = [self.credentials(first, "INVITE", uri)]
-        return open_call
+        return Call(self, call, uri, via, None)
 
     def answer(self, request, body):
         """Answers an INVITE with 180 and 200; returns the dialog. The ACK is still to come."""
@@ -311,10 +317,14 @@ class Call:
         self.waiting = [first] if first is not None else []
 
     def next(self, seconds=8.0):
-        """The next answer."""
-        message = self.waiting.pop(0) if self.waiting else self.agent.receive(seconds)
-        assert message, f"{self.agent.user}: no answer to the INVITE within {seconds} s"
-        return message
+        """The next answer above 100."""
+        end = time.monotonic() + seconds
+        while True:
+            left = max(0.01, end - time.monotonic())
+            message = self.waiting.pop(0) if self.waiting else self.agent.receive(left)
+            assert message, f"{self.agent.user}: no answer to the INVITE within {seconds} s"
+            if message.status != 100:
+                return message
 
     def final(self, seconds=8.0):
         """The final answer, acknowledged if it refuses."""
@@ -348,7 +358,7 @@ class Dialog:
 
     @classmethod
     def caller(cls, agent, call, answer):
-        local = f"<sip:{agent.user}@{DOMAIN}>;tag={call['tag']}"
+        local = f"<sip:{agent.user}@{agent.domain}>;tag={call['tag']}"
         routes = list(reversed(answer.record_routes()))
         return cls(agent, local, answer["to"], call["call_id"], answer.contact_uri(), routes, answer)
 

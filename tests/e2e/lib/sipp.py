@@ -9,18 +9,24 @@ SCENARIOS = pathlib.Path(__file__).parent.parent / "sipp"
 
 
 class Sipp:
-    """One sipp. `users` is what its scenario calls field0; each has the password `secret`."""
+    """One sipp. `users` is what its scenario calls field0; each has the password `secret`.
+    `rows` are its fields instead, as tuples, in order."""
 
     def __init__(self, case, name, scenario, voipd, **options):
-        """Options: port, users, service, count, rate, limit, pause_ms, seconds."""
+        """Options: address, port, users, rows, call_id, service, count, rate, limit, pause_ms,
+        seconds."""
         self.name, self.case = name, case
+        self.address = options.get("address", "127.0.0.1")
+        self.port = options.get("port") or case.port(self.address)
+        self.log = case.folder / f"{name}-calls.log"
         self.stats = case.folder / f"{name}.csv"
         self.errors = case.folder / f"{name}-errors.log"
         self.count = options.get("count", 1)
         self.seconds = options.get("seconds", 30)
         argv = [
-            "sipp", f"{voipd.address}:{voipd.port}", "-sf", SCENARIOS / f"{scenario}.xml",
-            "-i", "127.0.0.1", "-p", options.get("port") or case.port(), "-m", self.count,
+            "sipp", *([f"{voipd.address}:{voipd.port}"] if voipd else []),
+            "-sf", SCENARIOS / f"{scenario}.xml", "-i", self.address, "-p", self.port,
+            "-m", self.count, "-trace_logs", "-log_file", self.log,
             "-r", options.get("rate", 10), "-l", options.get("limit", 10000),
             "-d", options.get("pause_ms", 0), "-s", options.get("service", "service"),
             "-key", "domain", DOMAIN, "-nostdin", "-buff_size", 8 << 20, "-fd", 1,
@@ -28,12 +34,15 @@ class Sipp:
             "-timeout", f"{self.seconds}s", "-timeout_error", "-default_behaviors",
             "all,-abortunexp", "-recv_timeout", 1000 * self.seconds, "-max_socket", 20000,
         ]
-        if "users" in options:
+        rows = options.get("rows") or [
+            (user, f"[authentication username={user} password=secret]")
+            for user in options.get("users", ())]
+        if rows:
             table = case.folder / f"{name}-users.csv"
-            rows = (f"{user};[authentication username={user} password=secret];\n"
-                    for user in options["users"])
-            table.write_text("SEQUENTIAL\n" + "".join(rows))
+            table.write_text("SEQUENTIAL\n" + "".join(";".join(row) + ";\n" for row in rows))
             argv += ["-inf", table]
+        if "call_id" in options:
+            argv += ["-cid_str", options["call_id"]]
         # sipp would sign its target's address instead of the Request-URI (RFC 7616 §3.4.6).
         user = "" if scenario == "register" else f"{options.get('service', 'service')}@"
         argv += ["-auth_uri", f"{user}{DOMAIN}"]

@@ -14,9 +14,16 @@ class Voipd:
     """A running voipd on free ports of one address."""
 
     def __init__(self, case, address="127.0.0.1", netns=None, name="voipd", **settings):
-        """`settings` are the tables of voip.toml, such as rtp={"relay": "always"}; `transports`
-        lists the listeners, `flags` are words of the command line."""
+        """`settings` are the tables of voip.toml, such as rtp={"relay": "always"} or
+        trunk=[{...}, {...}]; `transports` lists the listeners, `flags` are words of the command
+        line. With `file` and `ports` the configuration is there already."""
         self.case, self.address, self.netns, self.name = case, address, netns, name
+        self.process = None
+        if "file" in settings:
+            self.file, self.ports = settings.pop("file"), settings.pop("ports")
+            self.flags = os.environ.get("VOIPD_FLAGS", "").split()
+            self.start()
+            return
         self.state = case.folder / name
         self.state.mkdir()
         self.file = case.folder / f"{name}.toml"
@@ -34,10 +41,17 @@ class Voipd:
             "rtp": {"ports": case.rtp_range(), "relay": "nat"},
         }
         for table, keys in settings.items():
-            tables.setdefault(table, {}).update(keys)
-        self.file.write_text(to_toml(tables))
-        self.process = None
+            if isinstance(keys, list):
+                tables[table] = keys
+            else:
+                tables.setdefault(table, {}).update(keys)
+        self.tables = tables
+        self.write()
         self.start()
+
+    def write(self):
+        """Writes `tables` to the file, for a test that has changed them and will reload."""
+        self.file.write_text(to_toml(self.tables))
 
     @property
     def port(self):
@@ -107,18 +121,21 @@ class Voipd:
 
 
 def to_toml(tables):
-    """Dictionaries of scalars, lists and one level of nested tables, as TOML."""
+    """Dictionaries of scalars, lists and one level of nested tables, as TOML; a list of
+    dictionaries is an array of tables."""
     text = []
     for table, keys in tables.items():
-        text.append(f"[{table}]")
-        nested = {}
-        for key, value in keys.items():
-            if isinstance(value, dict):
-                nested[key] = value
-            else:
-                text.append(f"{key} = {json.dumps(value)}")
-        for name, inner in nested.items():
-            text.append(f"[{table}.{name}]")
-            text += [f"{key} = {json.dumps(value)}" for key, value in inner.items()]
-        text.append("")
+        for each in keys if isinstance(keys, list) else [keys]:
+            text.append(f"[[{table}]]" if isinstance(keys, list) else f"[{table}]")
+            text += table_lines(table, each)
+            text.append("")
     return "\n".join(text)
+
+
+def table_lines(table, keys):
+    nested = {key: value for key, value in keys.items() if isinstance(value, dict)}
+    text = [f"{key} = {json.dumps(value)}" for key, value in keys.items() if key not in nested]
+    for name, inner in nested.items():
+        text.append(f"[{table}.{name}]")
+        text += [f"{key} = {json.dumps(value)}" for key, value in inner.items()]
+    return text

@@ -10,6 +10,7 @@ use super::{Context, LOCATING_MAX, Proxy, Waiting, indialog, nat};
 use crate::base::{Destination, Flow};
 use crate::call::{CallKey, Toward};
 use crate::wire::sip::{Message, Uri};
+use smallvec::SmallVec;
 
 /// An ACK whose next hop is being looked for.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ impl Proxy {
             caller_flow: false,
             caller_nat: nat::request_behind_nat(&message, flow),
             border,
-            ticket: None,
+            holds: SmallVec::new(),
         };
         if let Some(call) = call {
             cx.calls.on_in_dialog(cx.now, call, &message, flow);
@@ -121,6 +122,7 @@ impl Proxy {
             inbound,
             binding: held.target.binding().map(|b| &**b),
             out: None,
+            marks: None,
             breadth: inbound.breadth,
             body: body.unwrap_or_default(),
         };

@@ -244,7 +244,7 @@ impl SignalCore {
             layer: TransactionLayer::new(transaction_settings(&config), rng.fork()),
             locator: Locator::new(rng.fork()),
             authenticator,
-            proxy: Proxy::new(setup.secret, &config, shard, shards),
+            proxy: Proxy::new(setup.secret, &config, &features, (shard, shards)),
             calls: CallTable::new(calls, setup.ports),
             keepalive: Keepalive::new(keepalive::Settings::of(&config), shard, shards),
             client: (shard == 0).then(|| {
@@ -350,6 +350,11 @@ impl SignalCore {
         (stats.servers + stats.clients, self.calls.len())
     }
 
+    /// What users want to become of their calls.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
     /// Calls that go over a border, for checkers.
     pub fn borders(&self) -> usize {
         self.proxy.borders()
@@ -380,7 +385,7 @@ impl SignalCore {
             self.anchor,
             &self.addresses,
         ));
-        self.proxy.configure(&config);
+        self.proxy.configure(&config, &self.features);
         self.guard.configure(guard::Settings::of(&config));
         self.location.set_limits(Limits::of(&config));
         // By one alone: two shards that read two files would undo each other's work for a moment.

@@ -106,7 +106,6 @@ struct World {
     replies: Vec<Reply>,
     /// REGISTERs as they left: Call-ID and CSeq, by branch.
     sequences: BTreeMap<Vec<u8>, u32>,
-    to_server: Vec<Message>,
 }
 
 impl World {
@@ -125,7 +124,6 @@ impl World {
             serial: 0,
             replies: Vec::new(),
             sequences: BTreeMap::new(),
-            to_server: Vec::new(),
         };
         for place in [ONE, TWO].iter().chain(&MEMBERS) {
             let registrar = Registrar::new(address(place), manners(), rng.fork());
@@ -244,7 +242,7 @@ impl World {
         }
         while let Some(packet) = self.net.receive(self.now) {
             if packet.destination == address(SERVER) {
-                self.to_server(&packet);
+                self.deliver(&packet);
             } else {
                 let mut all = self.registrars.iter_mut();
                 let found = all.find(|r| r.address() == packet.destination);
@@ -262,7 +260,7 @@ impl World {
         self.drain();
     }
 
-    fn to_server(&mut self, packet: &Packet) {
+    fn deliver(&mut self, packet: &Packet) {
         let bytes = Bytes::copy_from_slice(&packet.bytes);
         let message = Message::parse(bytes.clone()).expect("well-formed");
         let shard = hash64(message.call_id()) % self.shards.len() as u64;
@@ -272,7 +270,6 @@ impl World {
             remote: packet.source,
             connection: None,
         };
-        self.to_server.push(message);
         let input = Input::Message { flow, bytes };
         self.shards[shard as usize].handle_input(self.now, input);
     }
@@ -563,6 +560,8 @@ fn a_removed_trunk_is_unregistered_and_a_changed_account_changes_hands() {
     assert!(calls.config().register, "who holds it, holds it");
     world.configure(&config(vec![trunk()], Vec::new()));
     world.run(Duration::from_secs(2));
+    let since = world.row().since_ms - 1_790_000_000_000;
+    assert!((4000..5000).contains(&since), "since the reload: {since}");
     // The password is the file's; it was read with the trunk.
     assert!(!world.is_registered_at(0));
     world.peers.set_secret("itsp", Some(b"right".to_vec()));
@@ -574,7 +573,9 @@ fn a_removed_trunk_is_unregistered_and_a_changed_account_changes_hands() {
     world.configure(&config(vec![other], Vec::new()));
     world.run(Duration::from_secs(2));
     assert!(!world.is_registered_at(0), "the old account is given back");
-    assert!(world.row().last_error.expect("told").starts_with("404"));
+    let row = world.row();
+    assert!(row.last_error.expect("told").starts_with("404"));
+    assert_eq!((&*row.state, &*row.registration), ("down", "failed"));
 }
 
 #[test]

@@ -73,11 +73,20 @@ struct Table {
 /// Where names led last, by trunk, or by pool and member.
 type Learned = BTreeMap<(Box<str>, Option<Box<str>>), Vec<Destination>>;
 
+/// The node's own secret: never shown.
+struct NodeSecret([u8; 32]);
+
+impl std::fmt::Debug for NodeSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NodeSecret(..)")
+    }
+}
+
 /// All trunks and pools of the node.
 #[derive(Debug)]
 pub struct Peers {
     /// Makes the `line` of each trunk.
-    secret: [u8; 32],
+    secret: NodeSecret,
     table: RwLock<Arc<Table>>,
     passwords: Mutex<BTreeMap<Box<str>, Password>>,
     learned: Mutex<Learned>,
@@ -91,7 +100,7 @@ impl Peers {
     /// Those of a configuration. `secret` is the node's, kept over restarts.
     pub fn new(config: &Config, secret: [u8; 32]) -> Self {
         let peers = Self {
-            secret,
+            secret: NodeSecret(secret),
             table: RwLock::default(),
             passwords: Mutex::default(),
             learned: Mutex::default(),
@@ -158,7 +167,7 @@ impl Peers {
         let passwords = self.passwords.lock();
         let passwords = passwords.unwrap_or_else(PoisonError::into_inner);
         let password = passwords.get(&config.name).cloned();
-        let line = line(&self.secret, &config.name);
+        let line = line(&self.secret.0, &config.name);
         Trunk::new(config, line, password, Arc::clone(&self.suspicions))
     }
 
@@ -289,6 +298,8 @@ fn line(secret: &[u8; 32], name: &str) -> Box<str> {
 
 /// A status and what the operator should look at.
 fn words(status: u16, reason: &str) -> String {
+    // What a peer writes must not move the operator's cursor.
+    let reason: String = reason.chars().filter(|c| !c.is_control()).collect();
     let reason = match reason.trim() {
         "" => default_reason(status),
         reason => reason,

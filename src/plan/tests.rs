@@ -71,6 +71,7 @@ fn the_first_route_that_matches_decides() {
         [[route]]\nname = \"uri\"\nmatch = \"*#.\"\nto = \"sip:gate.example.net;transport=tcp\"\n\
         [[route]]\nname = \"whole\"\nmatch = \"5\"\nto = \"sips:bob@example.org\"\n\
         [[route]]\nname = \"no\"\nmatch = \"900!\"\nfrom = [\"trunk:itsp\"]\nrefuse = 404\n\
+        [[route]]\nname = \"any\"\nmatch = \"25.\"\nto = \"user:*\"\n\
         [[route]]\nname = \"area\"\nregex = '(\\d)8(\\d*)'\nreplace = \"7$2$1\"\nto = \"user:*\"\n"
     );
     let plan = plan(&text);
@@ -86,6 +87,11 @@ fn the_first_route_that_matches_decides() {
         ("5", "whole 5 sips:bob@example.org"),
         ("1823", "area 7231 user:7231@example.com"),
         ("18", "area 71 user:71@example.com"),
+        ("2@a", "none"),
+        (
+            "25@b.example",
+            "any 25@b.example user:25@b.example@example.com",
+        ),
         ("alice", "none"),
         ("", "none"),
     ] {

@@ -435,8 +435,9 @@ impl Index {
         }
     }
 
-    /// Tells the numbers of the patterns that take everything that `pattern` takes, in no order.
-    pub fn including(&self, pattern: &Pattern, seen: &mut dyn FnMut(u32)) {
+    /// Tells the numbers of the patterns that take everything that `pattern` takes, in no order,
+    /// until `seen` says that it is enough.
+    pub fn including(&self, pattern: &Pattern, seen: &mut dyn FnMut(u32) -> bool) {
         let mut open = vec![(0u32, 0usize)];
         while let Some((node, depth)) = open.pop() {
             let Some(node) = self.nodes.get(node as usize) else {
@@ -445,8 +446,9 @@ impl Index {
             for entry in &node.entries {
                 if let Some((id, other)) = self.entries.get(*entry as usize)
                     && other.includes(pattern)
+                    && seen(*id)
                 {
-                    seen(*id);
+                    return;
                 }
             }
             let Some(set) = pattern.sets.get(depth) else {
@@ -599,7 +601,10 @@ mod tests {
             }
             for pattern in &patterns {
                 let mut found = Vec::new();
-                index.including(pattern, &mut |id| found.push(id));
+                index.including(pattern, &mut |id| {
+                    found.push(id);
+                    false
+                });
                 found.sort_unstable();
                 prop_assert_eq!(found, ids(&|p| p.includes(pattern)));
             }

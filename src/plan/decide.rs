@@ -222,10 +222,11 @@ impl Plan {
 
     fn target(&self, target: &config::Target, number: &str) -> Option<Target> {
         Some(match target {
-            config::Target::User(name) => {
-                let name = if **name == *"*" { number } else { name };
-                Target::User(whole_user_in(name, &self.domain))
+            // Whatever was dialled, it names no other domain.
+            config::Target::User(name) if **name == *"*" => {
+                Target::User(format!("{number}@{}", self.domain).into())
             }
+            config::Target::User(name) => Target::User(whole_user_in(name, &self.domain)),
             config::Target::Group(name) => Target::Group(name.clone()),
             config::Target::Trunk(name) => Target::Trunk(name.clone()),
             config::Target::Pool(name) => Target::Pool(name.clone()),

@@ -227,6 +227,15 @@ fn canned(command: control::Command) -> Reply {
             let whom = user.map_or_else(|| source.to_string(), |u| format!("{u} from {source}"));
             Reply::done(format!("{whom} may come in again"))
         }
+        C::Blocks => Reply::Blocks {
+            rows: vec![control::BlockRow {
+                user: "100@example.com".into(),
+                since: "2026-11-22T22:31:10Z".into(),
+                expires_s: 3599,
+                reason: "Too Many Calls A Minute".into(),
+            }],
+        },
+        C::BlockLift { user } => Reply::done(format!("{user} may call out again")),
         C::Trace { .. } => Reply::Trace {
             rows: vec![TraceRow {
                 at_ms: 1_795_386_670_000,
@@ -574,6 +583,13 @@ fn listings() {
     assert_eq!(lifted, "203.0.113.5 may come in again\n");
     let lifted = site.run(&["bans", "lift", "203.0.113.5", "101"]).ok();
     assert_eq!(lifted, "101 from 203.0.113.5 may come in again\n");
+    let blocks = site.run(&["blocks"]).ok();
+    assert!(blocks.contains("100@example.com"), "{blocks}");
+    assert!(blocks.contains("Too Many Calls A Minute"), "{blocks}");
+    let blocks = site.run(&["--json", "blocks"]).json();
+    assert_eq!(blocks[0]["expires_s"], 3599);
+    let lifted = site.run(&["blocks", "lift", "100"]).ok();
+    assert_eq!(lifted, "100 may call out again\n");
     assert_eq!(site.run(&["hangup", "c1"]).ok(), "c1 is hung up\n");
     site.run(&["hangup", "c2"]).fails(65, "no call c2");
     assert_eq!(site.run(&["log", "debug"]).ok(), "logging debug\n");

@@ -220,3 +220,82 @@ fn a_bad_file_changes_nothing() {
     voipd.ok(&["reload"]);
     voipd.ok(&["log", "warn"]);
 }
+
+#[test]
+fn the_number_plan_says_where_a_number_leads() {
+    let voipd = Voipd::start("plan");
+    voipd.ok(&["user", "add", "100", "--password", "secret"]);
+    let file = voipd.dir.join("voip.toml");
+    let mut text = std::fs::read_to_string(&file).unwrap();
+    text.push_str(
+        "[numbers]\ncountry = \"34\"\nnational_digits = 9\ntimezone = \"Europe/Madrid\"\n\
+        [[trunk]]\nname = \"itsp\"\nuri = \"sip:127.0.0.1:9\"\nprobe_s = 0\n\
+        [[route]]\nname = \"night\"\nmatch = \"9XXXXXXXX\"\nhours = \"20:00-08:00\"\n\
+        to = \"user:100\"\n\
+        [[route]]\nname = \"day\"\nmatch = \"9XXXXXXXX\"\ncaller_id = \"+34915550100\"\n\
+        to = [\"trunk:itsp\", \"e1:pstn\"]\n\
+        [[route]]\nname = \"rest\"\nmatch = \"!\"\nfrom = \"user:*\"\nto = \"trunk:itsp\"\n",
+    );
+    std::fs::write(&file, text).unwrap();
+    voipd.ok(&["reload"]);
+    let test = |arguments: &[&str]| {
+        let mut all = vec!["route", "test"];
+        all.extend(arguments);
+        voipd.ok(&all)
+    };
+    let day = test(&["915 550 101", "--from", "100", "--at", "2026-11-25 12:00"]);
+    for line in [
+        "915550101 from user:100@example.com at 2026-11-25T11:00:00Z",
+        "it does not hold on Wednesday 2026-11-25 at 12:00 in Europe/Madrid",
+        "route day: number 915550101 (+34915550101)",
+        "caller's number +34915550100",
+        "1. trunk:itsp, 25 s; next on timeout, 408, 430, 5xx",
+        "2. e1:pstn",
+    ] {
+        assert!(day.contains(line), "{line}: {day}");
+    }
+    let night = test(&[
+        "915550101",
+        "--from",
+        "trunk:itsp",
+        "--at",
+        "2026-11-25 23:00",
+    ]);
+    assert!(night.contains("1. user:100@example.com"), "{night}");
+    let far = test(&["0044207946000", "--from", "user:100@example.com"]);
+    assert!(far.contains("refused: 403 International calls"), "{far}");
+    let none = test(&["200", "--from", "trunk:itsp"]);
+    assert!(none.contains("no route: it rings that user"), "{none}");
+    let json = test(&["915550101", "--from", "100", "--at", "12:00", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["decision"], "go");
+    assert_eq!(json["steps"][0]["targets"][0], "trunk:itsp");
+    assert_eq!(json["lines"][2]["verdict"], "taken");
+    for (arguments, code, says) in [
+        (
+            ["915550101", "--from", "101", "--at", "12:00"],
+            65,
+            "there is no user 101",
+        ),
+        (
+            ["915550101", "--from", "trunk:isp", "--at", "12:00"],
+            65,
+            "there is no trunk isp",
+        ),
+        (
+            ["915550101", "--from", "100", "--at", "soon"],
+            65,
+            "\"soon\" is no time",
+        ),
+        (
+            ["915550101", "--from", "x:1", "--at", "12:00"],
+            65,
+            "\"x:1\" is nobody who calls",
+        ),
+    ] {
+        let mut all = vec!["route", "test"];
+        all.extend(arguments);
+        let (got, said) = voipd.run(&all);
+        assert!(got == code && said.contains(says), "{got} {said}");
+    }
+}

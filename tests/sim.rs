@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use voip::base::{Instant, Rng};
 use voip::config::{Config, Domain};
+use voip::feature::Change;
 use voip::sim::host::Host;
 use voip::sim::nat::Nat;
 use voip::sim::net::{Carrier, Weather};
@@ -293,6 +294,33 @@ fn phones_are_called_after_a_restart() {
     assert_eq!(report.outcome, Outcome::Talked, "{report:?}");
     assert!(report.audio_heard >= 18, "{report:?}");
     world.settle(Duration::from_secs(100)).unwrap();
+}
+
+/// What a second had passed over is there after a restart; what the batch did not take is lost.
+#[test]
+fn features_that_reached_the_disk_outlive_a_restart() {
+    let mut world = stage(&[person("u0", false, Carrier::Datagram)]);
+    let u0 = format!("u0@{DOMAIN}");
+    let forward = |to: &str| Change::ForwardAlways(Some(to.into()));
+    let change = |world: &mut World, ms: u64, to: &str| {
+        let now = Instant::from_millis(ms);
+        world.run_until(now).unwrap();
+        world.host.change_feature(now, &u0, &forward(to)).unwrap();
+    };
+    let set = |world: &World| {
+        let settings = world.host.features().settings(&u0);
+        settings.and_then(|s| s.forward_always.as_deref().map(str::to_owned))
+    };
+    change(&mut world, 3000, "u1");
+    change(&mut world, 4900, "u2");
+    assert_eq!(set(&world).as_deref(), Some("u2"));
+    world.plan(at(5), Mishap::Restart);
+    world.run_until(at(6)).unwrap();
+    assert_eq!(set(&world).as_deref(), Some("u1"));
+    change(&mut world, 7000, "u3");
+    world.plan(at(8), Mishap::Restart);
+    world.run_until(at(9)).unwrap();
+    assert_eq!(set(&world).as_deref(), Some("u3"));
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! | `@d`, `@D` | pending DNS questions get an address, get nothing |
 //! | `@m`, `@M` | the last media session is open, has failed |
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -52,6 +53,7 @@ const START_UNIX_MS: u64 = 1_700_000_000_000;
 
 struct World {
     core: SignalCore,
+    guard: Arc<Guard>,
     now: Instant,
     framer: Framer,
     last: Option<(Destination, Message)>,
@@ -77,6 +79,9 @@ pub fn signal_core(script: &[u8]) {
 #[allow(dead_code)]
 pub fn answers(bytes: &[u8], stream: bool) -> Vec<Bytes> {
     let mut world = World::new();
+    // Of a stranger much is dropped unanswered.
+    let source: SocketAddr = STRANGER.parse().expect("address");
+    world.guard.vouch(source.ip(), world.now);
     match stream {
         true => world.stream(STRANGER, bytes),
         false => world.datagram(STRANGER, bytes),
@@ -172,11 +177,12 @@ impl World {
             };
             directory.put(user).expect("room");
         }
+        let guard = Arc::new(Guard::new(guard::Settings::of(config), [7; 16]));
         let core = SignalCore::new(Setup {
             shard: 0,
             shards: 1,
             peers: Arc::new(Peers::new(config, [3; 32])),
-            guard: Arc::new(Guard::new(guard::Settings::of(config), [7; 16])),
+            guard: Arc::clone(&guard),
             config: Arc::clone(config),
             listeners: listeners(),
             addresses: Addresses::default(),
@@ -191,6 +197,7 @@ impl World {
         });
         World {
             core,
+            guard,
             now: Instant::from_millis(1000),
             framer: Framer::new(),
             last: None,

@@ -4,6 +4,7 @@ mod flow;
 mod ids;
 mod instant;
 mod queue;
+mod rate;
 mod rng;
 mod slab;
 mod timers;
@@ -12,6 +13,7 @@ pub use flow::{ConnectionId, Destination, Flow, Transmit, TransmitTag, Transport
 pub use ids::hash64;
 pub use instant::{Anchor, Instant};
 pub use queue::BoundedQueue;
+pub use rate::{Admission, Rate, RateTable};
 pub use rng::Rng;
 pub use slab::{Key, Slab};
 pub use timers::{TimerId, TimerTable};

@@ -60,6 +60,8 @@ pub struct Config {
     pub store: Store,
     /// `[guard]`
     pub guard: Guard,
+    /// `[fraud]`
+    pub fraud: Fraud,
     /// `[limits]`
     pub limits: Limits,
     /// `[timers]`
@@ -313,7 +315,7 @@ pub enum Durability {
     Power,
 }
 
-/// `[guard]`: what repeated wrong passwords bring.
+/// `[guard]`: what repeated wrong passwords bring, and floods.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Guard {
     /// Failures of one source within [`Guard::window_s`] after which its answers are delayed.
@@ -326,8 +328,58 @@ pub struct Guard {
     pub ban_s: u32,
     /// Sources that are never slowed nor shut out.
     pub exempt: Vec<IpNet>,
+    /// Messages that a source in good standing may send a second, a stranger a tenth; zero: any
+    /// number.
+    pub messages_per_second: u32,
+    /// Messages at once of a source in good standing, a stranger's a tenth.
+    pub burst: u32,
     /// Whether blocklistd(8) is told of bans.
     pub blocklist: Blocklist,
+}
+
+/// `[fraud]`: what one account may use up in calls to the outside. Zero is no limit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fraud {
+    /// Calls of one user at a time.
+    pub calls_max: u32,
+    /// Calls of one user that begin within a minute.
+    pub calls_per_minute: u32,
+    /// Minutes a day of one user.
+    pub minutes_per_day: u32,
+    /// Minutes a day of one user to other countries and premium numbers.
+    pub costly_minutes_per_day: u32,
+    /// Minutes a day of one user to numbers that begin so, in E.164 without the plus.
+    pub prefix_minutes_per_day: Vec<(Box<str>, u32)>,
+    /// Calls by one trunk that begin within a minute.
+    pub trunk_calls_per_minute: u32,
+    /// Minutes a day by one trunk.
+    pub trunk_minutes_per_day: u32,
+    /// Minutes a day by one trunk to other countries and premium numbers.
+    pub trunk_costly_minutes_per_day: u32,
+    /// Seconds that a user who ran over is blocked; zero: only the one call is refused.
+    pub block_s: u32,
+    /// Users without limits, with or without domain.
+    pub exempt: Vec<Box<str>>,
+}
+
+/// Prefixes of `[fraud] prefix_minutes_per_day`.
+pub const FRAUD_PREFIXES_MAX: usize = 64;
+
+impl Default for Fraud {
+    fn default() -> Self {
+        Self {
+            calls_max: 10,
+            calls_per_minute: 30,
+            minutes_per_day: 0,
+            costly_minutes_per_day: 120,
+            prefix_minutes_per_day: Vec::new(),
+            trunk_calls_per_minute: 0,
+            trunk_minutes_per_day: 0,
+            trunk_costly_minutes_per_day: 0,
+            block_s: 3600,
+            exempt: Vec::new(),
+        }
+    }
 }
 
 /// Where blocklistd(8) is told of bans.
@@ -349,6 +401,8 @@ impl Default for Guard {
             window_s: 300,
             ban_s: 3600,
             exempt: Vec::new(),
+            messages_per_second: 1000,
+            burst: 10_000,
             blocklist: Blocklist::Auto,
         }
     }

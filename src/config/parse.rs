@@ -1,5 +1,7 @@
 //! The keys of `voip.toml`, table by table.
 
+mod fraud;
+
 use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
@@ -47,7 +49,24 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
             "window_s",
             "ban_s",
             "exempt",
+            "messages_per_second",
+            "burst",
             "blocklist",
+        ],
+    ),
+    (
+        "fraud",
+        &[
+            "calls_max",
+            "calls_per_minute",
+            "minutes_per_day",
+            "costly_minutes_per_day",
+            "prefix_minutes_per_day",
+            "trunk_calls_per_minute",
+            "trunk_minutes_per_day",
+            "trunk_costly_minutes_per_day",
+            "block_s",
+            "exempt",
         ],
     ),
     (
@@ -253,6 +272,7 @@ impl<'d> File<'_, '_, 'd> {
         let mut config = Config {
             store: self.store(&node.state_dir),
             guard: self.guard(),
+            fraud: self.fraud(),
             limits: self.limits(),
             timers: self.timers(),
             admin: self.admin(&node.state_dir),
@@ -635,6 +655,9 @@ impl<'d> File<'_, '_, 'd> {
         if let Some(entry) = section.get("exempt") {
             guard.exempt = self.nets(entry);
         }
+        let rate = section.get("messages_per_second");
+        self.set_u32(&mut guard.messages_per_second, rate, 0..=1_000_000);
+        self.set_u32(&mut guard.burst, section.get("burst"), 10..=10_000_000);
         if let Some(entry) = section.get("blocklist")
             && let Some(text) = self.reader.text(entry)
         {

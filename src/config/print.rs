@@ -3,7 +3,8 @@
 
 use super::print_dialing::dialing;
 use super::{
-    Blocklist, Config, Digest, Durability, Fastpath, Keepalive, Limits, Locale, Relay, Sip, Timers,
+    Blocklist, Config, Digest, Durability, Fastpath, Fraud, Keepalive, Limits, Locale, Relay, Sip,
+    Timers,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -70,12 +71,32 @@ impl Config {
         plain(f, "window_s", self.guard.window_s)?;
         plain(f, "ban_s", self.guard.ban_s)?;
         list(f, "exempt", &self.guard.exempt)?;
+        plain(f, "messages_per_second", self.guard.messages_per_second)?;
+        plain(f, "burst", self.guard.burst)?;
         match &self.guard.blocklist {
             Blocklist::Auto => text(f, "blocklist", &"auto"),
             Blocklist::Off => text(f, "blocklist", &"off"),
             Blocklist::Socket(path) => text(f, "blocklist", &path.display()),
-        }
+        }?;
+        fraud(f, &self.fraud)
     }
+}
+
+fn fraud(f: &mut Formatter<'_>, fraud: &Fraud) -> fmt::Result {
+    writeln!(f, "\n[fraud]")?;
+    plain(f, "calls_max", fraud.calls_max)?;
+    plain(f, "calls_per_minute", fraud.calls_per_minute)?;
+    plain(f, "minutes_per_day", fraud.minutes_per_day)?;
+    plain(f, "costly_minutes_per_day", fraud.costly_minutes_per_day)?;
+    let prefixes = fraud.prefix_minutes_per_day.iter();
+    let prefixes: Vec<_> = prefixes.map(|(p, n)| format!("+{p}={n}")).collect();
+    list(f, "prefix_minutes_per_day", &prefixes)?;
+    plain(f, "trunk_calls_per_minute", fraud.trunk_calls_per_minute)?;
+    plain(f, "trunk_minutes_per_day", fraud.trunk_minutes_per_day)?;
+    let costly = fraud.trunk_costly_minutes_per_day;
+    plain(f, "trunk_costly_minutes_per_day", costly)?;
+    plain(f, "block_s", fraud.block_s)?;
+    list(f, "exempt", &fraud.exempt)
 }
 
 fn sip(f: &mut Formatter<'_>, sip: &Sip) -> fmt::Result {

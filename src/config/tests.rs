@@ -71,6 +71,17 @@ fn canonical_text_means_the_same() {
 }
 
 #[test]
+fn the_example_of_the_readme_is_in_order() {
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once("### Numbers and routes").unwrap();
+    let (_, example) = section.split_once("```toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let config = Config::parse(example, Path::new("voip.toml"));
+    let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!((config.routes.len(), config.trunks.len()), (4, 1));
+}
+
+#[test]
 fn every_key_is_printed() {
     let text = include_str!("../../tests/data/config/whole.toml");
     let config = Config::parse(text, Path::new("voip.toml")).unwrap();

@@ -57,12 +57,16 @@ fn add_status(a: &mut StatusRow, b: StatusRow) {
     a.users = a.users.max(b.users);
     a.registrations = a.registrations.max(b.registrations);
     a.bans = a.bans.max(b.bans);
+    a.blocks = a.blocks.max(b.blocks);
     a.connections = a.connections.max(b.connections);
     a.shards += b.shards;
     a.calls += b.calls;
     a.transactions += b.transactions;
     a.media_sessions += b.media_sessions;
     add_counters(&mut a.counters, b.counters);
+    // The first shard alone speaks of them.
+    a.trunks.extend(b.trunks);
+    a.pools.extend(b.pools);
     for warning in b.warnings {
         if !a.warnings.contains(&warning) {
             a.warnings.push(warning);

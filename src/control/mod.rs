@@ -9,12 +9,14 @@
 //! added, never renamed nor removed, while [`VERSION`] stays.
 
 mod merge;
+mod peers;
 mod rows;
 mod time;
 
+pub use peers::{MemberRow, PoolRow, TrunkRow};
 pub use rows::{
-    BanRow, CallRow, CallState, Counters, FeatureRow, LegRow, RegistrationRow, StatusRow,
-    TraceDirection, TraceRow, UserRow,
+    BanRow, BlockRow, CallRow, CallState, Counters, FeatureRow, LegRow, RegistrationRow,
+    RouteLineRow, RouteRow, RouteStepRow, StatusRow, TraceDirection, TraceRow, UserRow,
 };
 
 pub use time::rfc3339;
@@ -79,6 +81,19 @@ pub enum Command {
         /// Of [`CallRow::id`].
         id: String,
     },
+    /// The trunks, and how they stand.
+    Trunks,
+    /// The pools and their members, and how they stand.
+    Pools,
+    /// Begin or end the draining of a member: it keeps its calls and gets no new ones.
+    PoolDrain {
+        /// The pool.
+        pool: String,
+        /// The member, as the file writes it.
+        member: String,
+        /// Whether it begins.
+        on: bool,
+    },
     /// Who is shut out.
     Bans,
     /// Let a source in again.
@@ -89,11 +104,36 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
     },
+    /// Whose calls to the outside are blocked.
+    Blocks,
+    /// Let a user call again.
+    BlockLift {
+        /// `name@domain`
+        user: String,
+    },
     /// The messages of a call, or of everything that is still in the ring.
     Trace {
         /// The Call-ID, or a [`CallRow::id`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         call_id: Option<String>,
+    },
+    /// Where a number would lead, and why.
+    RouteTest {
+        /// As it would be dialled.
+        number: String,
+        /// Who would call: `100`, `100@example.com`, `user:100`, `trunk:itsp`, `pool:gates`, or
+        /// `address:192.0.2.1` for anybody else there.
+        from: String,
+        /// When: `2026-12-25T10:00:00Z`, or in the time zone of `[numbers]` `2026-12-25 10:00`,
+        /// `10:00`; now without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
+        /// The caller's own number; that of the user without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caller: Option<String>,
+        /// `INVITE`, `MESSAGE` or `SUBSCRIBE`; INVITE without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        method: Option<String>,
     },
     /// Change what is logged.
     Log {
@@ -182,9 +222,15 @@ impl Command {
             Command::Status | Command::Calls | Command::Hangup { .. } | Command::Trace { .. } => {
                 Scope::EveryShard
             }
-            Command::Registrations { .. } | Command::Bans | Command::BanLift { .. } => {
-                Scope::OneShard
-            }
+            Command::Registrations { .. }
+            | Command::Trunks
+            | Command::Pools
+            | Command::PoolDrain { .. }
+            | Command::Bans
+            | Command::BanLift { .. }
+            | Command::Blocks
+            | Command::BlockLift { .. }
+            | Command::RouteTest { .. } => Scope::OneShard,
             Command::Log { .. }
             | Command::Reload
             | Command::UserAdd { .. }
@@ -262,16 +308,33 @@ pub enum Reply {
         /// The oldest first.
         rows: Vec<CallRow>,
     },
+    /// To [`Command::Trunks`].
+    Trunks {
+        /// Ordered by name.
+        rows: Vec<TrunkRow>,
+    },
+    /// To [`Command::Pools`].
+    Pools {
+        /// Ordered by name.
+        rows: Vec<PoolRow>,
+    },
     /// To [`Command::Bans`].
     Bans {
         /// Ordered by source.
         rows: Vec<BanRow>,
+    },
+    /// To [`Command::Blocks`].
+    Blocks {
+        /// Ordered by user.
+        rows: Vec<BlockRow>,
     },
     /// To [`Command::Trace`].
     Trace {
         /// In the order of time.
         rows: Vec<TraceRow>,
     },
+    /// To [`Command::RouteTest`].
+    Route(Box<RouteRow>),
     /// To [`Command::UserShow`] and [`Command::UserList`].
     Users {
         /// In order.

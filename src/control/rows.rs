@@ -95,6 +95,91 @@ pub struct LegRow {
     pub silent_ms: Option<u64>,
 }
 
+/// Where a number leads, and why.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct RouteRow {
+    /// What would be dialled, without visual separators.
+    pub dialled: String,
+    /// Who would call, `user:100@example.com`.
+    pub from: String,
+    /// When, RFC 3339.
+    pub at: String,
+    /// `go`, `refuse`, or `none`: a user of ours, or nobody.
+    pub decision: String,
+    /// Of `refuse`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Of `refuse`; may be empty.
+    #[serde(default)]
+    pub reason: String,
+    /// The route that decides; empty where none does.
+    #[serde(default)]
+    pub route: String,
+    /// The number as it goes on.
+    #[serde(default)]
+    pub number: String,
+    /// The same in E.164 with its plus; empty if not known.
+    #[serde(default)]
+    pub e164: String,
+    /// `international`, `premium`, or empty.
+    #[serde(default)]
+    pub class: String,
+    /// Whether it is an emergency number.
+    #[serde(default)]
+    pub emergency: bool,
+    /// The caller's number instead of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_id: Option<String>,
+    /// The caller's name instead of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_name: Option<String>,
+    /// Whether the caller's number is withheld.
+    #[serde(default)]
+    pub anonymous: bool,
+    /// Headers added, `X-Site: hq`.
+    #[serde(default)]
+    pub add_headers: Vec<String>,
+    /// Headers taken out.
+    #[serde(default)]
+    pub remove_headers: Vec<String>,
+    /// Whether the caller is sent there by a 302 instead.
+    #[serde(default)]
+    pub redirect: bool,
+    /// The ways out, in order.
+    #[serde(default)]
+    pub steps: Vec<RouteStepRow>,
+    /// Why, route by route.
+    #[serde(default)]
+    pub lines: Vec<RouteLineRow>,
+}
+
+/// One step of a way out.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct RouteStepRow {
+    /// `trunk:itsp`; several ring together.
+    pub targets: Vec<String>,
+    /// How long, unless it is the last.
+    pub ring_s: u64,
+    /// What lets the next begin: `timeout`, `408`, `5xx`.
+    pub next_on: Vec<String>,
+    /// The number of this step, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
+}
+
+/// What became of one route.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct RouteLineRow {
+    /// Its name; empty for what is said of the number or of the route before.
+    pub route: String,
+    /// Its line in the file; zero where there is none.
+    pub line: u64,
+    /// `passed`, `taken`, `note`.
+    pub verdict: String,
+    /// Why, in words.
+    pub why: String,
+}
+
 /// How the daemon fares.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct StatusRow {
@@ -127,9 +212,18 @@ pub struct StatusRow {
     /// Sources that are shut out.
     #[serde(default)]
     pub bans: u64,
+    /// Users whose calls to the outside are blocked.
+    #[serde(default)]
+    pub blocks: u64,
     /// Relayed media sessions.
     #[serde(default)]
     pub media_sessions: u64,
+    /// The trunks, as `voipctl trunks` has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trunks: Vec<super::TrunkRow>,
+    /// The pools, as `voipctl pools` has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<super::PoolRow>,
     /// Counters since the start.
     pub counters: Counters,
     /// What needs the operator now, each with its remedy: a full disk, a certificate that ends.
@@ -165,6 +259,19 @@ pub struct BanRow {
     /// The `name@domain` that is refused from there; absent where the source is shut out whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Seconds until it ends.
+    pub expires_s: u64,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// A user whose calls to the outside are blocked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BlockRow {
+    /// `name@domain`
+    pub user: String,
     /// Since when, RFC 3339.
     pub since: String,
     /// Seconds until it ends.

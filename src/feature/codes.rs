@@ -171,7 +171,8 @@ pub const CODES: &[CodeRow] = {
 /// What somebody dialled who may use codes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Dialled {
-    /// A speed dial: this number, or `sip:` or `sips:` URI, is called.
+    /// A speed dial: this number, or `sip:` or `sips:` URI, is called. It is not read as a code
+    /// again.
     Number(Box<str>),
     /// A code.
     Code(Code),

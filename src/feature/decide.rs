@@ -2,7 +2,7 @@
 
 use super::Refusal;
 use crate::store::Settings;
-use crate::wire::sip::{HeaderName, Message};
+use crate::wire::sip::{HeaderName, Message, Uri};
 use std::time::Duration;
 
 /// How long a phone rings before a call is forwarded, where the user did not say.
@@ -21,25 +21,26 @@ pub struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// Whether a request hides who sends it: `Privacy` with `id`, `user` or `header`, or a From of
-    /// `anonymous.invalid` (RFC 3323 §4.1, §4.2; RFC 3325 §9.3). RFC 5079 §4 counts each of them.
+    /// Whether a request hides who sends it (RFC 5079 §3): `Privacy` with `id` or `user`, or a From
+    /// of the domain `anonymous.invalid` (RFC 3323 §4.1.1.3) or with the name "Anonymous" (RFC 3261
+    /// §8.1.1.3). That nobody vouches for the caller is no hiding.
     pub fn hides(request: &Message) -> bool {
         let private = |token: &[u8]| {
             let token = token.trim_ascii();
-            [&b"id"[..], b"user", b"header"]
-                .iter()
-                .any(|word| token.eq_ignore_ascii_case(word))
+            token.eq_ignore_ascii_case(b"id") || token.eq_ignore_ascii_case(b"user")
         };
         let privacy = request
             .lines(HeaderName::Privacy)
             .any(|line| line.split(|b| matches!(b, b';' | b',')).any(private));
         privacy
             || request.from().is_ok_and(|from| {
-                let uri = from.uri();
-                uri.is_ok_and(|uri| {
+                let nobody = |uri: Uri<'_>| {
                     let host = uri.host().to_string();
                     host.eq_ignore_ascii_case("anonymous.invalid")
-                })
+                };
+                let name = from.display().map(<[u8]>::trim_ascii);
+                name.is_some_and(|name| name.eq_ignore_ascii_case(b"anonymous"))
+                    || from.uri().is_ok_and(nobody)
             })
     }
 }
@@ -61,7 +62,8 @@ pub enum Incoming {
 /// A forwarding.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Forward {
-    /// A number, dialled in the name of the user who forwards, or a `sip:` or `sips:` URI.
+    /// A number, dialled in the name of the user who forwards, or a `sip:` or `sips:` URI. It is
+    /// never read as a code: `*123` may be a service, but nobody's features change by a call.
     pub to: Box<str>,
     /// What for.
     pub why: Why,
@@ -104,7 +106,7 @@ impl Failure {
             486 | 600 | 603 => Some(Failure::Busy),
             480 if !rang => Some(Failure::Busy),
             408 | 480 => Some(Failure::NoAnswer),
-            // The flow to the phone is gone (RFC 5626 §11.4).
+            // The flow to the phone is gone (RFC 5626 §5.3).
             430 => Some(Failure::Unregistered),
             _ => None,
         }

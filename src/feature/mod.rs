@@ -34,7 +34,7 @@ use crate::store::{FeatureRecord, USERS_MAX};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Why something is not done: a status and its reason phrase, fit for the wire.
@@ -66,6 +66,8 @@ type Table = HashMap<Box<str>, Arc<Settings>>;
 #[derive(Debug, Default)]
 pub struct Features {
     table: RwLock<Table>,
+    /// How many the table has, so that a system whose users want nothing touches no lock.
+    count: AtomicUsize,
     /// The greatest revision given out.
     revision: AtomicU64,
     rotors: hunt::Rotors,
@@ -88,11 +90,15 @@ impl Features {
             }
             table.insert(record.aor, Arc::new(record.settings));
         }
+        self.count.store(table.len(), Ordering::Release);
     }
 
     /// What the user of an address of record `name@domain` wants; `None` for most. One look-up,
     /// nothing allocated.
     pub fn settings(&self, aor: &str) -> Option<Arc<Settings>> {
+        if self.is_empty() {
+            return None;
+        }
         self.read().get(aor).cloned()
     }
 
@@ -115,9 +121,7 @@ impl Features {
         }
         let mut settings = old.map_or_else(Settings::default, |s| Settings::clone(s));
         change.apply(&mut settings)?;
-        let record = self.record(aor, settings);
-        put(&mut table, &record);
-        Ok(record)
+        Ok(self.keep(&mut table, aor, settings))
     }
 
     /// Carries out a code that a user dialled. `None` where it changes nothing by itself: a call
@@ -129,26 +133,25 @@ impl Features {
         }
     }
 
-    /// Puts settings as they are in the place of what a user wants: an import, a test.
-    pub fn put(&self, aor: &str, settings: Settings) -> FeatureRecord {
+    /// Puts settings as they are in the place of what a user wants, unchecked: whoever moves users
+    /// from elsewhere. The record is to be kept; `None` if the table is full.
+    pub fn put(&self, aor: &str, settings: Settings) -> Option<FeatureRecord> {
         let mut table = self.write();
-        let record = self.record(aor, settings);
-        if table.len() < USERS_MAX || table.contains_key(aor) {
-            put(&mut table, &record);
-        }
-        record
+        let room = table.len() < USERS_MAX || table.contains_key(aor);
+        room.then(|| self.keep(&mut table, aor, settings))
     }
 
     /// Forgets a user who is deleted. The record, if anything was known, is to be kept.
     pub fn remove(&self, aor: &str) -> Option<FeatureRecord> {
         let mut table = self.write();
-        table.remove(aor)?;
-        Some(self.record(aor, Settings::default()))
+        table
+            .contains_key(aor)
+            .then(|| self.keep(&mut table, aor, Settings::default()))
     }
 
     /// How many users want something.
     pub fn len(&self) -> usize {
-        self.read().len()
+        self.count.load(Ordering::Acquire)
     }
 
     /// Whether nobody wants anything.
@@ -164,13 +167,22 @@ impl Features {
             .is_none_or(|s| matches!(incoming(&s, caller), Incoming::Ring { .. }))
     }
 
-    /// Under the lock of the table, so that revisions and changes are of one order.
-    fn record(&self, aor: &str, settings: Settings) -> FeatureRecord {
-        FeatureRecord {
+    /// Under the lock of the table, so that revisions and changes are of one order. Nothing wanted
+    /// is nothing kept.
+    fn keep(&self, table: &mut Table, aor: &str, settings: Settings) -> FeatureRecord {
+        let record = FeatureRecord {
             aor: aor.into(),
             settings,
             revision: self.revision.fetch_add(1, Ordering::Relaxed) + 1,
+        };
+        if record.settings.is_empty() {
+            table.remove(aor);
+        } else {
+            let settings = Arc::new(record.settings.clone());
+            table.insert(record.aor.clone(), settings);
         }
+        self.count.store(table.len(), Ordering::Release);
+        record
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {
@@ -179,13 +191,5 @@ impl Features {
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn put(table: &mut Table, record: &FeatureRecord) {
-    if record.settings.is_empty() {
-        table.remove(&record.aor);
-    } else {
-        table.insert(record.aor.clone(), Arc::new(record.settings.clone()));
     }
 }

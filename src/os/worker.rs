@@ -6,7 +6,7 @@
 //! thread is woken at most once per batch.
 
 use super::clock::Clock;
-use super::core::{Core, Input, Output};
+use super::core::{Arrival, Core, Input, Output};
 use super::counters::Counters;
 use super::dns::Dns;
 use super::privsep::client::DatagramLine;
@@ -186,10 +186,10 @@ impl<C: Core + Unpin> Worker<C> {
         let Some((remote, bytes)) = self.batch.datagram(i) else {
             return self.parts.counters.udp_garbage.one();
         };
-        match sort(bytes) {
-            Sort::Message => {}
+        let what = match sort(bytes) {
+            Sort::Message => Arrival::Message,
             Sort::Keepalive => return self.parts.counters.udp_keepalives.one(),
-            Sort::Garbage => return self.parts.counters.udp_garbage.one(),
+            Sort::Garbage => Arrival::Junk,
             Sort::Stun => {
                 let answer = stun::answer(bytes, remote);
                 if let (Some(answer), Some(socket)) = (answer, self.parts.udp.get_mut(index)) {
@@ -199,6 +199,12 @@ impl<C: Core + Unpin> Worker<C> {
                 }
                 return;
             }
+        };
+        if what == Arrival::Junk {
+            self.parts.counters.udp_garbage.one();
+        }
+        if !self.parts.core.admits(self.now, remote.ip(), what) {
+            return self.carry_out(cx);
         }
         let flow = Flow {
             transport: Transport::Udp,

@@ -5,12 +5,12 @@
 //! locator, and which transaction is whose.
 
 use super::probe::{Probe, Whom};
-use super::registration::{Registration, Step};
+use super::registration::{Registration, Step, Why};
 use super::{Peers, Surroundings, Trunk};
 use crate::base::{Destination, Instant, Key, Rng, Slab, TimerId, TimerTable, hash64};
 use crate::sip::listeners::ListenerTable;
 use crate::sip::locate::{LocateError, LocateId, Located, Locator, Target, TargetHost};
-use crate::sip::transaction::Failure;
+use crate::sip::transaction::{ClientKey, Failure};
 use crate::wire::sip::{Message, Uri};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -49,6 +49,15 @@ pub struct Request {
 /// A trunk, or a pool and the URI of its member.
 type Id = (Box<str>, Option<Box<str>>);
 
+/// What the client wants done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Send this, and say its transaction by [`Client::on_sent`].
+    Send(Request),
+    /// Forget this transaction: nobody waits for its answer.
+    Abandon(ClientKey),
+}
+
 #[derive(Debug)]
 enum Kind {
     Registration(Box<Registration>),
@@ -60,7 +69,11 @@ enum Pending {
     Nothing,
     Timer(TimerId),
     Located(LocateId),
-    Answer { id: u64, timer: Option<TimerId> },
+    Answer {
+        id: u64,
+        transaction: Option<ClientKey>,
+        timer: Option<TimerId>,
+    },
 }
 
 #[derive(Debug)]
@@ -75,7 +88,7 @@ enum Happening<'m> {
     Answer(&'m Message),
     Failure(Failure),
     Removed,
-    Hurry { also_refused: bool },
+    Hurry(Why),
 }
 
 /// See the module's text.
@@ -92,7 +105,7 @@ pub struct Client {
     probes: BTreeMap<Id, Key>,
     located: BTreeMap<LocateId, Key>,
     asked: BTreeMap<u64, Key>,
-    outputs: VecDeque<Request>,
+    outputs: VecDeque<Output>,
     last_id: u64,
     /// What of [`Peers`] was seen.
     seen: Option<(u64, u64)>,
@@ -102,8 +115,8 @@ pub struct Client {
 
 impl Client {
     /// For the first of `shards` shards. `domain` is what we call ourselves to who gives us no
-    /// account.
-    pub fn new(peers: Arc<Peers>, shards: usize, domain: &str, rng: Rng) -> Self {
+    /// account. It begins at `now`.
+    pub fn new(now: Instant, peers: Arc<Peers>, shards: usize, domain: &str, rng: Rng) -> Self {
         Self {
             peers,
             rng,
@@ -118,7 +131,8 @@ impl Client {
             outputs: VecDeque::new(),
             last_id: 0,
             seen: None,
-            look: None,
+            // The owner wakes up then, and sees for the first time who is there.
+            look: Some(now),
             is_stopping: false,
         }
     }
@@ -128,8 +142,8 @@ impl Client {
         self.domain = domain.into();
     }
 
-    /// The next request to send; sees first what became of trunks and pools.
-    pub fn poll_output(&mut self, now: Instant, net: &mut Net<'_>) -> Option<Request> {
+    /// What to do next; sees first what became of trunks and pools.
+    pub fn poll_output(&mut self, now: Instant, net: &mut Net<'_>) -> Option<Output> {
         let current = self.peers.version();
         if self.seen != Some(current) {
             let before = self.seen.replace(current);
@@ -191,6 +205,14 @@ impl Client {
         }
     }
 
+    /// A request is on its way, by this transaction.
+    pub fn on_sent(&mut self, id: u64, client: ClientKey) {
+        let job = self.asked.get(&id).and_then(|key| self.jobs.get_mut(*key));
+        if let Some(Pending::Answer { transaction, .. }) = job.map(|job| &mut job.pending) {
+            *transaction = Some(client);
+        }
+    }
+
     /// A final answer came.
     pub fn on_answer(&mut self, now: Instant, id: u64, answer: &Message, net: &mut Net<'_>) {
         if let Some(key) = self.asked.remove(&id) {
@@ -234,8 +256,7 @@ impl Client {
         }
         self.follow_registrations(now, net);
         self.follow_probes(now);
-        let is_probing = !self.probes.is_empty();
-        self.look = is_probing.then(|| self.look.unwrap_or(now + LOOK_EVERY));
+        self.look = (!self.probes.is_empty()).then_some(now + LOOK_EVERY);
     }
 
     fn follow_registrations(&mut self, now: Instant, net: &mut Net<'_>) {
@@ -248,8 +269,7 @@ impl Client {
             };
             if serves {
                 self.registrations.insert(name, key);
-                let also_refused = true;
-                self.drive(now, key, Happening::Hurry { also_refused }, net);
+                self.drive(now, key, Happening::Hurry(Why::Changed), net);
             } else {
                 self.drive(now, key, Happening::Removed, net);
             }
@@ -379,8 +399,15 @@ impl Client {
             Pending::Located(id) => {
                 self.located.remove(&id);
             }
-            Pending::Answer { id, timer } => {
-                self.asked.remove(&id);
+            Pending::Answer {
+                id,
+                transaction,
+                timer,
+            } => {
+                // Unanswered, it would be repeated for half a minute.
+                if self.asked.remove(&id).is_some() {
+                    self.outputs.extend(transaction.map(Output::Abandon));
+                }
                 if let Some(timer) = timer {
                     self.timers.cancel(timer);
                 }
@@ -420,8 +447,7 @@ impl Client {
                 }
             }
             if let Some(registration) = back {
-                let also_refused = false;
-                self.drive(now, registration, Happening::Hurry { also_refused }, net);
+                self.drive(now, registration, Happening::Hurry(Why::Back), net);
             }
         }
     }
@@ -451,9 +477,7 @@ impl Client {
             }
             (Kind::Registration(own), Happening::Failure(why)) => own.on_failure(now, why, around),
             (Kind::Registration(own), Happening::Removed) => own.on_removed(now),
-            (Kind::Registration(own), Happening::Hurry { also_refused }) => {
-                own.hurry(now, also_refused)?
-            }
+            (Kind::Registration(own), Happening::Hurry(why)) => own.hurry(now, why)?,
             (Kind::Probe(own), Happening::Due) => own.on_due(),
             (Kind::Probe(own), Happening::Located(found)) => own.on_located(now, found, around),
             (Kind::Probe(own), Happening::Answer(answer)) => {
@@ -465,7 +489,7 @@ impl Client {
                 return Some((step, trunk.copied()));
             }
             (Kind::Probe(own), Happening::Failure(why)) => own.on_failure(now, why, around),
-            (Kind::Probe(_), Happening::Removed | Happening::Hurry { .. }) => return None,
+            (Kind::Probe(_), Happening::Removed | Happening::Hurry(_)) => return None,
         };
         Some((step, None))
     }
@@ -522,10 +546,15 @@ impl Client {
         let id = self.last_id;
         let timer = within.map(|within| self.timers.arm(now + within, key));
         if let Some(job) = self.jobs.get_mut(key) {
-            job.pending = Pending::Answer { id, timer };
+            job.pending = Pending::Answer {
+                id,
+                transaction: None,
+                timer,
+            };
         }
         self.asked.insert(id, key);
-        self.outputs.push_back(Request { id, request, to });
+        let request = Request { id, request, to };
+        self.outputs.push_back(Output::Send(request));
     }
 }
 

@@ -27,9 +27,10 @@ mod trunk;
 mod tests;
 
 pub use challenge::{Answers, REALMS_MAX, Unanswerable};
-pub use client::{Client, JOBS_MAX, Net, Request};
+pub use client::{Client, JOBS_MAX, Net, Output, Request};
 pub use pool::{CHOICES_MAX, Keys, Member, Pool};
 pub use standing::{CALLS_PER_SECOND_MAX, FAILURES_MAX, Problem, Refusal, State, Ticket};
+use trunk::Password;
 pub use trunk::{Credentials, Registered, SERVICE_ROUTES_MAX, Trunk};
 
 use crate::base::{Destination, Flow, Rng};
@@ -78,7 +79,7 @@ pub struct Peers {
     /// Makes the `line` of each trunk.
     secret: [u8; 32],
     table: RwLock<Arc<Table>>,
-    passwords: Mutex<BTreeMap<Box<str>, Arc<[u8]>>>,
+    passwords: Mutex<BTreeMap<Box<str>, Password>>,
     learned: Mutex<Learned>,
     /// Grows with each change of names.
     generation: AtomicU64,
@@ -163,13 +164,13 @@ impl Peers {
 
     /// The password of a trunk, as its file held it; before or after the trunk is there.
     pub fn set_secret(&self, trunk: &str, password: Option<Vec<u8>>) {
-        let password: Option<Arc<[u8]>> = password.map(Arc::from);
+        let password = password.map(|text| Password(text.into()));
         {
             let passwords = self.passwords.lock();
             let mut passwords = passwords.unwrap_or_else(PoisonError::into_inner);
             match &password {
                 Some(password) => {
-                    passwords.insert(trunk.into(), Arc::clone(password));
+                    passwords.insert(trunk.into(), password.clone());
                 }
                 None => {
                     passwords.remove(trunk);

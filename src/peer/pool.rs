@@ -69,6 +69,11 @@ impl Member {
         self.read(|config| config.weight)
     }
 
+    /// How many calls there may be at a time; zero: any number.
+    pub fn calls_max(&self) -> u32 {
+        self.read(|config| config.calls_max)
+    }
+
     /// Whether it answers.
     pub fn state(&self) -> State {
         self.standing.state()
@@ -118,13 +123,13 @@ impl Member {
 
     fn bounds(&self) -> Bounds {
         Bounds {
-            calls_max: self.read(|config| config.calls_max),
+            calls_max: self.calls_max(),
             calls_per_second: 0,
         }
     }
 
     fn may_get_calls(&self) -> bool {
-        let max = self.read(|config| config.calls_max);
+        let max = self.calls_max();
         !self.is_draining() && self.state() != State::Down && (max == 0 || self.calls() < max)
     }
 

@@ -60,6 +60,15 @@ pub(super) enum Step {
     Gone,
 }
 
+/// What changed for the better.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// The file was read again: perhaps the password is right now.
+    Changed,
+    /// The peer was down and answers again: perhaps it forgot us.
+    Back,
+}
+
 /// How far it is.
 #[derive(Debug)]
 enum Phase {
@@ -151,10 +160,12 @@ impl Registration {
         }
     }
 
-    /// Something changed for the better: another password, or the peer answers again. `None`: it is
-    /// at work already, or has no reason to.
-    pub fn hurry(&mut self, now: Instant, also_refused: bool) -> Option<Step> {
-        let may = self.failures > 0 && (also_refused || !self.is_refused);
+    /// Something changed for the better. `None`: it is at work already, or has no reason to.
+    pub fn hurry(&mut self, now: Instant, why: Why) -> Option<Step> {
+        let may = match why {
+            Why::Changed => self.failures > 0,
+            Why::Back => !self.is_refused,
+        };
         match self.phase {
             Phase::Resting if may => {
                 self.failures = 0;

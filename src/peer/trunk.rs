@@ -11,32 +11,39 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// Service-Route values of a registrar that count.
 pub const SERVICE_ROUTES_MAX: usize = 8;
 
-/// Who we are there.
+/// A password: never shown.
 #[derive(Clone)]
+pub(super) struct Password(pub Arc<[u8]>);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// Who we are there.
+#[derive(Clone, Debug)]
 pub struct Credentials {
     username: Box<str>,
-    password: Arc<[u8]>,
+    password: Password,
 }
 
 impl Credentials {
     /// A name and its password.
     pub fn new(username: &str, password: Arc<[u8]>) -> Self {
         let username = username.into();
-        Self { username, password }
+        Self {
+            username,
+            password: Password(password),
+        }
     }
 
     /// For [`crate::sip::digest::answer`].
     pub fn client(&self) -> ClientCredentials<'_> {
         ClientCredentials {
             username: &self.username,
-            password: &self.password,
+            password: &self.password.0,
         }
-    }
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Credentials({})", self.username)
     }
 }
 
@@ -68,7 +75,7 @@ pub struct Trunk {
     /// The parameter of our Contact that calls to it bear.
     line: Box<str>,
     config: RwLock<Arc<config::Trunk>>,
-    password: RwLock<Option<Arc<[u8]>>>,
+    password: RwLock<Option<Password>>,
     registration: RwLock<Registration>,
     standing: Arc<Standing>,
     suspicions: Arc<AtomicU64>,
@@ -86,7 +93,7 @@ impl Trunk {
     pub(super) fn new(
         config: &config::Trunk,
         line: Box<str>,
-        password: Option<Arc<[u8]>>,
+        password: Option<Password>,
         suspicions: Arc<AtomicU64>,
     ) -> Self {
         let registered = match config.register {
@@ -130,7 +137,7 @@ impl Trunk {
         write(&self.config, Arc::new(config.clone()));
     }
 
-    pub(super) fn set_password(&self, password: Option<Arc<[u8]>>) {
+    pub(super) fn set_password(&self, password: Option<Password>) {
         write(&self.password, password);
     }
 

@@ -17,6 +17,7 @@ mod time;
 pub use compile::Plan;
 pub use explain::{EXPLAINED_MAX, Explained, Verdict};
 pub use number::{NumberRules, dialled};
+pub use time::moment;
 
 use crate::config::{Class, FailureKind};
 use crate::wire::sip::Method;
@@ -147,6 +148,20 @@ pub enum Target {
     Line(Box<str>),
     /// A URI, whole.
     Uri(Box<str>),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::User(name) => write!(f, "user:{name}"),
+            Target::Group(name) => write!(f, "group:{name}"),
+            Target::Trunk(name) => write!(f, "trunk:{name}"),
+            Target::Pool(name) => write!(f, "pool:{name}"),
+            Target::Service(name) => write!(f, "service:{name}"),
+            Target::Line(name) => write!(f, "e1:{name}"),
+            Target::Uri(uri) => f.write_str(uri),
+        }
+    }
 }
 
 impl Step {

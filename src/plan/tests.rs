@@ -52,17 +52,8 @@ fn said(plan: &Plan, query: &Query<'_>) -> String {
         Decision::Refuse { status, .. } => return status.to_string(),
         Decision::Go(way) => way,
     };
-    let target = |t: &Target| match t {
-        Target::User(name) => format!("user:{name}"),
-        Target::Group(name) => format!("group:{name}"),
-        Target::Trunk(name) => format!("trunk:{name}"),
-        Target::Pool(name) => format!("pool:{name}"),
-        Target::Service(name) => format!("service:{name}"),
-        Target::Line(name) => format!("e1:{name}"),
-        Target::Uri(uri) => uri.to_string(),
-    };
     let step = |step: &Step| {
-        let targets: Vec<String> = step.targets.iter().map(target).collect();
+        let targets: Vec<String> = step.targets.iter().map(Target::to_string).collect();
         let number = step.instead.as_ref().map(|n| format!("({})", n.text));
         format!("{}{}", targets.join(","), number.unwrap_or_default())
     };
@@ -462,6 +453,26 @@ fn a_circle_ends() {
         [[route]]\nmatch = \"2\"\nto = [\"user:2\", \"number:1\"]\n";
     let way = way(&plan(one), &call("2"));
     assert!((2..=32).contains(&way.steps.len()), "{}", way.steps.len());
+}
+
+#[test]
+fn moments_as_people_write_them() {
+    let now = unix_ms("2026-11-25T23:30:00Z");
+    let read = |text: &str| moment(text, "Europe/Madrid", now);
+    for (text, wanted) in [
+        ("2026-12-25T10:00:00Z", "2026-12-25T10:00:00Z"),
+        ("2026-12-25T10:00:00+02:00", "2026-12-25T08:00:00Z"),
+        ("2026-12-25T10:00", "2026-12-25T09:00:00Z"),
+        ("2026-07-01 10:00", "2026-07-01T08:00:00Z"),
+        // Today there is the 26th already.
+        ("09:15", "2026-11-26T08:15:00Z"),
+        ("2026-12-25", "2026-12-24T23:00:00Z"),
+    ] {
+        assert_eq!(read(text), Some(unix_ms(wanted)), "{text}");
+    }
+    for bad in ["", "soon", "25:00", "1969-01-01T00:00:00Z", "2026-13-01"] {
+        assert_eq!(read(bad), None, "{bad}");
+    }
 }
 
 // ---------------------------------------------------------------- against a naive scan

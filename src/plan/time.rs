@@ -2,7 +2,7 @@
 
 use crate::config::Hours;
 use jiff::Timestamp;
-use jiff::civil::{Date, DateTime};
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use smallvec::SmallVec;
 
@@ -24,6 +24,28 @@ impl Zones {
     pub(super) fn name(&self, when: &When) -> &str {
         self.0.get(when.zone).map_or("UTC", |(name, _)| name)
     }
+}
+
+/// A moment as people write it, in milliseconds since 1970: `2026-12-25T10:00:00Z`, or without
+/// offset in the time zone `zone`, `2026-12-25 10:00`, `2026-12-25`, or of the day that `now_ms` is
+/// there, `10:00`.
+pub fn moment(text: &str, zone: &str, now_ms: u64) -> Option<u64> {
+    let ms = |at: Timestamp| u64::try_from(at.as_millisecond()).ok();
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return ms(at);
+    }
+    let mut zones = Zones::default();
+    let place = zones.place(zone);
+    let (_, zone) = zones.0.into_iter().nth(place)?;
+    let local = match (text.parse::<DateTime>(), text.parse::<Time>()) {
+        (Ok(local), _) => local,
+        (Err(_), Ok(time)) => {
+            let now = Timestamp::from_millisecond(i64::try_from(now_ms).ok()?).ok()?;
+            zone.to_datetime(now).date().to_datetime(time)
+        }
+        (Err(_), Err(_)) => return None,
+    };
+    ms(zone.to_timestamp(local).ok()?)
 }
 
 /// What the clocks of the zones say at one instant: each is asked once.

@@ -20,16 +20,26 @@
 //! One relaxed load per right proof: good standing is a table of hashed sources without entries to
 //! make or to lose. Two sources of one hash share it, which lets a guesser have a few guesses more.
 //!
+//! # Whoever proves nothing
+//! A stranger that asks and asks and never proves anything looks for open doors:
+//! [`Guard::knocked`]. One that says to be a scanner is shut out at its first word. How much
+//! anybody may send at all is the affair of [`flood`].
+//!
 //! What this cannot tell: over UDP a source may be forged. Who wants certainty puts the addresses
 //! that must stay reachable into `exempt`.
 
+pub mod flood;
+
+use super::fraud::{self, Fraud};
 use crate::base::{Anchor, Instant, hash64};
 use crate::config::{Config, IpNet};
 use crate::store::{Ban, Record};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
+
+use flood::{Flood, FloodSettings};
 
 /// Sources in one set of the table.
 pub const WAYS: usize = 16;
@@ -47,6 +57,10 @@ const PROVED_STEP_S: u32 = 32;
 pub const SLOW_MAX: Duration = Duration::from_secs(8);
 /// The wait after the first failure past `slow_after`; it doubles with each.
 pub const SLOW_FIRST: Duration = Duration::from_millis(250);
+
+/// Requests without any proof that count as one failure does, in a bucket of their own: a phone
+/// asks once before it proves who it is, and a new office all at once.
+pub const KNOCKS: u64 = 5;
 
 /// One failure, so that the bucket may leak by parts.
 const UNIT: u64 = 1_000_000;
@@ -82,6 +96,15 @@ pub struct Failure<'a> {
     pub weight: u32,
 }
 
+/// A request without a proof.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Knock {
+    /// As a phone does it that is to be challenged, or one that looks for open doors.
+    Plain,
+    /// Its User-Agent is that of a tool that looks for open servers.
+    Scanner,
+}
+
 /// What `[guard]` says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -98,6 +121,10 @@ pub struct Settings {
     pub standing: Duration,
     /// Who is never counted.
     pub exempt: Vec<IpNet>,
+    /// How much a source may send.
+    pub flood: FloodSettings,
+    /// What an account may use up.
+    pub fraud: fraud::Settings,
 }
 
 impl Settings {
@@ -111,6 +138,8 @@ impl Settings {
             ban: Duration::from_secs(config.guard.ban_s.into()),
             standing: Duration::from_secs(config.limits.expires_max_s.into()),
             exempt: exempt.copied().collect(),
+            flood: FloodSettings::of(config),
+            fraud: fraud::Settings::of(config),
         }
     }
 
@@ -198,6 +227,8 @@ struct Source {
     standing: Standing,
     /// Not heard before.
     quiet_until: Instant,
+    /// Requests without a proof.
+    knocks: Bucket,
     /// At most [`NAMES`].
     names: Vec<Name>,
 }
@@ -209,6 +240,7 @@ impl Source {
             ip,
             standing: Standing::Counted(bucket),
             quiet_until: now,
+            knocks: bucket,
             names: Vec::new(),
         }
     }
@@ -236,6 +268,14 @@ impl Source {
         self.names.get_mut(place)
     }
 
+    fn shut_out(&mut self, ban: Ban, settings: &Settings, now: Instant) {
+        self.knocks = Bucket { level: 0, at: now };
+        self.standing = Standing::Banned {
+            until: now + settings.ban,
+            ban: Box::new(ban),
+        };
+    }
+
     /// Orders sources by what would be lost with them.
     fn weight(&self, settings: &Settings, now: Instant) -> (u8, u64) {
         let names = self.names.iter().map(|n| &n.standing);
@@ -244,6 +284,7 @@ impl Source {
             return (1, until.as_nanos());
         }
         let own = self.standing.level(settings, settings.window, now);
+        let own = own.map(|n| n.saturating_add(self.knocks.level(settings, settings.window, now)));
         let theirs = names.filter_map(|s| s.level(settings, settings.ban, now));
         (0, own.into_iter().chain(theirs).sum())
     }
@@ -260,6 +301,12 @@ pub struct Guard {
     proved: Box<[AtomicU32]>,
     /// Keeps strangers from choosing sources that fall into one set.
     key: [u8; 16],
+    /// How many seconds good standing lasts, where it is read without a lock.
+    standing_s: AtomicU32,
+    /// Addresses of trunks and pools, in order; never counted either.
+    peers: RwLock<Vec<IpAddr>>,
+    flood: Flood,
+    fraud: Arc<Fraud>,
 }
 
 impl Guard {
@@ -268,6 +315,10 @@ impl Guard {
         Self {
             sets: (0..SETS).map(|_| Mutex::default()).collect(),
             sources: AtomicUsize::new(0),
+            standing_s: AtomicU32::new(standing_s(&settings)),
+            flood: Flood::new(settings.flood, key),
+            fraud: Fraud::new(settings.fraud.clone()),
+            peers: RwLock::default(),
             settings: RwLock::new(settings),
             proved: (0..PROVED).map(|_| AtomicU32::new(0)).collect(),
             key,
@@ -280,7 +331,36 @@ impl Guard {
             .settings
             .write()
             .unwrap_or_else(PoisonError::into_inner);
+        self.standing_s
+            .store(standing_s(&settings), Ordering::Relaxed);
+        self.flood.configure(settings.flood);
+        self.fraud.configure(settings.fraud.clone());
         *current = settings;
+    }
+
+    /// What users and trunks used up.
+    pub fn fraud(&self) -> &Arc<Fraud> {
+        &self.fraud
+    }
+
+    /// The addresses of trunks and members of pools, as they stand now: exempt as those of the
+    /// configuration are.
+    pub fn set_peers(&self, addresses: impl IntoIterator<Item = IpAddr>) {
+        let mut addresses: Vec<IpAddr> = addresses.into_iter().map(network).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        *self.peers.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    fn exempts(&self, source: IpAddr) -> bool {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.binary_search(&network(source)).is_ok() || self.read_settings().exempts(source)
+    }
+
+    /// Whether nothing speaks for a source: no proof, no line of the configuration.
+    pub fn is_stranger(&self, source: IpAddr, now: Instant) -> bool {
+        let known = self.is_in_good_standing(network(source), now);
+        !known && !is_this_host(source) && !self.exempts(source)
     }
 
     /// Whether a message of `source` is looked at. Costs nothing while nobody fails.
@@ -296,7 +376,7 @@ impl Guard {
         let banned = found.standing.banned_until(now);
         let quiet_until = banned.unwrap_or(found.quiet_until);
         drop(set);
-        if now >= quiet_until || self.read_settings().exempts(source) {
+        if now >= quiet_until || self.exempts(source) {
             return Verdict::Pass;
         }
         Verdict::Drop
@@ -314,7 +394,7 @@ impl Guard {
         let name = names.and_then(|names| names.iter().find(|n| &*n.user == user));
         let refused = name.is_some_and(|n| n.standing.banned_until(now).is_some());
         drop(set);
-        refused && !self.read_settings().exempts(source)
+        refused && !self.exempts(source)
     }
 
     /// A proof of `source` was wrong, under the name that `failure` says. The record says that
@@ -326,36 +406,95 @@ impl Guard {
         now: Instant,
         anchor: Anchor,
     ) -> Option<Record> {
-        let settings = self.read_settings();
-        if settings.exempts(source) {
+        if self.exempts(source) {
             return None;
         }
+        let settings = self.read_settings();
         let ip = network(source);
         let mut set = self.set(ip);
         let known = set.iter().find(|s| s.ip == ip).cloned();
         let mut entry = known.unwrap_or_else(|| Source::new(ip, now));
         let level = entry.standing.level(&settings, settings.window, now)?;
         let more = u64::from(failure.weight) * UNIT;
-        let good = self.in_good_standing(ip, &settings, now);
+        let good = self.is_in_good_standing(ip, now);
         let user = failure.user.filter(|u| good && u.len() <= NAME_BYTES_MAX);
         let name = user.and_then(|user| entry.name(user, &settings, now));
+        let why = "too many wrong passwords";
         let record = if let Some(name) = name {
             let level = name.standing.level(&settings, settings.ban, now)? + more;
-            let ban = Ban::new(ip, Some(&name.user), &settings, now, anchor);
+            let ban = Ban::new(ip, Some(&name.user), why, &settings, now, anchor);
             name.standing = judged(level, ban, &settings, now);
             name.standing.ban(now).cloned()
         } else {
             let level = level.saturating_add(more);
-            let ban = Ban::new(ip, None, &settings, now, anchor);
+            let ban = Ban::new(ip, None, why, &settings, now, anchor);
             entry.standing = judged(level, ban, &settings, now);
             entry.quiet_until = now + settings.pause(level).unwrap_or_default();
             entry.standing.ban(now).cloned()
         };
         self.put(&mut set, entry, &settings, now);
-        let ban = record?;
-        let user = ban.user.as_deref().unwrap_or("any");
-        tracing::warn!(source = %ip, user, seconds = settings.ban.as_secs(), "banned");
-        Some(Record::PutBan(ban))
+        Some(banned(record?, &settings))
+    }
+
+    /// Somebody asked for something and proved nothing. The record says that it is shut out now.
+    pub fn knocked(
+        &self,
+        source: IpAddr,
+        knock: Knock,
+        now: Instant,
+        anchor: Anchor,
+    ) -> Option<Record> {
+        if !self.is_stranger(source, now) {
+            return None;
+        }
+        let settings = self.read_settings();
+        let ip = network(source);
+        let mut set = self.set(ip);
+        let known = set.iter().find(|s| s.ip == ip).cloned();
+        let mut entry = known.unwrap_or_else(|| Source::new(ip, now));
+        if entry.standing.banned_until(now).is_some() {
+            return None;
+        }
+        let full = u64::from(settings.ban_after) * UNIT;
+        let more = match knock {
+            Knock::Plain => UNIT / KNOCKS,
+            Knock::Scanner => full,
+        };
+        let level = entry.knocks.level(&settings, settings.window, now);
+        let level = level.saturating_add(more);
+        entry.knocks = Bucket { level, at: now };
+        if failures(level) >= settings.ban_after {
+            let ban = Ban::new(ip, None, "scan", &settings, now, anchor);
+            entry.shut_out(ban, &settings, now);
+        }
+        let ban = entry.standing.ban(now).cloned();
+        self.put(&mut set, entry, &settings, now);
+        Some(banned(ban?, &settings))
+    }
+
+    /// Shuts a source out at once, unless it is already, or is exempt. `reason` in words.
+    pub fn ban(
+        &self,
+        source: IpAddr,
+        reason: &str,
+        now: Instant,
+        anchor: Anchor,
+    ) -> Option<Record> {
+        if self.exempts(source) {
+            return None;
+        }
+        let settings = self.read_settings();
+        let ip = network(source);
+        let mut set = self.set(ip);
+        let known = set.iter().find(|s| s.ip == ip);
+        if known.is_some_and(|s| s.standing.banned_until(now).is_some()) {
+            return None;
+        }
+        let mut entry = known.cloned().unwrap_or_else(|| Source::new(ip, now));
+        let ban = Ban::new(ip, None, reason, &settings, now, anchor);
+        entry.shut_out(ban.clone(), &settings, now);
+        self.put(&mut set, entry, &settings, now);
+        Some(banned(ban, &settings))
     }
 
     /// A proof of `source` was right for `user`: brings good standing, and takes one failure of
@@ -381,6 +520,7 @@ impl Guard {
                 (bucket.level, bucket.at) = (level.saturating_sub(UNIT), now);
             }
         }
+        entry.knocks.level = 0;
         if entry.weight(&settings, now) == (0, 0) {
             set.swap_remove(place);
             self.sources.fetch_sub(1, Ordering::Relaxed);
@@ -397,10 +537,11 @@ impl Guard {
         }
     }
 
-    fn in_good_standing(&self, ip: IpAddr, settings: &Settings, now: Instant) -> bool {
+    /// `ip` is of [`network`].
+    fn is_in_good_standing(&self, ip: IpAddr, now: Instant) -> bool {
         let proved = self.proved(ip).load(Ordering::Relaxed);
-        let standing = settings.standing.as_secs() + u64::from(PROVED_STEP_S);
-        proved != 0 && u64::from(seconds(now).saturating_sub(proved)) <= standing
+        let standing = self.standing_s.load(Ordering::Relaxed);
+        proved != 0 && seconds(now).saturating_sub(proved) <= standing
     }
 
     /// Lets a source in again, or one name of it alone. The records delete what was banned; none
@@ -506,9 +647,9 @@ impl Guard {
         &self.proved[self.hash(ip) % PROVED]
     }
 
-    fn read_settings(&self) -> Settings {
-        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
-        settings.clone()
+    /// Taken before a set is locked, or after it was let go, never while one is.
+    fn read_settings(&self) -> RwLockReadGuard<'_, Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces or adds. A full set gives up what matters least: what ran out, then who failed
@@ -531,7 +672,7 @@ impl Guard {
     }
 }
 
-/// What a bucket of this level makes of its owner: the one place where somebody is shut out.
+/// What a bucket of this level makes of its owner.
 fn judged(level: u64, ban: Ban, settings: &Settings, now: Instant) -> Standing {
     if failures(level) < settings.ban_after {
         return Standing::Counted(Bucket { level, at: now });
@@ -546,6 +687,7 @@ impl Ban {
     fn new(
         source: IpAddr,
         user: Option<&str>,
+        reason: &str,
         settings: &Settings,
         now: Instant,
         anchor: Anchor,
@@ -555,8 +697,31 @@ impl Ban {
             user: user.map(Into::into),
             since_ms: anchor.unix_ms(now),
             until_ms: anchor.unix_ms(now + settings.ban),
-            reason: "too many wrong passwords".into(),
+            reason: reason.into(),
         }
+    }
+}
+
+/// Says it in the log.
+fn banned(ban: Ban, settings: &Settings) -> Record {
+    let user = ban.user.as_deref().unwrap_or("any");
+    let (source, reason, seconds) = (ban.source, &ban.reason, settings.ban.as_secs());
+    tracing::warn!(%source, user, %reason, seconds, "banned");
+    Record::PutBan(ban)
+}
+
+/// Good standing as [`Guard`] keeps it.
+fn standing_s(settings: &Settings) -> u32 {
+    let seconds = u32::try_from(settings.standing.as_secs()).unwrap_or(u32::MAX);
+    seconds.saturating_add(PROVED_STEP_S)
+}
+
+/// Programs of this host: no network can write these addresses. Not all of 127/8, so that tests may
+/// play strangers.
+fn is_this_host(source: IpAddr) -> bool {
+    match source.to_canonical() {
+        IpAddr::V4(v4) => v4 == Ipv4Addr::LOCALHOST,
+        IpAddr::V6(v6) => v6 == Ipv6Addr::LOCALHOST,
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`targets`] | Request-URI to targets, by preference | RFC 3261 §16.5, RFC 5626 §7 |
 //! | [`dial`] | what the number plan makes of a number |
 //! | [`registration`] | REGISTER for a domain of ours | RFC 3261 §10 |
+//! | [`probe`] | OPTIONS for us | RFC 3261 §11 |
 //! | [`forking`] | branches: sent, failed over, cancelled | RFC 3261 §16.6, §16.8 to §16.10 |
 //! | [`responses`] | answers on their way back, the best one chosen | RFC 3261 §16.7 |
 //! | [`ack`] | the ACK of a 2xx | RFC 3261 §16.11 |
@@ -15,6 +16,7 @@
 //! | [`record_route`], [`token`] | staying on the path; flow tokens | RFC 5626, RFC 5658 |
 //! | [`loops`] | loops told from spirals; breadth | RFC 5393 |
 //! | [`border`], [`egress`] | trunks that see nothing of the inside | RFC 7092 §3.1.2 |
+//! | [`guard`], [`fraud`] | what guessing, flooding and stolen accounts may use up | |
 //! | [`privacy`] | identities between trusted and untrusted sides | RFC 3323, RFC 3325 |
 //!
 //! The caller (`server`) takes events from the transaction layer and hands each to
@@ -31,6 +33,7 @@ mod dial;
 mod egress;
 mod forking;
 mod forward;
+pub mod fraud;
 pub mod gruu;
 pub mod guard;
 mod indialog;
@@ -40,6 +43,7 @@ pub mod nat;
 mod onward;
 pub mod outbound;
 mod privacy;
+mod probe;
 mod record_route;
 pub mod registrar;
 mod registration;

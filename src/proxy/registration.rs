@@ -30,9 +30,12 @@ fn address(user: &User) -> String {
 }
 
 impl Proxy {
-    /// Answers a REGISTER for one of our domains without a transaction, and says whether it was
-    /// one: all other requests want a transaction.
+    /// Answers a REGISTER for one of our domains, or an OPTIONS for us, without a transaction, and
+    /// says whether it was one: all other requests want a transaction.
     pub fn on_stateless(&mut self, cx: &mut Context<'_>, flow: &Flow, message: &Message) -> bool {
+        if message.method() == Method::Options {
+            return self.on_probe(cx, flow, message);
+        }
         let plain = message.method() == Method::Register
             && message.header(HeaderName::Route).is_none()
             && message.header(HeaderName::ProxyRequire).is_none()

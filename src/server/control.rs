@@ -1,12 +1,14 @@
 //! The operator's commands, as far as a shard answers them.
 
+use super::route;
 use super::signal::{Output, SignalCore};
 use crate::base::Instant;
 use crate::call::CallKey;
 use crate::control::{
-    BanRow, Command, Failure, ROWS_MAX, RegistrationRow, Reply, StatusRow, rfc3339,
+    BanRow, BlockRow, Command, Failure, ROWS_MAX, RegistrationRow, Reply, StatusRow, rfc3339,
 };
 use crate::location::Binding;
+use crate::proxy::fraud::Block;
 use crate::relay::MediaCommand;
 use crate::store::EndCause;
 use std::net::IpAddr;
@@ -36,7 +38,16 @@ impl SignalCore {
             Command::Bans => Reply::Bans {
                 rows: self.bans(now),
             },
+            Command::Trunks => Reply::Trunks {
+                rows: self.trunks(now),
+            },
+            Command::Pools => Reply::Pools { rows: self.pools() },
+            Command::PoolDrain { pool, member, on } => self.drain(&pool, &member, on),
             Command::BanLift { source, user } => self.lift(now, source, user),
+            Command::Blocks => Reply::Blocks {
+                rows: self.blocks(now),
+            },
+            Command::BlockLift { user } => self.lift_block(now, user),
             Command::Trace { call_id } => {
                 let named = call_id.as_deref().and_then(|c| self.calls.by_id(c));
                 let call_id = named.and_then(|k| self.calls.call_id(k)).or(call_id);
@@ -44,6 +55,23 @@ impl SignalCore {
                     .trace
                     .rows(&self.anchor, call_id.as_deref().map(str::as_bytes));
                 Reply::Trace { rows }
+            }
+            Command::RouteTest {
+                number,
+                from,
+                at,
+                caller,
+                method,
+            } => {
+                let asked = route::Asked {
+                    number,
+                    from,
+                    at,
+                    caller,
+                    method,
+                };
+                let reply = self.route_test(now, &asked);
+                reply.unwrap_or_else(|failed| failed)
             }
             Command::Log { .. }
             | Command::Reload
@@ -65,6 +93,11 @@ impl SignalCore {
     fn status(&self, now: Instant) -> StatusRow {
         let stats = self.layer.stats();
         let mut counters = self.counters.row();
+        // What all share is told once.
+        let (trunks, pools, warnings) = match self.shard {
+            0 => (self.trunks(now), self.pools(), self.peer_warnings(now)),
+            _ => Default::default(),
+        };
         let extra = [
             ("retransmissions_in", stats.request_retransmissions_received),
             (
@@ -80,6 +113,18 @@ impl SignalCore {
         counters
             .other
             .extend(extra.map(|(name, n)| (name.to_owned(), n)));
+        // Shared by all shards, and added up over them.
+        if self.shard == 0 {
+            let fraud = self.guard.fraud().stats();
+            let shared = [
+                ("fraud_refused", fraud.refused),
+                ("fraud_blocked", fraud.blocked),
+            ];
+            let shared = shared.into_iter().filter(|(_, n)| *n > 0);
+            counters
+                .other
+                .extend(shared.map(|(name, n)| (name.to_owned(), n)));
+        }
         StatusRow {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_s: now.since(self.started).as_secs(),
@@ -103,8 +148,12 @@ impl SignalCore {
             calls: self.calls.len() as u64,
             transactions: (stats.servers + stats.clients) as u64,
             bans: self.guard.len(now) as u64,
+            blocks: self.guard.fraud().blocks(now).len() as u64,
             media_sessions: self.calls.media_sessions().len() as u64,
             counters,
+            trunks,
+            pools,
+            warnings,
             ..StatusRow::default()
         }
     }
@@ -128,11 +177,7 @@ impl SignalCore {
     }
 
     fn lift(&mut self, now: Instant, source: IpAddr, user: Option<String>) -> Reply {
-        let domain = self.config.node.default_domain();
-        let user = user.map(|user| match user.contains('@') {
-            true => user,
-            false => format!("{user}@{domain}"),
-        });
+        let user = user.map(|user| self.whole_name(user));
         let records = self.guard.lift(source, user.as_deref(), now);
         let whom = match user {
             Some(user) => format!("{user} from {source}"),
@@ -146,6 +191,39 @@ impl SignalCore {
             .extend(records.into_iter().map(Output::Persist));
         Reply::Done {
             message: format!("{whom} is let in again"),
+        }
+    }
+
+    fn whole_name(&self, user: String) -> String {
+        match user.contains('@') {
+            true => user,
+            false => format!("{user}@{}", self.config.node.default_domain()),
+        }
+    }
+
+    fn blocks(&self, now: Instant) -> Vec<BlockRow> {
+        let row = |block: Block| BlockRow {
+            user: block.user.into(),
+            since: rfc3339(block.since_ms),
+            expires_s: block.until.since(now).as_secs(),
+            reason: block.reason.into(),
+        };
+        self.guard
+            .fraud()
+            .blocks(now)
+            .into_iter()
+            .map(row)
+            .collect()
+    }
+
+    fn lift_block(&self, now: Instant, user: String) -> Reply {
+        let user = self.whole_name(user);
+        match self.guard.fraud().lift(&user, now) {
+            true => Reply::done(format!("{user} may call out again")),
+            false => {
+                let remedy = "voipctl blocks lists who is";
+                Reply::failed(Failure::NotFound, format!("{user} is not blocked"), remedy)
+            }
         }
     }
 

@@ -27,17 +27,30 @@ const METHODS: [(Method<'static>, &str); 14] = [
 pub(super) enum Drop {
     /// Its source is banned, or slowed.
     Guarded,
+    /// Its source sends too much.
+    Flood,
+    /// Its sender says to be a scanner.
+    Scanner,
+    /// An OPTIONS of a stranger.
+    Probe,
     /// It is no SIP.
     NotSip,
     /// It is bad, and the RFC forbids an answer.
     Invalid,
 }
 
-const DROPS: [(Drop, &str); 3] = [
+const DROPS: [(Drop, &str); 6] = [
     (Drop::Guarded, "guarded"),
+    (Drop::Flood, "flood"),
+    (Drop::Scanner, "scanner"),
+    (Drop::Probe, "probe"),
     (Drop::NotSip, "not_sip"),
     (Drop::Invalid, "invalid"),
 ];
+
+/// The first final status, and how many there are.
+const FINAL: usize = 200;
+const FINALS: usize = 500;
 
 /// Numbers only go up.
 #[derive(Debug, Default)]
@@ -47,6 +60,8 @@ pub(super) struct Counters {
     requests: [u64; METHODS.len()],
     other_requests: u64,
     drops: [u64; DROPS.len()],
+    /// Final answers that left, by status from [`FINAL`] on.
+    responses: Vec<u64>,
     /// Requests refused as malformed, by hundreds of the status.
     pub refused: u64,
 }
@@ -57,6 +72,28 @@ impl Counters {
             Some(at) => self.requests[at] += 1,
             None => self.other_requests += 1,
         }
+    }
+
+    /// Something leaves: counted if it is a final answer, each time it is sent.
+    pub fn sent(&mut self, bytes: &[u8]) {
+        self.messages_out += 1;
+        let status = bytes
+            .strip_prefix(b"SIP/2.0 ")
+            .and_then(|rest| rest.get(..3))
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
+        let Some(place) = status.and_then(|s| s.checked_sub(FINAL)) else {
+            return;
+        };
+        self.responses.resize(FINALS, 0);
+        if let Some(count) = self.responses.get_mut(place) {
+            *count += 1;
+        }
+    }
+
+    fn responses(&self) -> BTreeMap<String, u64> {
+        let all = (FINAL..).zip(&self.responses);
+        let some = all.filter(|(_, n)| **n > 0);
+        some.map(|(status, n)| (status.to_string(), *n)).collect()
     }
 
     pub fn dropped(&mut self, why: Drop) {
@@ -81,7 +118,7 @@ impl Counters {
             messages_in: self.messages_in,
             messages_out: self.messages_out,
             requests,
-            responses: BTreeMap::new(),
+            responses: self.responses(),
             drops: named(
                 &mut DROPS
                     .iter()

@@ -4,13 +4,35 @@
 use super::counters::Drop;
 use super::signal::{Output, SignalCore};
 use crate::base::{Flow, Instant};
-use crate::proxy::guard::Verdict;
+use crate::proxy::guard::flood::{Arrival, Passage};
+use crate::proxy::guard::{Knock, Verdict, weight_of};
 use crate::wire::sip::{FrameError, HeaderName, Message, Method, Refusal, ResponseBuilder};
 use bytes::Bytes;
+use std::net::IpAddr;
 
 impl SignalCore {
+    /// Whether what came from `source` should be looked at: to be asked by whoever receives
+    /// datagrams, of the shard that is at hand, before it copies, reads or hands over anything.
+    /// What comes over streams is asked for in [`SignalCore::handle_input`]. Drain
+    /// [`SignalCore::poll_output`] after a refusal.
+    pub fn admits(&mut self, now: Instant, source: IpAddr, what: Arrival) -> bool {
+        match self.guard.passage(source, what, now, self.anchor) {
+            Passage::Pass => return true,
+            Passage::Drop => {}
+            Passage::Ban(record) => self.outputs.push_back(Output::Persist(record)),
+        }
+        if what == Arrival::Message {
+            self.counters.dropped(Drop::Flood);
+        }
+        false
+    }
+
     /// One whole message from the network.
     pub(super) fn on_message(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        let stream = flow.transport.is_reliable();
+        if stream && !self.admits(now, flow.remote.ip(), Arrival::Message) {
+            return;
+        }
         self.counters.messages_in += 1;
         let trusted = self.config.sip.trusts(flow.remote.ip());
         let guarded = !trusted && self.guard.verdict(flow.remote.ip(), now) == Verdict::Drop;
@@ -32,11 +54,8 @@ impl SignalCore {
         }
         match message.validate() {
             Ok(()) => {
-                let answered = message.method() == Method::Register
-                    && message.is_request()
-                    && self.with_proxy(now, |proxy, cx| proxy.on_stateless(cx, &flow, &message));
-                if !answered {
-                    self.layer.receive(now, flow, message);
+                if trusted || self.welcomes(now, &flow, &message) {
+                    self.on_valid(now, flow, message);
                 }
             }
             Err(Refusal::Drop { reason }) => {
@@ -45,9 +64,58 @@ impl SignalCore {
             }
             Err(Refusal::Answer { status, reason }) => {
                 tracing::debug!(source = %flow.remote, status, reason, "refused");
+                let knock = Knock::Plain;
+                let record = match message.method() {
+                    Method::Ack | Method::Bye | Method::Cancel => None,
+                    _ if trusted || flow.remote.ip() == flow.local.ip() => None,
+                    _ => self
+                        .guard
+                        .knocked(flow.remote.ip(), knock, now, self.anchor),
+                };
+                self.outputs.extend(record.map(Output::Persist));
                 self.refuse(&flow, &message, status, reason);
             }
         }
+    }
+
+    fn on_valid(&mut self, now: Instant, flow: Flow, message: Message) {
+        let answered = message.is_request()
+            && matches!(message.method(), Method::Register | Method::Options)
+            && self.with_proxy(now, |proxy, cx| proxy.on_stateless(cx, &flow, &message));
+        if !answered {
+            self.layer.receive(now, flow, message);
+        }
+    }
+
+    /// Whether a request gets an answer, as far as its sender's standing goes. Strangers get none
+    /// that only tells them that somebody is here: to a declared scanner nothing, and to nobody's
+    /// OPTIONS anything unless guests are let in. Whoever asks on and on without a proof is shut
+    /// out, so that names cannot be tried.
+    fn welcomes(&mut self, now: Instant, flow: &Flow, message: &Message) -> bool {
+        let source = flow.remote.ip();
+        let begins = message.is_request()
+            && !matches!(message.method(), Method::Ack | Method::Bye | Method::Cancel)
+            && message.to().is_ok_and(|to| to.tag().is_none());
+        if !begins || source == flow.local.ip() || !self.guard.is_stranger(source, now) {
+            return true;
+        }
+        let proof =
+            message.has(HeaderName::Authorization) || message.has(HeaderName::ProxyAuthorization);
+        let agent = message.header(HeaderName::UserAgent).unwrap_or_default();
+        let probe = message.method() == Method::Options && !self.config.sip.guests;
+        let (knock, drop) = match (weight_of(agent), proof) {
+            (2.., _) => (Knock::Scanner, Some(Drop::Scanner)),
+            (_, true) => return true,
+            (_, false) => (Knock::Plain, probe.then_some(Drop::Probe)),
+        };
+        let record = self.guard.knocked(source, knock, now, self.anchor);
+        let drop = drop.or(record.is_some().then_some(Drop::Guarded));
+        self.outputs.extend(record.map(Output::Persist));
+        if let Some(drop) = drop {
+            tracing::debug!(source = %flow.remote, ?drop, "dropped");
+            self.counters.dropped(drop);
+        }
+        drop.is_none()
     }
 
     /// What a source that is shut out may still say, since it guesses nothing by it: answers, ACKs,

@@ -12,6 +12,8 @@
 mod control;
 mod counters;
 mod intake;
+mod peers;
+mod route;
 mod signal;
 #[cfg(test)]
 mod tests;

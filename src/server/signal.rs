@@ -19,7 +19,7 @@ use crate::relay::{MediaCommand, MediaEvent, PortPool};
 use crate::sip::digest::{Algorithm, Authenticator, Replays};
 use crate::sip::listeners::ListenerTable;
 use crate::sip::locate::{DnsAnswer, DnsQuestion, Locator};
-use crate::sip::transaction::{Event, Failure, Settings, TransactionLayer};
+use crate::sip::transaction::{ClientKey, Event, Failure, Settings, TransactionLayer};
 use crate::store::{Directory, Record};
 use crate::wire::sip::{Edit, FrameError, HeaderName, Message};
 use bytes::Bytes;
@@ -160,7 +160,6 @@ pub struct SignalCore {
     pub(super) features: Arc<Features>,
     pub(super) guard: Arc<Guard>,
     pub(super) peers: Arc<Peers>,
-    pub(super) plan: Arc<Plan>,
     pub(super) rng: Rng,
     pub(super) anchor: Anchor,
     pub(super) layer: TransactionLayer,
@@ -173,6 +172,8 @@ pub struct SignalCore {
     client: Option<peer::Client>,
     pub(super) counters: Counters,
     pub(super) trace: TraceRing,
+    /// Of `config`; the routes' places in it are those of the file.
+    pub(super) plan: Arc<Plan>,
     pub(super) pending: BoundedQueue<PendingCalls>,
     pub(super) outputs: VecDeque<Output>,
     pub(super) started: Instant,
@@ -248,7 +249,13 @@ impl SignalCore {
             keepalive: Keepalive::new(keepalive::Settings::of(&config), shard, shards),
             client: (shard == 0).then(|| {
                 let domain = config.node.default_domain();
-                peer::Client::new(Arc::clone(&peers), shards, domain, rng.fork())
+                peer::Client::new(
+                    anchor.instant,
+                    Arc::clone(&peers),
+                    shards,
+                    domain,
+                    rng.fork(),
+                )
             }),
             counters: Counters::default(),
             trace: TraceRing::new(config.limits.trace_messages_max),
@@ -448,9 +455,12 @@ impl SignalCore {
                 moved = true;
                 self.on_keepalive(now, ping);
             }
-            while let Some(request) = self.with_client(|client, net| client.poll_output(now, net)) {
+            while let Some(output) = self.with_client(|client, net| client.poll_output(now, net)) {
                 moved = true;
-                self.on_peer_request(now, request);
+                match output {
+                    peer::Output::Send(request) => self.on_peer_request(now, request),
+                    peer::Output::Abandon(client) => self.layer.abandon(client),
+                }
             }
             if !moved {
                 break;
@@ -471,7 +481,7 @@ impl SignalCore {
     }
 
     pub(super) fn transmit(&mut self, transmit: Transmit) {
-        self.counters.messages_out += 1;
+        self.counters.sent(&transmit.bytes);
         self.trace.outgoing(self.now, &transmit);
         self.outputs.push_back(Output::Transmit(transmit));
     }
@@ -550,15 +560,21 @@ impl SignalCore {
         self.send_own(now, bye.request, destination, CONTEXT_FOREIGN);
     }
 
-    /// Sends a request of our own: puts our Via on top and starts a client transaction. False: none
-    /// was started.
-    fn send_own(&mut self, now: Instant, request: Bytes, to: Destination, context: u64) -> bool {
+    /// Sends a request of our own: puts our Via on top and starts a client transaction. `None`:
+    /// none was started.
+    fn send_own(
+        &mut self,
+        now: Instant,
+        request: Bytes,
+        to: Destination,
+        context: u64,
+    ) -> Option<ClientKey> {
         let Some(sent_by) = self.listeners.sent_by(to.transport(), to.remote()) else {
             tracing::warn!(
                 ?to,
                 "no listener speaks the transport of a request of our own"
             );
-            return false;
+            return None;
         };
         let branch = self.layer.new_branch();
         let via = format!(
@@ -567,9 +583,7 @@ impl SignalCore {
             sent_by,
             String::from_utf8_lossy(&branch)
         );
-        let Ok(message) = Message::parse(request) else {
-            return false;
-        };
+        let message = Message::parse(request).ok()?;
         let veiled = self.with_proxy(now, |proxy, cx| {
             proxy.veil_own(cx, &message, via.as_bytes())
         });
@@ -582,16 +596,16 @@ impl SignalCore {
         if let Err(error) = sent {
             tracing::warn!(?error, "a request of our own could not be sent");
         }
-        sent.is_ok()
+        sent.ok()
     }
 
     fn on_peer_request(&mut self, now: Instant, request: peer::Request) {
         let context = CONTEXT_FOREIGN | CONTEXT_PEER | request.id;
-        if !self.send_own(now, request.request, request.to, context) {
-            self.with_client(|client, net| {
-                client.on_failure(now, request.id, Failure::Transport, net);
-            });
-        }
+        let sent = self.send_own(now, request.request, request.to, context);
+        self.with_client(|client, net| match sent {
+            Some(transaction) => client.on_sent(request.id, transaction),
+            None => client.on_failure(now, request.id, Failure::Transport, net),
+        });
     }
 
     fn on_keepalive(&mut self, now: Instant, ping: keepalive::Ping) {

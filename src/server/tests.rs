@@ -2,13 +2,14 @@
 //! hangs up, and a record remains.
 
 use super::*;
-use crate::base::{Anchor, Destination, Flow, Instant, Rng, Transport};
+use crate::base::{Anchor, ConnectionId, Destination, Flow, Instant, Rng, Transport};
 use crate::call::Addresses;
 use crate::config::Config;
 use crate::control::{Command, Reply};
 use crate::feature::Features;
 use crate::location::{Limits, Location};
 use crate::peer::Peers;
+use crate::proxy::guard::flood::Arrival;
 use crate::proxy::guard::{self, Guard};
 use crate::relay::PortPool;
 use crate::sip::digest;
@@ -274,6 +275,38 @@ fn two_phones_register_and_one_calls_the_other() {
 }
 
 #[test]
+fn a_new_configuration_brings_a_new_plan() {
+    let mut b = bench("[[route]]\nname = \"a\"\nmatch = \"9.\"\nto = \"user:200\"\n");
+    let ask = |b: &mut Bench| {
+        b.input(Input::Control {
+            id: 1,
+            command: Command::RouteTest {
+                number: "915".into(),
+                from: "100".into(),
+                at: None,
+                caller: None,
+                method: None,
+            },
+        });
+        match b.replies.pop() {
+            Some(Reply::Route(row)) => *row,
+            other => panic!("{other:?}"),
+        }
+    };
+    let row = ask(&mut b);
+    assert_eq!(
+        (&*row.route, &*row.steps[0].targets[0]),
+        ("a", "user:200@example.com")
+    );
+    let text = format!("{CONFIG}[[route]]\nmatch = \"9.\"\nrefuse = 404\n");
+    let config = Config::parse(&text, Path::new("voip.toml")).unwrap();
+    b.input(Input::Configure(Arc::new(config)));
+    let row = ask(&mut b);
+    assert_eq!((&*row.decision, row.status), ("refuse", Some(404)));
+    assert!(row.lines.iter().any(|l| l.verdict == "taken"), "{row:?}");
+}
+
+#[test]
 fn a_repeated_register_gets_the_same_answer_and_changes_nothing() {
     let mut b = bench("");
     register(&mut b, "100");
@@ -396,4 +429,145 @@ fn strangers_neither_relay_nor_call() {
     );
     let status = b.status();
     assert!(matches!(status, 403 | 407), "{status}");
+}
+
+fn agent(name: &str) -> String {
+    format!("User-Agent: {name}\r\n")
+}
+
+fn drops(b: &mut Bench) -> Vec<(String, u64)> {
+    b.input(Input::Control {
+        id: 9,
+        command: Command::Status,
+    });
+    match b.replies.pop() {
+        Some(Reply::Status(row)) => row.counters.drops.into_iter().collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_strangers_options_tells_nothing_and_a_phones_is_answered_without_a_transaction() {
+    let mut b = bench("");
+    let options = |user, cseq| request("OPTIONS", "sip:example.com", user, user, cseq, "");
+    b.from("203.0.113.99:5060", options("900", 1));
+    assert!(b.sent.is_empty(), "a stranger");
+    assert_eq!(drops(&mut b), [("probe".to_owned(), 1)]);
+    register(&mut b, "100");
+    b.wait(Duration::from_secs(60));
+    b.from(&host("100"), options("100", 1));
+    let (to, first) = b.take();
+    assert_eq!(
+        (to.remote().to_string(), first.status()),
+        (host("100"), 200)
+    );
+    assert!(first.has(HeaderName::Allow));
+    assert_eq!(b.core.load(), (0, 0));
+    // The same request gets the same answer, and another one another tag (RFC 3261 §8.2.7).
+    b.from(&host("100"), options("100", 1));
+    assert_eq!(
+        b.take().1.header(HeaderName::To),
+        first.header(HeaderName::To)
+    );
+    b.from(&host("100"), options("100", 2));
+    assert_ne!(
+        b.take().1.header(HeaderName::To),
+        first.header(HeaderName::To)
+    );
+    // Where guests are let in, so is their question.
+    let mut b = bench("guests = true\n");
+    b.from("203.0.113.99:5060", options("900", 1));
+    assert_eq!((b.status(), b.core.load()), (200, (0, 0)));
+    b.input(Input::Control {
+        id: 9,
+        command: Command::Status,
+    });
+    let Some(Reply::Status(row)) = b.replies.pop() else {
+        panic!("no status");
+    };
+    assert_eq!(row.counters.responses, [("200".to_owned(), 1)].into());
+}
+
+#[test]
+fn a_declared_scanner_hears_nothing_and_is_shut_out() {
+    let mut b = bench("guests = true\n");
+    let scan = |method: &str, cseq| {
+        let extra = agent("friendly-scanner");
+        request(method, "sip:example.com", "900", "900", cseq, &extra)
+    };
+    for (cseq, method) in (1..).zip(["OPTIONS", "REGISTER", "INVITE", "OPTIONS"]) {
+        b.from("203.0.113.99:5060", scan(method, cseq));
+    }
+    assert!(b.sent.is_empty());
+    let counted = [("guarded".to_owned(), 3), ("scanner".to_owned(), 1)];
+    assert_eq!(drops(&mut b), counted);
+    let bans = b.records.iter().filter(|r| matches!(r, Record::PutBan(_)));
+    assert_eq!(bans.count(), 1);
+    // Whoever is registered may call its phone as it likes.
+    register(&mut b, "100");
+    let extra = agent("sipcli/v1.8");
+    let options = request("OPTIONS", "sip:example.com", "100", "100", 7, &extra);
+    b.from(&host("100"), options);
+    assert_eq!(b.status(), 200);
+}
+
+/// As svwar tries names: it is challenged a while, then not heard any more.
+#[test]
+fn names_cannot_be_tried_one_after_the_other() {
+    let mut b = bench("");
+    let mut answers = Vec::new();
+    for n in 0..1000 {
+        let name = n.to_string();
+        b.from(
+            "203.0.113.99:5060",
+            request("REGISTER", "sip:example.com", &name, &name, 1, ""),
+        );
+        answers.extend(b.sent.drain(..).map(|(_, answer)| answer.status()));
+    }
+    assert!((50..150).contains(&answers.len()), "{}", answers.len());
+    assert!(answers.iter().all(|status| *status == 401));
+    register(&mut b, "100");
+}
+
+#[test]
+fn a_flood_is_dropped_before_it_is_read_and_its_source_shut_out() {
+    let mut b = bench("");
+    register(&mut b, "100");
+    let source = "203.0.113.99".parse().unwrap();
+    let mut passed = 0;
+    for ms in 0..15_000 {
+        b.now += Duration::from_millis(u64::from(ms > 0));
+        for _ in 0..20 {
+            passed += u32::from(b.core.admits(b.now, source, Arrival::Message));
+            b.drain();
+        }
+    }
+    assert!((2400..2600).contains(&passed), "{passed}");
+    let bans = b.records.iter().filter(|r| matches!(r, Record::PutBan(_)));
+    assert_eq!(bans.count(), 1);
+    let [(name, dropped)] = &drops(&mut b)[..] else {
+        panic!("one reason");
+    };
+    assert_eq!(
+        (name.as_str(), *dropped),
+        ("flood", 300_000 - u64::from(passed))
+    );
+    assert!(
+        b.core
+            .admits(b.now, "192.0.2.1".parse().unwrap(), Arrival::Message)
+    );
+    // Over a stream nobody asks before.
+    let flow = Flow {
+        transport: Transport::Tcp,
+        local: "192.0.2.10:5060".parse().unwrap(),
+        remote: "203.0.113.98:4000".parse().unwrap(),
+        connection: Some(ConnectionId(1)),
+    };
+    for _ in 0..1500 {
+        let bytes = Bytes::from_static(b"no sip at all\r\n\r\n");
+        b.input(Input::Message { flow, bytes });
+    }
+    let mut counted = drops(&mut b);
+    counted.retain(|(name, _)| name == "not_sip");
+    assert_eq!(counted, [("not_sip".to_owned(), 1000)]);
 }

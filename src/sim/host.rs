@@ -10,16 +10,17 @@ use crate::base::{Anchor, ConnectionId, Destination, Flow, Instant, Rng, Transmi
 use crate::base::{Transport, hash64};
 use crate::call;
 use crate::config::Config;
-use crate::feature::Features;
+use crate::feature::{Change, Features, Refusal};
 use crate::location::{Clock, Limits, Location};
 use crate::peer::Peers;
+use crate::proxy::guard::flood::Arrival;
 use crate::proxy::guard::{self, Guard};
 use crate::relay::{PortPool, Relay, RelaySettings, SocketAction, Verdict};
 use crate::server::{Input, Output, Setup, SignalCore};
 use crate::sip::digest::Replays;
 use crate::sip::listeners::{Interface, Listener, ListenerTable};
 use crate::sip::locate::DnsAnswer;
-use crate::store::{Directory, Ha1, User};
+use crate::store::{Directory, Ha1, Record, User};
 use crate::wire::sip::peek_call_id;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -111,6 +112,18 @@ impl Host {
         &self.features
     }
 
+    /// Changes that as the operator would: in memory, and on the disk a little later.
+    pub fn change_feature(
+        &mut self,
+        now: Instant,
+        aor: &str,
+        change: &Change,
+    ) -> Result<(), Refusal> {
+        let record = self.features.change(aor, change)?;
+        self.disk.write(now, Record::PutFeatures(Box::new(record)));
+        Ok(())
+    }
+
     /// Its SIP address.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -134,6 +147,9 @@ impl Host {
         self.media_ports.clear();
         self.out.clear();
         self.shards.clear();
+        self.features = Arc::new(Features::new());
+        self.features
+            .load(self.disk.features().cloned().collect(), 0);
         self.boot(now, shards);
         let clock = Clock {
             now,
@@ -220,6 +236,13 @@ impl Host {
         };
         let hash = peek_call_id(&packet.bytes).map_or(0, hash64);
         let shard = (hash % self.shards.len() as u64) as usize;
+        let source = packet.source.ip();
+        if transport == Transport::Udp
+            && let Some(Shard { core, .. }) = self.shards.get_mut(shard)
+            && !core.admits(now, source, Arrival::Message)
+        {
+            return self.drain(now, shard);
+        }
         let bytes = Bytes::copy_from_slice(&packet.bytes);
         self.input(now, shard, Input::Message { flow, bytes });
     }

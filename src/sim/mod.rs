@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `net`, `nat` | packets under way; address and port dependent NATs |
 //! | `phone` | independent user agents |
+//! | `registrar` | a registrar of another, to which trunks register |
 //! | `host`, `disk` | the server's shards, relays and what it persisted |
 //! | `world` | the clock, and who gets what when |
 //! | `check` | what must hold after each step and at the end |
@@ -17,5 +18,6 @@ pub mod host;
 pub mod nat;
 pub mod net;
 pub mod phone;
+pub mod registrar;
 pub mod story;
 pub mod world;

@@ -10,6 +10,8 @@
 //! | `GET /api/v1/registrations?filter=&after=` | who is registered, a page at a time |
 //! | `GET /api/v1/calls`, `DELETE /api/v1/calls/ID` | calls; end one |
 //! | `GET /api/v1/trace?call_id=` | messages |
+//! | `GET /api/v1/blocks`, `DELETE /api/v1/blocks/USER` | who may not call out; lift it |
+//! | `GET /api/v1/trunks`, `GET /api/v1/pools` | the other systems, and how they stand |
 //! | `GET /api/v1/bans`, `DELETE /api/v1/bans/IP?user=` | who is shut out; let it in again |
 //! | `GET /api/v1/users?filter=&after=`, `GET /api/v1/users/AOR` | users |
 //! | `PUT /api/v1/users/AOR` | add or replace: `{"password": "...", "display_name": "..."}` |

@@ -42,7 +42,11 @@ fn of(reply: Reply) -> Answer {
         Reply::Users { rows, more } => Answer::json(200, &json!({ "rows": rows, "more": more })),
         Reply::Calls { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Features { row } => Answer::json(200, &row),
+        Reply::Blocks { rows } => Answer::json(200, &json!({ "rows": rows })),
+        Reply::Trunks { rows } => Answer::json(200, &json!({ "rows": rows })),
+        Reply::Pools { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Bans { rows } => Answer::json(200, &json!({ "rows": rows })),
+        Reply::Route(row) => Answer::json(200, &row),
         Reply::Trace { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Imported {
             added,

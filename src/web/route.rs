@@ -57,6 +57,8 @@ pub fn route(request: &HttpRequest<'_>) -> Result<Wanted, Answer> {
         ("status", None) => only(request, "GET", || command(Command::Status)),
         ("calls", None) => only(request, "GET", || command(Command::Calls)),
         ("calls", Some(id)) => only(request, "DELETE", || command(Command::Hangup { id })),
+        ("trunks", None) => only(request, "GET", || command(Command::Trunks)),
+        ("pools", None) => only(request, "GET", || command(Command::Pools)),
         ("bans", None) => only(request, "GET", || command(Command::Bans)),
         ("bans", Some(ip)) => only(request, "DELETE", || {
             let source = ip.parse().map_err(|_| {
@@ -69,6 +71,8 @@ pub fn route(request: &HttpRequest<'_>) -> Result<Wanted, Answer> {
             let [user] = words(request.query, ["user"])?;
             command(Command::BanLift { source, user })
         }),
+        ("blocks", None) => only(request, "GET", || command(Command::Blocks)),
+        ("blocks", Some(user)) => only(request, "DELETE", || command(Command::BlockLift { user })),
         ("reload", None) => only(request, "POST", || command(Command::Reload)),
         ("registrations", None) => only(request, "GET", || {
             let [filter, after] = words(request.query, ["filter", "after"])?;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::control::{Command, Failure, Reply, StatusRow};
+use crate::control::{Command, Failure, MemberRow, PoolRow, Reply, StatusRow, TrunkRow};
 
 fn request<'a>(method: &'a str, path: &'a str, query: &'a str, body: &'a str) -> HttpRequest<'a> {
     HttpRequest {
@@ -18,6 +18,12 @@ fn get(path: &str, query: &str) -> Result<Wanted, Answer> {
 fn requests_become_commands() {
     assert_eq!(get("/healthz", ""), Ok(Wanted::Health));
     assert_eq!(get("/metrics", ""), Ok(Wanted::Metrics));
+    for (path, wanted) in [("trunks", Command::Trunks), ("pools", Command::Pools)] {
+        assert_eq!(
+            get(&format!("/api/v1/{path}"), ""),
+            Ok(Wanted::Command(wanted))
+        );
+    }
     let registrations = |filter: Option<&str>, after: Option<&str>| {
         Ok(Wanted::Command(Command::Registrations {
             filter: filter.map(Into::into),
@@ -122,6 +128,25 @@ fn a_scrape_has_every_counter() {
         calls: 7,
         ..StatusRow::default()
     };
+    row.trunks.push(TrunkRow {
+        name: "itsp".into(),
+        state: "down".into(),
+        registration: "failed".into(),
+        calls: 2,
+        answered: 5,
+        ..TrunkRow::default()
+    });
+    row.pools.push(PoolRow {
+        name: "pbx".into(),
+        members: vec![MemberRow {
+            uri: "sip:a".into(),
+            state: "up".into(),
+            draining: true,
+            unanswered: 4,
+            ..MemberRow::default()
+        }],
+        ..PoolRow::default()
+    });
     row.counters.messages_in = 42;
     row.counters.requests.insert("INVITE".into(), 3);
     row.counters.drops.insert("with \"quotes\"".into(), 1);
@@ -130,6 +155,14 @@ fn a_scrape_has_every_counter() {
     for line in [
         "voip_build_info{version=\"1.2\"} 1",
         "voip_calls 7",
+        "voip_trunk_up{trunk=\"itsp\"} 0",
+        "voip_trunk_registered{trunk=\"itsp\"} 0",
+        "voip_trunk_calls{trunk=\"itsp\"} 2",
+        "voip_trunk_seizures_total{trunk=\"itsp\",outcome=\"answered\"} 5",
+        "voip_pool_member_up{pool=\"pbx\",member=\"sip:a\"} 1",
+        "voip_pool_member_draining{pool=\"pbx\",member=\"sip:a\"} 1",
+        "voip_pool_member_calls{pool=\"pbx\",member=\"sip:a\"} 0",
+        "voip_pool_member_seizures_total{pool=\"pbx\",member=\"sip:a\",outcome=\"unanswered\"} 4",
         "voip_messages_total{direction=\"in\"} 42",
         "voip_requests_total{method=\"INVITE\"} 3",
         "voip_drops_total{reason=\"with \\\"quotes\\\"\"} 1",

@@ -1,14 +1,15 @@
 //! What one shard costs without sockets and store: nanoseconds per REGISTER that refreshes, and per
-//! call from INVITE to BYE.
+//! call from INVITE to BYE; and what it costs to ask whether a datagram is looked at, before it is.
 //!
-//! Run: `cargo bench --bench core`. Prints `metric value unit`, one a line. `register` or `call` as
-//! argument runs that part only, for a profile.
+//! Run: `cargo bench --bench core`. Prints `metric value unit`, one a line. `register`, `call` or
+//! `flood` as argument runs that part only, for a profile.
 
 // The thread's processor time is asked of the system: these machines are shared, and the wall clock
 // says little.
 #![allow(unsafe_code)]
 
 use bytes::Bytes;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use voip::config::Config;
 use voip::feature::Features;
 use voip::location::{Limits, Location};
 use voip::peer::Peers;
+use voip::proxy::guard::flood::Arrival;
 use voip::proxy::guard::{self, Guard};
 use voip::relay::PortPool;
 use voip::server::{Input, Output, Setup, SignalCore};
@@ -28,6 +30,7 @@ use voip::store::{Directory, Ha1, User};
 const USERS: usize = 10_000;
 const ROUNDS: usize = 20;
 const CALLS: usize = 50_000;
+const FLOOD: u64 = 5_000_000;
 
 /// What this thread has used of its processor.
 fn cpu() -> Duration {
@@ -245,6 +248,34 @@ fn calls(core: &mut SignalCore) -> Duration {
     spent
 }
 
+/// Asks for so many datagrams, of `sources` in turn, `per_ms` a millisecond.
+fn flood(core: &mut SignalCore, sources: &[IpAddr], per_ms: u64, what: Arrival) -> f64 {
+    let start = cpu();
+    let mut passed = 0;
+    for n in 0..FLOOD {
+        let source = sources[n as usize % sources.len()];
+        let now = Instant::from_millis(100_000 + n / per_ms);
+        passed += u64::from(core.admits(now, source, what));
+        while core.poll_output().is_some() {}
+    }
+    let per = (cpu() - start).as_nanos() as f64 / FLOOD as f64;
+    eprintln!("{passed} of {FLOOD} pass");
+    per
+}
+
+fn floods() {
+    let v4 = |n: u32| IpAddr::from((0xcb00_7100 + n).to_be_bytes());
+    let forged: Vec<IpAddr> = (0..1_000_000).map(|n| v4(n * 977)).collect();
+    for (name, sources, per_ms, what) in [
+        ("core_flood_dropped", &forged[..1], 20, Arrival::Message),
+        ("core_flood_junk", &forged[..1], 20, Arrival::Junk),
+        ("core_flood_forged", &forged[..], 20, Arrival::Message),
+        ("core_admitted", &forged[..1000], 1, Arrival::Message),
+    ] {
+        println!("{name} {:.0} ns", flood(&mut core(), sources, per_ms, what));
+    }
+}
+
 fn main() {
     let only = std::env::args().skip(1).find(|a| !a.starts_with('-'));
     let wanted = |name: &str| only.as_deref().is_none_or(|o| o == name);
@@ -255,5 +286,8 @@ fn main() {
     if wanted("call") {
         let per = calls(&mut core()).as_nanos() as f64 / CALLS as f64;
         println!("core_call {per:.0} ns");
+    }
+    if wanted("flood") {
+        floods();
     }
 }

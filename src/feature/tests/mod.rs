@@ -469,3 +469,35 @@ fn commands_name_what_codes_do() {
     assert_eq!(Change::clear("dnd", Some("1")).unwrap_err().status, 400);
     assert_eq!(Change::clear("all", None), Ok(Change::Clear));
 }
+
+/// Shards and commands at once: every change is in the table, and the greatest revision of a user
+/// is what the table says.
+#[test]
+fn changes_from_many_sides_lose_nothing() {
+    let features = Features::new();
+    let sides = 4_u8;
+    let records: Vec<FeatureRecord> = std::thread::scope(|scope| {
+        let side = |n: u8| {
+            let features = &features;
+            scope.spawn(move || {
+                (0..25_u8)
+                    .map(|i| {
+                        let code = n * 25 + i;
+                        features.change(ME, &Change::Speed(code, to("1"))).unwrap()
+                    })
+                    .collect::<Vec<_>>()
+            })
+        };
+        let threads: Vec<_> = (0..sides).map(side).collect();
+        threads
+            .into_iter()
+            .flat_map(|t| t.join().unwrap())
+            .collect()
+    });
+    let last = records.iter().max_by_key(|r| r.revision).unwrap();
+    assert_eq!(last.revision, 100);
+    assert_eq!(last.settings, *features.settings(ME).unwrap());
+    assert_eq!(last.settings.speed.len(), 100);
+    let revisions: BTreeSet<u64> = records.iter().map(|r| r.revision).collect();
+    assert_eq!(revisions.len(), records.len());
+}

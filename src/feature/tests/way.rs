@@ -156,17 +156,28 @@ fn hidden_callers_are_known() {
         ("Privacy: critical;ID\r\n", true),
         ("Privacy: user\r\n", true),
         ("Privacy: none\r\n", false),
-        ("Privacy: session\r\n", false),
+        ("Privacy: header;session\r\n", false),
         ("Privacy: history\r\n", false),
         ("", false),
     ];
     for (headers, hidden) in table {
         assert_eq!(Caller::hides(&request(headers)), hidden, "{headers}");
     }
-    let text = "INVITE sip:100@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa\r\n\
-        From: \"Anonymous\" <sip:anonymous@Anonymous.Invalid>;tag=a\r\nTo: <sip:100@example.com>\r\n\
-        Call-ID: a\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
-    assert!(Caller::hides(&Message::parse(text.into()).unwrap()));
+    for (from, hidden) in [
+        ("<sip:x@Anonymous.Invalid>", true),
+        ("\"Anonymous\" <sip:c8oqz84zk7z@privacy.example.org>", true),
+        ("anonymous <sip:200@example.com>", true),
+        ("\"Anonymous Animals Ltd\" <sip:200@example.com>", false),
+        ("<sip:anonymous@example.com>", false),
+    ] {
+        let text = format!(
+            "INVITE sip:100@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa\r\n\
+             From: {from};tag=a\r\nTo: <sip:100@example.com>\r\nCall-ID: a\r\n\
+             CSeq: 1 INVITE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        );
+        let request = Message::parse(text.into()).unwrap();
+        assert_eq!(Caller::hides(&request), hidden, "{from}");
+    }
 }
 
 #[test]
@@ -236,7 +247,7 @@ proptest! {
     ) {
         let features = Features::new();
         for (n, settings) in table.into_iter().enumerate() {
-            features.put(&format!("{n}@example.com"), settings);
+            features.put(&format!("{n}@example.com"), settings).unwrap();
         }
         let caller = Caller { number: "9", uri: "9@example.org", anonymous: false };
         let header = format!("Diversion: <sip:a@b>;counter={before}\r\n");

@@ -77,10 +77,16 @@ pub fn execute(
         | Command::Registrations { .. }
         | Command::Calls
         | Command::Hangup { .. }
+        | Command::Trunks
+        | Command::Pools
+        | Command::PoolDrain { .. }
         | Command::Bans
         | Command::BanLift { .. }
         | Command::Trace { .. }
+        | Command::RouteTest { .. }
         | Command::Log { .. }
+        | Command::Blocks
+        | Command::BlockLift { .. }
         | Command::Reload => return None,
     };
     Some(result.unwrap_or_else(|failed| failed))

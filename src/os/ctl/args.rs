@@ -57,11 +57,24 @@ pub enum Verb {
         /// As voipctl calls shows it.
         id: String,
     },
-    /// List who is shut out after wrong passwords.
+    /// List the trunks: state, registration, calls, answer-seizure ratio, last error.
+    Trunks,
+    /// List the pools and their members: state, calls, answer-seizure ratio, last error.
+    Pools,
+    /// Take a member of a pool out of service, or back.
+    #[command(subcommand)]
+    Pool(PoolVerb),
+    /// List who is shut out after wrong passwords, scans or floods.
     Bans {
         /// What to do with them.
         #[command(subcommand)]
         verb: Option<BansVerb>,
+    },
+    /// List whose calls to the outside are blocked since they ran over a limit of [fraud].
+    Blocks {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: Option<BlocksVerb>,
     },
     /// Draw the messages of one call as a ladder; without an id, list what can be drawn.
     Trace {
@@ -71,6 +84,9 @@ pub enum Verb {
         #[arg(long)]
         full: bool,
     },
+    /// Ask the number plan.
+    #[command(subcommand)]
+    Route(RouteVerb),
     /// Send OPTIONS and show the round trip and what came back.
     Ping(PingArgs),
     /// Register, call and hang up as a user would; calls itself when no other target is named.
@@ -191,6 +207,24 @@ pub enum FeatureVerb {
     Codes,
 }
 
+/// What to do with a member of a pool.
+#[derive(Subcommand, Debug)]
+pub enum PoolVerb {
+    /// Send it no new calls; those that it has go on. Lasts until undrain or a restart of voipd.
+    Drain(MemberArgs),
+    /// Send it calls again.
+    Undrain(MemberArgs),
+}
+
+/// A member of a pool.
+#[derive(Args, Debug)]
+pub struct MemberArgs {
+    /// The pool's name.
+    pub pool: String,
+    /// The member, as voipctl pools shows it.
+    pub member: String,
+}
+
 /// What to do with bans.
 #[derive(Subcommand, Debug)]
 pub enum BansVerb {
@@ -201,6 +235,44 @@ pub enum BansVerb {
         /// NAME or NAME@DOMAIN.
         user: Option<String>,
     },
+}
+
+/// What to do with blocks.
+#[derive(Subcommand, Debug)]
+pub enum BlocksVerb {
+    /// Let a user call again, and forgive what it used up today.
+    Lift {
+        /// NAME or NAME@DOMAIN.
+        user: String,
+    },
+}
+
+/// What to ask of the number plan.
+#[derive(Subcommand, Debug)]
+pub enum RouteVerb {
+    /// Show where a number would lead, and why, route by route; nothing is called.
+    Test(RouteTestArgs),
+}
+
+/// Of `route test`.
+#[derive(Args, Debug)]
+pub struct RouteTestArgs {
+    /// As it would be dialled.
+    pub number: String,
+    /// Who would call: NAME or NAME@DOMAIN of a user, trunk:NAME, pool:NAME, or address:IP for
+    /// anybody else there.
+    #[arg(long, value_name = "WHO")]
+    pub from: String,
+    /// When: 10:00, 2026-12-25, or "2026-12-25 10:00" in the time zone of [numbers], or
+    /// 2026-12-25T10:00:00Z; now without.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// The caller's own number, instead of the user's name.
+    #[arg(long, value_name = "NUMBER")]
+    pub caller: Option<String>,
+    /// The method of the request.
+    #[arg(long, value_name = "METHOD", value_parser = ["INVITE", "MESSAGE", "SUBSCRIBE"])]
+    pub method: Option<String>,
 }
 
 /// Where a password comes from; without any of these it is asked for.

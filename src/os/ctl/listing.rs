@@ -1,4 +1,4 @@
-//! `voipctl status`, `registrations`, `calls`, `bans`.
+//! `voipctl status`, `registrations`, `calls`, `bans`, `blocks`.
 
 use super::access::{Access, accepted};
 use super::failure::Failure;
@@ -42,7 +42,11 @@ pub(super) fn status_text(s: &StatusRow) -> String {
     );
     line("transactions", s.transactions.to_string());
     line("connections", s.connections.to_string());
+    line("trunks", states(s.trunks.iter().map(|t| t.state.as_str())));
+    let members = s.pools.iter().flat_map(|pool| &pool.members);
+    line("pool members", states(members.map(|m| m.state.as_str())));
     line("bans", s.bans.to_string());
+    line("blocks", s.blocks.to_string());
     let c = &s.counters;
     line(
         "messages",
@@ -56,6 +60,15 @@ pub(super) fn status_text(s: &StatusRow) -> String {
         line("WARNING", printable(warning));
     }
     text
+}
+
+/// `2 up, 1 down`; nothing where there is nobody.
+fn states<'a>(all: impl Iterator<Item = &'a str>) -> String {
+    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+    for state in all {
+        *counted.entry(state.to_owned()).or_default() += 1;
+    }
+    counts(&counted)
 }
 
 fn counts(map: &BTreeMap<String, u64>) -> String {
@@ -186,4 +199,20 @@ pub(super) fn bans(access: &Access, output: Output) -> Result<(), Failure> {
         table.row([b.source, user, b.since, b.expires_s.to_string(), b.reason]);
     }
     output.text(&table.render("nobody is shut out"))
+}
+
+pub(super) fn blocks(access: &Access, output: Output) -> Result<(), Failure> {
+    let rows = match access.ask(Command::Blocks)? {
+        Reply::Blocks { rows } => rows,
+        other => return Err(Failure::unexpected(&other)),
+    };
+    if output.json {
+        return output.rows(&rows);
+    }
+    let mut table = Table::new(&["USER", "SINCE", "EXPIRES", "REASON"]);
+    for b in rows {
+        let user = printable(&b.user);
+        table.row([user, b.since, b.expires_s.to_string(), b.reason]);
+    }
+    output.text(&table.render("nobody is blocked"))
 }

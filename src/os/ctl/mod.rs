@@ -14,8 +14,10 @@ mod features;
 mod ladder;
 mod listing;
 mod output;
+mod peers;
 mod ping;
 mod probe;
+mod route;
 mod secret;
 mod sip;
 mod table;
@@ -29,7 +31,7 @@ pub use failure::exit;
 
 use crate::control::{Command, Reply};
 use access::Access;
-use args::{BansVerb, Verb};
+use args::{BansVerb, BlocksVerb, MemberArgs, PoolVerb, RouteVerb, Verb};
 use clap::{CommandFactory, Parser};
 use failure::Failure;
 use output::Output;
@@ -68,11 +70,25 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Registrations { filter } => listing::registrations(&access, filter, output),
         Verb::Calls => listing::calls(&access, output),
         Verb::Hangup { id } => simple(&access, Command::Hangup { id }, output),
+        Verb::Trunks => peers::trunks(&access, output),
+        Verb::Pools => peers::pools(&access, output),
+        Verb::Pool(verb) => {
+            let (MemberArgs { pool, member }, on) = match verb {
+                PoolVerb::Drain(member) => (member, true),
+                PoolVerb::Undrain(member) => (member, false),
+            };
+            simple(&access, Command::PoolDrain { pool, member, on }, output)
+        }
         Verb::Bans { verb: None } => listing::bans(&access, output),
         Verb::Bans {
             verb: Some(BansVerb::Lift { source, user }),
         } => simple(&access, Command::BanLift { source, user }, output),
+        Verb::Blocks { verb: None } => listing::blocks(&access, output),
+        Verb::Blocks {
+            verb: Some(BlocksVerb::Lift { user }),
+        } => simple(&access, Command::BlockLift { user }, output),
         Verb::Trace { call_id, full } => ladder::run(&access, call_id, full, output),
+        Verb::Route(RouteVerb::Test(args)) => route::test(&access, args, output),
         Verb::Ping(args) => ping::run(&args, output),
         Verb::Probe(args) => probe::run(&args, output),
         Verb::Reload => simple(&access, Command::Reload, output),

@@ -1,5 +1,8 @@
 use super::*;
-use crate::control::{CallRow, CallState, LegRow, RegistrationRow, TraceDirection, TraceRow};
+use crate::control::{
+    CallRow, CallState, LegRow, MemberRow, PoolRow, RegistrationRow, TraceDirection, TraceRow,
+    TrunkRow,
+};
 
 fn users(text: &str) -> Result<Vec<csv::Line>, Vec<String>> {
     csv::users(text)
@@ -242,4 +245,54 @@ fn every_verb_has_help_and_passwords_a_warning() {
     let page = ["voipctl", "user", "add", "--help"];
     let help = Cli::try_parse_from(page).unwrap_err().to_string();
     assert!(help.contains("shows in ps"), "{help}");
+}
+
+#[test]
+fn trunks_and_pools_as_people_read_them() {
+    let row = TrunkRow {
+        name: "itsp".into(),
+        state: "down".into(),
+        since: "2026-11-22T22:31:10Z".into(),
+        registration: "failed".into(),
+        calls: 2,
+        calls_max: 30,
+        answered: 3,
+        unanswered: 1,
+        answer_seizure_percent: Some(75),
+        last_error: Some("403 Forbidden: check username and password_file".into()),
+        last_error_at: Some("2026-11-22T22:31:11Z".into()),
+        ..TrunkRow::default()
+    };
+    let text = peers::trunks_text(&[row]);
+    let (_, line) = text.split_once('\n').unwrap();
+    let cells: Vec<&str> = line.split("  ").map(str::trim).collect();
+    let cells: Vec<&str> = cells.into_iter().filter(|c| !c.is_empty()).collect();
+    assert_eq!(
+        cells,
+        [
+            "itsp",
+            "down",
+            "2026-11-22T22:31:10Z",
+            "2 of 30",
+            "75%",
+            "failed",
+            "403 Forbidden: check username and password_file (2026-11-22T22:31:11Z)"
+        ]
+    );
+    let pool = PoolRow {
+        name: "pbx".into(),
+        algorithm: "call-id".into(),
+        members: vec![MemberRow {
+            uri: "sip:192.0.2.11".into(),
+            weight: 2,
+            state: "up".into(),
+            draining: true,
+            calls: 7,
+            ..MemberRow::default()
+        }],
+    };
+    let text = peers::pools_text(&[pool]);
+    assert!(text.contains("pbx (call-id)  sip:192.0.2.11"), "{text}");
+    assert!(text.contains("up, draining"), "{text}");
+    assert!(peers::pools_text(&[]).contains("no [[pool]]"));
 }

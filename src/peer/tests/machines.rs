@@ -2,7 +2,7 @@
 use super::trunk;
 use crate::base::{Destination, Instant, Rng, Transport};
 use crate::peer::probe::{self, Probe, Whom};
-use crate::peer::registration::{PAUSE_MAX, PAUSE_MIN, Registration, Step};
+use crate::peer::registration::{PAUSE_MAX, PAUSE_MIN, Registration, Step, Why};
 use crate::peer::{Peers, Registered, State, Surroundings, Trunk};
 use crate::sip::listeners::{Listener, ListenerTable};
 use crate::sip::locate::Locator;
@@ -137,7 +137,7 @@ fn happen(world: &mut World, made: &mut Registration, event: &str) -> &'static s
         "timeout" => made.on_failure(NOW, Failure::Timeout, &mut around),
         "transport" => made.on_failure(NOW, Failure::Transport, &mut around),
         "removed" => made.on_removed(NOW),
-        "hurried" => match made.hurry(NOW, true) {
+        "hurried" => match made.hurry(NOW, Why::Changed) {
             Some(step) => step,
             None => return "-",
         },
@@ -418,6 +418,25 @@ fn too_brief_asks_for_what_is_wanted_once() {
             "rest"
         );
     }
+}
+
+#[test]
+fn who_is_back_may_have_forgotten_us() {
+    let mut world = World::new(0);
+    let mut made = registration(&mut world, "registered");
+    assert_eq!(made.hurry(NOW, Why::Changed), None, "all is well");
+    assert_eq!(
+        made.hurry(NOW, Why::Back).as_ref().map(word),
+        Some("locate")
+    );
+    let mut refused = registration(&mut world, "asking");
+    refused.on_answer(NOW, &answer(403, &[]), &mut world.around());
+    assert_eq!(
+        refused.hurry(NOW, Why::Back),
+        None,
+        "it knows us, and wants nothing of us"
+    );
+    assert!(refused.hurry(NOW, Why::Changed).is_some());
 }
 
 #[test]

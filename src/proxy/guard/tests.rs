@@ -1,5 +1,6 @@
 //! The guard: slowing, bans, bounds.
 
+use super::flood::{Arrival, Passage};
 use super::*;
 use crate::base::Rng;
 
@@ -11,6 +12,11 @@ fn settings() -> Settings {
         ban: Duration::from_secs(600),
         standing: Duration::from_secs(7200),
         exempt: vec![IpNet::parse("192.0.2.0/24").unwrap()],
+        flood: FloodSettings {
+            messages_per_second: 1000,
+            burst: 10_000,
+        },
+        fraud: fraud::Settings::default(),
     }
 }
 
@@ -97,6 +103,8 @@ fn slowed_then_banned_then_let_in() {
 }
 
 const OFFICE: &str = "198.51.100.7";
+/// Exempt.
+const OFFICE_OF_SCANNERS: &str = "192.0.2.9";
 
 #[test]
 fn a_lone_phone_that_retries_now_and_then_is_heard() {
@@ -345,4 +353,143 @@ fn bans_outlive_a_restart() {
     assert!(g.restore(ban, at(9_000), anchor()));
     assert_eq!(g.verdict(ip("198.51.100.7"), at(9_500)), Verdict::Drop);
     assert_eq!(g.verdict(ip("198.51.100.7"), at(10_000)), Verdict::Pass);
+}
+
+fn send(guard: &Guard, source: &str, ms: u64) -> Passage {
+    guard.passage(ip(source), Arrival::Message, at(ms), anchor())
+}
+
+/// How many of `count` messages at one time are looked at.
+fn heard(guard: &Guard, source: &str, ms: u64, count: usize) -> usize {
+    (0..count)
+        .filter(|_| send(guard, source, ms) == Passage::Pass)
+        .count()
+}
+
+#[test]
+fn a_stranger_may_send_a_tenth_of_what_a_phone_of_ours_may() {
+    let g = Guard::new(settings(), [1; 16]);
+    assert_eq!(heard(&g, "198.51.100.7", 0, 20_000), 1000);
+    assert_eq!(heard(&g, "198.51.100.7", 1000, 1000), 100);
+    assert_eq!(heard(&g, "198.51.100.8", 0, 1000), 1000, "each by itself");
+    // A /64 is one source.
+    assert_eq!(heard(&g, "2001:db8::1", 0, 600), 600);
+    assert_eq!(heard(&g, "2001:db8::2", 0, 600), 400);
+    // Who proves right has more at once, even in the middle of a flood.
+    g.succeeded(ip("198.51.100.7"), "100@example.com", at(1000));
+    assert_eq!(heard(&g, "198.51.100.7", 1000, 20_000), 0);
+    assert_eq!(heard(&g, "198.51.100.7", 2000, 20_000), 1000);
+    assert_eq!(heard(&g, "198.51.100.7", 60_000, 20_000), 10_000);
+}
+
+/// Behind one address: a reboot of five hundred phones, each with twenty subscriptions, within twelve
+/// seconds; and all of them on their very first day.
+#[test]
+fn an_office_of_five_hundred_phones_loses_nothing() {
+    let g = Guard::new(settings(), [1; 16]);
+    assert_eq!(heard(&g, OFFICE, 0, 2 * 500), 1000, "nobody was here yet");
+    g.vouch(ip(OFFICE), at(0));
+    let storm = 500 * 2 * 20;
+    let through: usize = (0..125)
+        .map(|n| heard(&g, OFFICE, 60_000 + n * 100, storm / 125))
+        .sum();
+    assert_eq!(through, storm);
+}
+
+#[test]
+fn a_stranger_that_floods_on_is_shut_out_and_nobody_else_is() {
+    let g = Guard::new(settings(), [1; 16]);
+    let (bad, known, peer) = ("198.51.100.7", "198.51.100.8", "203.0.113.5");
+    g.vouch(ip(known), at(0));
+    g.set_peers([ip(peer)]);
+    let mut bans = Vec::new();
+    for ms in 0..15_000 {
+        for source in [bad, known, peer, "192.0.2.9", "127.0.0.1"] {
+            for _ in 0..20 {
+                match send(&g, source, ms) {
+                    Passage::Ban(Record::PutBan(ban)) => bans.push((ms, ban)),
+                    Passage::Ban(other) => panic!("{other:?}"),
+                    Passage::Pass => {}
+                    Passage::Drop => assert!(source == bad || source == known, "{source}"),
+                }
+            }
+        }
+    }
+    let [(ms, ban)] = &bans[..] else {
+        panic!("{bans:?}");
+    };
+    assert_eq!((ban.source, &*ban.reason), (ip(bad), "flood"));
+    assert!((10_000..10_100).contains(ms), "{ms}");
+    assert_eq!(g.verdict(ip(bad), at(15_000)), Verdict::Drop);
+    assert_eq!(g.list(at(15_000)).len(), 1);
+}
+
+#[test]
+fn junk_costs_strangers_alone_and_is_never_looked_at() {
+    let g = Guard::new(settings(), [1; 16]);
+    g.vouch(ip(OFFICE), at(0));
+    let junk = |source, ms| g.passage(ip(source), Arrival::Junk, at(ms), anchor());
+    let mut banned = 0;
+    for ms in 0..12_000 {
+        for _ in 0..2 {
+            assert_eq!(junk(OFFICE, ms), Passage::Drop);
+            match junk("198.51.100.9", ms) {
+                Passage::Pass => panic!("junk was looked at"),
+                Passage::Drop => {}
+                Passage::Ban(_) => banned += 1,
+            }
+        }
+    }
+    assert_eq!(banned, 1);
+    assert_eq!(heard(&g, OFFICE, 12_000, 10_000), 10_000);
+}
+
+#[test]
+fn no_limit_where_none_is_wanted() {
+    let mut wanted = settings();
+    wanted.flood.messages_per_second = 0;
+    let g = Guard::new(wanted, [1; 16]);
+    assert_eq!(heard(&g, "198.51.100.7", 0, 50_000), 50_000);
+    g.configure(settings());
+    assert_eq!(heard(&g, "198.51.100.7", 0, 50_000), 1000);
+}
+
+#[test]
+fn whoever_asks_on_and_on_without_a_proof_is_shut_out() {
+    let g = Guard::new(settings(), [1; 16]);
+    let knock = |source, ms| g.knocked(ip(source), Knock::Plain, at(ms), anchor());
+    let bad = "198.51.100.7";
+    let until = (0..).find(|&n| knock(bad, n).is_some());
+    // Six failures of five requests each, rounded as failures are.
+    assert_eq!(until, Some(27));
+    assert_eq!(g.list(at(30))[0].reason.as_ref(), "scan");
+    assert_eq!(knock(bad, 40), None, "once is enough");
+    // A phone that has to be asked each time is none: it proves itself then.
+    for n in 0..100 {
+        assert_eq!(knock(OFFICE, n), None);
+        g.succeeded(ip(OFFICE), "100@example.com", at(n));
+    }
+    // Nor is one that asks now and then.
+    for n in 0..100 {
+        assert_eq!(knock("198.51.100.20", n * 5_000), None);
+    }
+    for exempt in ["192.0.2.9", "127.0.0.1", "::1"] {
+        assert!((0..100).all(|n| knock(exempt, n).is_none()), "{exempt}");
+    }
+}
+
+#[test]
+fn a_declared_scanner_is_shut_out_at_its_first_word() {
+    for ban_after in [2, 20, 100_000] {
+        let wanted = Settings {
+            ban_after,
+            ..settings()
+        };
+        let g = Guard::new(wanted, [1; 16]);
+        let scan = |ms| g.knocked(ip("198.51.100.7"), Knock::Scanner, at(ms), anchor());
+        assert!(scan(0).is_some(), "{ban_after}");
+        assert_eq!(scan(1), None, "once is enough");
+        let phone = g.knocked(ip(OFFICE_OF_SCANNERS), Knock::Scanner, at(2), anchor());
+        assert_eq!(phone, None, "the operator's own tool");
+    }
 }

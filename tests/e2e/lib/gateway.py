@@ -9,7 +9,7 @@ import threading
 
 from lib.itsp import Itsp
 from lib.net import socket_in
-from lib.sip import Agent, sdp
+from lib.sip import sdp
 
 
 class Echo:
@@ -45,9 +45,14 @@ class Gateway(Itsp):
         self.case, self.name, self.netns = case, name, netns
         self.echo = Echo(case, address, netns)
         options.setdefault("challenges", ())
+        options.setdefault("realm", address)
         super().__init__(case, account or name, password, address=address, netns=netns, port=5060,
                          **options)
         self.open = []  # our own calls
+
+    def _handle(self, message, source, data):
+        if message.method != "ACK" or message.status:
+            super()._handle(message, source, data)
 
     def _call(self, message, source, data):
         if message.method == "INVITE":
@@ -56,7 +61,7 @@ class Gateway(Itsp):
                 self._answer(message, source, 180, [f"Contact: {self.contact()}"])
             lines = [f"Contact: {self.contact()}", "Content-Type: application/sdp"]
             self._answer(message, source, 200, lines, sdp(self.address, self.echo.port))
-        elif message.method != "ACK":
+        else:
             self._answer(message, source, 200)
 
     # -- what an Asterisk offers, too
@@ -71,20 +76,25 @@ class Gateway(Itsp):
         return list(found.values())
 
     def call(self, number, server, caller):
-        """Calls a number at a server, or at the registered contact, and waits for its answer."""
-        agent = Agent(self.case, server, caller, address=self.address, netns=self.netns,
-                      domain=self.address)
-        uri = f"sip:{number}@{server.address}"
+        """Calls a number at a server, or at the registered contact, and waits for its answer. It
+        calls from its own port, by which it is known."""
         if self.binding:
-            agent.peer = self.binding[1]
-            uri = re.sub(r"^(sips?:)[^@;?]*@", rf"\g<1>{number}@", self.binding[0])
-        call = agent.invite(number, sdp(self.address, self.echo.port), uri=uri)
-        self.open.append(call.established(15))
+            contact, self.peer, _ = self.binding
+            uri = re.sub(r"^(sips?:)[^@;?]*@", rf"\g<1>{number}@", contact)
+        else:
+            self.peer = (server.address, server.port)
+            uri = f"sip:{number}@{server.address}"
+        account, self.user = self.user, caller
+        try:
+            call = self.invite(number, sdp(self.address, self.echo.port), uri=uri)
+            self.open.append(call.established(15))
+        finally:
+            self.user = account
 
     def hang_up(self):
         for dialog in self.open:
             dialog.send("BYE")
-            dialog.agent.expect(200)
+            self.expect(200)
         self.open = []
 
     def kill(self):

@@ -32,7 +32,7 @@ class Sipp:
             "-key", "domain", DOMAIN, "-nostdin", "-buff_size", 8 << 20, "-fd", 1,
             "-trace_stat", "-stf", self.stats, "-trace_err", "-error_file", self.errors,
             "-timeout", f"{self.seconds}s", "-timeout_error", "-default_behaviors",
-            "all,-abortunexp", "-recv_timeout", 1000 * self.seconds, "-max_socket", 20000,
+            "all,-abortunexp", "-deadcall_wait", 0, "-recv_timeout", 1000 * self.seconds, "-max_socket", 20000,
         ]
         rows = options.get("rows") or [
             (user, f"[authentication username={user} password=secret]")

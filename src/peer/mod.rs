@@ -42,6 +42,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use index::Index;
 use sha2::Sha256;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -92,6 +93,8 @@ pub struct Peers {
     learned: Mutex<Learned>,
     /// Grows with each change of names.
     generation: AtomicU64,
+    /// Grows with each change of where they are.
+    moves: AtomicU64,
     /// Grows with each call that heard nothing.
     suspicions: Arc<AtomicU64>,
 }
@@ -105,6 +108,7 @@ impl Peers {
             passwords: Mutex::default(),
             learned: Mutex::default(),
             generation: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
             suspicions: Arc::default(),
         };
         peers.configure(config);
@@ -161,6 +165,7 @@ impl Peers {
         passwords.retain(|name, _| table.trunks.contains_key(name));
         *place = Arc::new(table);
         self.generation.fetch_add(1, Ordering::AcqRel);
+        self.moves.fetch_add(1, Ordering::AcqRel);
     }
 
     fn new_trunk(&self, config: &config::Trunk) -> Trunk {
@@ -242,6 +247,17 @@ impl Peers {
             index: Index::of(&place.trunks, &place.pools, &learned),
             configured: place.configured.clone(),
         });
+        self.moves.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Changes when [`Peers::addresses`] may have.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Acquire)
+    }
+
+    /// Where trunks and members are, as far as it is known.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.table().index.addresses()
     }
 }
 

@@ -10,7 +10,7 @@ use super::loops::{self, MAX_FORWARDS_DEFAULT};
 use super::record_route::{self, OwnRoutes};
 use super::targets::{self, Place, Target};
 use super::token::{Kind, Token};
-use super::{Context, Proxy, indialog, nat, privacy};
+use super::{Context, Proxy, indialog, nat, privacy, probe};
 use crate::base::{Flow, Key};
 use crate::sip::transaction::ServerKey;
 use crate::wire::sip::{HeaderName, Message, Method, NameAddr, ResponseBuilder, Scheme, Uri};
@@ -21,9 +21,6 @@ pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRA
                                 SUBSCRIBE, NOTIFY, REFER, MESSAGE, PUBLISH";
 /// The extensions that a request may ask a proxy for (RFC 3323 §6.1).
 const PROXY_EXTENSIONS: [&str; 1] = ["privacy"];
-/// The extensions of the registrar and the proxy.
-const SUPPORTED: &str = "path, outbound, gruu";
-
 /// Where a request is for, after §16.4.
 #[derive(Debug)]
 pub(super) enum Destined {
@@ -412,25 +409,15 @@ impl Proxy {
         uri: &Uri<'_>,
     ) -> Result<(), Reject> {
         match message.method() {
-            Method::Options => self.answer_options(cx, server, message),
+            Method::Options => {
+                let response = probe::answer(message, &self.tag_of(message));
+                cx.layer.respond(cx.now, server, response);
+            }
             Method::Register => return self.register(cx, server, flow, message, uri),
             _ if has_to_tag(message) => return Err(reject(481, "Call/Transaction Does Not Exist")),
             _ => return Err(reject(405, "Method Not Allowed")),
         }
         Ok(())
-    }
-
-    /// RFC 3261 §11.2.
-    fn answer_options(&mut self, cx: &mut Context<'_>, server: ServerKey, message: &Message) {
-        let tag = cx.rng.token::<10>();
-        let response = ResponseBuilder::new(message, 200)
-            .to_tag(&tag)
-            .header(HeaderName::Allow, ALLOW)
-            .header(HeaderName::Accept, "application/sdp")
-            .header(HeaderName::AcceptEncoding, "identity")
-            .header(HeaderName::AcceptLanguage, "en")
-            .header(HeaderName::Supported, SUPPORTED);
-        cx.layer.respond(cx.now, server, response.render());
     }
 }
 

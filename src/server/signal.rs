@@ -170,6 +170,8 @@ pub struct SignalCore {
     pub(super) keepalive: Keepalive,
     /// In the first shard alone.
     client: Option<peer::Client>,
+    /// Of [`Peers::moves`] when the guard was told.
+    peers_told: u64,
     pub(super) counters: Counters,
     pub(super) trace: TraceRing,
     /// Of `config`; the routes' places in it are those of the file.
@@ -247,6 +249,7 @@ impl SignalCore {
             proxy: Proxy::new(setup.secret, &config, &features, (shard, shards)),
             calls: CallTable::new(calls, setup.ports),
             keepalive: Keepalive::new(keepalive::Settings::of(&config), shard, shards),
+            peers_told: 0,
             client: (shard == 0).then(|| {
                 let domain = config.node.default_domain();
                 peer::Client::new(
@@ -436,8 +439,18 @@ impl SignalCore {
         client.map_or_else(T::default, |client| act(client, &mut net))
     }
 
+    /// Trunks and members of pools send as much as they like.
+    fn tell_guard(&mut self) {
+        let moves = self.peers.moves();
+        if self.shard == 0 && self.peers_told != moves {
+            self.peers_told = moves;
+            self.guard.set_peers(self.peers.addresses());
+        }
+    }
+
     /// Carries what one core wants to the next, until none wants anything.
     pub(super) fn drive(&mut self, now: Instant) {
+        self.tell_guard();
         loop {
             let mut moved = false;
             while let Some(event) = self.layer.poll_event() {

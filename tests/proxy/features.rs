@@ -146,7 +146,11 @@ fn busy_no_answer_and_absence_go_where_the_user_wants() {
     // The one before that was abandoned still repeats its INVITE to 300.
     h.w.wait_s(19);
     let phone = h.phones[0];
-    let to_phone = |w: &World| w.sent.iter().any(|s| s.destination.remote() == phone.flow.remote);
+    let to_phone = |w: &World| {
+        w.sent
+            .iter()
+            .any(|s| s.destination.remote() == phone.flow.remote)
+    };
     assert!(!to_phone(&h.w));
     h.w.wait_s(2);
     assert_eq!(h.w.take(&phone).method(), Method::Cancel);
@@ -215,7 +219,9 @@ fn codes_and_speed_dials_are_dialled() {
     let settings = h.w.core.features().settings("100@example.com").unwrap();
     assert_eq!(settings.forward_always.as_deref(), Some("300"));
     assert!(
-        h.w.records.iter().any(|r| matches!(r, voip::store::Record::PutFeatures(_))),
+        h.w.records
+            .iter()
+            .any(|r| matches!(r, voip::store::Record::PutFeatures(_))),
         "kept"
     );
     h.call("*73");

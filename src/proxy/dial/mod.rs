@@ -87,7 +87,14 @@ impl Proxy {
             }
         }
         let mut journey = Journey::of(asked, &aor);
-        self.lead(cx, asked, &number, &mut journey)
+        let led = self.lead(cx, asked, &number, &mut journey);
+        match (led, asked.caller) {
+            // Strangers learn no names.
+            (Err(why), Caller::Guest) if matches!(why.status, 404 | 480) => {
+                Err(reject(480, "Temporarily Unavailable"))
+            }
+            (led, _) => led,
+        }
     }
 
     /// A feature code.

@@ -40,10 +40,13 @@ pub(super) enum Who {
     Address(IpNet),
 }
 
+/// Headers to add: names and values.
+type Headers = Arc<[(Box<str>, Box<str>)]>;
+
 /// Lists that most routes have alike: kept once, so that they are at hand when a call comes.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    add_headers: Vec<Arc<[(Box<str>, Box<str>)]>>,
+    add_headers: Vec<Headers>,
     remove_headers: Vec<Arc<[Box<str>]>>,
     next_on: Vec<Arc<[FailureKind]>>,
     to: Vec<Arc<[Vec<config::Target>]>>,
@@ -53,7 +56,7 @@ pub(super) struct Shared {
 const SHARED_MAX: usize = 64;
 
 impl Shared {
-    fn add_headers(&mut self, list: &[(Box<str>, Box<str>)]) -> Arc<[(Box<str>, Box<str>)]> {
+    fn add_headers(&mut self, list: &[(Box<str>, Box<str>)]) -> Headers {
         share(&mut self.add_headers, list)
     }
 
@@ -97,7 +100,7 @@ pub(super) struct Rule {
     caller_id: Option<Box<str>>,
     caller_name: Option<Box<str>>,
     anonymous: bool,
-    pub(super) add_headers: Arc<[(Box<str>, Box<str>)]>,
+    pub(super) add_headers: Headers,
     pub(super) remove_headers: Arc<[Box<str>]>,
     pub(super) to: Arc<[Vec<config::Target>]>,
     pub(super) ring: Duration,

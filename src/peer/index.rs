@@ -18,6 +18,8 @@ pub(super) struct Index {
     /// Streams: a peer connects from any port.
     hosts: HashMap<IpAddr, Source>,
     networks: Vec<(IpNet, Arc<Trunk>)>,
+    /// The keys of `ports` and `hosts`.
+    addresses: Vec<IpAddr>,
 }
 
 impl Index {
@@ -93,6 +95,7 @@ impl Index {
 
     fn add(&mut self, transport: Transport, remote: SocketAddr, source: &Source) {
         let ip = remote.ip().to_canonical();
+        self.addresses.push(ip);
         if transport.is_reliable() {
             self.hosts.entry(ip).or_insert_with(|| source.clone());
         } else {
@@ -103,8 +106,7 @@ impl Index {
 
     /// All addresses but those of networks.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        let udp = self.ports.keys().map(SocketAddr::ip);
-        udp.chain(self.hosts.keys().copied()).collect()
+        self.addresses.clone()
     }
 
     pub fn of_source(&self, flow: &Flow, message: &Message) -> Option<Source> {

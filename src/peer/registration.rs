@@ -394,7 +394,11 @@ impl Registration {
                 self.again(now, around)
             }
             // Stale nonces without end: the registrar's fault, and it may come to its senses.
-            Ok(()) => self.on_trouble(now, "asks for credentials again and again", None, around),
+            Ok(()) => {
+                let hint = "asks again and again: check username and password_file";
+                let text = format!("{} {hint}", answer.status());
+                self.on_trouble(now, &text, None, around)
+            }
             Err(Unanswerable::WrongPassword) => self.on_refusal(now, text, None, around),
             Err(Unanswerable::Unsupported) => {
                 let text = format!(

@@ -231,6 +231,8 @@ pub(super) struct ResponseContext {
     pub outcome: Outcome,
     /// Whether a phone rang.
     pub rang: bool,
+    /// Whether a peer had no room for the call: then the caller may try again later.
+    pub full: bool,
     /// What becomes of the call if the phones fail.
     pub forwarding: Option<Box<Forwarding>>,
     /// Where a phone itself sent it.
@@ -372,6 +374,6 @@ mod tests {
     #[test]
     fn contexts_are_small() {
         let size = std::mem::size_of::<ResponseContext>();
-        assert!(size <= 704, "{size} bytes");
+        assert!(size <= 712, "{size} bytes");
     }
 }

@@ -89,6 +89,7 @@ impl Proxy {
             phase: Phase::Open { group_ends: None },
             outcome: Outcome::default(),
             rang: false,
+            full: false,
             forwarding: start.forwarding,
             deflected: None,
             timer: None,
@@ -338,6 +339,7 @@ impl Proxy {
                 tracing::warn!(peer = out.peer.name(), "gets no call: it {refusal}");
                 branch.target.destinations.clear();
                 branch.target.search = Search::Over;
+                context.full = true;
                 return Err(UNREACHABLE);
             }
         }

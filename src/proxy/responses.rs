@@ -279,6 +279,7 @@ impl Proxy {
             (Phase::Cancelled, best) if best.status() < 600 => Best::Local(487),
             (_, Best::Nothing) => Best::Local(480),
             // A 503 says that the next hop is overloaded, not that we are (§16.7 step 6).
+            (_, Best::Local(503)) if context.full => Best::Local(503),
             (_, best) if best.status() == 503 => Best::Local(500),
             (_, best) => best,
         };
@@ -331,6 +332,9 @@ fn local(cx: &mut Context<'_>, context: &ResponseContext, status: u16) -> Option
     let mut response = ResponseBuilder::new(&request, reject.status)
         .reason(&reject.reason)
         .to_tag(&tag);
+    if status == 503 {
+        response = response.header(HeaderName::RetryAfter, "5");
+    }
     for (name, value) in &context.challenges {
         if matches!(status, 401 | 407) {
             response = response.header(*name, &**value);

@@ -84,6 +84,7 @@ fn change(
     ice: Ice,
 ) -> Change {
     match (name, media) {
+        (b"o", None) => origin_line(out, value, edit.address),
         (b"c", _) => connection_line(out, value, edit.address),
         (b"m", Some(media)) => media_line(out, media, edit),
         (b"a", _) => {
@@ -96,6 +97,22 @@ fn change(
         }
         _ => Change::Keep,
     }
+}
+
+/// The author's address tells of the inside, and nobody needs it; what tells descriptions of one
+/// author apart stays (RFC 8866 §5.2).
+fn origin_line(out: &mut Vec<u8>, value: &[u8], address: IpAddr) -> Change {
+    let mut words = value.split(|b| *b == b' ');
+    let (Some(user), Some(id), Some(version)) = (words.next(), words.next(), words.next()) else {
+        return Change::Keep;
+    };
+    out.extend_from_slice(b"o=");
+    for word in [user, id, version] {
+        out.extend_from_slice(word);
+        out.push(b' ');
+    }
+    put_address(out, address);
+    Change::Written
 }
 
 fn connection_line(out: &mut Vec<u8>, value: &[u8], address: IpAddr) -> Change {

@@ -65,6 +65,7 @@ fn rewrites_addresses_and_ports_and_nothing_else() {
     let edits = [edit("203.0.113.1", 16384), None, edit("203.0.113.1", 16386)];
     let out = sdp.rewrite(&edits, Ice::Strip);
     let expected = text(PHONE)
+        .replace("6 IN IP4 192.168.1.5", "6 IN IP4 203.0.113.1")
         .replace("c=IN IP4 192.168.1.5", "c=IN IP4 203.0.113.1")
         .replace("c=IN IP4 192.168.1.9", "c=IN IP4 203.0.113.1")
         .replace("49170 RTP", "16384 RTP")

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use voip::control::{
-    self, BanRow, CallRow, CallState, LegRow, RegistrationRow, Reply, StatusRow, TraceDirection,
-    TraceRow,
+    self, BanRow, CallRow, CallState, LegRow, MemberRow, PoolRow, RegistrationRow, Reply,
+    StatusRow, TraceDirection, TraceRow, TrunkRow,
 };
 use voip::feature::Features;
 use voip::os::control::{Asked, Server, users};
@@ -220,6 +220,35 @@ fn canned(command: control::Command) -> Reply {
         },
         C::Hangup { id } if id == "c1" => Reply::done("c1 is hung up"),
         C::Hangup { id } => Reply::failed(control::Failure::NotFound, format!("no call {id}"), ""),
+        C::Trunks => Reply::Trunks {
+            rows: vec![TrunkRow {
+                name: "itsp".into(),
+                state: "up".into(),
+                registration: "registered".into(),
+                registered_until: Some("2026-11-22T22:31:10Z".into()),
+                ..TrunkRow::default()
+            }],
+        },
+        C::Pools => Reply::Pools {
+            rows: vec![PoolRow {
+                name: "pbx".into(),
+                algorithm: "call-id".into(),
+                members: vec![MemberRow {
+                    uri: "sip:192.0.2.11".into(),
+                    state: "up".into(),
+                    ..MemberRow::default()
+                }],
+            }],
+        },
+        C::PoolDrain { pool, member, on } if pool == "pbx" => Reply::done(format!("{member} {on}")),
+        C::PoolDrain { pool, .. } => {
+            let remedy = "list them: voipctl pools";
+            Reply::failed(
+                control::Failure::NotFound,
+                format!("no pool {pool}"),
+                remedy,
+            )
+        }
         C::Bans => Reply::Bans {
             rows: [None, Some("101@example.com")].map(ban).into(),
         },
@@ -571,6 +600,21 @@ fn listings() {
             .ok()
             .contains("! the callee's side sends nothing")
     );
+    let trunks = site.run(&["trunks"]).ok();
+    assert!(trunks.contains("until 2026-11-22T22:31:10Z"), "{trunks}");
+    let trunks = site.run(&["--json", "trunks"]).json();
+    assert_eq!(trunks[0]["registration"], "registered");
+    assert!(trunks[0]["answer_seizure_percent"].is_null(), "{trunks}");
+    assert!(site.run(&["pools"]).ok().contains("sip:192.0.2.11"));
+    let pools = site.run(&["--json", "pools"]).json();
+    assert_eq!(pools[0]["members"][0]["draining"], false);
+    for (verb, on) in [("drain", true), ("undrain", false)] {
+        let said = site.run(&["pool", verb, "pbx", "sip:192.0.2.11"]).ok();
+        assert_eq!(said, format!("sip:192.0.2.11 {on}\n"));
+    }
+    site.run(&["pool", "drain", "x", "y"])
+        .fails(65, "no pool x; list them");
+    voipctl(&["pool", "drain", "pbx"], "").fails(64, "MEMBER");
     let bans = site.run(&["bans"]).ok();
     assert!(bans.contains("20 wrong passwords"), "{bans}");
     assert!(bans.contains("203.0.113.5  any"), "{bans}");

@@ -107,7 +107,6 @@ struct World {
     replies: Vec<Reply>,
     /// REGISTERs as they left: Call-ID and CSeq, by branch.
     sequences: BTreeMap<Vec<u8>, u32>,
-    to_server: Vec<Message>,
 }
 
 impl World {
@@ -126,7 +125,6 @@ impl World {
             serial: 0,
             replies: Vec::new(),
             sequences: BTreeMap::new(),
-            to_server: Vec::new(),
         };
         for place in [ONE, TWO].iter().chain(&MEMBERS) {
             let registrar = Registrar::new(address(place), manners(), rng.fork());
@@ -274,7 +272,6 @@ impl World {
             remote: packet.source,
             connection: None,
         };
-        self.to_server.push(message);
         let input = Input::Message { flow, bytes };
         self.shards[shard as usize].handle_input(self.now, input);
     }
@@ -565,6 +562,8 @@ fn a_removed_trunk_is_unregistered_and_a_changed_account_changes_hands() {
     assert!(calls.config().register, "who holds it, holds it");
     world.configure(&config(vec![trunk()], Vec::new()));
     world.run(Duration::from_secs(2));
+    let since = world.row().since_ms - 1_790_000_000_000;
+    assert!((4000..5000).contains(&since), "since the reload: {since}");
     // The password is the file's; it was read with the trunk.
     assert!(!world.is_registered_at(0));
     world.peers.set_secret("itsp", Some(b"right".to_vec()));
@@ -576,7 +575,9 @@ fn a_removed_trunk_is_unregistered_and_a_changed_account_changes_hands() {
     world.configure(&config(vec![other], Vec::new()));
     world.run(Duration::from_secs(2));
     assert!(!world.is_registered_at(0), "the old account is given back");
-    assert!(world.row().last_error.expect("told").starts_with("404"));
+    let row = world.row();
+    assert!(row.last_error.expect("told").starts_with("404"));
+    assert_eq!((&*row.state, &*row.registration), ("down", "failed"));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //!
 //! | step | what happens |
 //! | --- | --- |
-//! | `@a`, `@b`, `@s` | a datagram from phone 1, phone 2, a trusted peer |
+//! | `@a`, `@b`, `@s`, `@k` | a datagram from phone 1, phone 2, a trusted peer, a trunk |
 //! | `@t` | bytes on a trusted peer's TCP connection |
 //! | `@w 500` | so many milliseconds pass |
 //! | `@r 180` | the last request that was sent is answered with that status, the bytes as SDP |
@@ -38,10 +38,20 @@ use voip::wire::sip::{Frame, Framer, Message, ResponseBuilder};
 
 const CONFIG: &str = "[node]\ndomains = [\"example.com\"]\n\
     [sip]\nlisten = [\"udp:192.0.2.10:5060\", \"tcp:192.0.2.10:5060\"]\n\
-    trusted = [\"198.51.100.0/24\"]\n[rtp]\nrelay = \"always\"\n";
+    trusted = [\"198.51.100.0/24\"]\n[rtp]\nrelay = \"always\"\n\
+    [numbers]\ncountry = \"34\"\nnational_digits = 9\n\
+    [[trunk]]\nname = \"itsp\"\nuri = \"sip:203.0.113.8\"\nusername = \"us\"\nprobe_s = 0\n\
+    password_file = \"secret\"\nnumbers = \"digits\"\nidentity = \"asserted\"\n\
+    [[pool]]\nname = \"media\"\nmembers = [\"sip:203.0.113.9\", \"sip:media.example.com\"]\n\
+    hide_topology = true\nprobe_s = 0\n\
+    [[route]]\nmatch = \"9XXXXXXXX\"\nfrom = [\"address:198.51.100.0/24\", \"user:100\"]\n\
+    to = [\"trunk:itsp\", \"pool:media\"]\nring_s = 5\n\
+    [[route]]\nmatch = \"+34!\"\nfrom = [\"trunk:itsp\"]\nto = [\"user:100\", \"pool:media\"]\n\
+    [[route]]\nmatch = \"7XX\"\nto = [\"pool:media\"]\nredirect = true\n";
 const US: &str = "192.0.2.10:5060";
 const STRANGER: &str = "192.0.2.1:5060";
 const TRUSTED: &str = "198.51.100.7:5060";
+const TRUNK: &str = "203.0.113.8:5060";
 /// Steps of one script, and what one step may bring forth.
 const STEPS_MAX: usize = 64;
 const OUTPUTS_MAX: usize = 4_000;
@@ -144,6 +154,13 @@ fn listeners() -> ListenerTable {
     ListenerTable::new(all, vec![interface], [None, None])
 }
 
+/// The trunk's password is known.
+fn peers(config: &Config) -> Arc<Peers> {
+    let peers = Peers::new(config, [3; 32]);
+    peers.set_secret("itsp", Some(b"secret".to_vec()));
+    Arc::new(peers)
+}
+
 impl World {
     fn new() -> World {
         static SHARED: OnceLock<Arc<Config>> = OnceLock::new();
@@ -181,7 +198,7 @@ impl World {
         let core = SignalCore::new(Setup {
             shard: 0,
             shards: 1,
-            peers: Arc::new(Peers::new(config, [3; 32])),
+            peers: peers(config),
             guard: Arc::clone(&guard),
             config: Arc::clone(config),
             listeners: listeners(),
@@ -225,6 +242,7 @@ impl World {
             Some(b'a') => self.datagram(STRANGER, payload),
             Some(b'b') => self.datagram("192.0.2.2:5060", payload),
             Some(b's') => self.datagram(TRUSTED, payload),
+            Some(b'k') => self.datagram(TRUNK, payload),
             Some(b't') => self.stream(TRUSTED, payload),
             Some(b'w') => self.wait(Duration::from_millis(number.min(3_600_000).into())),
             Some(b'r') => self.respond(number, payload),
@@ -296,6 +314,14 @@ impl World {
             .to_tag("callee")
             .record_route()
             .raw_header("Contact", "<sip:callee@192.0.2.2>");
+        if let 401 | 407 = status {
+            let challenge = "Digest realm=\"r\", nonce=\"n\", qop=\"auth\"";
+            let name = match status {
+                401 => "WWW-Authenticate",
+                _ => "Proxy-Authenticate",
+            };
+            builder = builder.raw_header(name, challenge);
+        }
         if !body.is_empty() {
             builder = builder.body("application/sdp", body.to_vec());
         }

@@ -8,6 +8,12 @@ pub fn hash64(bytes: &[u8]) -> u64 {
     for &b in bytes {
         h = (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
     }
+    mix64(h)
+}
+
+/// The finaliser of SplitMix64: every bit of `h` reaches every bit of the result, and no two
+/// numbers have one result.
+pub const fn mix64(mut h: u64) -> u64 {
     h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     h ^ (h >> 31)

@@ -7,7 +7,7 @@
 //! Where more of them meet in one set of the table than it has places, the fullest bucket is given
 //! up: whoever floods stays remembered.
 
-use super::Instant;
+use super::{Instant, mix64};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl RateTable {
 
     /// Takes a token of `key`, which is never zero.
     pub fn take(&self, key: u64, rate: Rate, now: Instant) -> Admission {
-        let place = mix(key ^ self.seed) as usize % self.sets.len();
+        let place = mix64(key ^ self.seed) as usize % self.sets.len();
         let mut set = self.sets[place]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -115,13 +115,6 @@ impl RateTable {
         *bucket = Bucket { key, ..full };
         bucket.take(rate, now)
     }
-}
-
-/// The finaliser of SplitMix64.
-fn mix(mut h: u64) -> u64 {
-    h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    h ^ (h >> 31)
 }
 
 #[cfg(test)]

@@ -10,6 +10,10 @@ use std::ops::Range;
 /// Most mistakes of one kind that are told.
 const TOLD_MAX: usize = 100;
 
+/// Most earlier routes that are looked at for one that takes all of another: where thousands have
+/// one pattern and differ by source, the rest is not asked.
+const TAKERS_MAX: usize = 1000;
+
 type Span = Option<Range<usize>>;
 
 /// A mistake: where, which key, the problem, the remedy.
@@ -59,8 +63,12 @@ struct Known<'c> {
     regexes: HashMap<&'c str, Vec<usize>>,
 }
 
-/// Looks at all routes.
-pub(super) fn check(routes: &[Route], config: &Config, places: &Places) -> Vec<Found> {
+/// Looks at all routes. Also tells the emergency numbers that none of them takes.
+pub(super) fn check<'c>(
+    routes: &'c [Route],
+    config: &'c Config,
+    places: &Places,
+) -> (Vec<Found>, Vec<&'c str>) {
     let mut known = Known {
         routes,
         config,
@@ -84,21 +92,7 @@ pub(super) fn check(routes: &[Route], config: &Config, places: &Places) -> Vec<F
     }
     found.extend(known.circles(places));
     found.extend(known.taken_groups(places));
-    found
-}
-
-/// The emergency numbers that no route takes, where there are routes at all.
-pub(super) fn leads_nowhere<'c>(routes: &[Route], config: &'c Config) -> Vec<&'c str> {
-    let matchers: Vec<Matcher> = routes
-        .iter()
-        .filter(|r| r.refuse.is_none())
-        .filter_map(|r| Matcher::new(&r.matches).ok())
-        .collect();
-    let nowhere = |n: &&str| !matchers.iter().any(|m| m.matches(n.as_bytes()));
-    let numbers = config.numbers.emergency.iter().map(|n| &**n);
-    numbers
-        .filter(|n| !routes.is_empty() && nowhere(n))
-        .collect()
+    (found, known.lead_nowhere())
 }
 
 impl<'c> Known<'c> {
@@ -140,12 +134,11 @@ impl<'c> Known<'c> {
         if let Match::Regex(text) = &route.matches {
             takers.extend(self.regexes.get(&**text).into_iter().flatten());
         }
-        takers.retain(|t| {
-            self.routes
-                .get(*t)
-                .is_some_and(|r| self.surely_before(r, route))
-        });
-        takers.into_iter().min()
+        takers.sort_unstable();
+        takers.into_iter().find(|t| {
+            let taker = self.routes.get(*t);
+            taker.is_some_and(|taker| self.surely_before(taker, route, matcher))
+        })
     }
 
     /// The routes added that take everything that `pattern` takes.
@@ -161,17 +154,17 @@ impl<'c> Known<'c> {
             if is(id, only.as_deref()) {
                 takes.push(id as usize);
             }
+            takes.len() >= TAKERS_MAX
         });
         takes
     }
 
     /// Whether `a` holds whenever `b` does, so that behind `a`, `b` is never asked.
-    fn surely_before(&self, a: &Route, b: &Route) -> bool {
+    fn surely_before(&self, a: &Route, b: &Route, matcher: &Matcher) -> bool {
         // An emergency number passes by a route that refuses.
         let emergency = a.refuse.is_some() && b.refuse.is_none() && {
-            let matcher = Matcher::new(&b.matches).ok();
             let mut numbers = self.config.numbers.emergency.iter();
-            numbers.any(|n| matcher.as_ref().is_some_and(|m| m.matches(n.as_bytes())))
+            numbers.any(|n| matcher.matches(n.as_bytes()))
         };
         !emergency && self.implied(a, b)
     }
@@ -179,13 +172,11 @@ impl<'c> Known<'c> {
     /// Whether the conditions of `a`, save the number, hold whenever those of `b` do.
     fn implied(&self, a: &Route, b: &Route) -> bool {
         let hours = a.hours.is_none() || a.hours == b.hours;
-        let all = ["INVITE", "MESSAGE", "SUBSCRIBE"].map(Box::from);
-        let methods = |r: &'_ Route| match r.methods.is_empty() {
-            true => all.to_vec(),
-            false => r.methods.clone(),
-        };
-        let (mine, its) = (methods(a), methods(b));
-        hours && its.iter().all(|m| mine.contains(m)) && sources_implied(a, b)
+        // None is all of them, and so are all three.
+        let all = |r: &Route| matches!(r.methods.len(), 0 | 3);
+        let named = |m| a.methods.contains(m);
+        let methods = all(a) || !all(b) && b.methods.iter().all(named);
+        hours && methods && sources_implied(a, b)
     }
 
     /// Where a number is looked up that leads back here.
@@ -250,6 +241,25 @@ impl<'c> Known<'c> {
         });
         let route = self.routes.get(first as usize)?;
         self.implied(route, from).then_some(first as usize)
+    }
+
+    /// The emergency numbers that no route takes, where there are routes at all.
+    fn lead_nowhere(&self) -> Vec<&'c str> {
+        let taken = |number: &&str| {
+            let number = number.as_bytes();
+            let mut taker = u32::MAX;
+            self.index.matching(number, &mut taker, &mut |id| {
+                let route = self.routes.get(id as usize);
+                let matcher = self.matchers.get(id as usize).and_then(Option::as_ref);
+                route.is_some_and(|r| r.refuse.is_none())
+                    && matcher.is_some_and(|m| m.matches(number))
+            });
+            taker < u32::MAX
+        };
+        let numbers = self.config.numbers.emergency.iter().map(|n| &**n);
+        numbers
+            .filter(|n| !self.routes.is_empty() && !taken(n))
+            .collect()
     }
 
     /// Groups whose number a route takes, whichever user calls and whenever.

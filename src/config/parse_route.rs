@@ -30,11 +30,12 @@ impl<'d> File<'_, '_, 'd> {
             places.add(self.reader, section);
             routes.push(route);
         }
-        for (place, problem, remedy) in check_routes::check(&routes, config, &places) {
+        let (found, nowhere) = check_routes::check(&routes, config, &places);
+        for (place, problem, remedy) in found {
             self.reader.note(place.0, place.1, problem, remedy);
         }
         if let Some(entry) = self.section("numbers").get("emergency") {
-            for number in check_routes::leads_nowhere(&routes, config) {
+            for number in nowhere {
                 let problem = format!("\"{number}\" leads nowhere");
                 let remedy = format!("add a [[route]] with match = \"{number}\" that leads out");
                 self.reader.note_entry(entry, problem, remedy);

@@ -15,8 +15,9 @@ pub const REGEX_BYTES_MAX: usize = 512;
 /// Largest compiled regular expression, in bytes.
 const REGEX_SIZE_MAX: usize = 256 << 10;
 
-/// Patterns of one leaf of the index before it is split.
-const LEAF_MAX: usize = 4;
+/// Patterns of one leaf of the index before it is split: each is looked at where the leaf is
+/// reached, and lies elsewhere in memory.
+const LEAF_MAX: usize = 1;
 
 /// Characters of ASCII; the others match nothing but `.` and `!`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,17 +117,19 @@ impl Pattern {
 
     /// Whether `number` is one of those meant.
     pub fn matches(&self, number: &[u8]) -> bool {
+        self.matches_behind(0, number)
+    }
+
+    /// The same, where the first `known` positions are known to match.
+    fn matches_behind(&self, known: usize, number: &[u8]) -> bool {
         let positions = self.sets.len();
-        let rest = match (number.get(..positions), self.tail) {
-            (None, _) => return false,
-            (Some(head), _) => head,
-        };
         let length = match self.tail {
             Tail::None => number.len() == positions,
             Tail::Some => number.len() > positions,
-            Tail::Any => true,
+            Tail::Any => number.len() >= positions,
         };
-        length && self.sets.iter().zip(rest).all(|(set, b)| set.holds(*b))
+        let pairs = self.sets.iter().zip(number).skip(known);
+        length && pairs.into_iter().all(|(set, b)| set.holds(*b))
     }
 
     /// Whether it takes every number that `other` takes.
@@ -414,7 +417,7 @@ impl Index {
         for entry in &node.entries {
             if let Some((id, pattern)) = self.entries.get(*entry as usize)
                 && id < below
-                && pattern.matches(number)
+                && pattern.matches_behind(number.len() - rest.len(), number)
                 && seen(*id)
             {
                 *below = *id;
@@ -435,8 +438,9 @@ impl Index {
         }
     }
 
-    /// Tells the numbers of the patterns that take everything that `pattern` takes, in no order.
-    pub fn including(&self, pattern: &Pattern, seen: &mut dyn FnMut(u32)) {
+    /// Tells the numbers of the patterns that take everything that `pattern` takes, in no order,
+    /// until `seen` says that it is enough.
+    pub fn including(&self, pattern: &Pattern, seen: &mut dyn FnMut(u32) -> bool) {
         let mut open = vec![(0u32, 0usize)];
         while let Some((node, depth)) = open.pop() {
             let Some(node) = self.nodes.get(node as usize) else {
@@ -445,8 +449,9 @@ impl Index {
             for entry in &node.entries {
                 if let Some((id, other)) = self.entries.get(*entry as usize)
                     && other.includes(pattern)
+                    && seen(*id)
                 {
-                    seen(*id);
+                    return;
                 }
             }
             let Some(set) = pattern.sets.get(depth) else {
@@ -599,7 +604,10 @@ mod tests {
             }
             for pattern in &patterns {
                 let mut found = Vec::new();
-                index.including(pattern, &mut |id| found.push(id));
+                index.including(pattern, &mut |id| {
+                    found.push(id);
+                    false
+                });
                 found.sort_unstable();
                 prop_assert_eq!(found, ids(&|p| p.includes(pattern)));
             }

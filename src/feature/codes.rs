@@ -191,6 +191,36 @@ pub enum Code {
     Pickup(Option<Box<str>>),
 }
 
+impl Code {
+    /// What it did, for a display.
+    pub fn done(&self) -> String {
+        let forward = |what: &str, to: &Option<Box<str>>| match to {
+            Some(to) => format!("{what} Forwarded To {to}"),
+            None => format!("{what} Not Forwarded"),
+        };
+        let switch = |what: &str, on: bool| format!("{what} {}", if on { "On" } else { "Off" });
+        let Code::Set(change) = self else {
+            return "Call Picked Up".into();
+        };
+        match change {
+            Change::ForwardAlways(to) => forward("Calls", to),
+            Change::ForwardBusy(to) => forward("Calls When Busy", to),
+            Change::ForwardNoAnswer(to) => forward("Unanswered Calls", to),
+            Change::ForwardUnregistered(to) => forward("Calls Without A Phone", to),
+            Change::RingSeconds(_) => "Ringing Time Set".into(),
+            Change::Dnd(on) => switch("Do Not Disturb", *on),
+            Change::RejectAnonymous(on) => switch("Anonymous Call Rejection", *on),
+            Change::Block(who) => format!("{who} Is Blocked"),
+            Change::Unblock(who) => format!("{who} Is Let In"),
+            Change::UnblockAll => "Nobody Is Blocked".into(),
+            Change::Speed(code, Some(to)) => format!("Speed Dial {code:02} Is {to}"),
+            Change::Speed(code, None) => format!("Speed Dial {code:02} Is Free"),
+            Change::SpeedForgetAll => "Speed Dials Are Free".into(),
+            Change::Clear => "All Call Features Off".into(),
+        }
+    }
+}
+
 /// What a user dials: `number` is the user part of the Request-URI, unescaped. A `#` at the end,
 /// as some phones leave it, and a `*` between a code and what follows do not count.
 pub fn dialled(settings: Option<&Settings>, number: &str) -> Dialled {

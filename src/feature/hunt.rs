@@ -70,6 +70,7 @@ impl Hunt {
                     members.push(aor);
                 }
             }
+            features.busy.watch(members.iter().map(|m| &**m));
             hunt.by_name.insert(group.name.clone(), at);
             if let Some(number) = &group.number {
                 hunt.by_number.insert(number.clone(), at);

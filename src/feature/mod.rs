@@ -11,6 +11,7 @@
 //! A forwarded call leaves on the account of the user who forwards: whether it may go abroad is
 //! decided for that user, not for the caller.
 
+mod busy;
 mod chain;
 mod change;
 mod codes;
@@ -22,6 +23,7 @@ mod keys;
 mod tests;
 
 pub use crate::store::Settings;
+pub use busy::Engaged;
 pub use chain::{Chain, FORWARDINGS_MAX, target_aor};
 pub use change::{Change, RING_S_MAX, RING_S_MIN, TARGET_BYTES_MAX};
 pub use codes::{Argument, CODES, Code, CodeRow, Dialled, dialled};
@@ -71,6 +73,7 @@ pub struct Features {
     /// The greatest revision given out.
     revision: AtomicU64,
     rotors: hunt::Rotors,
+    busy: Arc<busy::Busy>,
 }
 
 impl Features {
@@ -147,6 +150,17 @@ impl Features {
         table
             .contains_key(aor)
             .then(|| self.keep(&mut table, aor, Settings::default()))
+    }
+
+    /// A call that a user takes part in, counted as long as the result lives; `None` for users who
+    /// are in no group, since nobody asks for theirs.
+    pub fn engage(&self, aor: &str) -> Option<Engaged> {
+        self.busy.engage(aor)
+    }
+
+    /// How many calls a member of a group has.
+    pub fn calls_of(&self, aor: &str) -> u32 {
+        self.busy.calls_of(aor)
     }
 
     /// How many users want something.

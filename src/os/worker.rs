@@ -186,10 +186,20 @@ impl<C: Core + Unpin> Worker<C> {
         let Some((remote, bytes)) = self.batch.datagram(i) else {
             return self.parts.counters.udp_garbage.one();
         };
-        let what = match sort(bytes) {
-            Sort::Message => Arrival::Message,
+        let sort = sort(bytes);
+        let what = match sort {
             Sort::Keepalive => return self.parts.counters.udp_keepalives.one(),
+            Sort::Message | Sort::Stun => Arrival::Message,
             Sort::Garbage => Arrival::Junk,
+        };
+        let admitted = self.parts.core.admits(self.now, remote.ip(), what);
+        match sort {
+            Sort::Message | Sort::Stun if !admitted => return self.carry_out(cx),
+            Sort::Message | Sort::Keepalive => {}
+            Sort::Garbage => {
+                self.parts.counters.udp_garbage.one();
+                return self.carry_out(cx);
+            }
             Sort::Stun => {
                 let answer = stun::answer(bytes, remote);
                 if let (Some(answer), Some(socket)) = (answer, self.parts.udp.get_mut(index)) {
@@ -199,12 +209,6 @@ impl<C: Core + Unpin> Worker<C> {
                 }
                 return;
             }
-        };
-        if what == Arrival::Junk {
-            self.parts.counters.udp_garbage.one();
-        }
-        if !self.parts.core.admits(self.now, remote.ip(), what) {
-            return self.carry_out(cx);
         }
         let flow = Flow {
             transport: Transport::Udp,

@@ -279,6 +279,7 @@ impl Client {
             if self.registrations.contains_key(trunk.name()) {
                 continue;
             }
+            trunk.begin(now);
             let (call_id, tag) = self.names();
             let registration = Registration::new(Arc::clone(trunk), call_id, tag);
             let kind = Kind::Registration(Box::new(registration));
@@ -306,6 +307,7 @@ impl Client {
             let key = kept.or_else(|| {
                 let (call_id, tag) = self.names();
                 let probe = Probe::new(whom, probe_s, call_id, tag);
+                probe.standing().begin(now);
                 at += SPREAD;
                 self.begin(at, Kind::Probe(Box::new(probe)))
             });

@@ -18,6 +18,8 @@ pub(super) struct Index {
     /// Streams: a peer connects from any port.
     hosts: HashMap<IpAddr, Source>,
     networks: Vec<(IpNet, Arc<Trunk>)>,
+    /// The keys of `ports` and `hosts`.
+    addresses: Vec<IpAddr>,
 }
 
 impl Index {
@@ -93,12 +95,18 @@ impl Index {
 
     fn add(&mut self, transport: Transport, remote: SocketAddr, source: &Source) {
         let ip = remote.ip().to_canonical();
+        self.addresses.push(ip);
         if transport.is_reliable() {
             self.hosts.entry(ip).or_insert_with(|| source.clone());
         } else {
             let remote = SocketAddr::new(ip, remote.port());
             self.ports.entry(remote).or_insert_with(|| source.clone());
         }
+    }
+
+    /// All addresses but those of networks.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.addresses.clone()
     }
 
     pub fn of_source(&self, flow: &Flow, message: &Message) -> Option<Source> {

@@ -42,6 +42,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use index::Index;
 use sha2::Sha256;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -73,16 +74,27 @@ struct Table {
 /// Where names led last, by trunk, or by pool and member.
 type Learned = BTreeMap<(Box<str>, Option<Box<str>>), Vec<Destination>>;
 
+/// The node's own secret: never shown.
+struct NodeSecret([u8; 32]);
+
+impl std::fmt::Debug for NodeSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NodeSecret(..)")
+    }
+}
+
 /// All trunks and pools of the node.
 #[derive(Debug)]
 pub struct Peers {
     /// Makes the `line` of each trunk.
-    secret: [u8; 32],
+    secret: NodeSecret,
     table: RwLock<Arc<Table>>,
     passwords: Mutex<BTreeMap<Box<str>, Password>>,
     learned: Mutex<Learned>,
     /// Grows with each change of names.
     generation: AtomicU64,
+    /// Grows with each change of where they are.
+    moves: AtomicU64,
     /// Grows with each call that heard nothing.
     suspicions: Arc<AtomicU64>,
 }
@@ -91,11 +103,12 @@ impl Peers {
     /// Those of a configuration. `secret` is the node's, kept over restarts.
     pub fn new(config: &Config, secret: [u8; 32]) -> Self {
         let peers = Self {
-            secret,
+            secret: NodeSecret(secret),
             table: RwLock::default(),
             passwords: Mutex::default(),
             learned: Mutex::default(),
             generation: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
             suspicions: Arc::default(),
         };
         peers.configure(config);
@@ -152,13 +165,14 @@ impl Peers {
         passwords.retain(|name, _| table.trunks.contains_key(name));
         *place = Arc::new(table);
         self.generation.fetch_add(1, Ordering::AcqRel);
+        self.moves.fetch_add(1, Ordering::AcqRel);
     }
 
     fn new_trunk(&self, config: &config::Trunk) -> Trunk {
         let passwords = self.passwords.lock();
         let passwords = passwords.unwrap_or_else(PoisonError::into_inner);
         let password = passwords.get(&config.name).cloned();
-        let line = line(&self.secret, &config.name);
+        let line = line(&self.secret.0, &config.name);
         Trunk::new(config, line, password, Arc::clone(&self.suspicions))
     }
 
@@ -233,6 +247,17 @@ impl Peers {
             index: Index::of(&place.trunks, &place.pools, &learned),
             configured: place.configured.clone(),
         });
+        self.moves.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Changes when [`Peers::addresses`] may have.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Acquire)
+    }
+
+    /// Where trunks and members are, as far as it is known.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.table().index.addresses()
     }
 }
 
@@ -289,6 +314,8 @@ fn line(secret: &[u8; 32], name: &str) -> Box<str> {
 
 /// A status and what the operator should look at.
 fn words(status: u16, reason: &str) -> String {
+    // What a peer writes must not move the operator's cursor.
+    let reason: String = reason.chars().filter(|c| !c.is_control()).collect();
     let reason = match reason.trim() {
         "" => default_reason(status),
         reason => reason,

@@ -384,7 +384,8 @@ impl Registration {
         around: &mut Surroundings<'_>,
     ) -> Step {
         if self.credentials.is_none() {
-            let text = format!("{text}; the file names none, or no password");
+            let status = answer.status();
+            let text = format!("{status}: the trunk has no username or no password_file");
             return self.on_refusal(now, &text, None, around);
         }
         match self.answers.take(answer) {

@@ -147,6 +147,12 @@ impl Standing {
         self.details().since
     }
 
+    /// It is asked from now on.
+    pub fn begin(&self, now: Instant) {
+        let mut details = self.details();
+        details.since = details.since.max(now);
+    }
+
     /// It gave a sign of life. True if it was down.
     pub fn answered_probe(&self, now: Instant) -> bool {
         self.suspected.store(false, Ordering::Release);

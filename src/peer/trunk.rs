@@ -126,7 +126,15 @@ impl Trunk {
         if is_elsewhere || (old.probe_s == 0) != (config.probe_s == 0) {
             self.standing.reset(first_state(config.probe_s));
         }
+        let is_another = is_elsewhere
+            || old.username != config.username
+            || old.auth_username != config.auth_username
+            || old.domain != config.domain;
         match (old.register, config.register) {
+            (true, true) if is_another => {
+                self.set_registered(Instant::ZERO, Registered::Trying);
+                self.set_routes(Vec::new(), Vec::new());
+            }
             (false, true) => self.set_registered(Instant::ZERO, Registered::Trying),
             (true, false) => {
                 self.set_registered(Instant::ZERO, Registered::Unwanted);
@@ -289,6 +297,13 @@ impl Trunk {
 
     pub(super) fn standing(&self) -> &Arc<Standing> {
         &self.standing
+    }
+
+    /// Its registration is tried from now on.
+    pub(super) fn begin(&self, now: Instant) {
+        let registration = self.registration.write();
+        let mut registration = registration.unwrap_or_else(PoisonError::into_inner);
+        registration.since = registration.since.max(now);
     }
 
     pub(super) fn set_registered(&self, now: Instant, registered: Registered) {

@@ -1,6 +1,6 @@
 //! From the configuration to the plan.
 
-use super::rule::{Rule, Sources, Who, whole_user};
+use super::rule::{Rule, Shared, Sources, Who, whole_user};
 use super::time::Zones;
 use super::{NumberRules, Query, Source};
 use crate::config::{Config, Index};
@@ -48,9 +48,10 @@ impl Plan {
     /// [`Config::with_host_name`].
     pub fn compile(config: &Config) -> Plan {
         let mut zones = Zones::default();
+        let mut shared = Shared::default();
         let made = config.routes.iter();
         let rules: Vec<Rule> = made
-            .filter_map(|route| Rule::new(route, config, &mut zones))
+            .filter_map(|route| Rule::new(route, config, &mut zones, &mut shared))
             .collect();
         let mut indexes = Indexes::default();
         for (at, rule) in rules.iter().enumerate() {

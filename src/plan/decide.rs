@@ -50,7 +50,8 @@ impl Plan {
         let (query, groups) = (asking.query, asking.groups);
         let clocks = &mut asking.clocks;
         let rule = self.first(query, number, &mut |rule| {
-            rule.check(query, number, emergency, groups, clocks).is_ok()
+            rule.check_found(query, number, emergency, groups, clocks)
+                .is_ok()
         });
         match rule {
             Some(rule) => self.follow(asking, rule, number, emergency, depth),
@@ -108,7 +109,7 @@ impl Plan {
         if let Some(class) = judged.refused {
             return refuse(403, reason(class));
         }
-        if let [step] = rule.to.as_slice()
+        if let [step] = &*rule.to
             && let [config::Target::Number(next)] = step.as_slice()
         {
             let decision = self.look_up(asking, next, depth + 1);
@@ -128,7 +129,7 @@ impl Plan {
             number: number.into(),
         };
         let mut refusal = None;
-        for targets in &rule.to {
+        for targets in rule.to.iter() {
             if let [config::Target::Number(next)] = targets.as_slice() {
                 let decision = self.look_up(asking, next, depth + 1);
                 refusal = self.join(&mut way, rule, next, decision).or(refusal);
@@ -222,10 +223,11 @@ impl Plan {
 
     fn target(&self, target: &config::Target, number: &str) -> Option<Target> {
         Some(match target {
-            config::Target::User(name) => {
-                let name = if **name == *"*" { number } else { name };
-                Target::User(whole_user_in(name, &self.domain))
+            // Whatever was dialled, it names no other domain.
+            config::Target::User(name) if **name == *"*" => {
+                Target::User(format!("{number}@{}", self.domain).into())
             }
+            config::Target::User(name) => Target::User(whole_user_in(name, &self.domain)),
             config::Target::Group(name) => Target::Group(name.clone()),
             config::Target::Trunk(name) => Target::Trunk(name.clone()),
             config::Target::Pool(name) => Target::Pool(name.clone()),
@@ -256,7 +258,7 @@ impl Plan {
             .into_iter()
             .zip(classes);
         let found = found.filter(|(_, is)| *is).map(|(class, _)| class);
-        let barred = |class: &Class| rule.outside && !rule.allow.contains(class);
+        let barred = |class: &Class| rule.outside && !rule.allows(*class);
         Judged {
             class: found.clone().max(),
             refused: found.filter(barred).max(),

@@ -97,6 +97,40 @@ pub struct Way {
     pub redirect: bool,
 }
 
+impl Way {
+    /// Straight to somewhere, without a route.
+    fn straight(number: &str, target: Target) -> Self {
+        let step = Step {
+            targets: SmallVec::from_iter([target]),
+            ring: Duration::ZERO,
+            next_on: Arc::from([]),
+            instead: None,
+        };
+        Self {
+            route: Arc::from(""),
+            number: number.into(),
+            e164: None,
+            class: None,
+            emergency: false,
+            caller: CallerEdit::default(),
+            add_headers: Arc::from([]),
+            remove_headers: Arc::from([]),
+            steps: SmallVec::from_iter([step]),
+            redirect: false,
+        }
+    }
+
+    /// To a group that a number of its own calls.
+    pub fn to_group(group: &str, number: &str) -> Self {
+        Self::straight(number, Target::Group(group.into()))
+    }
+
+    /// To a URI that a user forwards to.
+    pub fn to_uri(uri: &str) -> Self {
+        Self::straight("", Target::Uri(uri.into()))
+    }
+}
+
 /// What becomes of the caller's identity.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CallerEdit {

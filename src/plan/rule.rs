@@ -40,6 +40,50 @@ pub(super) enum Who {
     Address(IpNet),
 }
 
+/// Headers to add: names and values.
+type Headers = Arc<[(Box<str>, Box<str>)]>;
+
+/// Lists that most routes have alike: kept once, so that they are at hand when a call comes.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    add_headers: Vec<Headers>,
+    remove_headers: Vec<Arc<[Box<str>]>>,
+    next_on: Vec<Arc<[FailureKind]>>,
+    to: Vec<Arc<[Vec<config::Target>]>>,
+}
+
+/// Lists of one kind that are remembered; the others are kept for each route.
+const SHARED_MAX: usize = 64;
+
+impl Shared {
+    fn add_headers(&mut self, list: &[(Box<str>, Box<str>)]) -> Headers {
+        share(&mut self.add_headers, list)
+    }
+
+    fn remove_headers(&mut self, list: &[Box<str>]) -> Arc<[Box<str>]> {
+        share(&mut self.remove_headers, list)
+    }
+
+    fn to(&mut self, list: &[Vec<config::Target>]) -> Arc<[Vec<config::Target>]> {
+        share(&mut self.to, list)
+    }
+
+    fn next_on(&mut self, list: &[FailureKind]) -> Arc<[FailureKind]> {
+        share(&mut self.next_on, list)
+    }
+}
+
+fn share<T: Clone + PartialEq>(known: &mut Vec<Arc<[T]>>, list: &[T]) -> Arc<[T]> {
+    if let Some(same) = known.iter().find(|k| ***k == *list) {
+        return same.clone();
+    }
+    let new: Arc<[T]> = list.into();
+    if known.len() < SHARED_MAX {
+        known.push(new.clone());
+    }
+    new
+}
+
 /// A route, made ready.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
@@ -56,20 +100,25 @@ pub(super) struct Rule {
     caller_id: Option<Box<str>>,
     caller_name: Option<Box<str>>,
     anonymous: bool,
-    pub(super) add_headers: Arc<[(Box<str>, Box<str>)]>,
+    pub(super) add_headers: Headers,
     pub(super) remove_headers: Arc<[Box<str>]>,
-    pub(super) to: Vec<Vec<config::Target>>,
+    pub(super) to: Arc<[Vec<config::Target>]>,
     pub(super) ring: Duration,
     pub(super) next_on: Arc<[FailureKind]>,
     pub(super) redirect: bool,
     pub(super) outside: bool,
-    pub(super) allow: Vec<Class>,
+    allow: [Option<Class>; 2],
     pub(super) refuse: Option<u16>,
 }
 
 impl Rule {
     /// Of a route; none of one that no file can hold.
-    pub(super) fn new(route: &Route, config: &Config, zones: &mut Zones) -> Option<Rule> {
+    pub(super) fn new(
+        route: &Route,
+        config: &Config,
+        zones: &mut Zones,
+        shared: &mut Shared,
+    ) -> Option<Rule> {
         let when = |hours| When::new(hours, &config.numbers.timezone, zones);
         let source = |source: &config::Source| match source {
             config::Source::User(name) if **name == *"*" => Some(Who::AnyUser),
@@ -104,14 +153,15 @@ impl Rule {
             caller_id: route.caller_id.clone(),
             caller_name: route.caller_name.clone(),
             anonymous: route.anonymous,
-            add_headers: route.add_headers.clone().into(),
-            remove_headers: route.remove_headers.clone().into(),
-            to: route.to.clone(),
+            add_headers: shared.add_headers(&route.add_headers),
+            remove_headers: shared.remove_headers(&route.remove_headers),
+            to: shared.to(&route.to),
             ring: route.ring,
-            next_on: route.next_on.clone().into(),
+            next_on: shared.next_on(&route.next_on),
             redirect: route.redirect,
             outside,
-            allow: route.allow.clone(),
+            allow: [Class::International, Class::Premium]
+                .map(|class| Some(class).filter(|c| route.allow.contains(c))),
             refuse: route.refuse,
         })
     }
@@ -126,6 +176,24 @@ impl Rule {
         clocks: &mut Clocks<'_>,
     ) -> Result<(), Unmet> {
         if !self.matcher.matches(number.as_bytes()) {
+            return Err(Unmet::Pattern);
+        }
+        self.check_found(query, number, emergency, groups, clocks)
+    }
+
+    /// The same of a rule that the index found: its digit pattern is known to match, a regular
+    /// expression is known to begin as the number does.
+    pub(super) fn check_found(
+        &self,
+        query: &Query<'_>,
+        number: &str,
+        emergency: bool,
+        groups: &[u32],
+        clocks: &mut Clocks<'_>,
+    ) -> Result<(), Unmet> {
+        if let Matcher::Regex(regex, _) = &self.matcher
+            && !regex.is_match(number.as_bytes())
+        {
             return Err(Unmet::Pattern);
         }
         if self.methods & bit(&query.method) == 0 {
@@ -176,6 +244,11 @@ impl Rule {
             edited.push_str(&String::from_utf8_lossy(text.map_or(b"", |m| m.as_bytes())));
         }
         edited
+    }
+
+    /// Whether numbers of this class may leave by it.
+    pub(super) fn allows(&self, class: Class) -> bool {
+        self.allow.contains(&Some(class))
     }
 
     /// Whether what was dialled tells something of what is called in the end.

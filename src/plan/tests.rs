@@ -71,6 +71,7 @@ fn the_first_route_that_matches_decides() {
         [[route]]\nname = \"uri\"\nmatch = \"*#.\"\nto = \"sip:gate.example.net;transport=tcp\"\n\
         [[route]]\nname = \"whole\"\nmatch = \"5\"\nto = \"sips:bob@example.org\"\n\
         [[route]]\nname = \"no\"\nmatch = \"900!\"\nfrom = [\"trunk:itsp\"]\nrefuse = 404\n\
+        [[route]]\nname = \"any\"\nmatch = \"25.\"\nto = \"user:*\"\n\
         [[route]]\nname = \"area\"\nregex = '(\\d)8(\\d*)'\nreplace = \"7$2$1\"\nto = \"user:*\"\n"
     );
     let plan = plan(&text);
@@ -86,6 +87,11 @@ fn the_first_route_that_matches_decides() {
         ("5", "whole 5 sips:bob@example.org"),
         ("1823", "area 7231 user:7231@example.com"),
         ("18", "area 71 user:71@example.com"),
+        ("2@a", "none"),
+        (
+            "25@b.example",
+            "any 25@b.example user:25@b.example@example.com",
+        ),
         ("alice", "none"),
         ("", "none"),
     ] {
@@ -616,36 +622,8 @@ fn the_plan_decides_as_a_scan_of_the_routes_does() {
         config.routes = made.iter().map(|(route, _)| route.clone()).collect();
         let plan = Plan::compile(&config);
         for _ in 0..60 {
-            let number: String = (0..rng.below(7))
-                .map(|_| char::from(b'0' + rng.below(5) as u8))
-                .collect();
-            let sources = [
-                Source::User("100@example.com"),
-                Source::User("101@example.com"),
-                Source::User("102@example.com"),
-                Source::Trunk("itsp"),
-                Source::Pool("gates"),
-                Source::Other,
-            ];
-            let day = rng.below(7);
-            let query = Query {
-                source: sources[rng.below(6) as usize],
-                address: if rng.chance(1, 2) {
-                    "192.0.2.9"
-                } else {
-                    "203.0.113.9"
-                }
-                .parse()
-                .unwrap(),
-                method: if rng.chance(1, 2) {
-                    Method::Invite
-                } else {
-                    Method::Message
-                },
-                // 2026-11-23 is a Monday.
-                unix_ms: unix_ms("2026-11-23T12:00:00Z") + day * 86_400_000,
-                ..call(&number)
-            };
+            let number = random_number(&mut rng);
+            let (query, day) = random_query(&mut rng, &number);
             let wanted = made.iter().find(|(route, pattern)| {
                 let method = match query.method {
                     Method::Invite => route.methods.is_empty(),
@@ -654,7 +632,7 @@ fn the_plan_decides_as_a_scan_of_the_routes_does() {
                 takes(pattern, &number)
                     && method
                     && naive_source(&config, route, &query)
-                    && route.hours.as_ref().is_none_or(|h| h.days[day as usize])
+                    && route.hours.as_ref().is_none_or(|h| h.days[day])
             });
             let taken = match plan.decide(&query) {
                 Decision::None => None,
@@ -678,6 +656,85 @@ fn the_plan_decides_as_a_scan_of_the_routes_does() {
         }
     }
     assert!(routed > seen / 4 && routed < seen, "{routed} of {seen}");
+}
+
+/// A random question, on one of the days of a week that begins with a Monday.
+fn random_query<'a>(rng: &mut Rng, number: &'a str) -> (Query<'a>, usize) {
+    let sources = [
+        Source::User("100@example.com"),
+        Source::User("101@example.com"),
+        Source::User("102@example.com"),
+        Source::Trunk("itsp"),
+        Source::Pool("gates"),
+        Source::Other,
+    ];
+    let day = rng.below(7);
+    let near = rng.chance(1, 2);
+    let query = Query {
+        source: sources[rng.below(6) as usize],
+        address: if near { "192.0.2.9" } else { "203.0.113.9" }
+            .parse()
+            .unwrap(),
+        method: match rng.chance(1, 2) {
+            true => Method::Invite,
+            false => Method::Message,
+        },
+        unix_ms: unix_ms("2026-11-23T12:00:00Z") + day * 86_400_000,
+        ..call(number)
+    };
+    (query, day as usize)
+}
+
+fn random_number(rng: &mut Rng) -> String {
+    let digits = (0..rng.below(7)).map(|_| char::from(b'0' + rng.below(5) as u8));
+    digits.collect()
+}
+
+/// What the file's reader calls a route that never matches is none that anything takes.
+#[test]
+fn a_route_that_is_said_never_to_match_never_does() {
+    let mut rng = Rng::from_u64(5);
+    let groups = "[[group]]\nname = \"a\"\nmembers = [\"100\", \"101\"]\n\
+        [[group]]\nname = \"b\"\nmembers = [\"101\"]\n";
+    let mut said = 0;
+    for _ in 0..200 {
+        let count = 2 + rng.below(20) as usize;
+        let made: Vec<(Route, String)> = (0..count).map(|at| random_route(&mut rng, at)).collect();
+        let mut config = config(&format!("{TRUNKS}{groups}"));
+        config.routes = made.iter().map(|(route, _)| route.clone()).collect();
+        for route in &mut config.routes {
+            route.from.dedup();
+        }
+        let text = config.to_string();
+        let Err(mistakes) = Config::parse(&text, Path::new("voip.toml")) else {
+            continue;
+        };
+        let never: Vec<usize> = mistakes
+            .0
+            .iter()
+            .filter(|m| m.problem.starts_with("never matches"))
+            .map(|m| {
+                text.lines()
+                    .take(m.line)
+                    .filter(|l| *l == "[[route]]")
+                    .count()
+                    - 1
+            })
+            .collect();
+        said += never.len();
+        let plan = Plan::compile(&config);
+        for _ in 0..100 {
+            let number = random_number(&mut rng);
+            let (query, _) = random_query(&mut rng, &number);
+            let lines = plan.explain(&query);
+            let taken = lines.iter().find(|l| l.verdict == Verdict::Taken);
+            let taken = taken.map(|line| &*line.route);
+            for at in &never {
+                assert_ne!(taken, Some(&*config.routes[*at].name), "{query:?}\n{text}");
+            }
+        }
+    }
+    assert!(said > 100, "{said}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Proxy {
             caller_flow: false,
             caller_nat: nat::request_behind_nat(&message, flow),
             border,
-            ticket: None,
+            holds: Vec::new(),
         };
         if let Some(call) = call {
             cx.calls.on_in_dialog(cx.now, call, &message, flow);
@@ -121,6 +121,7 @@ impl Proxy {
             inbound,
             binding: held.target.binding().map(|b| &**b),
             out: None,
+            marks: None,
             breadth: inbound.breadth,
             body: body.unwrap_or_default(),
         };

@@ -13,15 +13,16 @@ use crate::sip::digest::{Subject, Verdict};
 use crate::store::User;
 use crate::wire::sip::{Credentials, HeaderName, Host, Message, ResponseBuilder, Scheme, Uri};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A refusal as the RFC words it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Reject {
     /// The status.
     pub status: u16,
     /// Says what is wrong.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 /// What admission decides.
@@ -195,7 +196,7 @@ fn stranger(cx: &Context<'_>, aim: Aim) -> Admission {
 }
 
 fn refuse(status: u16, reason: &'static str) -> Admission {
-    Admission::Refuse(Reject { status, reason })
+    Admission::Refuse(super::routing::reject(status, reason))
 }
 
 /// RFC 3323 §4.1.1.3: a caller who hides its address proves who it is by digest alone.

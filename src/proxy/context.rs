@@ -1,9 +1,12 @@
 //! The response context (RFC 3261 §16.7): one request that came in, the branches it went out on,
 //! and the best answer so far. Data and choices only; `forking` and `responses` act on it.
 
+use super::dial::Forwarding;
+use super::fraud;
 use super::targets::{Target, same_step};
 use crate::base::{Flow, Instant, Key, TimerId};
 use crate::call::CallKey;
+use crate::feature;
 use crate::peer::Ticket;
 use crate::sip::locate::LocateId;
 use crate::sip::transaction::{ClientKey, ServerKey};
@@ -59,8 +62,9 @@ pub(super) struct Inbound {
     pub caller_nat: bool,
     /// The border that it came over.
     pub border: Option<Key>,
-    /// Its place among the calls of the peer that it came from, until the call has it.
-    pub ticket: Option<Ticket>,
+    /// What its call will hold: its place among the calls of the peer that it came from, and what
+    /// it counts against.
+    pub holds: Vec<Hold>,
 }
 
 /// Where a branch stands.
@@ -171,11 +175,35 @@ impl Best {
     }
 }
 
+/// What a call holds as long as it lasts.
+#[derive(Debug)]
+pub(super) enum Hold {
+    /// A place among the calls of a trunk or of a member of a pool.
+    Peer(Ticket),
+    /// A call on somebody's account.
+    Account(fraud::Ticket),
+    /// A user who is busy with it. Never looked at: it counts as long as it is there.
+    Busy(#[expect(dead_code, reason = "its end is what counts")] feature::Engaged),
+}
+
+impl Hold {
+    /// Somebody answered.
+    pub fn answered(&mut self, now: Instant) {
+        match self {
+            Hold::Peer(ticket) => ticket.answered(),
+            Hold::Account(ticket) => ticket.answered(now),
+            Hold::Busy(_) => {}
+        }
+    }
+}
+
 /// How the branches of the current step fared.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Outcome {
     /// Whether one failed in a way that lets the next step begin.
     pub goes_on: bool,
+    /// Whether they rang as long as they may.
+    pub timed_out: bool,
 }
 
 /// All about one proxied request.
@@ -201,6 +229,12 @@ pub(super) struct ResponseContext {
     pub phase: Phase,
     /// Of the branches that were asked last.
     pub outcome: Outcome,
+    /// Whether a phone rang.
+    pub rang: bool,
+    /// What becomes of the call if the phones fail.
+    pub forwarding: Option<Box<Forwarding>>,
+    /// Where a phone itself sent it.
+    pub deflected: Option<Box<str>>,
     /// Armed for the earliest deadline, or earlier.
     pub timer: Option<(TimerId, Instant)>,
 }
@@ -276,6 +310,7 @@ impl ResponseContext {
 
     /// The step's time is over.
     pub fn rang_too_long(&mut self) {
+        self.outcome.timed_out = true;
         for index in 0..self.branches.len() {
             let calling = |b: &Branch| matches!(b.state, BranchState::Calling { .. });
             if self.branches.get(index).is_some_and(calling) {
@@ -337,6 +372,6 @@ mod tests {
     #[test]
     fn contexts_are_small() {
         let size = std::mem::size_of::<ResponseContext>();
-        assert!(size <= 672, "{size} bytes");
+        assert!(size <= 704, "{size} bytes");
     }
 }

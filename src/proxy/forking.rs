@@ -5,6 +5,7 @@
 use super::admission::Reject;
 use super::border::{Border, Names};
 use super::context::{Best, Branch, BranchState, Caller, Inbound, Outcome, Phase, ResponseContext};
+use super::dial::Forwarding;
 use super::forward;
 use super::onward::{Crossing, Onward, too_big_for};
 use super::routing::reject;
@@ -27,6 +28,16 @@ const NOT_HERE: u16 = 480;
 /// The next hop's name leads nowhere.
 const NOT_FOUND: u16 = 404;
 
+/// What a response context begins with.
+pub(super) struct Start {
+    /// The next ones last.
+    pub targets: Vec<Target>,
+    /// What becomes of the call if they fail.
+    pub forwarding: Option<Box<Forwarding>>,
+    /// The call that it belongs to already.
+    pub call: Option<CallKey>,
+}
+
 /// Where the next hop of a target is looked for.
 pub(super) enum Hop {
     /// Along a flow.
@@ -45,14 +56,13 @@ impl Proxy {
         server: ServerKey,
         message: &Message,
         mut inbound: Inbound,
-        targets: Vec<Target>,
-        call: Option<CallKey>,
+        start: Start,
     ) -> Result<(), Reject> {
         let invite = message.method() == Method::Invite;
         if self.contexts.is_full() {
             return Err(reject(503, "Too Many Requests"));
         }
-        let call = match call {
+        let call = match start.call {
             Some(call) => {
                 cx.calls.on_in_dialog(cx.now, call, message, &inbound.flow);
                 Some(call)
@@ -63,20 +73,24 @@ impl Proxy {
         if let (Some(border), Some(call)) = (inbound.border, call) {
             self.borders.bind(border, call);
         }
-        if let (Some(ticket), Some(call)) = (inbound.ticket.take(), call) {
-            self.tickets.entry(call).or_default().push(ticket);
+        if let Some(call) = call.filter(|_| !inbound.holds.is_empty()) {
+            let holds = std::mem::take(&mut inbound.holds);
+            self.holds.entry(call).or_default().extend(holds);
         }
         let context = ResponseContext {
             server,
             invite,
             call,
             inbound,
-            waiting: targets,
+            waiting: start.targets,
             branches: SmallVec::new(),
             best: Best::Nothing,
             challenges: Vec::new(),
             phase: Phase::Open { group_ends: None },
             outcome: Outcome::default(),
+            rang: false,
+            forwarding: start.forwarding,
+            deflected: None,
             timer: None,
         };
         let Ok(key) = self.contexts.insert(context) else {
@@ -108,7 +122,19 @@ impl Proxy {
                 }
                 continue;
             }
-            match context.has_open_branch() {
+            let undecided = context.has_undecided_branch();
+            if open
+                && !undecided
+                && let Some(targets) = self.forward_on(cx, key)
+            {
+                if let Some(context) = self.contexts.get_mut(key) {
+                    context.waiting = targets;
+                    // Whatever they fared: these are other ones.
+                    context.outcome.goes_on = true;
+                }
+                continue;
+            }
+            match self.contexts.get(key).is_some_and(|c| c.has_open_branch()) {
                 true => return self.arm(key),
                 false => return self.finish(cx, key),
             }
@@ -124,7 +150,9 @@ impl Proxy {
         let next = context.waiting.last();
         let rank = next.map(|t| t.rank);
         let ring = next.and_then(|t| t.step.as_ref()).map(|step| step.ring);
-        let ring = ring.unwrap_or(cx.config.timers.serial_fork);
+        let own = context.forwarding.as_ref().and_then(|f| f.ring);
+        let limited = own.is_some();
+        let ring = own.or(ring).unwrap_or(cx.config.timers.serial_fork);
         context.outcome = Outcome::default();
         let breadth = usize::from(context.inbound.breadth);
         while context.branches.len() - first < breadth {
@@ -142,7 +170,7 @@ impl Proxy {
             });
         }
         let last = context.branches.len();
-        let serial = context.invite && !context.waiting.is_empty();
+        let serial = context.invite && (limited || !context.waiting.is_empty());
         let group_ends = serial.then(|| cx.now + ring);
         context.phase = Phase::Open { group_ends };
         let share = breadth / (last - first).max(1);
@@ -254,6 +282,7 @@ impl Proxy {
             inbound: &context.inbound,
             binding: binding.as_deref(),
             out: out.as_deref(),
+            marks: target.marks.as_deref(),
             breadth: target.breadth,
             body,
         };
@@ -267,11 +296,7 @@ impl Proxy {
         };
         let mut bytes = render(cx, &destination).ok_or(UNREACHABLE)?;
         let mut chosen = destination;
-        let stream = if target.tried_tcp {
-            None
-        } else {
-            too_big_for(cx, &chosen, bytes.len())
-        };
+        let stream = too_big_for(cx, &chosen, bytes.len()).filter(|_| !target.tried_tcp);
         if let Some(stream) = stream
             && let Some(again) = render(cx, &stream)
         {
@@ -349,6 +374,7 @@ impl Proxy {
             inbound: &context.inbound,
             binding: None,
             out: Some(&out),
+            marks: None,
             breadth: 1,
             body: None,
         };

@@ -3,6 +3,7 @@
 
 use super::border::{Border, NamedDialogs};
 use super::context::Inbound;
+use super::dial::Marks;
 use super::egress::Out;
 use super::privacy::{self, Author, Reader};
 use super::record_route::{write_decimal, write_sent_by};
@@ -40,6 +41,8 @@ pub(super) struct Copy<'a> {
     pub body: Option<Bytes>,
     /// The way out of a route.
     pub out: Option<&'a Out>,
+    /// Who forwarded it.
+    pub marks: Option<&'a Marks>,
 }
 
 /// The border that a copy crosses.
@@ -112,6 +115,16 @@ pub(super) fn render(
         edit.remove(HeaderName::ProxyAuthorization);
     }
     privacy::edit(&mut edit, message, copy.author, copy.reader);
+    if let Some(marks) = copy.marks {
+        edit.remove(HeaderName::Diversion);
+        edit.remove(HeaderName::HistoryInfo);
+        for value in &marks.diversions {
+            edit.append(HeaderName::Diversion, value);
+        }
+        for value in &marks.history {
+            edit.append(HeaderName::HistoryInfo, value);
+        }
+    }
     if let Some(out) = copy.out {
         edit_headers(&mut edit, out);
     }

@@ -31,7 +31,7 @@
 pub mod flood;
 
 use super::fraud::{self, Fraud};
-use crate::base::{Anchor, Instant, hash64};
+use crate::base::{Anchor, Instant, mix64};
 use crate::config::{Config, IpNet};
 use crate::store::{Ban, Record};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -300,7 +300,7 @@ pub struct Guard {
     /// By hash of the source: the seconds at which it last proved right, plus one.
     proved: Box<[AtomicU32]>,
     /// Keeps strangers from choosing sources that fall into one set.
-    key: [u8; 16],
+    key: u64,
     /// How many seconds good standing lasts, where it is read without a lock.
     standing_s: AtomicU32,
     /// Addresses of trunks and pools, in order; never counted either.
@@ -312,11 +312,13 @@ pub struct Guard {
 impl Guard {
     /// Nobody failed yet. `key` should be random.
     pub fn new(settings: Settings, key: [u8; 16]) -> Self {
+        let key = u128::from_le_bytes(key);
+        let (key, seed) = (key as u64, (key >> 64) as u64);
         Self {
             sets: (0..SETS).map(|_| Mutex::default()).collect(),
             sources: AtomicUsize::new(0),
             standing_s: AtomicU32::new(standing_s(&settings)),
-            flood: Flood::new(settings.flood, key),
+            flood: Flood::new(settings.flood, seed),
             fraud: Fraud::new(settings.fraud.clone()),
             peers: RwLock::default(),
             settings: RwLock::new(settings),
@@ -626,15 +628,7 @@ impl Guard {
     }
 
     fn hash(&self, ip: IpAddr) -> usize {
-        let ip = match ip {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
-        };
-        let mut bytes = [0; 32];
-        let (key, address) = bytes.split_at_mut(16);
-        key.copy_from_slice(&self.key);
-        address.copy_from_slice(&ip.octets());
-        hash64(&bytes) as usize
+        mix64(number(ip) ^ self.key) as usize
     }
 
     fn set(&self, ip: IpAddr) -> MutexGuard<'_, Vec<Source>> {
@@ -738,6 +732,15 @@ pub fn network(ip: IpAddr) -> IpAddr {
             let [a, b, c, d, ..] = v6.segments();
             IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
+    }
+}
+
+/// Never zero, and never the same for two sources of [`network`]: an IPv6 /64 is its own 64 bits,
+/// and no /64 that is routed lies where IPv4 addresses are put.
+fn number(ip: IpAddr) -> u64 {
+    match ip {
+        IpAddr::V4(v4) => 0xffff_0000_0000 | u64::from(u32::from(v4)),
+        IpAddr::V6(v6) => ((u128::from(v6) >> 64) as u64).max(1),
     }
 }
 

@@ -55,9 +55,9 @@ mod token;
 use crate::base::{Anchor, Destination, Instant, Key, Rng, Slab, TimerTable, Transmit};
 use crate::call::{CallKey, CallTable};
 use crate::config::Config;
-use crate::feature::Features;
+use crate::feature::{Features, Hunt};
 use crate::location::Location;
-use crate::peer::{Peers, Ticket};
+use crate::peer::Peers;
 use crate::plan::Plan;
 use crate::sip::digest::Authenticator;
 use crate::sip::listeners::ListenerTable;
@@ -67,7 +67,7 @@ use crate::store::{Directory, Record};
 use crate::wire::sip::{HeaderName, Message};
 use border::Borders;
 use bytes::Bytes;
-use context::{Phase, ResponseContext};
+use context::{Hold, Phase, ResponseContext};
 use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
 use token::TokenMint;
@@ -168,8 +168,10 @@ pub struct Proxy {
     timers: TimerTable<Key>,
     located: HashMap<LocateId, Waiting>,
     borders: Borders,
-    /// What calls hold at the peers that they go through.
-    tickets: HashMap<CallKey, SmallVec<[Ticket; 2]>>,
+    /// What calls hold as long as they last.
+    holds: HashMap<CallKey, SmallVec<[Hold; 2]>>,
+    /// In which order groups ring.
+    hunt: Hunt,
     mint: TokenMint,
     registrar: registrar::Registrar,
     loop_key: u64,
@@ -179,7 +181,12 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy without work. `secret` signs flow tokens: the same in all shards, kept over
     /// restarts, so that dialogs outlive them.
-    pub fn new(secret: [u8; 32], config: &Config, shard: usize, shards: usize) -> Self {
+    pub fn new(
+        secret: [u8; 32],
+        config: &Config,
+        features: &Features,
+        (shard, shards): (usize, usize),
+    ) -> Self {
         let mut registrar = registrar::Registrar::new(&secret);
         registrar.set_service_routes(service_routes(config));
         Self {
@@ -192,7 +199,8 @@ impl Proxy {
                 shard,
                 shards,
             ),
-            tickets: HashMap::new(),
+            holds: HashMap::new(),
+            hunt: hunt(config, features),
             mint: TokenMint::new(&secret),
             registrar,
             loop_key: secret
@@ -203,7 +211,8 @@ impl Proxy {
     }
 
     /// The configuration was read again. What a context holds already stays as it is.
-    pub fn configure(&mut self, config: &Config) {
+    pub fn configure(&mut self, config: &Config, features: &Features) {
+        self.hunt = hunt(config, features);
         self.registrar.set_service_routes(service_routes(config));
     }
 
@@ -289,7 +298,11 @@ impl Proxy {
 
     /// A call ended.
     pub fn call_ended(&mut self, cx: &Context<'_>, call: CallKey) {
-        self.tickets.remove(&call);
+        for hold in self.holds.remove(&call).into_iter().flatten() {
+            if let Hold::Account(ticket) = hold {
+                ticket.ended(cx.now);
+            }
+        }
         self.borders
             .call_ended(call, cx.now + cx.config.timers.t1 * 64 * 2);
     }
@@ -340,6 +353,10 @@ impl Proxy {
             .map(Key::from_u64)
             .find(|key| self.contexts.get(*key).is_some())
     }
+}
+
+fn hunt(config: &Config, features: &Features) -> Hunt {
+    Hunt::new(&config.groups, config.node.default_domain(), features)
 }
 
 fn service_routes(config: &Config) -> Vec<String> {

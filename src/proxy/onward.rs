@@ -3,6 +3,7 @@
 
 use super::border::{Border, NamedDialogs};
 use super::context::{Caller, Inbound};
+use super::dial::Marks;
 use super::egress::Out;
 use super::forward::{self, Copy, Veil};
 use super::privacy::{Author, Reader};
@@ -22,6 +23,7 @@ pub(super) struct Onward<'a> {
     pub inbound: &'a Inbound,
     pub binding: Option<&'a Binding>,
     pub out: Option<&'a Out>,
+    pub marks: Option<&'a Marks>,
     pub breadth: u16,
     pub body: Option<Bytes>,
 }
@@ -79,6 +81,7 @@ impl Onward<'_> {
             consume_credentials: one && matches!(inbound.caller, Caller::User(_)),
             body: self.body.clone(),
             out: self.out,
+            marks: self.marks,
         };
         let veil = crossing.map(|crossing| Veil {
             border: crossing.border,

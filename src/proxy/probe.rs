@@ -50,7 +50,7 @@ impl Proxy {
     }
 
     /// A To tag that is the same for a retransmission, and that nobody else can make.
-    fn tag_of(&self, message: &Message) -> Vec<u8> {
+    pub(super) fn tag_of(&self, message: &Message) -> Vec<u8> {
         let via = message.values(HeaderName::Via).next().unwrap_or_default();
         let from = message.header(HeaderName::From).unwrap_or_default();
         let key = self.loop_key.to_le_bytes();

@@ -2,7 +2,8 @@
 //! the others when no branch is left. A response that matches no branch is dropped (RFC 6026 §7.3).
 
 use super::border::Borders;
-use super::context::{Best, BranchState, Caller, Phase, ResponseContext};
+use super::context::{Best, BranchState, Caller, Hold, Phase, ResponseContext};
+use super::dial::deflection;
 use super::forking::UNREACHABLE;
 use super::privacy::{self, Author, Reader};
 use super::record_route::token_of;
@@ -156,6 +157,7 @@ impl Proxy {
         let Some(branch) = context.branches.get_mut(index) else {
             return;
         };
+        context.rang |= message.status() == 180;
         // §16.7 step 2: Timer C starts anew, but not for a 100.
         if context.invite {
             branch.deadline = cx.now + cx.config.timers.timer_c;
@@ -185,9 +187,17 @@ impl Proxy {
             if let (Some(border), Some(call)) = (branch.target.border, context.call) {
                 self.borders.bind(border, call);
             }
-            if let (Some(mut ticket), Some(call)) = (branch.ticket.take(), context.call) {
-                ticket.answered();
-                self.tickets.entry(call).or_default().push(ticket);
+            if let Some(call) = context.call.filter(|_| context.invite) {
+                let busy = branch
+                    .target
+                    .binding()
+                    .and_then(|b| cx.features.engage(b.aor()));
+                let holds = self.holds.entry(call).or_default();
+                holds.extend(branch.ticket.take().map(Hold::Peer));
+                holds.extend(busy.map(Hold::Busy));
+                for hold in holds.iter_mut() {
+                    hold.answered(cx.now);
+                }
             }
         }
         let borders = &mut self.borders;
@@ -237,14 +247,24 @@ impl Proxy {
         // is closed.
         let unknown_there = branch.target.border.is_some() && matches!(status, 401 | 407);
         let status = if unknown_there { 500 } else { status };
+        let branch_is_phone = branch.target.binding().is_some();
         let goes_on = branch.target.step.as_ref();
         let goes_on = goes_on.is_some_and(|step| step.goes_on(status, false));
         context.branch_ended(index, status, false);
+        if (300..400).contains(&status) && branch_is_phone && context.forwarding.is_some() {
+            context.deflected = deflection(&message);
+        }
         match unknown_there {
             true => context.consider(Best::Local(status)),
             false => context.consider(Best::Received(Box::new(message))),
         }
-        if status >= 600 && !goes_on {
+        let forwards = context.forwarding.as_ref();
+        let forwards = forwards.is_some_and(|f| f.goes_on(status, context.rang));
+        if status >= 600 && forwards {
+            // The user declined on all phones, and wants the call to go on elsewhere.
+            context.waiting.clear();
+            self.cancel_branches(cx, key, Some(Bytes::from_static(DECLINED)));
+        } else if status >= 600 && !goes_on {
             self.close(cx, key, Phase::Declined, Some(Bytes::from_static(DECLINED)));
         }
         self.settle(cx, key);
@@ -309,7 +329,7 @@ fn local(cx: &mut Context<'_>, context: &ResponseContext, status: u16) -> Option
         other => reject(other, default_reason(other)),
     };
     let mut response = ResponseBuilder::new(&request, reject.status)
-        .reason(reject.reason)
+        .reason(&reject.reason)
         .to_tag(&tag);
     for (name, value) in &context.challenges {
         if matches!(status, 401 | 407) {

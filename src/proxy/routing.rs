@@ -3,26 +3,24 @@
 
 use super::admission::{self, Admission, Aim, Reject, Role, aor_of, own_domain};
 use super::context::{Caller, Inbound};
-use super::dial::{Asked, Dialled};
+use super::dial::{Asked, Dialled, Lead};
+use super::forking::Start;
 use super::gruu::Resolved;
 use super::loops::{self, MAX_FORWARDS_DEFAULT};
 use super::record_route::{self, OwnRoutes};
 use super::targets::{self, Place, Target};
 use super::token::{Kind, Token};
-use super::{Context, Proxy, indialog, nat, privacy};
+use super::{Context, Proxy, indialog, nat, privacy, probe};
 use crate::base::{Flow, Key};
-use crate::call::CallKey;
 use crate::sip::transaction::ServerKey;
 use crate::wire::sip::{HeaderName, Message, Method, NameAddr, ResponseBuilder, Scheme, Uri};
+use std::borrow::Cow;
 
 /// What we understand ourselves; a proxy passes every method.
 pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, \
                                 SUBSCRIBE, NOTIFY, REFER, MESSAGE, PUBLISH";
 /// The extensions that a request may ask a proxy for (RFC 3323 §6.1).
 const PROXY_EXTENSIONS: [&str; 1] = ["privacy"];
-/// The extensions of the registrar and the proxy.
-const SUPPORTED: &str = "path, outbound, gruu";
-
 /// Where a request is for, after §16.4.
 #[derive(Debug)]
 pub(super) enum Destined {
@@ -83,12 +81,12 @@ impl Proxy {
             method = %message.method(),
             uri = %String::from_utf8_lossy(message.request_uri()),
             status = reject.status,
-            reason = reject.reason,
+            reason = &*reject.reason,
             "refused"
         );
         let tag = cx.rng.token::<10>();
         let mut response = ResponseBuilder::new(message, reject.status)
-            .reason(reject.reason)
+            .reason(&reject.reason)
             .to_tag(&tag);
         match reject.status {
             405 => response = response.header(HeaderName::Allow, ALLOW),
@@ -137,7 +135,7 @@ impl Proxy {
         if privacy::impossible(message) {
             return Err(reject(500, "Privacy Cannot Be Provided"));
         }
-        let Some(targets) = self.targets_of(cx, arrival, &caller, &uri, destined)? else {
+        let Some(lead) = self.targets_of(cx, arrival, &caller, &uri, destined)? else {
             return Ok(());
         };
         let breadth = loops::max_breadth(message).ok_or(reject(400, "Malformed Max-Breadth"))?;
@@ -159,9 +157,14 @@ impl Proxy {
             caller_flow: !in_dialog && needs_flow(message, flow, caller_nat),
             caller_nat,
             border: arrival.border,
-            ticket: None,
+            holds: lead.hold.into_iter().collect(),
         };
-        self.enter(cx, arrival, inbound, targets, call)
+        let start = Start {
+            targets: lead.targets,
+            forwarding: lead.forwarding,
+            call,
+        };
+        self.enter(cx, arrival, inbound, start)
     }
 
     /// Where the request leads; `None` if it was answered instead.
@@ -172,17 +175,17 @@ impl Proxy {
         caller: &Caller,
         uri: &Uri<'_>,
         destined: Destined,
-    ) -> Result<Option<Vec<Target>>, Reject> {
+    ) -> Result<Option<Lead>, Reject> {
         let Arrival { message, flow, .. } = arrival;
         if has_to_tag(message) {
             let mut targets = self.targets(cx, uri, destined)?;
             if let [target] = targets.as_mut_slice() {
                 target.border = self.borders.of_near(message);
             }
-            return Ok(Some(targets));
+            return Ok(Some(targets.into()));
         }
         let Destined::Local { aor, secure } = destined else {
-            return self.targets(cx, uri, destined).map(Some);
+            return Ok(Some(self.targets(cx, uri, destined)?.into()));
         };
         let asked = Asked {
             message,
@@ -192,9 +195,13 @@ impl Proxy {
             secure,
         };
         match self.dial(cx, &asked, aor)? {
-            Dialled::Targets(targets) => Ok(Some(targets)),
+            Dialled::Lead(lead) => Ok(Some(lead)),
             Dialled::Redirect(contacts) => {
                 self.redirect(cx, arrival.server, message, &contacts);
+                Ok(None)
+            }
+            Dialled::Done(done) => {
+                self.tell_done(cx, arrival.server, message, &done);
                 Ok(None)
             }
         }
@@ -206,13 +213,13 @@ impl Proxy {
         cx: &mut Context<'_>,
         arrival: Arrival<'_>,
         mut inbound: Inbound,
-        targets: Vec<Target>,
-        call: Option<CallKey>,
+        start: Start,
     ) -> Result<(), Reject> {
         let Arrival { message, flow, .. } = arrival;
         if inbound.border.is_none() && inbound.record_route {
-            let (border, ticket) = self.entry(cx, message, flow, &inbound.caller)?;
-            (inbound.border, inbound.ticket) = (border, ticket);
+            let (border, hold) = self.entry(cx, message, flow, &inbound.caller)?;
+            inbound.border = border;
+            inbound.holds.extend(hold);
         }
         let border = inbound.border;
         let inside = match arrival.border {
@@ -220,7 +227,7 @@ impl Proxy {
             _ => None,
         };
         let message = inside.as_ref().unwrap_or(message);
-        let begun = self.begin(cx, arrival.server, message, inbound, targets, call);
+        let begun = self.begin(cx, arrival.server, message, inbound, start);
         if let (Err(_), Some(border)) = (&begun, border) {
             self.borders.discard(border);
         }
@@ -402,25 +409,15 @@ impl Proxy {
         uri: &Uri<'_>,
     ) -> Result<(), Reject> {
         match message.method() {
-            Method::Options => self.answer_options(cx, server, message),
+            Method::Options => {
+                let response = probe::answer(message, &self.tag_of(message));
+                cx.layer.respond(cx.now, server, response);
+            }
             Method::Register => return self.register(cx, server, flow, message, uri),
             _ if has_to_tag(message) => return Err(reject(481, "Call/Transaction Does Not Exist")),
             _ => return Err(reject(405, "Method Not Allowed")),
         }
         Ok(())
-    }
-
-    /// RFC 3261 §11.2.
-    fn answer_options(&mut self, cx: &mut Context<'_>, server: ServerKey, message: &Message) {
-        let tag = cx.rng.token::<10>();
-        let response = ResponseBuilder::new(message, 200)
-            .to_tag(&tag)
-            .header(HeaderName::Allow, ALLOW)
-            .header(HeaderName::Accept, "application/sdp")
-            .header(HeaderName::AcceptEncoding, "identity")
-            .header(HeaderName::AcceptLanguage, "en")
-            .header(HeaderName::Supported, SUPPORTED);
-        cx.layer.respond(cx.now, server, response.render());
     }
 }
 
@@ -456,6 +453,7 @@ fn unknown_extensions(message: &Message) -> impl Iterator<Item = &[u8]> {
 }
 
 pub(super) fn reject(status: u16, reason: &'static str) -> Reject {
+    let reason = Cow::Borrowed(reason);
     Reject { status, reason }
 }
 

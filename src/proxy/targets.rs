@@ -1,6 +1,7 @@
 //! From the Request-URI to targets (RFC 3261 §16.5): who is registered, in which order to ask, and
 //! which flows of one phone stand for each other (RFC 5626 §7).
 
+use super::dial::Marks;
 use super::egress::Out;
 use super::privacy::Reader;
 use crate::base::{Destination, Key, Transport};
@@ -44,6 +45,8 @@ pub(super) struct Target {
     /// Whether any failure lets the next target of the same step try: phones and members of groups
     /// do, members of a pool only where the step says so.
     pub hunts: bool,
+    /// What it tells of forwardings.
+    pub marks: Option<Arc<Marks>>,
     /// The border that it is behind, once the request went there.
     pub border: Option<Key>,
     /// Other flows of the same phone, the next one last.
@@ -70,6 +73,7 @@ impl Target {
             rank,
             step: None,
             hunts: true,
+            marks: None,
             border: None,
             spare: Vec::new(),
             destinations: VecDeque::new(),
@@ -115,6 +119,7 @@ impl Target {
         let mut rest = Self::new(self.place.clone(), self.rank);
         rest.step = self.step.clone();
         rest.hunts = self.hunts;
+        rest.marks = self.marks.clone();
         rest.destinations = std::mem::take(&mut self.destinations);
         rest.search = Search::Over;
         rest.breadth = self.breadth;

@@ -170,6 +170,8 @@ pub struct SignalCore {
     pub(super) keepalive: Keepalive,
     /// In the first shard alone.
     client: Option<peer::Client>,
+    /// Of [`Peers::moves`] when the guard was told.
+    peers_told: u64,
     pub(super) counters: Counters,
     pub(super) trace: TraceRing,
     /// Of `config`; the routes' places in it are those of the file.
@@ -244,9 +246,10 @@ impl SignalCore {
             layer: TransactionLayer::new(transaction_settings(&config), rng.fork()),
             locator: Locator::new(rng.fork()),
             authenticator,
-            proxy: Proxy::new(setup.secret, &config, shard, shards),
+            proxy: Proxy::new(setup.secret, &config, &features, (shard, shards)),
             calls: CallTable::new(calls, setup.ports),
             keepalive: Keepalive::new(keepalive::Settings::of(&config), shard, shards),
+            peers_told: 0,
             client: (shard == 0).then(|| {
                 let domain = config.node.default_domain();
                 peer::Client::new(
@@ -350,6 +353,11 @@ impl SignalCore {
         (stats.servers + stats.clients, self.calls.len())
     }
 
+    /// What users want to become of their calls.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
     /// Calls that go over a border, for checkers.
     pub fn borders(&self) -> usize {
         self.proxy.borders()
@@ -380,7 +388,7 @@ impl SignalCore {
             self.anchor,
             &self.addresses,
         ));
-        self.proxy.configure(&config);
+        self.proxy.configure(&config, &self.features);
         self.guard.configure(guard::Settings::of(&config));
         self.location.set_limits(Limits::of(&config));
         // By one alone: two shards that read two files would undo each other's work for a moment.
@@ -431,8 +439,18 @@ impl SignalCore {
         client.map_or_else(T::default, |client| act(client, &mut net))
     }
 
+    /// Trunks and members of pools send as much as they like.
+    fn tell_guard(&mut self) {
+        let moves = self.peers.moves();
+        if self.shard == 0 && self.peers_told != moves {
+            self.peers_told = moves;
+            self.guard.set_peers(self.peers.addresses());
+        }
+    }
+
     /// Carries what one core wants to the next, until none wants anything.
     pub(super) fn drive(&mut self, now: Instant) {
+        self.tell_guard();
         loop {
             let mut moved = false;
             while let Some(event) = self.layer.poll_event() {

@@ -4,6 +4,7 @@
 mod admission;
 mod cost;
 mod dialogs;
+mod features;
 mod forking;
 mod privacy;
 mod random;

@@ -19,7 +19,7 @@ struct World {
     locator: Locator,
     rng: Rng,
     trunk: Arc<Trunk>,
-    _peers: Peers,
+    peers: Peers,
 }
 
 impl World {
@@ -39,7 +39,7 @@ impl World {
             locator: Locator::new(Rng::from_u64(1)),
             rng: Rng::from_u64(2),
             trunk: peers.trunk("itsp").expect("there"),
-            _peers: peers,
+            peers,
         }
     }
 
@@ -437,6 +437,39 @@ fn who_is_back_may_have_forgotten_us() {
         "it knows us, and wants nothing of us"
     );
     assert!(refused.hurry(NOW, Why::Changed).is_some());
+}
+
+#[test]
+fn who_has_no_account_is_told_so() {
+    let mut world = World::new(0);
+    world.peers.set_secret("itsp", None);
+    let mut made = registration(&mut world, "asking");
+    assert_eq!(happen(&mut world, &mut made, "401"), "rest");
+    let told = world.trunk.last_error().expect("kept").text;
+    assert_eq!(&*told, "401: the trunk has no username or no password_file");
+}
+
+#[test]
+fn another_account_is_not_registered_until_it_is() {
+    let mut world = World::new(0);
+    registration(&mut world, "registered");
+    let mut changed = (*world.trunk.config()).clone();
+    changed.expires_s = 99;
+    world
+        .peers
+        .configure(&super::config(vec![changed.clone()], Vec::new()));
+    assert!(matches!(world.trunk.registered(), Registered::Until(_)));
+    changed.username = Some("other".into());
+    world
+        .peers
+        .configure(&super::config(vec![changed.clone()], Vec::new()));
+    assert_eq!(world.trunk.registered(), Registered::Trying);
+    changed.register = false;
+    world
+        .peers
+        .configure(&super::config(vec![changed], Vec::new()));
+    assert_eq!(world.trunk.registered(), Registered::Unwanted);
+    assert!(world.trunk.is_up(NOW));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! office with one broken phone, and over UDP anybody may write its address. Peers of
 //! `[sip] trusted` and `[guard] exempt` have no limit, nor has the host itself.
 
-use super::{Guard, is_this_host, network, seconds};
+use super::{Guard, is_this_host, network, number, seconds};
 use crate::base::{Admission, Anchor, Instant, Rate, RateTable};
 use crate::config::Config;
 use crate::store::Record;
@@ -82,12 +82,9 @@ pub(super) struct Flood {
 }
 
 impl Flood {
-    pub fn new(settings: FloodSettings, key: [u8; 16]) -> Self {
-        let [seed, _] = *key.as_chunks::<8>().0 else {
-            unreachable!("sixteen bytes are two times eight");
-        };
+    pub fn new(settings: FloodSettings, seed: u64) -> Self {
         let flood = Self {
-            table: RateTable::new(SETS, u64::from_le_bytes(seed)),
+            table: RateTable::new(SETS, seed),
             rates: Default::default(),
             said: (0..SAID).map(|_| AtomicU32::new(0)).collect(),
         };
@@ -129,15 +126,6 @@ impl Flood {
     }
 }
 
-/// Never zero, and never the same for two sources: an IPv6 /64 is its own 64 bits, and no /64 that
-/// is routed lies where IPv4 addresses are put.
-fn key(ip: IpAddr) -> u64 {
-    match ip {
-        IpAddr::V4(v4) => 0xffff_0000_0000 | u64::from(u32::from(v4)),
-        IpAddr::V6(v6) => ((u128::from(v6) >> 64) as u64).max(1),
-    }
-}
-
 impl Guard {
     /// Whether something from `source` is looked at, as far as its number goes. Asked before
     /// anything of it is read, on whatever thread it came to.
@@ -154,7 +142,7 @@ impl Guard {
         let Some(rate) = self.flood.rate(known) else {
             return otherwise;
         };
-        match self.flood.table.take(key(ip), rate, now) {
+        match self.flood.table.take(number(ip), rate, now) {
             Admission::Pass => otherwise,
             // Rare enough, so that only now the lists are looked through.
             Admission::Over { .. } if is_this_host(source) || self.exempts(source) => otherwise,
@@ -164,7 +152,7 @@ impl Guard {
                 ban.flatten().map_or(Passage::Drop, Passage::Ban)
             }
             Admission::Over { .. } => {
-                if self.flood.speaks(key(ip), now) {
+                if self.flood.speaks(number(ip), now) {
                     tracing::warn!(
                         source = %ip,
                         "sends more than [guard] messages_per_second allows; what is over is \

@@ -1,0 +1,254 @@
+//! Call forwarding: where a user's calls go before a phone rings, and after it failed
+//! (RFC 5806, RFC 7044).
+
+use super::super::admission::Reject;
+use super::super::context::{Caller, ResponseContext};
+use super::super::egress;
+use super::super::routing::reject;
+use super::super::targets::{self, Place, Target};
+use super::super::{Context, Proxy};
+use super::{Asked, Dialled, Lead, identify};
+use crate::base::Key;
+use crate::feature::{self, Chain, Diversions, Failure, Forward, History, Incoming, target_aor};
+use crate::plan::Way;
+use crate::store::Settings;
+use crate::wire::sip::{HeaderName, Message, Method, Scheme, Uri};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a forwarded request tells of its way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::proxy) struct Marks {
+    /// Diversion values, the last one to divert first.
+    pub diversions: Box<[String]>,
+    /// History-Info values, the oldest first.
+    pub history: Box<[String]>,
+}
+
+/// The way of a call through users who forward.
+#[derive(Clone, Debug)]
+pub(in crate::proxy) struct Journey {
+    /// On whose account it goes on.
+    pub(super) account: Caller,
+    /// The domain in which numbers are looked up.
+    pub(super) domain: Box<str>,
+    chain: Chain,
+    marks: Option<Arc<Marks>>,
+    history: History,
+    diversions: Diversions,
+}
+
+impl Journey {
+    pub(super) fn of(asked: &Asked<'_>, aor: &str) -> Self {
+        Self {
+            account: asked.caller.clone(),
+            domain: aor.rsplit_once('@').map_or("", |(_, domain)| domain).into(),
+            chain: Chain::of_request(aor, asked.message),
+            marks: None,
+            history: History::of(asked.message),
+            diversions: Diversions::of(asked.message),
+        }
+    }
+
+    /// Lets the targets tell that the call was forwarded, if it was.
+    pub(super) fn mark(&self, targets: &mut [Target]) {
+        if let Some(marks) = &self.marks {
+            for target in targets {
+                target.marks = Some(Arc::clone(marks));
+            }
+        }
+    }
+
+    /// The user `aor` sends it elsewhere.
+    fn divert(&mut self, aor: &str, forward: &Forward) -> Result<(), Reject> {
+        let target = target_aor(aor, &forward.to);
+        self.chain.step(&target)?;
+        self.history.arrive(&format!("sip:{aor}"));
+        self.history.divert(&format!("sip:{target}"), forward.why);
+        self.diversions.divert(aor, forward.why);
+        self.marks = Some(Arc::new(Marks {
+            diversions: self.diversions.values().into(),
+            history: self.history.values().map(String::from).collect(),
+        }));
+        self.account = Caller::User(aor.into());
+        Ok(())
+    }
+}
+
+/// What becomes of a call to a user whose phones ring, should they fail.
+#[derive(Debug)]
+pub(in crate::proxy) struct Forwarding {
+    aor: Box<str>,
+    settings: Arc<Settings>,
+    journey: Journey,
+    /// How long the phones ring, if the user said so.
+    pub ring: Option<Duration>,
+    /// Who calls, and how, for what follows.
+    caller: Caller,
+    secure: bool,
+}
+
+impl Forwarding {
+    /// Whether the call goes on after this final status.
+    pub fn goes_on(&self, status: u16, rang: bool) -> bool {
+        let failure = Failure::of_status(status, rang);
+        failure.is_some_and(|failure| feature::after(&self.settings, failure).is_some())
+    }
+}
+
+impl Proxy {
+    /// A call to a user: what the user wants decides before a phone rings.
+    pub(super) fn lead_to_phones(
+        &self,
+        cx: &Context<'_>,
+        asked: &Asked<'_>,
+        aor: &str,
+        journey: &mut Journey,
+    ) -> Result<Dialled, Reject> {
+        let settings = match asked.message.method() {
+            Method::Invite => cx.features.settings(aor),
+            _ => None,
+        };
+        let Some(settings) = settings else {
+            let mut phones = self.phones_of(cx, aor, asked.secure)?;
+            journey.mark(&mut phones);
+            return Ok(Dialled::Lead(phones.into()));
+        };
+        let identified = identify(cx, asked);
+        let uri = asked.message.from().map(|from| from.uri_bytes().to_vec());
+        let uri = String::from_utf8(uri.unwrap_or_default()).unwrap_or_default();
+        let caller = feature::Caller {
+            number: &identified.number,
+            uri: &uri,
+            anonymous: identified.private || feature::Caller::hides(asked.message),
+        };
+        let ring = match feature::incoming(&settings, caller) {
+            Incoming::Refuse(refusal) => return Err(refusal.into()),
+            Incoming::Forward(forward) => {
+                return self.send_on(cx, asked, aor, &forward, journey);
+            }
+            Incoming::Ring { ring } => ring,
+        };
+        match self.phones_of(cx, aor, asked.secure) {
+            Ok(mut phones) => {
+                journey.mark(&mut phones);
+                let forwarding = Forwarding {
+                    aor: aor.into(),
+                    settings,
+                    journey: journey.clone(),
+                    ring,
+                    caller: asked.caller.clone(),
+                    secure: asked.secure,
+                };
+                Ok(Dialled::Lead(Lead {
+                    forwarding: Some(Box::new(forwarding)),
+                    ..phones.into()
+                }))
+            }
+            Err(why) => match feature::after(&settings, Failure::Unregistered) {
+                Some(forward) if why.status == 480 => {
+                    self.send_on(cx, asked, aor, &forward, journey)
+                }
+                _ => Err(why),
+            },
+        }
+    }
+
+    /// The call goes on in the name of the user who forwards it.
+    fn send_on(
+        &self,
+        cx: &Context<'_>,
+        asked: &Asked<'_>,
+        aor: &str,
+        forward: &Forward,
+        journey: &mut Journey,
+    ) -> Result<Dialled, Reject> {
+        journey.divert(aor, forward)?;
+        tracing::debug!(user = aor, to = %forward.to, why = ?forward.why, "forwarded");
+        self.lead(cx, asked, &forward.to, journey)
+    }
+
+    /// A URI that a user forwards to, or has as a speed dial: one of ours is a number.
+    pub(super) fn lead_to_uri(
+        &self,
+        cx: &Context<'_>,
+        asked: &Asked<'_>,
+        written: &str,
+        journey: &mut Journey,
+    ) -> Result<Dialled, Reject> {
+        let uri = Uri::parse(written.as_bytes()).map_err(|_| reject(404, "Not Found"))?;
+        if super::super::admission::own_domain(cx, &uri).is_some() {
+            let number = String::from_utf8(uri.user_unescaped().into_owned());
+            let number = number.map_err(|_| reject(404, "Not Found"))?;
+            return self.lead(cx, asked, &number, journey);
+        }
+        if matches!(journey.account, Caller::Guest) {
+            return Err(reject(403, "Strangers May Not Call Out"));
+        }
+        let way = Way::to_uri(written);
+        let out = egress::to_uri(written, &way, &identify(cx, asked), &journey.domain);
+        let out = out.ok_or(reject(404, "Not Found"))?;
+        let mut target = Target::new(Place::Out(Arc::new(out)), targets::rank(0, 1000));
+        target.hunts = false;
+        let mut found = vec![target];
+        journey.mark(&mut found);
+        Ok(Dialled::Lead(found.into()))
+    }
+
+    /// The phones of a user failed: new targets, if the user wants the call to go on. `None` if it
+    /// ends here.
+    pub(in crate::proxy) fn forward_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: Key,
+    ) -> Option<Vec<Target>> {
+        let context = self.contexts.get_mut(key)?;
+        let forwarding = context.forwarding.take()?;
+        let forward = forward_after(context, &forwarding)?;
+        let flow = context.inbound.flow;
+        let message = self.request_of(cx, key)?;
+        let uri = Uri::parse(message.request_uri()).ok()?;
+        let asked = Asked {
+            message: &message,
+            flow: &flow,
+            caller: &forwarding.caller,
+            uri: &uri,
+            secure: forwarding.secure,
+        };
+        let mut journey = forwarding.journey.clone();
+        let led = self.send_on(cx, &asked, &forwarding.aor, &forward, &mut journey);
+        let Ok(Dialled::Lead(lead)) = led else {
+            return None;
+        };
+        let context = self.contexts.get_mut(key)?;
+        context.forwarding = lead.forwarding;
+        context.best = Default::default();
+        let call = context.call;
+        if let (Some(hold), Some(call)) = (lead.hold, call) {
+            self.holds.entry(call).or_default().push(hold);
+        }
+        Some(lead.targets)
+    }
+}
+
+/// What a user wants after how the phones fared.
+fn forward_after(context: &ResponseContext, forwarding: &Forwarding) -> Option<Forward> {
+    if let Some(to) = context.deflected.clone() {
+        let why = feature::Why::Deflected;
+        return Some(Forward { to, why });
+    }
+    let failure = match context.outcome.timed_out {
+        true => Failure::NoAnswer,
+        false => Failure::of_status(context.best.status(), context.rang)?,
+    };
+    feature::after(&forwarding.settings, failure)
+}
+
+/// The first Contact of a 302, as something to forward to.
+pub(in crate::proxy) fn deflection(message: &Message) -> Option<Box<str>> {
+    let contact = message.addresses(HeaderName::Contact).next()?.ok()?;
+    let uri = contact.uri().ok()?;
+    let sip = matches!(uri.scheme(), Scheme::Sip | Scheme::Sips);
+    let written = std::str::from_utf8(contact.uri_bytes()).ok()?;
+    sip.then(|| written.into())
+}

@@ -1,0 +1,353 @@
+//! From a dialled number to targets: what the number plan decides, and what users want to become
+//! of their calls.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `expand` | a way of the plan into phones, trunks, members of pools |
+//! | `entry` | calls that come in over trunks |
+//! | `forward` | forwarding, before a phone rings and after it failed |
+
+mod entry;
+mod expand;
+mod forward;
+
+pub(super) use forward::{Forwarding, Marks, deflection};
+
+use super::admission::Reject;
+use super::context::{Caller, Hold};
+use super::egress::{self, Identified};
+use super::routing::{Destined, reject};
+use super::targets::{self, Place, Target};
+use super::{Context, Proxy};
+use crate::base::Flow;
+use crate::config::Class;
+use crate::feature;
+use crate::plan::{self, Decision, Query, Source, Way};
+use crate::proxy::fraud::Who;
+use crate::sip::transaction::ServerKey;
+use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder, Uri};
+use entry::{dialled_number, with_trunk_number};
+use expand::Expansion;
+use forward::Journey;
+
+/// Where a number leads.
+pub(super) struct Lead {
+    /// To these.
+    pub targets: Vec<Target>,
+    /// What becomes of the call when they fail.
+    pub forwarding: Option<Box<Forwarding>>,
+    /// What the call holds as long as it lasts.
+    pub hold: Option<Hold>,
+}
+
+/// What a request for a number gets.
+pub(super) enum Dialled {
+    /// It goes there.
+    Lead(Lead),
+    /// The caller is told to go there itself: Contact values.
+    Redirect(Vec<String>),
+    /// It was a code, and is carried out; says what was done.
+    Done(String),
+}
+
+/// A request that begins something, and what is known of it.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub message: &'a Message,
+    pub flow: &'a Flow,
+    pub caller: &'a Caller,
+    /// The Request-URI.
+    pub uri: &'a Uri<'a>,
+    /// Whether it is `sips`.
+    pub secure: bool,
+}
+
+impl Proxy {
+    /// Where a request for the user part of `aor`, one of our domain, leads.
+    pub(super) fn dial(
+        &self,
+        cx: &mut Context<'_>,
+        asked: &Asked<'_>,
+        aor: String,
+    ) -> Result<Dialled, Reject> {
+        if asked.uri.param("gr").is_some() {
+            let secure = asked.secure;
+            let targets = self.targets(cx, asked.uri, Destined::Local { aor, secure })?;
+            return Ok(Dialled::Lead(targets.into()));
+        }
+        let mut number = dialled_number(cx, asked.message, asked.caller, &aor);
+        let invite = asked.message.method() == Method::Invite;
+        if let (Caller::User(user), true) = (asked.caller, invite) {
+            let settings = cx.features.settings(user);
+            match feature::dialled(settings.as_deref(), &number) {
+                feature::Dialled::Number(short) => number = short.into(),
+                feature::Dialled::Code(code) => return self.carry_out(cx, user, &code),
+                feature::Dialled::Wrong(refusal) => return Err(refusal.into()),
+                feature::Dialled::Other => {}
+            }
+        }
+        let mut journey = Journey::of(asked, &aor);
+        let led = self.lead(cx, asked, &number, &mut journey);
+        match (led, asked.caller) {
+            // Strangers learn no names.
+            (Err(why), Caller::Guest) if matches!(why.status, 404 | 480) => {
+                Err(reject(480, "Temporarily Unavailable"))
+            }
+            (led, _) => led,
+        }
+    }
+
+    /// A feature code.
+    fn carry_out(
+        &self,
+        cx: &mut Context<'_>,
+        user: &str,
+        code: &feature::Code,
+    ) -> Result<Dialled, Reject> {
+        match cx.features.apply(user, code)? {
+            Some(record) => {
+                let done = format!("Done: {}", code.done());
+                let record = crate::store::Record::PutFeatures(Box::new(record));
+                cx.outputs.records.push_back(record);
+                Ok(Dialled::Done(done))
+            }
+            None => Err(reject(501, "Pickup Is Not There Yet")),
+        }
+    }
+
+    /// Where a number leads that was dialled, or forwarded to, on the account of the journey; a
+    /// `sip:` URI leads there.
+    fn lead(
+        &self,
+        cx: &Context<'_>,
+        asked: &Asked<'_>,
+        number: &str,
+        journey: &mut Journey,
+    ) -> Result<Dialled, Reject> {
+        let domain = journey.domain.clone();
+        if number.starts_with("sip:") || number.starts_with("sips:") {
+            return self.lead_to_uri(cx, asked, number, journey);
+        }
+        let identified = identify(cx, asked);
+        let query = Query {
+            number,
+            source: source_of(&journey.account),
+            caller: &identified.number,
+            address: asked.flow.remote.ip(),
+            method: asked.message.method(),
+            unix_ms: cx.anchor.unix_ms(cx.now),
+        };
+        let way = match cx.plan.decide(&query) {
+            Decision::None => return self.lead_to_user(cx, asked, number, journey),
+            Decision::Refuse { status, reason } => return Err(reject(status, reason)),
+            Decision::Go(way) => way,
+        };
+        tracing::debug!(number, route = %way.route, to = %way.number, "routed");
+        if let [step] = way.steps.as_slice()
+            && let [plan::Target::User(aor)] = step.targets.as_slice()
+            && !way.redirect
+        {
+            return self.lead_to_phones(cx, asked, aor, journey);
+        }
+        let mut expansion = Expansion {
+            message: asked.message,
+            way: &way,
+            caller: identified,
+            domain: &domain,
+            secure: asked.secure,
+            may_leave: !matches!(journey.account, Caller::Guest),
+            found: Vec::new(),
+            why: reject(503, "No Way Out"),
+        };
+        self.expand(cx, &mut expansion);
+        let Expansion { mut found, why, .. } = expansion;
+        if found.is_empty() {
+            return Err(why);
+        }
+        if way.redirect && asked.message.method() == Method::Invite {
+            return Ok(Dialled::Redirect(contacts(&found)));
+        }
+        // Those whose turn comes first stand last.
+        found.sort_by_key(|target| target.rank);
+        let leaves = found.iter().any(|target| target.out().is_some());
+        let hold = match leaves && asked.message.method() == Method::Invite {
+            true => self.charge(cx, &journey.account, &way)?,
+            false => None,
+        };
+        journey.mark(&mut found);
+        Ok(Dialled::Lead(Lead {
+            targets: found,
+            forwarding: None,
+            hold,
+        }))
+    }
+
+    /// A call to the outside counts against the limits of whoever makes it.
+    fn charge(
+        &self,
+        cx: &Context<'_>,
+        account: &Caller,
+        way: &Way,
+    ) -> Result<Option<Hold>, Reject> {
+        let who = match account {
+            Caller::User(aor) => Who::User(aor),
+            Caller::Trunk(name) => Who::Trunk(name),
+            _ => return Ok(None),
+        };
+        if way.emergency {
+            return Ok(None);
+        }
+        let unix_ms = cx.anchor.unix_ms(cx.now);
+        let class: Option<Class> = way.class;
+        let fraud = cx.guard.fraud();
+        let admitted = fraud.admit(who, way.e164.as_deref(), class, cx.now, unix_ms);
+        match admitted {
+            Ok(ticket) => Ok(Some(Hold::Account(ticket))),
+            Err(refusal) => Err(reject(refusal.status, refusal.reason)),
+        }
+    }
+
+    /// A number that no route knows: a group's, or a user's.
+    fn lead_to_user(
+        &self,
+        cx: &Context<'_>,
+        asked: &Asked<'_>,
+        number: &str,
+        journey: &mut Journey,
+    ) -> Result<Dialled, Reject> {
+        if let Some(group) = self.hunt.by_number(number) {
+            let way = Way::to_group(group, number);
+            let domain = journey.domain.clone();
+            let mut expansion = Expansion {
+                message: asked.message,
+                way: &way,
+                caller: identify(cx, asked),
+                domain: &domain,
+                secure: asked.secure,
+                may_leave: false,
+                found: Vec::new(),
+                why: reject(480, "Nobody Of The Group Is There"),
+            };
+            self.expand(cx, &mut expansion);
+            let Expansion { mut found, why, .. } = expansion;
+            if found.is_empty() {
+                return Err(why);
+            }
+            found.sort_by_key(|target| target.rank);
+            journey.mark(&mut found);
+            return Ok(Dialled::Lead(found.into()));
+        }
+        let aor = format!("{number}@{}", journey.domain);
+        self.lead_to_phones(cx, asked, &aor, journey)
+    }
+
+    /// The phones of a user of ours.
+    pub(super) fn phones_of(
+        &self,
+        cx: &Context<'_>,
+        aor: &str,
+        secure: bool,
+    ) -> Result<Vec<Target>, Reject> {
+        let bindings = cx.location.lookup(aor);
+        if bindings.is_empty() && cx.directory.get(aor).is_none() {
+            return Err(reject(404, "Not Found"));
+        }
+        let max = cx.config.limits.branches_max;
+        let targets = targets::from_bindings(bindings, secure, max);
+        match targets.is_empty() {
+            true => Err(reject(480, "Not Registered")),
+            false => Ok(targets),
+        }
+    }
+
+    /// Tells the caller to go there itself (RFC 3261 §8.3).
+    pub(super) fn redirect(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: ServerKey,
+        message: &Message,
+        contacts: &[String],
+    ) {
+        let tag = cx.rng.token::<10>();
+        let mut response = ResponseBuilder::new(message, 302).to_tag(&tag);
+        for contact in contacts {
+            response = response.header(HeaderName::Contact, contact);
+        }
+        cx.layer.respond(cx.now, server, response.render());
+    }
+
+    /// Tells the caller that its code was carried out. Until a service of ours can say so by voice,
+    /// the phone's display does.
+    pub(super) fn tell_done(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: ServerKey,
+        message: &Message,
+        done: &str,
+    ) {
+        let tag = cx.rng.token::<10>();
+        let response = ResponseBuilder::new(message, 480).reason(done).to_tag(&tag);
+        cx.layer.respond(cx.now, server, response.render());
+    }
+}
+
+impl From<Vec<Target>> for Lead {
+    fn from(targets: Vec<Target>) -> Self {
+        Self {
+            targets,
+            forwarding: None,
+            hold: None,
+        }
+    }
+}
+
+impl From<feature::Refusal> for Reject {
+    fn from(refusal: feature::Refusal) -> Self {
+        Self {
+            status: refusal.status,
+            reason: refusal.reason,
+        }
+    }
+}
+
+/// Who calls, as our users read it.
+fn identify(cx: &Context<'_>, asked: &Asked<'_>) -> Identified {
+    let believed = !matches!(asked.caller, Caller::User(_) | Caller::Guest);
+    let identified = egress::identified(asked.message, believed);
+    match asked.caller {
+        Caller::User(user) => Identified {
+            number: user
+                .rsplit_once('@')
+                .map_or(&**user, |(name, _)| name)
+                .into(),
+            ..identified
+        },
+        caller => with_trunk_number(cx, caller, identified),
+    }
+}
+
+fn source_of(caller: &Caller) -> Source<'_> {
+    match caller {
+        Caller::User(aor) => Source::User(aor),
+        Caller::Trunk(name) => Source::Trunk(name),
+        Caller::Pool(name) => Source::Pool(name),
+        Caller::Trusted | Caller::Guest | Caller::InDialog => Source::Other,
+    }
+}
+
+/// Contact values for a 302.
+fn contacts(found: &[Target]) -> Vec<String> {
+    let uri = |target: &Target| match &target.place {
+        Place::Out(out) => String::from_utf8(out.uri.to_vec()).ok(),
+        Place::Binding(binding) => Some(binding.contact().to_owned()),
+        Place::AsRequested => None,
+    };
+    let mut contacts: Vec<String> = Vec::new();
+    let mut ordered: Vec<&Target> = found.iter().collect();
+    ordered.sort_by_key(|target| std::cmp::Reverse(target.rank));
+    for (n, uri) in ordered.into_iter().filter_map(uri).enumerate() {
+        let q = 1000usize.saturating_sub(n * 10);
+        contacts.push(format!("<{uri}>;q={}.{:03}", q / 1000, q % 1000));
+    }
+    contacts
+}

@@ -1,4 +1,4 @@
-"""Asterisk as an ITSP that demands registration and digest. As a branch's PBX it is in scenarios.py.
+"""Asterisk as an ITSP that demands registration and digest (as a branch PBX: scenarios.py).
 
 Needs the Asterisk of tests/peers/asterisk: tests/e2e/run --asterisk, not an ordinary run.
 """

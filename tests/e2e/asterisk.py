@@ -1,4 +1,4 @@
-"""Asterisk as an ITSP that demands registration and digest. As a branch's PBX it is in scenarios.py.
+"""Asterisk as an ITSP that demands registration and digest (as a branch PBX: scenarios.py).
 
 Needs the Asterisk of tests/peers/asterisk: tests/e2e/run --asterisk, not an ordinary run.
 """
@@ -8,12 +8,13 @@ import time
 
 from lib.asterisk import Asterisk, account
 from lib.case import wait_for
+from lib.net import Network
 from lib.phone import Phone
 from lib.tone import hears
 from lib.voipd import DOMAIN, Voipd
 
 ACCOUNT, PASSWORD = "5700020326", "itsp-secret"
-INSIDE, ITSP, BACKUP = "127.0.0.21", "127.0.0.31", "127.0.0.32"
+CORE, INSIDE, ITSP, BACKUP = "198.18.0.1", "198.18.0.30", "198.18.0.50", "198.18.0.51"
 DID = "917770000"
 LOW, HIGH = 440, 880
 TALK_SECONDS = 3
@@ -43,16 +44,18 @@ exten => _X.,1,Set(CALLERID(all)="" <916660002>)
 """
 
 
-def server(case, name, address, algorithms="MD5", context="from-customer"):
+def server(case, network, name, address, algorithms="MD5", context="from-customer"):
     pjsip = account(ACCOUNT, PASSWORD, algorithms).replace("context=from-customer",
                                                            f"context={context}")
-    return Asterisk(case, name, {"pjsip.conf": pjsip, "extensions.conf": EXTENSIONS}, address)
+    files = {"pjsip.conf": pjsip, "extensions.conf": EXTENSIONS}
+    return Asterisk(case, name, files, address, 5060, network.host(name, address))
 
 
 class Office:
     """voipd with two softphones, and trunks to Asterisks."""
 
-    def __init__(self, case, *servers):
+    def __init__(self, case, network, *servers):
+        office = {"address": INSIDE, "netns": network.host("office", INSIDE)}
         secret = case.folder / "itsp.secret"
         secret.touch(mode=0o600)
         secret.write_text(PASSWORD + "\n")
@@ -63,14 +66,14 @@ class Office:
             "register": True, "hide_topology": True, "identity": "asserted",
         } for server in servers]
         names = [f"trunk:{server.name}" for server in servers]
-        self.voipd = Voipd(case, rtp={"relay": "always"}, trunk=trunks, route=[
+        self.voipd = Voipd(case, CORE, network.core, rtp={"relay": "always"}, trunk=trunks, route=[
             {"match": DID, "from": names, "to": ["user:bob"]},
             {"match": "91555XXXX", "from": ["user:*"], "ring_s": RING_S, "to": names},
         ])
         for name in ("alice", "bob"):
             self.voipd.add_user(name)
-        self.bob = Phone(case, "bob", self.voipd, HIGH, address=INSIDE)
-        self.alice = Phone(case, "alice", self.voipd, LOW, address=INSIDE)
+        self.bob = Phone(case, "bob", self.voipd, HIGH, **office)
+        self.alice = Phone(case, "alice", self.voipd, LOW, **office)
         for phone in (self.alice, self.bob):
             phone.wait_registered()
         for server in servers:
@@ -107,8 +110,9 @@ def hidden(server, voipd):
 
 
 def calls_both_ways(case, algorithms):
-    itsp = server(case, "itsp", ITSP, algorithms)
-    office = Office(case, itsp)
+    network = Network(case, CORE)
+    itsp = server(case, network, "itsp", ITSP, algorithms)
+    office = Office(case, network, itsp)
     # Its echo proves the audio there and back, its tone that it is its own.
     office.talk("915550101")
     hears(office.alice.recording(), LOW, [HIGH])
@@ -137,8 +141,9 @@ def asterisk_itsp_both_algorithms(case):
 
 def asterisk_itsp_ends_calls(case):
     """It is busy; it hangs up; the caller gives up while it rings: nothing stays behind."""
-    itsp = server(case, "itsp", ITSP)
-    office = Office(case, itsp)
+    network = Network(case, CORE)
+    itsp = server(case, network, "itsp", ITSP)
+    office = Office(case, network, itsp)
     office.alice.dial("915550104")
     wait_for("busy", lambda: "486 Busy" in office.alice.process.text(), 10)
     office.idle()
@@ -153,8 +158,10 @@ def asterisk_itsp_ends_calls(case):
 
 def asterisk_itsp_is_killed_in_set_up(case):
     """It rings and dies: the backup has the call within the time that the route allows."""
-    itsp, backup = server(case, "itsp", ITSP), server(case, "backup", BACKUP, context="backup")
-    office = Office(case, itsp, backup)
+    network = Network(case, CORE)
+    itsp = server(case, network, "itsp", ITSP)
+    backup = server(case, network, "backup", BACKUP, context="backup")
+    office = Office(case, network, itsp, backup)
     office.alice.dial("915550103")
     wait_for("the ringing", lambda: itsp.channels() == 1, 10)
     began = time.monotonic()
@@ -170,8 +177,9 @@ def asterisk_itsp_is_killed_in_set_up(case):
 
 def asterisk_itsp_is_restarted(case):
     """It forgets whom it knew: calls to it are challenged and pass; the registration comes back."""
-    itsp = server(case, "itsp", ITSP)
-    office = Office(case, itsp)
+    network = Network(case, CORE)
+    itsp = server(case, network, "itsp", ITSP)
+    office = Office(case, network, itsp)
     itsp.kill()
     for path in (itsp.home / "lib").glob("astdb*"):
         path.unlink()

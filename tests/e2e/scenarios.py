@@ -54,12 +54,10 @@ def refused(company, agent, number, statuses):
 
 
 def answers(agent, caller):
-    """A scripted phone answers the call that comes, and says whose it is."""
+    """A scripted phone answers the call that comes, and knows whose it is; the ACK is to come."""
     request = agent.expect("INVITE", 10)
     assert f"sip:{caller}@" in request["from"], request.text()
-    dialog = agent.answer(request, sdp(agent.address, 4000))
-    agent.expect("ACK")
-    return dialog
+    return agent.answer(request, sdp(agent.address, 4000))
 
 
 def branches(company):
@@ -123,19 +121,32 @@ def outside(company, desk, peer):
 
 def services(company):
     """What comes with step 3: who answers is decided by the core."""
-    mary, paul, home = (company.agent(*who) for who in (
-        ("1002",), ("1003",), ("2902", "home")))
+    mary, paul, home = company.agent("1002"), company.agent("1003"), company.agent("2902", "home")
     for phone in (mary, paul):
         phone.register()
     caller = company.agent("1001")
     # All of the sales group ring; who does not answer is cancelled.
     call = caller.invite("1600", sdp(caller.address, 4000))
     dialog = answers(paul, "1001")
-    mary.expect("INVITE")
-    mary.reply(mary.expect("CANCEL"), 200)
+    request = mary.expect("INVITE")
+    mary.reply(request, 180)
     own = call.established()
+    paul.expect("ACK")
+    mary.reply(mary.expect("CANCEL"), 200)
+    mary.reply(request, 487)
+    mary.expect("ACK")
     own.bye(dialog)
-    return mary, paul, home
+    # Support rings one after the other: who is first does not answer, who is at home does.
+    home.register()
+    call = caller.invite("1700", sdp(caller.address, 4000))
+    request = mary.expect("INVITE")
+    mary.reply(request, 180)
+    dialog = answers(home, "1001")
+    mary.reply(mary.expect("CANCEL"), 200)
+    mary.reply(request, 487)
+    own = call.established()
+    home.expect("ACK")
+    own.bye(dialog)
 
 
 def on_duty(company):

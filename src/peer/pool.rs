@@ -235,20 +235,28 @@ impl Pool {
 
     /// Who gets a call: the best first, the others in the order of failover, at most
     /// [`CHOICES_MAX`]. Members that are down, drained or full are left out; those of weight zero
-    /// come behind all others. Empty: answer 503, or go on to the next way out.
+    /// come behind the others, and those behind all of which a call heard nothing a moment ago.
+    /// Empty: answer 503, or go on to the next way out.
     pub fn choose(&self, keys: &Keys<'_>) -> SmallVec<[Arc<Member>; 4]> {
         let algorithm = self.config().algorithm;
         let members = self.members();
-        let (mut regular, mut spare) = (SmallVec::new(), SmallVec::new());
+        let mut tiers = [SmallVec::new(), SmallVec::new(), SmallVec::new()];
         for member in members.iter().filter(|m| m.may_get_calls()) {
+            let [regular, spare, doubtful] = &mut tiers;
             match member.weight() {
+                // A call heard nothing: until it is known to live, others get its share.
+                weight if member.standing.is_suspected() => {
+                    doubtful.push((weight.max(1), Arc::clone(member)));
+                }
                 0 => spare.push((1, Arc::clone(member))),
                 weight => regular.push((weight, Arc::clone(member))),
             }
         }
-        let mut chosen = self.order(algorithm, keys, regular);
-        if chosen.len() < CHOICES_MAX {
-            chosen.extend(self.order(algorithm, keys, spare));
+        let mut chosen = Members::new();
+        for tier in tiers {
+            if chosen.len() < CHOICES_MAX {
+                chosen.extend(self.order(algorithm, keys, tier));
+            }
         }
         chosen.truncate(CHOICES_MAX);
         chosen

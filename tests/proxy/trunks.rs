@@ -35,7 +35,7 @@ to = ["trunk:itsp", "trunk:backup"]
 ring_s = 20
 [[route]]
 name = "in"
-match = "+34915550100"
+match = "915550100"
 from = ["trunk:itsp"]
 to = ["user:200"]
 "#;
@@ -394,7 +394,7 @@ fn a_call_that_comes_in_sees_only_us() {
     w.send(&itsp, &request);
     let inside = w.take(&phone);
     assert_eq!(inside.method(), Method::Invite);
-    assert!(header(&inside, HeaderName::From).contains("+34600111222"));
+    assert!(header(&inside, HeaderName::From).contains("sip:600111222@"));
     w.answer(&phone, &inside, 180, "n");
     let ringing = take(&mut w, &itsp);
     assert_eq!(ringing.status(), 180);

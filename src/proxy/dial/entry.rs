@@ -1,13 +1,14 @@
 //! Calls that come in over trunks: what they are entered by, and how their numbers are read.
 
 use super::super::admission::Reject;
-use super::super::border::{Border, Names};
+use super::super::border::{Account, Border, Names};
 use super::super::context::{Caller, Hold};
 use super::super::egress::{self, Identified};
 use super::super::routing::reject;
 use super::super::{Context, Proxy};
 use crate::base::{Destination, Flow, Key};
 use crate::config::NumberFormat;
+use crate::peer::Trunk;
 use crate::plan;
 use crate::wire::sip::{Message, Method};
 
@@ -21,45 +22,87 @@ impl Proxy {
         flow: &Flow,
         caller: &Caller,
     ) -> Result<(Option<Key>, Option<Hold>), Reject> {
-        let (hides, user, ticket, format) = match caller {
-            Caller::Trunk(name) => {
-                let Some(trunk) = cx.peers.trunk(name) else {
-                    return Ok((None, None));
-                };
-                let ticket = match message.method() {
-                    Method::Invite => trunk.admit_inbound(cx.now).map(|t| Some(Hold::Peer(t))),
-                    _ => Ok(None),
-                };
-                let ticket = ticket.map_err(|refusal| {
-                    tracing::warn!(trunk = %name, "its call is refused: it {refusal}");
-                    reject(503, "Too Many Calls Of This Trunk")
-                })?;
-                let config = trunk.config();
-                let user = config.username.as_deref().map(egress::escaped);
-                let user = user.unwrap_or_default();
-                (config.hide_topology, user, ticket, Some(config.numbers))
-            }
+        let (entrance, hold) = match caller {
+            Caller::Trunk(name) => match cx.peers.trunk(name) {
+                Some(trunk) => (Entrance::of(&trunk), admit(cx, &trunk, message)?),
+                None => return Ok((None, None)),
+            },
             Caller::Pool(name) => {
                 let pool = cx.peers.pool(name);
                 let hides = pool.is_some_and(|pool| pool.config().hide_topology);
-                (hides, String::new(), None, None)
+                let entrance = Entrance {
+                    hides,
+                    ..Entrance::default()
+                };
+                (entrance, None)
             }
             _ => return Ok((None, None)),
         };
-        let rewrites = format.is_some_and(|format| format != NumberFormat::AsIs);
-        if !hides && !rewrites {
-            return Ok((None, ticket));
+        if !entrance.changes_something() {
+            return Ok((None, hold));
         }
         let full = || reject(503, "Too Many Calls");
-        let contact = egress::contact(cx, &user, &Destination::Flow(*flow)).ok_or_else(full)?;
+        let user = &entrance.contact_user;
+        let contact = egress::contact(cx, user, &Destination::Flow(*flow)).ok_or_else(full)?;
         let mut names = Names::of(message).ok_or(reject(400, "Malformed From Or To"))?;
-        if let Some(caller) = format.and_then(|format| caller_inside(cx, message, format)) {
+        if let Some(caller) = caller_inside(cx, message, entrance.numbers) {
             names.caller = caller;
         }
-        let border = Border::inward(message, names, contact, hides);
-        let border = border.and_then(|border| self.borders.insert(border));
-        Ok((Some(border.ok_or_else(full)?), ticket))
+        let border = Border::inward(message, names, contact, entrance.hides);
+        let mut border = border.ok_or_else(full)?;
+        border.account = entrance.account;
+        let border = self.borders.insert(border);
+        Ok((Some(border.ok_or_else(full)?), hold))
     }
+}
+
+/// What a peer sees of the inside, and we of it.
+struct Entrance {
+    hides: bool,
+    contact_user: String,
+    numbers: NumberFormat,
+    /// For its challenges to what the inside sends in the dialog.
+    account: Option<Account>,
+}
+
+impl Default for Entrance {
+    fn default() -> Self {
+        Self {
+            hides: false,
+            contact_user: String::new(),
+            numbers: NumberFormat::AsIs,
+            account: None,
+        }
+    }
+}
+
+impl Entrance {
+    fn of(trunk: &Trunk) -> Self {
+        let config = trunk.config();
+        let user = config.username.as_deref().map(egress::escaped);
+        Self {
+            hides: config.hide_topology,
+            contact_user: user.unwrap_or_default(),
+            numbers: config.numbers,
+            account: trunk.credentials().map(Account::new),
+        }
+    }
+
+    fn changes_something(&self) -> bool {
+        self.hides || self.numbers != NumberFormat::AsIs || self.account.is_some()
+    }
+}
+
+/// A place among the trunk's calls.
+fn admit(cx: &Context<'_>, trunk: &Trunk, message: &Message) -> Result<Option<Hold>, Reject> {
+    if message.method() != Method::Invite {
+        return Ok(None);
+    }
+    let ticket = trunk.admit_inbound(cx.now).map_err(|refusal| {
+        tracing::warn!(trunk = trunk.name(), "its call is refused: it {refusal}");
+        reject(503, "Too Many Calls Of This Trunk")
+    })?;
+    Ok(Some(Hold::Peer(ticket)))
 }
 
 /// A trunk's caller, as the inside writes numbers.
@@ -71,7 +114,7 @@ pub(super) fn with_trunk_number(
     if let Caller::Trunk(name) = caller
         && let Some(trunk) = cx.peers.trunk(name)
         && let format = trunk.config().numbers
-        && let Some(number) = written_with_plus(cx, &identified.number, format)
+        && let Some(number) = written_inside(cx, &identified.number, format)
     {
         identified.number = number.into();
     }
@@ -79,7 +122,7 @@ pub(super) fn with_trunk_number(
 }
 
 /// The number that is meant. A trunk that calls the Contact of our registration means the number
-/// in To; one whose way to write numbers is known means a number of E.164, written with a plus.
+/// in To; one whose way to write numbers is known means a number that is dialled here.
 pub(super) fn dialled_number(
     cx: &Context<'_>,
     message: &Message,
@@ -102,24 +145,27 @@ pub(super) fn dialled_number(
     {
         number = plan::dialled(&to).into_owned();
     }
-    written_with_plus(cx, &number, config.numbers).unwrap_or(number)
+    written_inside(cx, &number, config.numbers).unwrap_or(number)
 }
 
-/// What a trunk writes as its way to write numbers says, in E.164 with a plus.
-fn written_with_plus(cx: &Context<'_>, number: &str, format: NumberFormat) -> Option<String> {
+/// What a trunk writes as its way to write numbers says, as people here dial it: so routes match
+/// it, and a phone can call it back.
+fn written_inside(cx: &Context<'_>, number: &str, format: NumberFormat) -> Option<String> {
     if format == NumberFormat::AsIs {
         return None;
     }
-    let e164 = cx.plan.numbers().read(number, format)?;
-    Some(format!("+{e164}"))
+    let numbers = cx.plan.numbers();
+    let e164 = numbers.read(number, format)?;
+    let national = numbers.write(number, Some(&e164), NumberFormat::National);
+    Some(national.into_owned())
 }
 
-/// The caller as the inside reads it: its number in E.164 with a plus.
+/// The caller as the inside reads it.
 fn caller_inside(cx: &Context<'_>, message: &Message, format: NumberFormat) -> Option<Box<[u8]>> {
     let from = message.from().ok()?;
     let uri = from.uri().ok()?;
     let user = String::from_utf8(uri.user_unescaped().into_owned()).ok()?;
-    let number = written_with_plus(cx, &plan::dialled(&user), format)?;
+    let number = written_inside(cx, &plan::dialled(&user), format)?;
     let caller = egress::identified(message, false);
     let display = caller
         .name

@@ -488,6 +488,11 @@ fn target(text: &str, config: &Config) -> Result<Target, Wrong> {
         "pool" => Target::Pool(pool(name, config)?),
         "service" => Target::Service(named("voicemail")?),
         "e1" => Target::Line(named("pstn")?),
+        "number" if name == "*" => {
+            let problem = "\"number:*\" is the number itself, which has no other route";
+            let remedy = "write \"user:*\", or a number such as \"number:200\"";
+            return Err((problem.into(), remedy.into()));
+        }
         "number" => {
             dialing::dialled(name)?;
             Target::Number(name.into())

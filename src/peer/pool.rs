@@ -252,17 +252,20 @@ impl Pool {
                 weight => regular.push((weight, Arc::clone(member))),
             }
         }
+        // One turn for each call, whoever is away.
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut chosen = Members::new();
         for tier in tiers {
-            if chosen.len() < CHOICES_MAX {
-                chosen.extend(self.order(algorithm, keys, tier));
+            match chosen.is_empty() {
+                true => chosen = self.order(algorithm, keys, turn, tier),
+                false => chosen.extend(rotated(turn, tier).into_iter().map(|(_, m)| m)),
             }
         }
         chosen.truncate(CHOICES_MAX);
         chosen
     }
 
-    fn order(&self, algorithm: Algorithm, keys: &Keys<'_>, from: Weighted) -> Members {
+    fn order(&self, algorithm: Algorithm, keys: &Keys<'_>, turn: u64, from: Weighted) -> Members {
         if from.is_empty() {
             return Members::new();
         }
@@ -271,21 +274,23 @@ impl Pool {
             Algorithm::FromUri => by_hash(hash_uri(keys.from_uri), from),
             Algorithm::ToUri => by_hash(hash_uri(keys.to_uri), from),
             Algorithm::RequestUri => by_hash(hash_uri(keys.request_uri), from),
-            Algorithm::RoundRobin => self.rotate(from).into_iter().map(|(_, m)| m).collect(),
+            Algorithm::RoundRobin => rotated(turn, from).into_iter().map(|(_, m)| m).collect(),
             Algorithm::Weight => {
                 let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
                 by_weight(&mut owed, from)
             }
-            Algorithm::FewestCalls => by_calls(self.rotate(from)),
+            Algorithm::FewestCalls => by_calls(rotated(turn, from)),
         }
     }
+}
 
-    fn rotate(&self, mut from: Weighted) -> Weighted {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+/// Begins with the one whose turn it is.
+fn rotated(turn: u64, mut from: Weighted) -> Weighted {
+    if !from.is_empty() {
         let places = from.len() as u64;
         from.rotate_left((turn % places) as usize);
-        from
     }
+    from
 }
 
 type Members = SmallVec<[Arc<Member>; 4]>;

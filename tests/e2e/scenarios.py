@@ -195,7 +195,8 @@ def itsp(case, real):
     on_duty(company)
     services(company)
     outside(company, desk, company.itsp)
-    called(company, company.itsp, "915552101", "916660002")
+    # The ITSP writes E.164 without the plus, both ways; the branch reads what it could dial.
+    called(company, company.itsp, "34915552101", "34916660002")
     arrived(company.north, "2101", "916660002")
     # Abroad from the switchboard alone.
     desk.dial("0044207946000")

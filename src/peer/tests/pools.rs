@@ -134,6 +134,22 @@ fn the_uri_counts_not_how_it_is_written() {
     }
 }
 
+/// A member that died and is not known to be dead yet: the others share what was its own, whatever
+/// the algorithm; once it lives it is back.
+#[test]
+fn a_doubtful_member_comes_last_and_the_others_share_evenly() {
+    let (_peers, pool) = made(Algorithm::RoundRobin, &THREE);
+    pool.members()[1].suspect();
+    let mut chosen_first = std::collections::BTreeMap::new();
+    for n in 0..300 {
+        let chosen = order(&pool, n);
+        assert_eq!((chosen.len(), &*chosen[2]), (3, "sip:b"));
+        *chosen_first.entry(chosen[0].clone()).or_insert(0) += 1;
+    }
+    let even = [("sip:a".to_owned(), 150), ("sip:c".to_owned(), 150)];
+    assert_eq!(chosen_first, even.into());
+}
+
 #[test]
 fn round_robin_goes_around() {
     let (_peers, pool) = made(Algorithm::RoundRobin, &THREE);

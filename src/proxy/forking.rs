@@ -274,7 +274,9 @@ impl Proxy {
             behind_nat: target.behind_nat(),
             relay: self.borders.hides(target.border) || self.borders.hides(context.inbound.border),
         };
-        let body = offer(cx, context.call, message, &context.inbound, toward)?;
+        let body = offer(cx, context.call, message, &context.inbound, toward);
+        context.full |= body == Err(UNREACHABLE);
+        let body = body?;
         target.relayed = body.is_some();
         let binding = target.binding().cloned();
         let out = target.out().cloned();

@@ -368,7 +368,10 @@ impl Load {
             (Mode::Call | Mode::Pool, _) if cseq.ends_with(b"INVITE") => {
                 self.on_answer(index, message, now)
             }
-            (Mode::Call | Mode::Pool, State::Ending) => self.finish(index, status == 200),
+            (Mode::Call | Mode::Pool, State::Ending) => {
+                self.explain(status == 200, message);
+                self.finish(index, status == 200);
+            }
             (Mode::RegisterAuth, State::First) if status == 401 => {
                 let authorization = self.credentials(index, message);
                 self.slots[index].state = State::Authorized;
@@ -410,6 +413,13 @@ impl Load {
         self.counts.latencies_us.push(elapsed as u32);
     }
 
+    /// Shows the first answer that was no good.
+    fn explain(&self, good: bool, message: &[u8]) {
+        if !good && self.counts.failed == 0 {
+            eprintln!("sipload: {}", String::from_utf8_lossy(message));
+        }
+    }
+
     fn finish(&mut self, index: usize, good: bool) {
         self.slots[index].state = State::Idle;
         self.free.push(index);
@@ -425,6 +435,7 @@ impl Load {
         if status(message) >= 300 {
             self.send_in_dialog(index, message, "ACK", 1, 1);
             if self.slots[index].state == State::First {
+                self.explain(false, message);
                 self.finish(index, false);
             }
             return;

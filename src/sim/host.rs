@@ -190,6 +190,16 @@ impl Host {
         }
     }
 
+    /// The file was changed and read again.
+    pub fn configure(&mut self, now: Instant, config: Config) {
+        self.config = Arc::new(config);
+        for shard in 0..self.shards.len() {
+            let config = Arc::clone(&self.config);
+            self.input(now, shard, Input::Configure(config));
+        }
+        self.plan_wake();
+    }
+
     fn boot(&mut self, now: Instant, shards: usize) {
         self.location = Arc::new(Location::new(Limits::default()));
         let interface = (self.address.ip(), 24);

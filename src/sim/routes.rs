@@ -62,7 +62,7 @@ pub struct Told {
 pub fn tell(seed: u64, shards: usize, detail: bool) -> (Result<Told, Broken>, Vec<String>) {
     let mut rng = Rng::from_u64(seed);
     let setting = Setting::draw(&mut rng);
-    let config = match Config::parse(&setting.file(), Path::new("voip.toml")) {
+    let config = match Config::parse(&setting.file(false), Path::new("voip.toml")) {
         Ok(config) => config,
         Err(mistakes) => return (broken(format!("{mistakes:?}")), Vec::new()),
     };
@@ -80,7 +80,7 @@ pub fn tell(seed: u64, shards: usize, detail: bool) -> (Result<Told, Broken>, Ve
     let told = setting.run(&mut world);
     let mut log = world.log().to_vec();
     if detail {
-        log.insert(0, setting.file());
+        log.insert(0, setting.file(false));
     }
     (told, log)
 }
@@ -211,8 +211,8 @@ impl Setting {
         }
     }
 
-    /// What the operator wrote.
-    fn file(&self) -> String {
+    /// What the operator wrote; at the end without registration and probes.
+    fn file(&self, quiet: bool) -> String {
         let Self {
             no_reply_s,
             ring_s,
@@ -222,6 +222,9 @@ impl Setting {
             b_calls_max,
             ..
         } = self;
+        let every = |probe_s: &u64| if quiet { 0 } else { *probe_s };
+        let (probe_b, probe_c, probe_p) = (every(probe_b), every(probe_c), every(probe_p));
+        let (registers, probe_a) = (!quiet, every(&10));
         let member = |n: &usize| format!("\"sip:{}\"", gate_address(*n));
         let members: Vec<String> = MEMBERS.iter().map(member).collect();
         let members = members.join(", ");
@@ -232,7 +235,7 @@ impl Setting {
              [timers]\nno_reply_s = {no_reply_s}\ncall_max_s = 150\n\
              [fraud]\ncalls_max = 0\ncalls_per_minute = 0\n\
              [[trunk]]\nname = \"a\"\nuri = \"sip:{a}\"\ndomain = \"a.example.net\"\n\
-             username = \"acct\"\npassword_file = \"a\"\nregister = true\nprobe_s = 10\n\
+             username = \"acct\"\npassword_file = \"a\"\nregister = {registers}\nprobe_s = {probe_a}\n\
              hide_topology = true\n\
              [[trunk]]\nname = \"b\"\nuri = \"sip:{b}\"\nprobe_s = {probe_b}\n\
              hide_topology = {hide_b}\ncalls_max = {b_calls_max}\n\
@@ -381,6 +384,10 @@ impl Setting {
 
     fn run(&self, world: &mut World) -> Result<Told, Broken> {
         world.run_until(END)?;
+        // From now on nobody is asked and registered any more: then nothing moves at last.
+        let quiet = Config::parse(&self.file(true), Path::new("voip.toml"));
+        let quiet = quiet.map_err(|mistakes| Broken(format!("{mistakes:?}")))?;
+        world.host.configure(world.now, quiet);
         world.settle(PATIENCE)?;
         let mut told = Told {
             packets: world.net.stats().sent,

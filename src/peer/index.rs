@@ -5,7 +5,7 @@ use crate::base::{Flow, Transport};
 use crate::config::IpNet;
 use crate::sip::locate::{Target, TargetHost};
 use crate::wire::sip::{Message, Uri};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ pub(super) struct Index {
     /// Streams: a peer connects from any port.
     hosts: HashMap<IpAddr, Source>,
     networks: Vec<(IpNet, Arc<Trunk>)>,
+    /// Where peers are from which the inside is hidden.
+    hidden: HashSet<SocketAddr>,
     /// The keys of `ports` and `hosts`.
     addresses: Vec<IpAddr>,
 }
@@ -96,6 +98,9 @@ impl Index {
     fn add(&mut self, transport: Transport, remote: SocketAddr, source: &Source) {
         let ip = remote.ip().to_canonical();
         self.addresses.push(ip);
+        if source.hides() {
+            self.hidden.insert(SocketAddr::new(ip, remote.port()));
+        }
         if transport.is_reliable() {
             self.hosts.entry(ip).or_insert_with(|| source.clone());
         } else {
@@ -107,6 +112,12 @@ impl Index {
     /// All addresses but those of networks.
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.addresses.clone()
+    }
+
+    /// Whether a peer is there from which the inside is hidden.
+    pub fn hides_from(&self, remote: SocketAddr) -> bool {
+        let ip = remote.ip().to_canonical();
+        self.hidden.contains(&SocketAddr::new(ip, remote.port()))
     }
 
     pub fn of_source(&self, flow: &Flow, message: &Message) -> Option<Source> {

@@ -61,6 +61,16 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// Whether the inside is hidden from it.
+    fn hides(&self) -> bool {
+        match self {
+            Source::Trunk(trunk) => trunk.config().hide_topology,
+            Source::Pool { pool, .. } => pool.config().hide_topology,
+        }
+    }
+}
+
 /// Names and the index over them, replaced as a whole.
 #[derive(Debug, Default)]
 struct Table {
@@ -222,6 +232,11 @@ impl Peers {
     /// address that its URI led to: over UDP with that very port, over a stream whatever the port.
     pub fn of_source(&self, flow: &Flow, message: &Message) -> Option<Source> {
         self.table().index.of_source(flow, message)
+    }
+
+    /// Whether a trunk or a member is there from which the inside is hidden.
+    pub fn hides_from(&self, destination: &Destination) -> bool {
+        self.table().index.hides_from(destination.remote())
     }
 
     /// Grows with each change of names, and with each suspicion.

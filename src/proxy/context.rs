@@ -9,7 +9,7 @@ use crate::call::CallKey;
 use crate::feature;
 use crate::peer::Ticket;
 use crate::sip::locate::LocateId;
-use crate::sip::transaction::{ClientKey, ServerKey};
+use crate::sip::transaction::{ClientKey, ServerKey, TransactionLayer};
 use crate::wire::sip::{HeaderName, Message};
 use smallvec::SmallVec;
 
@@ -233,6 +233,8 @@ pub(super) struct ResponseContext {
     pub rang: bool,
     /// Whether a peer had no room for the call: then the caller may try again later.
     pub full: bool,
+    /// The request, once it was answered and where a border needs it for further answers.
+    pub answered: Option<Box<Message>>,
     /// What becomes of the call if the phones fail.
     pub forwarding: Option<Box<Forwarding>>,
     /// Where a phone itself sent it.
@@ -242,6 +244,21 @@ pub(super) struct ResponseContext {
 }
 
 impl ResponseContext {
+    /// The request; behind its final response, while a border needs it.
+    pub fn request(&self, layer: &TransactionLayer) -> Option<Message> {
+        let kept = || self.answered.as_deref().cloned();
+        layer.request(self.server).or_else(kept)
+    }
+
+    /// It is about to be answered 2xx. The layer forgets it then, but the 2xx may be repeated, and
+    /// another may come (RFC 3261 §13.3.1.4): they cross the border like the first.
+    pub fn keep_request(&mut self, layer: &TransactionLayer) {
+        let crosses = self.branches.iter().any(|b| b.target.border.is_some());
+        if self.invite && self.answered.is_none() && (crosses || self.inbound.border.is_some()) {
+            self.answered = layer.request(self.server).map(Box::new);
+        }
+    }
+
     /// When something is due; `None` while nothing but answers is waited for.
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {

@@ -8,7 +8,7 @@ use super::context::{Best, Branch, BranchState, Caller, Inbound, Outcome, Phase,
 use super::dial::Forwarding;
 use super::forward;
 use super::onward::{Crossing, Onward, too_big_for};
-use super::routing::reject;
+use super::routing::{has_to_tag, reject};
 use super::targets::{Place, Search, Target};
 use super::{CONTEXT_FOREIGN, Context, LOCATING_MAX, Proxy, Waiting};
 use crate::base::{Destination, Flow, Instant, Key, Transport};
@@ -25,6 +25,7 @@ use std::time::Duration;
 pub(super) const UNREACHABLE: u16 = 503;
 const FLOW_FAILED: u16 = 430;
 const NOT_HERE: u16 = 480;
+const NO_CALL: u16 = 481;
 /// The next hop's name leads nowhere.
 const NOT_FOUND: u16 = 404;
 
@@ -90,6 +91,7 @@ impl Proxy {
             outcome: Outcome::default(),
             rang: false,
             full: false,
+            answered: None,
             forwarding: start.forwarding,
             deflected: None,
             timer: None,
@@ -219,7 +221,7 @@ impl Proxy {
                 }
                 Hop::Uri(uri) => match locate(cx, &uri) {
                     Found::Ready(destinations) => target.destinations.extend(destinations),
-                    Found::Nothing => status = NOT_FOUND,
+                    Found::Nothing => status = leads_nowhere(target),
                     Found::Pending(id) if self.located.len() < LOCATING_MAX => {
                         branch.state = BranchState::Locating(id);
                         self.located.insert(id, Waiting::Branch { key, index });
@@ -239,10 +241,10 @@ impl Proxy {
 }
 
 impl Proxy {
-    /// The request of a context in the inside's terms, while its transaction is there.
+    /// The request of a context in the inside's terms.
     pub(super) fn request_of(&self, cx: &Context<'_>, key: Key) -> Option<Message> {
         let context = self.contexts.get(key)?;
-        let message = cx.layer.request(context.server)?;
+        let message = context.request(cx.layer)?;
         self.unveiled(context.inbound.border, message)
     }
 
@@ -264,6 +266,7 @@ impl Proxy {
         destination: Destination,
     ) -> Result<(), u16> {
         self.admit_to_peer(cx, key, index)?;
+        self.keep_inside(cx, key, index, message, &destination)?;
         self.raise_border(cx, key, index, message, &destination)?;
         let named = self.borders.named_dialogs(message);
         let context = self.contexts.get_mut(key).ok_or(UNREACHABLE)?;
@@ -323,6 +326,28 @@ impl Proxy {
         }
         self.stats.branches += 1;
         Ok(())
+    }
+
+    /// A dialog of which nothing is known here, after a restart, has no border any more: what it
+    /// sends to a peer from which the inside is hidden would show it, and the dialog bears another
+    /// name there.
+    fn keep_inside(
+        &self,
+        cx: &Context<'_>,
+        key: Key,
+        index: usize,
+        message: &Message,
+        destination: &Destination,
+    ) -> Result<(), u16> {
+        let context = self.contexts.get(key).ok_or(UNREACHABLE)?;
+        let branch = context.branches.get(index).ok_or(UNREACHABLE)?;
+        let unknown = context.call.is_none() && branch.target.border.is_none();
+        let as_requested = matches!(branch.target.place, Place::AsRequested);
+        let hidden = unknown && as_requested && has_to_tag(message);
+        match hidden && cx.peers.hides_from(destination) {
+            true => Err(NO_CALL),
+            false => Ok(()),
+        }
     }
 
     /// Takes a place among the calls of the peer that a target leads to.
@@ -430,11 +455,12 @@ impl Proxy {
             return;
         }
         branch.target.destinations.extend(found);
+        let status = leads_nowhere(&branch.target);
         let Some(message) = self.request_of(cx, key) else {
             self.drop_context(key);
             return;
         };
-        self.advance(cx, key, index, &message, NOT_FOUND);
+        self.advance(cx, key, index, &message, status);
         self.settle(cx, key);
     }
 
@@ -660,6 +686,15 @@ impl Proxy {
             self.borders.discard(border);
         }
         Some(context)
+    }
+}
+
+/// The status of a next hop without an address. Where that is a way out of a route, the way is
+/// closed, so that the next one is tried (RFC 3261 §8.1.3.1); what the caller dialled is not there.
+fn leads_nowhere(target: &Target) -> u16 {
+    match target.place {
+        Place::Out(_) => UNREACHABLE,
+        Place::Binding(_) | Place::AsRequested => NOT_FOUND,
     }
 }
 

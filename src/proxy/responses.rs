@@ -182,6 +182,7 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(key) else {
             return;
         };
+        context.keep_request(cx.layer);
         if let Some(branch) = context.branches.get_mut(index) {
             branch.state = BranchState::Answered { client };
             if let (Some(border), Some(call)) = (branch.target.border, context.call) {
@@ -395,7 +396,7 @@ fn upstream(
             .on_response(cx.now, call, message, &answerer.flow, nat, &ours);
     }
     if let Some(border) = context.inbound.border.and_then(|key| borders.get_mut(key))
-        && let Some(request) = cx.layer.request(context.server)
+        && let Some(request) = context.request(cx.layer)
     {
         border.veil_response(&mut edit, message, &request);
     }

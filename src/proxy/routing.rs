@@ -179,8 +179,16 @@ impl Proxy {
         let Arrival { message, flow, .. } = arrival;
         if has_to_tag(message) {
             let mut targets = self.targets(cx, uri, destined)?;
+            let border = self.borders.of_near(message);
             if let [target] = targets.as_mut_slice() {
-                target.border = self.borders.of_near(message);
+                target.border = border;
+            }
+            // It crossed a BYE. Nothing of the media is known any more, so that a description would
+            // pass as it is.
+            let describes = matches!(message.method(), Method::Invite | Method::Update);
+            let crossed = border.into_iter().chain(arrival.border);
+            if describes && crossed.into_iter().any(|key| self.borders.is_over(key)) {
+                return Err(reject(481, "Call Does Not Exist"));
             }
             return Ok(Some(targets.into()));
         }

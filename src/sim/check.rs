@@ -222,6 +222,7 @@ pub fn stopped(phones: &[Phone], within: Duration) -> Result<(), Broken> {
     Ok(())
 }
 
-fn broken(what: String) -> Result<(), Broken> {
+/// A rule was broken.
+pub(super) fn broken<T>(what: String) -> Result<T, Broken> {
     Err(Broken(what))
 }

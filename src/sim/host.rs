@@ -6,6 +6,7 @@
 
 use super::disk::Disk;
 use super::net::{Carrier, Packet};
+use super::zone::Zone;
 use crate::base::{Anchor, ConnectionId, Destination, Flow, Instant, Rng, Transmit, TransmitTag};
 use crate::base::{Transport, hash64};
 use crate::call;
@@ -26,7 +27,6 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Media ports of the whole machine.
 pub const MEDIA_PORTS: (u16, u16) = (30_000, 30_399);
@@ -69,6 +69,13 @@ pub struct Host {
     media_ports: BTreeMap<u16, (usize, IpAddr)>,
     wake: Option<Instant>,
     media_drops: u64,
+    peers: Arc<Peers>,
+    /// Passwords of trunks, as their files hold them.
+    secrets: BTreeMap<String, String>,
+    zone: Zone,
+    /// Answers of the DNS under way: the shard that asked, and what.
+    answers: BTreeMap<(Instant, u64), (usize, u64, DnsAnswer)>,
+    asked: u64,
 }
 
 impl Host {
@@ -76,6 +83,11 @@ impl Host {
     pub fn new(address: SocketAddr, config: Config, shards: usize, rng: Rng) -> Self {
         let mut host = Self {
             address,
+            peers: Arc::new(Peers::new(&config, SECRET)),
+            secrets: BTreeMap::new(),
+            zone: Zone::default(),
+            answers: BTreeMap::new(),
+            asked: 0,
             config: Arc::new(config),
             directory: Arc::new(Directory::new()),
             features: Arc::new(Features::new()),
@@ -105,6 +117,23 @@ impl Host {
         };
         // The table holds millions; a world has a dozen.
         let _ = self.directory.put(user);
+    }
+
+    /// The file with the password of a trunk.
+    pub fn set_secret(&mut self, trunk: &str, password: &str) {
+        self.secrets.insert(trunk.into(), password.into());
+        let password = password.as_bytes().to_vec();
+        self.peers.set_secret(trunk, Some(password));
+    }
+
+    /// The DNS that it asks.
+    pub fn zone(&mut self) -> &mut Zone {
+        &mut self.zone
+    }
+
+    /// Its trunks and pools.
+    pub fn peers(&self) -> &Peers {
+        &self.peers
     }
 
     /// What its users want to become of calls.
@@ -146,6 +175,7 @@ impl Host {
         self.connections.clear();
         self.media_ports.clear();
         self.out.clear();
+        self.answers.clear();
         self.shards.clear();
         self.features = Arc::new(Features::new());
         self.features
@@ -158,6 +188,16 @@ impl Host {
         for record in self.disk.bindings() {
             self.location.restore(clock, record);
         }
+    }
+
+    /// The file was changed and read again.
+    pub fn configure(&mut self, now: Instant, config: Config) {
+        self.config = Arc::new(config);
+        for shard in 0..self.shards.len() {
+            let config = Arc::clone(&self.config);
+            self.input(now, shard, Input::Configure(config));
+        }
+        self.plan_wake();
     }
 
     fn boot(&mut self, now: Instant, shards: usize) {
@@ -186,13 +226,17 @@ impl Host {
         };
         let guard = guard::Settings::of(&self.config);
         let guard = Arc::new(Guard::new(guard, [7; 16]));
-        let peers = Arc::new(Peers::new(&self.config, SECRET));
+        self.peers = Arc::new(Peers::new(&self.config, SECRET));
+        for (trunk, password) in &self.secrets {
+            let password = password.as_bytes().to_vec();
+            self.peers.set_secret(trunk, Some(password));
+        }
         let replays = Arc::new(Replays::with_capacity(1024));
         for shard in 0..shards {
             let core = SignalCore::new(Setup {
                 shard,
                 shards,
-                peers: Arc::clone(&peers),
+                peers: Arc::clone(&self.peers),
                 config: Arc::clone(&self.config),
                 listeners: listeners.clone(),
                 addresses: addresses.clone(),
@@ -294,6 +338,12 @@ impl Host {
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(entry) = self.answers.first_entry()
+            && entry.key().0 <= now
+        {
+            let (shard, query, answer) = entry.remove();
+            self.input(now, shard, Input::Resolved { query, answer });
+        }
         for shard in 0..self.shards.len() {
             if let Some(Shard { core, relay }) = self.shards.get_mut(shard) {
                 if core.poll_timeout().is_some_and(|at| at <= now) {
@@ -318,8 +368,13 @@ impl Host {
             load.sessions += relay.sessions();
             load.relayed += core.media_sessions();
             load.ports += core.ports_in_use();
+            load.borders += core.borders();
         }
         load.sockets = self.media_ports.len();
+        load.places = self.peers.trunks().iter().map(|trunk| trunk.calls()).sum();
+        for pool in self.peers.pools() {
+            load.places += pool.members().iter().map(|m| m.calls()).sum::<u32>();
+        }
         load
     }
 
@@ -328,7 +383,8 @@ impl Host {
             .shards
             .iter()
             .flat_map(|s| [s.core.poll_timeout(), s.relay.poll_timeout()]);
-        self.wake = timers.flatten().min();
+        let answer = self.answers.keys().next().map(|(at, _)| *at);
+        self.wake = timers.flatten().chain(answer).min();
     }
 
     fn input(&mut self, now: Instant, shard: usize, input: Input) {
@@ -369,10 +425,13 @@ impl Host {
     fn output(&mut self, now: Instant, index: usize, output: Output) {
         match output {
             Output::Transmit(transmit) => self.transmit(now, index, transmit),
-            Output::Resolve { query, .. } => {
-                let ttl = Duration::from_secs(60);
-                let answer = DnsAnswer::NotFound { ttl };
-                if let Some(Shard { core, .. }) = self.shards.get_mut(index) {
+            Output::Resolve { query, question } => {
+                let (at, answer) = self.zone.answer(now, &question);
+                if at > now {
+                    self.asked += 1;
+                    self.answers
+                        .insert((at, self.asked), (index, query, answer));
+                } else if let Some(Shard { core, .. }) = self.shards.get_mut(index) {
                     core.handle_input(now, Input::Resolved { query, answer });
                 }
             }
@@ -452,6 +511,10 @@ pub struct Load {
     pub ports: usize,
     /// Media ports that are bound.
     pub sockets: usize,
+    /// Borders of trunks and pools.
+    pub borders: usize,
+    /// Places that calls hold at trunks and members.
+    pub places: u32,
 }
 
 fn anchor() -> Anchor {

@@ -7,17 +7,23 @@
 //! | `net`, `nat` | packets under way; address and port dependent NATs |
 //! | `phone` | independent user agents |
 //! | `registrar` | a registrar of another, to which trunks register |
-//! | `host`, `disk` | the server's shards, relays and what it persisted |
+//! | `gate` | far ends of trunks and members of pools, with all their mishaps |
+//! | `host`, `disk`, `zone` | the server's shards, relays, what it persisted, the DNS it asks |
 //! | `world` | the clock, and who gets what when |
-//! | `check` | what must hold after each step and at the end |
+//! | `check`, `book` | what must hold after each step and at the end, and toward far ends |
 //! | `story` | random users, phones, calls and mishaps from a seed |
+//! | `routes` | the same with trunks and pools, and which calls must not be lost |
 
+pub mod book;
 pub mod check;
 pub mod disk;
+pub mod gate;
 pub mod host;
 pub mod nat;
 pub mod net;
 pub mod phone;
 pub mod registrar;
+pub mod routes;
 pub mod story;
 pub mod world;
+pub mod zone;

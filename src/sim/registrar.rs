@@ -154,22 +154,11 @@ impl Registrar {
         if request.to().map(|to| to.uri_bytes().to_vec()) != Ok(aor.into_bytes()) {
             return response(404);
         }
-        match self.is_proven(now, request) {
+        match self.is_proven(now, request, HeaderName::Authorization) {
             Proof::Right => {}
             Proof::Wrong => return response(403),
             Proof::Absent { stale } => {
-                let nonce = String::from_utf8_lossy(&self.rng.token::<16>()).into_owned();
-                let realm = &self.manners.domain;
-                let name = if self.manners.sha256 {
-                    "SHA-256"
-                } else {
-                    "MD5"
-                };
-                let value = format!(
-                    "Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={name}, \
-                     qop=\"auth,auth-int\", stale={stale}, opaque=\"x\""
-                );
-                self.nonces.insert(nonce, (now, 0));
+                let value = self.new_challenge(now, stale);
                 return response(401).header(HeaderName::WwwAuthenticate, value);
             }
         }
@@ -218,8 +207,42 @@ impl Registrar {
         answer
     }
 
-    fn is_proven(&mut self, now: Instant, request: &Message) -> Proof {
-        let given = request.credentials(HeaderName::Authorization).next();
+    /// Whether the sender of another request proved who it is; if not, what it is answered
+    /// (RFC 3261 §22.3).
+    pub fn doubts<'m>(
+        &mut self,
+        now: Instant,
+        request: &'m Message,
+    ) -> Option<ResponseBuilder<'m>> {
+        let response = |status| ResponseBuilder::new(request, status).to_tag("reg");
+        match self.is_proven(now, request, HeaderName::ProxyAuthorization) {
+            Proof::Right => None,
+            Proof::Wrong => Some(response(403)),
+            Proof::Absent { stale } => {
+                let value = self.new_challenge(now, stale);
+                Some(response(407).header(HeaderName::ProxyAuthenticate, value))
+            }
+        }
+    }
+
+    fn new_challenge(&mut self, now: Instant, stale: bool) -> String {
+        let nonce = String::from_utf8_lossy(&self.rng.token::<16>()).into_owned();
+        let realm = &self.manners.domain;
+        let name = if self.manners.sha256 {
+            "SHA-256"
+        } else {
+            "MD5"
+        };
+        let value = format!(
+            "Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={name}, \
+             qop=\"auth,auth-int\", stale={stale}, opaque=\"x\""
+        );
+        self.nonces.insert(nonce, (now, 0));
+        value
+    }
+
+    fn is_proven(&mut self, now: Instant, request: &Message, header: HeaderName) -> Proof {
+        let given = request.credentials(header).next();
         let Some(Ok(given)) = given else {
             return Proof::Absent { stale: false };
         };
@@ -246,7 +269,7 @@ impl Registrar {
             ..
         } = &self.manners;
         let first = self.hash(&format!("{user}:{domain}:{password}"));
-        let second = self.hash(&format!("REGISTER:{uri}"));
+        let second = self.hash(&format!("{}:{uri}", request.method()));
         let wanted = self.hash(&format!("{first}:{nonce}:{nc}:{cnonce}:auth:{second}"));
         let is_right = given.response() == Some(wanted.as_bytes())
             && given.username() == Some(user.as_bytes());

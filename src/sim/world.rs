@@ -1,12 +1,14 @@
 //! The clock and the loop: whatever comes next happens next.
 
+use super::book::Book;
 use super::check::{Broken, Checker};
+use super::gate::{Gate, Mood};
 use super::host::{Host, Load};
 use super::net::{Carrier, Net, Packet, Weather};
 use super::phone::Phone;
 use crate::base::{Instant, Rng};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Steps of one world: a loop that does not end is a fault.
@@ -23,6 +25,15 @@ pub enum Mishap {
     NatReboot(usize),
     /// The network becomes calm.
     Calm,
+    /// A far end is otherwise from now on.
+    Turn(usize, Mood),
+    /// The DNS answers SERVFAIL, or answers again.
+    Dns {
+        /// Which of both.
+        fails: bool,
+    },
+    /// A name leads elsewhere, by its place in [`World::names`].
+    Point(usize),
 }
 
 /// Everything there is.
@@ -36,8 +47,15 @@ pub struct World {
     pub host: Host,
     /// The phones.
     pub phones: Vec<Phone>,
+    /// Far ends of trunks, members of pools.
+    pub gates: Vec<Gate>,
+    /// What names may lead to, for [`Mishap::Point`].
+    pub names: Vec<(String, Vec<SocketAddr>)>,
     /// The rules.
     pub checker: Checker,
+    /// The rules toward far ends.
+    pub book: Book,
+    gate_by_address: BTreeMap<IpAddr, usize>,
     by_address: BTreeMap<IpAddr, usize>,
     mishaps: BTreeSet<(Instant, Mishap)>,
     /// When the server was started last.
@@ -55,7 +73,11 @@ impl World {
             net: Net::new(rng.fork(), weather),
             host,
             phones: Vec::new(),
+            gates: Vec::new(),
+            names: Vec::new(),
             checker: Checker::default(),
+            book: Book::default(),
+            gate_by_address: BTreeMap::new(),
             by_address: BTreeMap::new(),
             mishaps: BTreeSet::new(),
             born: Instant::ZERO,
@@ -85,6 +107,15 @@ impl World {
         self.phones.len() - 1
     }
 
+    /// Adds a far end; its number comes back.
+    pub fn add_gate(&mut self, gate: Gate, hides: bool) -> usize {
+        self.book.add_far_end(gate.address(), hides);
+        self.gate_by_address
+            .insert(gate.address().ip(), self.gates.len());
+        self.gates.push(gate);
+        self.gates.len() - 1
+    }
+
     /// Lets something happen.
     pub fn plan(&mut self, at: Instant, mishap: Mishap) {
         self.mishaps.insert((at, mishap));
@@ -108,6 +139,9 @@ impl World {
         for phone in &mut self.phones {
             phone.finish(now);
         }
+        for gate in &mut self.gates {
+            gate.finish(now);
+        }
         let end = self.now + patience;
         while self.now < end {
             let next = self.now + Duration::from_secs(1);
@@ -118,6 +152,10 @@ impl World {
             }
         }
         self.checker.rest(self.now, &self.host, &self.phones)?;
+        if let Some(gate) = self.gates.iter().find(|gate| is_busy(gate)) {
+            let calls = gate.describe_calls();
+            return Err(Broken(format!("{} still has {calls}", gate.address())));
+        }
         self.checker.records(self.born, &self.host, &self.phones)
     }
 
@@ -127,6 +165,7 @@ impl World {
                 .phones
                 .iter()
                 .all(|phone| phone.is_silent() || phone.calls_alive() == 0)
+            && !self.gates.iter().any(is_busy)
     }
 
     /// Steps taken.
@@ -136,8 +175,10 @@ impl World {
 
     fn next(&self) -> Option<Instant> {
         let phones = self.phones.iter().filter_map(Phone::poll_timeout).min();
+        let gates = self.gates.iter().filter_map(Gate::poll_timeout).min();
         let mishap = self.mishaps.first().map(|(at, _)| *at);
-        [self.net.next(), self.host.poll_timeout(), phones, mishap]
+        let host = self.host.poll_timeout();
+        [self.net.next(), host, phones, gates, mishap]
             .into_iter()
             .flatten()
             .min()
@@ -163,6 +204,11 @@ impl World {
                 phone.handle_timeout(now);
             }
         }
+        for gate in &mut self.gates {
+            if gate.poll_timeout().is_some_and(|at| at <= now) {
+                gate.handle_timeout(now);
+            }
+        }
         if self.host.poll_timeout().is_some_and(|at| at <= now) {
             self.host.handle_timeout(now);
             if self.host.poll_timeout().is_some_and(|at| at < now) {
@@ -180,11 +226,17 @@ impl World {
                 self.net.send(now, packet);
             }
         }
+        for gate in &mut self.gates {
+            while let Some(packet) = gate.poll_packet() {
+                self.net.send(now, packet);
+            }
+        }
         while let Some(outgoing) = self.host.poll_packet() {
             if outgoing.packet.destination == outgoing.packet.source {
                 return Err(Broken("the server speaks to itself".into()));
             }
             self.checker.sent(now, &outgoing.packet)?;
+            self.book.sent(&outgoing.packet)?;
             let stream = outgoing.packet.carrier == Carrier::Stream;
             if stream && !self.net.is_open(now, &outgoing.packet) {
                 self.host.handle_refusal(now, &outgoing);
@@ -207,15 +259,21 @@ impl World {
             .and_then(|n| self.phones.get_mut(*n))
         {
             phone.handle_packet(self.now, packet);
+        } else if let Some(gate) = self
+            .gate_by_address
+            .get(&packet.destination.ip())
+            .and_then(|n| self.gates.get_mut(*n))
+        {
+            gate.handle_packet(self.now, packet);
         }
     }
 
     fn happen(&mut self, mishap: Mishap) -> Result<(), Broken> {
+        if let Some(log) = &mut self.log {
+            log.push(format!("{:>9} {mishap:?}", self.now.as_millis()));
+        }
         match mishap {
             Mishap::Restart => {
-                if let Some(log) = &mut self.log {
-                    log.push(format!("{:>9} restart", self.now.as_millis()));
-                }
                 self.host.restart(self.now);
                 self.born = self.now;
                 self.checker.restarted();
@@ -232,7 +290,22 @@ impl World {
                 }
             }
             Mishap::Calm => self.net.set_weather(Weather::CALM),
+            Mishap::Turn(gate, mood) => {
+                if let Some(gate) = self.gates.get_mut(gate) {
+                    gate.turn(self.now, mood);
+                }
+            }
+            Mishap::Dns { fails } => self.host.zone().fails = fails,
+            Mishap::Point(place) => {
+                if let Some((name, hosts)) = self.names.get(place) {
+                    self.host.zone().point(name, hosts);
+                }
+            }
         }
         Ok(())
     }
+}
+
+fn is_busy(gate: &Gate) -> bool {
+    !gate.is_silent() && gate.calls_alive() > 0
 }

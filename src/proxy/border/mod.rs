@@ -298,6 +298,12 @@ impl Borders {
         }
     }
 
+    /// Whether its call ended, and it stays for repetitions alone.
+    pub fn is_over(&self, key: Key) -> bool {
+        let call = self.get(key).and_then(|border| border.call);
+        call.is_some_and(|call| !self.by_call.contains_key(&call))
+    }
+
     /// When [`Borders::expire`] has something to do.
     pub fn next_expiry(&self) -> Option<Instant> {
         self.timers.next()

@@ -76,6 +76,10 @@ pub struct CallReport {
     pub call_id: String,
     /// Whether this side called.
     pub caller: bool,
+    /// The URI of the other side, as it was called or as it said.
+    pub with: String,
+    /// When the call began here.
+    pub begun_at: Instant,
     /// What came of it.
     pub outcome: Outcome,
     /// When the call was answered.
@@ -132,6 +136,7 @@ pub(super) struct Call {
     pub(super) id: u64,
     pub(super) call_id: String,
     pub(super) caller: bool,
+    pub(super) begun_at: Instant,
     pub(super) state: State,
     pub(super) local: String,
     pub(super) local_tag: String,
@@ -216,6 +221,7 @@ impl Phone {
             id,
             call_id,
             caller,
+            begun_at: self.now,
             state,
             local: uri,
             local_tag,
@@ -326,6 +332,8 @@ impl Phone {
         let report = CallReport {
             call_id: call.call_id.clone(),
             caller: call.caller,
+            with: call.remote.clone(),
+            begun_at: call.begun_at,
             outcome,
             answered_at: call.answered_at,
             given_up_at: call.given_up_at,

@@ -297,6 +297,9 @@ impl World {
                     }
                     Output::Reply { reply, .. } => self.replies.push(reply),
                     Output::Media(_) | Output::Persist(_) | Output::CloseConnection(_) => {}
+                    Output::Tell { shard, input } => {
+                        self.shards[shard].handle_input(self.now, input);
+                    }
                 }
             }
         }

@@ -147,6 +147,7 @@ impl World {
                 }
                 Output::Reply { reply, .. } => self.replies.push(reply),
                 Output::Resolve { .. } | Output::Media(_) | Output::CloseConnection(_) => {}
+                Output::Tell { input, .. } => self.core.handle_input(self.now, input),
             }
         }
     }

@@ -5,9 +5,10 @@
 #![cfg(feature = "sim")]
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use voip::base::{Instant, Rng};
+use voip::base::{Instant, Rng, hash64};
 use voip::config::{Config, Domain};
 use voip::feature::Change;
 use voip::sim::host::Host;
@@ -113,10 +114,13 @@ fn summary(told: &voip::sim::story::Told) -> Vec<String> {
 
 /// Two phones and more, where and as the test says, in a network that loses nothing.
 fn stage(people: &[Person]) -> World {
-    let mut config = Config::default();
+    stage_with(Config::default(), 2, people)
+}
+
+fn stage_with(mut config: Config, shards: usize, people: &[Person]) -> World {
     config.node.domains = Domain::parse(DOMAIN).into_iter().collect();
     let mut rng = Rng::from_u64(1);
-    let host = Host::new(SERVER, config, 2, rng.fork());
+    let host = Host::new(SERVER, config, shards, rng.fork());
     let mut world = World::new(host, Weather::CALM, rng.fork());
     for (n, person) in people.iter().enumerate() {
         let last = n as u8 + 2;
@@ -335,5 +339,49 @@ fn calls_outlive_a_restart_to_their_end() {
         assert_eq!(phone.reports()[0].outcome, Outcome::Talked);
         assert!(phone.reports()[0].ended_at < at(15));
     }
+    world.settle(Duration::from_secs(100)).unwrap();
+}
+
+/// The code and the call are of any two of four shards: what one finds ringing, the other hands
+/// over, with its audio.
+#[test]
+fn calls_of_any_shard_are_picked_up() {
+    const CALLS: u64 = 16;
+    let text = "[[group]]\nname = \"office\"\nmembers = [\"u1\", \"u2\"]\n";
+    let config = Config::parse(text, Path::new("voip.toml")).unwrap();
+    let udp = Carrier::Datagram;
+    let people = [
+        person("u0", false, udp),
+        person("u1", false, udp),
+        person("u2", true, udp),
+    ];
+    let mut world = stage_with(config, 4, &people);
+    world.phones[1].set_habits(Habits {
+        answers: 0,
+        ..Habits::default()
+    });
+    for n in 0..CALLS {
+        world.phones[0].call_at(at(20 * n + 10), call("u1", 8));
+        world.phones[2].call_at(at(20 * n + 13), call("*8", 0));
+    }
+    world.run_until(at(20 * CALLS + 10)).unwrap();
+    let shard = |call_id: &str| hash64(call_id.as_bytes()) % 4;
+    let (mut talked, mut crossed) = (0, 0);
+    let reports = world.phones[2].reports();
+    for (n, report) in reports.iter().enumerate().filter(|(_, r)| !r.caller) {
+        assert_eq!(report.outcome, Outcome::Talked, "{report:?}");
+        assert!(report.audio_heard >= 14, "{report:?}");
+        talked += 1;
+        // What it dialled stands just before.
+        let code = &reports[n - 1];
+        assert_eq!((code.caller, code.outcome), (true, Outcome::Refused(480)));
+        crossed += u64::from(shard(&code.call_id) != shard(&report.call_id));
+    }
+    assert_eq!(talked, CALLS);
+    assert!(crossed >= CALLS / 2, "{crossed} of {CALLS} between shards");
+    let outcomes = |phone: usize| world.phones[phone].reports().iter().map(|r| r.outcome);
+    assert!(outcomes(0).all(|o| o == Outcome::Talked));
+    assert!(outcomes(1).all(|o| o == Outcome::Cancelled));
+    assert_eq!(world.host.features().ringing(), 0);
     world.settle(Duration::from_secs(100)).unwrap();
 }

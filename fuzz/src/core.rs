@@ -397,6 +397,7 @@ impl World {
                     }
                 }
                 Output::Persist(_) | Output::Reply { .. } | Output::CloseConnection(_) => {}
+                Output::Tell { input, .. } => self.core.handle_input(self.now, input),
             }
         }
     }

@@ -107,7 +107,11 @@ pub struct History {
 impl History {
     /// Those of a request. Entries without an index, which must have one, are left out.
     pub fn of(request: &Message) -> Self {
-        let values = request.values(HeaderName::HistoryInfo).take(ENTRIES_MAX);
+        Self::of_values(request.values(HeaderName::HistoryInfo))
+    }
+
+    /// Of the headers' values, the oldest first.
+    pub fn of_values<'v>(values: impl Iterator<Item = &'v [u8]>) -> Self {
         let entry = |value| {
             let entry = NameAddr::parse(value).ok()?;
             let index = entry.param("index").flatten().filter(|i| is_index(i))?;
@@ -121,7 +125,7 @@ impl History {
             })
         };
         Self {
-            entries: values.filter_map(entry).collect(),
+            entries: values.take(ENTRIES_MAX).filter_map(entry).collect(),
         }
     }
 
@@ -151,6 +155,14 @@ impl History {
         let (index, mp) = (format!("{parent}.1"), format!(";mp={parent}"));
         let cause = format!(";cause={}", why.cause());
         self.push(uri, &cause, index, &mp, true);
+    }
+
+    /// The request goes to `uri`, who picks up the call of the user who was the last target. That
+    /// user sent it nowhere: there is no cause, and it is no diversion.
+    pub fn pick_up(&mut self, uri: &str) {
+        let parent = self.entries.last().map_or("1", |last| &last.index);
+        let (index, mp) = (format!("{parent}.1"), format!(";mp={parent}"));
+        self.push(uri, "", index, &mp, false);
     }
 
     fn push(&mut self, uri: &str, parameter: &str, index: String, behind: &str, diverted: bool) {

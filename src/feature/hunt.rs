@@ -148,6 +148,18 @@ impl Hunt {
         who != whom && mine.iter().any(|group| theirs.contains(group))
     }
 
+    /// Whether a user (`name@domain`) is in a group: only then anybody may pick up a call there.
+    pub fn is_member(&self, aor: &str) -> bool {
+        self.of_user.contains_key(aor)
+    }
+
+    /// Whether a user (`name@domain`) is in this group.
+    pub fn is_member_of(&self, aor: &str, group: &str) -> bool {
+        let group = self.by_name.get(group);
+        let groups = self.of_user.get(aor);
+        group.is_some_and(|at| groups.is_some_and(|groups| groups.contains(at)))
+    }
+
     /// Which of the calls that ring, each at `name@domain` and the longest ringing first, `who`
     /// picks up in the own groups: the first that may be.
     pub fn pick<'r>(&self, who: &str, ringing: impl IntoIterator<Item = &'r str>) -> Option<usize> {

@@ -19,6 +19,7 @@ mod decide;
 mod history;
 mod hunt;
 mod keys;
+mod ringing;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ pub use decide::{Caller, Failure, Forward, Incoming, NO_ANSWER, Why, after, inco
 pub use history::{Diversions, History};
 pub use hunt::Hunt;
 pub use keys::KEYS;
+pub use ringing::{Claim, RINGING_MAX, RingingCall, Rings};
 
 use crate::store::{FeatureRecord, USERS_MAX};
 use std::borrow::Cow;
@@ -74,6 +76,7 @@ pub struct Features {
     revision: AtomicU64,
     rotors: hunt::Rotors,
     busy: Arc<busy::Busy>,
+    ringing: Arc<ringing::Ringing>,
 }
 
 impl Features {

@@ -83,6 +83,8 @@ pub struct Worker<C> {
     inputs: VecDeque<Work>,
     handover: Vec<Vec<Work>>,
     failed: Vec<TransmitTag>,
+    /// For other cores, or this one, when what was sent before is out.
+    tells: Vec<(usize, Input)>,
     sleep: Pin<Box<Sleep>>,
     armed: Instant,
     /// When it ends, whatever still waits.
@@ -101,6 +103,7 @@ impl<C: Core + Unpin> Worker<C> {
             inputs: VecDeque::new(),
             handover: (0..shards).map(|_| Vec::new()).collect(),
             failed: Vec::new(),
+            tells: Vec::new(),
             sleep: Box::pin(tokio::time::sleep_until(
                 parts.clock.to_tokio(Instant::FAR_FUTURE),
             )),
@@ -133,6 +136,9 @@ impl<C: Core + Unpin> Worker<C> {
             }
         }
         self.flush(cx);
+        for (shard, input) in self.tells.drain(..) {
+            self.parts.switch.tell(shard, input);
+        }
         busy
     }
 
@@ -246,6 +252,7 @@ impl<C: Core + Unpin> Worker<C> {
                 Output::Persist(record) => self.parts.sinks.persist(record),
                 Output::Reply { id, reply } => self.parts.sinks.reply(id, reply),
                 Output::CloseConnection(id) => self.parts.streams.connections.close(id),
+                Output::Tell { shard, input } => self.tells.push((shard, input)),
             }
         }
     }

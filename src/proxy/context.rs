@@ -318,9 +318,17 @@ impl ResponseContext {
         }
     }
 
+    /// A branch got no answer, and is done with ours.
+    pub fn branch_unanswered(&mut self, index: usize, status: u16) {
+        self.branch_ended(index, status, status == 408);
+        if !self.branches.get(index).is_some_and(|b| b.target.picks_up) {
+            self.consider(Best::Local(status));
+        }
+    }
+
     /// A branch failed, whatever may still come of it.
     pub fn branch_failed(&mut self, index: usize, status: u16, timeout: bool) {
-        let Some(branch) = self.branches.get(index) else {
+        let Some(branch) = self.branches.get(index).filter(|b| !b.target.picks_up) else {
             return;
         };
         let step = branch.target.step.as_ref();

@@ -10,7 +10,7 @@ use super::forward;
 use super::onward::{Crossing, Onward, too_big_for};
 use super::routing::{has_to_tag, reject};
 use super::targets::{Place, Search, Target};
-use super::{CONTEXT_FOREIGN, Context, LOCATING_MAX, Proxy, Waiting};
+use super::{CONTEXT_FOREIGN, Context, LOCATING_MAX, Proxy, Waiting, pickup};
 use crate::base::{Destination, Flow, Instant, Key, Transport};
 use crate::call::{BodyEdit, CallKey, CallerInfo, Toward};
 use crate::location::Reach;
@@ -110,6 +110,7 @@ impl Proxy {
     /// Sees whether the context waits for something; if not, the next group goes out, or the answer
     /// goes back.
     pub(super) fn settle(&mut self, cx: &mut Context<'_>, key: Key) {
+        self.review_ringing(cx, key);
         loop {
             let Some(context) = self.contexts.get_mut(key) else {
                 return;
@@ -187,7 +188,7 @@ impl Proxy {
 
     /// Tries what is left for a branch, until something was sent, is being looked for, or nothing
     /// remains: then `status` is its answer.
-    fn advance(
+    pub(super) fn advance(
         &mut self,
         cx: &mut Context<'_>,
         key: Key,
@@ -231,8 +232,7 @@ impl Proxy {
                 },
                 Hop::Nowhere if target.next_flow() => {}
                 Hop::Nowhere => {
-                    context.branch_ended(index, status, status == 408);
-                    context.consider(Best::Local(status));
+                    context.branch_unanswered(index, status);
                     return;
                 }
             }
@@ -322,7 +322,7 @@ impl Proxy {
         branch.state = BranchState::Calling { client };
         branch.silent = true;
         if context.invite {
-            branch.deadline = cx.now + patience(cx, out.is_some());
+            branch.deadline = cx.now + patience(cx, out.is_some(), branch.target.picks_up);
         }
         self.stats.branches += 1;
         Ok(())
@@ -489,8 +489,7 @@ impl Proxy {
             Some(message) => self.advance(cx, key, index, &message, status),
             None => {
                 if let Some(context) = self.contexts.get_mut(key) {
-                    context.branch_ended(index, status, status == 408);
-                    context.consider(Best::Local(status));
+                    context.branch_unanswered(index, status);
                 }
             }
         }
@@ -639,11 +638,11 @@ impl Proxy {
                 }
                 turned.extend(branch.target.take_rest());
             } else {
-                self.stats.timer_c += 1;
+                self.stats.timer_c += u64::from(!branch.target.picks_up);
             }
             // Without a provisional response the CANCEL waits, and Timer B ends the branch.
             cx.layer.cancel(cx.now, client, None);
-            let silent = branch.silent;
+            let silent = branch.silent && !branch.target.picks_up;
             branch.state = BranchState::Cancelling { client };
             context.branch_failed(index, 408, true);
             if silent {
@@ -674,6 +673,7 @@ impl Proxy {
     /// Forgets a context.
     pub(super) fn drop_context(&mut self, key: Key) -> Option<ResponseContext> {
         let context = self.contexts.remove(key)?;
+        self.forget_ringing(key);
         if context.invite {
             self.by_server.remove(&context.server);
         }
@@ -716,13 +716,14 @@ pub(super) fn offer(
     }
 }
 
-/// How long a branch may go without an answer: a way out until another one is tried, a phone as
-/// long as Timer C says.
-fn patience(cx: &Context<'_>, out: bool) -> Duration {
+/// How long a branch may go without an answer: a way out until another one is tried, a phone that
+/// picks up for a moment, others as long as Timer C says.
+fn patience(cx: &Context<'_>, out: bool, picks_up: bool) -> Duration {
     let timers = &cx.config.timers;
-    match out {
-        true => timers.no_reply.min(timers.timer_c),
-        false => timers.timer_c,
+    match (out, picks_up) {
+        (true, _) => timers.no_reply.min(timers.timer_c),
+        (false, true) => pickup::WAIT.min(timers.timer_c),
+        (false, false) => timers.timer_c,
     }
 }
 

@@ -124,6 +124,9 @@ pub(super) fn render(
         for value in &marks.history {
             edit.append(HeaderName::HistoryInfo, value);
         }
+        if let Some(whom) = &marks.picked_up {
+            answer_at_once(&mut edit, whom);
+        }
     }
     if let Some(out) = copy.out {
         edit_headers(&mut edit, out);
@@ -136,6 +139,24 @@ pub(super) fn render(
         edit.set_body(None, body.clone());
     }
     edit.render()
+}
+
+/// Lets a phone answer by itself. No RFC says how, so the two ways that nearly all phones know go
+/// together: `answer-after` in Call-Info (snom, Grandstream, Cisco SPA, Gigaset), and
+/// `info=alert-autoanswer` in Alert-Info (snom, Yealink, Grandstream, Gigaset, Aastra, where
+/// `delay=0` says at once; Polycom, whose `voIpProt.SIP.alertInfo` is to name it). Their URI is
+/// one of ours and means nothing; it is no `http:`, which some phones would fetch as a ringing
+/// tone. Alert-Info of the caller's goes: a phone may heed the first one only.
+fn answer_at_once(edit: &mut Edit<'_>, whom: &str) {
+    edit.prepend(
+        HeaderName::CallInfo,
+        format!("<sip:{whom}>;answer-after=0").into_bytes(),
+    );
+    edit.remove(HeaderName::AlertInfo);
+    edit.append(
+        HeaderName::AlertInfo,
+        format!("<sip:{whom}>;info=alert-autoanswer;delay=0").into_bytes(),
+    );
 }
 
 /// The headers that a route or a trunk wants, and the identities that the far end reads.

@@ -13,6 +13,7 @@
 //! | [`ack`] | the ACK of a 2xx | RFC 3261 §16.11 |
 //! | [`context`] | the response context's data | RFC 3261 §16.7 |
 //! | [`forward`] | the forwarded copy, one edit list rendered once | RFC 3261 §16.6 |
+//! | [`pickup`] | calls picked up by code |
 //! | [`record_route`], [`token`] | staying on the path; flow tokens | RFC 5626, RFC 5658 |
 //! | [`loops`] | loops told from spirals; breadth | RFC 5393 |
 //! | [`border`], [`egress`] | trunks that see nothing of the inside | RFC 7092 §3.1.2 |
@@ -42,6 +43,7 @@ mod loops;
 pub mod nat;
 mod onward;
 pub mod outbound;
+mod pickup;
 mod privacy;
 mod probe;
 mod record_route;
@@ -51,6 +53,8 @@ mod responses;
 mod routing;
 mod targets;
 mod token;
+
+pub use pickup::PickUp;
 
 use crate::base::{Anchor, Destination, Instant, Key, Rng, Slab, TimerTable, Transmit};
 use crate::call::{CallKey, CallTable};
@@ -129,6 +133,8 @@ pub struct Outputs {
     pub transmits: VecDeque<Transmit>,
     /// Changes of bindings.
     pub records: VecDeque<Record>,
+    /// Calls to be picked up, each for the shard that has it; to go there behind all else.
+    pub pick_ups: VecDeque<PickUp>,
 }
 
 /// What waits for the locator.
@@ -170,6 +176,9 @@ pub struct Proxy {
     borders: Borders,
     /// What calls hold as long as they last.
     holds: HashMap<CallKey, SmallVec<[Hold; 2]>>,
+    /// Which calls may be picked up.
+    pickable: HashMap<Key, pickup::Pickable>,
+    shard: usize,
     /// In which order groups ring.
     hunt: Hunt,
     mint: TokenMint,
@@ -200,6 +209,8 @@ impl Proxy {
                 shards,
             ),
             holds: HashMap::new(),
+            pickable: HashMap::new(),
+            shard,
             hunt: hunt(config, features),
             mint: TokenMint::new(&secret),
             registrar,

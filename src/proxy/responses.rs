@@ -159,7 +159,7 @@ impl Proxy {
         };
         context.rang |= message.status() == 180;
         // §16.7 step 2: Timer C starts anew, but not for a 100.
-        if context.invite {
+        if context.invite && !branch.target.picks_up {
             branch.deadline = cx.now + cx.config.timers.timer_c;
         }
         // Nothing goes out behind a final response; the layer would not send it either.
@@ -167,6 +167,9 @@ impl Proxy {
             let borders = &mut self.borders;
             let response = upstream(cx, &self.mint, borders, context, Some(index), message);
             cx.layer.respond(cx.now, context.server, response);
+        }
+        if message.status() >= 180 {
+            self.note_ringing(cx, key, index);
         }
     }
 
@@ -233,6 +236,11 @@ impl Proxy {
         let Some(branch) = context.branches.get_mut(index) else {
             return;
         };
+        if branch.target.picks_up {
+            // Whoever is rung goes on ringing.
+            context.branch_ended(index, status, false);
+            return self.settle(cx, key);
+        }
         let calling = matches!(branch.state, BranchState::Calling { .. });
         let elsewhere = !branch.target.destinations.is_empty() || !branch.target.spare.is_empty();
         // RFC 3263 §4.3, RFC 5626 §7: this way is closed, another may be open.

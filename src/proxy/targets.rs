@@ -63,6 +63,8 @@ pub(super) struct Target {
     pub breadth: u16,
     /// Whether a request too big for UDP was tried over TCP.
     pub tried_tcp: bool,
+    /// Whether it is a phone that picks up the call, whose failure changes nothing.
+    pub picks_up: bool,
 }
 
 impl Target {
@@ -82,6 +84,7 @@ impl Target {
             relayed: false,
             breadth: 1,
             tried_tcp: false,
+            picks_up: false,
         }
     }
 

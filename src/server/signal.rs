@@ -14,7 +14,7 @@ use crate::peer::{self, Peers};
 use crate::plan::Plan;
 use crate::proxy::guard::{self, Guard};
 use crate::proxy::keepalive::{self, Keepalive};
-use crate::proxy::{CONTEXT_FOREIGN, Context, Outputs, Proxy};
+use crate::proxy::{CONTEXT_FOREIGN, Context, Outputs, PickUp, Proxy};
 use crate::relay::{MediaCommand, MediaEvent, PortPool};
 use crate::sip::digest::{Algorithm, Authenticator, Replays};
 use crate::sip::listeners::ListenerTable;
@@ -78,6 +78,8 @@ pub enum Input {
         /// What.
         command: Command,
     },
+    /// A phone picks up a call of this shard.
+    PickUp(PickUp),
     /// The configuration was read again.
     Configure(Arc<Config>),
     /// The calendar moved.
@@ -111,6 +113,13 @@ pub enum Output {
     },
     /// Close a connection once what was sent before is out.
     CloseConnection(ConnectionId),
+    /// Give this to a shard, maybe this very one, once what was sent before is out.
+    Tell {
+        /// Which.
+        shard: usize,
+        /// What.
+        input: Input,
+    },
 }
 
 /// What a shard is made of.
@@ -292,6 +301,9 @@ impl SignalCore {
             Input::Resolved { query, answer } => self.locator.answer(now, query, answer),
             Input::Media(event) => self.on_media(now, event),
             Input::Control { id, command } => self.on_command(now, id, command),
+            Input::PickUp(pick_up) => {
+                self.with_proxy(now, |proxy, cx| proxy.pick_up(cx, &pick_up));
+            }
             Input::Configure(config) => self.configure(config),
             Input::Wall(anchor) => {
                 self.anchor = anchor;
@@ -495,6 +507,12 @@ impl SignalCore {
         }
         while let Some(transmit) = self.proxy_outputs.transmits.pop_front() {
             self.transmit(transmit);
+        }
+        while let Some(pick_up) = self.proxy_outputs.pick_ups.pop_front() {
+            self.outputs.push_back(Output::Tell {
+                shard: pick_up.shard(),
+                input: Input::PickUp(pick_up),
+            });
         }
     }
 

@@ -104,6 +104,7 @@ impl Bench {
                 Output::Persist(record) => self.records.push(record),
                 Output::Reply { reply, .. } => self.replies.push(reply),
                 Output::Resolve { .. } | Output::Media(_) | Output::CloseConnection(_) => {}
+                Output::Tell { input, .. } => self.core.handle_input(self.now, input),
             }
         }
     }

@@ -445,6 +445,7 @@ impl Host {
             Output::CloseConnection(connection) => {
                 self.connections.retain(|_, known| *known != connection);
             }
+            Output::Tell { shard, input } => self.input(now, shard, input),
         }
     }
 

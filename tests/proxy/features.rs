@@ -1,6 +1,6 @@
 //! Call features and groups, message by message.
 
-use crate::world::{Peer, World, header, req, values};
+use crate::world::{Peer, World, header, req, text, values};
 use voip::feature::Change;
 use voip::wire::sip::{HeaderName, Message, Method};
 
@@ -268,4 +268,264 @@ fn who_has_fewest_calls_rings_first() {
     let invite = h.invite(1);
     h.answer(1, &invite, 486);
     h.invite(0);
+}
+
+impl House {
+    /// A user dials from the own phone; gives what it is told.
+    fn dial(&mut self, phone: usize, number: &str) -> (u16, String) {
+        let user = format!("{}00", phone + 2);
+        self.dial_from(self.phones[phone], &user, number)
+    }
+
+    fn dial_from(&mut self, peer: Peer, user: &str, number: &str) -> (u16, String) {
+        self.calls += 1;
+        let (uri, from) = (
+            format!("sip:{number}@example.com"),
+            format!("sip:{user}@example.com"),
+        );
+        let (call_id, branch) = (
+            format!("code-{}", self.calls),
+            format!("z9hG4bKc{}", self.calls),
+        );
+        let contact = format!("Contact: {}", peer.contact(user));
+        let mut request = req("INVITE", &uri);
+        (request.from, request.to) = (&from, &uri);
+        (request.call_id, request.branch) = (&call_id, &branch);
+        let request = request.extra(&contact);
+        self.w.send_proven(&peer, &request, user);
+        let answer = loop {
+            let answer = self.w.take(&peer);
+            match answer.status() {
+                100 => {}
+                0 => panic!("{answer:?}"),
+                _ => break answer,
+            }
+        };
+        let tag = text(answer.to().unwrap().tag().unwrap());
+        let branch = format!("{branch}p");
+        let mut ack = req("ACK", &uri);
+        (ack.from, ack.to, ack.to_tag) = (&from, &uri, &tag);
+        (ack.call_id, ack.branch, ack.cseq) = (&call_id, &branch, 2);
+        self.w.send(&peer, &ack);
+        (answer.status(), text(answer.reason()))
+    }
+
+    /// 100 calls, and it rings at these.
+    fn ring(&mut self, number: &str, phones: &[usize]) -> Vec<Message> {
+        self.call(number);
+        let invites: Vec<Message> = phones.iter().map(|phone| self.invite(*phone)).collect();
+        for (phone, invite) in phones.iter().zip(&invites) {
+            self.answer(*phone, invite, 180);
+            assert_eq!(self.told(), 180);
+        }
+        invites
+    }
+
+    fn cancelled(&mut self, phone: usize, invite: &Message) -> Message {
+        let peer = self.phones[phone];
+        let cancel = self.w.take(&peer);
+        assert_eq!(cancel.method(), Method::Cancel);
+        self.w.answer(&peer, &cancel, 200, "");
+        self.w.answer(&peer, invite, 487, &format!("t{phone}"));
+        assert_eq!(self.w.take(&peer).method(), Method::Ack);
+        cancel
+    }
+}
+
+const NOBODY: &str = "No Call Rings In Your Groups";
+
+#[test]
+fn a_call_is_picked_up_by_code() {
+    for code in ["*8", "*8200", "**200"] {
+        let mut h = House::new();
+        let ringing = h.ring("200", &[0]);
+        let told = h.dial(1, code);
+        assert_eq!(told, (480, "Picking Up 200".into()), "{code}");
+        // The call's own INVITE, to the phone that dialled.
+        let invite = h.invite(1);
+        h.w.nothing();
+        assert_eq!(invite.call_id(), ringing[0].call_id());
+        assert_eq!(text(invite.request_uri()), "sip:300@192.0.2.31:5060");
+        let call_info = values(&invite, HeaderName::CallInfo);
+        assert_eq!(call_info, ["<sip:200@example.com>;answer-after=0"]);
+        let alert = values(&invite, HeaderName::AlertInfo);
+        assert_eq!(
+            alert,
+            ["<sip:200@example.com>;info=alert-autoanswer;delay=0"]
+        );
+        let history = values(&invite, HeaderName::HistoryInfo);
+        assert_eq!(
+            history,
+            [
+                "<sip:200@example.com>;index=1",
+                "<sip:300@example.com>;index=1.1;mp=1"
+            ]
+        );
+        assert!(!invite.has(HeaderName::Diversion), "200 sent it nowhere");
+        h.answer(1, &invite, 200);
+        assert_eq!(h.told(), 200);
+        let cancel = h.cancelled(0, &ringing[0]);
+        let reason = header(&cancel, HeaderName::Reason);
+        assert_eq!(reason, "SIP;cause=200;text=\"Call completed elsewhere\"");
+        h.w.nothing();
+        // It rings no more.
+        assert_eq!(h.dial(2, "*8").0, 403, "in no group");
+        assert_eq!(h.dial(1, "*8"), (404, NOBODY.into()));
+        assert_eq!(h.w.core.features().ringing(), 0);
+    }
+}
+
+#[test]
+fn nobody_elses_call_is_picked_up() {
+    let mut h = House::new();
+    h.ring("400", &[2]);
+    h.ring("200", &[0]);
+    // 400 is in no group: neither may it, nor may others pick up there.
+    let told = h.dial(2, "**200");
+    assert_eq!(told, (403, "Pickup Is For Members Of Groups".into()));
+    let told = h.dial(1, "**400");
+    assert_eq!(told, (403, "You Are In No Group With 400".into()));
+    // Nor does anybody learn who is there.
+    let told = h.dial(1, "**999");
+    assert_eq!(told, (403, "You Are In No Group With 999".into()));
+    assert_eq!(h.dial(1, "**2%0d%0a00"), (404, "No Such Extension".into()));
+    let stranger = Peer::udp("192.0.2.77:5060");
+    let told = h.dial_from(stranger, "300", "*8");
+    assert_eq!(told, (403, "Register This Phone To Pick Up Calls".into()));
+    h.w.nothing();
+    assert_eq!(h.dial(1, "*8"), (480, "Picking Up 200".into()));
+}
+
+#[test]
+fn a_phone_must_ring_first_and_the_own_is_answered() {
+    let mut h = House::new();
+    h.call("200");
+    let invite = h.invite(0);
+    assert_eq!(
+        h.dial(1, "*8"),
+        (404, NOBODY.into()),
+        "it does not ring yet"
+    );
+    assert_eq!(h.dial(1, "**200"), (404, "No Call Rings At 200".into()));
+    h.answer(0, &invite, 183);
+    assert_eq!(h.told(), 183);
+    // A group's call rings at both: a second INVITE there would be a loop.
+    let both = h.ring("801", &[0, 1]);
+    let told = h.dial(1, "**801");
+    assert_eq!(told, (480, "Picking Up 200".into()), "the other call");
+    assert_eq!(h.invite(1).call_id(), invite.call_id());
+    assert_ne!(invite.call_id(), both[0].call_id());
+    for code in ["*8", "**200", "**801"] {
+        let told = h.dial(1, code);
+        assert_eq!(told, (480, "It Rings At Your Own Phone".into()), "{code}");
+    }
+    h.w.nothing();
+}
+
+#[test]
+fn the_longest_ringing_is_first_and_each_is_picked_up_by_one() {
+    let mut h = House::new();
+    let first = h.ring("200", &[0]);
+    let second = h.ring("200", &[0]);
+    assert_eq!(h.dial(1, "*8").0, 480);
+    let invite = h.invite(1);
+    assert_eq!(invite.call_id(), first[0].call_id());
+    assert_eq!(h.dial(1, "*8").0, 480);
+    let other = h.invite(1);
+    assert_eq!(other.call_id(), second[0].call_id());
+    assert_eq!(h.dial(1, "*8"), (404, NOBODY.into()), "both are taken");
+    // Whoever gives up lets others try.
+    h.answer(1, &other, 603);
+    h.w.nothing();
+    assert_eq!(h.dial(1, "*8").0, 480);
+    assert_eq!(h.invite(1).call_id(), second[0].call_id());
+}
+
+#[test]
+fn a_phone_that_does_not_answer_harms_nobody() {
+    for silent in [false, true] {
+        let mut h = House::new();
+        let ringing = h.ring("200", &[0]);
+        assert_eq!(h.dial(1, "*8").0, 480);
+        let invite = h.invite(1);
+        if !silent {
+            h.answer(1, &invite, 180);
+            assert_eq!(h.told(), 180);
+        }
+        h.w.wait_s(9);
+        h.w.sent.clear();
+        assert_eq!(h.dial(1, "*8"), (404, NOBODY.into()));
+        h.w.wait_s(1);
+        if !silent {
+            h.cancelled(1, &invite);
+        }
+        // Nothing else happened, and the one who was called answers.
+        h.w.wait_s(30);
+        h.w.sent.clear();
+        assert_eq!(h.dial(1, "**200").0, 480);
+        let again = h.invite(1);
+        h.answer(1, &again, 486);
+        h.answer(0, &ringing[0], 200);
+        assert_eq!(h.told(), 200);
+        assert_eq!(h.dial(1, "*8"), (404, NOBODY.into()));
+    }
+}
+
+#[test]
+fn a_call_ends_as_it_would_have_without_the_pickup() {
+    // The one who is called is busy while another picks up, and that one does not.
+    let mut h = House::new();
+    h.wants("200", Change::ForwardBusy(to("400")));
+    let ringing = h.ring("200", &[0]);
+    assert_eq!(h.dial(1, "*8").0, 480);
+    let picker = h.invite(1);
+    h.answer(0, &ringing[0], 486);
+    h.w.nothing();
+    h.answer(1, &picker, 603);
+    let forwarded = h.invite(2);
+    assert!(header(&forwarded, HeaderName::Diversion).contains("user-busy"));
+    h.answer(2, &forwarded, 486);
+    assert_eq!(h.told(), 486, "not the 603 of the one who picked up");
+    // The caller gives up meanwhile.
+    let ringing = h.ring("200", &[0]);
+    assert_eq!(h.dial(1, "*8").0, 480);
+    let picker = h.invite(1);
+    h.answer(1, &picker, 180);
+    assert_eq!(h.told(), 180);
+    let uri = "sip:200@example.com";
+    let (call_id, branch) = (
+        text(ringing[0].call_id()),
+        format!("z9hG4bKf{}p", h.calls - 1),
+    );
+    let mut cancel = req("CANCEL", uri);
+    (cancel.to, cancel.call_id, cancel.branch) = (uri, &call_id, &branch);
+    cancel.cseq = 2;
+    let caller = h.caller;
+    h.w.send(&caller, &cancel);
+    assert_eq!(h.told(), 200);
+    h.cancelled(0, &ringing[0]);
+    h.cancelled(1, &picker);
+    assert_eq!(h.told(), 487);
+    h.w.nothing();
+    h.w.wait_s(100);
+    assert_eq!(h.w.core.load(), (0, 0));
+    assert_eq!(h.w.core.features().ringing(), 0);
+}
+
+#[test]
+fn a_step_of_a_group_waits_for_whoever_picks_up() {
+    let mut h = House::new();
+    // 200 for ten seconds, then 300.
+    let ringing = h.ring("800", &[0]);
+    h.w.wait_s(8);
+    assert_eq!(h.dial(1, "*8").0, 480);
+    let picker = h.invite(1);
+    h.answer(1, &picker, 180);
+    assert_eq!(h.told(), 180);
+    h.w.wait_s(5);
+    h.w.nothing();
+    h.answer(1, &picker, 200);
+    assert_eq!(h.told(), 200);
+    h.cancelled(0, &ringing[0]);
+    h.w.nothing();
 }

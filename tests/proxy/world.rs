@@ -275,6 +275,7 @@ impl World {
                 Output::Persist(record) => self.records.push(record),
                 Output::Resolve { query, question } => self.questions.push((query, question)),
                 Output::Reply { reply, .. } => self.replies.push(reply),
+                Output::Tell { shard: 0, input } => self.core.handle_input(self.now, input),
                 _ => {}
             }
         }

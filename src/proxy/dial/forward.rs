@@ -23,6 +23,8 @@ pub(in crate::proxy) struct Marks {
     pub diversions: Box<[String]>,
     /// History-Info values, the oldest first.
     pub history: Box<[String]>,
+    /// The user (`name@domain`) whose call is picked up by the reader, to be answered at once.
+    pub picked_up: Option<Box<str>>,
 }
 
 /// The way of a call through users who forward.
@@ -69,6 +71,7 @@ impl Journey {
         self.marks = Some(Arc::new(Marks {
             diversions: self.diversions.values().into(),
             history: self.history.values().map(String::from).collect(),
+            picked_up: None,
         }));
         self.account = Caller::User(aor.into());
         Ok(())

@@ -81,7 +81,9 @@ impl Proxy {
             let settings = cx.features.settings(user);
             match feature::dialled(settings.as_deref(), &number) {
                 feature::Dialled::Number(short) => number = short.into(),
-                feature::Dialled::Code(code) => return self.carry_out(cx, user, &code),
+                feature::Dialled::Code(code) => {
+                    return self.carry_out(cx, asked, user, &code);
+                }
                 feature::Dialled::Wrong(refusal) => return Err(refusal.into()),
                 feature::Dialled::Other => {}
             }
@@ -101,18 +103,19 @@ impl Proxy {
     fn carry_out(
         &self,
         cx: &mut Context<'_>,
+        asked: &Asked<'_>,
         user: &str,
         code: &feature::Code,
     ) -> Result<Dialled, Reject> {
-        match cx.features.apply(user, code)? {
-            Some(record) => {
-                let done = format!("Done: {}", code.done());
-                let record = crate::store::Record::PutFeatures(Box::new(record));
-                cx.outputs.records.push_back(record);
-                Ok(Dialled::Done(done))
-            }
-            None => Err(reject(501, "Pickup Is Not There Yet")),
+        if let feature::Code::Pickup(extension) = code {
+            let done = self.dial_pickup(cx, asked, user, extension.as_deref())?;
+            return Ok(Dialled::Done(done));
         }
+        if let Some(record) = cx.features.apply(user, code)? {
+            let record = crate::store::Record::PutFeatures(Box::new(record));
+            cx.outputs.records.push_back(record);
+        }
+        Ok(Dialled::Done(format!("Done: {}", code.done())))
     }
 
     /// Where a number leads that was dialled, or forwarded to, on the account of the journey; a

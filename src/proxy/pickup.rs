@@ -121,7 +121,7 @@ impl Proxy {
         };
         Ok(cx
             .features
-            .claim(user, |ringing| ringing.iter().position(|w| there(w))))
+            .claim(user, |ringing| ringing.iter().position(there)))
     }
 }
 

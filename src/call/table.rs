@@ -150,6 +150,12 @@ impl CallTable {
         self.calls.is_empty()
     }
 
+    /// Whether the call is there and has not ended.
+    pub fn lives(&self, key: CallKey) -> bool {
+        let call = self.calls.get(key.0);
+        call.is_some_and(|call| !matches!(call.state, State::Ended { .. }))
+    }
+
     /// How many port pairs the relay holds for calls of this shard.
     pub fn ports_in_use(&self) -> usize {
         self.calls

@@ -314,8 +314,7 @@ impl Proxy {
                 ticket.ended(cx.now);
             }
         }
-        self.borders
-            .call_ended(call, cx.now + cx.config.timers.t1 * 64 * 2);
+        self.borders.call_ended(call, borders_until(cx));
     }
 
     /// A request of our own inside a call, without Via, as the border before its reader wants it;
@@ -373,4 +372,9 @@ fn hunt(config: &Config, features: &Features) -> Hunt {
 fn service_routes(config: &Config) -> Vec<String> {
     let routes = config.sip.service_route.iter();
     routes.map(|route| route.value()).collect()
+}
+
+/// How long the border of a call that ended stays for what is still under way.
+fn borders_until(cx: &Context<'_>) -> Instant {
+    cx.now + cx.config.timers.t1 * 64 * 2
 }

@@ -9,7 +9,7 @@ use super::privacy::{self, Author, Reader};
 use super::record_route::token_of;
 use super::routing::reject;
 use super::token::TokenMint;
-use super::{Context, Proxy};
+use super::{Context, Proxy, borders_until};
 use crate::base::{Destination, Flow, Key};
 use crate::call::BodyEdit;
 use crate::sip::transaction::{ClientKey, Failure};
@@ -186,12 +186,22 @@ impl Proxy {
             return;
         };
         context.keep_request(cx.layer);
+        // One branch may answer when the call by another is over already: then nothing would give
+        // back what was bound to it.
+        let living = context.call.filter(|call| cx.calls.lives(*call));
         if let Some(branch) = context.branches.get_mut(index) {
             branch.state = BranchState::Answered { client };
-            if let (Some(border), Some(call)) = (branch.target.border, context.call) {
-                self.borders.bind(border, call);
+            match (branch.target.border, context.call) {
+                (Some(border), Some(call)) if living.is_some() => self.borders.bind(border, call),
+                (Some(border), Some(call)) => {
+                    self.borders.bind_late(border, call, borders_until(cx));
+                }
+                (Some(_), None) | (None, _) => {}
             }
-            if let Some(call) = context.call.filter(|_| context.invite) {
+            if living.is_none() {
+                branch.ticket = None;
+            }
+            if let Some(call) = living.filter(|_| context.invite) {
                 let busy = branch
                     .target
                     .binding()
@@ -407,6 +417,10 @@ fn upstream(
         && let Some(request) = context.request(cx.layer)
     {
         border.veil_response(&mut edit, message, &request);
+        // It crossed a BYE, and the description would pass as the inside wrote it.
+        if border.hides && context.call.is_some_and(|call| !cx.calls.lives(call)) {
+            edit.set_body(None, Bytes::new());
+        }
     }
     edit.render()
 }

@@ -35,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(500);
 /// What was away counts as working so long after it came back: a probe every ten seconds finds
 /// out, two if one of them was lost, and then it must be registered anew.
 const BACK_AFTER: Duration = Duration::from_secs(45);
+/// Phones refresh their registration so often, and it may take a while.
+const REGISTERED_AFTER: Duration = Duration::from_secs(65);
 /// A call that stood so long must have been heard.
 const HEARD_AFTER: Duration = Duration::from_secs(5);
 
@@ -437,9 +439,10 @@ impl Setting {
             return Ok(());
         }
         let owed = match number {
-            [b'5', ..] => {
-                told.owed_in += 1;
-                true
+            [b'5', _, _, phone, ..] => {
+                let owed = self.is_reachable(world, usize::from(phone - b'0'), from);
+                told.owed_in += usize::from(owed);
+                owed
             }
             [b'7', route, b'0', ..] => {
                 let route = &self.routes[usize::from(route - b'0')];
@@ -472,6 +475,16 @@ impl Setting {
             return broken(format!("nothing was heard: {report:?}"));
         }
         Ok(())
+    }
+
+    /// Whether calls reach this phone: one behind a NAT whose connection the server lost with its
+    /// life must register first.
+    fn is_reachable(&self, world: &World, phone: usize, from: Instant) -> bool {
+        let phone = &world.phones[phone];
+        let by_connection = phone.contact_uri().contains("transport=tcp")
+            && phone.address().ip().to_string().starts_with("10.");
+        let restarted = |at| at <= from && from.since(at) < REGISTERED_AFTER;
+        !by_connection || !self.restart.is_some_and(restarted)
     }
 
     /// Whether a call by this way, under way in that time, comes to somebody who answers. Where
@@ -508,9 +521,11 @@ impl Setting {
         }
         for (who, report) in calls {
             let count = records.get(report.call_id.as_str()).copied().unwrap_or(0);
+            // What the disk had not taken yet is lost with the process.
+            let on_disk = report.ended_at + Duration::from_secs(1);
             let lived_on = self
                 .restart
-                .is_none_or(|at| at > report.ended_at || at < report.begun_at);
+                .is_none_or(|at| at > on_disk || at < report.begun_at);
             let heard = match report.outcome {
                 Outcome::Talked => true,
                 Outcome::Refused(status) => ![401, 403, 407].contains(&status) && who.is_none(),

@@ -284,6 +284,17 @@ impl Borders {
         }
     }
 
+    /// The same for a call that ended already, before this border's side of it answered: it stays
+    /// for the ACK and the BYE that are owed.
+    pub fn bind_late(&mut self, key: Key, call: CallKey, until: Instant) {
+        if let Some(border) = self.borders.get_mut(key)
+            && border.call.is_none()
+        {
+            border.call = Some(call);
+            self.timers.arm(until, key);
+        }
+    }
+
     /// Forgets a border that no call is bound to.
     pub fn discard(&mut self, key: Key) {
         if self.get(key).is_some_and(|b| b.call.is_none()) {

@@ -237,8 +237,8 @@ impl Setting {
              [timers]\nno_reply_s = {no_reply_s}\ncall_max_s = 150\n\
              [fraud]\ncalls_max = 0\ncalls_per_minute = 0\n\
              [[trunk]]\nname = \"a\"\nuri = \"sip:{a}\"\ndomain = \"a.example.net\"\n\
-             username = \"acct\"\npassword_file = \"a\"\nregister = {registers}\nprobe_s = {probe_a}\n\
-             hide_topology = true\n\
+             username = \"acct\"\npassword_file = \"a\"\nregister = {registers}\n\
+             probe_s = {probe_a}\nhide_topology = true\n\
              [[trunk]]\nname = \"b\"\nuri = \"sip:{b}\"\nprobe_s = {probe_b}\n\
              hide_topology = {hide_b}\ncalls_max = {b_calls_max}\n\
              [[trunk]]\nname = \"c\"\nuri = \"sip:{NAME}\"\nprobe_s = {probe_c}\n\

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use voip::sim::routes::{Told, tell};
 
 /// Stories of one run, unless `SIM_SEEDS` says otherwise.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 300;
 /// Failures that are told.
 const FAILURES_MAX: usize = 10;
 

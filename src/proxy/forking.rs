@@ -328,9 +328,8 @@ impl Proxy {
         Ok(())
     }
 
-    /// A dialog of which nothing is known here, after a restart, has no border any more: what it
-    /// sends to a peer from which the inside is hidden would show it, and the dialog bears another
-    /// name there.
+    /// What would show the inside to a peer from which it is hidden goes nowhere. A dialog of which
+    /// nothing is known here, after a restart, has no border any more, and bears another name there.
     fn keep_inside(
         &self,
         cx: &Context<'_>,
@@ -344,7 +343,11 @@ impl Proxy {
         let unknown = context.call.is_none() && branch.target.border.is_none();
         let as_requested = matches!(branch.target.place, Place::AsRequested);
         let hidden = unknown && as_requested && has_to_tag(message);
-        match hidden && cx.peers.hides_from(destination) {
+        // A BYE came while a challenge was answered: the media are gone, and with them what would
+        // stand in the place of the inside's description.
+        let over = context.call.is_some_and(|call| !cx.calls.lives(call));
+        let bare = over && self.borders.hides(branch.target.border) && !message.body().is_empty();
+        match bare || hidden && cx.peers.hides_from(destination) {
             true => Err(NO_CALL),
             false => Ok(()),
         }

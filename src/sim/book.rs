@@ -26,6 +26,9 @@ pub struct Book {
     far_ends: BTreeMap<SocketAddr, bool>,
     /// What would give the inside away: addresses and Call-IDs, as text.
     inside: Vec<String>,
+    /// Far ends that the server found by name, before it was started again: what users send there
+    /// in dialogs of its earlier life passes until it found them again.
+    lost: BTreeSet<SocketAddr>,
     sequences: BTreeMap<Side, Sequence>,
     branches: BTreeSet<Vec<u8>>,
 }
@@ -41,6 +44,11 @@ impl Book {
         self.inside.push(text);
     }
 
+    /// The server was started again; these far ends it knows by a name.
+    pub fn restarted<'a>(&mut self, named: impl Iterator<Item = &'a SocketAddr>) {
+        self.lost.extend(named);
+    }
+
     /// The server sends `packet`.
     pub fn sent(&mut self, packet: &Packet) -> Result<(), Broken> {
         let Some(hides) = self.far_ends.get(&packet.destination).copied() else {
@@ -49,7 +57,9 @@ impl Book {
         let Ok(message) = Message::parse(Bytes::copy_from_slice(&packet.bytes)) else {
             return Ok(());
         };
-        if hides {
+        let in_dialog = message.to().is_ok_and(|to| to.tag().is_some());
+        let excused = message.is_request() && in_dialog && self.lost.contains(&packet.destination);
+        if hides && !excused {
             self.hidden(packet, &message)?;
         }
         if message.is_request() {

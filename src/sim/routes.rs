@@ -25,11 +25,11 @@ use std::time::Duration;
 /// The name that trunk `c` goes to.
 const NAME: &str = "c.example.net";
 /// When the last call is placed.
-const CALLS_UNTIL_MS: u64 = 100_000;
+const CALLS_UNTIL_MS: u64 = 60_000;
 /// When all that was broken is mended, and the weather is calm.
-const MENDED: Instant = Instant::from_millis(120_000);
+const MENDED: Instant = Instant::from_millis(75_000);
 /// When stories come to their end: the longest set-up is over.
-const END: Instant = Instant::from_millis(220_000);
+const END: Instant = Instant::from_millis(165_000);
 /// Timer C and the longest call, with room for what they set off.
 const PATIENCE: Duration = Duration::from_secs(500);
 /// What was away counts as working so long after it came back: a probe every ten seconds finds
@@ -191,13 +191,13 @@ impl Setting {
             }
         }
         setting.naming = Naming::draw(rng);
-        let when = Instant::from_millis(10_000 + rng.below(90_000));
+        let when = Instant::from_millis(10_000 + rng.below(CALLS_UNTIL_MS));
         setting.restart = rng.chance(1, 6).then_some(when);
         setting
     }
 
     fn draw_trouble(&self, rng: &mut Rng) -> Trouble {
-        let from = Instant::from_millis(3_000 + rng.below(100_000));
+        let from = Instant::from_millis(3_000 + rng.below(CALLS_UNTIL_MS));
         let mood = match rng.below(6) {
             0..2 => Mood::Dead,
             2 => Mood::Busy { honest: true },
@@ -209,7 +209,7 @@ impl Setting {
             gate: rng.below(GATES as u64) as usize,
             mood,
             from,
-            to: from + Duration::from_millis(1_000 + rng.below(60_000)),
+            to: from + Duration::from_millis(1_000 + rng.below(40_000)),
         }
     }
 
@@ -546,10 +546,10 @@ impl Naming {
         let mut versions = vec![version(Instant::ZERO)];
         let second = version(Instant::ZERO).1;
         if rng.chance(1, 3) {
-            let at = Instant::from_millis(5_000 + rng.below(90_000));
+            let at = Instant::from_millis(5_000 + rng.below(CALLS_UNTIL_MS));
             versions.push((at, second));
         }
-        let from = Instant::from_millis(5_000 + rng.below(90_000));
+        let from = Instant::from_millis(5_000 + rng.below(CALLS_UNTIL_MS));
         let to = from + Duration::from_millis(rng.below(40_000));
         Self {
             versions,

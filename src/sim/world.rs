@@ -277,6 +277,8 @@ impl World {
                 self.host.restart(self.now);
                 self.born = self.now;
                 self.checker.restarted();
+                let named = self.names.iter().flat_map(|(_, hosts)| hosts);
+                self.book.restarted(named);
                 self.checker.bindings(self.now, &self.host, &self.phones)?;
             }
             Mishap::Silence(phone) => {

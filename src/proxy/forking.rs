@@ -329,7 +329,7 @@ impl Proxy {
     }
 
     /// What would show the inside to a peer from which it is hidden goes nowhere. A dialog of which
-    /// nothing is known here, after a restart, has no border any more, and bears another name there.
+    /// nothing is known here, after a restart, has no border any more, and has another name there.
     fn keep_inside(
         &self,
         cx: &Context<'_>,

@@ -284,11 +284,17 @@ impl Pool {
     }
 }
 
-/// Begins with the one whose turn it is.
+/// Begins with the one whose turn it is. Who comes behind goes backwards every other round: so all
+/// share the calls of one that died and is not known to be dead yet.
 fn rotated(turn: u64, mut from: Weighted) -> Weighted {
     if !from.is_empty() {
         let places = from.len() as u64;
         from.rotate_left((turn % places) as usize);
+        if turn / places % 2 == 1
+            && let Some(behind) = from.get_mut(1..)
+        {
+            behind.reverse();
+        }
     }
     from
 }

@@ -150,6 +150,19 @@ fn a_doubtful_member_comes_last_and_the_others_share_evenly() {
     assert_eq!(chosen_first, even.into());
 }
 
+/// Nobody knows yet that a member died: its calls fail over to all the others alike.
+#[test]
+fn the_calls_of_a_dead_member_are_shared() {
+    let (_peers, pool) = made(Algorithm::RoundRobin, &THREE);
+    let mut landed = std::collections::BTreeMap::new();
+    for n in 0..600 {
+        let living = order(&pool, n).into_iter().find(|uri| uri != "sip:b");
+        *landed.entry(living.expect("two live")).or_insert(0) += 1;
+    }
+    let even = [("sip:a".to_owned(), 300), ("sip:c".to_owned(), 300)];
+    assert_eq!(landed, even.into());
+}
+
 #[test]
 fn round_robin_goes_around() {
     let (_peers, pool) = made(Algorithm::RoundRobin, &THREE);

@@ -10,9 +10,10 @@
 //! | F1 | `wire` | bytes to values and back: SIP, SDP, RTP, RTCP, STUN, CESoPSN |
 //! | F2 | `config`, `control`, `store` | the file, the operator's commands, the records |
 //! | F3 | `sip`, `location`, `pri`, `relay` | SIP; bindings; spans; RTP |
+//! | | `media` | what begins and ends here: sound |
 //! | | `plan`, `feature` | numbers; call features |
 //! | F4 | `call`, `peer` | calls and their legs, from INVITE to call detail record; trunks, pools |
-//! | F5 | `proxy` | registrar, routing, forking |
+//! | F5 | `proxy`, `pbx` | registrar, routing, forking; services that answer calls |
 //! | F6 | `server`, `web` | `SignalCore` and `MediaCore`: the whole, composed; the HTTP interface |
 //! | F7 | `os`, `sim` | the real world, and the simulated one |
 //!
@@ -33,7 +34,9 @@ pub mod config;
 pub mod control;
 pub mod feature;
 pub mod location;
+pub mod media;
 pub mod os;
+pub mod pbx;
 pub mod peer;
 pub mod plan;
 pub mod pri;

@@ -75,6 +75,11 @@ impl Transport {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnectionId(pub u64);
 
+impl ConnectionId {
+    /// No connection: what bears it goes to the services of this very shard, or comes from them.
+    pub const INTERNAL: Self = Self(u64::MAX);
+}
+
 /// The path by which a message came, and by which an answer goes back.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Flow {
@@ -86,6 +91,24 @@ pub struct Flow {
     pub remote: SocketAddr,
     /// The connection, for stream transports.
     pub connection: Option<ConnectionId>,
+}
+
+impl Flow {
+    /// The path between the proxy and the services of this shard. It looks like `other`'s own side,
+    /// so that the far end sees nothing but our usual name; `address` is that name's address.
+    pub fn internal(other: &Flow, address: SocketAddr) -> Self {
+        Self {
+            transport: other.transport,
+            local: other.local,
+            remote: address,
+            connection: Some(ConnectionId::INTERNAL),
+        }
+    }
+
+    /// Whether no network lies on it.
+    pub fn is_internal(&self) -> bool {
+        self.connection == Some(ConnectionId::INTERNAL)
+    }
 }
 
 /// Where bytes should go.
@@ -111,6 +134,11 @@ impl Destination {
             Destination::Flow(flow) => flow.transport,
             Destination::Address { transport, .. } => *transport,
         }
+    }
+
+    /// Whether it is the services of this shard.
+    pub fn is_internal(&self) -> bool {
+        matches!(self, Destination::Flow(flow) if flow.is_internal())
     }
 
     /// The peer's address.

@@ -34,6 +34,8 @@ pub struct Toward {
     pub behind_nat: bool,
     /// Whether the sides must not see each other's addresses.
     pub relay: bool,
+    /// Whether the reader is ourselves.
+    pub local: bool,
 }
 
 /// Our own addresses: which one to bind and to write towards a peer.
@@ -131,6 +133,7 @@ struct Offer {
 pub(super) struct Circumstances {
     pub signalling: Option<IpAddr>,
     pub behind_nat: bool,
+    pub local: bool,
 }
 
 /// The relayed media of one call.
@@ -264,6 +267,7 @@ impl Media {
             bind: own(s).0,
             signalling: sides[s.index()].signalling,
             behind_nat: sides[s.index()].behind_nat,
+            local: sides[s.index()].local,
         };
         let reader = side.other();
         let body = anchor::rewrite(&sdp, own(reader).1, &self.ports[reader.index()]);
@@ -302,7 +306,9 @@ impl Media {
         let other = match &self.legs {
             Some(legs) if self.opened => {
                 self.stable = self.legs.clone();
-                legs[reader.index()].clone()
+                let mut other = legs[reader.index()].clone();
+                other.local = vantage(reader).local;
+                other
             }
             _ => anchor::unanswered(sdp, &self.ports[reader.index()], vantage(reader)),
         };

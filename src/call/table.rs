@@ -232,6 +232,17 @@ impl CallTable {
         Ok(key)
     }
 
+    /// The session of the media side that an INVITE without To tag has, or will have.
+    pub fn session_of(&self, invite: &Message) -> Option<u64> {
+        let keys = self.by_call_id.get(invite.call_id())?;
+        let from = invite.from().ok()?.tag().unwrap_or_default();
+        let is = |key: &CallKey| {
+            let call = self.calls.get(key.0);
+            call.is_some_and(|c| *c.legs[0].tag == *from)
+        };
+        keys.iter().copied().find(is).map(CallKey::to_u64)
+    }
+
     /// The call that an in-dialog request or response belongs to, by Call-ID and tags.
     pub fn find(&self, message: &Message) -> Option<CallKey> {
         let keys = self.by_call_id.get(message.call_id())?;
@@ -299,17 +310,21 @@ impl CallTable {
             .is_some_and(|a| a.is_ipv6() != from.remote.is_ipv6());
         let nat =
             toward.relay || toward.behind_nat || legs[own].behind_nat || legs[other].behind_nat;
-        if call.media.is_none() && !self.settings.media.wants_relay(nat, differ) {
+        let forced = toward.local || from.is_internal();
+        if call.media.is_none() && !forced && !self.settings.media.wants_relay(nat, differ) {
             return BodyEdit::Keep;
         }
         let reader = toward.address.or(legs[other].flow.map(|f| f.remote.ip()));
         let mut sides = [0, 1].map(|n| Circumstances {
             signalling: legs[n].flow.map(|f| f.remote.ip()),
             behind_nat: legs[n].behind_nat,
+            local: legs[n].flow.is_some_and(|f| f.is_internal()),
         });
         sides[own].signalling = Some(from.remote.ip());
+        sides[own].local |= from.is_internal();
         sides[other].signalling = reader;
         sides[other].behind_nat |= toward.behind_nat;
+        sides[other].local |= toward.local;
         match aside {
             true => self.pass_aside(key, side, message, sides),
             false => self.pass_body(key, side, message, sides),
@@ -341,7 +356,8 @@ impl CallTable {
         let to = legs[other].flow.map(|f| f.remote);
         let differ = to.is_some_and(|t| t.is_ipv6() != flow.remote.is_ipv6());
         let nat = behind_nat || legs[own].behind_nat || legs[other].behind_nat;
-        let late = call.media.is_none() && self.settings.media.wants_relay(nat, differ);
+        let wanted = flow.is_internal() || self.settings.media.wants_relay(nat, differ);
+        let late = call.media.is_none() && wanted;
         if !branch_relayed && (!late || call.offered) {
             let chosen = !answered && message.status() >= 200;
             call.direct |= chosen && call.media.is_some();
@@ -350,9 +366,11 @@ impl CallTable {
         let mut sides = [0, 1].map(|n| Circumstances {
             signalling: legs[n].flow.map(|f| f.remote.ip()),
             behind_nat: legs[n].behind_nat,
+            local: legs[n].flow.is_some_and(|f| f.is_internal()),
         });
         sides[own].signalling = Some(flow.remote.ip());
         sides[own].behind_nat |= behind_nat;
+        sides[own].local = flow.is_internal();
         match aside {
             true => self.pass_aside(key, side, message, sides),
             false => self.pass_body(key, side, message, sides),

@@ -249,6 +249,7 @@ fn relayed_media_is_opened_updated_and_closed_and_ports_come_back() {
         address: Some("192.0.2.2".parse().unwrap()),
         behind_nat: false,
         relay: false,
+        local: false,
     };
     let seen = replaced(t.offer_body(key, &offer, &flow(ALICE), toward));
     assert!(
@@ -336,6 +337,7 @@ fn relay_only_where_a_nat_or_another_family_asks_for_it() {
         address: Some("192.0.2.2".parse().unwrap()),
         behind_nat: false,
         relay: false,
+        local: false,
     };
     assert_eq!(
         t.offer_body(key, &offer, &flow(ALICE), plain),
@@ -353,6 +355,7 @@ fn relay_only_where_a_nat_or_another_family_asks_for_it() {
         address: Some("2001:db8::2".parse().unwrap()),
         behind_nat: false,
         relay: false,
+        local: false,
     };
     assert!(matches!(
         t.offer_body(key, &offer, &flow(ALICE), v6),
@@ -384,6 +387,7 @@ impl Forked {
                 address: Some(address.parse().unwrap()),
                 behind_nat: false,
                 relay: false,
+                local: false,
             };
             table.offer_body(key, &offer, &flow(ALICE), toward);
         }
@@ -547,6 +551,7 @@ fn a_relay_that_the_winner_does_not_use_ends_nothing() {
         address: Some("192.0.2.2".parse().unwrap()),
         behind_nat,
         relay: false,
+        local: false,
     };
     let plain = t.offer_body(key, &offer, &flow(ALICE), toward(false));
     assert_eq!(plain, BodyEdit::Keep);

@@ -1,6 +1,6 @@
 //! What the file says about calls that leave the registrar: numbers, routes, trunks, pools, groups.
 
-use super::{IpNet, ServiceRoute};
+use super::{IpNet, Service, ServiceRoute};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -173,7 +173,7 @@ pub enum Target {
     /// `pool:asterisk`
     Pool(Box<str>),
     /// `service:voicemail`
-    Service(Box<str>),
+    Service(Service),
     /// `e1:pstn`
     Line(Box<str>),
     /// `number:200`: looked up in the plan again.

@@ -17,6 +17,7 @@ mod pattern;
 mod print;
 mod print_dialing;
 mod reader;
+mod services;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub use dialing::{
 };
 pub use mistake::{Mistake, Mistakes};
 pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute};
+pub use services::{Service, Services};
 pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MAX};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -70,6 +72,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[numbers]`
     pub numbers: Numbers,
+    /// `[services]`
+    pub services: Services,
     /// `[[route]]`, in order.
     pub routes: Vec<Route>,
     /// `[[trunk]]`

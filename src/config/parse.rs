@@ -101,6 +101,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ),
     ("admin", &["socket", "pid_file", "log", "web", "token_file"]),
     ("numbers", parse_dialing::NUMBERS),
+    ("services", parse_dialing::SERVICES),
     ("route", parse_dialing::ROUTE),
     ("trunk", parse_dialing::TRUNK),
     ("pool", parse_dialing::POOL),
@@ -111,7 +112,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
 pub(super) const LISTS: &[&str] = &["route", "trunk", "pool", "group"];
 
 /// Tables that a later version will have.
-const LATER: &[&str] = &["services", "e1", "web"];
+const LATER: &[&str] = &["e1", "web"];
 
 /// Most entries of one list of the file.
 pub(super) const LIST_MAX: usize = 1000;
@@ -277,6 +278,7 @@ impl<'d> File<'_, '_, 'd> {
             timers: self.timers(),
             admin: self.admin(&node.state_dir),
             numbers: self.numbers(),
+            services: self.services(),
             trunks: self.trunks(),
             pools: self.pools(),
             groups: self.groups(&node),

@@ -6,7 +6,8 @@ use super::pattern::is_dialled;
 use super::reader::{Entry, Section, Text, nearest};
 use super::{
     Algorithm, CONDITIONS_MAX, Domain, Group, Identity, MEMBERS_MAX, Member, Node, NumberFormat,
-    Numbers, PATTERN_POSITIONS_MAX, PEERS_MAX, Pattern, Pool, ServiceRoute, Strategy, Trunk,
+    Numbers, PATTERN_POSITIONS_MAX, PEERS_MAX, Pattern, Pool, Service, ServiceRoute, Services,
+    Strategy, Trunk,
 };
 use crate::base::Transport;
 use crate::wire::sip::{HeaderName, Scheme, Uri};
@@ -24,6 +25,7 @@ pub(super) const NUMBERS: &[&str] = &[
     "emergency",
     "timezone",
 ];
+pub(super) const SERVICES: &[&str] = &["echo"];
 pub(super) const TRUNK: &[&str] = &[
     "name",
     "uri",
@@ -132,6 +134,30 @@ const OF_IDENTITY: &[HeaderName] = &[
 type Wrong = (String, String);
 
 impl<'d> File<'_, '_, 'd> {
+    pub(super) fn services(&mut self) -> Services {
+        let section = self.section("services");
+        let mut services = Services::default();
+        for service in Service::ALL {
+            let Some(entry) = section.get(service.name()) else {
+                continue;
+            };
+            let Some(code) = self.reader.text(entry) else {
+                continue;
+            };
+            if code.text.is_empty() {
+                services.set(*service, "");
+            } else if let Err((problem, remedy)) = dialled(code.text) {
+                self.note(code, problem, remedy);
+            } else if let Some(other) = services.dialled(code.text).filter(|s| s != service) {
+                let problem = format!("\"{}\" is the code of {} already", code.text, other.name());
+                self.note(code, problem, "write another one, or \"\" for none");
+            } else {
+                services.set(*service, code.text);
+            }
+        }
+        services
+    }
+
     pub(super) fn numbers(&mut self) -> Numbers {
         let section = self.section("numbers");
         let mut numbers = Numbers::default();

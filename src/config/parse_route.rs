@@ -7,7 +7,7 @@ use super::pattern::is_dialled;
 use super::reader::{Entry, Section, Text, nearest};
 use super::{
     CONDITIONS_MAX, Class, Config, FailureKind, Hours, IpNet, Line, Match, Matcher, ROUTES_MAX,
-    Route, STEPS_MAX, Source, Target, check_routes,
+    Route, STEPS_MAX, Service, Source, Target, check_routes,
 };
 use std::collections::HashSet;
 use std::time::Duration;
@@ -469,6 +469,14 @@ fn source(text: &str, config: &Config) -> Result<Source, Wrong> {
     })
 }
 
+fn service(name: &str) -> Result<Service, Wrong> {
+    Service::named(name).ok_or_else(|| {
+        let names: Vec<&str> = Service::ALL.iter().map(|s| s.name()).collect();
+        let remedy = format!("the services are {}", names.join(", "));
+        (format!("\"{name}\" is no service"), remedy)
+    })
+}
+
 fn target(text: &str, config: &Config) -> Result<Target, Wrong> {
     let kinds = [
         "user", "group", "trunk", "pool", "service", "e1", "number", "sip", "sips",
@@ -486,7 +494,7 @@ fn target(text: &str, config: &Config) -> Result<Target, Wrong> {
         "group" => Target::Group(group(name, config)?),
         "trunk" => Target::Trunk(trunk(name, config)?),
         "pool" => Target::Pool(pool(name, config)?),
-        "service" => Target::Service(named("voicemail")?),
+        "service" => Target::Service(service(name)?),
         "e1" => Target::Line(named("pstn")?),
         "number" if name == "*" => {
             let problem = "\"number:*\" is the number itself, which has no other route";

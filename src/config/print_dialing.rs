@@ -6,7 +6,7 @@ use super::parse_route::DAYS;
 use super::print::{list, plain, quoted, text};
 use super::{
     Algorithm, Class, Config, FailureKind, Group, Hours, Identity, Match, NumberFormat, Numbers,
-    Pool, Route, Source, Strategy, Target, Trunk,
+    Pool, Route, Service, Services, Source, Strategy, Target, Trunk,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -95,7 +95,7 @@ impl Display for Target {
             Target::Group(name) => write!(f, "group:{name}"),
             Target::Trunk(name) => write!(f, "trunk:{name}"),
             Target::Pool(name) => write!(f, "pool:{name}"),
-            Target::Service(name) => write!(f, "service:{name}"),
+            Target::Service(service) => write!(f, "service:{}", service.name()),
             Target::Line(name) => write!(f, "e1:{name}"),
             Target::Number(number) => write!(f, "number:{number}"),
             Target::Uri(uri) => f.write_str(uri),
@@ -125,10 +125,17 @@ impl Display for Match {
 /// All of them, behind the other tables.
 pub(super) fn dialing(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     numbers(f, &config.numbers)?;
+    services(f, &config.services)?;
     config.trunks.iter().try_for_each(|t| trunk(f, t))?;
     config.pools.iter().try_for_each(|p| pool(f, p))?;
     config.groups.iter().try_for_each(|g| group(f, g))?;
     config.routes.iter().try_for_each(|r| route(f, r))
+}
+
+fn services(f: &mut Formatter<'_>, services: &Services) -> fmt::Result {
+    writeln!(f, "\n[services]")?;
+    let mut all = Service::ALL.iter();
+    all.try_for_each(|s| text(f, s.name(), &services.code(*s)))
 }
 
 fn numbers(f: &mut Formatter<'_>, n: &Numbers) -> fmt::Result {

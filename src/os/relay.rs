@@ -21,8 +21,8 @@ use self::poller::Poller;
 use super::clock::Clock;
 use super::ipc::Channel;
 use crate::base::Instant;
-use crate::relay::{BindError, MediaCommand, MediaEvent, Relay, RelaySettings};
-use crate::relay::{SocketAction, Verdict};
+use crate::relay::{BindError, MediaCommand, MediaEvent, RelaySettings, SocketAction};
+use crate::server::{MediaCore, MediaNews, MediaOrder};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -48,7 +48,7 @@ const LINE: u32 = u32::MAX - 1;
 const GENERATION_SHIFT: u32 = 56;
 
 /// Who hears what the media workers have to say. Called on their threads; must not block.
-pub type EventSink = Arc<dyn Fn(MediaEvent) + Send + Sync>;
+pub type EventSink = Arc<dyn Fn(MediaNews) + Send + Sync>;
 
 /// How the media side is set up.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +79,7 @@ pub struct Refused;
 
 /// What a worker hears.
 enum Order {
-    Command(MediaCommand),
+    Command(MediaOrder),
     /// The line to a new broker, and who hands the bound ports to it.
     Broker(Channel, Adoption),
     /// Signalling begins anew: names of sessions mean others from now on.
@@ -109,7 +109,7 @@ impl std::fmt::Debug for MediaHandle {
 impl MediaHandle {
     /// Hands over a command without waiting. All commands of one session go to the same worker,
     /// in their order.
-    pub fn send(&self, command: MediaCommand) -> Result<(), Refused> {
+    pub fn send(&self, command: MediaOrder) -> Result<(), Refused> {
         let count = self.workers.len().max(1) as u64;
         let at = (command.session() % count) as usize;
         let Some(worker) = self.workers.get(at) else {
@@ -192,7 +192,7 @@ impl MediaDriver {
             let poller = Poller::new()?;
             poller.add(ear.as_raw_fd(), WAKE)?;
             let turn = Turn {
-                relay: Relay::new(config.settings),
+                media: MediaCore::new(config.settings),
                 plug: Plug::new(config.brokered),
                 generation: 0,
                 current: 0,
@@ -248,7 +248,7 @@ impl Drop for MediaDriver {
 
 /// One worker, on its thread.
 struct Turn {
-    relay: Relay,
+    media: MediaCore,
     plug: Plug,
     /// How often signalling was restarted.
     generation: u8,
@@ -287,8 +287,8 @@ impl Turn {
                 .forwarded
                 .fetch_add(forwarded, Ordering::Relaxed);
             more_commands = woken && self.on_commands(now);
-            if self.relay.poll_timeout().is_some_and(|due| due <= now) {
-                self.relay.handle_timeout(now);
+            if self.media.poll_timeout().is_some_and(|due| due <= now) {
+                self.media.handle_timeout(now, &mut self.plug);
                 self.settle();
             }
         }
@@ -296,7 +296,7 @@ impl Turn {
 
     /// How many ports are ready, the doorbell included.
     fn wait(&mut self, more_commands: bool) -> usize {
-        let due = self.relay.poll_timeout();
+        let due = self.media.poll_timeout();
         let timeout = match more_commands {
             true => Some(std::time::Duration::ZERO),
             false => due.map(|due| due.since(self.clock.now())),
@@ -327,14 +327,10 @@ impl Turn {
             let Some(packet) = self.buffer.get_mut(..length) else {
                 return;
             };
-            let verdict = self.relay.process(now, number, source, packet);
-            if let Verdict::Forward { from_port, to } = verdict {
-                let locked = || self.relay.locked_peer(from_port);
-                match self.plug.send(from_port, to, packet, locked) {
-                    true => *forwarded += 1,
-                    false => self.relay.send_failed(from_port),
-                }
-            }
+            let sent = self
+                .media
+                .process(now, number, source, packet, &mut self.plug);
+            *forwarded += u64::from(sent);
         }
     }
 
@@ -361,25 +357,29 @@ impl Turn {
         true
     }
 
-    fn on_command(&mut self, now: Instant, command: MediaCommand) {
+    fn on_command(&mut self, now: Instant, command: MediaOrder) {
         let ports = command.ports();
         for &port in &ports {
             // Sessions of a signalling that is gone make room.
             if let Some(orphan) = self.plug.holder(port).filter(|&s| !self.is_ours(s)) {
                 let session = orphan;
-                self.relay
-                    .handle_command(now, MediaCommand::Close { session });
+                self.close(now, session);
                 self.settle();
             }
         }
         self.current = command.session() ^ self.mark();
         let command = command.rename(self.current);
-        self.relay.handle_command(now, command);
+        self.media.handle_order(now, command);
         for port in ports {
             self.plug
-                .unlatch(port, self.relay.locked_peer(port), &self.poller);
+                .unlatch(port, self.media.locked_peer(port), &self.poller);
         }
         self.settle();
+    }
+
+    fn close(&mut self, now: Instant, session: u64) {
+        let close = MediaCommand::Close { session };
+        self.media.handle_order(now, MediaOrder::Relay(close));
     }
 
     fn mark(&self) -> u64 {
@@ -394,7 +394,7 @@ impl Turn {
     fn settle(&mut self) {
         let mut wanted = Vec::new();
         loop {
-            match self.relay.poll_socket() {
+            match self.media.poll_socket() {
                 Some(SocketAction::Bind(address)) => wanted.push(address),
                 Some(SocketAction::Unbind(port)) => {
                     // In their order: what is unbound may be bound anew.
@@ -407,14 +407,13 @@ impl Turn {
             }
         }
         let mut closed = false;
-        while let Some(event) = self.relay.poll_event() {
+        while let Some(event) = self.media.poll_news() {
             let session = event.session();
             if self.is_ours(session) {
                 (self.events)(event.rename(session ^ self.mark()));
-            } else if matches!(event, MediaEvent::Timeout { .. }) {
+            } else if matches!(event, MediaNews::Relay(MediaEvent::Timeout { .. })) {
                 let now = self.clock.now();
-                self.relay
-                    .handle_command(now, MediaCommand::Close { session });
+                self.close(now, session);
                 closed = true;
             }
         }
@@ -433,7 +432,7 @@ impl Turn {
                 }
                 Some(_) => BindError::Refused,
             };
-            self.relay.bind_failed(address.port(), error);
+            self.media.bind_failed(address.port(), error);
         }
     }
 }

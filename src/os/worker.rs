@@ -15,7 +15,7 @@ use super::switch::{Switch, Work};
 use super::udp::{ReceiveBatch, SendCalls, UdpSocket};
 use crate::base::{Destination, Flow, Instant, Transmit, TransmitTag, Transport};
 use crate::control::Reply;
-use crate::relay::MediaCommand;
+use crate::server::MediaOrder;
 use crate::sip::listeners::ListenerTable;
 use crate::store::Record;
 use crate::wire::stun;
@@ -40,7 +40,7 @@ const MESSAGE_BYTES_MIN: usize = 16;
 /// Where the core's wishes go that are no message.
 pub trait Sinks: Send + Sync + 'static {
     /// To the relay of that shard. Must not block.
-    fn media(&self, shard: usize, command: MediaCommand);
+    fn media(&self, shard: usize, command: MediaOrder);
     /// To the store. Must not block.
     fn persist(&self, record: Record);
     /// To the operator. Must not block.

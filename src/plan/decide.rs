@@ -231,7 +231,7 @@ impl Plan {
             config::Target::Group(name) => Target::Group(name.clone()),
             config::Target::Trunk(name) => Target::Trunk(name.clone()),
             config::Target::Pool(name) => Target::Pool(name.clone()),
-            config::Target::Service(name) => Target::Service(name.clone()),
+            config::Target::Service(service) => Target::Service(*service),
             config::Target::Line(name) => Target::Line(name.clone()),
             config::Target::Uri(uri) => Target::Uri(with_user(uri, number)),
             // Alone in its step: the file is refused otherwise.

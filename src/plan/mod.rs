@@ -19,7 +19,7 @@ pub use explain::{EXPLAINED_MAX, Explained, Verdict};
 pub use number::{NumberRules, dialled};
 pub use time::moment;
 
-use crate::config::{Class, FailureKind};
+use crate::config::{Class, FailureKind, Service};
 use crate::wire::sip::Method;
 use smallvec::SmallVec;
 use std::net::IpAddr;
@@ -177,7 +177,7 @@ pub enum Target {
     /// A pool.
     Pool(Box<str>),
     /// A service of ours.
-    Service(Box<str>),
+    Service(Service),
     /// A line.
     Line(Box<str>),
     /// A URI, whole.
@@ -191,7 +191,7 @@ impl std::fmt::Display for Target {
             Target::Group(name) => write!(f, "group:{name}"),
             Target::Trunk(name) => write!(f, "trunk:{name}"),
             Target::Pool(name) => write!(f, "pool:{name}"),
-            Target::Service(name) => write!(f, "service:{name}"),
+            Target::Service(service) => write!(f, "service:{}", service.name()),
             Target::Line(name) => write!(f, "e1:{name}"),
             Target::Uri(uri) => f.write_str(uri),
         }

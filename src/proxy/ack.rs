@@ -36,7 +36,7 @@ impl Proxy {
                 }
                 Found::Pending(_) | Found::Nothing => self.stats.stray_acks += 1,
             },
-            Hop::Nowhere => self.stats.stray_acks += 1,
+            Hop::Service | Hop::Nowhere => self.stats.stray_acks += 1,
         }
     }
 
@@ -120,6 +120,7 @@ impl Proxy {
             address: Some(destination.remote().ip()),
             behind_nat: held.target.behind_nat(),
             relay: false,
+            local: destination.is_internal(),
         };
         let body = offer(cx, held.call, message, inbound, toward);
         let copy = Onward {
@@ -127,6 +128,7 @@ impl Proxy {
             inbound,
             binding: held.target.binding().map(|b| &**b),
             out: None,
+            service: None,
             marks: None,
             breadth: inbound.breadth,
             body: body.unwrap_or_default(),

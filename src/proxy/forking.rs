@@ -14,6 +14,7 @@ use super::{CONTEXT_FOREIGN, Context, LOCATING_MAX, Proxy, Waiting, pickup};
 use crate::base::{Destination, Flow, Instant, Key, Transport};
 use crate::call::{BodyEdit, CallKey, CallerInfo, Toward};
 use crate::location::Reach;
+use crate::sip::listeners::AdvertisedHost;
 use crate::sip::locate::{LocateId, Located};
 use crate::sip::transaction::ServerKey;
 use crate::wire::sip::{HeaderName, Message, Method, Uri};
@@ -45,6 +46,8 @@ pub(super) enum Hop {
     Flow(Flow),
     /// By RFC 3263.
     Uri(Vec<u8>),
+    /// To a service of ours.
+    Service,
     /// Nothing is left.
     Nowhere,
 }
@@ -230,6 +233,10 @@ impl Proxy {
                     }
                     Found::Pending(_) => status = UNREACHABLE,
                 },
+                Hop::Service => match way_inside(cx, &context.inbound.flow) {
+                    Some(flow) => target.destinations.push_back(Destination::Flow(flow)),
+                    None => status = UNREACHABLE,
+                },
                 Hop::Nowhere if target.next_flow() => {}
                 Hop::Nowhere => {
                     context.branch_unanswered(index, status);
@@ -276,6 +283,7 @@ impl Proxy {
             address: Some(destination.remote().ip()),
             behind_nat: target.behind_nat(),
             relay: self.borders.hides(target.border) || self.borders.hides(context.inbound.border),
+            local: destination.is_internal(),
         };
         let body = offer(cx, context.call, message, &context.inbound, toward);
         context.full |= body == Err(UNREACHABLE);
@@ -283,8 +291,10 @@ impl Proxy {
         target.relayed = body.is_some();
         let binding = target.binding().cloned();
         let out = target.out().cloned();
+        let service = target.service().cloned();
         let copy = Onward {
             message,
+            service: service.as_deref(),
             inbound: &context.inbound,
             binding: binding.as_deref(),
             out: out.as_deref(),
@@ -406,6 +416,7 @@ impl Proxy {
             inbound: &context.inbound,
             binding: None,
             out: Some(&out),
+            service: None,
             marks: None,
             breadth: 1,
             body: None,
@@ -697,8 +708,20 @@ impl Proxy {
 fn leads_nowhere(target: &Target) -> u16 {
     match target.place {
         Place::Out(_) => UNREACHABLE,
-        Place::Binding(_) | Place::AsRequested => NOT_FOUND,
+        Place::Binding(_) | Place::AsRequested | Place::Service(_) => NOT_FOUND,
     }
+}
+
+/// The way to the services, for a caller that comes by this flow.
+fn way_inside(cx: &Context<'_>, caller: &Flow) -> Option<Flow> {
+    let name = cx
+        .listeners
+        .sent_by_of(caller.transport, caller.local, caller.remote)?;
+    let ip = match name.host {
+        AdvertisedHost::Ip(ip) => ip,
+        AdvertisedHost::Name(_) => caller.local.ip(),
+    };
+    Some(Flow::internal(caller, (ip, name.port).into()))
 }
 
 /// The body that goes out instead of the caller's.
@@ -780,7 +803,8 @@ pub(super) fn next_hop(target: &mut Target, inbound: &Inbound, message: &Message
                 Hop::Nowhere
             }
         }
-        (Search::FlowTried, Place::AsRequested | Place::Out(_)) => Hop::Nowhere,
+        (Search::Fresh, Place::Service(_)) => Hop::Service,
+        (Search::FlowTried, Place::AsRequested | Place::Out(_) | Place::Service(_)) => Hop::Nowhere,
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Onward<'a> {
     pub inbound: &'a Inbound,
     pub binding: Option<&'a Binding>,
     pub out: Option<&'a Out>,
+    /// The URI of a service of ours.
+    pub service: Option<&'a [u8]>,
     pub marks: Option<&'a Marks>,
     pub breadth: u16,
     pub body: Option<Bytes>,
@@ -61,6 +63,7 @@ impl Onward<'_> {
         let reader = match self.binding {
             _ if cx.config.sip.trusts(destination.remote().ip()) => Reader::Trusted,
             Some(_) => Reader::User,
+            None if self.service.is_some() => Reader::Trusted,
             None => self.out.map_or(Reader::Stranger, |out| out.reader),
         };
         let target = self.binding.map(|b| b.target().as_bytes());
@@ -72,7 +75,9 @@ impl Onward<'_> {
             destination,
             sent_by: &sent_by,
             branch: &branch,
-            uri: target.or_else(|| self.out.map(|out| &*out.uri)),
+            uri: target
+                .or(self.service)
+                .or_else(|| self.out.map(|out| &*out.uri)),
             path: &path,
             breadth: self.breadth,
             record_routes: &record_routes,
@@ -125,7 +130,7 @@ impl Onward<'_> {
             let nat = self
                 .binding
                 .is_some_and(|b| b.behind_nat() || b.is_outbound());
-            nat || f.transport.is_reliable()
+            nat || f.transport.is_reliable() || f.is_internal()
         };
         let callee = Side {
             transport: destination.transport(),
@@ -138,6 +143,7 @@ impl Onward<'_> {
         };
         let target = self.binding.map(|b| b.target().as_bytes());
         let uri = target
+            .or(self.service)
             .or_else(|| self.out.map(|out| &*out.uri))
             .or(self.inbound.uri.as_deref())
             .unwrap_or_else(|| self.message.request_uri());

@@ -20,6 +20,8 @@ pub(super) enum Place {
     Binding(Arc<Binding>),
     /// Where a route leads: a trunk, a member of a pool, a URI.
     Out(Arc<Out>),
+    /// A service of our own; its URI.
+    Service(Arc<[u8]>),
 }
 
 /// How far the search for addresses of the next hop went.
@@ -97,7 +99,7 @@ impl Target {
     pub fn binding(&self) -> Option<&Arc<Binding>> {
         match &self.place {
             Place::Binding(binding) => Some(binding),
-            Place::AsRequested | Place::Out(_) => None,
+            Place::AsRequested | Place::Out(_) | Place::Service(_) => None,
         }
     }
 
@@ -105,7 +107,15 @@ impl Target {
     pub fn out(&self) -> Option<&Arc<Out>> {
         match &self.place {
             Place::Out(out) => Some(out),
-            Place::AsRequested | Place::Binding(_) => None,
+            Place::AsRequested | Place::Binding(_) | Place::Service(_) => None,
+        }
+    }
+
+    /// The URI of the service that is being tried.
+    pub fn service(&self) -> Option<&Arc<[u8]>> {
+        match &self.place {
+            Place::Service(uri) => Some(uri),
+            Place::AsRequested | Place::Binding(_) | Place::Out(_) => None,
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Vantage {
     pub signalling: Option<IpAddr>,
     /// Whether it is behind a NAT.
     pub behind_nat: bool,
+    /// Whether it is ourselves.
+    pub local: bool,
 }
 
 /// The side that wrote `sdp`, with our `ports` toward it. `muxed` says for each section whether
@@ -68,6 +70,7 @@ pub fn leg(sdp: &Sdp<'_>, ports: &[Option<u16>], muxed: &[bool], vantage: Vantag
         bind: vantage.bind,
         signalling: vantage.signalling,
         behind_nat: vantage.behind_nat,
+        local: vantage.local,
         media: media.collect(),
     }
 }
@@ -131,6 +134,7 @@ mod tests {
             bind: "203.0.113.1".parse().unwrap(),
             signalling: signalling.map(|s| s.parse().unwrap()),
             behind_nat,
+            local: false,
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) enum Role {
 
 /// Which of the other side's ports a packet leaves from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Lane {
+pub enum Lane {
     /// The one for media.
     Media,
     /// The one for RTCP.
@@ -43,6 +43,8 @@ pub(super) struct Setting {
     pub(super) bind: IpAddr,
     /// The clock of dynamic payload types.
     pub(super) clock_rate: u32,
+    /// Whether the other side is ourselves.
+    pub(super) delivers: bool,
     /// The other side's ports: media, RTCP (the same where they share one).
     pub(super) onward: [u16; 2],
     /// The RTCP port of the same side and stream, if this is the media port.

@@ -79,6 +79,9 @@ pub struct LegSpec {
     pub signalling: Option<IpAddr>,
     /// Whether the side is behind a NAT, so that the addresses it names mean little.
     pub behind_nat: bool,
+    /// Whether it is ourselves: what comes from the other side is delivered here, and what goes to
+    /// it begins here (RFC 7092 §3.2.3: media termination). No port of it is bound.
+    pub local: bool,
     /// One entry per `m=` line, in their order, the same number on both sides; `None` where the
     /// stream is refused or not relayed. At most [`super::STREAMS_MAX`].
     pub media: Vec<Option<MediaSpec>>,
@@ -141,7 +144,8 @@ impl MediaCommand {
     pub fn ports(&self) -> Vec<u16> {
         match self {
             MediaCommand::Open { legs, .. } | MediaCommand::Update { legs, .. } => {
-                let all = legs.iter().flat_map(|leg| leg.media.iter().flatten());
+                let bound = legs.iter().filter(|leg| !leg.local);
+                let all = bound.flat_map(|leg| leg.media.iter().flatten());
                 all.flat_map(|spec| [Some(spec.port), spec.rtcp_port])
                     .flatten()
                     .collect()

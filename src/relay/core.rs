@@ -43,6 +43,15 @@ pub enum Verdict {
         /// The other side.
         to: SocketAddr,
     },
+    /// It is for ourselves.
+    Deliver {
+        /// The session that it belongs to.
+        session: u64,
+        /// The place of its stream in the session.
+        stream: usize,
+        /// What it is.
+        lane: Lane,
+    },
     /// It goes nowhere; already counted.
     Drop(DropReason),
 }
@@ -155,9 +164,21 @@ impl Relay {
             Err(reason) => return Verdict::Drop(reason),
         };
         let [media, rtcp] = channel.setting.onward;
+        let setting = &channel.setting;
+        let delivers = setting.delivers.then_some((setting.session, setting.stream));
         let companion = channel.setting.companion.filter(|_| news);
         if let Some(companion) = companion.and_then(|port| self.channels.get_mut(port)) {
             companion.gate.follow(source.ip());
+        }
+        if let Some((key, stream)) = delivers {
+            return match self.sessions.get(key).map(|session| session.name) {
+                Some(session) => Verdict::Deliver {
+                    session,
+                    stream,
+                    lane,
+                },
+                None => Verdict::Drop(DropReason::NoSession),
+            };
         }
         let from_port = match lane {
             Lane::Media => media,
@@ -176,6 +197,29 @@ impl Relay {
                 Verdict::Drop(reason)
             }
         }
+    }
+
+    /// Something of `length` bytes begins here, in a session of which one side is ourselves: from
+    /// which port it leaves and where it goes, counted as sent; `None` while nobody knows where.
+    pub fn originate(
+        &mut self,
+        session: u64,
+        stream: usize,
+        lane: Lane,
+        length: usize,
+    ) -> Option<(u16, SocketAddr)> {
+        let key = self.by_name.get(&session)?;
+        let port = self.sessions.get(*key)?.far_port(stream)?;
+        let rtcp_port = self.channels.get(port)?.setting.companion.unwrap_or(port);
+        let from_port = match lane {
+            Lane::Media => port,
+            Lane::Rtcp => rtcp_port,
+        };
+        let channel = self.channels.get_mut(from_port)?;
+        let to = channel.send(lane, length);
+        to.map(|to| (from_port, to))
+            .map_err(|reason| channel.drop(reason))
+            .ok()
     }
 
     /// A port could not be bound: its session ends with [`Failure::Port`] or [`Failure::Full`].

@@ -21,6 +21,7 @@ mod receiver;
 mod session;
 mod stats;
 
+pub use self::channel::Lane;
 pub use self::core::{Relay, RelaySettings, Verdict};
 pub use command::{
     BindError, Direction, Failure, LegSpec, MediaCommand, MediaEvent, MediaKind, MediaSpec, Side,

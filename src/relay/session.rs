@@ -24,6 +24,8 @@ pub(super) struct Entry {
 /// What a command asks for: streams that both sides use.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Plan {
+    /// Which sides are ourselves.
+    local: [bool; 2],
     streams: SmallVec<[Option<[MediaSpec; 2]>; 2]>,
     entries: SmallVec<[Entry; 4]>,
 }
@@ -35,7 +37,10 @@ impl Plan {
         if caller.media.len() != called.media.len() || caller.media.len() > STREAMS_MAX {
             return None;
         }
-        let mut plan = Plan::default();
+        let mut plan = Plan {
+            local: [caller.local, called.local],
+            ..Plan::default()
+        };
         for (stream, pair) in caller.media.iter().zip(&called.media).enumerate() {
             let both = match pair {
                 (Some(caller), Some(called)) => Some([*caller, *called]),
@@ -51,6 +56,9 @@ impl Plan {
     }
 
     fn add(&mut self, side: Side, leg: &LegSpec, stream: usize, spec: &MediaSpec) {
+        if leg.local {
+            return;
+        }
         // An address of the other family cannot be reached from our port.
         let usable = |a: &SocketAddr| a.is_ipv4() == leg.bind.is_ipv4();
         let mut push = |port: u16, role: Role, address: Option<SocketAddr>| {
@@ -90,6 +98,7 @@ impl Entry {
     pub(super) fn setting(&self, session: Key, plan: &Plan) -> Setting {
         let spec = plan.spec(self.stream, self.side);
         let other = plan.spec(self.stream, self.side.other());
+        let delivers = plan.local[self.side.other().index()];
         let onward = other.map_or([0, 0], |o| [o.port, o.rtcp_port.unwrap_or(o.port)]);
         Setting {
             session,
@@ -99,6 +108,7 @@ impl Entry {
             kind: spec.map_or(MediaKind::Rtp, |s| s.kind),
             bind: self.bind,
             clock_rate: spec.map_or(0, |s| s.clock_rate),
+            delivers,
             onward,
             companion: spec
                 .and_then(|s| s.rtcp_port)
@@ -173,6 +183,16 @@ impl Session {
         }
     }
 
+    /// Our port of a stream toward the side that is not ourselves, if just one is.
+    pub(super) fn far_port(&self, stream: usize) -> Option<u16> {
+        let side = match self.plan.local {
+            [true, false] => Side::Called,
+            [false, true] => Side::Caller,
+            [true, true] | [false, false] => return None,
+        };
+        self.plan.spec(stream, side).map(|spec| spec.port)
+    }
+
     /// The sums of both sides.
     pub(super) fn stats(&self, now: Instant, channels: &Channels) -> [LegStats; 2] {
         let mut legs = self.retired;
@@ -221,7 +241,12 @@ impl Session {
             true => settings.silence,
             false => settings.silence_one_side,
         };
+        // We are never silent in our own eyes, and a caller may well listen to us for long.
+        let local = self.plan.local;
         let quiet_since = Side::BOTH.map(|side| {
+            if local[side.index()] {
+                return now;
+            }
             let mine = self.plan.entries.iter().filter(|e| e.side == side);
             let heard = mine.filter_map(|e| channels.get(e.port)?.heard());
             heard.max().map_or(self.changed, |at| at.max(self.changed))

@@ -47,6 +47,7 @@ fn leg(port: u16, peer: &str) -> LegSpec {
         },
         signalling: Some(peer.ip()),
         behind_nat: false,
+        local: false,
         media: vec![Some(MediaSpec {
             port,
             rtcp_port: Some(port + 1),

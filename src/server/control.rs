@@ -1,5 +1,6 @@
 //! The operator's commands, as far as a shard answers them.
 
+use super::media::MediaOrder;
 use super::route;
 use super::signal::{Output, SignalCore};
 use crate::base::Instant;
@@ -265,7 +266,7 @@ impl SignalCore {
         }
         let ask = sessions
             .into_iter()
-            .map(|session| Output::Media(MediaCommand::Query { session }));
+            .map(|session| Output::Media(MediaOrder::Relay(MediaCommand::Query { session })));
         self.outputs.extend(ask);
     }
 

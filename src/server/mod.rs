@@ -7,11 +7,12 @@
 //!                                                    |                        |
 //! Output::Transmit <---------------------------------+<-- respond, send ------+
 //! ```
-//! The media side needs no composition of its own: it is [`crate::relay::Relay`].
+//! The media side is [`MediaCore`]: the relay, and the studio for legs that end here.
 
 mod control;
 mod counters;
 mod intake;
+mod media;
 mod peers;
 mod route;
 mod signal;
@@ -19,4 +20,5 @@ mod signal;
 mod tests;
 mod trace;
 
+pub use media::{Carrier, MediaCore, MediaNews, MediaOrder};
 pub use signal::{Input, Output, Setup, SignalCore};

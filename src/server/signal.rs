@@ -2,6 +2,7 @@
 
 use super::control::PendingCalls;
 use super::counters::Counters;
+use super::media::{MediaNews, MediaOrder};
 use super::trace::TraceRing;
 use crate::base::{Anchor, BoundedQueue, ConnectionId, Destination, Flow, Instant, Rng};
 use crate::base::{Transmit, TransmitTag};
@@ -10,12 +11,14 @@ use crate::config::{Config, Digest};
 use crate::control::{Command, Reply};
 use crate::feature::Features;
 use crate::location::{Limits, Location};
+use crate::media::News;
+use crate::pbx::{self, Pbx};
 use crate::peer::{self, Peers};
 use crate::plan::Plan;
 use crate::proxy::guard::{self, Guard};
 use crate::proxy::keepalive::{self, Keepalive};
 use crate::proxy::{CONTEXT_FOREIGN, Context, Outputs, PickUp, Proxy};
-use crate::relay::{MediaCommand, MediaEvent, PortPool};
+use crate::relay::{MediaEvent, PortPool};
 use crate::sip::digest::{Algorithm, Authenticator, Replays};
 use crate::sip::listeners::ListenerTable;
 use crate::sip::locate::{DnsAnswer, DnsQuestion, Locator};
@@ -70,7 +73,7 @@ pub enum Input {
         answer: DnsAnswer,
     },
     /// The relay has something to say.
-    Media(MediaEvent),
+    Media(MediaNews),
     /// The operator wants something.
     Control {
         /// Comes back in [`Output::Reply`].
@@ -101,7 +104,7 @@ pub enum Output {
         question: DnsQuestion,
     },
     /// Tell the relay.
-    Media(MediaCommand),
+    Media(MediaOrder),
     /// Write to the store.
     Persist(Record),
     /// Answer the operator.
@@ -176,6 +179,7 @@ pub struct SignalCore {
     pub(super) authenticator: Authenticator,
     pub(super) proxy: Proxy,
     pub(super) calls: CallTable,
+    pub(super) pbx: Pbx,
     pub(super) keepalive: Keepalive,
     /// In the first shard alone.
     client: Option<peer::Client>,
@@ -189,6 +193,8 @@ pub struct SignalCore {
     pub(super) outputs: VecDeque<Output>,
     pub(super) started: Instant,
     proxy_outputs: Outputs,
+    /// What leaves once all that it gives rise to inside is done.
+    leaving: VecDeque<Transmit>,
     now: Instant,
 }
 
@@ -257,6 +263,8 @@ impl SignalCore {
             authenticator,
             proxy: Proxy::new(setup.secret, &config, &features, (shard, shards)),
             calls: CallTable::new(calls, setup.ports),
+            pbx: Pbx::new(&config),
+            leaving: VecDeque::new(),
             keepalive: Keepalive::new(keepalive::Settings::of(&config), shard, shards),
             peers_told: 0,
             client: (shard == 0).then(|| {
@@ -328,6 +336,7 @@ impl SignalCore {
             self.layer.poll_timeout(),
             self.proxy.poll_timeout(),
             self.calls.poll_timeout(),
+            self.pbx.poll_timeout(),
             self.locator.poll_timeout(),
             self.keepalive.poll_timeout(),
             self.client.as_ref().and_then(peer::Client::poll_timeout),
@@ -342,6 +351,7 @@ impl SignalCore {
         self.now = now;
         self.layer.handle_timeout(now);
         self.calls.handle_timeout(now);
+        self.with_pbx(now, |pbx, cx| pbx.handle_timeout(cx));
         self.locator.handle_timeout(now);
         self.keepalive.handle_timeout(now, &self.location);
         self.with_client(|client, net| client.handle_timeout(now, net));
@@ -492,6 +502,7 @@ impl SignalCore {
                     peer::Output::Abandon(client) => self.layer.abandon(client),
                 }
             }
+            moved |= self.exchange_inside(now);
             if !moved {
                 break;
             }
@@ -502,10 +513,7 @@ impl SignalCore {
         while let Some(record) = self.proxy_outputs.records.pop_front() {
             self.outputs.push_back(Output::Persist(record));
         }
-        while let Some(transmit) = self.layer.poll_transmit() {
-            self.transmit(transmit);
-        }
-        while let Some(transmit) = self.proxy_outputs.transmits.pop_front() {
+        while let Some(transmit) = self.leaving.pop_front() {
             self.transmit(transmit);
         }
         while let Some(pick_up) = self.proxy_outputs.pick_ups.pop_front() {
@@ -514,6 +522,52 @@ impl SignalCore {
                 input: Input::PickUp(pick_up),
             });
         }
+    }
+
+    /// Hands the services what the proxy sends them, and the proxy what they answer.
+    fn exchange_inside(&mut self, now: Instant) -> bool {
+        let mut moved = false;
+        loop {
+            let transmit = self.layer.poll_transmit();
+            let transmit = transmit.or_else(|| self.proxy_outputs.transmits.pop_front());
+            let Some(transmit) = transmit else { break };
+            match transmit.destination {
+                Destination::Flow(flow) if flow.is_internal() => {
+                    moved = true;
+                    self.with_pbx(now, |pbx, cx| pbx.on_message(cx, &flow, transmit.bytes));
+                }
+                _ => self.leaving.push_back(transmit),
+            }
+        }
+        while let Some(output) = self.pbx.poll_output() {
+            moved = true;
+            match output {
+                pbx::Output::Message { flow, bytes } => {
+                    if let Ok(message) = Message::parse(bytes) {
+                        self.layer.receive(now, flow, message);
+                    }
+                }
+                pbx::Output::Media(order) => {
+                    let order = MediaOrder::Studio(order);
+                    self.outputs.push_back(Output::Media(order));
+                }
+            }
+        }
+        moved
+    }
+
+    fn with_pbx(&mut self, now: Instant, act: impl FnOnce(&mut Pbx, &mut pbx::Context<'_>)) {
+        let mut cx = pbx::Context {
+            now,
+            config: &self.config,
+            calls: &self.calls,
+            rng: &mut self.rng,
+        };
+        act(&mut self.pbx, &mut cx);
+    }
+
+    fn on_studio(&mut self, now: Instant, news: &News) {
+        self.with_pbx(now, |pbx, cx| pbx.on_news(cx, news));
     }
 
     pub(super) fn transmit(&mut self, transmit: Transmit) {
@@ -571,7 +625,11 @@ impl SignalCore {
         self.outputs.extend(ended.into_iter().map(Output::Persist));
     }
 
-    fn on_media(&mut self, now: Instant, event: MediaEvent) {
+    fn on_media(&mut self, now: Instant, news: MediaNews) {
+        let event = match news {
+            MediaNews::Relay(event) => event,
+            MediaNews::Studio(news) => return self.on_studio(now, &news),
+        };
         let report = matches!(event, MediaEvent::Report { .. } | MediaEvent::Failed { .. });
         self.calls.on_media(now, event);
         if report {
@@ -581,7 +639,10 @@ impl SignalCore {
 
     fn on_call_output(&mut self, now: Instant, output: CallOutput) {
         match output {
-            CallOutput::Media(command) => self.outputs.push_back(Output::Media(command)),
+            CallOutput::Media(command) => {
+                let order = MediaOrder::Relay(command);
+                self.outputs.push_back(Output::Media(order));
+            },
             CallOutput::Persist(record) => self.outputs.push_back(Output::Persist(record)),
             CallOutput::Bye(bye) => self.send_bye(now, bye),
             CallOutput::Ended(call) => self.with_proxy(now, |proxy, cx| proxy.call_ended(cx, call)),

@@ -16,8 +16,8 @@ use crate::location::{Clock, Limits, Location};
 use crate::peer::Peers;
 use crate::proxy::guard::flood::Arrival;
 use crate::proxy::guard::{self, Guard};
-use crate::relay::{PortPool, Relay, RelaySettings, SocketAction, Verdict};
-use crate::server::{Input, Output, Setup, SignalCore};
+use crate::relay::{PortPool, Relay, RelaySettings, SocketAction};
+use crate::server::{self, Input, MediaCore, Output, Setup, SignalCore};
 use crate::sip::digest::Replays;
 use crate::sip::listeners::{Interface, Listener, ListenerTable};
 use crate::sip::locate::DnsAnswer;
@@ -46,10 +46,21 @@ pub struct Outgoing {
     pub tag: TransmitTag,
 }
 
+/// What media send in one go: our port, where to, what.
+#[derive(Default)]
+struct Leaving(Vec<(u16, SocketAddr, Vec<u8>)>);
+
+impl server::Carrier for Leaving {
+    fn carry(&mut self, _: &Relay, from_port: u16, to: SocketAddr, packet: &[u8]) -> bool {
+        self.0.push((from_port, to, packet.to_vec()));
+        true
+    }
+}
+
 #[derive(Debug)]
 struct Shard {
     core: SignalCore,
-    relay: Relay,
+    media: MediaCore,
 }
 
 /// The machine.
@@ -250,8 +261,8 @@ impl Host {
                 replays: Arc::clone(&replays),
                 ports: PortPool::new(MEDIA_PORTS.0, MEDIA_PORTS.1, shard, shards),
             });
-            let relay = Relay::new(RelaySettings::default());
-            self.shards.push(Shard { core, relay });
+            let media = MediaCore::new(RelaySettings::default());
+            self.shards.push(Shard { core, media });
         }
         self.plan_wake();
         let _ = now;
@@ -293,27 +304,19 @@ impl Host {
 
     fn media(&mut self, now: Instant, packet: &Packet) {
         let port = packet.destination.port();
-        let Some((shard, address)) = self.media_ports.get(&port).copied() else {
+        let Some((shard, _)) = self.media_ports.get(&port).copied() else {
             self.media_drops += 1;
             return;
         };
-        let Some(relay) = self.shards.get_mut(shard).map(|shard| &mut shard.relay) else {
+        let Some(media) = self.shards.get_mut(shard).map(|shard| &mut shard.media) else {
             return;
         };
         let mut bytes = packet.bytes.clone();
-        match relay.process(now, port, packet.source, &mut bytes) {
-            Verdict::Forward { from_port, to } => {
-                let packet = Packet {
-                    carrier: Carrier::Datagram,
-                    source: SocketAddr::new(address, from_port),
-                    destination: to,
-                    bytes,
-                };
-                let tag = TransmitTag::default();
-                self.out.push_back(Outgoing { packet, shard, tag });
-            }
-            Verdict::Drop(_) => self.media_drops += 1,
+        let mut leaving = Leaving::default();
+        if !media.process(now, port, packet.source, &mut bytes, &mut leaving) {
+            self.media_drops += 1;
         }
+        self.leave(shard, leaving);
     }
 
     /// A packet could not leave: nobody listens there.
@@ -345,27 +348,46 @@ impl Host {
             self.input(now, shard, Input::Resolved { query, answer });
         }
         for shard in 0..self.shards.len() {
-            if let Some(Shard { core, relay }) = self.shards.get_mut(shard) {
+            let mut leaving = Leaving::default();
+            if let Some(Shard { core, media }) = self.shards.get_mut(shard) {
                 if core.poll_timeout().is_some_and(|at| at <= now) {
                     core.handle_timeout(now);
                 }
-                if relay.poll_timeout().is_some_and(|at| at <= now) {
-                    relay.handle_timeout(now);
+                if media.poll_timeout().is_some_and(|at| at <= now) {
+                    media.handle_timeout(now, &mut leaving);
                 }
             }
+            self.leave(shard, leaving);
             self.drain(now, shard);
         }
         self.plan_wake();
     }
 
+    /// What media sent goes onto the network.
+    fn leave(&mut self, shard: usize, leaving: Leaving) {
+        for (from_port, destination, bytes) in leaving.0 {
+            let Some((_, address)) = self.media_ports.get(&from_port) else {
+                continue;
+            };
+            let packet = Packet {
+                carrier: Carrier::Datagram,
+                source: SocketAddr::new(*address, from_port),
+                destination,
+                bytes,
+            };
+            let tag = TransmitTag::default();
+            self.out.push_back(Outgoing { packet, shard, tag });
+        }
+    }
+
     /// Transactions, calls, media sessions, ports in use, of all shards.
     pub fn load(&self) -> Load {
         let mut load = Load::default();
-        for Shard { core, relay } in &self.shards {
+        for Shard { core, media } in &self.shards {
             let (transactions, calls) = core.load();
             load.transactions += transactions;
             load.calls += calls;
-            load.sessions += relay.sessions();
+            load.sessions += media.sessions();
             load.relayed += core.media_sessions();
             load.ports += core.ports_in_use();
             load.borders += core.borders();
@@ -382,7 +404,7 @@ impl Host {
         let timers = self
             .shards
             .iter()
-            .flat_map(|s| [s.core.poll_timeout(), s.relay.poll_timeout()]);
+            .flat_map(|s| [s.core.poll_timeout(), s.media.poll_timeout()]);
         let answer = self.answers.keys().next().map(|(at, _)| *at);
         self.wake = timers.flatten().chain(answer).min();
     }
@@ -397,14 +419,14 @@ impl Host {
     /// Carries outputs away until nobody has any.
     fn drain(&mut self, now: Instant, index: usize) {
         loop {
-            let Some(Shard { core, relay }) = self.shards.get_mut(index) else {
+            let Some(Shard { core, media }) = self.shards.get_mut(index) else {
                 return;
             };
             if let Some(output) = core.poll_output() {
                 self.output(now, index, output);
                 continue;
             }
-            if let Some(action) = relay.poll_socket() {
+            if let Some(action) = media.poll_socket() {
                 match action {
                     SocketAction::Bind(local) => {
                         self.media_ports.insert(local.port(), (index, local.ip()));
@@ -415,7 +437,7 @@ impl Host {
                 }
                 continue;
             }
-            match relay.poll_event() {
+            match media.poll_news() {
                 Some(event) => core.handle_input(now, Input::Media(event)),
                 None => return,
             }
@@ -436,8 +458,8 @@ impl Host {
                 }
             }
             Output::Media(command) => {
-                if let Some(Shard { relay, .. }) = self.shards.get_mut(index) {
-                    relay.handle_command(now, command);
+                if let Some(Shard { media, .. }) = self.shards.get_mut(index) {
+                    media.handle_order(now, command);
                 }
             }
             Output::Persist(record) => self.disk.write(now, record),

@@ -5,6 +5,7 @@
 //! | [`transaction`] | state machines, matching, response routing | RFC 3261 §17, §18.2, RFC 6026 |
 //! | [`digest`] | challenges and answers | RFC 7616, RFC 8760 |
 //! | [`locate`] | from a URI to the addresses to try, asking DNS | RFC 3263, RFC 2782 |
+//! | [`offer_answer`] | descriptions of sound that begins and ends here | RFC 3264 |
 //! | [`listeners`] | which addresses are ours and what we write into Via | RFC 3261 §18.1.1 |
 //!
 //! All pure: time, randomness and answers from DNS come in as arguments.
@@ -12,5 +13,6 @@
 pub mod digest;
 pub mod listeners;
 pub mod locate;
+pub mod offer_answer;
 mod siphash;
 pub mod transaction;

@@ -88,6 +88,7 @@ fn serve(streams: usize) -> Result<(), Failure> {
             bind: HOST,
             signalling: Some(HOST),
             behind_nat: false,
+            local: false,
             media: vec![Some(spec(side, stream))],
         });
         let session = stream as u64;

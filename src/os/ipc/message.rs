@@ -2,7 +2,7 @@
 
 use crate::base::Transport;
 use crate::os::blocklist::Notice;
-use crate::relay::{MediaCommand, MediaEvent};
+use crate::server::{MediaNews, MediaOrder};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::net::SocketAddr;
@@ -92,7 +92,7 @@ pub enum Line {
     Requests,
     /// Between a relay of media and net: [`PortRequest`] and [`PortAnswer`].
     Ports(u16),
-    /// Between a shard of signal and its relay of media: [`MediaCommand`]s, [`MediaEvent`]s.
+    /// Between a shard of signal and its relay of media: [`MediaOrder`]s, [`MediaNews`].
     Media(u16),
     /// Between signal and web: the lines of [`crate::control`].
     Operator,
@@ -315,11 +315,11 @@ pub enum PortAnswer {
 
 /// From signal to media.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Commands(pub Vec<MediaCommand>);
+pub struct Commands(pub Vec<MediaOrder>);
 
 /// From media to signal.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Events(pub Vec<MediaEvent>);
+pub struct Events(pub Vec<MediaNews>);
 
 /// Bytes that are written and read as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

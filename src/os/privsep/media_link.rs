@@ -5,7 +5,7 @@
 use crate::os::ipc::{AsyncChannel, Channel, Commands, Events, IpcError};
 use crate::os::switch::Switch;
 use crate::relay::{LegSpec, LegStats, MediaCommand, MediaEvent};
-use crate::server::Input;
+use crate::server::{Input, MediaNews, MediaOrder};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
@@ -69,7 +69,7 @@ impl Sessions {
 /// Carries commands and events of one shard, over each line of `lines` in turn.
 pub async fn run(
     shard: usize,
-    mut commands: mpsc::Receiver<MediaCommand>,
+    mut commands: mpsc::Receiver<MediaOrder>,
     mut lines: mpsc::Receiver<Channel>,
     switch: Arc<Switch>,
 ) {
@@ -90,17 +90,22 @@ pub async fn run(
                 };
                 let (open, ended) = sessions.restart();
                 for event in ended {
-                    switch.tell(shard, Input::Media(event));
+                    switch.tell(shard, Input::Media(MediaNews::Relay(event)));
                 }
                 let all = (Arc::clone(&sessions), Arc::clone(&switch));
                 tokio::spawn(hear(shard, Arc::clone(&new), all.0, all.1));
+                let open = open.into_iter().map(MediaOrder::Relay).collect();
                 line = send(&new, open).await.then_some(new);
             }
             n = commands.recv_many(&mut batch, COMMANDS_PER_MESSAGE), if line.is_some() => {
                 if n == 0 {
                     return;
                 }
-                batch.iter().for_each(|command| sessions.on_command(command));
+                for order in &batch {
+                    if let MediaOrder::Relay(command) = order {
+                        sessions.on_command(command);
+                    }
+                }
                 let batch = std::mem::take(&mut batch);
                 if let Some(to) = &line
                     && !send(to, batch).await
@@ -113,7 +118,7 @@ pub async fn run(
     }
 }
 
-async fn send(line: &AsyncChannel, commands: Vec<MediaCommand>) -> bool {
+async fn send(line: &AsyncChannel, commands: Vec<MediaOrder>) -> bool {
     let mut commands = commands.into_iter();
     loop {
         let part: Vec<_> = commands.by_ref().take(COMMANDS_PER_MESSAGE).collect();
@@ -132,7 +137,9 @@ async fn hear(shard: usize, line: Arc<AsyncChannel>, sessions: Arc<Sessions>, sw
         match line.receive::<Events>().await {
             Ok((Events(events), _)) => {
                 for event in events {
-                    sessions.on_event(&event);
+                    if let MediaNews::Relay(event) = &event {
+                        sessions.on_event(event);
+                    }
                     switch.tell(shard, Input::Media(event));
                 }
             }
@@ -155,6 +162,7 @@ mod tests {
             bind: [127, 0, 0, 1].into(),
             signalling: None,
             behind_nat: false,
+            local: false,
             media: Vec::new(),
         };
         let sessions = Sessions::default();

@@ -6,6 +6,8 @@ use super::poller::Poller;
 use super::{LINE, Port};
 use crate::os::ipc::{Channel, DESCRIPTORS_MAX, PortAnswer, PortRequest};
 use crate::os::privsep::client::{Connected, PortLine};
+use crate::relay::Relay;
+use crate::server::Carrier;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -228,5 +230,11 @@ impl Plug {
             slot.asked = line.ask(&PortRequest::Connect(number, to)).is_ok();
         }
         sent
+    }
+}
+
+impl Carrier for Plug {
+    fn carry(&mut self, relay: &Relay, from_port: u16, to: SocketAddr, packet: &[u8]) -> bool {
+        self.send(from_port, to, packet, || relay.locked_peer(from_port))
     }
 }

@@ -63,6 +63,7 @@ fn leg(port: u16, phone: &UdpSocket) -> LegSpec {
         bind: peer.ip(),
         signalling: Some(peer.ip()),
         behind_nat: false,
+        local: false,
         media: vec![Some(MediaSpec {
             port,
             rtcp_port: Some(port + 1),

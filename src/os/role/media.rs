@@ -11,6 +11,7 @@ use crate::os::ipc::{
 use crate::os::relay::{Bound, COMMANDS_MAX, MediaConfig, MediaDriver, MediaHandle};
 use crate::os::service::assemble::relay_settings;
 use crate::relay::{Failure, MediaEvent};
+use crate::server::MediaNews;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -40,7 +41,7 @@ fn station(config: MediaConfig) -> Result<Station, Fatal> {
     let (events, heard) = mpsc::channel(COMMANDS_MAX);
     let driver = MediaDriver::start(
         config,
-        Arc::new(move |event: MediaEvent| {
+        Arc::new(move |event: MediaNews| {
             if let Err(error) = events.try_send(event) {
                 tracing::error!("signal does not hear of a session: {error}");
             }
@@ -54,7 +55,7 @@ fn station(config: MediaConfig) -> Result<Station, Fatal> {
 
 /// Sends events along the line of the day; while there is none they wait.
 async fn tell(
-    mut heard: mpsc::Receiver<MediaEvent>,
+    mut heard: mpsc::Receiver<MediaNews>,
     mut lines: mpsc::Receiver<AsyncChannel>,
     relay: MediaHandle,
 ) {
@@ -103,7 +104,7 @@ async fn hear(line: Arc<AsyncChannel>, relay: MediaHandle) {
             let session = command.session();
             if relay.send(command).is_err() {
                 let reason = Failure::Full;
-                let failed = Events(vec![MediaEvent::Failed { session, reason }]);
+                let failed = Events(vec![MediaNews::Relay(MediaEvent::Failed { session, reason })]);
                 if line.send(&failed, &[]).await.is_err() {
                     return;
                 }

@@ -15,7 +15,7 @@ use crate::os::relay::COMMANDS_MAX;
 use crate::os::service::assemble::{Prepared, Running, Seams};
 use crate::os::service::{ASKS_MAX, LOOK_EVERY, note};
 use crate::os::tls::Tls;
-use crate::relay::MediaCommand;
+use crate::server::MediaOrder;
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -67,7 +67,7 @@ async fn attend(boot: Boot, prepared: Prepared, tls: Tls) -> Result<(), Fatal> {
     let requests = Arc::new(Requests::default());
     let shards = usize::from(settings.shards);
     let links: Vec<_> = (0..shards)
-        .map(|_| mpsc::channel::<MediaCommand>(COMMANDS_MAX))
+        .map(|_| mpsc::channel::<MediaOrder>(COMMANDS_MAX))
         .collect();
     let seams = Seams {
         net: Net::brokered(Arc::clone(&requests)),

@@ -25,8 +25,8 @@ use crate::os::tls::{Tls, TlsPems};
 use crate::os::worker::Sinks;
 use crate::peer::Peers;
 use crate::proxy::guard::{self, Guard};
-use crate::relay::{Failure as MediaFailure, MediaCommand, MediaEvent, PortPool, RelaySettings};
-use crate::server::{Input, Setup, SignalCore};
+use crate::relay::{Failure as MediaFailure, MediaEvent, PortPool, RelaySettings};
+use crate::server::{Input, MediaNews, MediaOrder, Setup, SignalCore};
 use crate::sip::digest::Replays;
 use crate::sip::listeners::{Advertised, AdvertisedHost, Interface, Listener, ListenerTable};
 use crate::store::{Directory, Ha1, Record, User};
@@ -48,7 +48,7 @@ struct Outlets {
 /// Where a shard's relay runs.
 enum Relaying {
     Here(MediaHandle),
-    Elsewhere(mpsc::Sender<MediaCommand>),
+    Elsewhere(mpsc::Sender<MediaOrder>),
 }
 
 /// What other processes do for this one; nothing in a daemon of one process.
@@ -57,7 +57,7 @@ pub(in crate::os) struct Seams {
     /// Connects for us.
     pub net: Net,
     /// Relay for us, one for each shard.
-    pub media: Option<Vec<mpsc::Sender<MediaCommand>>>,
+    pub media: Option<Vec<mpsc::Sender<MediaOrder>>>,
     /// The process that the operator knows; ours without.
     pub pid: Option<u32>,
     /// The DNS servers, where we cannot read the system's.
@@ -77,7 +77,7 @@ impl Seams {
 }
 
 impl Sinks for Outlets {
-    fn media(&self, shard: usize, command: MediaCommand) {
+    fn media(&self, shard: usize, command: MediaOrder) {
         let session = command.session();
         let sent = match self.relays.get(shard) {
             Some(Relaying::Here(relay)) => relay.send(command).is_ok(),
@@ -86,7 +86,7 @@ impl Sinks for Outlets {
         };
         if !sent {
             let reason = MediaFailure::Full;
-            let event = MediaEvent::Failed { session, reason };
+            let event = MediaNews::Relay(MediaEvent::Failed { session, reason });
             self.switch.tell(shard, Input::Media(event));
         }
     }

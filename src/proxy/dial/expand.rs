@@ -5,6 +5,7 @@ use super::super::egress::{self, Identified, Out};
 use super::super::routing::reject;
 use super::super::targets::{self, Place, Target};
 use super::super::{Context, Proxy};
+use crate::config::Service;
 use crate::feature;
 use crate::peer::{Keys, Pool};
 use crate::plan::{self, Step, Way};
@@ -86,9 +87,11 @@ impl Proxy {
                 let out = egress::to_uri(uri, way, &into.caller, into.domain);
                 into.take(out, targets::rank(later, 1000), step);
             }
-            plan::Target::Service(name) => {
-                tracing::info!(service = %name, "a route leads to a service that is not there");
-                into.why = reject(503, "Service Not There Yet");
+            plan::Target::Service(service) => {
+                let mut target = to_service(*service, into.domain);
+                target.rank = targets::rank(later, 1000);
+                target.step = Some(Arc::clone(step));
+                into.found.push(target);
             }
             plan::Target::Line(name) => {
                 tracing::info!(line = %name, "a route leads to a line that is not there");
@@ -169,6 +172,12 @@ impl Expansion<'_> {
             self.found.push(target);
         }
     }
+}
+
+/// A service as a target.
+pub(super) fn to_service(service: Service, domain: &str) -> Target {
+    let uri = format!("sip:{}@{domain}", service.name());
+    Target::new(Place::Service(uri.into_bytes().into()), targets::rank(0, 1000))
 }
 
 fn expand_pool(

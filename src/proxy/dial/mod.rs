@@ -88,6 +88,13 @@ impl Proxy {
                 feature::Dialled::Other => {}
             }
         }
+        if let Some(service) = cx.config.services.dialled(&number)
+            && !matches!(asked.caller, Caller::Guest)
+        {
+            let domain = cx.config.node.default_domain();
+            let targets = vec![expand::to_service(service, domain)];
+            return Ok(Dialled::Lead(targets.into()));
+        }
         let mut journey = Journey::of(asked, &aor);
         let led = self.lead(cx, asked, &number, &mut journey);
         match (led, asked.caller) {
@@ -343,7 +350,7 @@ fn contacts(found: &[Target]) -> Vec<String> {
     let uri = |target: &Target| match &target.place {
         Place::Out(out) => String::from_utf8(out.uri.to_vec()).ok(),
         Place::Binding(binding) => Some(binding.contact().to_owned()),
-        Place::AsRequested => None,
+        Place::AsRequested | Place::Service(_) => None,
     };
     let mut contacts: Vec<String> = Vec::new();
     let mut ordered: Vec<&Target> = found.iter().collect();

@@ -3,7 +3,10 @@
 //!
 //! Not done here: statistics (`relay`), payload formats, SRTP.
 
+mod coding;
 pub mod rtcp;
+
+pub use coding::Coding;
 
 /// The fixed header's length in bytes.
 pub const HEADER_SIZE: usize = 12;

@@ -1,0 +1,69 @@
+//! `[services]`: what answers calls itself, and the codes that phones dial for it.
+
+/// One service.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Service {
+    /// Says back what it hears.
+    Echo,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: &'static [Service] = &[Service::Echo];
+
+    /// As the file writes it: the key of its code, and `service:echo` in a route.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Service::Echo => "echo",
+        }
+    }
+
+    /// The service of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|s| s.name() == name)
+    }
+
+    /// What phones dial for it if the file says nothing else.
+    pub const fn default_code(self) -> &'static str {
+        match self {
+            Service::Echo => "*130",
+        }
+    }
+}
+
+/// The codes of the services; a service without one is reached by routes alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Services {
+    codes: Vec<(Service, Box<str>)>,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        let all = Service::ALL.iter();
+        Self {
+            codes: all.map(|s| (*s, s.default_code().into())).collect(),
+        }
+    }
+}
+
+impl Services {
+    /// The service that a dialled number is the code of.
+    pub fn dialled(&self, number: &str) -> Option<Service> {
+        let mut codes = self.codes.iter();
+        codes.find(|(_, code)| **code == *number).map(|(s, _)| *s)
+    }
+
+    /// The code of a service; empty if it has none.
+    pub fn code(&self, service: Service) -> &str {
+        let mut codes = self.codes.iter();
+        codes.find(|(s, _)| *s == service).map_or("", |(_, c)| c)
+    }
+
+    /// Gives a service another code, or takes it away.
+    pub(super) fn set(&mut self, service: Service, code: &str) {
+        self.codes.retain(|(s, _)| *s != service);
+        if !code.is_empty() {
+            self.codes.push((service, code.into()));
+        }
+    }
+}

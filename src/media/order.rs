@@ -1,0 +1,124 @@
+//! What signalling asks of the studio, and what it hears back.
+
+use crate::wire::rtp::Coding;
+use serde::{Deserialize, Serialize};
+
+/// What offer and answer agreed on for a leg that ends here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Format {
+    /// The place of its stream in the session.
+    pub stream: u8,
+    /// How sound is written.
+    pub coding: Coding,
+    /// The payload type that stands for it.
+    pub payload_type: u8,
+    /// The payload type of telephone events (RFC 4733), if they were agreed on.
+    pub events: Option<u8>,
+    /// Milliseconds of sound in one packet of ours.
+    pub packet_ms: u8,
+    /// Whether the far end wants to hear us.
+    pub sends: bool,
+}
+
+/// What a leg does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Task {
+    /// Nothing is sent.
+    Rest,
+    /// What comes goes back.
+    Echo,
+}
+
+/// From signalling to the studio.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// A leg ends here from now on, in this format; or one that does changes its format.
+    Open {
+        /// The session of the relay that it belongs to.
+        session: u64,
+        /// What was agreed on.
+        format: Format,
+        /// Where SSRC, sequence number and timestamp begin (RFC 3550 §5.1: at random).
+        seed: u64,
+    },
+    /// What it does from now on; what it did before ends at once.
+    Do {
+        /// Which.
+        session: u64,
+        /// Comes back in [`News::Done`].
+        task: u32,
+        /// What.
+        what: Task,
+    },
+    /// It ends.
+    Close {
+        /// Which.
+        session: u64,
+    },
+}
+
+impl Order {
+    /// The session that it is about.
+    pub fn session(&self) -> u64 {
+        match self {
+            Order::Open { session, .. } | Order::Do { session, .. } | Order::Close { session } => {
+                *session
+            }
+        }
+    }
+
+    /// The same with another name.
+    pub fn rename(mut self, to: u64) -> Self {
+        match &mut self {
+            Order::Open { session, .. } | Order::Do { session, .. } | Order::Close { session } => {
+                *session = to;
+            }
+        }
+        self
+    }
+}
+
+/// From the studio to signalling.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum News {
+    /// The task is over by itself.
+    Done {
+        /// Which leg.
+        session: u64,
+        /// Which of its tasks.
+        task: u32,
+    },
+    /// The far end pressed a key.
+    Key {
+        /// Which leg.
+        session: u64,
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        key: char,
+    },
+    /// There is no room for the leg, or it is not known: the studio was restarted.
+    Failed {
+        /// Which.
+        session: u64,
+    },
+}
+
+impl News {
+    /// The session that it is about.
+    pub fn session(&self) -> u64 {
+        match self {
+            News::Done { session, .. } | News::Key { session, .. } | News::Failed { session } => {
+                *session
+            }
+        }
+    }
+
+    /// The same with another name.
+    pub fn rename(mut self, to: u64) -> Self {
+        match &mut self {
+            News::Done { session, .. } | News::Key { session, .. } | News::Failed { session } => {
+                *session = to;
+            }
+        }
+        self
+    }
+}

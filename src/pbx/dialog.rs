@@ -1,0 +1,289 @@
+//! One call that ends here (RFC 3261 §12, §13.3): made by an INVITE that is answered at once, or
+//! after an offer of ours where the INVITE brought none.
+//!
+//! ```text
+//!   INVITE --> Answered --ACK--> Confirmed --BYE--> gone
+//!                 |  ^--- T1, doubling to T2: the 2xx again
+//!                 +-- 64*T1 without ACK: BYE --> gone        (RFC 3261 §13.3.1.4)
+//! ```
+
+use super::{ALLOW, Context, service};
+use crate::base::{Flow, Instant, Key, TimerId, TimerTable};
+use crate::config::Service;
+use crate::media::{Format, Order};
+use crate::sip::offer_answer::{self, Agreed, Origin};
+use crate::wire::rtp::Coding;
+use crate::wire::sdp::Direction;
+use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, ResponseBuilder};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// Record-Route values that a dialog may have; the proxy's own are among them.
+const ROUTES_MAX: usize = 32;
+
+/// Status and reason phrase.
+pub(super) type Refusal = (u16, &'static str);
+
+/// A 2xx that waits for its ACK.
+#[derive(Debug)]
+struct Unacknowledged {
+    timer: TimerId,
+    interval: Duration,
+    until: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Dialog {
+    service: Service,
+    session: u64,
+    flow: Flow,
+    call_id: Box<[u8]>,
+    tag: Box<[u8]>,
+    /// Our address with our tag, the From of our requests.
+    local: Box<[u8]>,
+    /// The caller's, the To of our requests.
+    remote: Box<[u8]>,
+    /// The caller's Contact.
+    target: Box<[u8]>,
+    /// From us to the caller.
+    routes: Box<[Box<[u8]>]>,
+    contact: Box<str>,
+    cseq: u32,
+    origin: Origin,
+    /// The 2xx as it went.
+    last_answer: Bytes,
+    unacknowledged: Option<Unacknowledged>,
+    /// Whether the answer to our offer is still to come, in the ACK.
+    offered: bool,
+    agreed: Option<Agreed>,
+    begun: bool,
+}
+
+impl Dialog {
+    /// Answers an INVITE.
+    pub fn answer(
+        cx: &mut Context<'_>,
+        service: Service,
+        session: u64,
+        flow: &Flow,
+        invite: &Message,
+    ) -> Result<Self, Refusal> {
+        let tag = cx.rng.token::<10>();
+        let malformed = (400, "Malformed From Or To");
+        let to = invite.header(HeaderName::To).ok_or(malformed)?;
+        let from = invite.header(HeaderName::From).ok_or(malformed)?;
+        let contact = contact(service, flow);
+        let mut contacts = invite.addresses(HeaderName::Contact);
+        let target = match contacts.next() {
+            Some(Ok(target)) => target.uri_bytes().into(),
+            _ => return Err((400, "Missing Contact")),
+        };
+        let routes = invite.values(HeaderName::RecordRoute).take(ROUTES_MAX);
+        let mut dialog = Self {
+            service,
+            session,
+            flow: *flow,
+            call_id: invite.call_id().into(),
+            tag: tag.as_slice().into(),
+            local: [to, b";tag=", &tag].concat().into(),
+            remote: from.into(),
+            target,
+            routes: routes.map(Box::from).collect(),
+            contact: contact.into(),
+            // RFC 3261 §12.2.1.1: our numbers begin where we like.
+            cseq: 1,
+            origin: Origin {
+                id: (cx.rng.next_u64() >> 33) as u32,
+                version: 0,
+                address: flow.remote.ip(),
+            },
+            last_answer: Bytes::new(),
+            unacknowledged: None,
+            offered: false,
+            agreed: None,
+            begun: false,
+        };
+        dialog.last_answer = dialog.ok(invite)?;
+        Ok(dialog)
+    }
+
+    pub fn name(&self) -> (Box<[u8]>, Box<[u8]>) {
+        (self.call_id.clone(), self.tag.clone())
+    }
+
+    pub fn session(&self) -> u64 {
+        self.session
+    }
+
+    pub fn flow(&self) -> Flow {
+        self.flow
+    }
+
+    pub fn final_answer(&self) -> Bytes {
+        self.last_answer.clone()
+    }
+
+    /// Another offer, or a request for one of ours (RFC 3264 §8, RFC 3311 §5.2).
+    pub fn reoffered(
+        &mut self,
+        cx: &mut Context<'_>,
+        flow: &Flow,
+        request: &Message,
+    ) -> Result<Bytes, Refusal> {
+        // RFC 3261 §14.2: the first INVITE is not over before its ACK.
+        if self.unacknowledged.is_some() && request.method() == Method::Invite {
+            return Err((500, "Answer Not Acknowledged Yet"));
+        }
+        // RFC 3311 §5.2: an offer while one of ours is open.
+        if self.offered && !request.body().is_empty() {
+            return Err((491, "Request Pending"));
+        }
+        let _ = cx;
+        self.flow = *flow;
+        if let Some(Ok(target)) = request.addresses(HeaderName::Contact).next() {
+            self.target = target.uri_bytes().into();
+        }
+        let answer = match request.method() {
+            Method::Update if request.body().is_empty() => self.response(request, None),
+            _ => self.ok(request)?,
+        };
+        if request.method() == Method::Invite {
+            self.last_answer = answer.clone();
+        }
+        Ok(answer)
+    }
+
+    /// The 200 with our description.
+    fn ok(&mut self, request: &Message) -> Result<Bytes, Refusal> {
+        self.origin.version = self.origin.version.wrapping_add(1);
+        let body = match request.body() {
+            [] => {
+                self.offered = true;
+                offer_answer::offer(Coding::ALL, self.origin, Direction::SendRecv)
+            }
+            offer => {
+                let answer = offer_answer::answer(offer, Coding::ALL, self.origin);
+                let (body, agreed) = answer.map_err(|why| (488, why.reason()))?;
+                self.agreed = Some(agreed);
+                body
+            }
+        };
+        Ok(self.response(request, Some(body)))
+    }
+
+    fn response(&self, request: &Message, body: Option<Vec<u8>>) -> Bytes {
+        let mut response = ResponseBuilder::new(request, 200)
+            .to_tag(&*self.tag)
+            .record_route()
+            .header(HeaderName::Contact, &*self.contact)
+            .header(HeaderName::Allow, ALLOW);
+        if let Some(body) = body {
+            response = response.body("application/sdp", body);
+        }
+        response.render()
+    }
+
+    /// The ACK came; whether it brought the answer to our offer.
+    pub fn acknowledged(&mut self, ack: &Message) -> bool {
+        if !std::mem::take(&mut self.offered) {
+            return false;
+        }
+        self.agreed = offer_answer::accepted(ack.body(), Coding::ALL).ok();
+        self.agreed.is_some()
+    }
+
+    /// Whether there is nothing that both sides could hear.
+    pub fn disagrees(&self) -> bool {
+        self.agreed.is_none()
+    }
+
+    /// What the studio must be told.
+    pub fn orders(&mut self, seed: u64) -> Vec<Order> {
+        let Some(agreed) = self.agreed else {
+            return Vec::new();
+        };
+        let session = self.session;
+        let format = Format {
+            stream: agreed.stream,
+            coding: agreed.coding,
+            payload_type: agreed.payload_type,
+            events: agreed.events,
+            packet_ms: agreed.packet_ms,
+            sends: agreed.direction.sends(),
+        };
+        let mut orders = vec![Order::Open {
+            session,
+            format,
+            seed,
+        }];
+        if !std::mem::replace(&mut self.begun, true) {
+            orders.push(Order::Do {
+                session,
+                task: 0,
+                what: service::begin(self.service),
+            });
+        }
+        orders
+    }
+
+    /// The 2xx that just went is repeated until its ACK comes.
+    pub fn arm(&mut self, cx: &Context<'_>, timers: &mut TimerTable<Key>, key: Key) {
+        self.disarm(timers);
+        let interval = cx.config.timers.t1;
+        self.unacknowledged = Some(Unacknowledged {
+            timer: timers.arm(cx.now + interval, key),
+            interval,
+            until: cx.now + interval * 64,
+        });
+    }
+
+    pub fn disarm(&mut self, timers: &mut TimerTable<Key>) {
+        if let Some(waiting) = self.unacknowledged.take() {
+            timers.cancel(waiting.timer);
+        }
+    }
+
+    /// The 2xx once more; `None` when it was repeated long enough.
+    pub fn repeat(
+        &mut self,
+        cx: &Context<'_>,
+        timers: &mut TimerTable<Key>,
+        key: Key,
+    ) -> Option<Bytes> {
+        let waiting = self.unacknowledged.as_mut()?;
+        if cx.now >= waiting.until {
+            return None;
+        }
+        waiting.interval = (waiting.interval * 2).min(cx.config.timers.t2);
+        waiting.timer = timers.arm((cx.now + waiting.interval).min(waiting.until), key);
+        Some(self.last_answer.clone())
+    }
+
+    /// RFC 3261 §15.1.1.
+    pub fn bye(&mut self, cx: &mut Context<'_>) -> Bytes {
+        self.cseq += 1;
+        let via = format!(
+            "SIP/2.0/{} {};branch=z9hG4bK{};rport",
+            self.flow.transport.via_token(),
+            self.flow.remote,
+            String::from_utf8_lossy(&cx.rng.token::<16>())
+        );
+        let mut request = RequestBuilder::new(Method::Bye, &*self.target)
+            .via(via)
+            .max_forwards(70)
+            .from(&*self.local)
+            .to(&*self.remote)
+            .call_id(&*self.call_id)
+            .cseq(self.cseq);
+        for route in &self.routes {
+            request = request.header(HeaderName::Route, &**route);
+        }
+        request.render()
+    }
+}
+
+/// Our Contact: what the proxy calls itself, since it is the way to us.
+fn contact(service: Service, flow: &Flow) -> String {
+    let transport = flow.transport.uri_token();
+    format!("<sip:{}@{};transport={transport}>", service.name(), flow.remote)
+}

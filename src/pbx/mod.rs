@@ -1,0 +1,281 @@
+//! F5: the services: what answers calls itself. It is a user agent server behind the proxy
+//! (RFC 3261 §8.2, §12, §13), reached over a path inside the shard ([`Flow::internal`]), so that
+//! forking, forwarding, records and the relay's ports are those of any call. No packet goes to
+//! ourselves: messages are handed over, lossless and in order, so no transactions are needed on
+//! this hop. What may be lost is on the caller's side: the 2xx is repeated until its ACK comes
+//! (§13.3.1.4).
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`dialog`] | one call that ends here: its dialog, and the messages in it |
+//! | [`service`] | what each service does with its caller |
+
+mod dialog;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use crate::base::{Flow, Instant, Key, Rng, Slab, TimerTable};
+use crate::call::CallTable;
+use crate::config::{Config, Service};
+use crate::media::{News, Order};
+use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder, Uri};
+use bytes::Bytes;
+use dialog::Dialog;
+use std::collections::{HashMap, VecDeque};
+
+/// What we understand in a request.
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+
+/// Everything that the services use and do not own, for the time of one call.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The present.
+    pub now: Instant,
+    /// As the operator wrote it.
+    pub config: &'a Config,
+    /// The calls under way: which session of the media side a call has.
+    pub calls: &'a CallTable,
+    /// For tags and names.
+    pub rng: &'a mut Rng,
+}
+
+/// What the services want done.
+#[derive(Debug)]
+pub enum Output {
+    /// A message for the proxy.
+    Message {
+        /// As which it comes.
+        flow: Flow,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// For the studio.
+    Media(Order),
+}
+
+/// The services of one shard. Bounded by the calls that it may have.
+#[derive(Debug)]
+pub struct Pbx {
+    dialogs: Slab<Box<Dialog>>,
+    /// By Call-ID and our tag.
+    by_name: HashMap<(Box<[u8]>, Box<[u8]>), Key>,
+    by_session: HashMap<u64, Key>,
+    timers: TimerTable<Key>,
+    outputs: VecDeque<Output>,
+}
+
+impl Pbx {
+    /// Without callers.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            dialogs: Slab::new(config.limits.calls_max),
+            by_name: HashMap::new(),
+            by_session: HashMap::new(),
+            timers: TimerTable::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// A message that the proxy sent here. Drain [`Pbx::poll_output`] afterwards.
+    pub fn on_message(&mut self, cx: &mut Context<'_>, flow: &Flow, bytes: Bytes) {
+        let Ok(message) = Message::parse(bytes) else {
+            return;
+        };
+        // Ours are answered at once, and nothing hangs on how.
+        if !message.is_request() {
+            return;
+        }
+        let known = self.dialog_of(&message);
+        match (message.method(), known) {
+            (Method::Ack, Some(key)) => self.on_ack(cx, key, &message),
+            (Method::Ack, None) => {}
+            (Method::Invite, None) if to_tag(&message).is_empty() => {
+                self.on_call(cx, flow, &message);
+            }
+            (Method::Bye, Some(key)) => {
+                self.answer(flow, &message, 200);
+                self.end(key);
+            }
+            (Method::Invite | Method::Update, Some(key)) => {
+                self.on_reoffer(cx, key, flow, &message);
+            }
+            (Method::Info | Method::Options, Some(_)) => self.answer(flow, &message, 200),
+            (_, Some(_)) => self.answer(flow, &message, 405),
+            (_, None) => self.answer(flow, &message, 481),
+        }
+    }
+
+    /// The studio has something to say.
+    pub fn on_news(&mut self, cx: &mut Context<'_>, news: &News) {
+        let Some(key) = self.by_session.get(&news.session()).copied() else {
+            return;
+        };
+        match news {
+            // A studio that was restarted knows nothing of its callers: they hear nothing any more.
+            News::Failed { .. } => self.hang_up(cx, key),
+            News::Done { .. } | News::Key { .. } => {}
+        }
+    }
+
+    /// What to do next, until `None`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`Pbx::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Repeats answers whose ACK did not come.
+    pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        while let Some((_, key)) = self.timers.pop_due(cx.now) {
+            self.on_timer(cx, key);
+        }
+    }
+
+    /// How many calls end here now, for checkers.
+    pub fn len(&self) -> usize {
+        self.dialogs.len()
+    }
+
+    /// Whether nobody is here.
+    pub fn is_empty(&self) -> bool {
+        self.dialogs.is_empty()
+    }
+
+    fn dialog_of(&self, message: &Message) -> Option<Key> {
+        let tag = to_tag(message);
+        if tag.is_empty() {
+            return None;
+        }
+        let name = (message.call_id().into(), tag.into());
+        self.by_name.get(&name).copied()
+    }
+
+    fn on_call(&mut self, cx: &mut Context<'_>, flow: &Flow, invite: &Message) {
+        let Some(service) = asked_for(invite) else {
+            return self.answer(flow, invite, 404);
+        };
+        let Some(session) = cx.calls.session_of(invite) else {
+            return self.answer(flow, invite, 481);
+        };
+        let dialog = match Dialog::answer(cx, service, session, flow, invite) {
+            Ok(dialog) => Box::new(dialog),
+            Err((status, reason)) => return self.refuse(flow, invite, status, reason),
+        };
+        let name = dialog.name();
+        let key = match self.dialogs.insert(dialog) {
+            Ok(key) => key,
+            Err(_) => return self.refuse(flow, invite, 503, "Too Many Calls"),
+        };
+        self.by_name.insert(name, key);
+        self.by_session.insert(session, key);
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return;
+        };
+        let bytes = dialog.final_answer();
+        dialog.arm(cx, &mut self.timers, key);
+        self.outputs.push_back(Output::Message { flow: *flow, bytes });
+        self.open(cx, key);
+    }
+
+    /// Tells the studio what was agreed on, and begins the service where that is new.
+    fn open(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return;
+        };
+        let orders = dialog.orders(cx.rng.next_u64());
+        self.outputs.extend(orders.into_iter().map(Output::Media));
+    }
+
+    fn on_ack(&mut self, cx: &mut Context<'_>, key: Key, ack: &Message) {
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return;
+        };
+        dialog.disarm(&mut self.timers);
+        if dialog.acknowledged(ack) {
+            self.open(cx, key);
+        } else if dialog.disagrees() {
+            self.hang_up(cx, key);
+        }
+    }
+
+    fn on_reoffer(&mut self, cx: &mut Context<'_>, key: Key, flow: &Flow, request: &Message) {
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return;
+        };
+        match dialog.reoffered(cx, flow, request) {
+            Ok(bytes) => {
+                if request.method() == Method::Invite {
+                    dialog.arm(cx, &mut self.timers, key);
+                }
+                self.outputs.push_back(Output::Message { flow: *flow, bytes });
+                self.open(cx, key);
+            }
+            Err((status, reason)) => self.refuse(flow, request, status, reason),
+        }
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return;
+        };
+        match dialog.repeat(cx, &mut self.timers, key) {
+            Some(bytes) => {
+                let flow = dialog.flow();
+                self.outputs.push_back(Output::Message { flow, bytes });
+            }
+            None => self.hang_up(cx, key),
+        }
+    }
+
+    /// Ends a call from here.
+    fn hang_up(&mut self, cx: &mut Context<'_>, key: Key) {
+        if let Some(dialog) = self.dialogs.get_mut(key) {
+            let (flow, bytes) = (dialog.flow(), dialog.bye(cx));
+            self.outputs.push_back(Output::Message { flow, bytes });
+        }
+        self.end(key);
+    }
+
+    fn end(&mut self, key: Key) {
+        let Some(mut dialog) = self.dialogs.remove(key) else {
+            return;
+        };
+        dialog.disarm(&mut self.timers);
+        self.by_name.remove(&dialog.name());
+        let session = dialog.session();
+        self.by_session.remove(&session);
+        let close = Order::Close { session };
+        self.outputs.push_back(Output::Media(close));
+    }
+
+    fn answer(&mut self, flow: &Flow, request: &Message, status: u16) {
+        let response = ResponseBuilder::new(request, status);
+        let response = match status {
+            405 => response.header(HeaderName::Allow, ALLOW),
+            _ => response,
+        };
+        let bytes = response.to_tag("none").render();
+        self.outputs.push_back(Output::Message { flow: *flow, bytes });
+    }
+
+    fn refuse(&mut self, flow: &Flow, request: &Message, status: u16, reason: &str) {
+        let response = ResponseBuilder::new(request, status).reason(reason);
+        let bytes = response.to_tag("none").render();
+        self.outputs.push_back(Output::Message { flow: *flow, bytes });
+    }
+}
+
+fn to_tag(message: &Message) -> &[u8] {
+    let to = message.to().ok();
+    to.and_then(|to| to.tag()).unwrap_or_default()
+}
+
+/// The service that the proxy wrote into the Request-URI.
+fn asked_for(invite: &Message) -> Option<Service> {
+    let uri = Uri::parse(invite.request_uri()).ok()?;
+    Service::named(std::str::from_utf8(uri.user()?).ok()?)
+}

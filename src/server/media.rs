@@ -1,0 +1,218 @@
+//! The media side, composed: packets of calls pass through the [`Relay`], those of legs that end
+//! here go to the [`Studio`] and come from there.
+
+use crate::base::Instant;
+use crate::media::{News, Order, Outlet, Studio};
+use crate::relay::{
+    BindError, Lane, MediaCommand, MediaEvent, Relay, RelaySettings, SocketAction, Verdict,
+};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// From signalling to media.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum MediaOrder {
+    /// About ports and who is at them.
+    Relay(MediaCommand),
+    /// About sound.
+    Studio(Order),
+}
+
+impl MediaOrder {
+    /// The session that it is about.
+    pub fn session(&self) -> u64 {
+        match self {
+            MediaOrder::Relay(command) => command.session(),
+            MediaOrder::Studio(order) => order.session(),
+        }
+    }
+
+    /// The same with another name.
+    pub fn rename(self, to: u64) -> Self {
+        match self {
+            MediaOrder::Relay(command) => MediaOrder::Relay(command.rename(to)),
+            MediaOrder::Studio(order) => MediaOrder::Studio(order.rename(to)),
+        }
+    }
+
+    /// Our ports that it names.
+    pub fn ports(&self) -> Vec<u16> {
+        match self {
+            MediaOrder::Relay(command) => command.ports(),
+            MediaOrder::Studio(_) => Vec::new(),
+        }
+    }
+}
+
+/// From media to signalling.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum MediaNews {
+    /// Of ports.
+    Relay(MediaEvent),
+    /// Of sound.
+    Studio(News),
+}
+
+impl MediaNews {
+    /// The session that it is about.
+    pub fn session(&self) -> u64 {
+        match self {
+            MediaNews::Relay(event) => event.session(),
+            MediaNews::Studio(news) => news.session(),
+        }
+    }
+
+    /// The same with another name.
+    pub fn rename(self, to: u64) -> Self {
+        match self {
+            MediaNews::Relay(event) => MediaNews::Relay(event.rename(to)),
+            MediaNews::Studio(news) => MediaNews::Studio(news.rename(to)),
+        }
+    }
+}
+
+/// Sends packets.
+pub trait Carrier {
+    /// Sends from our port `from_port`; whether it could be sent.
+    fn carry(&mut self, relay: &Relay, from_port: u16, to: SocketAddr, packet: &[u8]) -> bool;
+}
+
+/// One media worker without its sockets.
+#[derive(Debug)]
+pub struct MediaCore {
+    relay: Relay,
+    studio: Studio,
+}
+
+/// What the studio says leaves through the relay's ports.
+struct Through<'a, C> {
+    relay: &'a mut Relay,
+    carrier: &'a mut C,
+}
+
+impl<C: Carrier> Outlet for Through<'_, C> {
+    fn rtp(&mut self, session: u64, stream: usize, packet: &[u8]) {
+        self.send(session, stream, Lane::Media, packet);
+    }
+
+    fn rtcp(&mut self, session: u64, stream: usize, packet: &[u8]) {
+        self.send(session, stream, Lane::Rtcp, packet);
+    }
+}
+
+impl<C: Carrier> Through<'_, C> {
+    fn send(&mut self, session: u64, stream: usize, lane: Lane, packet: &[u8]) {
+        let way = self.relay.originate(session, stream, lane, packet.len());
+        if let Some((from_port, to)) = way
+            && !self.carrier.carry(self.relay, from_port, to, packet)
+        {
+            self.relay.send_failed(from_port);
+        }
+    }
+}
+
+impl MediaCore {
+    /// Without sessions.
+    pub fn new(settings: RelaySettings) -> Self {
+        Self {
+            relay: Relay::new(settings),
+            studio: Studio::new(settings.sessions_max),
+        }
+    }
+
+    /// Carries out an order. Afterwards drain [`MediaCore::poll_socket`], then
+    /// [`MediaCore::poll_news`].
+    pub fn handle_order(&mut self, now: Instant, order: MediaOrder) {
+        match order {
+            MediaOrder::Relay(command) => {
+                if let MediaCommand::Close { session } = command {
+                    self.studio.handle_order(now, Order::Close { session });
+                }
+                self.relay.handle_command(now, command);
+            }
+            MediaOrder::Studio(order) => self.studio.handle_order(now, order),
+        }
+    }
+
+    /// A packet that came to our port `port` from `source`; whether anything was sent on.
+    pub fn process(
+        &mut self,
+        now: Instant,
+        port: u16,
+        source: SocketAddr,
+        packet: &mut [u8],
+        carrier: &mut impl Carrier,
+    ) -> bool {
+        match self.relay.process(now, port, source, packet) {
+            Verdict::Forward { from_port, to } => {
+                let sent = carrier.carry(&self.relay, from_port, to, packet);
+                if !sent {
+                    self.relay.send_failed(from_port);
+                }
+                sent
+            }
+            Verdict::Deliver {
+                session,
+                stream,
+                lane,
+            } => {
+                let relay = &mut self.relay;
+                let mut outlet = Through { relay, carrier };
+                match lane {
+                    Lane::Media => {
+                        self.studio
+                            .handle_rtp(now, session, stream, packet, &mut outlet);
+                    }
+                    Lane::Rtcp => self.studio.handle_rtcp(now, session, stream, packet),
+                }
+                true
+            }
+            Verdict::Drop(_) => false,
+        }
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.relay.sessions()
+    }
+
+    /// How many legs end here.
+    pub fn legs(&self) -> usize {
+        self.studio.legs()
+    }
+
+    /// A port could not be bound.
+    pub fn bind_failed(&mut self, port: u16, error: BindError) {
+        self.relay.bind_failed(port, error);
+    }
+
+    /// The one peer of a port, once that is settled.
+    pub fn locked_peer(&self, port: u16) -> Option<SocketAddr> {
+        self.relay.locked_peer(port)
+    }
+
+    /// What signalling must hear.
+    pub fn poll_news(&mut self) -> Option<MediaNews> {
+        let event = self.relay.poll_event().map(MediaNews::Relay);
+        event.or_else(|| self.studio.poll_news().map(MediaNews::Studio))
+    }
+
+    /// What the driver must do with sockets, in order, before it asks for news.
+    pub fn poll_socket(&mut self) -> Option<SocketAction> {
+        self.relay.poll_socket()
+    }
+
+    /// When to call [`MediaCore::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let timers = [self.relay.poll_timeout(), self.studio.poll_timeout()];
+        timers.into_iter().flatten().min()
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant, carrier: &mut impl Carrier) {
+        self.relay.handle_timeout(now);
+        let relay = &mut self.relay;
+        let mut outlet = Through { relay, carrier };
+        self.studio.handle_timeout(now, &mut outlet);
+    }
+}

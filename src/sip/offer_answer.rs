@@ -1,0 +1,353 @@
+//! Offer and answer (RFC 3264) for a leg whose sound begins and ends here: what an offer becomes,
+//! and what both sides agreed on. One stream of sound is taken; all others are refused.
+//!
+//! Not done here: ports and addresses, which the relay puts in on the way (`call`); keys.
+
+use crate::wire::rtp::Coding;
+use crate::wire::sdp::{Direction, Media, Sdp};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+/// Stands where the relay writes its own port: the discard protocol's.
+const PORT: u16 = 9;
+/// What we send in one packet where nothing else is asked (RFC 3551 §4.2).
+const PACKET_MS: u8 = 20;
+/// The packets that we make, in milliseconds.
+const PACKET_MS_RANGE: std::ops::RangeInclusive<u8> = 10..=60;
+/// The payload type of telephone events in our own offers.
+const EVENTS: u8 = 101;
+
+/// What both sides agreed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Agreed {
+    /// The place of the stream.
+    pub stream: u8,
+    /// How sound is written.
+    pub coding: Coding,
+    /// The payload type that stands for it.
+    pub payload_type: u8,
+    /// That of telephone events (RFC 4733).
+    pub events: Option<u8>,
+    /// Milliseconds of sound that the far end wants in a packet.
+    pub packet_ms: u8,
+    /// What we do.
+    pub direction: Direction,
+}
+
+/// Why there is no agreement; 488 (RFC 3261 §21.4.26).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disagreement {
+    /// The description cannot be read.
+    Unreadable,
+    /// It has no stream of sound in the clear.
+    NoSound,
+    /// No encoding in common.
+    NoCoding,
+}
+
+impl Disagreement {
+    /// As a reason phrase.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Disagreement::Unreadable => "Unreadable Session Description",
+            Disagreement::NoSound => "No Plain RTP Audio Offered",
+            Disagreement::NoCoding => "No Codec In Common",
+        }
+    }
+}
+
+/// Who describes: the `o=` line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// Names the session for its life.
+    pub id: u32,
+    /// Grows by one with each new description (RFC 3264 §8).
+    pub version: u32,
+    /// Our address.
+    pub address: IpAddr,
+}
+
+/// The answer to an offer (RFC 3264 §6): the same streams in the same order, all refused but the
+/// first of sound in the clear; of its formats the first that we know too, in the offerer's order.
+pub fn answer(
+    offer: &[u8],
+    codings: &[Coding],
+    origin: Origin,
+) -> Result<(Vec<u8>, Agreed), Disagreement> {
+    let offer = Sdp::parse(offer).map_err(|_| Disagreement::Unreadable)?;
+    let agreed = agree(&offer, codings)?;
+    let mut text = head(origin);
+    for (at, media) in offer.media.iter().enumerate() {
+        let kind = String::from_utf8_lossy(media.kind);
+        let protocol = String::from_utf8_lossy(media.protocol);
+        if at == usize::from(agreed.stream) {
+            section(&mut text, &protocol, &agreed, &[agreed.coding]);
+        } else {
+            let formats = String::from_utf8_lossy(media.formats);
+            // Writing to a String cannot fail.
+            let _ = write!(text, "m={kind} 0 {protocol} {formats}\r\n");
+        }
+    }
+    Ok((text.into_bytes(), agreed))
+}
+
+/// An offer of our own: one stream of sound.
+pub fn offer(codings: &[Coding], origin: Origin, direction: Direction) -> Vec<u8> {
+    let mut text = head(origin);
+    if let Some(&first) = codings.first() {
+        let ours = Agreed {
+            stream: 0,
+            coding: first,
+            payload_type: first.payload_type(),
+            events: Some(EVENTS),
+            packet_ms: PACKET_MS,
+            direction,
+        };
+        section(&mut text, "RTP/AVP", &ours, codings);
+    }
+    text.into_bytes()
+}
+
+/// What an answer to an offer of ours agrees on. An answer names formats of the offer only (RFC
+/// 3264 §6.1).
+pub fn accepted(answer: &[u8], codings: &[Coding]) -> Result<Agreed, Disagreement> {
+    let answer = Sdp::parse(answer).map_err(|_| Disagreement::Unreadable)?;
+    agree(&answer, codings)
+}
+
+/// The first stream of sound that both sides can use. Its direction is the other side's, seen from
+/// ours.
+fn agree(theirs: &Sdp<'_>, codings: &[Coding]) -> Result<Agreed, Disagreement> {
+    let mut found = Err(Disagreement::NoSound);
+    for (at, media) in theirs.media.iter().enumerate() {
+        let plain = media.is_rtp() && !media.is_secure_rtp() && media.port != 0;
+        if !plain || media.kind != b"audio" {
+            continue;
+        }
+        found = Err(Disagreement::NoCoding);
+        let mut known = formats(media).filter_map(|f| Some((f.number, f.coding()?)));
+        let usable = known.find(|(_, coding)| codings.contains(coding));
+        let (Some((payload_type, coding)), Ok(stream)) = (usable, u8::try_from(at)) else {
+            continue;
+        };
+        let direction = media.effective_direction();
+        return Ok(Agreed {
+            stream,
+            coding,
+            payload_type,
+            events: events(media, coding.clock_rate()),
+            packet_ms: packet_ms(media),
+            direction: Direction::new(direction.receives(), direction.sends()),
+        });
+    }
+    found
+}
+
+/// One format of a stream.
+struct Format<'a> {
+    number: u8,
+    /// Name and clock, as `a=rtpmap` says.
+    mapped: Option<(&'a [u8], u32)>,
+}
+
+impl Format<'_> {
+    fn coding(&self) -> Option<Coding> {
+        match self.mapped {
+            Some((name, clock)) => Coding::named(name, clock),
+            None => {
+                let mut all = Coding::ALL.iter().copied();
+                all.find(|c| c.payload_type() == self.number)
+            }
+        }
+    }
+}
+
+fn formats<'m>(media: &'m Media<'m>) -> impl Iterator<Item = Format<'m>> {
+    let numbers = media.formats.split(|b| *b == b' ');
+    numbers.filter_map(|text| {
+        let number = std::str::from_utf8(text).ok()?.parse().ok()?;
+        let mapped = media.attributes("rtpmap").find_map(|value| {
+            let (name, clock) = rtpmap(value, text)?;
+            Some((name, clock))
+        });
+        (number < 128).then_some(Format { number, mapped })
+    })
+}
+
+/// `8 PCMA/8000` for the payload type `8`; more than one channel is nothing that we know.
+fn rtpmap<'a>(value: &'a [u8], payload_type: &[u8]) -> Option<(&'a [u8], u32)> {
+    let at = value.iter().position(|b| *b == b' ')?;
+    let (number, rest) = value.split_at_checked(at)?;
+    let mut parts = rest.trim_ascii().split(|b| *b == b'/');
+    let (name, clock) = (parts.next()?, parts.next()?);
+    let one = parts.next().is_none_or(|channels| channels == b"1");
+    let clock = std::str::from_utf8(clock).ok()?.parse().ok()?;
+    (number == payload_type && one).then_some((name, clock))
+}
+
+/// Telephone events at the clock of the sound beside them (RFC 4733 §2.2).
+fn events(media: &Media<'_>, clock: u32) -> Option<u8> {
+    let mut named = formats(media).filter(|f| {
+        f.mapped.is_some_and(|(name, rate)| {
+            name.eq_ignore_ascii_case(b"telephone-event") && rate == clock
+        })
+    });
+    named.next().map(|f| f.number)
+}
+
+fn packet_ms(media: &Media<'_>) -> u8 {
+    let asked = media.attributes("ptime").next();
+    let asked = asked.and_then(|text| std::str::from_utf8(text).ok()?.parse::<u8>().ok());
+    let tens = asked.map(|ms| ms / 10 * 10);
+    tens.filter(|ms| PACKET_MS_RANGE.contains(ms))
+        .unwrap_or(PACKET_MS)
+}
+
+fn head(origin: Origin) -> String {
+    let Origin {
+        id,
+        version,
+        address,
+    } = origin;
+    let family = match address {
+        IpAddr::V4(_) => "IP4",
+        IpAddr::V6(_) => "IP6",
+    };
+    format!(
+        "v=0\r\no=- {id} {version} IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n"
+    )
+}
+
+fn section(text: &mut String, protocol: &str, ours: &Agreed, codings: &[Coding]) {
+    let number = |c: Coding| match c == ours.coding {
+        true => ours.payload_type,
+        false => c.payload_type(),
+    };
+    // Writing to a String cannot fail.
+    let _ = write!(text, "m=audio {PORT} {protocol}");
+    let events = ours.events.into_iter();
+    for format in codings.iter().map(|c| number(*c)).chain(events.clone()) {
+        let _ = write!(text, " {format}");
+    }
+    text.push_str("\r\n");
+    for coding in codings {
+        let (name, clock) = (coding.name(), coding.clock_rate());
+        let _ = write!(text, "a=rtpmap:{} {name}/{clock}\r\n", number(*coding));
+    }
+    for format in events {
+        let clock = ours.coding.clock_rate();
+        let _ = write!(text, "a=rtpmap:{format} telephone-event/{clock}\r\n");
+        let _ = write!(text, "a=fmtp:{format} 0-15\r\n");
+    }
+    let direction = match (ours.direction.sends(), ours.direction.receives()) {
+        (true, true) => "sendrecv",
+        (true, false) => "sendonly",
+        (false, true) => "recvonly",
+        (false, false) => "inactive",
+    };
+    let _ = write!(text, "a=ptime:{}\r\na={direction}\r\n", ours.packet_ms);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORIGIN: Origin = Origin {
+        id: 7,
+        version: 1,
+        address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+    };
+
+    fn offered(media: &str) -> Vec<u8> {
+        let head = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n";
+        format!("{head}{media}").into_bytes()
+    }
+
+    fn answered(media: &str) -> (String, Agreed) {
+        let (text, agreed) = answer(&offered(media), Coding::ALL, ORIGIN).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        Sdp::parse(text.as_bytes()).unwrap();
+        (text, agreed)
+    }
+
+    #[test]
+    fn the_offerers_order_decides() {
+        let (text, agreed) = answered(
+            "m=audio 4000 RTP/AVP 111 0 8 96\r\na=rtpmap:111 opus/48000/2\r\n\
+             a=rtpmap:96 telephone-event/8000\r\na=ptime:30\r\n",
+        );
+        assert_eq!((agreed.coding, agreed.payload_type), (Coding::Pcmu, 0));
+        assert_eq!((agreed.events, agreed.packet_ms), (Some(96), 30));
+        assert!(text.contains("m=audio 9 RTP/AVP 0 96\r\na=rtpmap:0 PCMU/8000\r\n"));
+        assert!(text.contains("a=rtpmap:96 telephone-event/8000\r\na=fmtp:96 0-15\r\n"));
+        assert!(text.contains("a=ptime:30\r\na=sendrecv\r\n"));
+    }
+
+    #[test]
+    fn numbers_mean_what_rtpmap_says() {
+        // 8 is mapped to something else, and A-law has a dynamic number.
+        let (text, agreed) = answered(
+            "m=audio 4000 RTP/AVP 8 97\r\na=rtpmap:8 L16/8000\r\na=rtpmap:97 pcma/8000/1\r\n",
+        );
+        assert_eq!((agreed.coding, agreed.payload_type), (Coding::Pcma, 97));
+        assert_eq!(agreed.events, None);
+        assert!(text.contains("a=rtpmap:97 PCMA/8000\r\n"));
+    }
+
+    #[test]
+    fn directions_turn_around() {
+        for (theirs, ours) in [
+            ("sendrecv", "sendrecv"),
+            ("sendonly", "recvonly"),
+            ("recvonly", "sendonly"),
+            ("inactive", "inactive"),
+        ] {
+            let (text, _) = answered(&format!("m=audio 4000 RTP/AVP 8\r\na={theirs}\r\n"));
+            assert!(text.contains(&format!("a={ours}\r\n")), "{theirs}: {text}");
+        }
+        // The old way to hold (RFC 3264 §8.4).
+        let (text, _) = answered("m=audio 4000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\n");
+        assert!(text.contains("a=recvonly\r\n"), "{text}");
+    }
+
+    #[test]
+    fn other_streams_are_refused_in_their_place() {
+        let (text, agreed) = answered(
+            "m=video 5000 RTP/AVP 99\r\nm=audio 0 RTP/AVP 8\r\nm=audio 4000 RTP/SAVP 8\r\n\
+             m=audio 4002 RTP/AVP 8\r\nm=image 6000 udptl t38\r\n",
+        );
+        assert_eq!(agreed.stream, 3);
+        let sections: Vec<&str> = text.lines().filter(|l| l.starts_with("m=")).collect();
+        assert_eq!(
+            sections,
+            [
+                "m=video 0 RTP/AVP 99",
+                "m=audio 0 RTP/AVP 8",
+                "m=audio 0 RTP/SAVP 8",
+                "m=audio 9 RTP/AVP 8",
+                "m=image 0 udptl t38",
+            ]
+        );
+    }
+
+    #[test]
+    fn disagreements_are_told_apart() {
+        let refuse = |media: &str| answer(&offered(media), Coding::ALL, ORIGIN).unwrap_err();
+        assert_eq!(refuse("m=video 5000 RTP/AVP 99\r\n"), Disagreement::NoSound);
+        assert_eq!(refuse("m=audio 5000 RTP/SAVP 8\r\n"), Disagreement::NoSound);
+        assert_eq!(refuse("m=audio 5000 RTP/AVP 18\r\n"), Disagreement::NoCoding);
+        assert_eq!(
+            answer(b"hello", Coding::ALL, ORIGIN).unwrap_err(),
+            Disagreement::Unreadable
+        );
+    }
+
+    #[test]
+    fn an_offer_of_ours_is_answered_and_read() {
+        let ours = offer(Coding::ALL, ORIGIN, Direction::SendRecv);
+        let (theirs, seen) = answer(&ours, &[Coding::Pcmu], ORIGIN).unwrap();
+        let agreed = accepted(&theirs, Coding::ALL).unwrap();
+        assert_eq!((agreed.coding, agreed.events), (Coding::Pcmu, Some(101)));
+        assert_eq!(seen.coding, agreed.coding);
+    }
+}

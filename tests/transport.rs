@@ -16,7 +16,7 @@ use voip::os::node::{Bound, Node, Shared};
 use voip::os::stream::Settings;
 use voip::os::tls::{Tls, TlsFiles};
 use voip::os::worker::Sinks;
-use voip::relay::MediaCommand;
+use voip::server::MediaOrder;
 use voip::store::Record;
 use voip::wire::sip::peek_call_id;
 
@@ -111,7 +111,7 @@ impl Core for Echo {
 struct NoSinks;
 
 impl Sinks for NoSinks {
-    fn media(&self, _shard: usize, _command: MediaCommand) {}
+    fn media(&self, _shard: usize, _order: MediaOrder) {}
     fn persist(&self, _record: Record) {}
     fn reply(&self, _id: u64, _reply: Reply) {}
 }

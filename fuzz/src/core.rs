@@ -29,7 +29,7 @@ use voip::location::{Clock, Limits, Location};
 use voip::peer::Peers;
 use voip::proxy::guard::{self, Guard};
 use voip::relay::{Failure, MediaCommand, MediaEvent, PortPool};
-use voip::server::{Input, Output, Setup, SignalCore};
+use voip::server::{Input, MediaNews, MediaOrder, Output, Setup, SignalCore};
 use voip::sip::digest::Replays;
 use voip::sip::listeners::{Interface, Listener, ListenerTable};
 use voip::sip::locate::{DnsAnswer, DnsRecord};
@@ -250,18 +250,22 @@ impl World {
             Some(b'c') => self.close(),
             Some(b'd') => self.resolve(Some(DnsRecord::A([203, 0, 113, 5].into()))),
             Some(b'D') => self.resolve(None),
-            Some(b'm') => self.input(Input::Media(MediaEvent::Opened {
+            Some(b'm') => self.media(MediaEvent::Opened {
                 session: self.session,
-            })),
+            }),
             Some(b'M') => {
                 let reason = Failure::Full;
-                self.input(Input::Media(MediaEvent::Failed {
+                self.media(MediaEvent::Failed {
                     session: self.session,
                     reason,
-                }));
+                });
             }
             _ => {}
         }
+    }
+
+    fn media(&mut self, event: MediaEvent) {
+        self.input(Input::Media(MediaNews::Relay(event)));
     }
 
     fn datagram(&mut self, source: &str, bytes: &[u8]) {
@@ -392,7 +396,7 @@ impl World {
                 Output::Transmit(transmit) => self.on_sent(transmit),
                 Output::Resolve { query, .. } => self.queries.push(query),
                 Output::Media(command) => {
-                    if let MediaCommand::Open { session, .. } = command {
+                    if let MediaOrder::Relay(MediaCommand::Open { session, .. }) = command {
                         self.session = session;
                     }
                 }

@@ -28,8 +28,8 @@ pub use dialing::{
 };
 pub use mistake::{Mistake, Mistakes};
 pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute};
-pub use services::{Service, Services};
 pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MAX};
+pub use services::{Service, Services};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

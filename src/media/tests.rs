@@ -43,14 +43,29 @@ fn an_echo_keeps_gaps_and_order_under_our_own_name() {
     let (now, session) = (Instant::ZERO, 7);
     let seed = 0x0102_0304_0506_0708;
     let format = format();
-    studio.handle_order(now, Order::Open { session, format, seed });
+    studio.handle_order(
+        now,
+        Order::Open {
+            session,
+            format,
+            seed,
+        },
+    );
     let mut sent = Sent::default();
     // Before there is a task nothing goes back.
     studio.handle_rtp(now, session, 0, &packet(1, 0, 9, 8, b"a"), &mut sent);
     assert!(sent.0.is_empty());
     let what = Task::Echo;
-    studio.handle_order(now, Order::Do { session, task: 1, what });
-    for (sequence, timestamp, ssrc) in [(10, 1600, 9), (12, 1920, 9), (11, 1760, 9), (500, 77, 10)] {
+    studio.handle_order(
+        now,
+        Order::Do {
+            session,
+            task: 1,
+            what,
+        },
+    );
+    for (sequence, timestamp, ssrc) in [(10, 1600, 9), (12, 1920, 9), (11, 1760, 9), (500, 77, 10)]
+    {
         let bytes = packet(sequence, timestamp, ssrc, 8, b"sound");
         studio.handle_rtp(now, session, 0, &bytes, &mut sent);
     }

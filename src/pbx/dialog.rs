@@ -285,5 +285,9 @@ impl Dialog {
 /// Our Contact: what the proxy calls itself, since it is the way to us.
 fn contact(service: Service, flow: &Flow) -> String {
     let transport = flow.transport.uri_token();
-    format!("<sip:{}@{};transport={transport}>", service.name(), flow.remote)
+    format!(
+        "<sip:{}@{};transport={transport}>",
+        service.name(),
+        flow.remote
+    )
 }

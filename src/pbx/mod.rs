@@ -177,7 +177,8 @@ impl Pbx {
         };
         let bytes = dialog.final_answer();
         dialog.arm(cx, &mut self.timers, key);
-        self.outputs.push_back(Output::Message { flow: *flow, bytes });
+        self.outputs
+            .push_back(Output::Message { flow: *flow, bytes });
         self.open(cx, key);
     }
 
@@ -211,7 +212,8 @@ impl Pbx {
                 if request.method() == Method::Invite {
                     dialog.arm(cx, &mut self.timers, key);
                 }
-                self.outputs.push_back(Output::Message { flow: *flow, bytes });
+                self.outputs
+                    .push_back(Output::Message { flow: *flow, bytes });
                 self.open(cx, key);
             }
             Err((status, reason)) => self.refuse(flow, request, status, reason),
@@ -259,13 +261,15 @@ impl Pbx {
             _ => response,
         };
         let bytes = response.to_tag("none").render();
-        self.outputs.push_back(Output::Message { flow: *flow, bytes });
+        self.outputs
+            .push_back(Output::Message { flow: *flow, bytes });
     }
 
     fn refuse(&mut self, flow: &Flow, request: &Message, status: u16, reason: &str) {
         let response = ResponseBuilder::new(request, status).reason(reason);
         let bytes = response.to_tag("none").render();
-        self.outputs.push_back(Output::Message { flow: *flow, bytes });
+        self.outputs
+            .push_back(Output::Message { flow: *flow, bytes });
     }
 }
 

@@ -165,7 +165,9 @@ impl Relay {
         };
         let [media, rtcp] = channel.setting.onward;
         let setting = &channel.setting;
-        let delivers = setting.delivers.then_some((setting.session, setting.stream));
+        let delivers = setting
+            .delivers
+            .then_some((setting.session, setting.stream));
         let companion = channel.setting.companion.filter(|_| news);
         if let Some(companion) = companion.and_then(|port| self.channels.get_mut(port)) {
             companion.gate.follow(source.ip());

@@ -642,7 +642,7 @@ impl SignalCore {
             CallOutput::Media(command) => {
                 let order = MediaOrder::Relay(command);
                 self.outputs.push_back(Output::Media(order));
-            },
+            }
             CallOutput::Persist(record) => self.outputs.push_back(Output::Persist(record)),
             CallOutput::Bye(bye) => self.send_bye(now, bye),
             CallOutput::Ended(call) => self.with_proxy(now, |proxy, cx| proxy.call_ended(cx, call)),

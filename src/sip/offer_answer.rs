@@ -335,7 +335,10 @@ mod tests {
         let refuse = |media: &str| answer(&offered(media), Coding::ALL, ORIGIN).unwrap_err();
         assert_eq!(refuse("m=video 5000 RTP/AVP 99\r\n"), Disagreement::NoSound);
         assert_eq!(refuse("m=audio 5000 RTP/SAVP 8\r\n"), Disagreement::NoSound);
-        assert_eq!(refuse("m=audio 5000 RTP/AVP 18\r\n"), Disagreement::NoCoding);
+        assert_eq!(
+            refuse("m=audio 5000 RTP/AVP 18\r\n"),
+            Disagreement::NoCoding
+        );
         assert_eq!(
             answer(b"hello", Coding::ALL, ORIGIN).unwrap_err(),
             Disagreement::Unreadable

@@ -23,6 +23,7 @@ use voip::os::relay::{MediaConfig, MediaDriver};
 use voip::os::udp::Name;
 use voip::relay::RelaySettings;
 use voip::relay::{Direction, LegSpec, MediaCommand, MediaEvent, MediaKind, MediaSpec};
+use voip::server::{MediaNews, MediaOrder};
 use voip::wire::rtp::Header;
 use voip::wire::sdp::Sdp;
 
@@ -78,7 +79,7 @@ fn serve(streams: usize) -> Result<(), Failure> {
         clock: Clock::new(),
     };
     let (sender, events) = std::sync::mpsc::channel();
-    let sink = Arc::new(move |event: MediaEvent| {
+    let sink = Arc::new(move |event: MediaNews| {
         let _ = sender.send(event);
     });
     let driver = MediaDriver::start(config, sink)?;
@@ -94,10 +95,10 @@ fn serve(streams: usize) -> Result<(), Failure> {
         let session = stream as u64;
         let open = MediaCommand::Open { session, legs };
         handle
-            .send(open)
+            .send(MediaOrder::Relay(open))
             .map_err(|_| "the relay refused a command")?;
         match events.recv()? {
-            MediaEvent::Opened { .. } => {}
+            MediaNews::Relay(MediaEvent::Opened { .. }) => {}
             event => return Err(format!("{event:?}").into()),
         }
     }

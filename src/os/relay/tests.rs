@@ -27,14 +27,17 @@ impl Harness {
             clock: Clock::new(),
         };
         let sink: EventSink = Arc::new(move |event| {
-            let _ = sender.send(event);
+            if let MediaNews::Relay(event) = event {
+                let _ = sender.send(event);
+            }
         });
         let driver = MediaDriver::start(config, sink).unwrap();
         Self { driver, events }
     }
 
     fn send(&self, command: MediaCommand) {
-        self.driver.handle().send(command).unwrap();
+        let order = MediaOrder::Relay(command);
+        self.driver.handle().send(order).unwrap();
     }
 
     fn event(&self) -> MediaEvent {
@@ -163,7 +166,10 @@ fn stopping_closes_all_and_refuses_commands() {
     assert_eq!(h.event(), MediaEvent::Opened { session });
     let handle = h.driver.handle();
     h.driver.stop();
-    assert!(handle.send(MediaCommand::Query { session }).is_err());
+    assert!({
+        let query = MediaCommand::Query { session };
+        handle.send(MediaOrder::Relay(query)).is_err()
+    });
     UdpSocket::bind(("127.0.0.1", pa)).unwrap();
 }
 

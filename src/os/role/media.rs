@@ -104,7 +104,10 @@ async fn hear(line: Arc<AsyncChannel>, relay: MediaHandle) {
             let session = command.session();
             if relay.send(command).is_err() {
                 let reason = Failure::Full;
-                let failed = Events(vec![MediaNews::Relay(MediaEvent::Failed { session, reason })]);
+                let failed = Events(vec![MediaNews::Relay(MediaEvent::Failed {
+                    session,
+                    reason,
+                })]);
                 if line.send(&failed, &[]).await.is_err() {
                     return;
                 }

@@ -177,7 +177,10 @@ impl Expansion<'_> {
 /// A service as a target.
 pub(super) fn to_service(service: Service, domain: &str) -> Target {
     let uri = format!("sip:{}@{domain}", service.name());
-    Target::new(Place::Service(uri.into_bytes().into()), targets::rank(0, 1000))
+    Target::new(
+        Place::Service(uri.into_bytes().into()),
+        targets::rank(0, 1000),
+    )
 }
 
 fn expand_pool(

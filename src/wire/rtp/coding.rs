@@ -40,8 +40,9 @@ impl Coding {
 
     /// The encoding of an encoding name and a clock; names know no case (RFC 8866 §6.6).
     pub fn named(name: &[u8], clock_rate: u32) -> Option<Self> {
-        let fits =
-            |c: &&Coding| name.eq_ignore_ascii_case(c.name().as_bytes()) && clock_rate == c.clock_rate();
+        let fits = |c: &&Coding| {
+            name.eq_ignore_ascii_case(c.name().as_bytes()) && clock_rate == c.clock_rate()
+        };
         Self::ALL.iter().find(fits).copied()
     }
 }

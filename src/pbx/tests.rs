@@ -1,0 +1,297 @@
+//! The services without a proxy: a caller's messages, and what comes back.
+
+use super::*;
+use crate::base::{Anchor, Transport};
+use crate::call::{CallSettings, CallTable, CallerInfo, MediaPolicy};
+use crate::config::Relay;
+use crate::media::Task;
+use crate::relay::PortPool;
+use std::time::Duration;
+
+const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
+    m=audio 4000 RTP/AVP 8\r\n";
+
+struct World {
+    pbx: Pbx,
+    config: Config,
+    calls: CallTable,
+    rng: Rng,
+    now: Instant,
+    flow: Flow,
+}
+
+impl World {
+    fn new() -> Self {
+        let config = Config::default();
+        let settings = CallSettings {
+            shard: 0,
+            calls_max: 10,
+            anchor: Anchor {
+                instant: Instant::ZERO,
+                unix_ms: 0,
+            },
+            media: MediaPolicy {
+                relay: Relay::Nat,
+                addresses: Default::default(),
+            },
+            duration_max: Duration::from_secs(3600),
+        };
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: "192.0.2.1:5060".parse().unwrap(),
+            remote: "192.0.2.7:5060".parse().unwrap(),
+            connection: None,
+        };
+        Self {
+            pbx: Pbx::new(&config),
+            config,
+            calls: CallTable::new(settings, PortPool::new(20_000, 20_099, 0, 1)),
+            rng: Rng::from_u64(1),
+            now: Instant::ZERO,
+            flow,
+        }
+    }
+
+    fn request(&self, method: &str, to_tag: &str, cseq: u32, body: &str) -> Message {
+        let to = match to_tag {
+            "" => String::new(),
+            tag => format!(";tag={tag}"),
+        };
+        let content = match body {
+            "" => String::new(),
+            _ => "Content-Type: application/sdp\r\n".to_owned(),
+        };
+        let text = format!(
+            "{method} sip:echo@example.com SIP/2.0\r\n\
+             Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK{method}{cseq}\r\n\
+             Record-Route: <sip:token2@192.0.2.1;lr>, <sip:token1@192.0.2.1;lr>\r\n\
+             From: <sip:a@example.com>;tag=a\r\nTo: <sip:*130@example.com>{to}\r\n\
+             Contact: <sip:a@192.0.2.7>\r\nCall-ID: c\r\nCSeq: {cseq} {method}\r\n\
+             {content}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        Message::parse(text.into()).unwrap()
+    }
+
+    fn send(&mut self, message: &Message) {
+        let inside = Flow::internal(&self.flow, self.flow.local);
+        let bytes = message.bytes().clone();
+        self.with(|pbx, cx| pbx.on_message(cx, &inside, bytes));
+    }
+
+    fn with(&mut self, act: impl FnOnce(&mut Pbx, &mut Context<'_>)) {
+        let mut cx = Context {
+            now: self.now,
+            config: &self.config,
+            calls: &self.calls,
+            rng: &mut self.rng,
+        };
+        act(&mut self.pbx, &mut cx);
+    }
+
+    /// A call that the proxy has let in.
+    fn call(&mut self, body: &str) -> Message {
+        let invite = self.request("INVITE", "", 1, body);
+        let info = CallerInfo::default();
+        self.calls
+            .begin(self.now, &invite, &self.flow, info)
+            .unwrap();
+        self.send(&invite);
+        self.messages().remove(0)
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.pbx.poll_output()).collect()
+    }
+
+    fn messages(&mut self) -> Vec<Message> {
+        let messages = self
+            .outputs()
+            .into_iter()
+            .filter_map(|output| match output {
+                Output::Message { bytes, .. } => Some(Message::parse(bytes).unwrap()),
+                Output::Media(_) => None,
+            });
+        messages.collect()
+    }
+
+    fn orders(&mut self) -> Vec<Order> {
+        let orders = self
+            .outputs()
+            .into_iter()
+            .filter_map(|output| match output {
+                Output::Message { .. } => None,
+                Output::Media(order) => Some(order),
+            });
+        orders.collect()
+    }
+
+    /// Lets time pass; the statuses or methods of what was sent, and when.
+    fn pass(&mut self, until: Duration) -> Vec<(u64, String)> {
+        let mut seen = Vec::new();
+        while let Some(due) = self
+            .pbx
+            .poll_timeout()
+            .filter(|at| *at <= Instant::ZERO + until)
+        {
+            self.now = due;
+            self.with(|pbx, cx| pbx.handle_timeout(cx));
+            let sent = self.messages();
+            seen.extend(
+                sent.iter()
+                    .map(|m| (due.as_millis(), m.method().to_string())),
+            );
+        }
+        seen
+    }
+}
+
+fn tag(answer: &Message) -> String {
+    String::from_utf8(to_tag(answer).to_vec()).unwrap()
+}
+
+#[test]
+fn a_call_is_answered_and_echoed_until_it_ends() {
+    let mut world = World::new();
+    let invite = world.request("INVITE", "", 1, OFFER);
+    let info = CallerInfo::default();
+    world
+        .calls
+        .begin(world.now, &invite, &world.flow, info)
+        .unwrap();
+    world.send(&invite);
+    let (mut answers, mut orders) = (Vec::new(), Vec::new());
+    for output in world.outputs() {
+        match output {
+            Output::Message { bytes, .. } => answers.push(Message::parse(bytes).unwrap()),
+            Output::Media(order) => orders.push(order),
+        }
+    }
+    let [answer] = &answers[..] else {
+        panic!("{answers:?}")
+    };
+    assert_eq!(answer.status(), 200);
+    let routes: Vec<&[u8]> = answer.values(HeaderName::RecordRoute).collect();
+    assert_eq!(routes.len(), 2);
+    assert_eq!(
+        answer.header(HeaderName::Contact),
+        Some(&b"<sip:echo@192.0.2.1:5060;transport=udp>"[..])
+    );
+    assert!(
+        matches!(
+            &orders[..],
+            [
+                Order::Open { .. },
+                Order::Do {
+                    what: Task::Echo,
+                    ..
+                }
+            ]
+        ),
+        "{orders:?}"
+    );
+    let tag = tag(answer);
+    world.send(&world.request("ACK", &tag, 1, ""));
+    assert_eq!(world.pass(Duration::from_secs(100)), []);
+    assert_eq!(world.pbx.len(), 1);
+    world.send(&world.request("BYE", &tag, 2, ""));
+    let outputs = world.outputs();
+    assert!(matches!(
+        &outputs[..],
+        [Output::Message { .. }, Output::Media(Order::Close { .. })]
+    ));
+    assert!(world.pbx.is_empty());
+    // What comes later belongs to nothing.
+    world.send(&world.request("BYE", &tag, 3, ""));
+    assert_eq!(world.messages()[0].status(), 481);
+}
+
+#[test]
+fn an_answer_is_repeated_until_its_ack_and_then_given_up() {
+    let mut world = World::new();
+    let answer = world.call(OFFER);
+    let seen = world.pass(Duration::from_secs(40));
+    let times: Vec<u64> = seen.iter().map(|(at, _)| *at).collect();
+    assert_eq!(
+        times,
+        [
+            500, 1500, 3500, 7500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500, 32_000
+        ]
+    );
+    assert_eq!(seen.last().unwrap().1, "BYE");
+    assert_eq!(answer.status(), 200);
+    assert!(world.pbx.is_empty());
+}
+
+#[test]
+fn an_invite_without_offer_gets_ours_and_its_answer_comes_in_the_ack() {
+    let mut world = World::new();
+    let answer = world.call("");
+    assert!(answer.body().starts_with(b"v=0\r\n"));
+    let tag = tag(&answer);
+    world.send(&world.request("ACK", &tag, 1, OFFER));
+    assert!(matches!(
+        &world.orders()[..],
+        [Order::Open { .. }, Order::Do { .. }]
+    ));
+    // An ACK that brings none ends the call.
+    let mut world = World::new();
+    let answer = world.call("");
+    let tag = self::tag(&answer);
+    world.send(&world.request("ACK", &tag, 1, ""));
+    let bye = world.messages().remove(0);
+    assert_eq!(bye.method(), Method::Bye);
+    let routes: Vec<&[u8]> = bye.values(HeaderName::Route).collect();
+    assert_eq!(
+        routes,
+        [
+            &b"<sip:token2@192.0.2.1;lr>"[..],
+            b"<sip:token1@192.0.2.1;lr>"
+        ]
+    );
+    assert_eq!(bye.request_uri(), b"sip:a@192.0.2.7");
+}
+
+#[test]
+fn holding_and_resuming_turns_the_sound_off_and_on() {
+    let mut world = World::new();
+    let tag = tag(&world.call(OFFER));
+    world.send(&world.request("ACK", &tag, 1, ""));
+    let _ = world.outputs();
+    for (cseq, direction, sends) in [(2, "sendonly", false), (3, "sendrecv", true)] {
+        let offer = format!("{OFFER}a={direction}\r\n");
+        world.send(&world.request("INVITE", &tag, cseq, &offer));
+        let outputs = world.outputs();
+        let [
+            Output::Message { bytes, .. },
+            Output::Media(Order::Open { format, .. }),
+        ] = &outputs[..]
+        else {
+            panic!("{outputs:?}")
+        };
+        assert_eq!(format.sends, sends);
+        assert_eq!(Message::parse(bytes.clone()).unwrap().status(), 200);
+        world.send(&world.request("ACK", &tag, cseq, ""));
+    }
+    // An UPDATE needs no ACK.
+    world.send(&world.request("UPDATE", &tag, 4, OFFER));
+    assert_eq!(world.messages()[0].status(), 200);
+    assert_eq!(world.pass(Duration::from_secs(60)), []);
+}
+
+#[test]
+fn what_cannot_be_served_is_refused() {
+    let mut world = World::new();
+    let refused = world.call("v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nt=0 0\r\n");
+    assert_eq!(refused.status(), 488);
+    assert!(world.pbx.is_empty());
+    let mut unknown = world.request("INVITE", "", 1, OFFER).bytes().to_vec();
+    unknown.splice(7..15, *b"sip:nope");
+    let inside = Flow::internal(&world.flow, world.flow.local);
+    world.with(|pbx, cx| pbx.on_message(cx, &inside, unknown.into()));
+    assert_eq!(world.messages()[0].status(), 404);
+    world.send(&world.request("MESSAGE", "x", 1, ""));
+    assert_eq!(world.messages()[0].status(), 481);
+    world.with(|pbx, cx| pbx.on_message(cx, &inside, Bytes::from_static(b"garbage")));
+    assert!(world.outputs().is_empty());
+}

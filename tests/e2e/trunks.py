@@ -67,6 +67,9 @@ class Office:
         for server in self.servers:
             assert server.faults == [], "\n".join(server.faults)
             hidden(server, self.voipd, [self.alice, self.bob], inside_calls)
+        self.idle()
+
+    def idle(self):
         wait_for("the calls to be gone", lambda: self.voipd.calls() == [])
 
 

@@ -38,11 +38,14 @@ class Itsp(Agent):
 
     def __init__(self, case, account, password, **options):
         """Options: address, port, netns, realm, challenges, status, algorithms, nonce_uses,
-        expires."""
+        expires, streams (a `Streams` instead of the first three)."""
         where = {key: options[key] for key in ("address", "port", "netns") if key in options}
+        if "streams" in options:
+            streams = options["streams"]
+            where = {"address": streams.address, "transport": streams.transport, "socket": streams}
         self.realm = options.get("realm", DOMAIN)
         super().__init__(case, None, account, password=password, domain=self.realm, **where)
-        self.ports = {"udp": self.port}
+        self.ports = {self.transport: self.port}
         self.challenges = set(options.get("challenges", ("REGISTER", "INVITE", "BYE")))
         self.status = options.get("status", 401)
         self.algorithms = options.get("algorithms", ("MD5",))

@@ -34,6 +34,9 @@ impl SignalCore {
             return;
         }
         self.counters.messages_in += 1;
+        if self.peers.knows_certificate(&flow) {
+            self.guard.vouch(flow.remote.ip(), now);
+        }
         let trusted = self.config.sip.trusts(flow.remote.ip());
         let guarded = !trusted && self.guard.verdict(flow.remote.ip(), now) == Verdict::Drop;
         if guarded && !self.keeps_a_call(&bytes) {

@@ -1,16 +1,20 @@
-"""Trunks over TCP and TLS, and through an outbound proxy: registration, calls both ways.
+"""Trunks over TCP and TLS, through an outbound proxy, and known by their certificate.
 
 The ITSP is that of `trunks.py` behind streams (lib/streams.py).
 """
 
+import random
+import ssl
+
 from lib.authority import Authority
 from lib.case import wait_for
+from lib.itsp import DOMAIN as ITSP_DOMAIN
 from lib.itsp import Itsp
-from lib.sip import Agent, sdp
+from lib.sip import Agent
 from lib.streams import Streams
 from lib.voipd import DOMAIN
 from trunks import (ACCOUNT, BACKUP, DID, ITSP, ITSP_AUDIO, NUMBER, PASSWORD, PATIENCE_S,
-                    PHONE_AUDIO, Office, call_in, call_out, hang_up, reinvite)
+                    PHONE_AUDIO, STRANGER, Office, call_in, call_out, hang_up, reinvite)
 
 # Nobody is there.
 NOWHERE = "sip:127.0.0.39:29999"
@@ -110,7 +114,8 @@ def test_tcp_call_to_contact(case):
     server = itsp(case)
     office = Office(case, server, keys={"uri": uri(server)}).registered()
     caller = Agent(case, office.voipd, "itsp", transport="tcp", address=ITSP)
-    call = caller.invite(DID, ITSP_AUDIO, uri=server.binding[0].replace(ACCOUNT, DID))
+    call = caller.invite(DID, ITSP_AUDIO, uri=server.binding[0].replace(ACCOUNT, DID),
+                         believed=True)
     called = office.bob.answer(office.bob.expect("INVITE"), PHONE_AUDIO)
     dialog = call.established()
     office.bob.expect("ACK")
@@ -154,3 +159,101 @@ def test_proxy_tls(case):
     certificates = Certificates(case)
     proxy = itsp(case, certificates.authority.server(*certificates.itsp))
     by_stream(through_proxy(case, proxy, "tls", **certificates.of_voipd()), proxy)
+
+
+# -- known by its certificate
+
+
+class Gateway:
+    """An office whose ITSP calls from nobody knows where, and proves its domain (RFC 5922)."""
+
+    def __init__(self, case, **keys):
+        self.case, self.certificates = case, Certificates(case)
+        self.authority = self.certificates.authority
+        keys = {"uri": NOWHERE, "register": False, "probe_s": 0,
+                "certificate_name": ITSP_DOMAIN, **keys}
+        nobody = Itsp(case, ACCOUNT, PASSWORD, address=ITSP)
+        self.office = Office(case, nobody, keys=keys, **self.certificates.of_voipd())
+
+    def connect(self, *names, authority=None, version=None, extensions=()):
+        """One that presents a certificate for these names, if there are any."""
+        authority = authority or self.authority
+        mine = ()
+        if names:
+            name = f"gateway{random.getrandbits(32):x}"
+            mine = authority.issue(name, "/CN=a gateway", ",".join(names), *extensions)
+        context = self.authority.client(*mine)
+        if version:
+            context.maximum_version = version
+        return Agent(self.case, self.office.voipd, "gateway", transport="tls", address=STRANGER,
+                     domain=ITSP_DOMAIN, tls=context)
+
+    def gets_in(self, gateway):
+        call = gateway.invite(DID, ITSP_AUDIO, uri=f"sip:{DID}@{DOMAIN}", believed=True)
+        bob = self.office.bob
+        called = bob.answer(bob.expect("INVITE"), PHONE_AUDIO)
+        caller = call.established()
+        bob.expect("ACK")
+        hang_up(called, caller)
+        wait_for("the call to be counted", lambda: self.office.state()["calls"] == 0)
+
+    def stays_out(self, gateway):
+        """It is a stranger, and no more than that."""
+        final = gateway.request("INVITE", f"sip:{DID}@{DOMAIN}", [
+            f"Contact: {gateway.contact()}", "Content-Type: application/sdp"], ITSP_AUDIO,
+            auth=False)
+        assert final.status in (401, 403, 404, 407), final.text()
+        self.office.bob.nothing(0.2)
+
+
+def test_certificate(case):
+    """By a SIP URI before a host name, in TLS 1.3 and 1.2; requests within the call go on."""
+    gateway = Gateway(case)
+    gateway.gets_in(gateway.connect("URI:sip:itsp.test", "DNS:other.test"))
+    gateway.gets_in(gateway.connect("DNS:ITSP.test", version=ssl.TLSVersion.TLSv1_2))
+    gateway.gets_in(gateway.connect("DNS:itsp.test", extensions=["extendedKeyUsage=serverAuth"]))
+    peer = gateway.connect("DNS:itsp.test")
+    for _ in range(3):
+        gateway.gets_in(peer)
+    # Not an answer to a stranger's question.
+    peer.cseq += 1
+    peer.send(peer.start_lines("OPTIONS", f"sip:{DOMAIN}", peer.via(), peer.new_call()))
+    peer.expect(200)
+    # And never out again.
+    final = peer.invite(NUMBER, ITSP_AUDIO, uri=f"sip:{NUMBER}@{DOMAIN}").final()
+    assert final.status in (403, 404), final.text()
+
+
+def test_certificate_of_somebody_else(case):
+    gateway = Gateway(case)
+    gateway.stays_out(gateway.connect())
+    gateway.stays_out(gateway.connect("DNS:other.test"))
+    gateway.stays_out(gateway.connect("DNS:*.test", "DNS:sub.itsp.test"))
+    # Its SIP URI says who it is, whatever its host is called.
+    gateway.stays_out(gateway.connect("URI:sip:other.test", "DNS:itsp.test"))
+    gateway.stays_out(gateway.connect("URI:sip:itsp.test",
+                                      authority=Authority(case, "another")))
+    gateway.stays_out(gateway.connect("DNS:itsp.test", extensions=["extendedKeyUsage=codeSigning"]))
+
+
+def test_certificate_shuts_no_phone_out(case):
+    """A phone with a certificate of its maker's registers by its password, as ever."""
+    gateway = Gateway(case)
+    maker = Authority(case, "maker")
+    context = gateway.authority.client(*maker.issue("mac", "/CN=001122334455", "DNS:phone.test"))
+    phone = Agent(case, gateway.office.voipd, "alice", transport="tls", tls=context)
+    phone.register()
+    rows = gateway.office.voipd.registrations()
+    assert any(row["transport"] == "tls" and row["aor"] == f"alice@{DOMAIN}" for row in rows), rows
+
+
+def test_certificate_by_reload(case):
+    """A trunk that gets a name by a reload: who connects from then on is asked."""
+    gateway = Gateway(case, certificate_name="before.test")
+    gateway.stays_out(gateway.connect("DNS:itsp.test"))
+    voipd = gateway.office.voipd
+    voipd.tables["trunk"][0]["certificate_name"] = ITSP_DOMAIN
+    voipd.write()
+    voipd.reload()
+    gateway.gets_in(gateway.connect("DNS:itsp.test"))
+    gateway.stays_out(gateway.connect("DNS:before.test"))

@@ -86,6 +86,8 @@ class Itsp(Agent):
             self.heard.append((time.monotonic(), data))
             try:
                 self._handle(Message(data), source, data)
+            except OSError:  # who asked has gone away
+                continue
             except (AssertionError, KeyError, ValueError, IndexError) as error:
                 self.faults.append(f"{error!r} at:\n{data.decode(errors='replace')}")
 
@@ -234,4 +236,4 @@ class Itsp(Agent):
         contact, source, _ = self.binding
         self.peer = source
         uri = uri or re.sub(r"^(sips?:)[^@;?]*@", rf"\g<1>{did}@", contact)
-        return self.invite(did, body, lines, uri)
+        return self.invite(did, body, lines, uri, believed=True)

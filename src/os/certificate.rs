@@ -66,8 +66,8 @@ impl Judge {
     }
 }
 
-/// The domains that names of a certificate stand for: those of `sip` URIs without a user; only where
-/// there are none, host names. A pattern such as `*.example.net` is none (RFC 5922 §7.2).
+/// The domains that names of a certificate stand for: those of `sip` URIs without a user; only
+/// where there are none, host names. A pattern such as `*.example.net` is none (RFC 5922 §7.2).
 fn domains_of<'a>(uris: &[&str], hosts: impl Iterator<Item = &'a str>) -> Vec<Box<str>> {
     let written = |domain: &str| Box::from(domain.to_ascii_lowercase());
     let found = uris.iter().filter_map(|uri| domain_of(uri));

@@ -268,9 +268,9 @@ impl Peers {
         }
     }
 
-    /// Whether a trunk is at the other end of a connection by its certificate.
-    pub fn knows_certificate(&self, flow: &Flow) -> bool {
-        flow.transport.is_secure() && self.of_certificate(&self.table(), flow).is_some()
+    /// Whether a request is for a Contact that we registered.
+    pub fn is_for_line(&self, message: &Message) -> bool {
+        self.table().index.of_line(message).is_some()
     }
 
     fn of_certificate(&self, table: &Table, flow: &Flow) -> Option<Arc<Trunk>> {

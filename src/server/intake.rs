@@ -34,9 +34,6 @@ impl SignalCore {
             return;
         }
         self.counters.messages_in += 1;
-        if self.peers.knows_certificate(&flow) {
-            self.guard.vouch(flow.remote.ip(), now);
-        }
         let trusted = self.config.sip.trusts(flow.remote.ip());
         let guarded = !trusted && self.guard.verdict(flow.remote.ip(), now) == Verdict::Drop;
         if guarded && !self.keeps_a_call(&bytes) {
@@ -100,6 +97,12 @@ impl SignalCore {
             && !matches!(message.method(), Method::Ack | Method::Bye | Method::Cancel)
             && message.to().is_ok_and(|to| to.tag().is_none());
         if !begins || source == flow.local.ip() || !self.guard.is_stranger(source, now) {
+            return true;
+        }
+        if self.peers.of_source(flow, message).is_some() {
+            // A trunk by its certificate, or by the Contact that was registered, whatever its
+            // address: it may ask on and on.
+            self.guard.vouch(source, now);
             return true;
         }
         let proof =

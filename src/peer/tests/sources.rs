@@ -125,22 +125,15 @@ fn by_the_certificate_of_its_connection_from_anywhere() {
     let asks = |transport| who(&peers, transport, "203.0.113.99:4000", "sip:1@example.com");
     assert_eq!(asks(Tls), "other", "by address");
     let its = flow(Tls, "203.0.113.99:4000");
-    let domains: std::sync::Arc<[Box<str>]> = ["a.example".into(), "sip.example.net".into()].into();
     peers.proved(&its, &["b.example".into()].into());
-    assert!(!peers.knows_certificate(&its));
-    assert_eq!(asks(Tls), "other");
-    peers.proved(&its, &domains);
-    assert!(peers.knows_certificate(&its));
+    assert_eq!(asks(Tls), "other", "by address, still");
+    peers.proved(&its, &["a.example".into(), "sip.example.net".into()].into());
     assert_eq!(asks(Tls), "itsp");
     assert_eq!(asks(Tcp), "itsp", "it is the connection that counts");
-    let mut next = its;
-    next.connection = Some(ConnectionId(2));
-    assert!(
-        !peers.knows_certificate(&next),
-        "another connection of the host"
-    );
+    assert_eq!(asks(Transport::Udp), "nobody", "not the address");
+    peers.closed(ConnectionId(2));
+    assert_eq!(asks(Tls), "itsp", "another connection");
     peers.closed(ConnectionId(1));
-    assert!(!peers.knows_certificate(&its));
     assert_eq!(asks(Tls), "other");
 }
 

@@ -50,6 +50,7 @@ fn trunk() -> config::Trunk {
         register: true,
         expires_s: 600,
         addresses: Vec::new(),
+        certificate_name: None,
         calls_max: 0,
         calls_per_second: 0,
         probe_s: 0,

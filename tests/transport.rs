@@ -477,6 +477,7 @@ mod tls {
             files: TlsFiles {
                 identity: Some((certificate.clone(), key)),
                 roots: Some(certificate),
+                asks: false,
             },
             pem: made.cert.pem(),
             dir,
@@ -513,6 +514,7 @@ mod tls {
                 "/nonexistent/key.pem".into(),
             )),
             roots: None,
+            asks: false,
         };
         let mistake = tls.reload(&broken).unwrap_err().to_string();
         assert!(mistake.starts_with("/nonexistent/cert.pem: "), "{mistake}");

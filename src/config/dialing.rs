@@ -246,6 +246,9 @@ pub struct Trunk {
     pub expires_s: u32,
     /// Addresses that its calls come from; those of `uri` count in any case.
     pub addresses: Vec<IpNet>,
+    /// The SIP domain that its certificate proves when it connects to us by TLS (RFC 5922 §7.1), in
+    /// lower case.
+    pub certificate_name: Option<Box<str>>,
     /// Calls at a time, both directions; zero: no limit.
     pub calls_max: u32,
     /// New calls a second; zero: no limit.

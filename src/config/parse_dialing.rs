@@ -37,6 +37,7 @@ pub(super) const TRUNK: &[&str] = &[
     "register",
     "expires_s",
     "addresses",
+    "certificate_name",
     "calls_max",
     "calls_per_second",
     "probe_s",
@@ -349,6 +350,7 @@ impl<'d> File<'_, '_, 'd> {
             let uri = self.peer_uri(section, "uri");
             // What is wrong with the rest is told even where these two are.
             let mut trunk = self.trunk(section);
+            trunk.certificate_name = self.certificate_name(section, &trunks);
             names.extend(name.clone());
             if let (Some(name), Some(uri)) = (name, uri) {
                 (trunk.name, trunk.uri) = (name, uri);
@@ -364,7 +366,7 @@ impl<'d> File<'_, '_, 'd> {
             username: self.user_name(section, "username"),
             auth_username: self.user_name(section, "auth_username"),
             password_file: self.path(section.get("password_file"), self.base),
-            domain: self.trunk_domain(section),
+            domain: self.domain(section, "domain"),
             ..Trunk::default()
         };
         trunk.register = self.truth(section, "register", trunk.register);
@@ -443,8 +445,26 @@ impl<'d> File<'_, '_, 'd> {
         None
     }
 
-    fn trunk_domain(&mut self, section: Section<'d>) -> Option<Box<str>> {
-        let text = self.reader.text(section.get("domain")?)?;
+    /// A name that certificates prove, and that no trunk before has.
+    fn certificate_name(&mut self, section: Section<'d>, before: &[Trunk]) -> Option<Box<str>> {
+        let entry = section.get("certificate_name")?;
+        let name = self.domain(section, "certificate_name")?;
+        if !self.section("sip.tls").is_present() {
+            let remedy = "add [sip.tls], and \"tls:0.0.0.0:5061\" to listen";
+            let problem = "means nothing where nobody can connect by TLS";
+            self.reader.note_entry(entry, problem, remedy);
+        }
+        let taken = |t: &&Trunk| t.certificate_name.as_ref() == Some(&name);
+        if let Some(other) = before.iter().find(taken) {
+            let problem = format!("\"{name}\" is the certificate of trunk {}", other.name);
+            let remedy = "let each trunk have a name of its own";
+            self.reader.note_entry(entry, problem, remedy);
+        }
+        Some(name)
+    }
+
+    fn domain(&mut self, section: Section<'d>, key: &'static str) -> Option<Box<str>> {
+        let text = self.reader.text(section.get(key)?)?;
         match Domain::parse(text.text) {
             Ok(domain) => return Some(domain.as_str().into()),
             Err(why) => {
@@ -845,6 +865,7 @@ impl Default for Trunk {
             register: false,
             expires_s: 600,
             addresses: Vec::new(),
+            certificate_name: None,
             calls_max: 0,
             calls_per_second: 0,
             probe_s: 30,

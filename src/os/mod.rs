@@ -5,6 +5,7 @@
 //! - `daemon` detaches, drops rights and keeps the pid file; `log` writes to standard error.
 
 pub mod blocklist;
+mod certificate;
 pub mod clock;
 pub mod control;
 pub mod core;

@@ -31,6 +31,8 @@ pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 
 /// Where what the connections bring goes.
 pub trait Receiver: Send + Sync + 'static {
+    /// The peer of a connection proved to be these SIP domains; comes before its messages.
+    fn proved(&self, flow: Flow, domains: Arc<[Box<str>]>);
     /// One whole message.
     fn message(&self, flow: Flow, bytes: Bytes);
     /// A stream that cannot be cut any further; an answer may be sent before it is closed.

@@ -7,6 +7,7 @@ use super::stream::Receiver;
 use crate::base::{ConnectionId, Flow, TransmitTag, hash64};
 use crate::wire::sip::{FrameError, peek_call_id};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// What waits for a shard's worker.
 #[derive(Debug)]
@@ -90,6 +91,13 @@ impl Switch {
 }
 
 impl Receiver for Switch {
+    fn proved(&self, flow: Flow, domains: Arc<[Box<str>]>) {
+        self.tell_all(|| Input::Proved {
+            flow,
+            domains: Arc::clone(&domains),
+        });
+    }
+
     fn message(&self, flow: Flow, bytes: Bytes) {
         if let Some(inbox) = self.inboxes.get(self.shard_of(&bytes)) {
             inbox.push(Work::Input(Input::Message { flow, bytes }));

@@ -1,8 +1,9 @@
 //! Certificates and keys for TLS and WSS (RFC 3261 §26, RFC 5922): read from PEM files, replaced as
 //! a whole on reload; a bad file leaves the old ones in force.
 
+use super::certificate::{Asker, Judge};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -51,6 +52,8 @@ pub struct TlsFiles {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// The roots by which peers that we connect to are judged; the system's without.
     pub roots: Option<PathBuf>,
+    /// Whether clients are asked for a certificate: who of them is known by it ([`Tls::domains`]).
+    pub asks: bool,
 }
 
 /// A PEM file as it was read.
@@ -80,6 +83,8 @@ pub struct TlsPems {
     roots: Option<Pem>,
     /// Whether `roots` are those of the system, which may be in disorder.
     system: bool,
+    /// See [`TlsFiles::asks`].
+    asks: bool,
 }
 
 impl TlsFiles {
@@ -107,6 +112,7 @@ impl TlsFiles {
             identity,
             roots,
             system,
+            asks: self.asks,
         })
     }
 }
@@ -120,6 +126,8 @@ pub struct Tls {
 #[derive(Clone, Debug)]
 struct Loaded {
     server: Option<Arc<ServerConfig>>,
+    /// The same, and asks for the client's certificate; with who judges that.
+    asking: Option<(Arc<ServerConfig>, Arc<Judge>)>,
     client: Arc<ClientConfig>,
 }
 
@@ -148,9 +156,25 @@ impl Tls {
         Ok(())
     }
 
-    /// For one connection that a peer opened; `None` without a certificate.
+    /// For one connection that a peer opened; `None` without a certificate of ours.
     pub fn acceptor(&self) -> Option<TlsAcceptor> {
+        let loaded = self.get();
+        let asking = loaded.asking.map(|(config, _)| config);
+        asking.or(loaded.server).map(TlsAcceptor::from)
+    }
+
+    /// The same for a browser, which is asked for nothing: it would ask its user.
+    pub fn web_acceptor(&self) -> Option<TlsAcceptor> {
         self.get().server.map(TlsAcceptor::from)
+    }
+
+    /// The SIP domains that a client proves by the chain that it presented, in lower case (RFC 5922
+    /// §7.1).
+    pub fn domains(&self, chain: Option<&[CertificateDer<'_>]>) -> Vec<Box<str>> {
+        match (self.get().asking, chain) {
+            (Some((_, judge)), Some(chain)) => judge.domains(chain, UnixTime::now()),
+            (Some(_), None) | (None, _) => Vec::new(),
+        }
     }
 
     /// For one connection that we open, and the name that the peer must prove: `name`, or its
@@ -178,13 +202,23 @@ impl Tls {
 
 impl Loaded {
     fn of(pems: &TlsPems) -> Result<Self, TlsMistake> {
-        let server = match &pems.identity {
-            Some((certificate, key)) => Some(Arc::new(server_config(certificate, key)?)),
-            None => None,
-        };
         let roots = match &pems.roots {
             Some(pem) if !pems.system => roots_of(pem)?,
             pem => system_roots(pem.as_ref()),
+        };
+        let algorithms = provider().signature_verification_algorithms;
+        let (server, asking) = match &pems.identity {
+            Some((certificate, key)) => {
+                let plain = server_config(certificate, key, None)?;
+                let asking = match pems.asks {
+                    true => Some(server_config(certificate, key, Some(Asker(algorithms)))?),
+                    false => None,
+                };
+                let judge = Arc::new(Judge::new(roots.clone(), algorithms));
+                let asking = asking.map(|config| (Arc::new(config), judge));
+                (Some(Arc::new(plain)), asking)
+            }
+            None => (None, None),
         };
         let client = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -199,6 +233,7 @@ impl Loaded {
             .with_no_client_auth();
         Ok(Self {
             server,
+            asking,
             client: Arc::new(client),
         })
     }
@@ -227,7 +262,11 @@ fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsMistake> {
     Ok(found)
 }
 
-fn server_config(certificate: &Pem, key: &Pem) -> Result<ServerConfig, TlsMistake> {
+fn server_config(
+    certificate: &Pem,
+    key: &Pem,
+    asker: Option<Asker>,
+) -> Result<ServerConfig, TlsMistake> {
     let chain = certificates(certificate)?;
     let secret = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|e| {
         mistake(
@@ -236,7 +275,7 @@ fn server_config(certificate: &Pem, key: &Pem) -> Result<ServerConfig, TlsMistak
             "give a PEM file with an unencrypted private key, readable by the daemon",
         )
     })?;
-    ServerConfig::builder_with_provider(provider())
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|e| {
             mistake(
@@ -244,16 +283,18 @@ fn server_config(certificate: &Pem, key: &Pem) -> Result<ServerConfig, TlsMistak
                 e,
                 "this build lacks the protocol versions",
             )
-        })?
-        .with_no_client_auth()
-        .with_single_cert(chain, secret)
-        .map_err(|e| {
-            mistake(
-                &key.path,
-                e,
-                "let the certificate and the key be of the same pair",
-            )
-        })
+        })?;
+    let builder = match asker {
+        Some(asker) => builder.with_client_cert_verifier(Arc::new(asker)),
+        None => builder.with_no_client_auth(),
+    };
+    builder.with_single_cert(chain, secret).map_err(|e| {
+        mistake(
+            &key.path,
+            e,
+            "let the certificate and the key be of the same pair",
+        )
+    })
 }
 
 fn roots_of(pem: &Pem) -> Result<RootCertStore, TlsMistake> {

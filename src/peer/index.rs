@@ -13,6 +13,8 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     lines: HashMap<Box<str>, Arc<Trunk>>,
+    /// By the SIP domain that their certificate proves.
+    certificates: HashMap<Box<str>, Arc<Trunk>>,
     /// UDP: a peer sends from where it listens.
     ports: HashMap<SocketAddr, Source>,
     /// Streams: a peer connects from any port.
@@ -35,6 +37,10 @@ impl Index {
         for (name, trunk) in trunks {
             let config = trunk.config();
             index.lines.insert(trunk.line().into(), Arc::clone(trunk));
+            if let Some(name) = &config.certificate_name {
+                let of_name = index.certificates.entry(name.clone());
+                of_name.or_insert_with(|| Arc::clone(trunk));
+            }
             for network in &config.addresses {
                 index.networks.push((*network, Arc::clone(trunk)));
             }
@@ -120,10 +126,18 @@ impl Index {
         self.hidden.contains(&SocketAddr::new(ip, remote.port()))
     }
 
-    pub fn of_source(&self, flow: &Flow, message: &Message) -> Option<Source> {
-        if let Some(trunk) = self.of_line(message) {
-            return Some(Source::Trunk(Arc::clone(trunk)));
-        }
+    /// Whether any trunk is known by its certificate.
+    pub fn has_certificates(&self) -> bool {
+        !self.certificates.is_empty()
+    }
+
+    /// The trunk of one of these SIP domains, which a certificate proved.
+    pub fn of_domains(&self, domains: &[Box<str>]) -> Option<&Arc<Trunk>> {
+        domains.iter().find_map(|d| self.certificates.get(d))
+    }
+
+    /// Who has the address that a message came from.
+    pub fn of_address(&self, flow: &Flow) -> Option<Source> {
         let ip = flow.remote.ip().to_canonical();
         let known = match flow.transport.is_reliable() {
             true => self.hosts.get(&ip),
@@ -136,7 +150,8 @@ impl Index {
         })
     }
 
-    fn of_line(&self, message: &Message) -> Option<&Arc<Trunk>> {
+    /// The trunk at which the Contact was registered that a message is for.
+    pub fn of_line(&self, message: &Message) -> Option<&Arc<Trunk>> {
         if self.lines.is_empty() {
             return None;
         }

@@ -33,7 +33,7 @@ pub use standing::{CALLS_PER_SECOND_MAX, FAILURES_MAX, Problem, Refusal, State, 
 use trunk::Password;
 pub use trunk::{Credentials, Registered, SERVICE_ROUTES_MAX, Trunk};
 
-use crate::base::{Destination, Flow, Rng};
+use crate::base::{ConnectionId, Destination, Flow, Rng};
 use crate::config::{self, Config};
 use crate::sip::listeners::ListenerTable;
 use crate::sip::locate::Locator;
@@ -41,7 +41,7 @@ use crate::wire::sip::{Message, default_reason};
 use hmac::{Hmac, KeyInit, Mac};
 use index::Index;
 use sha2::Sha256;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -81,6 +81,9 @@ struct Table {
     configured: (Vec<config::Trunk>, Vec<config::Pool>),
 }
 
+/// Connections that are known by a certificate; of more it does not count.
+pub const PROVEN_MAX: usize = 100_000;
+
 /// Where names led last, by trunk, or by pool and member.
 type Learned = BTreeMap<(Box<str>, Option<Box<str>>), Vec<Destination>>;
 
@@ -101,6 +104,8 @@ pub struct Peers {
     table: RwLock<Arc<Table>>,
     passwords: Mutex<BTreeMap<Box<str>, Password>>,
     learned: Mutex<Learned>,
+    /// The SIP domains that certificates of connections proved.
+    proven: RwLock<HashMap<ConnectionId, Arc<[Box<str>]>>>,
     /// Grows with each change of names.
     generation: AtomicU64,
     /// Grows with each change of where they are.
@@ -117,6 +122,7 @@ impl Peers {
             table: RwLock::default(),
             passwords: Mutex::default(),
             learned: Mutex::default(),
+            proven: RwLock::default(),
             generation: AtomicU64::new(0),
             moves: AtomicU64::new(0),
             suspicions: Arc::default(),
@@ -228,10 +234,52 @@ impl Peers {
     }
 
     /// Who sends this request. A trunk is known by the `line` of our Contact in the Request-URI
-    /// ([`Trunk::line`]), by a network of its `addresses`, or as below; a trunk or member by an
-    /// address that its URI led to: over UDP with that very port, over a stream whatever the port.
+    /// ([`Trunk::line`]), by the certificate of its connection ([`Peers::proved`]), by a network of
+    /// its `addresses`, or as below; a trunk or member by an address that its URI led to: over UDP
+    /// with that very port, over a stream whatever the port.
     pub fn of_source(&self, flow: &Flow, message: &Message) -> Option<Source> {
-        self.table().index.of_source(flow, message)
+        let table = self.table();
+        let by_line = table.index.of_line(message).cloned();
+        let trunk = by_line.or_else(|| self.of_certificate(&table, flow));
+        let known = trunk.map(Source::Trunk);
+        known.or_else(|| table.index.of_address(flow))
+    }
+
+    /// The peer of a connection proved to be these SIP domains, in lower case. Each shard may say
+    /// so: they all share what is known of it until it is [closed](Peers::closed).
+    pub fn proved(&self, flow: &Flow, domains: &Arc<[Box<str>]>) {
+        let Some(connection) = flow.connection else {
+            return;
+        };
+        let mut proven = self.proven.write().unwrap_or_else(PoisonError::into_inner);
+        if proven.len() < PROVEN_MAX {
+            proven.insert(connection, Arc::clone(domains));
+        }
+    }
+
+    /// A connection ended.
+    pub fn closed(&self, connection: ConnectionId) {
+        let proven = self.proven.read().unwrap_or_else(PoisonError::into_inner);
+        let was_known = proven.contains_key(&connection);
+        drop(proven);
+        if was_known {
+            let mut proven = self.proven.write().unwrap_or_else(PoisonError::into_inner);
+            proven.remove(&connection);
+        }
+    }
+
+    /// Whether a request is for a Contact that we registered.
+    pub fn is_for_line(&self, message: &Message) -> bool {
+        self.table().index.of_line(message).is_some()
+    }
+
+    fn of_certificate(&self, table: &Table, flow: &Flow) -> Option<Arc<Trunk>> {
+        if !table.index.has_certificates() {
+            return None;
+        }
+        let proven = self.proven.read().unwrap_or_else(PoisonError::into_inner);
+        let domains = proven.get(&flow.connection?)?;
+        table.index.of_domains(domains).cloned()
     }
 
     /// Whether a trunk or a member is there from which the inside is hidden.

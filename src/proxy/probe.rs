@@ -1,6 +1,7 @@
 //! OPTIONS to this server itself, outside of a dialog (RFC 3261 §11): peers ask it all day long
 //! whether we live. Answered without a server transaction (§8.2.7): the same request gets the same
-//! answer, its tag too (§8.2.6.2), since the tag is made of the request.
+//! answer, its tag too (§8.2.6.2), since the tag is made of the request. An ITSP may ask the
+//! Contact that we registered at it just as well: we are the user agent there.
 
 use super::admission::own_domain;
 use super::routing::{ALLOW, has_to_tag};
@@ -37,8 +38,12 @@ impl Proxy {
             && !message.has(HeaderName::Route)
             && !message.has(HeaderName::ProxyRequire)
             && !has_to_tag(message);
+        // Without a user it is for the server; with the user of a registration, for the agent that
+        // registered there.
         let ours = |uri: Uri<'_>| {
-            uri.user().is_none() && uri.param("maddr").is_none() && own_domain(cx, &uri).is_some()
+            uri.param("maddr").is_none()
+                && own_domain(cx, &uri).is_some()
+                && (uri.user().is_none() || cx.peers.is_for_line(message))
         };
         if !plain || !Uri::parse(message.request_uri()).is_ok_and(ours) {
             return false;

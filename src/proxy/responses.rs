@@ -252,10 +252,14 @@ impl Proxy {
             return self.settle(cx, key);
         }
         let calling = matches!(branch.state, BranchState::Calling { .. });
+        // Ours to tell: the caller cancelled nothing, so that nobody answered is what it hears.
+        let open = matches!(context.phase, Phase::Open { .. });
+        let given_up = matches!(branch.state, BranchState::Cancelling { .. });
+        let unanswered = given_up && open && status == 487;
         let elsewhere = !branch.target.destinations.is_empty() || !branch.target.spare.is_empty();
         // RFC 3263 §4.3, RFC 5626 §7: this way is closed, another may be open.
         let closed = status == 503 || (status == 430 && branch.target.binding().is_some());
-        if calling && closed && elsewhere && matches!(context.phase, Phase::Open { .. }) {
+        if calling && closed && elsewhere && open {
             return self.on_branch_failed(cx, key, index, status);
         }
         if let Some(mut ticket) = branch.ticket.take() {
@@ -273,9 +277,10 @@ impl Proxy {
         if (300..400).contains(&status) && branch_is_phone && context.forwarding.is_some() {
             context.deflected = deflection(&message);
         }
-        match unknown_there {
-            true => context.consider(Best::Local(status)),
-            false => context.consider(Best::Received(Box::new(message))),
+        match (unanswered, unknown_there) {
+            (true, _) => context.consider(Best::Local(480)),
+            (false, true) => context.consider(Best::Local(status)),
+            (false, false) => context.consider(Best::Received(Box::new(message))),
         }
         let forwards = context.forwarding.as_ref();
         let forwards = forwards.is_some_and(|f| f.goes_on(status, context.rang));

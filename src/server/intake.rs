@@ -99,6 +99,12 @@ impl SignalCore {
         if !begins || source == flow.local.ip() || !self.guard.is_stranger(source, now) {
             return true;
         }
+        if self.peers.of_source(flow, message).is_some() {
+            // A trunk by its certificate, or by the Contact that was registered, whatever its
+            // address: it may ask on and on.
+            self.guard.vouch(source, now);
+            return true;
+        }
         let proof =
             message.has(HeaderName::Authorization) || message.has(HeaderName::ProxyAuthorization);
         let agent = message.header(HeaderName::UserAgent).unwrap_or_default();

@@ -46,6 +46,14 @@ pub enum Input {
         /// The message.
         bytes: Bytes,
     },
+    /// The peer of a connection proved to be these SIP domains, in lower case (RFC 5922); comes
+    /// before its messages.
+    Proved {
+        /// Of the connection.
+        flow: Flow,
+        /// The domains.
+        domains: Arc<[Box<str>]>,
+    },
     /// A stream that cannot be cut into messages any more.
     Unframeable {
         /// How it came.
@@ -303,6 +311,7 @@ impl SignalCore {
         self.now = now;
         match input {
             Input::Message { flow, bytes } => self.on_message(now, flow, bytes),
+            Input::Proved { flow, domains } => self.peers.proved(&flow, &domains),
             Input::Unframeable { flow, head, error } => self.on_unframeable(flow, head, error),
             Input::ConnectionClosed { connection } => self.on_connection_closed(connection),
             Input::TransmitFailed { tag } => self.layer.transmit_failed(now, tag),
@@ -621,6 +630,7 @@ impl SignalCore {
     }
 
     fn on_connection_closed(&mut self, connection: ConnectionId) {
+        self.peers.closed(connection);
         let ended = self.location.connection_closed(connection);
         self.outputs.extend(ended.into_iter().map(Output::Persist));
     }

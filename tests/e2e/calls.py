@@ -1,8 +1,8 @@
 """Two baresip register with digest, call each other, and hear each other's tone."""
 
-import subprocess
 import time
 
+from lib.authority import Authority
 from lib.case import wait_for
 from lib.net import Hosts
 from lib.phone import Phone
@@ -79,17 +79,8 @@ def test_tls_relayed(case):
 
 def make_certificate(case):
     """A certificate authority in ca.pem, and a certificate of it for 127.0.0.1 and the domain."""
-    here = case.folder
-    for name, subject in (("ca", "/CN=test authority"), ("server", f"/CN={DOMAIN}")):
-        argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", subject,
-                "-keyout", here / f"{name}.key", "-out", here / f"{name}.pem"]
-        if name == "server":
-            argv += ["-CA", here / "ca.pem", "-CAkey", here / "ca.key", "-addext",
-                     f"subjectAltName=IP:127.0.0.1,DNS:{DOMAIN},DNS:localhost", "-addext",
-                     "basicConstraints=critical,CA:FALSE"]
-        subprocess.run([str(word) for word in argv], check=True, capture_output=True)
-    return here / "server.key", here / "server.pem"
+    names = f"IP:127.0.0.1,DNS:{DOMAIN},DNS:localhost"
+    return Authority(case).issue("server", f"/CN={DOMAIN}", names)
 
 
 def behind_nat(case, relay, nat_calls):

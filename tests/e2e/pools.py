@@ -318,3 +318,31 @@ def test_all_down(case):
     call = pair.alice.invite("80001", AUDIO)
     final = call.final(50)
     assert final.status in (408, 480, 503, 504), final.text()
+
+
+# -- who asks whether we live
+
+
+def test_options_are_answered_stateless(case):
+    """Members ask all day long: each gets its 200, a repeated one the same (RFC 3261 §8.2.7), and
+    no transaction is kept for it. Strangers get nothing."""
+    pair = Pair(case, probe_s=0)
+    member = pair.members[0]
+    uri = f"sip:{pair.voipd.address}:{pair.voipd.port}"
+
+    def ask(agent):
+        agent.cseq += 1
+        lines = agent.start_lines("OPTIONS", uri, agent.via(), agent.new_call())
+        agent.send(lines)
+        return lines
+
+    for _ in range(50):
+        lines = ask(member)
+        first = member.expect(200)
+        assert "INVITE" in first["allow"] and "tag=" in first["to"], first.text()
+        member.send(lines)
+        assert member.expect(200).text() == first.text()
+    assert pair.voipd.json("status")["transactions"] == 0
+    stranger = Agent(case, pair.voipd, "stranger", address="127.0.0.66")
+    ask(stranger)
+    stranger.nothing(1)

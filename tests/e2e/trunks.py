@@ -67,6 +67,9 @@ class Office:
         for server in self.servers:
             assert server.faults == [], "\n".join(server.faults)
             hidden(server, self.voipd, [self.alice, self.bob], inside_calls)
+        self.idle()
+
+    def idle(self):
         wait_for("the calls to be gone", lambda: self.voipd.calls() == [])
 
 
@@ -326,6 +329,24 @@ def test_did_by_registered_contact(case):
     office.clean()
 
 
+def test_calls_on_and_on_by_registered_contact(case):
+    """A server of the ITSP whose address nobody named, but that knows the Contact, is no scanner,
+    however much it asks."""
+    server = Itsp(case, ACCOUNT, PASSWORD, address=ITSP)
+    other = Itsp(case, ACCOUNT, PASSWORD, address=STRANGER)
+    user = ACCOUNT
+    office = Office(case, server, guard={"ban_after": 6}, routes=[
+        {"match": user, "from": ["trunk:itsp"], "to": ["user:bob"]}]).registered()
+    other.binding = server.binding
+    for _ in range(60):
+        call = other.call_in(DID, ITSP_AUDIO, uri=server.binding[0])
+        request = office.bob.expect("INVITE")
+        office.bob.reply(request, 486)
+        office.bob.expect("ACK")
+        assert call.final().status == 486
+    assert office.voipd.json("bans") == []
+
+
 def test_stranger_is_no_trunk(case):
     """Who neither has a trunk's address nor knows its contact gets neither in nor through."""
     server = Itsp(case, ACCOUNT, PASSWORD, address=ITSP)
@@ -490,3 +511,24 @@ def test_answer_seizure_ratio(case):
     assert call.final().status == 486
     row = office.state()
     assert (row["answered"], row["unanswered"], row["answer_seizure_percent"]) == (1, 1, 50), row
+
+
+# -- who asks whether we live
+
+
+def test_options_of_the_itsp(case):
+    """The ITSP asks voipd itself, and the Contact that it registered: both are there."""
+    server = Itsp(case, ACCOUNT, PASSWORD, address=ITSP)
+    office = Office(case, server, keys={"probe_s": 0}).registered()
+    server.peer = server.binding[1]
+    for uri in (f"sip:{office.voipd.address}:{office.voipd.port}", server.binding[0]):
+        for _ in range(20):
+            server.cseq += 1
+            lines = server.start_lines("OPTIONS", uri, server.via(), server.new_call())
+            server.send(lines)
+            first = server.expect(200)
+            assert "INVITE" in first["allow"], first.text()
+            server.send(lines)
+            assert server.expect(200).text() == first.text()
+    wait_for("no transactions", lambda: office.voipd.json("status")["transactions"] == 0, 6)
+    office.bob.nothing(0.2)

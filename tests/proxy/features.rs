@@ -166,6 +166,19 @@ fn busy_no_answer_and_absence_go_where_the_user_wants() {
 }
 
 #[test]
+fn a_call_that_rang_as_long_as_the_user_wants_was_not_answered() {
+    let mut h = House::new();
+    h.wants("200", Change::RingSeconds(Some(10)));
+    h.call("200");
+    let invite = h.invite(0);
+    h.answer(0, &invite, 180);
+    assert_eq!(h.told(), 180);
+    h.w.wait_for_something(15);
+    h.cancelled(0, &invite);
+    assert_eq!(h.told(), 480, "not 487: the caller cancelled nothing");
+}
+
+#[test]
 fn who_does_not_want_to_be_disturbed_is_not() {
     let mut h = House::new();
     h.wants("200", Change::Dnd(true));

@@ -490,3 +490,32 @@ fn a_pool_fails_over_within_the_set_up() {
     assert_eq!(take(&mut w, &phone).status(), 486);
     w.nothing();
 }
+
+/// An ITSP asks, from wherever it likes, whether the Contact lives that was registered at it.
+#[test]
+fn our_contact_is_answered_to_who_knows_it() {
+    let mut w = world();
+    let trunk = w.core.peers().trunk("itsp").unwrap();
+    let itsp = peer("198.51.100.77:5060");
+    let known = format!("sip:5700020326@example.com;line={}", trunk.line());
+    let mut request = req("OPTIONS", &known);
+    request.to = &known;
+    w.send(&itsp, &request);
+    let first = w.take(&itsp);
+    assert_eq!((first.status(), w.core.load().0), (200, 0));
+    w.send(&itsp, &request);
+    let again = w.take(&itsp);
+    assert_eq!(
+        header(&again, HeaderName::To),
+        header(&first, HeaderName::To)
+    );
+    for guessed in [
+        "sip:5700020326@example.com;line=x",
+        "sip:5700020326@example.com",
+    ] {
+        let mut request = req("OPTIONS", guessed);
+        (request.to, request.branch, request.call_id) = (guessed, "z9hG4bKguess", guessed);
+        w.send(&itsp, &request);
+        assert_ne!(w.status(&itsp), 200, "{guessed}");
+    }
+}

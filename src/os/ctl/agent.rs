@@ -261,6 +261,7 @@ fn secure(
     let files = TlsFiles {
         identity: None,
         roots: trust.roots.map(Path::to_path_buf),
+        asks: false,
     };
     let tls = Tls::load(&files).map_err(|e| Failure::new(exit::NOINPUT, e.to_string()))?;
     let fail = |e: &dyn std::fmt::Display| {

@@ -338,6 +338,7 @@ fn certificate(d: &mut Doctor, config: &Config) {
     let files = tls::TlsFiles {
         identity: Some((files.certificate.clone(), files.key.clone())),
         roots: None,
+        asks: false,
     };
     match tls::Tls::load(&files) {
         Ok(_) => d.ok("certificate", "certificate and key belong together"),

@@ -37,6 +37,7 @@ pub(in crate::os) fn tls_files(config: &Config) -> TlsFiles {
     TlsFiles {
         identity: Some((tls.certificate.clone(), tls.key.clone())),
         roots: tls.roots.clone(),
+        asks: config.trunks.iter().any(|t| t.certificate_name.is_some()),
     }
 }
 

@@ -123,15 +123,23 @@ async fn converse(
         connection: None,
     };
     match transport {
-        Transport::Udp | Transport::Tcp => message_stream(&context, flow, stream).await,
+        Transport::Udp | Transport::Tcp => {
+            message_stream(&context, flow, stream, Vec::new()).await;
+        }
         Transport::Ws => ws::accept(&context, flow, stream).await,
         Transport::Tls | Transport::Wss => {
-            let Some(acceptor) = context.tls.acceptor() else {
+            let acceptor = match transport {
+                Transport::Wss => context.tls.web_acceptor(),
+                _ => context.tls.acceptor(),
+            };
+            let Some(acceptor) = acceptor else {
                 return;
             };
             match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) if transport == Transport::Tls => {
-                    message_stream(&context, flow, stream).await;
+                    let chain = stream.get_ref().1.peer_certificates();
+                    let domains = context.tls.domains(chain);
+                    message_stream(&context, flow, stream, domains).await;
                 }
                 Ok(Ok(stream)) => ws::accept(&context, flow, stream).await,
                 Ok(Err(error)) => {
@@ -145,7 +153,8 @@ async fn converse(
     drop(slot);
 }
 
-async fn message_stream<S>(context: &Context, flow: Flow, stream: S)
+/// Runs a connection whose peer proved to be these domains.
+async fn message_stream<S>(context: &Context, flow: Flow, stream: S, domains: Vec<Box<str>>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
@@ -154,6 +163,9 @@ where
         connection: Some(connection.id),
         ..flow
     };
+    if !domains.is_empty() {
+        context.receiver.proved(flow, domains.into());
+    }
     pump::run(context, &connection, flow, stream).await;
 }
 

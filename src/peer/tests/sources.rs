@@ -114,3 +114,38 @@ fn by_the_contact_that_we_registered_from_anywhere() {
     assert_eq!(*line([7; 32]), *trunk.line());
     assert_ne!(*line([8; 32]), *trunk.line());
 }
+
+#[test]
+fn by_the_certificate_of_its_connection_from_anywhere() {
+    use Transport::{Tcp, Tls};
+    let mut itsp = trunk("itsp", "sip:sip.example.net");
+    itsp.certificate_name = Some("sip.example.net".into());
+    let other = trunk("other", "sip:203.0.113.99;transport=tls");
+    let peers = Peers::new(&config(vec![itsp, other], Vec::new()), [7; 32]);
+    let asks = |transport| who(&peers, transport, "203.0.113.99:4000", "sip:1@example.com");
+    assert_eq!(asks(Tls), "other", "by address");
+    let its = flow(Tls, "203.0.113.99:4000");
+    peers.proved(&its, &["b.example".into()].into());
+    assert_eq!(asks(Tls), "other", "by address, still");
+    peers.proved(&its, &["a.example".into(), "sip.example.net".into()].into());
+    assert_eq!(asks(Tls), "itsp");
+    assert_eq!(asks(Tcp), "itsp", "it is the connection that counts");
+    assert_eq!(asks(Transport::Udp), "nobody", "not the address");
+    peers.closed(ConnectionId(2));
+    assert_eq!(asks(Tls), "itsp", "another connection");
+    peers.closed(ConnectionId(1));
+    assert_eq!(asks(Tls), "other");
+}
+
+#[test]
+fn certificates_are_kept_up_to_a_bound() {
+    let peers = peers();
+    let domains: std::sync::Arc<[Box<str>]> = ["sip.example.net".into()].into();
+    for n in 0..=crate::peer::PROVEN_MAX as u64 {
+        let mut flow = flow(Transport::Tls, "203.0.113.99:4000");
+        flow.connection = Some(ConnectionId(n));
+        peers.proved(&flow, &domains);
+    }
+    let proven = peers.proven.read().expect("no panic");
+    assert_eq!(proven.len(), crate::peer::PROVEN_MAX);
+}

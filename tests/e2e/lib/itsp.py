@@ -38,11 +38,14 @@ class Itsp(Agent):
 
     def __init__(self, case, account, password, **options):
         """Options: address, port, netns, realm, challenges, status, algorithms, nonce_uses,
-        expires."""
+        expires, streams (a `Streams` instead of the first three)."""
         where = {key: options[key] for key in ("address", "port", "netns") if key in options}
+        if "streams" in options:
+            streams = options["streams"]
+            where = {"address": streams.address, "transport": streams.transport, "socket": streams}
         self.realm = options.get("realm", DOMAIN)
         super().__init__(case, None, account, password=password, domain=self.realm, **where)
-        self.ports = {"udp": self.port}
+        self.ports = {self.transport: self.port}
         self.challenges = set(options.get("challenges", ("REGISTER", "INVITE", "BYE")))
         self.status = options.get("status", 401)
         self.algorithms = options.get("algorithms", ("MD5",))
@@ -83,6 +86,8 @@ class Itsp(Agent):
             self.heard.append((time.monotonic(), data))
             try:
                 self._handle(Message(data), source, data)
+            except OSError:  # who asked has gone away
+                continue
             except (AssertionError, KeyError, ValueError, IndexError) as error:
                 self.faults.append(f"{error!r} at:\n{data.decode(errors='replace')}")
 
@@ -231,4 +236,4 @@ class Itsp(Agent):
         contact, source, _ = self.binding
         self.peer = source
         uri = uri or re.sub(r"^(sips?:)[^@;?]*@", rf"\g<1>{did}@", contact)
-        return self.invite(did, body, lines, uri)
+        return self.invite(did, body, lines, uri, believed=True)

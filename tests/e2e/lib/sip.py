@@ -1,7 +1,7 @@
 """A small SIP user agent for scripted tests: what it expects comes in order, or the test fails.
 
 Independent of voipd's own code: it reads and writes messages by the letter of RFC 3261 and knows
-digest with MD5 and SHA-256 (RFC 7616). One agent is one socket, UDP or TCP.
+digest with MD5 and SHA-256 (RFC 7616). One agent is one socket: UDP, TCP or TLS.
 """
 
 import hashlib
@@ -95,12 +95,25 @@ def digest(challenge, user, password, method, uri, algorithm=None):
     return f'{value}, algorithm={algorithm}, response="{response}"'
 
 
+def cut(unread):
+    """Cuts the first message off a stream by its Content-Length; returns it, or None, and the
+    rest."""
+    unread = unread.lstrip(b"\r\n")
+    head, mark, rest = unread.partition(b"\r\n\r\n")
+    if mark:
+        size = int(re.search(rb"(?im)^(?:content-length|l)\s*:\s*(\d+)", head).group(1))
+        if len(rest) >= size:
+            return head + mark + rest[:size], rest[size:]
+    return None, unread
+
+
 class Agent:
     """A user agent with one socket."""
 
     def __init__(self, case, server, user, transport="udp", address="127.0.0.1", password="secret",
                  **options):
-        """Options: port, netns (both for UDP), domain (of its From)."""
+        """Options: port, netns (both for UDP), domain (of its From), tls (an ssl.SSLContext),
+        socket (one that is there, with UDP's methods, whatever the transport)."""
         self.server, self.user, self.password = server, user, password
         self.transport, self.address = transport, address
         self.domain = options.get("domain", DOMAIN)
@@ -108,12 +121,18 @@ class Agent:
         self.unread = b""
         self.seen = set()
         self.retransmissions = 0
-        if transport == "udp":
+        self.datagrams = transport == "udp" or "socket" in options
+        if "socket" in options:
+            self.socket = options["socket"]
+        elif transport == "udp":
             at = (address, options.get("port", 0))
             self.socket = socket_in(options.get("netns"), socket.SOCK_DGRAM, bind=at)
             assert self.socket, f"{user}: cannot bind {at}"
         else:
             self.socket = socket.create_connection(self.peer, 5, (address, 0))
+            if transport == "tls":
+                context = options["tls"]
+                self.socket = context.wrap_socket(self.socket, server_hostname=self.peer[0])
         case.defer(self.socket.close)
         self.port = self.socket.getsockname()[1]
         self.cseq = 0
@@ -124,7 +143,7 @@ class Agent:
         if isinstance(text, list):
             text = "\r\n".join(text)
         data = f"{text}\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}".encode()
-        if self.transport == "udp":
+        if self.datagrams:
             self.socket.sendto(data, self.peer)
         else:
             self.socket.sendall(data)
@@ -133,7 +152,7 @@ class Agent:
         """The next message that is no retransmission, or None."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            data = self._datagram(left) if self.transport == "udp" else self._cut(left)
+            data = self._datagram(left) if self.datagrams else self._cut(left)
             if data is None:
                 return None
             if not data.strip():
@@ -155,16 +174,11 @@ class Agent:
             return None
 
     def _cut(self, seconds):
-        """Cuts a stream into messages by Content-Length."""
         end = time.monotonic() + seconds
         while True:
-            self.unread = self.unread.lstrip(b"\r\n")
-            head, mark, rest = self.unread.partition(b"\r\n\r\n")
-            if mark:
-                size = int(re.search(rb"(?im)^(?:content-length|l)\s*:\s*(\d+)", head).group(1))
-                if len(rest) >= size:
-                    self.unread = rest[size:]
-                    return head + mark + rest[:size]
+            message, self.unread = cut(self.unread)
+            if message:
+                return message
             self.socket.settimeout(max(0.01, end - time.monotonic()))
             try:
                 got = self.socket.recv(65536)
@@ -280,9 +294,9 @@ class Agent:
 
     # -- calls
 
-    def invite(self, to_user, body, lines=(), uri=None):
+    def invite(self, to_user, body, lines=(), uri=None, believed=False):
         """Sends an INVITE, answers the challenge if there is one, and returns the open call
-        without waiting for its end."""
+        without waiting for its end. Who is `believed` waits for no challenge, and answers none."""
         uri = uri or f"sip:{to_user}@{self.domain}"
         call = self.new_call()
         extra = [f"Contact: {self.contact()}", "Content-Type: application/sdp", *lines]
@@ -291,7 +305,7 @@ class Agent:
             self.cseq += 1
             via = self.via()
             self.send(self.start_lines("INVITE", uri, via, call) + extra + credentials, body)
-            if credentials:
+            if credentials or believed:
                 break
             first = self.receive(5)
             while first is not None and first.status == 100:

@@ -109,6 +109,7 @@ impl SignalCore {
                 stats.response_retransmissions_sent,
             ),
             ("stray_responses", stats.stray_responses),
+            ("cdrs_left_out", self.calls.refused_left_out()),
         ];
         counters
             .other

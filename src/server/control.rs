@@ -81,6 +81,7 @@ impl SignalCore {
             | Command::UserPasswd { .. }
             | Command::UserShow { .. }
             | Command::UserList { .. }
+            | Command::Cdrs { .. }
             | Command::FeatureShow { .. }
             | Command::FeatureSet { .. }
             | Command::FeatureClear { .. } => {

@@ -81,6 +81,7 @@ impl SignalCore {
             | Command::UserPasswd { .. }
             | Command::UserShow { .. }
             | Command::UserList { .. }
+            | Command::Cdrs { .. }
             | Command::FeatureShow { .. }
             | Command::FeatureSet { .. }
             | Command::FeatureClear { .. } => {
@@ -109,6 +110,7 @@ impl SignalCore {
                 stats.response_retransmissions_sent,
             ),
             ("stray_responses", stats.stray_responses),
+            ("cdrs_left_out", self.calls.refused_left_out()),
         ];
         counters
             .other

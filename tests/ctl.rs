@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use voip::control::{
     self, BanRow, CallRow, CallState, LegRow, MemberRow, PoolRow, RegistrationRow, Reply,
     StatusRow, TraceDirection, TraceRow, TrunkRow,
 };
 use voip::feature::Features;
-use voip::os::control::{Asked, Server, users};
+use voip::os::control::{Asked, Server, cdrs, users};
 use voip::os::settings;
 use voip::os::store::{Database, Store};
-use voip::store::Directory;
+use voip::store::{Cdr, CdrLeg, Directory, EndCause, Record};
 
 /// A directory of its own with a configuration; removed at the end.
 struct Site {
@@ -140,7 +140,8 @@ impl Daemon {
                 let answer = async {
                     while let Some(Asked { command, reply }) = asked.recv().await {
                         let said =
-                            users::answer(&command, &config.node, &directory, &features, &store);
+                            users::answer(&command, &config.node, &directory, &features, &store)
+                                .or_else(|| cdrs::answer(&command, &config, &store));
                         let _ = reply.send(said.unwrap_or_else(|| canned(command)));
                     }
                 };
@@ -434,6 +435,94 @@ fn features_life(site: &Site) {
         )
     );
     assert_eq!(json["ring_seconds"], 25);
+}
+
+/// The record of the call that ended that many minutes after `from_ms`.
+fn record(from_ms: u64, minute: u64) -> Record {
+    let end_ms = from_ms + minute * 60_000;
+    let user = ["100@example.com", "101@example.com"][minute as usize % 2];
+    let answered = minute % 3 != 2;
+    let (cause, status) = match answered {
+        true => (EndCause::CalleeHungUp, 200),
+        false => (EndCause::Refused, 403),
+    };
+    let note = if answered {
+        ""
+    } else {
+        "fraud: calls_per_minute"
+    };
+    Record::Cdr(Box::new(Cdr {
+        call_id: format!("c{minute}").into(),
+        from: "100@example.com".into(),
+        to: "915550199@example.com".into(),
+        user: user.into(),
+        source: "192.0.2.1:5060".into(),
+        way_in: "".into(),
+        way_out: "itsp".into(),
+        route: "out".into(),
+        note: note.into(),
+        start_ms: end_ms - 30_000,
+        answer_ms: answered.then_some(end_ms - 20_000),
+        end_ms,
+        status,
+        cause,
+        codecs: "PCMA".into(),
+        legs: answered.then(|| [CdrLeg::default(), CdrLeg::default()]),
+    }))
+}
+
+#[test]
+fn calls_that_are_over_with_and_without_a_daemon() {
+    let site = Site::new("cdr");
+    assert_eq!(site.run(&["cdr"]).ok(), "there are no such calls\n");
+    let settings = settings::load(&site.config()).unwrap().store;
+    // Of the last day: older ones go one day.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let from_ms = (now.as_secs() - 86_400) * 1000;
+    let records: Vec<Record> = (0..1030).map(|n| record(from_ms, n)).collect();
+    Database::open(&settings)
+        .unwrap()
+        .apply(records.iter())
+        .unwrap();
+    cdr_life(&site, from_ms);
+    let _daemon = Daemon::start(&site);
+    cdr_life(&site, from_ms);
+}
+
+fn cdr_life(site: &Site, from_ms: u64) {
+    let ids = |arguments: &[&str]| -> Vec<String> {
+        let rows = site.run(&[&["--json", "cdr"], arguments].concat()).json();
+        let rows = rows.as_array().unwrap().iter();
+        rows.map(|r| r["call_id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let newest =
+        |n: u64| -> Vec<String> { (1030 - n..1030).rev().map(|n| format!("c{n}")).collect() };
+    assert_eq!(ids(&[]), newest(20));
+    assert_eq!(ids(&["--last", "1025"]), newest(1025), "two pages");
+    assert_eq!(ids(&["--last", "2", "--user", "100"]), ["c1028", "c1026"]);
+    let since = control::rfc3339(from_ms + 1027 * 60_000);
+    assert_eq!(ids(&["--since", &since]), newest(3));
+    let rows = site.run(&["--json", "cdr", "--last", "2"]).json();
+    let mut names: Vec<&String> = rows[0].as_object().unwrap().keys().collect();
+    names.sort();
+    let expected = "answer_ms call_id cause codecs end_ms from legs note route seconds source start \
+                    start_ms status to user way_in way_out";
+    assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(
+        (rows[0]["seconds"].as_u64(), &rows[0]["way_out"]),
+        (Some(20), &"itsp".into())
+    );
+    assert!(rows[1]["answer_ms"].is_null(), "{rows}");
+    assert_eq!(rows[1]["note"], "fraud: calls_per_minute");
+    let shown = site.run(&["cdr", "--last", "2"]).ok();
+    assert!(
+        shown.starts_with("START ") && shown.contains("fraud: calls_per_minute"),
+        "{shown}"
+    );
+    site.run(&["cdr", "--last", "0"]).fails(64, "--last");
+    site.run(&["cdr", "--since", "soon"])
+        .fails(65, "\"soon\" is no time");
 }
 
 #[test]

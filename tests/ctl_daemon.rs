@@ -159,6 +159,14 @@ fn a_user_calls_over_every_transport() {
         (&0.into(), &0.into())
     );
     assert_eq!(status["shards"], 2);
+    let cdrs: serde_json::Value = serde_json::from_str(&voipd.ok(&["--json", "cdr"])).unwrap();
+    let cdrs = cdrs.as_array().unwrap();
+    assert_eq!(cdrs.len(), 3, "{cdrs:#?}");
+    for cdr in cdrs {
+        assert_eq!(cdr["user"], "100@example.com", "{cdr}");
+        assert_eq!((&cdr["status"], &cdr["way_out"]), (&200.into(), &"".into()));
+    }
+    assert!(cdrs.is_sorted_by(|newer, older| newer["end_ms"].as_u64() >= older["end_ms"].as_u64()));
 }
 
 #[test]

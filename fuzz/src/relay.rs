@@ -28,6 +28,7 @@ pub fn relay(bytes: &[u8]) {
         bind: OURS,
         signalling: Some(host.into()),
         behind_nat,
+        local: false,
     };
     let legs = [
         anchor::leg(&offer, &[Some(10_000)], &[], vantage([192, 0, 2, 77], true)),
@@ -98,6 +99,7 @@ fn anchored(sdp: &Sdp<'_>) {
         bind: OURS,
         signalling: None,
         behind_nat: true,
+        local: false,
     };
     let mux = anchor::muxed(sdp, sdp);
     let legs = [

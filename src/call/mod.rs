@@ -11,9 +11,11 @@ mod state;
 mod table;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 pub use crate::relay::Side;
 pub use leg::same_host;
 pub use media::{Addresses, BodyEdit, MediaPolicy, Toward};
 pub use state::Bye;
 pub use table::{CallKey, CallOutput, CallSettings, CallTable, CallTableFull, CallerInfo};
+pub use ways::Ways;

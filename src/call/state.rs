@@ -4,6 +4,7 @@
 use super::fork::{Dialog, Forks};
 use super::leg::Leg;
 use super::media::Media;
+use super::ways::Ways;
 use crate::base::{Flow, TimerId};
 use crate::relay::{LegStats, MediaCommand, Side};
 use crate::store::EndCause;
@@ -46,6 +47,7 @@ pub(super) struct Call {
     pub to_uri: Box<str>,
     pub from_uri: Box<str>,
     pub user: Option<Box<str>>,
+    pub ways: Ways,
     pub start_ms: u64,
     pub status: u16,
     pub state: State,

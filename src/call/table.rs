@@ -5,6 +5,7 @@ use super::leg::Leg;
 use super::media::{BodyEdit, Circumstances, Media, MediaPolicy, Toward};
 use super::row;
 use super::state::{Bye, Call, State, refreshes_target};
+use super::ways::{REFUSED_BYTES_MAX, Refusals, Ways, cut};
 use crate::base::{Anchor, Flow, Instant, Key, Slab, TimerTable};
 use crate::control::{CallRow, CallState, rfc3339};
 use crate::relay::{Failure, MediaCommand, MediaEvent, PortPool, Side};
@@ -50,6 +51,8 @@ pub struct CallerInfo {
     pub user: Option<Box<str>>,
     /// Whether the caller's addresses cannot be believed.
     pub behind_nat: bool,
+    /// By which ways it comes and goes, as far as that is known.
+    pub ways: Ways,
 }
 
 /// What bounds and shapes the table.
@@ -98,6 +101,7 @@ pub struct CallTable {
     by_call_id: HashMap<Box<[u8]>, Vec<CallKey>>,
     timers: TimerTable<Timer>,
     ports: PortPool,
+    refusals: Refusals,
     outputs: VecDeque<CallOutput>,
 }
 
@@ -126,6 +130,7 @@ impl CallTable {
             by_call_id: HashMap::new(),
             timers: TimerTable::new(),
             ports,
+            refusals: Refusals::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -188,7 +193,10 @@ impl CallTable {
         if let Some(key) = again {
             return Ok(key);
         }
-        if known.len() >= SAME_CALL_ID_MAX {
+        if known.len() >= SAME_CALL_ID_MAX || self.calls.is_full() {
+            let ways = info.ways.with_note("too many calls at once");
+            let info = CallerInfo { ways, ..info };
+            self.refused(now, request, flow, info, 503);
             return Err(CallTableFull);
         }
         let from_uri = request
@@ -200,6 +208,7 @@ impl CallTable {
             to_uri: party(request.request_uri()),
             from_uri,
             user: info.user,
+            ways: info.ways,
             start_ms: self.settings.anchor.unix_ms(now),
             status: 0,
             state: State::Calling { ringing: false },
@@ -241,6 +250,61 @@ impl CallTable {
             call.is_some_and(|c| *c.legs[0].tag == *from)
         };
         keys.iter().copied().find(is).map(CallKey::to_u64)
+    }
+
+    /// What is learnt of a call's ways after it began.
+    pub fn ways(&mut self, key: CallKey) -> Option<&mut Ways> {
+        self.calls.get_mut(key.0).map(|call| &mut call.ways)
+    }
+
+    /// An INVITE was refused before its call began: one of our users, a trunk or a pool gets a
+    /// record of it; strangers get none, and a flood is cut short (at most 30 a minute for each
+    /// account, and the next record says how many were left out).
+    pub fn refused(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        flow: &Flow,
+        info: CallerInfo,
+        status: u16,
+    ) {
+        let Some(account) = info.account() else {
+            return;
+        };
+        let Some(left_out) = self.refusals.admit(now, &account) else {
+            return;
+        };
+        let mut ways = info.ways;
+        if left_out > 0 {
+            ways.add_note(&format!("{left_out} more were refused and left out"));
+        }
+        let from = request.from().map(|a| party(a.uri_bytes()));
+        let now_ms = self.settings.anchor.unix_ms(now);
+        let cdr = Cdr {
+            call_id: cut(text(request.call_id()), REFUSED_BYTES_MAX),
+            from: cut(from.unwrap_or_default(), REFUSED_BYTES_MAX),
+            to: cut(party(request.request_uri()), REFUSED_BYTES_MAX),
+            user: info.user.unwrap_or_default(),
+            source: flow.remote.to_string().into(),
+            way_in: ways.way_in,
+            way_out: ways.way_out,
+            route: ways.route,
+            note: ways.note,
+            start_ms: now_ms,
+            answer_ms: None,
+            end_ms: now_ms,
+            status,
+            cause: EndCause::Refused,
+            codecs: "".into(),
+            legs: None,
+        };
+        let record = Record::Cdr(Box::new(cdr));
+        self.outputs.push_back(CallOutput::Persist(record));
+    }
+
+    /// How many refused calls got no record since the start, since their account had too many.
+    pub fn refused_left_out(&self) -> u64 {
+        self.refusals.left_out()
     }
 
     /// The call that an in-dialog request or response belongs to, by Call-ID and tags.
@@ -692,6 +756,10 @@ impl CallTable {
                 to: call.to_uri,
                 user: call.user.unwrap_or_default(),
                 source: source.into(),
+                way_in: call.ways.way_in,
+                way_out: call.ways.way_out,
+                route: call.ways.route,
+                note: call.ways.note,
                 start_ms: call.start_ms,
                 answer_ms,
                 end_ms,

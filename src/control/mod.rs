@@ -15,8 +15,9 @@ mod time;
 
 pub use peers::{MemberRow, PoolRow, TrunkRow};
 pub use rows::{
-    BanRow, BlockRow, CallRow, CallState, Counters, FeatureRow, LegRow, RegistrationRow,
-    RouteLineRow, RouteRow, RouteStepRow, StatusRow, TraceDirection, TraceRow, UserRow,
+    BanRow, BlockRow, CallRow, CallState, CdrLegRow, CdrRow, Counters, FeatureRow, LegRow,
+    RegistrationRow, RouteLineRow, RouteRow, RouteStepRow, StatusRow, TraceDirection, TraceRow,
+    UserRow,
 };
 
 pub use time::rfc3339;
@@ -35,6 +36,9 @@ pub const ROWS_MAX: usize = 1000;
 
 /// Most users of one reply; no shard waits while they are gathered.
 pub const USER_ROWS_MAX: usize = 10_000;
+
+/// Most call detail records of one reply.
+pub const CDR_ROWS_MAX: usize = 1000;
 
 /// Most users of one [`Command::UserImport`].
 pub const IMPORT_USERS_MAX: usize = 1000;
@@ -178,6 +182,21 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
     },
+    /// Call detail records, the newest first, at most [`CDR_ROWS_MAX`] at a time.
+    Cdrs {
+        /// Only those on the account of this `name@domain`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        /// Only those of calls that ended then or later, written as in [`Command::RouteTest`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<String>,
+        /// Only those before this place: `next` of the reply before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<i64>,
+        /// At most so many.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<usize>,
+    },
     /// What a user wants to become of calls.
     FeatureShow {
         /// `name@domain`.
@@ -239,6 +258,7 @@ impl Command {
             | Command::UserPasswd { .. }
             | Command::UserShow { .. }
             | Command::UserList { .. }
+            | Command::Cdrs { .. }
             | Command::FeatureShow { .. }
             | Command::FeatureSet { .. }
             | Command::FeatureClear { .. } => Scope::Process,
@@ -341,6 +361,14 @@ pub enum Reply {
         rows: Vec<UserRow>,
         /// Whether there are more behind the last.
         more: bool,
+    },
+    /// To [`Command::Cdrs`].
+    Cdrs {
+        /// The newest first; there may be none and yet more behind `next`.
+        rows: Vec<CdrRow>,
+        /// For `before` of the next question; absent if there is nothing more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next: Option<i64>,
     },
     /// To [`Command::FeatureShow`], and what is so now to those that change it.
     Features {

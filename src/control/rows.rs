@@ -95,6 +95,64 @@ pub struct LegRow {
     pub silent_ms: Option<u64>,
 }
 
+/// A call that is over, or was refused.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct CdrRow {
+    /// The Call-ID.
+    pub call_id: String,
+    /// The caller.
+    pub from: String,
+    /// Who was called.
+    pub to: String,
+    /// The user on whose account it went, `name@domain`; empty for strangers and trunks.
+    pub user: String,
+    /// The caller's `address:port`.
+    pub source: String,
+    /// The trunk or pool that it came from; empty for a phone.
+    pub way_in: String,
+    /// The trunk, or pool and member, that answered or was tried last; empty for a phone.
+    pub way_out: String,
+    /// The route that the number took; empty if none did.
+    pub route: String,
+    /// When it began, in milliseconds since 1970.
+    pub start_ms: u64,
+    /// The same as text, RFC 3339.
+    pub start: String,
+    /// When it was answered; absent if nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_ms: Option<u64>,
+    /// When it ended.
+    pub end_ms: u64,
+    /// Whole seconds from answer to end.
+    pub seconds: u64,
+    /// The final status of the INVITE, zero if none came.
+    pub status: u16,
+    /// How it ended: `caller_hung_up`, `callee_hung_up`, `cancelled`, `refused`, `media_timeout`,
+    /// `media_failed`, `operator`, `too_long`, `shutdown`.
+    pub cause: String,
+    /// The codecs of the answer; empty if not seen.
+    pub codecs: String,
+    /// What else is to be said, in words; may be empty.
+    pub note: String,
+    /// The caller's and the callee's side; empty if media did not pass through us.
+    pub legs: Vec<CdrLegRow>,
+}
+
+/// One side of a relayed call that is over.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct CdrLegRow {
+    /// `caller` or `callee`.
+    pub side: String,
+    /// RTP packets that arrived from this side.
+    pub packets_in: u64,
+    /// RTP packets that were sent to this side.
+    pub packets_out: u64,
+    /// Packets missing in the sequence from this side.
+    pub lost: u64,
+    /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1).
+    pub jitter_ms: f64,
+}
+
 /// Where a number leads, and why.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct RouteRow {

@@ -1,5 +1,5 @@
-//! The legs that end here. Packets come in by [`Studio::handle_rtp`], what the legs say leaves by an
-//! [`Outlet`]; all that plays moves on one clock of 20 ms (RFC 3551 §4.2), by absolute deadlines.
+//! The legs that end here. Packets come in by [`Studio::handle_rtp`], what the legs say leaves by
+//! an [`Outlet`].
 
 use super::order::{Format, News, Order, Task};
 use crate::base::{Instant, Key, Slab};

@@ -7,7 +7,7 @@
 //!                 +-- 64*T1 without ACK: BYE --> gone        (RFC 3261 §13.3.1.4)
 //! ```
 
-use super::{ALLOW, Context, service};
+use super::{ALLOW, Context, Name, service};
 use crate::base::{Flow, Instant, Key, TimerId, TimerTable};
 use crate::config::Service;
 use crate::media::{Format, Order};
@@ -107,7 +107,7 @@ impl Dialog {
         Ok(dialog)
     }
 
-    pub fn name(&self) -> (Box<[u8]>, Box<[u8]>) {
+    pub fn name(&self) -> Name {
         (self.call_id.clone(), self.tag.clone())
     }
 

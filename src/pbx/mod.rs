@@ -54,12 +54,14 @@ pub enum Output {
     Media(Order),
 }
 
+/// Call-ID and our tag.
+type Name = (Box<[u8]>, Box<[u8]>);
+
 /// The services of one shard. Bounded by the calls that it may have.
 #[derive(Debug)]
 pub struct Pbx {
     dialogs: Slab<Box<Dialog>>,
-    /// By Call-ID and our tag.
-    by_name: HashMap<(Box<[u8]>, Box<[u8]>), Key>,
+    by_name: HashMap<Name, Key>,
     by_session: HashMap<u64, Key>,
     timers: TimerTable<Key>,
     outputs: VecDeque<Output>,

@@ -44,7 +44,7 @@ impl Plan {
     fn look_up(&self, asking: &mut Asking<'_, '_>, number: &str, depth: u32) -> Decision {
         asking.lookups += 1;
         if depth > DEPTH_MAX || asking.lookups > LOOKUPS_MAX {
-            return refuse(482, "The number plan leads in a circle");
+            return refuse(482, "The number plan leads in a circle", None);
         }
         let emergency = self.numbers.is_emergency(number);
         let (query, groups) = (asking.query, asking.groups);
@@ -96,18 +96,18 @@ impl Plan {
         depth: u32,
     ) -> Decision {
         if let Some(status) = rule.refuse {
-            return refuse(status, "Refused by the number plan");
+            return refuse(status, "Refused by the number plan", Some(rule));
         }
         let number = match emergency {
             true => dialled.to_owned(),
             false => rule.edit(dialled),
         };
         if number.is_empty() {
-            return refuse(484, "Nothing is left of the number");
+            return refuse(484, "Nothing is left of the number", Some(rule));
         }
         let judged = self.judge(rule, dialled, &number);
         if let Some(class) = judged.refused {
-            return refuse(403, reason(class));
+            return refuse(403, reason(class), Some(rule));
         }
         if let [step] = &*rule.to
             && let [config::Target::Number(next)] = step.as_slice()
@@ -274,8 +274,12 @@ pub(super) struct Judged {
     e164: Option<Box<str>>,
 }
 
-fn refuse(status: u16, reason: &'static str) -> Decision {
-    Decision::Refuse { status, reason }
+fn refuse(status: u16, reason: &'static str, rule: Option<&Rule>) -> Decision {
+    Decision::Refuse {
+        status,
+        reason,
+        route: rule.map(|rule| rule.name.clone()),
+    }
 }
 
 fn reason(class: Class) -> &'static str {

@@ -67,6 +67,8 @@ pub enum Decision {
         status: u16,
         /// Says why.
         reason: &'static str,
+        /// The route that refuses it; `None` if none of them is to blame alone.
+        route: Option<Arc<str>>,
     },
     /// It goes there.
     Go(Box<Way>),

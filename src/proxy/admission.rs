@@ -23,6 +23,21 @@ pub(super) struct Reject {
     pub status: u16,
     /// Says what is wrong.
     pub reason: Cow<'static, str>,
+    /// What the call's record says instead, which the caller need not know.
+    pub note: Option<Box<str>>,
+}
+
+impl Reject {
+    /// With words of its own for the call's record.
+    pub fn noted(self, note: impl Into<Box<str>>) -> Self {
+        let note = Some(note.into());
+        Self { note, ..self }
+    }
+
+    /// What the call's record says.
+    pub fn note(&self) -> &str {
+        self.note.as_deref().unwrap_or(&self.reason)
+    }
 }
 
 /// What admission decides.

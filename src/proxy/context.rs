@@ -33,6 +33,20 @@ pub(super) enum Caller {
     InDialog,
 }
 
+impl Caller {
+    /// The user on whose account it goes.
+    pub fn user(&self) -> Option<&str> {
+        match self {
+            Caller::User(aor) => Some(aor),
+            Caller::Trusted
+            | Caller::Trunk(_)
+            | Caller::Pool(_)
+            | Caller::Guest
+            | Caller::InDialog => None,
+        }
+    }
+}
+
 /// What admission and §16.4 found out about the request; the same for all its branches.
 #[derive(Debug)]
 pub(super) struct Inbound {

@@ -40,7 +40,12 @@ pub(super) enum Peer {
     /// A trunk.
     Trunk(Arc<Trunk>),
     /// A member of a pool.
-    Member(Arc<Member>),
+    Member {
+        /// It.
+        member: Arc<Member>,
+        /// The pool's name.
+        pool: Box<str>,
+    },
     /// Nobody in particular.
     Nobody,
 }
@@ -50,7 +55,7 @@ impl Peer {
     pub fn admit(&self, now: Instant) -> Result<Option<Ticket>, Refusal> {
         match self {
             Peer::Trunk(trunk) => trunk.admit(now).map(Some),
-            Peer::Member(member) => member.admit(now).map(Some),
+            Peer::Member { member, .. } => member.admit(now).map(Some),
             Peer::Nobody => Ok(None),
         }
     }
@@ -59,7 +64,7 @@ impl Peer {
     pub fn suspect(&self) {
         match self {
             Peer::Trunk(trunk) => trunk.suspect(),
-            Peer::Member(member) => member.suspect(),
+            Peer::Member { member, .. } => member.suspect(),
             Peer::Nobody => {}
         }
     }
@@ -68,8 +73,44 @@ impl Peer {
     pub fn name(&self) -> &str {
         match self {
             Peer::Trunk(trunk) => trunk.name(),
-            Peer::Member(member) => member.uri(),
+            Peer::Member { member, .. } => member.uri(),
             Peer::Nobody => "a URI",
+        }
+    }
+
+    /// For the record of a call that it got not.
+    pub fn refused_note(&self, refusal: Refusal) -> String {
+        match self {
+            Peer::Trunk(trunk) => refused_note("trunk", trunk.name(), refusal),
+            Peer::Member { member, pool } => {
+                refused_note("pool", &format!("{pool} {}", member.uri()), refusal)
+            }
+            Peer::Nobody => String::new(),
+        }
+    }
+}
+
+/// Why a peer gets no call, as the call's record says it.
+pub(super) fn refused_note(kind: &str, name: &str, refusal: Refusal) -> String {
+    let why = match refusal {
+        Refusal::Down => "down",
+        Refusal::Draining => "draining",
+        Refusal::CallsMax => "full",
+        Refusal::CallsPerSecond => "calls_per_second",
+    };
+    format!("{kind} {name} {why}")
+}
+
+impl Out {
+    /// As the call's record names it: the trunk, the pool and its member, or the host of a URI.
+    pub fn label(&self) -> Box<str> {
+        match &self.peer {
+            Peer::Trunk(trunk) => trunk.name().into(),
+            Peer::Member { member, pool } => [pool, " ", member.uri()].concat().into(),
+            Peer::Nobody => {
+                let host = Uri::parse(&self.uri).map(|uri| uri.host().to_string());
+                host.unwrap_or_default().into()
+            }
         }
     }
 }
@@ -211,7 +252,10 @@ pub(super) fn to_member(
     };
     let mut out = plain(with_user(member.uri(), &way.number)?, way, reader);
     out.facade = facade_of(way, caller, domain, config.hide_topology);
-    out.peer = Peer::Member(Arc::clone(member));
+    out.peer = Peer::Member {
+        member: Arc::clone(member),
+        pool: pool.name().into(),
+    };
     Some(out)
 }
 

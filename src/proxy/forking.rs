@@ -4,7 +4,7 @@
 
 use super::admission::Reject;
 use super::border::{Border, Names};
-use super::context::{Best, Branch, BranchState, Caller, Inbound, Outcome, Phase, ResponseContext};
+use super::context::{Best, Branch, BranchState, Inbound, Outcome, Phase, ResponseContext};
 use super::dial::Forwarding;
 use super::forward;
 use super::onward::{Crossing, Onward, too_big_for};
@@ -12,7 +12,7 @@ use super::routing::{has_to_tag, reject};
 use super::targets::{Place, Search, Target};
 use super::{CONTEXT_FOREIGN, Context, LOCATING_MAX, Proxy, Waiting, pickup};
 use crate::base::{Destination, Flow, Instant, Key, Transport};
-use crate::call::{BodyEdit, CallKey, CallerInfo, Toward};
+use crate::call::{BodyEdit, CallKey, CallerInfo, Toward, Ways};
 use crate::location::Reach;
 use crate::sip::listeners::AdvertisedHost;
 use crate::sip::locate::{LocateId, Located};
@@ -38,6 +38,8 @@ pub(super) struct Start {
     pub forwarding: Option<Box<Forwarding>>,
     /// The call that it belongs to already.
     pub call: Option<CallKey>,
+    /// By which ways it comes and goes.
+    pub ways: Ways,
 }
 
 /// Where the next hop of a target is looked for.
@@ -64,6 +66,10 @@ impl Proxy {
     ) -> Result<(), Reject> {
         let invite = message.method() == Method::Invite;
         if self.contexts.is_full() {
+            if invite && inbound.record_route && start.call.is_none() {
+                let info = caller_info(&inbound, start.ways.with_note("too many requests at once"));
+                cx.calls.refused(cx.now, message, &inbound.flow, info, 503);
+            }
             return Err(reject(503, "Too Many Requests"));
         }
         let call = match start.call {
@@ -71,7 +77,9 @@ impl Proxy {
                 cx.calls.on_in_dialog(cx.now, call, message, &inbound.flow);
                 Some(call)
             }
-            None if invite && inbound.record_route => Some(begin_call(cx, message, &inbound)?),
+            None if invite && inbound.record_route => {
+                Some(begin_call(cx, message, &inbound, start.ways)?)
+            }
             None => None,
         };
         if let (Some(border), Some(call)) = (inbound.border, call) {
@@ -279,18 +287,14 @@ impl Proxy {
         let context = self.contexts.get_mut(key).ok_or(UNREACHABLE)?;
         let branch = context.branches.get_mut(index).ok_or(UNREACHABLE)?;
         let target = &mut branch.target;
-        let toward = Toward {
-            address: Some(destination.remote().ip()),
-            behind_nat: target.behind_nat(),
-            relay: self.borders.hides(target.border) || self.borders.hides(context.inbound.border),
-            local: destination.is_internal(),
-        };
+        let sides = [target.border, context.inbound.border];
+        let hidden = sides.into_iter().any(|border| self.borders.hides(border));
+        let toward = toward(target, &destination, hidden);
         let body = offer(cx, context.call, message, &context.inbound, toward);
         context.full |= body == Err(UNREACHABLE);
         let body = body?;
         target.relayed = body.is_some();
-        let binding = target.binding().cloned();
-        let out = target.out().cloned();
+        let (binding, out) = (target.binding().cloned(), target.out().cloned());
         let service = target.service().cloned();
         let copy = Onward {
             message,
@@ -326,9 +330,10 @@ impl Proxy {
         }
         let client = cx
             .layer
-            .send_request(cx.now, bytes, chosen.clone(), context_word(key));
-        let client = client.map_err(|_| UNREACHABLE)?;
+            .send_request(cx.now, bytes, chosen.clone(), context_word(key))
+            .map_err(|_| UNREACHABLE)?;
         target.current = Some(chosen);
+        note_way_out(cx, context.call, target);
         branch.state = BranchState::Calling { client };
         branch.silent = true;
         if context.invite {
@@ -364,7 +369,7 @@ impl Proxy {
     }
 
     /// Takes a place among the calls of the peer that a target leads to.
-    fn admit_to_peer(&mut self, cx: &Context<'_>, key: Key, index: usize) -> Result<(), u16> {
+    fn admit_to_peer(&mut self, cx: &mut Context<'_>, key: Key, index: usize) -> Result<(), u16> {
         let context = self.contexts.get_mut(key).ok_or(UNREACHABLE)?;
         let branch = context.branches.get_mut(index).ok_or(UNREACHABLE)?;
         let Some(out) = branch.target.out() else {
@@ -377,6 +382,9 @@ impl Proxy {
             Ok(ticket) => branch.ticket = ticket,
             Err(refusal) => {
                 tracing::warn!(peer = out.peer.name(), "gets no call: it {refusal}");
+                if let Some(ways) = context.call.and_then(|call| cx.calls.ways(call)) {
+                    ways.add_note(&out.peer.refused_note(refusal));
+                }
                 branch.target.destinations.clear();
                 branch.target.search = Search::Over;
                 context.full = true;
@@ -724,6 +732,16 @@ fn way_inside(cx: &Context<'_>, caller: &Flow) -> Option<Flow> {
     Some(Flow::internal(caller, (ip, name.port).into()))
 }
 
+/// Whereto a body goes; `hidden` says that one side must not see the other.
+fn toward(target: &Target, destination: &Destination, hidden: bool) -> Toward {
+    Toward {
+        address: Some(destination.remote().ip()),
+        behind_nat: target.behind_nat(),
+        relay: hidden,
+        local: destination.is_internal(),
+    }
+}
+
 /// The body that goes out instead of the caller's.
 pub(super) fn offer(
     cx: &mut Context<'_>,
@@ -757,17 +775,39 @@ fn begin_call(
     cx: &mut Context<'_>,
     message: &Message,
     inbound: &Inbound,
+    ways: Ways,
 ) -> Result<CallKey, Reject> {
-    let info = CallerInfo {
-        user: match &inbound.caller {
-            Caller::User(aor) => Some(aor.clone()),
-            _ => None,
-        },
-        behind_nat: inbound.caller_nat,
-    };
+    let info = caller_info(inbound, ways);
     cx.calls
         .begin(cx.now, message, &inbound.flow, info)
         .map_err(|_| reject(503, "Too Many Calls"))
+}
+
+/// The call's record names where it was sent last; it may come to nothing there.
+fn note_way_out(cx: &mut Context<'_>, call: Option<CallKey>, target: &Target) {
+    let label = match &target.place {
+        Place::Out(out) => out.label(),
+        Place::Service(uri) => service_label(uri),
+        Place::AsRequested | Place::Binding(_) => return,
+    };
+    if let Some(ways) = call.and_then(|call| cx.calls.ways(call)) {
+        ways.way_out = label;
+    }
+}
+
+/// `service:echo`, as routes write it.
+fn service_label(uri: &[u8]) -> Box<str> {
+    let uri = Uri::parse(uri).ok();
+    let name = uri.as_ref().and_then(|uri| uri.user()).unwrap_or_default();
+    format!("service:{}", String::from_utf8_lossy(name)).into()
+}
+
+fn caller_info(inbound: &Inbound, ways: Ways) -> CallerInfo {
+    CallerInfo {
+        user: inbound.caller.user().map(Box::from),
+        behind_nat: inbound.caller_nat,
+        ways,
+    }
 }
 
 /// Where a target's next hop is (§16.6 step 7); each way is given once.

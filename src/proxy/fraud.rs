@@ -118,10 +118,24 @@ impl Settings {
 pub struct Refusal {
     /// The status.
     pub status: u16,
-    /// Says why; for the record of the call, too.
+    /// Says why.
     pub reason: &'static str,
     /// Whether the user's calls to the outside are blocked from now on, or were already.
     pub block: bool,
+    /// The key of `[fraud]` that says so, if it is a limit's.
+    pub key: Option<&'static str>,
+}
+
+impl Refusal {
+    /// For the record of the call: `fraud: calls_per_minute`, or `blocked` where an earlier call
+    /// was too much.
+    pub fn note(&self) -> String {
+        match self.key {
+            Some(key) => format!("fraud: {key}"),
+            None if self.block => "blocked".to_owned(),
+            None => format!("fraud: {}", self.reason),
+        }
+    }
 }
 
 /// A user whose calls to the outside are blocked.
@@ -464,6 +478,7 @@ impl Fraud {
         unix_ms: u64,
     ) -> Refusal {
         let mut refusal = self.refuse(403, limit.reason(), false);
+        refusal.key = Some(limit.key(who));
         match who {
             Who::User(name) if limit.blocks() && !settings.block.is_zero() => {
                 refusal.block = true;
@@ -507,6 +522,7 @@ impl Fraud {
             status,
             reason,
             block,
+            key: None,
         }
     }
 

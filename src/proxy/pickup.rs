@@ -318,7 +318,12 @@ fn phone_of(cx: &Context<'_>, user: &str, asked: &Asked<'_>) -> Option<Arc<Bindi
 
 fn says(status: u16, reason: String) -> Reject {
     let reason = reason.into();
-    Reject { status, reason }
+    let note = None;
+    Reject {
+        status,
+        reason,
+        note,
+    }
 }
 
 /// Whether it may stand in a reason phrase.

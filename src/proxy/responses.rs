@@ -224,6 +224,12 @@ impl Proxy {
         }
         let first = !matches!(context.phase, Phase::Answered { .. });
         if first {
+            if let Some(ways) = context.call.and_then(|call| cx.calls.ways(call))
+                && let Some(branch) = context.branches.get(index)
+                && context.inbound.record_route
+            {
+                ways.way_out = branch.target.out().map_or("".into(), |out| out.label());
+            }
             // The caller's 2xx may be repeated by the callee for 64*T1, and others may follow.
             let until = cx.now + cx.config.timers.t1 * 64;
             context.phase = Phase::Answered { until };

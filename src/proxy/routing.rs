@@ -12,6 +12,7 @@ use super::targets::{self, Place, Target};
 use super::token::{Kind, Token};
 use super::{Context, Proxy, indialog, nat, privacy, probe};
 use crate::base::{Flow, Key};
+use crate::call::{CallerInfo, Ways};
 use crate::sip::transaction::ServerKey;
 use crate::wire::sip::{HeaderName, Message, Method, NameAddr, ResponseBuilder, Scheme, Uri};
 use std::borrow::Cow;
@@ -135,7 +136,9 @@ impl Proxy {
         if privacy::impossible(message) {
             return Err(reject(500, "Privacy Cannot Be Provided"));
         }
-        let Some(lead) = self.targets_of(cx, arrival, &caller, &uri, destined)? else {
+        let mut ways = ways_of(&caller);
+        let led = self.targets_of(cx, arrival, (&caller, &mut ways), &uri, destined);
+        let Some(lead) = recorded(cx, arrival, (&caller, &ways), led)? else {
             return Ok(());
         };
         let breadth = loops::max_breadth(message).ok_or(reject(400, "Malformed Max-Breadth"))?;
@@ -163,6 +166,7 @@ impl Proxy {
             targets: lead.targets,
             forwarding: lead.forwarding,
             call,
+            ways,
         };
         self.enter(cx, arrival, inbound, start)
     }
@@ -172,7 +176,7 @@ impl Proxy {
         &mut self,
         cx: &mut Context<'_>,
         arrival: Arrival<'_>,
-        caller: &Caller,
+        (caller, ways): (&Caller, &mut Ways),
         uri: &Uri<'_>,
         destined: Destined,
     ) -> Result<Option<Lead>, Reject> {
@@ -202,7 +206,7 @@ impl Proxy {
             uri,
             secure,
         };
-        match self.dial(cx, &asked, aor)? {
+        match self.dial(cx, &asked, aor, ways)? {
             Dialled::Lead(lead) => Ok(Some(lead)),
             Dialled::Redirect(contacts) => {
                 self.redirect(cx, arrival.server, message, &contacts);
@@ -225,7 +229,8 @@ impl Proxy {
     ) -> Result<(), Reject> {
         let Arrival { message, flow, .. } = arrival;
         if inbound.border.is_none() && inbound.record_route {
-            let (border, hold) = self.entry(cx, message, flow, &inbound.caller)?;
+            let entry = self.entry(cx, message, flow, &inbound.caller);
+            let (border, hold) = recorded(cx, arrival, (&inbound.caller, &start.ways), entry)?;
             inbound.border = border;
             inbound.holds.extend(hold);
         }
@@ -272,6 +277,41 @@ impl Proxy {
             }
         }
     }
+}
+
+/// What is known of a call's ways when it comes.
+fn ways_of(caller: &Caller) -> Ways {
+    Ways {
+        way_in: match caller {
+            Caller::Trunk(name) | Caller::Pool(name) => name.clone(),
+            Caller::User(_) | Caller::Trusted | Caller::Guest | Caller::InDialog => "".into(),
+        },
+        ..Ways::default()
+    }
+}
+
+/// A call that is refused before it began gets its record, too.
+fn recorded<T>(
+    cx: &mut Context<'_>,
+    arrival: Arrival<'_>,
+    (caller, ways): (&Caller, &Ways),
+    result: Result<T, Reject>,
+) -> Result<T, Reject> {
+    let Arrival { message, flow, .. } = arrival;
+    if let Err(why) = &result
+        && message.method() == Method::Invite
+        && !has_to_tag(message)
+    {
+        let mut ways = ways.clone();
+        ways.add_note(why.note());
+        let info = CallerInfo {
+            user: caller.user().map(Box::from),
+            behind_nat: false,
+            ways,
+        };
+        cx.calls.refused(cx.now, message, flow, info, why.status);
+    }
+    result
 }
 
 /// What §16.4 changes before anything else is looked at.
@@ -461,8 +501,11 @@ fn unknown_extensions(message: &Message) -> impl Iterator<Item = &[u8]> {
 }
 
 pub(super) fn reject(status: u16, reason: &'static str) -> Reject {
-    let reason = Cow::Borrowed(reason);
-    Reject { status, reason }
+    Reject {
+        status,
+        reason: Cow::Borrowed(reason),
+        note: None,
+    }
 }
 
 pub(super) fn has_to_tag(message: &Message) -> bool {

@@ -82,6 +82,7 @@ impl SignalCore {
             | Command::UserPasswd { .. }
             | Command::UserShow { .. }
             | Command::UserList { .. }
+            | Command::Cdrs { .. }
             | Command::FeatureShow { .. }
             | Command::FeatureSet { .. }
             | Command::FeatureClear { .. } => {
@@ -110,6 +111,7 @@ impl SignalCore {
                 stats.response_retransmissions_sent,
             ),
             ("stray_responses", stats.stray_responses),
+            ("cdrs_left_out", self.calls.refused_left_out()),
         ];
         counters
             .other

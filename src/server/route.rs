@@ -172,7 +172,7 @@ fn decided(decision: Decision) -> RouteRow {
             decision: "none".into(),
             ..RouteRow::default()
         },
-        Decision::Refuse { status, reason } => RouteRow {
+        Decision::Refuse { status, reason, .. } => RouteRow {
             decision: "refuse".into(),
             status: Some(status),
             reason: reason.into(),

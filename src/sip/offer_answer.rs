@@ -214,7 +214,8 @@ fn head(origin: Origin) -> String {
         IpAddr::V6(_) => "IP6",
     };
     format!(
-        "v=0\r\no=- {id} {version} IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\nt=0 0\r\n"
+        "v=0\r\no=- {id} {version} IN {family} {address}\r\ns=-\r\n\
+         c=IN {family} {address}\r\nt=0 0\r\n"
     )
 }
 

@@ -157,6 +157,33 @@ pub enum EndCause {
     Shutdown,
 }
 
+impl EndCause {
+    /// Each with the word by which the database and the operator know it.
+    const WORDS: [(EndCause, &'static str); 9] = [
+        (EndCause::CallerHungUp, "caller_hung_up"),
+        (EndCause::CalleeHungUp, "callee_hung_up"),
+        (EndCause::Cancelled, "cancelled"),
+        (EndCause::Refused, "refused"),
+        (EndCause::MediaTimeout, "media_timeout"),
+        (EndCause::MediaFailed, "media_failed"),
+        (EndCause::Operator, "operator"),
+        (EndCause::TooLong, "too_long"),
+        (EndCause::Shutdown, "shutdown"),
+    ];
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        let found = Self::WORDS.iter().find(|(c, _)| *c == self);
+        found.map_or("shutdown", |(_, word)| word)
+    }
+
+    /// Back from [`EndCause::as_str`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        let found = Self::WORDS.iter().find(|(_, w)| *w == word);
+        found.map(|(cause, _)| *cause)
+    }
+}
+
 /// What one side of a call sent through the relay.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct CdrLeg {
@@ -183,6 +210,14 @@ pub struct Cdr {
     pub user: Box<str>,
     /// The caller's source address.
     pub source: Box<str>,
+    /// The trunk or pool that it came from; empty for phones and strangers.
+    pub way_in: Box<str>,
+    /// The trunk, or pool and member, that answered, or that was tried last; empty for a phone.
+    pub way_out: Box<str>,
+    /// The route that the number took; empty if none did.
+    pub route: Box<str>,
+    /// What else is to be said, in words: why it was refused, who forwarded it. May be empty.
+    pub note: Box<str>,
     /// Milliseconds since 1970.
     pub start_ms: u64,
     /// Milliseconds since 1970; `None` if nobody answered.

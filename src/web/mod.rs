@@ -9,6 +9,7 @@
 //! | `GET /api/v1/status` | how the daemon fares |
 //! | `GET /api/v1/registrations?filter=&after=` | who is registered, a page at a time |
 //! | `GET /api/v1/calls`, `DELETE /api/v1/calls/ID` | calls; end one |
+//! | `GET /api/v1/cdrs?user=&since=&before=&limit=` | calls that are over, the newest first |
 //! | `GET /api/v1/trace?call_id=` | messages |
 //! | `GET /api/v1/blocks`, `DELETE /api/v1/blocks/USER` | who may not call out; lift it |
 //! | `GET /api/v1/trunks`, `GET /api/v1/pools` | the other systems, and how they stand |

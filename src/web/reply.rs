@@ -41,6 +41,7 @@ fn of(reply: Reply) -> Answer {
         }
         Reply::Users { rows, more } => Answer::json(200, &json!({ "rows": rows, "more": more })),
         Reply::Calls { rows } => Answer::json(200, &json!({ "rows": rows })),
+        Reply::Cdrs { rows, next } => Answer::json(200, &json!({ "rows": rows, "next": next })),
         Reply::Features { row } => Answer::json(200, &row),
         Reply::Blocks { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Trunks { rows } => Answer::json(200, &json!({ "rows": rows })),

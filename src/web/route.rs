@@ -82,6 +82,7 @@ pub fn route(request: &HttpRequest<'_>) -> Result<Wanted, Answer> {
             let [call_id] = words(request.query, ["call_id"])?;
             command(Command::Trace { call_id })
         }),
+        ("cdrs", None) => only(request, "GET", || cdrs(request).map(Wanted::Command)),
         ("users", None) => only(request, "GET", || {
             let [filter, after] = words(request.query, ["filter", "after"])?;
             command(Command::UserList { filter, after })
@@ -89,6 +90,22 @@ pub fn route(request: &HttpRequest<'_>) -> Result<Wanted, Answer> {
         ("users", Some(aor)) => user(request, aor).map(Wanted::Command),
         _ => Err(nothing_there()),
     }
+}
+
+fn cdrs(request: &HttpRequest<'_>) -> Result<Command, Answer> {
+    let [user, since, before, limit] = words(request.query, ["user", "since", "before", "limit"])?;
+    Ok(Command::Cdrs {
+        user,
+        since,
+        before: before.map(|n| number("before", &n)).transpose()?,
+        limit: limit.map(|n| number("limit", &n)).transpose()?,
+    })
+}
+
+fn number<N: std::str::FromStr>(name: &str, text: &str) -> Result<N, Answer> {
+    let problem = format!("{name}={text} is no number");
+    text.parse()
+        .map_err(|_| Answer::refused(400, &problem, "GET /api/v1/cdrs?limit=100"))
 }
 
 fn nothing_there() -> Answer {

@@ -49,6 +49,29 @@ fn requests_become_commands() {
 }
 
 #[test]
+fn call_records_are_asked_for_page_by_page() {
+    let asked = |query| get("/api/v1/cdrs", query);
+    let all = Command::Cdrs {
+        user: None,
+        since: None,
+        before: None,
+        limit: None,
+    };
+    assert_eq!(asked("").unwrap(), Wanted::Command(all));
+    let some = Command::Cdrs {
+        user: Some("100@example.com".into()),
+        since: Some("10:00".into()),
+        before: Some(77),
+        limit: Some(5),
+    };
+    let query = "user=100%40example.com&since=10%3A00&before=77&limit=5";
+    assert_eq!(asked(query).unwrap(), Wanted::Command(some));
+    for query in ["limit=-1", "limit=many", "before=x", "last=5"] {
+        assert_eq!(asked(query).unwrap_err().status, 400, "{query}");
+    }
+}
+
+#[test]
 fn a_password_becomes_a_verifier() {
     let body = r#"{"password": "secret", "display_name": "Desk"}"#;
     let put = route(&request("PUT", "/api/v1/users/100@EXAMPLE.com", "", body));

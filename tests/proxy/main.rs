@@ -8,6 +8,7 @@ mod features;
 mod forking;
 mod privacy;
 mod random;
+mod records;
 mod routing;
 mod trunks;
 mod world;

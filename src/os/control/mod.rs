@@ -2,9 +2,11 @@
 //! [`Reply`]s go, one JSON object per line (the lines are [`crate::control`]'s).
 //!
 //! [`Server`] hands each command to whoever owns the receiving end of its channel; [`users`]
-//! answers those about users and their call features, for the daemon as for `voipctl` without one.
+//! answers those about users and their call features, for the daemon as for `voipctl` without one;
+//! [`cdrs`] those about calls that are over.
 //! [`Client`] is voipctl's side.
 
+pub mod cdrs;
 mod client;
 mod features;
 mod link;

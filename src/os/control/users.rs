@@ -87,6 +87,7 @@ pub fn execute(
         | Command::Log { .. }
         | Command::Blocks
         | Command::BlockLift { .. }
+        | Command::Cdrs { .. }
         | Command::Reload => return None,
     };
     Some(result.unwrap_or_else(|failed| failed))

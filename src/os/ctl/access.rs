@@ -1,6 +1,6 @@
 //! The way to the daemon, and to its database when it does not run.
 
-use super::super::control::{Client, ClientError, users};
+use super::super::control::{Client, ClientError, cdrs, users};
 use super::super::settings;
 use super::super::store::Database;
 use super::failure::Failure;
@@ -18,7 +18,7 @@ pub(super) struct Access {
     socket: Option<PathBuf>,
 }
 
-/// Who carries out commands about users.
+/// Who carries out commands about users and calls that are over.
 pub(super) enum UserLink {
     /// The daemon.
     Daemon(Client),
@@ -135,6 +135,7 @@ impl Offline {
             keep,
         );
         self.database.apply(records.iter())?;
+        let reply = reply.or_else(|| cdrs::read(command, &self.config, &self.database));
         reply.ok_or_else(|| Failure::new(super::exit::SOFTWARE, "this needs voipd"))
     }
 }

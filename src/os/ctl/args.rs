@@ -52,6 +52,8 @@ pub enum Verb {
     },
     /// List the calls with both sides' media, and why audio is one-way.
     Calls,
+    /// List calls that are over or were refused, the newest first; also while voipd does not run.
+    Cdr(CdrArgs),
     /// End a call.
     Hangup {
         /// As voipctl calls shows it.
@@ -205,6 +207,21 @@ pub enum FeatureVerb {
     },
     /// List the codes that phones dial, and the keys of set and clear.
     Codes,
+}
+
+/// Of `cdr`.
+#[derive(Args, Debug)]
+pub struct CdrArgs {
+    /// At most so many; 20 without, or with --since as many as there are, up to 100000.
+    #[arg(long, value_name = "N", value_parser = within(100_000))]
+    pub last: Option<u32>,
+    /// Only calls on the account of NAME or NAME@DOMAIN.
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Only calls that ended then or later: 10:00, 2026-12-25, or "2026-12-25 10:00" in the time
+    /// zone of [numbers], or 2026-12-25T10:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
 }
 
 /// What to do with a member of a pool.

@@ -1,11 +1,12 @@
 //! The verbs of `voipctl`. They speak with a running voipd over its control socket; those about
-//! users and their features work on the database file when none runs. `ping` and `probe` speak SIP
-//! through `rsip`, an implementation that does not share the server's faults. `e1` speaks with the
-//! kernel module.
+//! users, their features and calls that are over work on the database file when none runs. `ping`
+//! and `probe` speak SIP through `rsip`, an implementation that does not share the server's faults.
+//! `e1` speaks with the kernel module.
 
 mod access;
 mod agent;
 mod args;
+mod cdr;
 mod csv;
 mod doctor;
 mod e1;
@@ -69,6 +70,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Feature(verb) => features::run(verb, &access, output),
         Verb::Registrations { filter } => listing::registrations(&access, filter, output),
         Verb::Calls => listing::calls(&access, output),
+        Verb::Cdr(args) => cdr::run(&access, args, output),
         Verb::Hangup { id } => simple(&access, Command::Hangup { id }, output),
         Verb::Trunks => peers::trunks(&access, output),
         Verb::Pools => peers::pools(&access, output),

@@ -10,7 +10,7 @@ use crate::feature::Features;
 use crate::location::{self, Location};
 use crate::os::blocklist::{self, Notice};
 use crate::os::clock::Clock;
-use crate::os::control::{Asked, users};
+use crate::os::control::{Asked, cdrs, users};
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::interfaces;
 use crate::os::log::Log;
@@ -581,7 +581,7 @@ impl Running {
         }
     }
 
-    /// Users are kept by the disk, which is waited for on a thread of its own.
+    /// Users and records are kept by the disk, which is waited for on a thread of its own.
     fn ask_users(&self, command: Command, reply: tokio::sync::oneshot::Sender<Reply>) {
         let (config, directory) = (Arc::clone(&self.config), Arc::clone(&self.directory));
         let features = Arc::clone(&self.features);
@@ -589,6 +589,7 @@ impl Running {
         let location = Arc::clone(&self.location);
         tokio::task::spawn_blocking(move || {
             let done = users::answer(&command, &config.node, &directory, &features, &store);
+            let done = done.or_else(|| cdrs::answer(&command, &config, &store));
             // Who is no user any more is not called any more either.
             if let Command::UserDel { aor } = &command
                 && directory.get(aor).is_none()

@@ -18,6 +18,7 @@
 //! The trouble is logged once with its remedy, and once more when it is over; records wait in
 //! memory up to [`PENDING_MAX`], the newest state of each binding only; calls go on.
 
+mod cdrs;
 mod error;
 mod journal;
 mod pending;
@@ -28,6 +29,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use cdrs::{CDRS_LOOKED_AT_MAX, CDRS_PAGE_MAX, CdrPage, CdrQuery};
 pub use error::StoreError;
 pub use pending::PENDING_MAX;
 pub use sqlite::{Database, Loaded};

@@ -93,6 +93,12 @@ CREATE TABLE features (
     revision INTEGER NOT NULL
 ) WITHOUT ROWID;
 ",
+    "
+ALTER TABLE cdrs ADD COLUMN way_in  TEXT NOT NULL DEFAULT '';
+ALTER TABLE cdrs ADD COLUMN way_out TEXT NOT NULL DEFAULT '';
+ALTER TABLE cdrs ADD COLUMN route   TEXT NOT NULL DEFAULT '';
+ALTER TABLE cdrs ADD COLUMN note    TEXT NOT NULL DEFAULT '';
+",
 ];
 
 /// The version of a database that this program makes.
@@ -139,14 +145,16 @@ pub(super) const DELETE_OLD_BINDINGS: &str = "DELETE FROM bindings WHERE expires
 pub(super) const PUT_CDR: &str = "INSERT INTO cdrs
     (call_id, caller, callee, user, source, start_ms, answer_ms, end_ms, status, cause, codecs,
     caller_packets_in, caller_packets_out, caller_lost, caller_jitter_ms,
-    callee_packets_in, callee_packets_out, callee_lost, callee_jitter_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    callee_packets_in, callee_packets_out, callee_lost, callee_jitter_ms,
+    way_in, way_out, route, note)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
+/// The newest first; as many as are looked at, not as many as are wanted.
 pub(super) const SELECT_CDRS: &str = "SELECT call_id, caller, callee, user, source, start_ms,
     answer_ms, end_ms, status, cause, codecs,
     caller_packets_in, caller_packets_out, caller_lost, caller_jitter_ms,
-    callee_packets_in, callee_packets_out, callee_lost, callee_jitter_ms
-    FROM cdrs ORDER BY id DESC LIMIT ?";
+    callee_packets_in, callee_packets_out, callee_lost, callee_jitter_ms,
+    way_in, way_out, route, note, id FROM cdrs WHERE id < ? ORDER BY id DESC LIMIT ?";
 
 pub(super) const DELETE_OLD_CDRS: &str = "DELETE FROM cdrs WHERE id IN
     (SELECT id FROM cdrs WHERE end_ms < ? ORDER BY end_ms LIMIT ?)";

@@ -1,5 +1,6 @@
 //! One open database: made, migrated, read whole at the start, written in batches.
 
+use super::cdrs::{CdrPage, CdrQuery};
 use super::error::{StoreError, recovery};
 use super::journal::{Journal, Touches};
 use super::schema::{self, APPLICATION_ID, MIGRATIONS, VERSION};
@@ -350,13 +351,10 @@ impl Database {
         Ok(more || n as i64 == PRUNE_ROWS)
     }
 
-    /// The newest call detail records, the newest first.
-    pub fn cdrs(&self, limit: u32) -> Result<Vec<Cdr>, StoreError> {
-        let read = || -> rusqlite::Result<Vec<Cdr>> {
-            let mut statement = self.connection.prepare(schema::SELECT_CDRS)?;
-            statement.query_map([limit], cdr)?.collect()
-        };
-        read().map_err(|e| StoreError::from_sqlite(self.file(), &e))
+    /// Some call detail records, the newest first.
+    pub fn cdrs(&self, asked: &CdrQuery) -> Result<CdrPage, StoreError> {
+        super::cdrs::read(&self.connection, asked)
+            .map_err(|e| StoreError::from_sqlite(self.file(), &e))
     }
 
     /// Lets tests limit the file's size.
@@ -538,7 +536,7 @@ fn put_cdr(t: &Transaction<'_>, c: &Cdr) -> rusqlite::Result<()> {
             c.answer_ms.map(signed),
             signed(c.end_ms),
             c.status,
-            cause_word(c.cause),
+            c.cause.as_str(),
             c.codecs,
             count(0, |l| l.packets_in),
             count(0, |l| l.packets_out),
@@ -548,6 +546,10 @@ fn put_cdr(t: &Transaction<'_>, c: &Cdr) -> rusqlite::Result<()> {
             count(1, |l| l.packets_out),
             count(1, |l| l.lost),
             leg(1).map(|l| l.jitter_ms),
+            c.way_in,
+            c.way_out,
+            c.route,
+            c.note,
         ])
         .map(drop)
 }
@@ -605,7 +607,7 @@ fn ban(row: &Row<'_>) -> rusqlite::Result<Option<Ban>> {
     }))
 }
 
-fn cdr(row: &Row<'_>) -> rusqlite::Result<Cdr> {
+pub(super) fn cdr(row: &Row<'_>) -> rusqlite::Result<Cdr> {
     let cause: String = row.get(9)?;
     Ok(Cdr {
         call_id: row.get(0)?,
@@ -613,11 +615,15 @@ fn cdr(row: &Row<'_>) -> rusqlite::Result<Cdr> {
         to: row.get(2)?,
         user: row.get(3)?,
         source: row.get(4)?,
+        way_in: row.get(19)?,
+        way_out: row.get(20)?,
+        route: row.get(21)?,
+        note: row.get(22)?,
         start_ms: unsigned(row, 5)?,
         answer_ms: row.get::<_, Option<i64>>(6)?.map(|ms| ms.max(0) as u64),
         end_ms: unsigned(row, 7)?,
         status: row.get(8)?,
-        cause: cause_of(&cause),
+        cause: EndCause::from_word(&cause).unwrap_or(EndCause::Shutdown),
         codecs: row.get(10)?,
         legs: match (leg(row, 11)?, leg(row, 15)?) {
             (Some(caller), Some(callee)) => Some([caller, callee]),
@@ -636,28 +642,6 @@ fn leg(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<CdrLeg>> {
         lost: unsigned(row, first + 2)?,
         jitter_ms: row.get(first + 3)?,
     }))
-}
-
-const CAUSES: [(EndCause, &str); 9] = [
-    (EndCause::CallerHungUp, "caller_hung_up"),
-    (EndCause::CalleeHungUp, "callee_hung_up"),
-    (EndCause::Cancelled, "cancelled"),
-    (EndCause::Refused, "refused"),
-    (EndCause::MediaTimeout, "media_timeout"),
-    (EndCause::MediaFailed, "media_failed"),
-    (EndCause::Operator, "operator"),
-    (EndCause::TooLong, "too_long"),
-    (EndCause::Shutdown, "shutdown"),
-];
-
-fn cause_word(cause: EndCause) -> &'static str {
-    let found = CAUSES.iter().find(|(c, _)| *c == cause);
-    found.map_or("shutdown", |(_, word)| word)
-}
-
-fn cause_of(word: &str) -> EndCause {
-    let found = CAUSES.iter().find(|(_, w)| *w == word);
-    found.map_or(EndCause::Shutdown, |(cause, _)| *cause)
 }
 
 /// SQLite's integers have a sign.

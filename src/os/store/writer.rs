@@ -1,10 +1,12 @@
 //! The thread that writes, and the handle by which everybody gives it records.
 
+use super::cdrs::{CdrPage, CdrQuery};
 use super::error::StoreError;
 use super::pending::{PENDING_MAX, Pending};
 use super::sqlite::Database;
 use crate::store::Record;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,17 @@ const COPY_EVERY: Duration = Duration::from_secs(10);
 /// Between two steps of that.
 const COPY_PAUSE: Duration = Duration::from_millis(100);
 
+/// Questions that wait for the writer; more are told to come back.
+const QUESTIONS_MAX: usize = 16;
+
+/// Somebody wants to read, which only the writer can: it alone has the database.
+#[derive(Debug)]
+struct Question {
+    asked: CdrQuery,
+    /// Takes the one answer; who asked may be gone.
+    answer: mpsc::SyncSender<Result<CdrPage, StoreError>>,
+}
+
 /// How the store fares.
 #[derive(Clone, Debug, Default)]
 pub struct StoreStatus {
@@ -52,6 +65,7 @@ struct State {
     committed: u64,
     /// Somebody waits: do not wait for others.
     hurry: bool,
+    questions: VecDeque<Question>,
     closing: bool,
     /// Counts failed tries.
     failures: u64,
@@ -151,6 +165,25 @@ impl Store {
         }
     }
 
+    /// Reads call detail records, those included that were given before; `Ok(None)` when `patience`
+    /// ran out, or too many ask. Blocks as [`Store::flush`] does.
+    pub fn cdrs(&self, asked: CdrQuery, patience: Duration) -> Result<Option<CdrPage>, StoreError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        {
+            let mut state = self.shared.lock();
+            if state.closing || state.questions.len() >= QUESTIONS_MAX {
+                return Ok(None);
+            }
+            state.questions.push_back(Question { asked, answer });
+            state.hurry = true;
+            self.shared.work.notify_one();
+        }
+        match answered.recv_timeout(patience) {
+            Ok(page) => page.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// How it fares.
     pub fn status(&self) -> StoreStatus {
         let state = self.shared.lock();
@@ -198,6 +231,7 @@ impl Writer {
             if !batch.is_empty() {
                 self.write(&mut batch, given);
             }
+            self.answer();
             if closing {
                 if batch.is_empty() {
                     self.copy_all();
@@ -283,6 +317,15 @@ impl Writer {
             }
         }
         self.shared.progress.notify_all();
+    }
+
+    /// Answers who asked, after what was given before them is on the disk.
+    fn answer(&mut self) {
+        let questions = std::mem::take(&mut self.shared.lock().questions);
+        for question in questions {
+            let page = self.database.cdrs(&question.asked);
+            let _ = question.answer.try_send(page);
+        }
     }
 
     /// One step of what brings the journal's refreshes home.

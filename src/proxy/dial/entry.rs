@@ -100,7 +100,8 @@ fn admit(cx: &Context<'_>, trunk: &Trunk, message: &Message) -> Result<Option<Ho
     }
     let ticket = trunk.admit_inbound(cx.now).map_err(|refusal| {
         tracing::warn!(trunk = trunk.name(), "its call is refused: it {refusal}");
-        reject(503, "Too Many Calls Of This Trunk")
+        let note = egress::refused_note("trunk", trunk.name(), refusal);
+        reject(503, "Too Many Calls Of This Trunk").noted(note)
     })?;
     Ok(Some(Hold::Peer(ticket)))
 }

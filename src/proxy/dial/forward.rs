@@ -9,6 +9,7 @@ use super::super::targets::{self, Place, Target};
 use super::super::{Context, Proxy};
 use super::{Asked, Dialled, Lead, identify};
 use crate::base::Key;
+use crate::call::Ways;
 use crate::feature::{self, Chain, Diversions, Failure, Forward, History, Incoming, target_aor};
 use crate::plan::Way;
 use crate::store::Settings;
@@ -36,6 +37,8 @@ pub(in crate::proxy) struct Journey {
     pub(super) domain: Box<str>,
     chain: Chain,
     marks: Option<Arc<Marks>>,
+    /// What the call's record should say.
+    pub(super) ways: Ways,
     history: History,
     diversions: Diversions,
 }
@@ -47,6 +50,7 @@ impl Journey {
             domain: aor.rsplit_once('@').map_or("", |(_, domain)| domain).into(),
             chain: Chain::of_request(aor, asked.message),
             marks: None,
+            ways: Ways::default(),
             history: History::of(asked.message),
             diversions: Diversions::of(asked.message),
         }
@@ -63,6 +67,10 @@ impl Journey {
 
     /// The user `aor` sends it elsewhere.
     fn divert(&mut self, aor: &str, forward: &Forward) -> Result<(), Reject> {
+        let who = aor.strip_suffix(&*self.domain);
+        let who = who.and_then(|who| who.strip_suffix('@')).unwrap_or(aor);
+        self.ways
+            .add_note(&format!("forwarded by {who}: {}", word(forward.why)));
         let target = target_aor(aor, &forward.to);
         self.chain.step(&target)?;
         self.history.arrive(&format!("sip:{aor}"));
@@ -220,17 +228,34 @@ impl Proxy {
         };
         let mut journey = forwarding.journey.clone();
         let led = self.send_on(cx, &asked, &forwarding.aor, &forward, &mut journey);
+        let call = self.contexts.get(key).and_then(|c| c.call);
+        if let Some(ways) = call.and_then(|call| cx.calls.ways(call)) {
+            ways.learn(&journey.ways);
+            if let Err(why) = &led {
+                ways.add_note(why.note());
+            }
+        }
         let Ok(Dialled::Lead(lead)) = led else {
             return None;
         };
         let context = self.contexts.get_mut(key)?;
         context.forwarding = lead.forwarding;
         context.best = Default::default();
-        let call = context.call;
         if let (Some(hold), Some(call)) = (lead.hold, call) {
             self.holds.entry(call).or_default().push(hold);
         }
         Some(lead.targets)
+    }
+}
+
+/// Why a call is forwarded, as its record says it.
+fn word(why: feature::Why) -> &'static str {
+    match why {
+        feature::Why::Always => "always",
+        feature::Why::Busy => "busy",
+        feature::Why::NoAnswer => "no-answer",
+        feature::Why::Unregistered => "unregistered",
+        feature::Why::Deflected => "by the phone",
     }
 }
 

@@ -20,6 +20,7 @@ use super::routing::{Destined, reject};
 use super::targets::{self, Place, Target};
 use super::{Context, Proxy};
 use crate::base::Flow;
+use crate::call::Ways;
 use crate::config::Class;
 use crate::feature;
 use crate::plan::{self, Decision, Query, Source, Way};
@@ -63,12 +64,14 @@ pub(super) struct Asked<'a> {
 }
 
 impl Proxy {
-    /// Where a request for the user part of `aor`, one of our domain, leads.
+    /// Where a request for the user part of `aor`, one of our domain, leads. What the call's record
+    /// should say of that goes to `ways`.
     pub(super) fn dial(
         &self,
         cx: &mut Context<'_>,
         asked: &Asked<'_>,
         aor: String,
+        ways: &mut Ways,
     ) -> Result<Dialled, Reject> {
         if asked.uri.param("gr").is_some() {
             let secure = asked.secure;
@@ -97,6 +100,7 @@ impl Proxy {
         }
         let mut journey = Journey::of(asked, &aor);
         let led = self.lead(cx, asked, &number, &mut journey);
+        ways.learn(&journey.ways);
         match (led, asked.caller) {
             // Strangers learn no names.
             (Err(why), Caller::Guest) if matches!(why.status, 404 | 480) => {
@@ -139,18 +143,8 @@ impl Proxy {
             return self.lead_to_uri(cx, asked, number, journey);
         }
         let identified = identify(cx, asked);
-        let query = Query {
-            number,
-            source: source_of(&journey.account),
-            caller: &identified.number,
-            address: asked.flow.remote.ip(),
-            method: asked.message.method(),
-            unix_ms: cx.anchor.unix_ms(cx.now),
-        };
-        let way = match cx.plan.decide(&query) {
-            Decision::None => return self.lead_to_user(cx, asked, number, journey),
-            Decision::Refuse { status, reason } => return Err(reject(status, reason)),
-            Decision::Go(way) => way,
+        let Some(way) = planned(cx, asked, number, &identified.number, journey)? else {
+            return self.lead_to_user(cx, asked, number, journey);
         };
         tracing::debug!(number, route = %way.route, to = %way.number, "routed");
         if let [step] = way.steps.as_slice()
@@ -213,7 +207,7 @@ impl Proxy {
         let admitted = fraud.admit(who, way.e164.as_deref(), class, cx.now, unix_ms);
         match admitted {
             Ok(ticket) => Ok(Some(Hold::Account(ticket))),
-            Err(refusal) => Err(reject(refusal.status, refusal.reason)),
+            Err(refusal) => Err(reject(refusal.status, refusal.reason).noted(refusal.note())),
         }
     }
 
@@ -311,11 +305,44 @@ impl From<Vec<Target>> for Lead {
     }
 }
 
+/// What the number plan says of a number; which route says so is for the call's record.
+fn planned(
+    cx: &Context<'_>,
+    asked: &Asked<'_>,
+    number: &str,
+    caller: &str,
+    journey: &mut Journey,
+) -> Result<Option<Box<Way>>, Reject> {
+    let query = Query {
+        number,
+        source: source_of(&journey.account),
+        caller,
+        address: asked.flow.remote.ip(),
+        method: asked.message.method(),
+        unix_ms: cx.anchor.unix_ms(cx.now),
+    };
+    let (route, planned) = match cx.plan.decide(&query) {
+        Decision::None => return Ok(None),
+        Decision::Refuse {
+            status,
+            reason,
+            route,
+        } => {
+            let why = reject(status, reason).noted(format!("plan: {reason}"));
+            (route, Err(why))
+        }
+        Decision::Go(way) => (Some(way.route.clone()), Ok(Some(way))),
+    };
+    journey.ways.route = route.map_or_else(Box::default, |name| (&*name).into());
+    planned
+}
+
 impl From<feature::Refusal> for Reject {
     fn from(refusal: feature::Refusal) -> Self {
         Self {
             status: refusal.status,
             reason: refusal.reason,
+            note: None,
         }
     }
 }

@@ -1,0 +1,3 @@
+//! F3: media. What a call's audio needs between the network's packets and the samples.
+
+pub mod jitter;

@@ -1,3 +1,4 @@
 //! F3: media. What a call's audio needs between the network's packets and the samples.
 
+pub mod conceal;
 pub mod jitter;

@@ -234,8 +234,8 @@ mod tests {
     use crate::base::Rng;
     use std::f32::consts::TAU;
 
-    /// A voice-like sound: harmonics of a gliding pitch, shaped by two formants, with some breath. The
-    /// pitch moves by up to 38 % a second.
+    /// A voice-like sound: harmonics of a gliding pitch, shaped by two formants, with some breath.
+    /// The pitch moves by up to 38 % a second.
     fn voice(rate: u32, seed: u64, seconds: f32) -> Vec<i16> {
         let mut rng = Rng::from_u64(seed);
         let base = 90.0 + rng.below(90) as f32;

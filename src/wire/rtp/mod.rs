@@ -3,6 +3,7 @@
 //!
 //! Not done here: statistics (`relay`), payload formats, SRTP.
 
+pub mod event;
 pub mod rtcp;
 
 /// The fixed header's length in bytes.

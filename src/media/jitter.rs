@@ -9,6 +9,7 @@
 //! The restart rules are those of RFC 3550 A.1: what jumps far must go on where it jumped to.
 //! Not done here: decoding, concealment ([`Pull::Lost`] asks for it), loss statistics for RTCP.
 
+use super::reception::units;
 use crate::base::Instant;
 use crate::wire::rtp::Header;
 
@@ -791,12 +792,7 @@ impl JitterBuffer {
     }
 
     fn units(&self, now: Instant) -> i64 {
-        let (seconds, nanos) = (
-            now.as_nanos() / 1_000_000_000,
-            now.as_nanos() % 1_000_000_000,
-        );
-        let rate = u64::from(self.config.clock);
-        (seconds * rate + nanos * rate / 1_000_000_000) as i64
+        units(now, self.config.clock) as i64
     }
 }
 

@@ -3,3 +3,5 @@
 pub mod conceal;
 pub mod event;
 pub mod jitter;
+pub mod reception;
+pub mod stream;

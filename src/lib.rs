@@ -8,6 +8,7 @@
 //! | --- | --- | --- |
 //! | F0 | `base` | instants, timers, slabs, queues, flows, the seeded random generator |
 //! | F1 | `wire` | bytes to values and back: SIP, SDP, RTP, RTCP, STUN, CESoPSN |
+//! | | `srtp` | RTP and RTCP encrypted in place; keys in SDP |
 //! | F2 | `config`, `control`, `store` | the file, the operator's commands, the records |
 //! | F3 | `sip`, `location`, `pri`, `relay` | SIP; bindings; spans; RTP |
 //! | | `plan`, `feature` | numbers; call features |
@@ -45,6 +46,7 @@ pub mod server;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod sip;
+pub mod srtp;
 pub mod store;
 pub mod web;
 pub mod wire;

@@ -8,10 +8,12 @@
 //! | --- | --- | --- |
 //! | F0 | `base` | instants, timers, slabs, queues, flows, the seeded random generator |
 //! | F1 | `wire` | bytes to values and back: SIP, SDP, RTP, RTCP, STUN, CESoPSN |
+//! | | `srtp` | RTP and RTCP encrypted in place; keys in SDP |
 //! | F2 | `config`, `control`, `store` | the file, the operator's commands, the records |
 //! | F3 | `sip`, `location`, `pri`, `relay` | SIP; bindings; spans; RTP |
 //! | | `media` | what begins and ends here: sound |
 //! | | `plan`, `feature` | numbers; call features |
+//! | | `media` | jitter buffer, concealment, telephone events, RTP streams |
 //! | F4 | `call`, `peer` | calls and their legs, from INVITE to call detail record; trunks, pools |
 //! | F5 | `proxy`, `pbx` | registrar, routing, forking; services that answer calls |
 //! | F6 | `server`, `web` | `SignalCore` and `MediaCore`: the whole, composed; the HTTP interface |
@@ -46,6 +48,7 @@ pub mod server;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod sip;
+pub mod srtp;
 pub mod store;
 pub mod web;
 pub mod wire;

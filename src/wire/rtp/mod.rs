@@ -4,6 +4,7 @@
 //! Not done here: statistics (`relay`), payload formats, SRTP.
 
 mod coding;
+pub mod event;
 pub mod rtcp;
 
 pub use coding::Coding;

@@ -11,6 +11,7 @@
 //! | F2 | `config`, `control`, `store` | the file, the operator's commands, the records |
 //! | F3 | `sip`, `location`, `pri`, `relay` | SIP; bindings; spans; RTP |
 //! | | `plan`, `feature` | numbers; call features |
+//! | | `media` | sound: codecs, tones, digits, mixing |
 //! | F4 | `call`, `peer` | calls and their legs, from INVITE to call detail record; trunks, pools |
 //! | F5 | `proxy` | registrar, routing, forking |
 //! | F6 | `server`, `web` | `SignalCore` and `MediaCore`: the whole, composed; the HTTP interface |
@@ -33,6 +34,7 @@ pub mod config;
 pub mod control;
 pub mod feature;
 pub mod location;
+pub mod media;
 pub mod os;
 pub mod peer;
 pub mod plan;

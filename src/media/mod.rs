@@ -1,0 +1,4 @@
+//! Sound: codecs, tones, digits, rates, mixing. Pure sample work: whoever owns sockets, files and
+//! the clock brings them.
+
+pub mod codec;

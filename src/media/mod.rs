@@ -2,3 +2,6 @@
 //! the clock brings them.
 
 pub mod codec;
+pub mod dtmf;
+pub mod goertzel;
+pub mod tone;

@@ -4,4 +4,5 @@
 pub mod codec;
 pub mod dtmf;
 pub mod goertzel;
+pub mod resample;
 pub mod tone;

@@ -13,7 +13,6 @@
 //! | F3 | `sip`, `location`, `pri`, `relay` | SIP; bindings; spans; RTP |
 //! | | `media` | what begins and ends here: sound |
 //! | | `plan`, `feature` | numbers; call features |
-//! | | `media` | jitter buffer, concealment, telephone events, RTP streams |
 //! | F4 | `call`, `peer` | calls and their legs, from INVITE to call detail record; trunks, pools |
 //! | F5 | `proxy`, `pbx` | registrar, routing, forking; services that answer calls |
 //! | F6 | `server`, `web` | `SignalCore` and `MediaCore`: the whole, composed; the HTTP interface |

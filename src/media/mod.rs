@@ -4,23 +4,31 @@
 //! | --- | --- |
 //! | [`order`] | what signalling asks for, and what it hears back |
 //! | [`studio`] | the legs that end here, and the clock of all that plays |
+//! | [`player`] | sounds, one after the other, as samples |
 //! | [`stream`] | one RTP stream each way with its reports |
 //! | [`jitter`], [`conceal`], [`reception`] | what comes, in order and in time; what is lost |
 //! | [`event`] | keys as telephone events (RFC 4733) |
-//! | [`codec`] | samples to payloads and back |
+//! | [`codec`], [`resample`] | samples to payloads and back, and between rates |
+//! | [`tone`], [`dtmf`], [`goertzel`] | tones and digits, made and heard |
 //!
 //! Not done here: sockets, ports and who may send to them (`relay`), descriptions (`sip`).
 
 pub mod codec;
 pub mod conceal;
+pub mod dtmf;
 pub mod event;
+pub mod goertzel;
 pub mod jitter;
+mod leg;
 pub mod order;
+pub mod player;
 pub mod reception;
+pub mod resample;
 pub mod stream;
 pub mod studio;
 #[cfg(test)]
 mod tests;
+pub mod tone;
 
-pub use order::{Format, News, Order, Task};
+pub use order::{Format, News, Order, Sound, Task};
 pub use studio::{Outlet, Studio};

@@ -25,7 +25,7 @@ pub(super) const NUMBERS: &[&str] = &[
     "emergency",
     "timezone",
 ];
-pub(super) const SERVICES: &[&str] = &["echo"];
+pub(super) const SERVICES: &[&str] = &["announcements", "echo"];
 pub(super) const TRUNK: &[&str] = &[
     "name",
     "uri",
@@ -138,6 +138,11 @@ impl<'d> File<'_, '_, 'd> {
     pub(super) fn services(&mut self) -> Services {
         let section = self.section("services");
         let mut services = Services::default();
+        if let Some(entry) = section.get("announcements")
+            && let Some(on) = self.reader.truth(entry)
+        {
+            services.announcements = on;
+        }
         for service in Service::ALL {
             let Some(entry) = section.get(service.name()) else {
                 continue;

@@ -31,9 +31,11 @@ impl Service {
     }
 }
 
-/// The codes of the services; a service without one is reached by routes alone.
+/// What is served by voice. A service without a code is reached by routes alone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Services {
+    /// Whether our users hear why their calls fail.
+    pub announcements: bool,
     codes: Vec<(Service, Box<str>)>,
 }
 
@@ -41,6 +43,7 @@ impl Default for Services {
     fn default() -> Self {
         let all = Service::ALL.iter();
         Self {
+            announcements: false,
             codes: all.map(|s| (*s, s.default_code().into())).collect(),
         }
     }

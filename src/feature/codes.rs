@@ -192,6 +192,26 @@ pub enum Code {
 }
 
 impl Code {
+    /// What it did, by the name of a prompt.
+    pub fn prompt(&self) -> &'static str {
+        let switched = |on: bool| if on { "activated" } else { "de-activated" };
+        let Code::Set(change) = self else {
+            return "activated";
+        };
+        switched(match change {
+            Change::ForwardAlways(to)
+            | Change::ForwardBusy(to)
+            | Change::ForwardNoAnswer(to)
+            | Change::ForwardUnregistered(to)
+            | Change::Speed(_, to) => to.is_some(),
+            Change::Dnd(on) | Change::RejectAnonymous(on) => *on,
+            Change::RingSeconds(_) | Change::Block(_) => true,
+            Change::Unblock(_) | Change::UnblockAll | Change::SpeedForgetAll | Change::Clear => {
+                false
+            }
+        })
+    }
+
     /// What it did, for a display.
     pub fn done(&self) -> String {
         let forward = |what: &str, to: &Option<Box<str>>| match to {

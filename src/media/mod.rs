@@ -22,6 +22,7 @@ pub mod jitter;
 mod leg;
 pub mod order;
 pub mod player;
+pub mod prompts;
 pub mod reception;
 pub mod resample;
 pub mod stream;

@@ -1,7 +1,11 @@
 //! What signalling asks of the studio, and what it hears back.
 
+use super::tone::{Country, Tone};
 use crate::wire::rtp::Coding;
 use serde::{Deserialize, Serialize};
+
+/// Sounds of one list; a signalling that sends more is not believed.
+pub const SOUNDS_MAX: usize = 64;
 
 /// What offer and answer agreed on for a leg that ends here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -20,6 +24,35 @@ pub struct Format {
     pub sends: bool,
 }
 
+/// A language of recorded sounds.
+pub use super::prompts::Language;
+
+/// Something to hear.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Sound {
+    /// Nothing, for a while.
+    Silence {
+        /// Milliseconds.
+        ms: u32,
+    },
+    /// A tone of the telephone network.
+    Tone {
+        /// Whose.
+        country: Country,
+        /// Which.
+        tone: Tone,
+        /// Milliseconds; as long as its pattern without.
+        ms: Option<u32>,
+    },
+    /// Something that is said.
+    Prompt {
+        /// In which language.
+        language: Language,
+        /// Its name in the catalogue.
+        name: Box<str>,
+    },
+}
+
 /// What a leg does.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Task {
@@ -27,6 +60,15 @@ pub enum Task {
     Rest,
     /// What comes goes back.
     Echo,
+    /// It says this, then rests.
+    Play {
+        /// One after the other; at most [`SOUNDS_MAX`] count.
+        sounds: Vec<Sound>,
+        /// How often; for ever without.
+        rounds: Option<u16>,
+        /// Whether a key ends it.
+        until_key: bool,
+    },
 }
 
 /// From signalling to the studio.

@@ -111,6 +111,14 @@ struct Sender {
     spurt: bool,
 }
 
+/// How the peer's positions become ours while it hears itself.
+#[derive(Clone, Copy, Debug)]
+struct Echo {
+    ssrc: u32,
+    sequence: u16,
+    timestamp: u32,
+}
+
 /// Both directions of one stream.
 #[derive(Debug)]
 pub struct RtpStream {
@@ -127,6 +135,7 @@ pub struct RtpStream {
     /// Our former SSRC, to be given up with a BYE.
     given_up: Option<u32>,
     lost_before: u64,
+    echo: Option<Echo>,
     stats: StreamStats,
 }
 
@@ -155,6 +164,7 @@ impl RtpStream {
             due: now,
             given_up: None,
             lost_before: 0,
+            echo: None,
             stats: StreamStats::default(),
         };
         // The first report comes after half the interval (§6.2).
@@ -221,6 +231,31 @@ impl RtpStream {
     ) -> Header {
         self.sender.spurt = true;
         self.send(now, payload_type, (marker, timestamp), step, length)
+    }
+
+    /// The header under which the peer's own packet goes back to it: with the gaps, the order and
+    /// the times that it came with, so that the peer hears its own way to us.
+    pub fn send_back(&mut self, now: Instant, theirs: &Header, length: usize) -> Header {
+        let echo = match self.echo {
+            Some(echo) if echo.ssrc == theirs.ssrc => echo,
+            _ => Echo {
+                ssrc: theirs.ssrc,
+                sequence: self.sender.sequence.wrapping_sub(theirs.sequence),
+                timestamp: self.sender.timestamp.wrapping_sub(theirs.timestamp),
+            },
+        };
+        self.echo = Some(echo);
+        // Where another source, or sound of our own, goes on.
+        self.sender.sequence = theirs.sequence.wrapping_add(echo.sequence);
+        self.sender.timestamp = theirs.timestamp.wrapping_add(echo.timestamp);
+        let place = (theirs.marker, self.sender.timestamp);
+        let step = self.clock / 50;
+        self.send(now, theirs.payload_type, place, step, length)
+    }
+
+    /// What comes back by [`RtpStream::send_back`] begins anew.
+    pub fn new_echo(&mut self) {
+        self.echo = None;
     }
 
     /// So many units pass in silence.

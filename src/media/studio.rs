@@ -1,17 +1,22 @@
 //! The legs that end here. Packets come in by [`Studio::handle_rtp`], what the legs say leaves by
-//! an [`Outlet`].
+//! an [`Outlet`]; what plays moves by absolute deadlines.
 
-use super::order::{Format, News, Order, Task};
-use crate::base::{Instant, Key, Slab};
-use crate::wire::rtp::{Header, Packet};
+use super::leg::{Leg, Turn};
+use super::order::{Format, News, Order};
+use super::stream::ntp_of_unix_ms;
+use crate::base::{Anchor, Instant, Key, Slab, TimerTable};
+use crate::wire::rtp::Packet;
 use std::collections::{HashMap, VecDeque};
 
-/// The longest payload that is looked at: half a second of G.711, or as much as a datagram holds
-/// without fragments.
+/// The longest payload that is looked at: as much as a datagram holds without fragments.
 const PAYLOAD_MAX: usize = 1_460;
 
 /// News that wait for the driver, which drains them after each call; more are dropped.
 const NEWS_MAX: usize = 4_096;
+
+/// Legs that have their turn in one [`Studio::handle_timeout`]; the others' turn comes at once
+/// behind it.
+const TURNS_MAX: usize = 4_096;
 
 /// Takes what the studio sends.
 pub trait Outlet {
@@ -21,46 +26,25 @@ pub trait Outlet {
     fn rtcp(&mut self, session: u64, stream: usize, packet: &[u8]);
 }
 
-/// Where our stream is (RFC 3550 §5.1).
-#[derive(Clone, Copy, Debug)]
-struct Position {
-    ssrc: u32,
-    sequence: u16,
-    timestamp: u32,
-}
-
-/// How the far end's positions become ours while we echo it.
-#[derive(Clone, Copy, Debug)]
-struct Echo {
-    ssrc: u32,
-    sequence: u16,
-    timestamp: u32,
-}
-
-/// One leg.
-#[derive(Debug)]
-struct Leg {
-    format: Format,
-    position: Position,
-    task: Task,
-    echo: Option<Echo>,
-}
-
 /// The legs of one media worker, at most as many as its relay has sessions.
 #[derive(Debug)]
 pub struct Studio {
+    anchor: Anchor,
     legs: Slab<Box<Leg>>,
     by_session: HashMap<u64, Key>,
+    timers: TimerTable<Key>,
     news: VecDeque<News>,
     packet: Vec<u8>,
 }
 
 impl Studio {
-    /// Without legs; at most `legs_max`.
-    pub fn new(legs_max: usize) -> Self {
+    /// Without legs; at most `legs_max`. `anchor` ties the clock to the calendar, for reports.
+    pub fn new(legs_max: usize, anchor: Anchor) -> Self {
         Self {
+            anchor,
             legs: Slab::new(legs_max),
             by_session: HashMap::new(),
+            timers: TimerTable::new(),
             news: VecDeque::new(),
             packet: Vec::new(),
         }
@@ -72,83 +56,99 @@ impl Studio {
     }
 
     /// Carries out an order. Afterwards drain [`Studio::poll_news`].
-    pub fn handle_order(&mut self, _now: Instant, order: Order) {
+    pub fn handle_order(&mut self, now: Instant, order: Order) {
         let session = order.session();
         let known = self.by_session.get(&session).copied();
         match (order, known) {
             (Order::Open { format, .. }, Some(key)) => {
                 if let Some(leg) = self.legs.get_mut(key) {
-                    leg.format = format;
+                    leg.reformat(format);
                 }
             }
-            (Order::Open { format, seed, .. }, None) => self.open(session, format, seed),
-            (Order::Do { what, .. }, Some(key)) => {
+            (Order::Open { format, seed, .. }, None) => self.open(now, session, format, seed),
+            (Order::Do { task, what, .. }, Some(key)) => {
                 if let Some(leg) = self.legs.get_mut(key) {
-                    leg.task = what;
-                    leg.echo = None;
+                    leg.begin(now, task, what);
                 }
+                self.arm(key);
             }
             (Order::Do { .. }, None) => self.tell(News::Failed { session }),
-            (Order::Close { .. }, Some(key)) => {
-                self.legs.remove(key);
-                self.by_session.remove(&session);
-            }
+            (Order::Close { .. }, Some(key)) => self.close(session, key),
             (Order::Close { .. }, None) => {}
         }
     }
 
-    fn open(&mut self, session: u64, format: Format, seed: u64) {
-        let [a, b, c, d, e, f, g, h] = seed.to_le_bytes();
-        let position = Position {
-            ssrc: u32::from_le_bytes([a, b, c, d]),
-            sequence: u16::from_le_bytes([e, f]),
-            timestamp: u32::from_le_bytes([g, h, a, c]),
-        };
-        let leg = Box::new(Leg {
-            format,
-            position,
-            task: Task::Rest,
-            echo: None,
-        });
+    fn open(&mut self, now: Instant, session: u64, format: Format, seed: u64) {
+        let leg = Box::new(Leg::new(now, session, format, seed));
         match self.legs.insert(leg) {
             Ok(key) => {
                 self.by_session.insert(session, key);
+                self.arm(key);
             }
             Err(_) => self.tell(News::Failed { session }),
         }
     }
 
+    fn close(&mut self, session: u64, key: Key) {
+        if let Some(timer) = self.legs.remove(key).and_then(|leg| leg.timer) {
+            self.timers.cancel(timer);
+        }
+        self.by_session.remove(&session);
+    }
+
+    fn arm(&mut self, key: Key) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        if let Some(timer) = leg.timer.take() {
+            self.timers.cancel(timer);
+        }
+        leg.timer = Some(self.timers.arm(leg.due(), key));
+    }
+
     /// A packet of sound came for a leg.
     pub fn handle_rtp(
         &mut self,
-        _now: Instant,
+        now: Instant,
         session: u64,
         stream: usize,
         packet: &[u8],
         outlet: &mut impl Outlet,
     ) {
-        let key = self.by_session.get(&session).copied();
-        let Some(leg) = key.and_then(|key| self.legs.get_mut(key)) else {
+        let Some(key) = self.by_session.get(&session).copied() else {
             return;
         };
-        let Some(packet) = Packet::new_checked(packet) else {
+        let (Some(leg), Some(packet)) = (self.legs.get_mut(key), Packet::new_checked(packet))
+        else {
             return;
         };
         if stream != usize::from(leg.format.stream) || packet.payload().len() > PAYLOAD_MAX {
             return;
         }
-        match leg.task {
-            Task::Rest => {}
-            Task::Echo => {
-                if leg.reflect(&packet, &mut self.packet) {
-                    outlet.rtp(session, stream, &self.packet);
-                }
+        let news = &mut self.news;
+        let mut pressed = |key| {
+            if news.len() < NEWS_MAX {
+                news.push_back(News::Key { session, key });
             }
+        };
+        match leg.hear(now, &packet, &mut self.packet, &mut pressed) {
+            Turn::Spoke => outlet.rtp(session, stream, &self.packet),
+            Turn::Done { task } => self.tell(News::Done { session, task }),
+            Turn::Idle => {}
         }
     }
 
     /// A report came for a leg.
-    pub fn handle_rtcp(&mut self, _now: Instant, _session: u64, _stream: usize, _packet: &[u8]) {}
+    pub fn handle_rtcp(&mut self, now: Instant, session: u64, stream: usize, packet: &[u8]) {
+        let ntp = self.ntp(now);
+        let key = self.by_session.get(&session);
+        let Some(leg) = key.and_then(|key| self.legs.get_mut(*key)) else {
+            return;
+        };
+        if stream == usize::from(leg.format.stream) {
+            leg.hear_report(now, ntp, packet);
+        }
+    }
 
     /// What signalling must hear.
     pub fn poll_news(&mut self) -> Option<News> {
@@ -157,54 +157,41 @@ impl Studio {
 
     /// When to call [`Studio::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.timers.next()
     }
 
-    /// Time passed: what plays goes on.
-    pub fn handle_timeout(&mut self, _now: Instant, _outlet: &mut impl Outlet) {}
+    /// Time passed: what plays goes on, and reports leave.
+    pub fn handle_timeout(&mut self, now: Instant, outlet: &mut impl Outlet) {
+        let ntp = self.ntp(now);
+        for _ in 0..TURNS_MAX {
+            let Some((_, key)) = self.timers.pop_due(now) else {
+                return;
+            };
+            let Some(leg) = self.legs.get_mut(key) else {
+                continue;
+            };
+            leg.timer = None;
+            let (session, stream) = (leg.session, usize::from(leg.format.stream));
+            if leg.report(now, ntp, &mut self.packet) {
+                outlet.rtcp(session, stream, &self.packet);
+            }
+            let turn = leg.speak(now, &mut self.packet);
+            match turn {
+                Turn::Spoke => outlet.rtp(session, stream, &self.packet),
+                Turn::Done { task } => self.tell(News::Done { session, task }),
+                Turn::Idle => {}
+            }
+            self.arm(key);
+        }
+    }
+
+    fn ntp(&self, now: Instant) -> u64 {
+        ntp_of_unix_ms(self.anchor.unix_ms(now))
+    }
 
     fn tell(&mut self, news: News) {
         if self.news.len() < NEWS_MAX {
             self.news.push_back(news);
         }
-    }
-}
-
-impl Leg {
-    /// The far end's packet as ours: its gaps and its order are kept, so that it hears its own way
-    /// to us.
-    fn reflect(&mut self, packet: &Packet<'_>, out: &mut Vec<u8>) -> bool {
-        let header = packet.header();
-        let known = [Some(self.format.payload_type), self.format.events];
-        if !self.format.sends || !known.contains(&Some(header.payload_type)) {
-            return false;
-        }
-        let echo = match self.echo {
-            Some(echo) if echo.ssrc == header.ssrc => echo,
-            _ => Echo {
-                ssrc: header.ssrc,
-                sequence: self.position.sequence.wrapping_sub(header.sequence),
-                timestamp: self.position.timestamp.wrapping_sub(header.timestamp),
-            },
-        };
-        self.echo = Some(echo);
-        let ours = Header {
-            ssrc: self.position.ssrc,
-            sequence: header.sequence.wrapping_add(echo.sequence),
-            timestamp: header.timestamp.wrapping_add(echo.timestamp),
-            ..header
-        };
-        // Where another source, or another task, goes on.
-        self.position.sequence = ours.sequence.wrapping_add(1);
-        self.position.timestamp = ours.timestamp.wrapping_add(self.packet_units());
-        out.clear();
-        out.extend_from_slice(&ours.emit());
-        out.extend_from_slice(packet.payload());
-        true
-    }
-
-    fn packet_units(&self) -> u32 {
-        let format = &self.format;
-        format.coding.clock_rate() / 1000 * u32::from(format.packet_ms)
     }
 }

@@ -6,6 +6,7 @@
 //! its phase across frames and fades at the edges, so that nothing clicks.
 
 use super::goertzel::amplitude_of_dbm0;
+use serde::{Deserialize, Serialize};
 
 /// The level of a tone that has no other wish, both frequencies together. E.180 §3 wants -10 dBm0
 /// within 5 dB.
@@ -15,7 +16,7 @@ pub const LEVEL_DBM0: f32 = -13.0;
 const FADE_MS: u32 = 4;
 
 /// A country whose tones are known.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Country {
     /// Argentina.
     Ar,
@@ -85,7 +86,7 @@ impl Country {
 }
 
 /// What a tone tells the caller (E.180 §2, E.182).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Tone {
     /// Dial now.
     Dial,

@@ -192,7 +192,7 @@ impl MediaDriver {
             let poller = Poller::new()?;
             poller.add(ear.as_raw_fd(), WAKE)?;
             let turn = Turn {
-                media: MediaCore::new(config.settings),
+                media: MediaCore::new(config.settings, config.clock.anchor()),
                 plug: Plug::new(config.brokered),
                 generation: 0,
                 current: 0,

@@ -7,9 +7,9 @@
 //!                 +-- 64*T1 without ACK: BYE --> gone        (RFC 3261 §13.3.1.4)
 //! ```
 
-use super::{ALLOW, Context, Name, service};
+use super::service::{After, Purpose};
+use super::{ALLOW, Context, Name, branch_of};
 use crate::base::{Flow, Instant, Key, TimerId, TimerTable};
-use crate::config::Service;
 use crate::media::{Format, Order};
 use crate::sip::offer_answer::{self, Agreed, Origin};
 use crate::wire::rtp::Coding;
@@ -34,7 +34,7 @@ struct Unacknowledged {
 
 #[derive(Debug)]
 pub(super) struct Dialog {
-    service: Service,
+    purpose: Purpose,
     session: u64,
     flow: Flow,
     call_id: Box<[u8]>,
@@ -50,8 +50,10 @@ pub(super) struct Dialog {
     contact: Box<str>,
     cseq: u32,
     origin: Origin,
-    /// The 2xx as it went.
+    /// The 2xx, or the 183, as it went.
     last_answer: Bytes,
+    /// The INVITE that has no final answer yet, and its branch.
+    early: Option<(Message, Box<[u8]>)>,
     unacknowledged: Option<Unacknowledged>,
     /// Whether the answer to our offer is still to come, in the ACK.
     offered: bool,
@@ -63,7 +65,7 @@ impl Dialog {
     /// Answers an INVITE.
     pub fn answer(
         cx: &mut Context<'_>,
-        service: Service,
+        purpose: Purpose,
         session: u64,
         flow: &Flow,
         invite: &Message,
@@ -72,7 +74,7 @@ impl Dialog {
         let malformed = (400, "Malformed From Or To");
         let to = invite.header(HeaderName::To).ok_or(malformed)?;
         let from = invite.header(HeaderName::From).ok_or(malformed)?;
-        let contact = contact(service, flow);
+        let contact = contact(&purpose, flow);
         let mut contacts = invite.addresses(HeaderName::Contact);
         let target = match contacts.next() {
             Some(Ok(target)) => target.uri_bytes().into(),
@@ -80,7 +82,7 @@ impl Dialog {
         };
         let routes = invite.values(HeaderName::RecordRoute).take(ROUTES_MAX);
         let mut dialog = Self {
-            service,
+            purpose,
             session,
             flow: *flow,
             call_id: invite.call_id().into(),
@@ -98,12 +100,17 @@ impl Dialog {
                 address: flow.remote.ip(),
             },
             last_answer: Bytes::new(),
+            early: None,
             unacknowledged: None,
             offered: false,
             agreed: None,
             begun: false,
         };
-        dialog.last_answer = dialog.ok(invite)?;
+        if dialog.purpose.is_early() {
+            let branch = branch_of(invite).ok_or((400, "Malformed Via"))?;
+            dialog.early = Some((invite.clone(), branch));
+        }
+        dialog.last_answer = dialog.described(invite)?;
         Ok(dialog)
     }
 
@@ -119,8 +126,25 @@ impl Dialog {
         self.flow
     }
 
-    pub fn final_answer(&self) -> Bytes {
+    pub fn last_answer(&self) -> Bytes {
         self.last_answer.clone()
+    }
+
+    /// The branch of the INVITE, while it has no final answer.
+    pub fn early_branch(&self) -> Option<&[u8]> {
+        self.early.as_ref().map(|(_, branch)| &**branch)
+    }
+
+    /// Its final answer, if it still has none.
+    pub fn failure(&self, status: u16) -> Option<Bytes> {
+        let (invite, _) = self.early.as_ref()?;
+        let response = ResponseBuilder::new(invite, status).to_tag(&*self.tag);
+        Some(response.render())
+    }
+
+    /// A task of the studio is over: what follows.
+    pub fn after(&self, _task: u32) -> After {
+        self.purpose.after()
     }
 
     /// Another offer, or a request for one of ours (RFC 3264 §8, RFC 3311 §5.2).
@@ -145,7 +169,7 @@ impl Dialog {
         }
         let answer = match request.method() {
             Method::Update if request.body().is_empty() => self.response(request, None),
-            _ => self.ok(request)?,
+            _ => self.described(request)?,
         };
         if request.method() == Method::Invite {
             self.last_answer = answer.clone();
@@ -153,8 +177,8 @@ impl Dialog {
         Ok(answer)
     }
 
-    /// The 200 with our description.
-    fn ok(&mut self, request: &Message) -> Result<Bytes, Refusal> {
+    /// The answer with our description: 200, or 183 for what is said before a call fails.
+    fn described(&mut self, request: &Message) -> Result<Bytes, Refusal> {
         self.origin.version = self.origin.version.wrapping_add(1);
         let body = match request.body() {
             [] => {
@@ -172,7 +196,11 @@ impl Dialog {
     }
 
     fn response(&self, request: &Message, body: Option<Vec<u8>>) -> Bytes {
-        let mut response = ResponseBuilder::new(request, 200)
+        let status = match self.early {
+            Some(_) => 183,
+            None => 200,
+        };
+        let mut response = ResponseBuilder::new(request, status)
             .to_tag(&*self.tag)
             .record_route()
             .header(HeaderName::Contact, &*self.contact)
@@ -198,7 +226,7 @@ impl Dialog {
     }
 
     /// What the studio must be told.
-    pub fn orders(&mut self, seed: u64) -> Vec<Order> {
+    pub fn orders(&mut self, cx: &mut Context<'_>) -> Vec<Order> {
         let Some(agreed) = self.agreed else {
             return Vec::new();
         };
@@ -214,13 +242,13 @@ impl Dialog {
         let mut orders = vec![Order::Open {
             session,
             format,
-            seed,
+            seed: cx.rng.next_u64(),
         }];
         if !std::mem::replace(&mut self.begun, true) {
             orders.push(Order::Do {
                 session,
                 task: 0,
-                what: service::begin(self.service),
+                what: self.purpose.task(cx.config.node.locale),
             });
         }
         orders
@@ -283,11 +311,11 @@ impl Dialog {
 }
 
 /// Our Contact: what the proxy calls itself, since it is the way to us.
-fn contact(service: Service, flow: &Flow) -> String {
+fn contact(purpose: &Purpose, flow: &Flow) -> String {
     let transport = flow.transport.uri_token();
     format!(
         "<sip:{}@{};transport={transport}>",
-        service.name(),
+        purpose.name(),
         flow.remote
     )
 }

@@ -17,11 +17,12 @@ mod tests;
 
 use crate::base::{Flow, Instant, Key, Rng, Slab, TimerTable};
 use crate::call::CallTable;
-use crate::config::{Config, Service};
+use crate::config::Config;
 use crate::media::{News, Order};
-use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder, Uri};
+use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder};
 use bytes::Bytes;
 use dialog::Dialog;
+use service::{After, Purpose};
 use std::collections::{HashMap, VecDeque};
 
 /// What we understand in a request.
@@ -63,6 +64,8 @@ pub struct Pbx {
     dialogs: Slab<Box<Dialog>>,
     by_name: HashMap<Name, Key>,
     by_session: HashMap<u64, Key>,
+    /// Those without final answer, by the branch of their INVITE.
+    by_branch: HashMap<Box<[u8]>, Key>,
     timers: TimerTable<Key>,
     outputs: VecDeque<Output>,
 }
@@ -74,6 +77,7 @@ impl Pbx {
             dialogs: Slab::new(config.limits.calls_max),
             by_name: HashMap::new(),
             by_session: HashMap::new(),
+            by_branch: HashMap::new(),
             timers: TimerTable::new(),
             outputs: VecDeque::new(),
         }
@@ -95,6 +99,7 @@ impl Pbx {
             (Method::Invite, None) if to_tag(&message).is_empty() => {
                 self.on_call(cx, flow, &message);
             }
+            (Method::Cancel, _) => self.on_cancel(flow, &message),
             (Method::Bye, Some(key)) => {
                 self.answer(flow, &message, 200);
                 self.end(key);
@@ -116,7 +121,8 @@ impl Pbx {
         match news {
             // A studio that was restarted knows nothing of its callers: they hear nothing any more.
             News::Failed { .. } => self.hang_up(cx, key),
-            News::Done { .. } | News::Key { .. } => {}
+            News::Done { task, .. } => self.on_done(cx, key, *task),
+            News::Key { .. } => {}
         }
     }
 
@@ -157,13 +163,13 @@ impl Pbx {
     }
 
     fn on_call(&mut self, cx: &mut Context<'_>, flow: &Flow, invite: &Message) {
-        let Some(service) = asked_for(invite) else {
+        let Some(purpose) = Purpose::of(invite) else {
             return self.answer(flow, invite, 404);
         };
         let Some(session) = cx.calls.session_of(invite) else {
             return self.answer(flow, invite, 481);
         };
-        let dialog = match Dialog::answer(cx, service, session, flow, invite) {
+        let dialog = match Dialog::answer(cx, purpose, session, flow, invite) {
             Ok(dialog) => Box::new(dialog),
             Err((status, reason)) => return self.refuse(flow, invite, status, reason),
         };
@@ -177,11 +183,49 @@ impl Pbx {
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return;
         };
-        let bytes = dialog.final_answer();
-        dialog.arm(cx, &mut self.timers, key);
+        let bytes = dialog.last_answer();
+        match dialog.early_branch() {
+            Some(branch) => {
+                self.by_branch.insert(branch.into(), key);
+            }
+            None => dialog.arm(cx, &mut self.timers, key),
+        }
         self.outputs
             .push_back(Output::Message { flow: *flow, bytes });
         self.open(cx, key);
+    }
+
+    /// A caller gave up while it was told something (RFC 3261 §9.2).
+    fn on_cancel(&mut self, flow: &Flow, cancel: &Message) {
+        let found = branch_of(cancel).and_then(|branch| self.by_branch.get(&branch));
+        let Some(key) = found.copied() else {
+            return self.answer(flow, cancel, 481);
+        };
+        self.answer(flow, cancel, 200);
+        self.fail(key, 487);
+    }
+
+    /// All was said.
+    fn on_done(&mut self, cx: &mut Context<'_>, key: Key, task: u32) {
+        let Some(dialog) = self.dialogs.get(key) else {
+            return;
+        };
+        match dialog.after(task) {
+            After::Nothing => {}
+            After::HangUp => self.hang_up(cx, key),
+            After::Fail(status) => self.fail(key, status),
+        }
+    }
+
+    /// Ends an early dialog.
+    fn fail(&mut self, key: Key, status: u16) {
+        if let Some(dialog) = self.dialogs.get(key)
+            && let Some(bytes) = dialog.failure(status)
+        {
+            let flow = dialog.flow();
+            self.outputs.push_back(Output::Message { flow, bytes });
+        }
+        self.end(key);
     }
 
     /// Tells the studio what was agreed on, and begins the service where that is new.
@@ -189,7 +233,7 @@ impl Pbx {
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return;
         };
-        let orders = dialog.orders(cx.rng.next_u64());
+        let orders = dialog.orders(cx);
         self.outputs.extend(orders.into_iter().map(Output::Media));
     }
 
@@ -249,6 +293,9 @@ impl Pbx {
             return;
         };
         dialog.disarm(&mut self.timers);
+        if let Some(branch) = dialog.early_branch() {
+            self.by_branch.remove(branch);
+        }
         self.by_name.remove(&dialog.name());
         let session = dialog.session();
         self.by_session.remove(&session);
@@ -280,8 +327,7 @@ fn to_tag(message: &Message) -> &[u8] {
     to.and_then(|to| to.tag()).unwrap_or_default()
 }
 
-/// The service that the proxy wrote into the Request-URI.
-fn asked_for(invite: &Message) -> Option<Service> {
-    let uri = Uri::parse(invite.request_uri()).ok()?;
-    Service::named(std::str::from_utf8(uri.user()?).ok()?)
+fn branch_of(message: &Message) -> Option<Box<[u8]>> {
+    let via = message.top_via().ok()?;
+    via.branch().map(Box::from)
 }

@@ -279,6 +279,77 @@ fn holding_and_resuming_turns_the_sound_off_and_on() {
     assert_eq!(world.pass(Duration::from_secs(60)), []);
 }
 
+fn announcement(world: &mut World) -> Message {
+    let invite = world.request("INVITE", "", 1, OFFER);
+    let info = CallerInfo::default();
+    world
+        .calls
+        .begin(world.now, &invite, &world.flow, info)
+        .unwrap();
+    let bytes = String::from_utf8(invite.bytes().to_vec()).unwrap();
+    let uri = "sip:announce@example.com;cause=404";
+    let bytes = bytes.replacen("sip:echo@example.com", uri, 1);
+    Message::parse(bytes.into()).unwrap()
+}
+
+#[test]
+fn an_announcement_is_early_and_ends_in_its_status() {
+    let mut world = World::new();
+    let invite = announcement(&mut world);
+    world.send(&invite);
+    let outputs = world.outputs();
+    let [
+        Output::Message { bytes, .. },
+        Output::Media(Order::Open { session, .. }),
+        Output::Media(Order::Do { task, what, .. }),
+    ] = &outputs[..]
+    else {
+        panic!("{outputs:?}")
+    };
+    let early = Message::parse(bytes.clone()).unwrap();
+    assert_eq!(early.status(), 183);
+    assert!(
+        matches!(
+            what,
+            Task::Play {
+                rounds: Some(1),
+                ..
+            }
+        ),
+        "{what:?}"
+    );
+    // Nothing is repeated, and nothing ends it but what was said.
+    assert_eq!(world.pass(Duration::from_secs(60)), []);
+    let (session, task) = (*session, *task);
+    world.with(|pbx, cx| pbx.on_news(cx, &News::Done { session, task }));
+    let failed = world.messages().remove(0);
+    assert_eq!((failed.status(), tag(&failed)), (404, tag(&early)));
+    assert!(world.pbx.is_empty());
+}
+
+#[test]
+fn who_gives_up_in_an_announcement_is_let_go() {
+    let mut world = World::new();
+    let invite = announcement(&mut world);
+    world.send(&invite);
+    let _ = world.outputs();
+    let cancel = world.request("CANCEL", "", 1, "");
+    // Of another branch.
+    world.send(&cancel);
+    assert_eq!(world.messages()[0].status(), 481);
+    let bytes = String::from_utf8(cancel.bytes().to_vec()).unwrap();
+    let bytes = bytes.replacen("z9hG4bKCANCEL1", "z9hG4bKINVITE1", 1);
+    world.send(&Message::parse(bytes.into()).unwrap());
+    let answers: Vec<(u16, String)> = world
+        .messages()
+        .iter()
+        .map(|m| (m.status(), m.cseq().unwrap().method.to_string()))
+        .collect();
+    let expected = [(200, "CANCEL".to_owned()), (487, "INVITE".to_owned())];
+    assert_eq!(answers, expected);
+    assert!(world.pbx.is_empty());
+}
+
 #[test]
 fn what_cannot_be_served_is_refused() {
     let mut world = World::new();

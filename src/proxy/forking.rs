@@ -149,6 +149,15 @@ impl Proxy {
                 }
                 continue;
             }
+            if open
+                && !undecided
+                && let Some(target) = self.announce(cx, key)
+                && let Some(context) = self.contexts.get_mut(key)
+            {
+                context.waiting = vec![target];
+                context.outcome.goes_on = true;
+                continue;
+            }
             match self.contexts.get(key).is_some_and(|c| c.has_open_branch()) {
                 true => return self.arm(key),
                 false => return self.finish(cx, key),

@@ -1,7 +1,7 @@
 //! The media side, composed: packets of calls pass through the [`Relay`], those of legs that end
 //! here go to the [`Studio`] and come from there.
 
-use crate::base::Instant;
+use crate::base::{Anchor, Instant};
 use crate::media::{News, Order, Outlet, Studio};
 use crate::relay::{
     BindError, Lane, MediaCommand, MediaEvent, Relay, RelaySettings, SocketAction, Verdict,
@@ -112,11 +112,11 @@ impl<C: Carrier> Through<'_, C> {
 }
 
 impl MediaCore {
-    /// Without sessions.
-    pub fn new(settings: RelaySettings) -> Self {
+    /// Without sessions. `anchor` ties the clock to the calendar.
+    pub fn new(settings: RelaySettings, anchor: Anchor) -> Self {
         Self {
             relay: Relay::new(settings),
-            studio: Studio::new(settings.sessions_max),
+            studio: Studio::new(settings.sessions_max, anchor),
         }
     }
 

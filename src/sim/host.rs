@@ -261,7 +261,7 @@ impl Host {
                 replays: Arc::clone(&replays),
                 ports: PortPool::new(MEDIA_PORTS.0, MEDIA_PORTS.1, shard, shards),
             });
-            let media = MediaCore::new(RelaySettings::default());
+            let media = MediaCore::new(RelaySettings::default(), anchor());
             self.shards.push(Shard { core, media });
         }
         self.plan_wake();

@@ -5,7 +5,7 @@ import time
 from lib.case import wait_for
 from lib.net import Hosts
 from lib.phone import Phone
-from lib.tone import hears
+from lib.tone import hears, holds, speech_seconds
 from lib.voipd import DOMAIN, Voipd
 
 LOW, HIGH = 440, 880
@@ -28,7 +28,7 @@ def echo(case, voipd, alice):
 
 
 def test_echo(case):
-    voipd = Voipd(case, admin={"log": "debug"})
+    voipd = Voipd(case)
     voipd.add_user("alice")
     echo(case, voipd, Phone(case, "alice", voipd, LOW))
 
@@ -44,3 +44,65 @@ def test_echo_behind_nat(case):
     voipd = Voipd(case, address=hosts.CORE, netns=hosts.core)
     voipd.add_user("alice")
     echo(case, voipd, Phone(case, "alice", voipd, LOW, address=hosts.HOME, netns=hosts.home))
+
+
+SPECIAL_INFORMATION = (950, 1400, 1800)
+
+
+def announced(case, number, **tables):
+    """Alice calls a number that fails, and hears why before it does."""
+    voipd = Voipd(case, services={"announcements": True}, **tables)
+    voipd.add_user("alice")
+    voipd.add_user("bob")
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+    alice.dial(number)
+    wait_for("the call to ring", lambda: [c for c in voipd.calls() if c["state"] != "up"])
+    wait_for("the call to be gone", lambda: voipd.calls() == [], 15)
+    return voipd, alice
+
+
+def test_unknown_number(case):
+    voipd, alice = announced(case, "777")
+    holds(alice.recording(), *SPECIAL_INFORMATION)
+    assert speech_seconds(alice.recording(), *SPECIAL_INFORMATION) > 0.8
+    record = voipd.ctl_json("cdr")[0]
+    assert (record["status"], record["answered"]) == (404, None), record
+    assert record["way_out"] == "service:announce", record
+    assert "404 Not Found" in alice.process.text()
+
+
+def test_not_registered(case):
+    voipd, alice = announced(case, "bob")
+    holds(alice.recording(), *SPECIAL_INFORMATION)
+    assert voipd.ctl_json("cdr")[0]["status"] == 480
+
+
+def test_spanish(case):
+    _, alice = announced(case, "bob", node={"locale": "es"})
+    assert speech_seconds(alice.recording(), *SPECIAL_INFORMATION) > 0.8
+
+
+def test_announcement_is_cut_short(case):
+    voipd = Voipd(case, services={"announcements": True})
+    voipd.add_user("alice")
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+    alice.dial("777")
+    wait_for("the call to ring", voipd.calls)
+    time.sleep(0.5)
+    alice.hangup()
+    wait_for("the call to be gone", lambda: voipd.calls() == [], 2)
+    assert voipd.ctl_json("cdr")[0]["status"] == 487
+
+
+def test_code_is_confirmed(case):
+    voipd = Voipd(case, services={"announcements": True}, node={"locale": "es"})
+    voipd.add_user("alice")
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+    alice.dial("*78")
+    wait_for("the call to be over", lambda: "session closed" in alice.process.text(), 10)
+    holds(alice.recording(), 425)
+    assert speech_seconds(alice.recording(), 425) > 0.3
+    assert "dnd" in voipd.ctl("feature", "show", "alice").lower()

@@ -5,6 +5,7 @@ use super::super::egress::{self, Identified, Out};
 use super::super::routing::reject;
 use super::super::targets::{self, Place, Target};
 use super::super::{Context, Proxy};
+use super::announce;
 use crate::config::Service;
 use crate::feature;
 use crate::peer::{Keys, Pool};
@@ -176,11 +177,7 @@ impl Expansion<'_> {
 
 /// A service as a target.
 pub(super) fn to_service(service: Service, domain: &str) -> Target {
-    let uri = format!("sip:{}@{domain}", service.name());
-    Target::new(
-        Place::Service(uri.into_bytes().into()),
-        targets::rank(0, 1000),
-    )
+    announce::service(format!("sip:{}@{domain}", service.name()))
 }
 
 fn expand_pool(

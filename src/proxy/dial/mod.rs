@@ -4,9 +4,11 @@
 //! | file | what |
 //! | --- | --- |
 //! | `expand` | a way of the plan into phones, trunks, members of pools |
+//! | `announce` | what a caller is told by voice |
 //! | `entry` | calls that come in over trunks |
 //! | `forward` | forwarding, before a phone rings and after it failed |
 
+mod announce;
 mod entry;
 mod expand;
 mod forward;
@@ -106,6 +108,12 @@ impl Proxy {
             (Err(why), Caller::Guest) if matches!(why.status, 404 | 480) => {
                 Err(reject(480, "Temporarily Unavailable"))
             }
+            (Err(why), caller) if announce::hears(cx.config, caller) => {
+                let told = announce::announcement(cx.config, asked.message, why.status);
+                let target = told.ok_or_else(|| why.clone())?;
+                ways.add_note(why.note());
+                Ok(Dialled::Lead(vec![target].into()))
+            }
             (led, _) => led,
         }
     }
@@ -125,6 +133,10 @@ impl Proxy {
         if let Some(record) = cx.features.apply(user, code)? {
             let record = crate::store::Record::PutFeatures(Box::new(record));
             cx.outputs.records.push_back(record);
+        }
+        if announce::hears(cx.config, asked.caller) {
+            let told = announce::confirmation(cx.config, code.prompt());
+            return Ok(Dialled::Lead(vec![told].into()));
         }
         Ok(Dialled::Done(format!("Done: {}", code.done())))
     }

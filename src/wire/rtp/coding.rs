@@ -9,17 +9,23 @@ pub enum Coding {
     Pcma,
     /// G.711 mu-law.
     Pcmu,
+    /// G.722 at 64 kbit/s. Its clock is half its sampling rate (RFC 3551 §4.5.2).
+    G722,
+    /// GSM 06.10.
+    Gsm,
 }
 
 impl Coding {
     /// All of them, those first that we would rather have.
-    pub const ALL: &'static [Coding] = &[Coding::Pcma, Coding::Pcmu];
+    pub const ALL: &'static [Coding] = &[Coding::Pcma, Coding::Pcmu, Coding::G722, Coding::Gsm];
 
     /// The encoding name of `a=rtpmap`.
     pub const fn name(self) -> &'static str {
         match self {
             Coding::Pcma => "PCMA",
             Coding::Pcmu => "PCMU",
+            Coding::G722 => "G722",
+            Coding::Gsm => "GSM",
         }
     }
 
@@ -28,13 +34,15 @@ impl Coding {
         match self {
             Coding::Pcma => 8,
             Coding::Pcmu => 0,
+            Coding::G722 => 9,
+            Coding::Gsm => 3,
         }
     }
 
     /// The clock of RTP timestamps in Hz.
     pub const fn clock_rate(self) -> u32 {
         match self {
-            Coding::Pcma | Coding::Pcmu => 8_000,
+            Coding::Pcma | Coding::Pcmu | Coding::G722 | Coding::Gsm => 8_000,
         }
     }
 

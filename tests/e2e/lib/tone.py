@@ -36,3 +36,27 @@ def hears(path, wanted, others):
     assert shares[wanted] > 0.5, f"{path} should hold {wanted} Hz: {said}"
     for tone in others:
         assert shares[tone] < 0.1, f"{path} should not hold {tone} Hz: {said}"
+
+
+def windows(path, seconds=0.1):
+    """The recording in pieces; silent ones are left out."""
+    data, rate = samples(path)
+    size = int(rate * seconds)
+    pieces = [data[at : at + size] for at in range(0, len(data) - size + 1, size)]
+    return [piece for piece in pieces if max(map(abs, piece)) > 500], rate
+
+
+def holds(path, *tones):
+    """Checks that each of some tones sounds somewhere in a recording, alone or in a pair."""
+    pieces, rate = windows(path)
+    assert pieces, f"{path} is silent"
+    for tone in tones:
+        best = max(power(piece, rate, tone) for piece in pieces)
+        assert best > 0.4, f"{path} should hold {tone} Hz somewhere: {best:.2f}"
+
+
+def speech_seconds(path, *tones):
+    """For how long something sounds that is none of the tones."""
+    pieces, rate = windows(path)
+    spoken = [p for p in pieces if all(power(p, rate, tone) < 0.4 for tone in tones)]
+    return len(spoken) * 0.1

@@ -425,6 +425,24 @@ mod tests {
     }
 
     #[test]
+    fn a_period_that_differs_from_the_one_before_makes_no_step() {
+        // A hum below the voice changes by thousands within a period.
+        let sound = |n: usize| {
+            let (voice, hum) = (TAU * n as f32 / 80.0, TAU * n as f32 / 1100.0);
+            (voice.sin() * 3000.0 + hum.sin() * 8000.0) as i16
+        };
+        for length in (800..2000).step_by(50) {
+            let mut concealer = Concealer::new(8000);
+            let mut frame: Vec<i16> = (0..length).map(sound).collect();
+            concealer.on_frame(&mut frame, false);
+            frame.resize(length + 160, 0);
+            concealer.on_loss(&mut frame[length..]);
+            let step = step_max(&frame);
+            assert!(step < 700, "{length}: {step}");
+        }
+    }
+
+    #[test]
     fn a_seam_is_smoothed() {
         let original = voice(8000, 2, 1.0);
         let (mut plain, mut smooth) = (Concealer::new(8000), Concealer::new(8000));

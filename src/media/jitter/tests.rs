@@ -140,6 +140,27 @@ fn an_outage_is_concealed_shortly_then_silent_then_heard_again() {
 }
 
 #[test]
+fn two_in_a_hundred_may_be_late_before_the_delay_rises_for_them() {
+    let mut buffer = JitterBuffer::new(config());
+    steady(&mut buffer, 0..300);
+    let before = buffer.delay_ms();
+    // Four packets are held up until the last of them comes.
+    for n in 300..304u64 {
+        pull(&mut buffer, n * 20 + 5);
+    }
+    let results: Vec<_> = (300..304).map(|n| put(&mut buffer, 6070, n)).collect();
+    let late = Err(Refusal::Late);
+    assert_eq!(results, [late, late, Ok(()), Ok(())]);
+    assert!(
+        before < 10 && buffer.delay_ms() == 30,
+        "{before}, {}",
+        buffer.delay_ms()
+    );
+    assert_eq!(pull(&mut buffer, 6085), Seam(302));
+    assert_eq!(pull(&mut buffer, 6105), Packet(303));
+}
+
+#[test]
 fn silence_between_spurts_is_no_loss() {
     let mut buffer = JitterBuffer::new(config());
     steady(&mut buffer, 0..10);
@@ -558,13 +579,13 @@ fn any_packet_time_and_clock_plays_whole() {
                 seconds: 60,
             };
             let network = Network {
-                spread_us: 10_000,
+                spread_us: 25_000,
                 ..GOOD
             };
             let outcome = run(clock.into(), network, &traffic);
-            let missed = outcome.sent - outcome.played;
+            let missed = permille(outcome.sent - outcome.played, outcome.sent);
             assert!(
-                missed <= 8,
+                missed <= 25,
                 "{clock} Hz {ptime_ms} ms: {missed} {:?}",
                 outcome.stats
             );

@@ -387,11 +387,13 @@ fn run(seed: u64, network: Network, traffic: &Traffic) -> Outcome {
     let first = (rng.next_u64() as u16, rng.next_u64() as u32);
     let count = seconds * 1000 / ptime_ms;
     let mut packets = Vec::new();
+    // The sender's ticks are not ours.
+    let phase_us = rng.below(20_000);
     let (mut queue_us, mut losing) = (0u64, false);
     for n in 0..count {
         let ideal_us = n * ptime_ms * 1000;
-        let sent_us =
-            ideal_us.saturating_add_signed(-(ideal_us as i64) * network.skew_ppm / 1_000_000);
+        let skew_us = ideal_us as i64 * network.skew_ppm / 1_000_000;
+        let sent_us = (phase_us + ideal_us).saturating_add_signed(-skew_us);
         if network.spike_one_in > 0 && rng.chance(1, network.spike_one_in) {
             queue_us += network.spike_us;
         }
@@ -500,7 +502,7 @@ fn spread_is_covered_and_not_much_more() {
         };
         let outcome = run(seed, network, &G711);
         let late = permille(outcome.late, outcome.delivered);
-        assert!(late <= 15, "late {late}");
+        assert!(late <= 5, "late {late}");
         assert!(outcome.stats.reordered > 500);
         assert!(
             (55.0..110.0).contains(&outcome.delay_ms_mean),

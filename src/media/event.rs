@@ -495,6 +495,17 @@ mod tests {
     }
 
     #[test]
+    fn an_end_that_comes_after_the_next_key_is_old() {
+        let mut sent = packets(8000, &[('1', 100), ('2', 100)]);
+        for late in 4..7 {
+            let mut packet = sent[late];
+            packet.0 = sent[8].0;
+            sent.insert(9, packet);
+        }
+        assert_eq!(receive(&sent), [('1', 800), ('2', 800)]);
+    }
+
+    #[test]
     fn a_timestamp_that_runs_along_is_still_one_key() {
         let mut sent = packets(8000, &[('7', 200)]);
         for (_, header, payload) in &mut sent {

@@ -554,8 +554,10 @@ impl JitterBuffer {
             Playout::Waiting => false,
             Playout::Playing { cursor, offset, .. } => {
                 let behind = cursor - timestamp;
-                let half = self.ptime / 2;
-                behind > half && offset + behind > self.transits.target + half
+                // The offset that playing it next would make may be a packet above the target, as
+                // when a stream begins.
+                let most = self.transits.target + self.ptime;
+                behind > self.ptime / 2 && offset + behind > most
             }
         }
     }

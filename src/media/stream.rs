@@ -40,7 +40,8 @@ pub const fn ntp_of_unix_ms(unix_ms: u64) -> u64 {
 pub enum Heard {
     /// It belongs to the stream.
     Stream,
-    /// Another source or another numbering, which the next packet must confirm.
+    /// Another source or another numbering, which the next packet must confirm. A jitter buffer
+    /// should get it all the same: it judges for itself, and would otherwise lose one packet more.
     Unproven,
     /// It carried our own SSRC, which has changed now; a report is due (§8.2).
     Collision,

@@ -180,6 +180,8 @@ impl fmt::Debug for Protector {
 
 impl Protector {
     /// `lifetime` is the most packets under the key, SRTP and SRTCP apart.
+    /// Keep it as long as the key stays, through re-INVITEs too: another one under the same key
+    /// would encrypt twice with the same keystream.
     pub fn new(master: &MasterKey, mki: Option<Mki>, lifetime: Option<u64>) -> Self {
         Self {
             context: Context::new(master, mki, lifetime),

@@ -140,6 +140,27 @@ fn an_outage_is_concealed_shortly_then_silent_then_heard_again() {
 }
 
 #[test]
+fn two_in_a_hundred_may_be_late_before_the_delay_rises_for_them() {
+    let mut buffer = JitterBuffer::new(config());
+    steady(&mut buffer, 0..300);
+    let before = buffer.delay_ms();
+    // Four packets are held up until the last of them comes.
+    for n in 300..304u64 {
+        pull(&mut buffer, n * 20 + 5);
+    }
+    let results: Vec<_> = (300..304).map(|n| put(&mut buffer, 6070, n)).collect();
+    let late = Err(Refusal::Late);
+    assert_eq!(results, [late, late, Ok(()), Ok(())]);
+    assert!(
+        before < 10 && buffer.delay_ms() == 30,
+        "{before}, {}",
+        buffer.delay_ms()
+    );
+    assert_eq!(pull(&mut buffer, 6085), Seam(302));
+    assert_eq!(pull(&mut buffer, 6105), Packet(303));
+}
+
+#[test]
 fn silence_between_spurts_is_no_loss() {
     let mut buffer = JitterBuffer::new(config());
     steady(&mut buffer, 0..10);
@@ -366,11 +387,13 @@ fn run(seed: u64, network: Network, traffic: &Traffic) -> Outcome {
     let first = (rng.next_u64() as u16, rng.next_u64() as u32);
     let count = seconds * 1000 / ptime_ms;
     let mut packets = Vec::new();
+    // The sender's ticks are not ours.
+    let phase_us = rng.below(20_000);
     let (mut queue_us, mut losing) = (0u64, false);
     for n in 0..count {
         let ideal_us = n * ptime_ms * 1000;
-        let sent_us =
-            ideal_us.saturating_add_signed(-(ideal_us as i64) * network.skew_ppm / 1_000_000);
+        let skew_us = ideal_us as i64 * network.skew_ppm / 1_000_000;
+        let sent_us = (phase_us + ideal_us).saturating_add_signed(-skew_us);
         if network.spike_one_in > 0 && rng.chance(1, network.spike_one_in) {
             queue_us += network.spike_us;
         }
@@ -479,7 +502,7 @@ fn spread_is_covered_and_not_much_more() {
         };
         let outcome = run(seed, network, &G711);
         let late = permille(outcome.late, outcome.delivered);
-        assert!(late <= 15, "late {late}");
+        assert!(late <= 5, "late {late}");
         assert!(outcome.stats.reordered > 500);
         assert!(
             (55.0..110.0).contains(&outcome.delay_ms_mean),
@@ -558,13 +581,13 @@ fn any_packet_time_and_clock_plays_whole() {
                 seconds: 60,
             };
             let network = Network {
-                spread_us: 10_000,
+                spread_us: 25_000,
                 ..GOOD
             };
             let outcome = run(clock.into(), network, &traffic);
-            let missed = outcome.sent - outcome.played;
+            let missed = permille(outcome.sent - outcome.played, outcome.sent);
             assert!(
-                missed <= 8,
+                missed <= 25,
                 "{clock} Hz {ptime_ms} ms: {missed} {:?}",
                 outcome.stats
             );

@@ -8,3 +8,4 @@ pub mod goertzel;
 pub mod mixer;
 pub mod resample;
 pub mod tone;
+pub mod wav;

@@ -3,6 +3,7 @@
 
 pub mod activity;
 pub mod codec;
+pub mod comfort;
 pub mod dtmf;
 pub mod goertzel;
 pub mod mixer;

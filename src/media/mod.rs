@@ -10,16 +10,21 @@
 //! | [`event`] | keys as telephone events (RFC 4733) |
 //! | [`codec`], [`resample`] | samples to payloads and back, and between rates |
 //! | [`tone`], [`dtmf`], [`goertzel`] | tones and digits, made and heard |
+//! | [`mixer`], [`activity`], [`comfort`] | many at once; who speaks; noise for silence |
+//! | [`wav`] | sound files |
 //!
 //! Not done here: sockets, ports and who may send to them (`relay`), descriptions (`sip`).
 
+pub mod activity;
 pub mod codec;
+pub mod comfort;
 pub mod conceal;
 pub mod dtmf;
 pub mod event;
 pub mod goertzel;
 pub mod jitter;
 mod leg;
+pub mod mixer;
 pub mod order;
 pub mod player;
 pub mod prompts;
@@ -30,6 +35,7 @@ pub mod studio;
 #[cfg(test)]
 mod tests;
 pub mod tone;
+pub mod wav;
 
 pub use order::{Format, News, Order, Sound, Task};
 pub use studio::{Outlet, Studio};

@@ -2,8 +2,8 @@
 //!
 //! A polyphase filter: the sound is thought of at the least common multiple of both rates, where
 //! one low-pass (a sinc under a Kaiser window) takes away images and aliases, and only those
-//! products are worked out that are not nought and whose sum somebody hears. Flat to 0.425 of the lower rate
-//! (3.4 kHz at 8 kHz), and 55 dB down from 0.575 of it on.
+//! products are worked out that are not nought and whose sum somebody hears. Flat to 0.425 of the
+//! lower rate (3.4 kHz at 8 kHz), and 55 dB down from 0.575 of it on.
 
 /// Filter taps per sample of the lower rate. They make the width of the transition, and the delay
 /// of half as many samples.

@@ -1,8 +1,13 @@
 //! The studio without a network.
 
 use super::*;
-use crate::base::Instant;
+use crate::base::{Anchor, Instant};
 use crate::wire::rtp::{Coding, Header, Packet};
+
+const ANCHOR: Anchor = Anchor {
+    instant: Instant::ZERO,
+    unix_ms: 1_790_000_000_000,
+};
 
 #[derive(Default)]
 struct Sent(Vec<(u64, Vec<u8>)>);
@@ -39,7 +44,7 @@ fn packet(sequence: u16, timestamp: u32, ssrc: u32, payload_type: u8, body: &[u8
 
 #[test]
 fn an_echo_keeps_gaps_and_order_under_our_own_name() {
-    let mut studio = Studio::new(4);
+    let mut studio = Studio::new(4, ANCHOR);
     let (now, session) = (Instant::ZERO, 7);
     let seed = 0x0102_0304_0506_0708;
     let format = format();

@@ -9,11 +9,25 @@
 /// QMF coefficients h0 to h11 of 24, which are symmetric (G.722 table 4), times 2^13.
 const QMF: [i32; 12] = [3, -11, 12, 32, -210, 951, 3876, -805, 362, -156, 53, -11];
 
-/// Decision levels of the 60-level quantizer (table 14, Q6).
-const Q6: [i32; 30] = [
+/// Decision levels of the 60-level quantizer (table 14, Q6), filled up to 32.
+const Q6: [i32; 32] = [
     0, 35, 72, 110, 150, 190, 233, 276, 323, 370, 422, 473, 530, 587, 650, 714, 786, 858, 940,
-    1023, 1121, 1219, 1339, 1458, 1612, 1765, 1980, 2195, 2557, 2919,
+    1023, 1121, 1219, 1339, 1458, 1612, 1765, 1980, 2195, 2557, 2919, 0, 0,
 ];
+/// How many there are.
+const LEVELS: usize = 30;
+
+/// The codes of the intervals above each level, for positive and negative errors (table 14).
+const LOWER_CODES: [[u8; 32]; 2] = {
+    let mut codes = [[0; 32]; 2];
+    let mut at = 0;
+    while at < LEVELS {
+        codes[0][at] = 61 - at as u8;
+        codes[1][at] = if at < 2 { 63 } else { 33 } - at as u8;
+        at += 1;
+    }
+    codes
+};
 
 /// Output of the 15-level inverse quantizer by the code's four leading bits (table 17, QQ4).
 const QM4: [i32; 16] = [
@@ -49,6 +63,9 @@ const ILB: [i32; 32] = [
 
 /// The upper quantizer's only decision level (table 15, Q2).
 const Q2: i32 = 564;
+
+/// The upper band's codes for positive and negative errors, below and above the level (table 15).
+const UPPER_CODES: [[u8; 2]; 2] = [[3, 2], [1, 0]];
 
 fn saturate(value: i32) -> i32 {
     value.clamp(-32768, 32767)
@@ -186,22 +203,16 @@ impl Bands {
     fn encode_lower(&mut self, sample: i32) -> u8 {
         let error = saturate(sample - self.lower.estimate);
         let magnitude = if error < 0 { !error } else { error };
-        // The levels rise, so their number below is the place among them.
+        // The levels rise, so halving finds the place among them. Without a branch: noise decides
+        // each, so half of them would be guessed wrong.
         let scale = self.lower.scale;
         let mut low = 0;
         for half in [16, 8, 4, 2, 1] {
             let at = low + half;
-            if at < Q6.len() && magnitude >= (Q6[at] * scale) >> 12 {
-                low = at;
-            }
+            let above = (at < LEVELS) & (magnitude >= (Q6[at & 31] * scale) >> 12);
+            low += half * usize::from(above);
         }
-        let interval = low as u8;
-        let code = match (error < 0, interval) {
-            (true, 0) => 63,
-            (true, 1) => 62,
-            (true, n) => 33 - n,
-            (false, n) => 61 - n,
-        };
+        let code = LOWER_CODES[usize::from(error < 0)][low & 31];
         self.adapt_lower(code);
         code
     }
@@ -212,12 +223,7 @@ impl Bands {
         let error = saturate(sample - self.upper.estimate);
         let magnitude = if error < 0 { !error } else { error };
         let outer = magnitude >= (Q2 * self.upper.scale) >> 12;
-        let code = match (error < 0, outer) {
-            (true, false) => 1,
-            (true, true) => 0,
-            (false, false) => 3,
-            (false, true) => 2,
-        };
+        let code = UPPER_CODES[usize::from(error < 0)][usize::from(outer)];
         self.adapt_upper(code);
         code
     }

@@ -1,0 +1,339 @@
+//! Comfort noise (RFC 3389): what a sender that falls silent tells of the noise around it, and the
+//! noise that a receiver plays in its place.
+//!
+//! A payload is one byte of level, in dB below overload, and optionally the noise's colour as
+//! reflection coefficients of an all-pole model, a byte each.
+
+use super::activity::{Activity, mean_square};
+
+/// The static payload type at 8 kHz (RFC 3389 §4).
+pub const PAYLOAD_TYPE: u8 = 13;
+/// The name in `a=rtpmap`.
+pub const NAME: &str = "CN";
+/// Reflection coefficients that are made.
+pub const ORDER: usize = 8;
+/// Reflection coefficients that are used; a payload's further ones shape what no ear misses.
+pub const ORDER_MAX: usize = 12;
+/// Bytes of a payload that is made.
+pub const PAYLOAD_SIZE: usize = 1 + ORDER;
+
+/// The level field's largest value.
+const LEVEL_MAX: u8 = 127;
+/// What a coefficient's byte counts in (§3.2): (N - 127) * 258 / 32768.
+const STEP: f32 = 258.0 / 32_768.0;
+/// Levels are relative to a full-scale square wave (§3.1).
+const OVERLOAD: f32 = 32_767.0;
+/// Silence is told again when its level has changed by so much, or after so long.
+const LEVEL_CHANGE_DB: u8 = 3;
+const REPEAT_MS: u32 = 1000;
+/// Samples over which the colour is measured, at least.
+const LAGS: usize = ORDER + 1;
+
+// ---------------------------------------------------------------- made
+
+/// What a sender does with a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Send {
+    /// Sends it.
+    Sound,
+    /// Sends this comfort noise payload instead.
+    Noise([u8; PAYLOAD_SIZE]),
+    /// Sends nothing.
+    Nothing,
+}
+
+/// Decides frame by frame whether a party is silent, and describes its noise.
+#[derive(Clone, Debug)]
+pub struct SilenceDetector {
+    activity: Activity,
+    frame_ms: u32,
+    /// Since the noise was last told; none while the party talks.
+    told_ms: Option<u32>,
+    told_level: u8,
+}
+
+impl SilenceDetector {
+    /// For frames of `frame_ms`.
+    pub fn new(frame_ms: u32) -> Self {
+        Self {
+            activity: Activity::new(frame_ms),
+            frame_ms: frame_ms.max(1),
+            told_ms: None,
+            told_level: 0,
+        }
+    }
+
+    /// Takes in the next frame.
+    pub fn push(&mut self, samples: &[i16]) -> Send {
+        if self.activity.push(mean_square(samples)) {
+            self.told_ms = None;
+            return Send::Sound;
+        }
+        let payload = describe(samples);
+        let [level, ..] = payload;
+        let since = self.told_ms.map(|ms| ms.saturating_add(self.frame_ms));
+        let changed = level.abs_diff(self.told_level) >= LEVEL_CHANGE_DB;
+        if since.is_none_or(|ms| ms >= REPEAT_MS || changed) {
+            (self.told_ms, self.told_level) = (Some(0), level);
+            return Send::Noise(payload);
+        }
+        self.told_ms = since;
+        Send::Nothing
+    }
+
+    /// Whether the party talks.
+    pub fn talks(&self) -> bool {
+        self.activity.talks()
+    }
+}
+
+/// The payload that describes a frame of noise.
+pub fn describe(samples: &[i16]) -> [u8; PAYLOAD_SIZE] {
+    let mut out = [127; PAYLOAD_SIZE];
+    let correlation = correlation(samples);
+    let mean = correlation[0] / samples.len().max(1) as f32;
+    out[0] = level_of(mean.sqrt());
+    for (byte, k) in out[1..].iter_mut().zip(reflections(&correlation)) {
+        *byte = (k / STEP + 127.0).round().clamp(0.0, 254.0) as u8;
+    }
+    out
+}
+
+fn level_of(rms: f32) -> u8 {
+    if rms < 1e-3 {
+        return LEVEL_MAX;
+    }
+    let below = -20.0 * (rms / OVERLOAD).log10();
+    below.round().clamp(0.0, LEVEL_MAX.into()) as u8
+}
+
+fn correlation(samples: &[i16]) -> [f32; LAGS] {
+    std::array::from_fn(|lag| {
+        let behind = samples.get(lag..).unwrap_or_default();
+        let products = samples.iter().zip(behind);
+        products.map(|(a, b)| f32::from(*a) * f32::from(*b)).sum()
+    })
+}
+
+/// Levinson and Durbin's recursion, for the predictor 1 + sum of a z^-i.
+fn reflections(correlation: &[f32; LAGS]) -> [f32; ORDER] {
+    let mut out = [0.0; ORDER];
+    let mut predictor = [0.0; LAGS];
+    // A floor of white noise, 40 dB below, keeps the recursion from dividing by nearly nought.
+    let mut error = correlation[0] * 1.0001 + 1.0;
+    for m in 1..LAGS {
+        let mut sum = correlation[m];
+        for i in 1..m {
+            sum += predictor[i] * correlation[m - i];
+        }
+        let k = (-sum / error).clamp(-0.99, 0.99);
+        let old = predictor;
+        for i in 1..m {
+            predictor[i] = old[i] + k * old[m - i];
+        }
+        predictor[m] = k;
+        out[m - 1] = k;
+        error *= 1.0 - k * k;
+    }
+    out
+}
+
+// ---------------------------------------------------------------- played
+
+/// Plays the noise that payloads describe, without a jump from one to the next.
+#[derive(Clone, Debug)]
+pub struct NoiseGenerator {
+    /// Of the excitation; it follows `gain_wanted` sample by sample.
+    gain: f32,
+    gain_wanted: f32,
+    reflections: [f32; ORDER_MAX],
+    /// The lattice's backward errors.
+    state: [f32; ORDER_MAX],
+    random: u32,
+}
+
+impl NoiseGenerator {
+    /// Silence, until a payload comes. Two with other seeds give other noise.
+    pub fn new(seed: u32) -> Self {
+        Self {
+            gain: 0.0,
+            gain_wanted: 0.0,
+            reflections: [0.0; ORDER_MAX],
+            state: [0.0; ORDER_MAX],
+            random: seed,
+        }
+    }
+
+    /// Takes in a payload; an empty one changes nothing.
+    pub fn update(&mut self, payload: &[u8]) {
+        let Some((level, colour)) = payload.split_first() else {
+            return;
+        };
+        self.reflections = [0.0; ORDER_MAX];
+        for (k, byte) in self.reflections.iter_mut().zip(colour) {
+            // 255 is reserved; held within the unit circle, the filter is stable whatever comes.
+            *k = ((f32::from(*byte) - 127.0) * STEP).clamp(-0.99, 0.99);
+        }
+        let rms = match level & LEVEL_MAX {
+            LEVEL_MAX => 0.0,
+            level => OVERLOAD * 10f32.powf(-f32::from(level) / 20.0),
+        };
+        // The filter raises the power by the product of 1 / (1 - k^2).
+        let raised = self.reflections.iter().map(|k| 1.0 - k * k);
+        self.gain_wanted = rms * raised.product::<f32>().sqrt();
+    }
+
+    /// The next samples.
+    pub fn fill(&mut self, samples: &mut [i16]) {
+        for sample in samples {
+            self.gain += (self.gain_wanted - self.gain) * (1.0 / 64.0);
+            let mut forward = self.white() * self.gain;
+            for m in (0..ORDER_MAX).rev() {
+                forward -= self.reflections[m] * self.state[m];
+                let backward = self.state[m] + self.reflections[m] * forward;
+                if let Some(next) = self.state.get_mut(m + 1) {
+                    *next = backward;
+                }
+            }
+            self.state[0] = forward;
+            *sample = forward as i16;
+        }
+    }
+
+    /// Noise of power one: even between -sqrt(3) and sqrt(3).
+    fn white(&mut self) -> f32 {
+        // Numerical Recipes' generator; the low bits, which are poor, weigh little.
+        self.random = self
+            .random
+            .wrapping_mul(1_664_525)
+            .wrapping_add(1_013_904_223);
+        (self.random as i32 as f32) * (1.732_050_8 / 2_147_483_648.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goertzel::Goertzel;
+    use super::*;
+
+    fn rms(samples: &[i16]) -> f32 {
+        let sum: f32 = samples.iter().map(|s| f32::from(*s).powi(2)).sum();
+        (sum / samples.len() as f32).sqrt()
+    }
+
+    fn db(a: f32, b: f32) -> f32 {
+        20.0 * (a / b).log10()
+    }
+
+    /// White noise through one pole: low for a positive one.
+    fn coloured(seed: u32, pole: f32, gain: f32, samples: usize) -> Vec<i16> {
+        let mut generator = NoiseGenerator::new(seed);
+        let mut last = 0.0;
+        let mut next = || {
+            last = generator.white() * gain + pole * last;
+            last as i16
+        };
+        (0..samples).map(|_| next()).collect()
+    }
+
+    /// The mean power around a frequency, in dB.
+    fn band(samples: &[i16], hz: f32) -> f32 {
+        let mut sum = 0.0;
+        for block in samples.chunks_exact(200) {
+            let mut filter = Goertzel::new(hz, 8000);
+            block.iter().for_each(|s| filter.push(f32::from(*s)));
+            sum += filter.power();
+        }
+        10.0 * sum.log10()
+    }
+
+    fn played(payload: &[u8], samples: usize) -> Vec<i16> {
+        let mut generator = NoiseGenerator::new(99);
+        generator.update(payload);
+        let mut out = vec![0; samples + 1600];
+        out.chunks_mut(160).for_each(|frame| generator.fill(frame));
+        out.split_off(1600)
+    }
+
+    #[test]
+    fn noise_comes_back_as_loud_and_in_its_colour() {
+        for (seed, pole) in [(1, 0.0), (2, 0.6), (3, 0.9), (4, -0.8)] {
+            let sound = coloured(seed, pole, 200.0, 16_000);
+            let again = played(&describe(&sound), 16_000);
+            let change = db(rms(&again), rms(&sound));
+            assert!(change.abs() < 1.5, "{pole}: {change} dB");
+            for hz in [200.0, 600.0, 1400.0, 2400.0, 3600.0] {
+                let change = band(&again, hz) - band(&sound, hz);
+                assert!(change.abs() < 3.0, "{pole} {hz} Hz: {change} dB");
+            }
+        }
+    }
+
+    #[test]
+    fn a_level_alone_is_white_noise_of_that_level() {
+        for level in [20, 40, 60] {
+            let out = played(&[level], 16_000);
+            let wanted = OVERLOAD * 10f32.powf(-f32::from(level) / 20.0);
+            assert!(db(rms(&out), wanted).abs() < 0.7, "{level}");
+            assert!((band(&out, 500.0) - band(&out, 3000.0)).abs() < 2.0);
+        }
+        assert_eq!(played(&[127], 1600), vec![0; 1600]);
+        assert_eq!(played(&[], 1600), vec![0; 1600]);
+        // The top bit of the level is to be ignored (RFC 3389 §3.1).
+        assert_eq!(played(&[40 | 0x80], 1600), played(&[40], 1600));
+    }
+
+    #[test]
+    fn levels_are_those_of_the_rfc() {
+        assert_eq!(describe(&[0; 160])[0], 127);
+        assert_eq!(describe(&[])[0], 127);
+        let square: Vec<i16> = (0..160)
+            .map(|n| if n % 8 < 4 { 32_767 } else { -32_767 })
+            .collect();
+        assert_eq!(describe(&square)[0], 0);
+        let tenth: Vec<i16> = square.iter().map(|s| s / 10).collect();
+        assert_eq!(describe(&tenth)[0], 20);
+    }
+
+    #[test]
+    fn any_payload_stays_within_bounds() {
+        let mut rng = crate::base::Rng::from_u64(6);
+        let mut generator = NoiseGenerator::new(5);
+        for _ in 0..3000 {
+            let mut payload = [0; 20];
+            rng.fill(&mut payload);
+            payload[0] = 30 + payload[0] % 40;
+            generator.update(&payload[..rng.below(21) as usize]);
+            generator.fill(&mut [0; 160]);
+            assert!(generator.state.iter().all(|s| s.is_finite()));
+        }
+        // After the worst, peace returns.
+        generator.update(&[127]);
+        let mut out = [0; 16_000];
+        generator.fill(&mut out);
+        assert_eq!(out[15_000..], [0; 1000]);
+    }
+
+    #[test]
+    fn a_sender_tells_its_noise_once_and_then_when_it_changes() {
+        let mut detector = SilenceDetector::new(20);
+        let quiet = coloured(1, 0.5, 20.0, 160 * 200);
+        let loud = coloured(2, 0.5, 2000.0, 160 * 10);
+        let mut frames = quiet.chunks(160);
+        let mut sent: Vec<Send> = frames
+            .by_ref()
+            .take(100)
+            .map(|f| detector.push(f))
+            .collect();
+        let noises = sent.iter().filter(|s| matches!(s, Send::Noise(_))).count();
+        assert!((2..=6).contains(&noises), "{noises}");
+        assert!(!sent.contains(&Send::Sound));
+        sent = loud.chunks(160).map(|f| detector.push(f)).collect();
+        assert!(sent.iter().all(|s| *s == Send::Sound) && detector.talks());
+        sent = frames.by_ref().take(30).map(|f| detector.push(f)).collect();
+        let first = sent.iter().position(|s| *s != Send::Sound).unwrap();
+        assert_eq!(first, super::super::activity::HANG_MS as usize / 20);
+        assert!(matches!(sent[first], Send::Noise(_)));
+        assert_eq!(sent[first + 1], Send::Nothing);
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::codec::{Codec, Encoder, FRAME_SAMPLES_MAX};
 use super::event::{EventReceiver, KeyChange};
-use super::order::{Format, Task};
+use super::order::{Format, SOUNDS_MAX, Task};
 use super::player::Player;
 use super::stream::{Heard, RtpStream};
 use crate::base::{Instant, Rng, TimerId};
@@ -97,10 +97,11 @@ impl Leg {
             Task::Rest => Doing::Resting,
             Task::Echo => Doing::Echoing,
             Task::Play {
-                sounds,
+                mut sounds,
                 rounds,
                 until_key,
             } => {
+                sounds.truncate(SOUNDS_MAX);
                 let codec = codec(self.format.coding);
                 Doing::Playing(Box::new(Playing {
                     player: Player::new(sounds, rounds, codec.sample_rate()),

@@ -4,7 +4,7 @@ use super::tone::{Country, Tone};
 use crate::wire::rtp::Coding;
 use serde::{Deserialize, Serialize};
 
-/// Sounds of one list; a signalling that sends more is not believed.
+/// Sounds of one list; of more the first are played.
 pub const SOUNDS_MAX: usize = 64;
 
 /// What offer and answer agreed on for a leg that ends here.
@@ -62,7 +62,7 @@ pub enum Task {
     Echo,
     /// It says this, then rests.
     Play {
-        /// One after the other; at most [`SOUNDS_MAX`] count.
+        /// One after the other; at most [`SOUNDS_MAX`].
         sounds: Vec<Sound>,
         /// How often; for ever without.
         rounds: Option<u16>,

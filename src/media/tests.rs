@@ -69,8 +69,13 @@ fn an_echo_keeps_gaps_and_order_under_our_own_name() {
             what,
         },
     );
-    for (sequence, timestamp, ssrc) in [(10, 1600, 9), (12, 1920, 9), (11, 1760, 9), (500, 77, 10)]
-    {
+    for (sequence, timestamp, ssrc) in [
+        (10, 1600, 9),
+        (12, 1920, 9),
+        (11, 1760, 9),
+        (500, 77, 10),
+        (501, 237, 10),
+    ] {
         let bytes = packet(sequence, timestamp, ssrc, 8, b"sound");
         studio.handle_rtp(now, session, 0, &bytes, &mut sent);
     }
@@ -101,4 +106,179 @@ fn an_echo_keeps_gaps_and_order_under_our_own_name() {
         .collect();
     assert_eq!(steps, [(0, 0), (2, 320), (1, 160), (2, 320)]);
     assert_ne!(first.ssrc, 9);
+}
+
+fn play(studio: &mut Studio, sounds: Vec<Sound>, rounds: Option<u16>, until_key: bool) {
+    let (now, session) = (Instant::ZERO, 7);
+    let (format, seed) = (format(), 1);
+    studio.handle_order(
+        now,
+        Order::Open {
+            session,
+            format,
+            seed,
+        },
+    );
+    let what = Task::Play {
+        sounds,
+        rounds,
+        until_key,
+    };
+    studio.handle_order(
+        now,
+        Order::Do {
+            session,
+            task: 3,
+            what,
+        },
+    );
+}
+
+/// Lets time pass; the packets, and when each left.
+fn run(studio: &mut Studio, until_ms: u64) -> Vec<(u64, Vec<u8>)> {
+    let mut all = Vec::new();
+    while let Some(due) = studio.poll_timeout() {
+        if due > Instant::from_millis(until_ms) {
+            break;
+        }
+        let mut sent = Sent::default();
+        studio.handle_timeout(due, &mut sent);
+        all.extend(sent.0.into_iter().map(|(_, b)| (due.as_millis(), b)));
+    }
+    all
+}
+
+fn beep(ms: u32) -> Sound {
+    Sound::Tone {
+        country: tone::Country::Es,
+        tone: tone::Tone::Dial,
+        ms: Some(ms),
+    }
+}
+
+#[test]
+fn a_tone_is_said_in_time_and_its_end_told() {
+    let mut studio = Studio::new(4, ANCHOR);
+    play(
+        &mut studio,
+        vec![Sound::Silence { ms: 40 }, beep(100)],
+        Some(2),
+        false,
+    );
+    let packets = run(&mut studio, 60_000);
+    // Twice 140 ms.
+    let times: Vec<u64> = packets.iter().map(|(at, _)| *at).collect();
+    assert_eq!(times, (0..14).map(|n| n * 20).collect::<Vec<_>>());
+    assert_eq!(
+        studio.poll_news(),
+        Some(News::Done {
+            session: 7,
+            task: 3
+        })
+    );
+    assert_eq!(studio.poll_news(), None);
+    let mut sound = vec![0; 14 * 160];
+    let mut decoder = codec::Decoder::new(codec::Codec::Pcma);
+    for (n, (_, bytes)) in packets.iter().enumerate() {
+        let packet = Packet::new_checked(bytes).unwrap();
+        let header = packet.header();
+        assert_eq!((header.payload_type, header.marker), (8, n == 0));
+        decoder.decode(packet.payload(), &mut sound[n * 160..]);
+    }
+    let energy = |from: usize, to: usize| {
+        let part = &sound[from * 8..to * 8];
+        part.iter().map(|s| i64::from(*s).pow(2)).sum::<i64>() / part.len() as i64
+    };
+    for start in [0, 140] {
+        assert!(energy(start, start + 40) < 100, "silence at {start}");
+        assert!(
+            energy(start + 50, start + 130) > 1_000_000,
+            "a tone behind {start}"
+        );
+    }
+}
+
+#[test]
+fn a_key_is_told_once_and_may_end_what_plays() {
+    for until_key in [false, true] {
+        let mut studio = Studio::new(4, ANCHOR);
+        play(&mut studio, vec![beep(1000)], None, until_key);
+        let before = run(&mut studio, 500).len();
+        assert_eq!(before, 26);
+        let mut sent = Sent::default();
+        let now = Instant::from_millis(505);
+        // "5": two updates and three ends of one event (RFC 4733 §2.5.1.4).
+        for (sequence, end, units) in [(1, 0, 160), (2, 0, 320), (3, 0x80, 480), (4, 0x80, 480)] {
+            let body = [5, end | 10, (units >> 8) as u8, units as u8];
+            let bytes = packet(sequence, 8000, 9, 101, &body);
+            studio.handle_rtp(now, 7, 0, &bytes, &mut sent);
+        }
+        assert_eq!(
+            studio.poll_news(),
+            Some(News::Key {
+                session: 7,
+                key: '5'
+            })
+        );
+        let done = until_key.then_some(News::Done {
+            session: 7,
+            task: 3,
+        });
+        assert_eq!(studio.poll_news(), done);
+        let after = run(&mut studio, 1000).len();
+        assert_eq!(after, if until_key { 0 } else { 25 });
+    }
+}
+
+#[test]
+fn what_plays_is_silent_on_hold_and_goes_on_behind_it() {
+    let mut studio = Studio::new(4, ANCHOR);
+    play(&mut studio, vec![beep(2000)], Some(1), false);
+    let first = run(&mut studio, 500);
+    let hold = |sends| Order::Open {
+        session: 7,
+        format: Format { sends, ..format() },
+        seed: 9,
+    };
+    studio.handle_order(Instant::from_millis(505), hold(false));
+    assert!(run(&mut studio, 1000).is_empty());
+    studio.handle_order(Instant::from_millis(1005), hold(true));
+    let last = run(&mut studio, 3000);
+    assert_eq!((first.len(), last.len()), (26, 49));
+    let head = |bytes: &[u8]| Packet::new_checked(bytes).unwrap().header();
+    let (before, after) = (head(&first[25].1), head(&last[0].1));
+    assert_eq!(before.ssrc, after.ssrc);
+    assert_eq!(after.sequence, before.sequence.wrapping_add(1));
+    // The time of the pause is in the timestamps.
+    assert_eq!(after.timestamp.wrapping_sub(before.timestamp), 26 * 160);
+    assert!(after.marker);
+}
+
+#[test]
+fn lists_without_sound_end() {
+    for sounds in [vec![], vec![Sound::Silence { ms: 0 }]] {
+        let mut studio = Studio::new(4, ANCHOR);
+        play(&mut studio, sounds, Some(3), false);
+        assert!(run(&mut studio, 1000).len() <= 3);
+        assert_eq!(
+            studio.poll_news(),
+            Some(News::Done {
+                session: 7,
+                task: 3
+            })
+        );
+    }
+}
+
+#[test]
+fn a_late_clock_does_not_bring_a_burst() {
+    let mut studio = Studio::new(4, ANCHOR);
+    play(&mut studio, vec![beep(10_000)], Some(1), false);
+    let mut sent = Sent::default();
+    // Five seconds late: at most as many packets as may be late.
+    let now = Instant::from_millis(5000);
+    for _ in 0..500 {
+        studio.handle_timeout(now, &mut sent);
+    }
+    assert!(sent.0.len() <= 11, "{}", sent.0.len());
 }

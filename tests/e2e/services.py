@@ -66,7 +66,7 @@ def test_unknown_number(case):
     voipd, alice = announced(case, "777")
     holds(alice.recording(), *SPECIAL_INFORMATION)
     assert speech_seconds(alice.recording(), *SPECIAL_INFORMATION) > 0.8
-    record = voipd.ctl_json("cdr")[0]
+    record = voipd.json("cdr")[0]
     assert (record["status"], record["answered"]) == (404, None), record
     assert record["way_out"] == "service:announce", record
     assert "404 Not Found" in alice.process.text()
@@ -75,7 +75,7 @@ def test_unknown_number(case):
 def test_not_registered(case):
     voipd, alice = announced(case, "bob")
     holds(alice.recording(), *SPECIAL_INFORMATION)
-    assert voipd.ctl_json("cdr")[0]["status"] == 480
+    assert voipd.json("cdr")[0]["status"] == 480
 
 
 def test_spanish(case):
@@ -93,7 +93,7 @@ def test_announcement_is_cut_short(case):
     time.sleep(0.5)
     alice.hangup()
     wait_for("the call to be gone", lambda: voipd.calls() == [], 2)
-    assert voipd.ctl_json("cdr")[0]["status"] == 487
+    assert voipd.json("cdr")[0]["status"] == 487
 
 
 def test_code_is_confirmed(case):

@@ -10,5 +10,6 @@ mod privacy;
 mod random;
 mod records;
 mod routing;
+mod services;
 mod trunks;
 mod world;

@@ -15,7 +15,7 @@ use voip::location::{Limits, Location};
 use voip::peer::Peers;
 use voip::proxy::guard::{self, Guard};
 use voip::relay::PortPool;
-use voip::server::{Input, Output, Setup, SignalCore};
+use voip::server::{Input, MediaOrder, Output, Setup, SignalCore};
 use voip::sip::digest::{self, ClientCredentials, Replays};
 use voip::sip::listeners::{Interface, Listener, ListenerTable};
 use voip::sip::locate::{DnsAnswer, DnsQuestion};
@@ -177,6 +177,8 @@ pub struct World {
     pub records: Vec<Record>,
     pub questions: Vec<(u64, DnsQuestion)>,
     pub replies: Vec<Reply>,
+    /// What media were told.
+    pub orders: Vec<MediaOrder>,
     registered: u32,
     extra: String,
     location: Arc<Location>,
@@ -241,6 +243,7 @@ impl World {
             records: Vec::new(),
             questions: Vec::new(),
             replies: Vec::new(),
+            orders: Vec::new(),
             registered: 0,
             extra: extra.to_owned(),
             location,
@@ -275,6 +278,7 @@ impl World {
                 Output::Persist(record) => self.records.push(record),
                 Output::Resolve { query, question } => self.questions.push((query, question)),
                 Output::Reply { reply, .. } => self.replies.push(reply),
+                Output::Media(order) => self.orders.push(order),
                 Output::Tell { shard: 0, input } => self.core.handle_input(self.now, input),
                 _ => {}
             }

@@ -117,11 +117,21 @@ fn stage(people: &[Person]) -> World {
     stage_with(Config::default(), 2, people)
 }
 
-fn stage_with(mut config: Config, shards: usize, people: &[Person]) -> World {
+fn stage_with(config: Config, shards: usize, people: &[Person]) -> World {
+    stage_in(Weather::CALM, 1, config, shards, people)
+}
+
+fn stage_in(
+    weather: Weather,
+    seed: u64,
+    mut config: Config,
+    shards: usize,
+    people: &[Person],
+) -> World {
     config.node.domains = Domain::parse(DOMAIN).into_iter().collect();
-    let mut rng = Rng::from_u64(1);
+    let mut rng = Rng::from_u64(seed);
     let host = Host::new(SERVER, config, shards, rng.fork());
-    let mut world = World::new(host, Weather::CALM, rng.fork());
+    let mut world = World::new(host, weather, rng.fork());
     for (n, person) in people.iter().enumerate() {
         let last = n as u8 + 2;
         let address: IpAddr = if person.behind_nat {
@@ -204,6 +214,57 @@ fn two_phones_behind_nats_hear_each_other() {
             "{legs:?}"
         );
     }
+}
+
+/// The server answers itself: a phone behind a NAT hears its own voice, a wrong number is told so
+/// and fails in its status, whatever the network loses, doubles and delays.
+#[test]
+fn services_answer_in_any_weather() {
+    let weather = Weather {
+        loss: 150,
+        doubled: 50,
+        delay_ms_min: 5,
+        delay_ms_max: 150,
+    };
+    let tell = |seed| {
+        let carrier = match seed % 3 {
+            0 => Carrier::Stream,
+            _ => Carrier::Datagram,
+        };
+        let mut config = Config::default();
+        config.services.announcements = true;
+        let people = [
+            person("u0", true, carrier),
+            person("u1", false, Carrier::Datagram),
+        ];
+        let mut world = stage_in(weather, seed, config, shards(seed), &people);
+        world.phones[0].call_at(at(20), call("*130", 10));
+        world.phones[1].call_at(at(21), call("nobody", 10));
+        let told = |broken: voip::sim::check::Broken| broken.0;
+        world.run_until(at(100)).map_err(told)?;
+        world.settle(Duration::from_secs(200)).map_err(told)?;
+        let heard = world.phones[0]
+            .reports()
+            .first()
+            .map(|r| (r.outcome, r.audio_heard));
+        // Of a call that all retransmissions could not save nothing is asked.
+        match heard {
+            Some((Outcome::Talked, audio)) if audio < 8 => return Err(format!("{audio} heard")),
+            Some((Outcome::Talked | Outcome::Timeout | Outcome::Surplus, _)) => {}
+            other => return Err(format!("echo: {other:?}")),
+        }
+        match world.phones[1].reports().first().map(|r| r.outcome) {
+            Some(Outcome::Refused(404) | Outcome::Timeout) => Ok(heard.is_some_and(|h| h.1 > 0)),
+            other => Err(format!("nobody: {other:?}")),
+        }
+    };
+    let talked = AtomicU64::new(0);
+    let failures = tell_all(100, |seed| {
+        talked.fetch_add(tell(seed)?.into(), Ordering::Relaxed);
+        Ok(())
+    });
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(talked.into_inner() >= 95);
 }
 
 /// Seeds 788 and 937: the second answer of a fork took the media from the first.

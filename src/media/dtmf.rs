@@ -627,7 +627,7 @@ mod tests {
     fn noise_fifteen_decibels_below_hides_no_digit() {
         let mut rng = Rng::from_u64(11);
         for digit in all() {
-            for _ in 0..20 {
+            for _ in 0..8 {
                 let mut sound = pair(digit, 8000, [-10.0; 2], 0.0, 50, rng.below(102) as usize);
                 let power = amplitude_of_dbm0(-10.0).powi(2);
                 let rms = (power / 10f32.powf(1.5)).sqrt();
@@ -697,19 +697,20 @@ mod tests {
     #[test]
     fn babble_is_hardly_ever_a_digit_and_noise_tones_and_chords_never() {
         let mut rng = Rng::from_u64(12);
+        let mut digits = String::new();
         for rate in [8000, 16_000] {
-            let sound = babble(&mut rng, rate, 240);
+            let sound = babble(&mut rng, rate, 120);
             let loud = sound.iter().filter(|s| s.unsigned_abs() > 3000).count();
             assert!(loud > sound.len() / 20, "{loud}");
-            // No detector is deaf to all of it: one digit a minute is the most.
-            let digits = heard(&sound, rate).0;
-            assert!(digits.len() <= 4, "{rate}: {digits}");
+            digits.push_str(&heard(&sound, rate).0);
         }
-        let noise: Vec<i16> = (0..8000 * 60)
+        // No detector is deaf to all of it: one digit a minute is the most.
+        assert!(digits.len() <= 4, "{digits}");
+        let noise: Vec<i16> = (0..8000 * 20)
             .map(|_| (gauss(&mut rng) * 6000.0) as i16)
             .collect();
         assert_eq!(heard(&noise, 8000).0, "");
-        for hz in (200..3800).step_by(7) {
+        for hz in (200..3800).step_by(19) {
             let tone: Vec<i16> = sine(hz as f32, 8000, -6.0, 800)
                 .iter()
                 .map(|s| *s as i16)
@@ -717,7 +718,7 @@ mod tests {
             assert_eq!(heard(&tone, 8000).0, "", "{hz} Hz");
         }
         // Major and minor chords.
-        for root in (200..1100).step_by(3) {
+        for root in (200..1100).step_by(13) {
             for third in [1.25, 1.2] {
                 let root = root as f32;
                 let parts = [root, root * third, root * 1.5].map(|hz| sine(hz, 8000, -12.0, 1600));

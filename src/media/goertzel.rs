@@ -9,6 +9,8 @@ pub const FULL_SCALE_DBM0: f32 = 3.15;
 pub struct Goertzel {
     /// 2 cos(2 pi f / rate).
     coefficient: f32,
+    /// sin(2 pi f / rate).
+    sine: f32,
     last: [f32; 2],
 }
 
@@ -18,6 +20,7 @@ impl Goertzel {
         let angle = std::f64::consts::TAU * f64::from(frequency) / f64::from(rate);
         Self {
             coefficient: (2.0 * angle.cos()) as f32,
+            sine: angle.sin() as f32,
             last: [0.0; 2],
         }
     }
@@ -34,6 +37,13 @@ impl Goertzel {
     pub fn power(&self) -> f32 {
         let [one, two] = self.last;
         one * one + two * two - self.coefficient * one * two
+    }
+
+    /// The phase of what came, in radians: from one block of `n` samples to the next it advances by
+    /// 2 pi f n / rate, where `f` is what sounds.
+    pub fn phase(&self) -> f32 {
+        let [one, two] = self.last;
+        (two * self.sine).atan2(one - two * self.coefficient / 2.0)
     }
 
     /// Begins anew.

@@ -45,7 +45,7 @@ pub enum Encoding {
 pub struct Layout {
     /// How samples are written.
     pub encoding: Encoding,
-    /// How many stand side by side: 1 to [`CHANNELS_MAX`].
+    /// How many stand side by side: 1 to [`CHANNELS_MAX`]. None counts as one.
     pub channels: u16,
     /// Samples per second and channel.
     pub rate: u32,
@@ -63,7 +63,7 @@ impl Layout {
 
     /// The smallest piece that can be read alone, in bytes, and its samples per channel.
     pub fn block(self) -> (usize, usize) {
-        let channels = usize::from(self.channels);
+        let channels = usize::from(self.channels.max(1));
         match self.encoding {
             Encoding::Pcm8 | Encoding::Alaw | Encoding::Ulaw => (channels, 1),
             Encoding::Pcm16 => (2 * channels, 1),
@@ -75,7 +75,7 @@ impl Layout {
     /// How long so many bytes sound.
     pub fn duration_ms(self, bytes: u64) -> u64 {
         let (size, samples) = self.block();
-        let blocks = bytes / size.max(1) as u64;
+        let blocks = bytes / size as u64;
         blocks.saturating_mul(samples as u64 * 1000) / u64::from(self.rate.max(1))
     }
 
@@ -83,7 +83,7 @@ impl Layout {
     pub fn offset(self, ms: u64) -> u64 {
         let (size, samples) = self.block();
         let wanted = ms.saturating_mul(u64::from(self.rate)) / 1000;
-        (wanted / samples.max(1) as u64).saturating_mul(size as u64)
+        (wanted / samples as u64).saturating_mul(size as u64)
     }
 }
 
@@ -324,11 +324,11 @@ impl Reader {
             decoder.decode(bytes, samples);
             return (bytes.len(), samples.len());
         }
-        let encoding = self.layout.encoding;
-        let width = size / usize::from(self.layout.channels);
+        let (encoding, channels) = (self.layout.encoding, self.layout.channels.max(1));
+        let width = size / usize::from(channels);
         for (sample, block) in samples.iter_mut().zip(bytes.chunks_exact(size)) {
             let sum: i32 = block.chunks_exact(width).map(|s| value(encoding, s)).sum();
-            *sample = (sum / i32::from(self.layout.channels)) as i16;
+            *sample = (sum / i32::from(channels)) as i16;
         }
         (bytes.len(), samples.len())
     }
@@ -452,7 +452,7 @@ pub fn lengths(layout: Layout, data_size: u64) -> [(usize, [u8; 4]); 3] {
     let size = data_size.min(DATA_SIZE_MAX) as u32;
     let (block, samples) = layout.block();
     let riff = HEADER_SIZE as u32 - 8 + size + (size & 1);
-    let blocks = size / block.max(1) as u32 * samples as u32;
+    let blocks = size / block as u32 * samples as u32;
     [
         (4, riff.to_le_bytes()),
         (46, blocks.to_le_bytes()),

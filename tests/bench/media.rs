@@ -1,6 +1,8 @@
 //! What sound costs: nanoseconds of processor per frame of 20 ms for each codec and rate
 //! conversion, for a tone and the DTMF detector, and microseconds per frame of a conference of 500
-//! at 16 kHz, of whom few or all talk. `share` is the part of one core that the room's mixing takes.
+//! at three rates, of whom few or all talk; `share` is the part of one core that the mixing takes.
+//! `conference` is the same with G.722 decoded for all and encoded for the talkers and once for all
+//! others; `calls` how many calls one core recodes, both ways, without packets and jitter buffers.
 //!
 //! Run: `cargo bench --bench media`. Prints `metric value unit`, one a line.
 
@@ -164,6 +166,75 @@ fn rooms(times: usize, rng: &mut Rng) {
     }
 }
 
+/// A room at 16 kHz with its codec: what comes is decoded, what is heard encoded.
+fn conference(times: usize, rng: &mut Rng) {
+    const TALKERS: usize = 5;
+    let mut mixer = Mixer::new(16_000, PARTICIPANTS).expect("a known rate");
+    let keys: Vec<Key> = (0..PARTICIPANTS).filter_map(|_| mixer.join()).collect();
+    let frame = mixer.frame_samples();
+    let mut decoders = vec![Decoder::new(Codec::G722); PARTICIPANTS];
+    let mut encoders = vec![Encoder::new(Codec::G722); PARTICIPANTS + 1];
+    let mut coded = [vec![0; frame / 2], vec![0; frame / 2]];
+    let talk = sound(frame, rng);
+    let hiss: Vec<i16> = talk.iter().map(|s| s / 2048).collect();
+    for (samples, payload) in [talk, hiss].iter().zip(&mut coded) {
+        Encoder::new(Codec::G722).encode(samples, payload);
+    }
+    let (mut samples, mut payload) = (vec![0; frame], vec![0; frame / 2]);
+    let ns = measure(times, || {
+        mixer.begin_frame();
+        for (n, (key, decoder)) in keys.iter().zip(&mut decoders).enumerate() {
+            decoder.decode(&coded[usize::from(n >= TALKERS)], &mut samples);
+            mixer.input(*key, &samples);
+        }
+        if let Some(shared) = mixer.finish_frame() {
+            encoders[PARTICIPANTS].encode(shared, &mut payload);
+        }
+        for (key, encoder) in keys.iter().zip(&mut encoders) {
+            if let Heard::Own(own) = mixer.output(*key) {
+                encoder.encode(own, &mut payload);
+            }
+        }
+        black_box(&payload);
+    });
+    let share = ns / (f64::from(FRAME_MS) * 1e6) * 100.0;
+    println!("conference.{PARTICIPANTS}.g722.share {share:.1} %");
+}
+
+/// One direction of a call: decoded, its rate converted, encoded.
+fn recode(times: usize, from: Codec, to: Codec, rng: &mut Rng) -> f64 {
+    let input = sound(from.samples(FRAME_MS) * 50, rng);
+    let mut coded = vec![0; from.payload_len(input.len())];
+    Encoder::new(from).encode(&input, &mut coded);
+    let mut payloads = coded
+        .chunks_exact(from.payload_len(from.samples(FRAME_MS)))
+        .cycle();
+    let (mut decoder, mut encoder) = (Decoder::new(from), Encoder::new(to));
+    let mut resampler = Resampler::new(from.sample_rate(), to.sample_rate()).expect("a known rate");
+    let mut samples = vec![0; from.samples(FRAME_MS)];
+    let mut converted = vec![0; to.samples(FRAME_MS)];
+    let mut payload = vec![0; to.payload_len(converted.len())];
+    measure(times, || {
+        let count = decoder.decode(payloads.next().expect("it cycles"), &mut samples);
+        let count = resampler.process(&samples[..count], &mut converted);
+        encoder.encode(&converted[..count], &mut payload);
+        black_box(&payload);
+    })
+}
+
+fn calls(times: usize, rng: &mut Rng) {
+    for (one, other) in [
+        (Codec::Pcmu, Codec::Pcma),
+        (Codec::G722, Codec::Pcmu),
+        (Codec::Gsm, Codec::Pcma),
+    ] {
+        let ns = recode(times, one, other, rng) + recode(times, other, one, rng);
+        let calls = f64::from(FRAME_MS) * 1e6 / ns;
+        let names = format!("{}.{}", one.name(), other.name()).to_ascii_lowercase();
+        println!("calls.{names} {calls:.0} calls");
+    }
+}
+
 fn main() {
     let mut rng = Rng::from_u64(7);
     // `cargo test` runs benches once, to see that they do.
@@ -172,5 +243,7 @@ fn main() {
     codecs(times, &mut rng);
     rates(times, &mut rng);
     tones(times, &mut rng);
+    calls(times, &mut rng);
     rooms(if quick { 1 } else { 100 }, &mut rng);
+    conference(if quick { 1 } else { 100 }, &mut rng);
 }

@@ -153,11 +153,15 @@ impl Predictor {
         self.poles = [pole1, pole2];
         self.partial = [partial, self.partial[0]];
         self.reconstructed = reconstructed;
-        // The Recommendation adds from the oldest on, and saturates at each sum.
-        let mut of_zeros = 0;
-        for (zero, old) in self.zeros.iter().zip(&self.differences).rev() {
-            of_zeros = saturate(of_zeros + ((saturate(old << 1) * zero) >> 15));
-        }
+        // The Recommendation adds from the oldest on, and saturates at each sum. Where all together
+        // stay within 16 bits, no sum did, and the order is free.
+        let products: [i32; 6] =
+            std::array::from_fn(|i| (saturate(self.differences[i] << 1) * self.zeros[i]) >> 15);
+        let of_zeros = if products.iter().map(|p| p.abs()).sum::<i32>() <= 32767 {
+            products.iter().sum()
+        } else {
+            products.iter().rev().fold(0, |sum, p| saturate(sum + p))
+        };
         self.zeros_estimate = of_zeros;
         self.estimate = saturate(of_poles + of_zeros);
     }

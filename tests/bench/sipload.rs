@@ -6,6 +6,7 @@
 //! sipload call          TARGET [options]   INVITE 180 200 ACK BYE 200 to a phone of its own
 //! sipload pool          TARGET [options]   the same to numbers 80000 to 80999, which the server has
 //!                                          to lead to the phones at --phone-port and the next ones
+//! sipload echo          TARGET [options]   INVITE 200 ACK BYE 200 to *130, which the server answers
 //! ```
 //! A phone refreshes as RFC 3261 §10.2.4 wants it: one Call-ID per user, its CSeq ever higher, also
 //! over runs that share a `--port`. A closed loop over UDP: at most `--window` operations are under way, and the next begins when
@@ -32,6 +33,13 @@ enum Mode {
     RegisterAuth,
     Call,
     Pool,
+    Echo,
+}
+
+impl Mode {
+    fn is_call(self) -> bool {
+        matches!(self, Mode::Call | Mode::Pool | Mode::Echo)
+    }
 }
 
 struct Options {
@@ -125,6 +133,7 @@ fn parse(words: &[String]) -> Result<Options, String> {
         "register-auth" => Mode::RegisterAuth,
         "call" => Mode::Call,
         "pool" => Mode::Pool,
+        "echo" => Mode::Echo,
         other => return Err(format!("no mode is called {other}")),
     };
     let target = target.parse().map_err(|e| format!("{target}: {e}"))?;
@@ -276,7 +285,7 @@ impl Load {
             slot.started = now;
             slot.provisional = false;
             match self.options.mode {
-                Mode::Call | Mode::Pool => self.write_invite(index),
+                mode if mode.is_call() => self.write_invite(index),
                 _ => self.write_register(index, ""),
             }
             self.send_first(index, now);
@@ -365,10 +374,10 @@ impl Load {
             return;
         }
         match (self.options.mode, self.slots[index].state) {
-            (Mode::Call | Mode::Pool, _) if cseq.ends_with(b"INVITE") => {
+            (mode, _) if mode.is_call() && cseq.ends_with(b"INVITE") => {
                 self.on_answer(index, message, now)
             }
-            (Mode::Call | Mode::Pool, State::Ending) => {
+            (mode, State::Ending) if mode.is_call() => {
                 self.explain(status == 200, message);
                 self.finish(index, status == 200);
             }
@@ -392,7 +401,7 @@ impl Load {
     /// keep theirs, in From's tag.
     fn slot_of(&self, message: &[u8]) -> Option<usize> {
         let name = match self.options.mode {
-            Mode::Call | Mode::Pool => std::str::from_utf8(header(message, b"Call-ID")?)
+            Mode::Call | Mode::Pool | Mode::Echo => std::str::from_utf8(header(message, b"Call-ID")?)
                 .ok()?
                 .strip_suffix("@load")?,
             Mode::Register | Mode::RegisterAuth => {
@@ -594,6 +603,7 @@ impl Load {
 fn called(options: &Options, serial: u32) -> String {
     match options.mode {
         Mode::Pool => format!("8{:04}", serial % 1000),
+        Mode::Echo => "*130".to_owned(),
         _ => "phone".to_owned(),
     }
 }

@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | [`order`] | what signalling asks for, and what it hears back |
 //! | [`prompts`] | what is said: the built-in speech of each language |
+//! | [`say`] | what is said in pieces: numbers, dates, counts |
 //! | [`studio`] | the legs that end here, and the clock of all that plays |
 //!
 //! Not done here: sockets, ports and who may send to them (`relay`), descriptions (`sip`).
 
 pub mod order;
 pub mod prompts;
+pub mod say;
 pub mod studio;
 #[cfg(test)]
 mod tests;

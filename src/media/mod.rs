@@ -3,6 +3,8 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`order`] | what signalling asks for, and what it hears back |
+//! | [`prompts`] | what is said: the built-in speech of each language |
+//! | [`say`] | what is said in pieces: numbers, dates, counts |
 //! | [`studio`] | the legs that end here, and the clock of all that plays |
 //! | [`player`] | sounds, one after the other, as samples |
 //! | [`stream`] | one RTP stream each way with its reports |
@@ -30,6 +32,7 @@ pub mod player;
 pub mod prompts;
 pub mod reception;
 pub mod resample;
+pub mod say;
 pub mod stream;
 pub mod studio;
 #[cfg(test)]

@@ -192,24 +192,50 @@ pub enum Code {
 }
 
 impl Code {
-    /// What it did, by the name of a prompt.
-    pub fn prompt(&self) -> &'static str {
-        let switched = |on: bool| if on { "activated" } else { "de-activated" };
+    /// What it did, by the names of prompts.
+    pub fn prompts(&self) -> &'static [&'static str] {
+        let forward = |to: &Option<Box<str>>, on, off| if to.is_some() { on } else { off };
+        let switch = |is_on, on, off| if is_on { on } else { off };
         let Code::Set(change) = self else {
-            return "activated";
+            return &["activated"];
         };
-        switched(match change {
-            Change::ForwardAlways(to)
-            | Change::ForwardBusy(to)
-            | Change::ForwardNoAnswer(to)
-            | Change::ForwardUnregistered(to)
-            | Change::Speed(_, to) => to.is_some(),
-            Change::Dnd(on) | Change::RejectAnonymous(on) => *on,
-            Change::RingSeconds(_) | Change::Block(_) => true,
-            Change::Unblock(_) | Change::UnblockAll | Change::SpeedForgetAll | Change::Clear => {
-                false
-            }
-        })
+        match change {
+            Change::ForwardAlways(to) => forward(
+                to,
+                &["call-fwd-unconditional", "activated"],
+                &["call-fwd-unconditional", "de-activated"],
+            ),
+            Change::ForwardBusy(to) => forward(
+                to,
+                &["call-fwd-on-busy", "activated"],
+                &["call-fwd-on-busy", "de-activated"],
+            ),
+            Change::ForwardNoAnswer(to) => forward(
+                to,
+                &["call-fwd-no-ans", "activated"],
+                &["call-fwd-no-ans", "de-activated"],
+            ),
+            Change::ForwardUnregistered(to) => forward(
+                to,
+                &["call-fwd-offline", "activated"],
+                &["call-fwd-offline", "de-activated"],
+            ),
+            Change::Dnd(is_on) => switch(
+                *is_on,
+                &["do-not-disturb", "activated"],
+                &["do-not-disturb", "de-activated"],
+            ),
+            Change::RejectAnonymous(is_on) => switch(
+                *is_on,
+                &["anonymous-rejection", "activated"],
+                &["anonymous-rejection", "de-activated"],
+            ),
+            Change::Speed(_, Some(_)) | Change::Block(_) => &["number-stored"],
+            Change::Speed(_, None) | Change::SpeedForgetAll => &["number-removed"],
+            Change::Unblock(_) | Change::UnblockAll => &["number-removed"],
+            Change::RingSeconds(_) => &["activated"],
+            Change::Clear => &["de-activated"],
+        }
     }
 
     /// What it did, for a display.

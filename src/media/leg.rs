@@ -2,7 +2,7 @@
 
 use super::codec::{Codec, Encoder, FRAME_SAMPLES_MAX};
 use super::event::{EventReceiver, KeyChange};
-use super::order::{Format, SOUNDS_MAX, Task};
+use super::order::{Format, News, SOUNDS_MAX, Task};
 use super::player::Player;
 use super::stream::{Heard, RtpStream};
 use crate::base::{Instant, Rng, TimerId};
@@ -163,6 +163,21 @@ impl Leg {
                 Turn::Spoke
             }
             _ => Turn::Idle,
+        }
+    }
+
+    /// How the way from the far end fares.
+    pub fn measure(&self) -> News {
+        let stats = self.stream.stats(None);
+        let small = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
+        let expected = stats.packets_received.saturating_add(stats.lost).max(1);
+        News::Measured {
+            session: self.session,
+            lost_permille: small(stats.lost.saturating_mul(1000) / expected),
+            jitter_ms: small((u64::from(stats.jitter_us) + 500) / 1000),
+            round_trip_ms: stats
+                .round_trip_us
+                .map(|us| small(u64::from(us).div_ceil(1000))),
         }
     }
 

@@ -92,6 +92,11 @@ pub enum Order {
         /// What.
         what: Task,
     },
+    /// Asks for [`News::Measured`].
+    Measure {
+        /// Which.
+        session: u64,
+    },
     /// It ends.
     Close {
         /// Which.
@@ -103,18 +108,20 @@ impl Order {
     /// The session that it is about.
     pub fn session(&self) -> u64 {
         match self {
-            Order::Open { session, .. } | Order::Do { session, .. } | Order::Close { session } => {
-                *session
-            }
+            Order::Open { session, .. }
+            | Order::Do { session, .. }
+            | Order::Measure { session }
+            | Order::Close { session } => *session,
         }
     }
 
     /// The same with another name.
     pub fn rename(mut self, to: u64) -> Self {
         match &mut self {
-            Order::Open { session, .. } | Order::Do { session, .. } | Order::Close { session } => {
-                *session = to;
-            }
+            Order::Open { session, .. }
+            | Order::Do { session, .. }
+            | Order::Measure { session }
+            | Order::Close { session } => *session = to,
         }
         self
     }
@@ -137,6 +144,17 @@ pub enum News {
         /// `0` to `9`, `*`, `#`, `A` to `D`.
         key: char,
     },
+    /// How the way from the far end fares.
+    Measured {
+        /// Which leg.
+        session: u64,
+        /// Packets lost of each thousand.
+        lost_permille: u16,
+        /// Interarrival jitter (RFC 3550 §6.4.1) in milliseconds.
+        jitter_ms: u16,
+        /// There and back in milliseconds, if the far end sends reports.
+        round_trip_ms: Option<u16>,
+    },
     /// There is no room for the leg, or it is not known: the studio was restarted.
     Failed {
         /// Which.
@@ -148,18 +166,20 @@ impl News {
     /// The session that it is about.
     pub fn session(&self) -> u64 {
         match self {
-            News::Done { session, .. } | News::Key { session, .. } | News::Failed { session } => {
-                *session
-            }
+            News::Done { session, .. }
+            | News::Key { session, .. }
+            | News::Measured { session, .. }
+            | News::Failed { session } => *session,
         }
     }
 
     /// The same with another name.
     pub fn rename(mut self, to: u64) -> Self {
         match &mut self {
-            News::Done { session, .. } | News::Key { session, .. } | News::Failed { session } => {
-                *session = to;
-            }
+            News::Done { session, .. }
+            | News::Key { session, .. }
+            | News::Measured { session, .. }
+            | News::Failed { session } => *session = to,
         }
         self
     }

@@ -72,7 +72,13 @@ impl Studio {
                 }
                 self.arm(key);
             }
-            (Order::Do { .. }, None) => self.tell(News::Failed { session }),
+            (Order::Measure { .. }, Some(key)) => {
+                let news = self.legs.get(key).map(|leg| leg.measure());
+                news.into_iter().for_each(|news| self.tell(news));
+            }
+            (Order::Do { .. } | Order::Measure { .. }, None) => {
+                self.tell(News::Failed { session });
+            }
             (Order::Close { .. }, Some(key)) => self.close(session, key),
             (Order::Close { .. }, None) => {}
         }

@@ -7,9 +7,10 @@
 //!                 +-- 64*T1 without ACK: BYE --> gone        (RFC 3261 §13.3.1.4)
 //! ```
 
-use super::service::{After, Purpose};
+use super::service::{After, Event, Next, Purpose};
 use super::{ALLOW, Context, Name, branch_of};
 use crate::base::{Flow, Instant, Key, TimerId, TimerTable};
+use crate::config::Locale;
 use crate::media::{Format, Order};
 use crate::sip::offer_answer::{self, Agreed, Origin};
 use crate::wire::rtp::Coding;
@@ -59,6 +60,8 @@ pub(super) struct Dialog {
     offered: bool,
     agreed: Option<Agreed>,
     begun: bool,
+    /// What the studio does for the caller, as the purpose numbers it.
+    task: u32,
 }
 
 impl Dialog {
@@ -105,6 +108,7 @@ impl Dialog {
             offered: false,
             agreed: None,
             begun: false,
+            task: 0,
         };
         if dialog.purpose.is_early() {
             let branch = branch_of(invite).ok_or((400, "Malformed Via"))?;
@@ -142,9 +146,23 @@ impl Dialog {
         Some(response.render())
     }
 
-    /// A task of the studio is over: what follows.
-    pub fn after(&self, _task: u32) -> After {
-        self.purpose.after()
+    /// What follows when something happened to the caller.
+    pub fn after(&mut self, locale: Locale, event: Event) -> After {
+        let session = self.session;
+        match self.purpose.after(locale, self.task, event) {
+            Next::Nothing => After::Nothing,
+            Next::HangUp => After::HangUp,
+            Next::Fail(status) => After::Fail(status),
+            Next::Measure => After::Order(Order::Measure { session }),
+            Next::Do(task, what) => {
+                self.task = task;
+                After::Order(Order::Do {
+                    session,
+                    task,
+                    what,
+                })
+            }
+        }
     }
 
     /// Another offer, or a request for one of ours (RFC 3264 §8, RFC 3311 §5.2).

@@ -22,7 +22,7 @@ use crate::media::{News, Order};
 use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder};
 use bytes::Bytes;
 use dialog::Dialog;
-use service::{After, Purpose};
+use service::{After, Event, Purpose};
 use std::collections::{HashMap, VecDeque};
 
 /// What we understand in a request.
@@ -121,8 +121,21 @@ impl Pbx {
         match news {
             // A studio that was restarted knows nothing of its callers: they hear nothing any more.
             News::Failed { .. } => self.hang_up(cx, key),
-            News::Done { task, .. } => self.on_done(cx, key, *task),
-            News::Key { .. } => {}
+            News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
+            News::Key { key: pressed, .. } => self.follow(cx, key, Event::Key(*pressed)),
+            News::Measured {
+                lost_permille,
+                jitter_ms,
+                round_trip_ms,
+                ..
+            } => {
+                let event = Event::Measured {
+                    lost_permille: *lost_permille,
+                    jitter_ms: *jitter_ms,
+                    round_trip_ms: *round_trip_ms,
+                };
+                self.follow(cx, key, event);
+            }
         }
     }
 
@@ -205,13 +218,14 @@ impl Pbx {
         self.fail(key, 487);
     }
 
-    /// All was said.
-    fn on_done(&mut self, cx: &mut Context<'_>, key: Key, task: u32) {
-        let Some(dialog) = self.dialogs.get(key) else {
+    /// Something happened to a caller: what follows.
+    fn follow(&mut self, cx: &mut Context<'_>, key: Key, event: Event) {
+        let Some(dialog) = self.dialogs.get_mut(key) else {
             return;
         };
-        match dialog.after(task) {
+        match dialog.after(cx.config.node.locale, event) {
             After::Nothing => {}
+            After::Order(order) => self.outputs.push_back(Output::Media(order)),
             After::HangUp => self.hang_up(cx, key),
             After::Fail(status) => self.fail(key, status),
         }

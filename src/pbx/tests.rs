@@ -183,7 +183,7 @@ fn a_call_is_answered_and_echoed_until_it_ends() {
             [
                 Order::Open { .. },
                 Order::Do {
-                    what: Task::Echo,
+                    what: Task::Play { .. },
                     ..
                 }
             ]

@@ -401,9 +401,11 @@ impl Load {
     /// keep theirs, in From's tag.
     fn slot_of(&self, message: &[u8]) -> Option<usize> {
         let name = match self.options.mode {
-            Mode::Call | Mode::Pool | Mode::Echo => std::str::from_utf8(header(message, b"Call-ID")?)
-                .ok()?
-                .strip_suffix("@load")?,
+            Mode::Call | Mode::Pool | Mode::Echo => {
+                std::str::from_utf8(header(message, b"Call-ID")?)
+                    .ok()?
+                    .strip_suffix("@load")?
+            }
             Mode::Register | Mode::RegisterAuth => {
                 let from = std::str::from_utf8(header(message, b"From")?).ok()?;
                 from.rsplit_once(";tag=")?.1

@@ -17,6 +17,9 @@ def echo(case, voipd, alice):
     alice.dial("*130")
     up = wait_for("the call to be up", lambda: [c for c in voipd.calls() if c["state"] == "up"])
     assert f"alice@{DOMAIN}" in up[0]["from"] and "*130@" in up[0]["to"], up
+    time.sleep(1)
+    # A key cuts the introduction short.
+    alice.press("5")
     time.sleep(4)
     during = voipd.calls()[0]
     alice.hangup()
@@ -44,6 +47,24 @@ def test_echo_behind_nat(case):
     voipd = Voipd(case, address=hosts.CORE, netns=hosts.core)
     voipd.add_user("alice")
     echo(case, voipd, Phone(case, "alice", voipd, LOW, address=hosts.HOME, netns=hosts.home))
+
+
+def test_echo_tells_what_it_measured(case):
+    voipd = Voipd(case, node={"locale": "es"})
+    voipd.add_user("alice")
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+    alice.dial("*130")
+    wait_for("the call to be up", lambda: [c for c in voipd.calls() if c["state"] == "up"])
+    time.sleep(1)
+    alice.press("1")
+    time.sleep(1)
+    alice.press("#")
+    wait_for("the call to be over", lambda: voipd.calls() == [], 30)
+    # Loss and jitter in words, each with its number, and the end.
+    assert 4 < speech_seconds(alice.recording(), LOW) < 25
+    record = voipd.json("cdr")[0]
+    assert (record["way_out"], record["cause"]) == ("service:echo", "callee_hung_up"), record
 
 
 SPECIAL_INFORMATION = (950, 1400, 1800)

@@ -96,7 +96,10 @@ fn an_echo_is_a_call_like_any_other() {
     assert!(!body.contains("m=audio 9 "), "{body}");
     let (session, local) = opened(&w).unwrap();
     assert_eq!(local, [false, true]);
-    assert_eq!(task(&w), Some((session, 0, &Task::Echo)));
+    // The introduction, then the echo.
+    assert!(matches!(task(&w), Some((_, 0, Task::Play { .. }))));
+    said(&mut w);
+    assert_eq!(task(&w), Some((session, 1, &Task::Echo)));
     let (mut tag, mut uri) = (String::new(), String::new());
     let ack = within("ACK", &answer, &mut tag, &mut uri);
     w.send(&caller(), &ack);

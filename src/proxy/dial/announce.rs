@@ -10,7 +10,7 @@ use crate::wire::sip::{Message, Method};
 
 /// What is worth an announcement. Busy is not: phones make that tone themselves, and what follows
 /// it, a call back or another try, wants the answer at once.
-const ANNOUNCED: [u16; 9] = [404, 408, 410, 480, 484, 500, 503, 504, 604];
+const ANNOUNCED: [u16; 10] = [403, 404, 408, 410, 480, 484, 500, 503, 504, 604];
 
 impl Proxy {
     /// The announcement as the last target of a call that fails.
@@ -49,9 +49,9 @@ pub(super) fn announcement(config: &Config, message: &Message, status: u16) -> O
 }
 
 /// What confirms a code by voice.
-pub(super) fn confirmation(config: &Config, prompt: &str) -> Target {
+pub(super) fn confirmation(config: &Config, prompts: &[&str]) -> Target {
     let domain = config.node.default_domain();
-    service(format!("sip:confirm@{domain};play={prompt}"))
+    service(format!("sip:confirm@{domain};play={}", prompts.join("+")))
 }
 
 pub(super) fn service(uri: String) -> Target {

@@ -132,6 +132,10 @@ class Phone:
     def dial(self, who):
         self.command("dial", f"sip:{who}@{self.domain}")
 
+    def press(self, key):
+        """Sends a key as a telephone event (RFC 4733)."""
+        self.command("sndcode", key)
+
     def hangup(self):
         self.command("hangup")
 

@@ -794,21 +794,12 @@ fn begin_call(
 
 /// The call's record names where it was sent last; it may come to nothing there.
 fn note_way_out(cx: &mut Context<'_>, call: Option<CallKey>, target: &Target) {
-    let label = match &target.place {
-        Place::Out(out) => out.label(),
-        Place::Service(uri) => service_label(uri),
-        Place::AsRequested | Place::Binding(_) => return,
-    };
-    if let Some(ways) = call.and_then(|call| cx.calls.ways(call)) {
-        ways.way_out = label;
+    let way_out = target.way_out();
+    if let Some(ways) = call.and_then(|call| cx.calls.ways(call))
+        && !way_out.is_empty()
+    {
+        ways.way_out = way_out;
     }
-}
-
-/// `service:echo`, as routes write it.
-fn service_label(uri: &[u8]) -> Box<str> {
-    let uri = Uri::parse(uri).ok();
-    let name = uri.as_ref().and_then(|uri| uri.user()).unwrap_or_default();
-    format!("service:{}", String::from_utf8_lossy(name)).into()
 }
 
 fn caller_info(inbound: &Inbound, ways: Ways) -> CallerInfo {

@@ -228,7 +228,7 @@ impl Proxy {
                 && let Some(branch) = context.branches.get(index)
                 && context.inbound.record_route
             {
-                ways.way_out = branch.target.out().map_or("".into(), |out| out.label());
+                ways.way_out = branch.target.way_out();
             }
             // The caller's 2xx may be repeated by the callee for 64*T1, and others may follow.
             let until = cx.now + cx.config.timers.t1 * 64;

@@ -7,6 +7,7 @@ use super::privacy::Reader;
 use crate::base::{Destination, Key, Transport};
 use crate::location::{Binding, Reach};
 use crate::plan::Step;
+use crate::wire::sip::Uri;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -116,6 +117,19 @@ impl Target {
         match &self.place {
             Place::Service(uri) => Some(uri),
             Place::AsRequested | Place::Binding(_) | Place::Out(_) => None,
+        }
+    }
+
+    /// How the call's record names it, where it is neither a phone nor what was asked for.
+    pub fn way_out(&self) -> Box<str> {
+        match &self.place {
+            Place::Out(out) => out.label(),
+            Place::Service(uri) => {
+                let uri = Uri::parse(uri).ok();
+                let name = uri.as_ref().and_then(|uri| uri.user()).unwrap_or_default();
+                format!("service:{}", String::from_utf8_lossy(name)).into()
+            }
+            Place::AsRequested | Place::Binding(_) => "".into(),
         }
     }
 

@@ -4,6 +4,7 @@ use super::codec::{Codec, Encoder, FRAME_SAMPLES_MAX};
 use super::event::{EventReceiver, KeyChange};
 use super::order::{Format, News, SOUNDS_MAX, Task};
 use super::player::Player;
+use super::secure::Secure;
 use super::stream::{Heard, RtpStream};
 use crate::base::{Instant, Rng, TimerId};
 use crate::wire::rtp::event::key;
@@ -41,6 +42,7 @@ pub(super) struct Leg {
     pub timer: Option<TimerId>,
     stream: RtpStream,
     keys: EventReceiver,
+    secure: Option<Box<Secure>>,
     task: u32,
     doing: Doing,
 }
@@ -68,14 +70,34 @@ fn codec(coding: Coding) -> Codec {
 impl Leg {
     pub fn new(now: Instant, session: u64, format: Format, seed: u64) -> Self {
         let clock = format.coding.clock_rate();
-        Self {
+        let keys = format.keys.clone();
+        let mut leg = Self {
             session,
             format,
             timer: None,
             stream: RtpStream::new(now, clock, CNAME, Rng::from_u64(seed)),
             keys: EventReceiver::new(),
+            secure: None,
             task: 0,
             doing: Doing::Resting,
+        };
+        leg.secure = Secure::renewed(None, keys.as_ref());
+        leg
+    }
+
+    /// A packet as it came, in the clear; `None` if it is none of this leg's.
+    pub fn open<'p>(&mut self, packet: &'p mut [u8], rtcp: bool) -> Option<&'p [u8]> {
+        match &mut self.secure {
+            Some(secure) => secure.open(packet, rtcp),
+            None => Some(packet),
+        }
+    }
+
+    /// A packet as it leaves; whether it may.
+    pub fn seal(&mut self, packet: &mut Vec<u8>, rtcp: bool) -> bool {
+        match &mut self.secure {
+            Some(secure) => secure.seal(packet, rtcp),
+            None => true,
         }
     }
 
@@ -87,6 +109,7 @@ impl Leg {
             playing.encoder = Encoder::new(codec(format.coding));
             playing.player.set_rate(codec(format.coding).sample_rate());
         }
+        self.secure = Secure::renewed(self.secure.take(), format.keys.as_ref());
         self.format = format;
     }
 

@@ -33,6 +33,7 @@ pub mod prompts;
 pub mod reception;
 pub mod resample;
 pub mod say;
+mod secure;
 pub mod stream;
 pub mod studio;
 #[cfg(test)]
@@ -40,5 +41,5 @@ mod tests;
 pub mod tone;
 pub mod wav;
 
-pub use order::{Format, News, Order, Sound, Task};
+pub use order::{Format, Keys, News, Order, Sound, Task};
 pub use studio::{Outlet, Studio};

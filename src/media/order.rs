@@ -7,8 +7,23 @@ use serde::{Deserialize, Serialize};
 /// Sounds of one list; of more the first are played.
 pub const SOUNDS_MAX: usize = 64;
 
+/// The keys of a secure leg (SRTP): `a=crypto` values (RFC 4568).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    /// Of what we send.
+    pub ours: Box<str>,
+    /// Of what we hear.
+    pub theirs: Box<str>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(..)")
+    }
+}
+
 /// What offer and answer agreed on for a leg that ends here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Format {
     /// The place of its stream in the session.
     pub stream: u8,
@@ -22,6 +37,8 @@ pub struct Format {
     pub packet_ms: u8,
     /// Whether the far end wants to hear us.
     pub sends: bool,
+    /// Where the leg is secure.
+    pub keys: Option<Keys>,
 }
 
 /// A language of recorded sounds.

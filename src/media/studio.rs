@@ -118,17 +118,23 @@ impl Studio {
         now: Instant,
         session: u64,
         stream: usize,
-        packet: &[u8],
+        packet: &mut [u8],
         outlet: &mut impl Outlet,
     ) {
         let Some(key) = self.by_session.get(&session).copied() else {
             return;
         };
-        let (Some(leg), Some(packet)) = (self.legs.get_mut(key), Packet::new_checked(packet))
-        else {
+        let Some(leg) = self.legs.get_mut(key) else {
             return;
         };
-        if stream != usize::from(leg.format.stream) || packet.payload().len() > PAYLOAD_MAX {
+        if stream != usize::from(leg.format.stream) {
+            return;
+        }
+        let clear = leg.open(packet, false);
+        let Some(packet) = clear.and_then(Packet::new_checked) else {
+            return;
+        };
+        if packet.payload().len() > PAYLOAD_MAX {
             return;
         }
         let news = &mut self.news;
@@ -138,20 +144,26 @@ impl Studio {
             }
         };
         match leg.hear(now, &packet, &mut self.packet, &mut pressed) {
-            Turn::Spoke => outlet.rtp(session, stream, &self.packet),
+            Turn::Spoke => {
+                if leg.seal(&mut self.packet, false) {
+                    outlet.rtp(session, stream, &self.packet);
+                }
+            }
             Turn::Done { task } => self.tell(News::Done { session, task }),
             Turn::Idle => {}
         }
     }
 
     /// A report came for a leg.
-    pub fn handle_rtcp(&mut self, now: Instant, session: u64, stream: usize, packet: &[u8]) {
+    pub fn handle_rtcp(&mut self, now: Instant, session: u64, stream: usize, packet: &mut [u8]) {
         let ntp = self.ntp(now);
         let key = self.by_session.get(&session);
         let Some(leg) = key.and_then(|key| self.legs.get_mut(*key)) else {
             return;
         };
-        if stream == usize::from(leg.format.stream) {
+        if stream == usize::from(leg.format.stream)
+            && let Some(packet) = leg.open(packet, true)
+        {
             leg.hear_report(now, ntp, packet);
         }
     }
@@ -178,12 +190,15 @@ impl Studio {
             };
             leg.timer = None;
             let (session, stream) = (leg.session, usize::from(leg.format.stream));
-            if leg.report(now, ntp, &mut self.packet) {
+            if leg.report(now, ntp, &mut self.packet) && leg.seal(&mut self.packet, true) {
                 outlet.rtcp(session, stream, &self.packet);
             }
-            let turn = leg.speak(now, &mut self.packet);
-            match turn {
-                Turn::Spoke => outlet.rtp(session, stream, &self.packet),
+            match leg.speak(now, &mut self.packet) {
+                Turn::Spoke => {
+                    if leg.seal(&mut self.packet, false) {
+                        outlet.rtp(session, stream, &self.packet);
+                    }
+                }
                 Turn::Done { task } => self.tell(News::Done { session, task }),
                 Turn::Idle => {}
             }

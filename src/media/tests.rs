@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::{Anchor, Instant};
+use crate::srtp::{Crypto, MasterKey, OVERHEAD_MAX, Profile, Protector, Unprotector};
 use crate::wire::rtp::{Coding, Header, Packet};
 
 const ANCHOR: Anchor = Anchor {
@@ -28,6 +29,7 @@ fn format() -> Format {
         events: Some(101),
         packet_ms: 20,
         sends: true,
+        keys: None,
     }
 }
 
@@ -58,7 +60,7 @@ fn an_echo_keeps_gaps_and_order_under_our_own_name() {
     );
     let mut sent = Sent::default();
     // Before there is a task nothing goes back.
-    studio.handle_rtp(now, session, 0, &packet(1, 0, 9, 8, b"a"), &mut sent);
+    studio.handle_rtp(now, session, 0, &mut packet(1, 0, 9, 8, b"a"), &mut sent);
     assert!(sent.0.is_empty());
     let what = Task::Echo;
     studio.handle_order(
@@ -76,14 +78,26 @@ fn an_echo_keeps_gaps_and_order_under_our_own_name() {
         (500, 77, 10),
         (501, 237, 10),
     ] {
-        let bytes = packet(sequence, timestamp, ssrc, 8, b"sound");
-        studio.handle_rtp(now, session, 0, &bytes, &mut sent);
+        let mut bytes = packet(sequence, timestamp, ssrc, 8, b"sound");
+        studio.handle_rtp(now, session, 0, &mut bytes, &mut sent);
     }
     // An unknown payload type, another stream, another session, garbage.
-    studio.handle_rtp(now, session, 0, &packet(13, 2080, 9, 111, b"x"), &mut sent);
-    studio.handle_rtp(now, session, 1, &packet(13, 2080, 9, 8, b"x"), &mut sent);
-    studio.handle_rtp(now, 8, 0, &packet(13, 2080, 9, 8, b"x"), &mut sent);
-    studio.handle_rtp(now, session, 0, b"\x80", &mut sent);
+    studio.handle_rtp(
+        now,
+        session,
+        0,
+        &mut packet(13, 2080, 9, 111, b"x"),
+        &mut sent,
+    );
+    studio.handle_rtp(
+        now,
+        session,
+        1,
+        &mut packet(13, 2080, 9, 8, b"x"),
+        &mut sent,
+    );
+    studio.handle_rtp(now, 8, 0, &mut packet(13, 2080, 9, 8, b"x"), &mut sent);
+    studio.handle_rtp(now, session, 0, &mut [0x80], &mut sent);
     let heads: Vec<Header> = sent
         .0
         .iter()
@@ -210,8 +224,8 @@ fn a_key_is_told_once_and_may_end_what_plays() {
         // "5": two updates and three ends of one event (RFC 4733 §2.5.1.4).
         for (sequence, end, units) in [(1, 0, 160), (2, 0, 320), (3, 0x80, 480), (4, 0x80, 480)] {
             let body = [5, end | 10, (units >> 8) as u8, units as u8];
-            let bytes = packet(sequence, 8000, 9, 101, &body);
-            studio.handle_rtp(now, 7, 0, &bytes, &mut sent);
+            let mut bytes = packet(sequence, 8000, 9, 101, &body);
+            studio.handle_rtp(now, 7, 0, &mut bytes, &mut sent);
         }
         assert_eq!(
             studio.poll_news(),
@@ -281,4 +295,97 @@ fn a_late_clock_does_not_bring_a_burst() {
         studio.handle_timeout(now, &mut sent);
     }
     assert!(sent.0.len() <= 11, "{}", sent.0.len());
+}
+
+/// A secure leg hears nothing but what its far end's key made, and says nothing in the clear; a new
+/// description with the same keys goes on where it was.
+#[test]
+fn a_secure_leg_speaks_and_hears_by_its_keys_alone() {
+    let key = |fill: u8| Crypto {
+        tag: 1,
+        master: MasterKey::generate(Profile::AesCm128HmacSha1_80, |bytes| bytes.fill(fill)),
+        lifetime: None,
+        mki: None,
+    };
+    let (ours, theirs) = (key(1), key(2));
+    let mut far_out = Protector::new(&theirs.master, None, None);
+    let mut far_in = Unprotector::new(&ours.master, None, None);
+    let keys = Keys {
+        ours: ours.to_string().into(),
+        theirs: theirs.to_string().into(),
+    };
+    let open = || Order::Open {
+        session: 7,
+        format: Format {
+            keys: Some(keys.clone()),
+            ..format()
+        },
+        seed: 1,
+    };
+    let mut studio = Studio::new(4, ANCHOR);
+    let now = Instant::ZERO;
+    let (session, task, what) = (7, 1, Task::Echo);
+    studio.handle_order(now, open());
+    studio.handle_order(
+        now,
+        Order::Do {
+            session,
+            task,
+            what,
+        },
+    );
+    let mut sent = Sent::default();
+    // In the clear.
+    studio.handle_rtp(now, 7, 0, &mut packet(1, 0, 9, 8, b"secret"), &mut sent);
+    assert!(sent.0.is_empty());
+    for sequence in [1, 2, 3] {
+        let mut bytes = packet(sequence, u32::from(sequence) * 160, 9, 8, b"secret");
+        let length = bytes.len();
+        bytes.resize(length + OVERHEAD_MAX, 0);
+        let length = far_out.protect_rtp(&mut bytes, length).unwrap();
+        let mut again = bytes[..length].to_vec();
+        studio.handle_rtp(now, 7, 0, &mut bytes[..length], &mut sent);
+        // A copy of it changes nothing.
+        studio.handle_rtp(now, 7, 0, &mut again, &mut sent);
+        studio.handle_order(now, open());
+    }
+    assert_eq!(sent.0.len(), 3);
+    for (_, bytes) in &mut sent.0 {
+        assert!(!bytes.windows(6).any(|part| part == b"secret"));
+        let length = far_in.unprotect_rtp(bytes).unwrap();
+        let packet = Packet::new_checked(&bytes[..length]).unwrap();
+        assert_eq!(packet.payload(), b"secret");
+    }
+    // Without keys that can be read nothing leaves.
+    let format = Format {
+        keys: Some(Keys {
+            ours: "nonsense".into(),
+            ..keys.clone()
+        }),
+        ..format()
+    };
+    let mut studio = Studio::new(4, ANCHOR);
+    let seed = 1;
+    studio.handle_order(
+        now,
+        Order::Open {
+            session,
+            format,
+            seed,
+        },
+    );
+    let what = Task::Play {
+        sounds: vec![beep(1000)],
+        rounds: Some(1),
+        until_key: false,
+    };
+    studio.handle_order(
+        now,
+        Order::Do {
+            session,
+            task,
+            what,
+        },
+    );
+    assert!(run(&mut studio, 2000).is_empty());
 }

@@ -11,8 +11,9 @@ use super::service::{After, Event, Next, Purpose};
 use super::{ALLOW, Context, Name, branch_of};
 use crate::base::{Flow, Instant, Key, TimerId, TimerTable};
 use crate::config::Locale;
-use crate::media::{Format, Order};
+use crate::media::{Format, Keys, Order};
 use crate::sip::offer_answer::{self, Agreed, Origin};
+use crate::srtp::MasterKey;
 use crate::wire::rtp::Coding;
 use crate::wire::sdp::Direction;
 use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, ResponseBuilder};
@@ -59,6 +60,8 @@ pub(super) struct Dialog {
     /// Whether the answer to our offer is still to come, in the ACK.
     offered: bool,
     agreed: Option<Agreed>,
+    /// Ours, once a secure stream was offered.
+    key: Option<MasterKey>,
     begun: bool,
     /// What the studio does for the caller, as the purpose numbers it.
     task: u32,
@@ -107,6 +110,7 @@ impl Dialog {
             unacknowledged: None,
             offered: false,
             agreed: None,
+            key: None,
             begun: false,
             task: 0,
         };
@@ -114,7 +118,7 @@ impl Dialog {
             let branch = branch_of(invite).ok_or((400, "Malformed Via"))?;
             dialog.early = Some((invite.clone(), branch));
         }
-        dialog.last_answer = dialog.described(invite)?;
+        dialog.last_answer = dialog.described(cx, invite)?;
         Ok(dialog)
     }
 
@@ -180,14 +184,13 @@ impl Dialog {
         if self.offered && !request.body().is_empty() {
             return Err((491, "Request Pending"));
         }
-        let _ = cx;
         self.flow = *flow;
         if let Some(Ok(target)) = request.addresses(HeaderName::Contact).next() {
             self.target = target.uri_bytes().into();
         }
         let answer = match request.method() {
             Method::Update if request.body().is_empty() => self.response(request, None),
-            _ => self.described(request)?,
+            _ => self.described(cx, request)?,
         };
         if request.method() == Method::Invite {
             self.last_answer = answer.clone();
@@ -196,7 +199,7 @@ impl Dialog {
     }
 
     /// The answer with our description: 200, or 183 for what is said before a call fails.
-    fn described(&mut self, request: &Message) -> Result<Bytes, Refusal> {
+    fn described(&mut self, cx: &mut Context<'_>, request: &Message) -> Result<Bytes, Refusal> {
         self.origin.version = self.origin.version.wrapping_add(1);
         let body = match request.body() {
             [] => {
@@ -204,7 +207,13 @@ impl Dialog {
                 offer_answer::offer(Coding::ALL, self.origin, Direction::SendRecv)
             }
             offer => {
-                let answer = offer_answer::answer(offer, Coding::ALL, self.origin);
+                let (known, rng) = (&mut self.key, &mut *cx.rng);
+                let key = |profile| {
+                    let fresh = || MasterKey::generate(profile, |bytes| rng.fill(bytes));
+                    let key = known.take().filter(|key| key.profile() == profile);
+                    known.insert(key.unwrap_or_else(fresh)).clone()
+                };
+                let answer = offer_answer::answer(offer, Coding::ALL, self.origin, key);
                 let (body, agreed) = answer.map_err(|why| (488, why.reason()))?;
                 self.agreed = Some(agreed);
                 body
@@ -245,7 +254,7 @@ impl Dialog {
 
     /// What the studio must be told.
     pub fn orders(&mut self, cx: &mut Context<'_>) -> Vec<Order> {
-        let Some(agreed) = self.agreed else {
+        let Some(agreed) = &self.agreed else {
             return Vec::new();
         };
         let session = self.session;
@@ -256,6 +265,10 @@ impl Dialog {
             events: agreed.events,
             packet_ms: agreed.packet_ms,
             sends: agreed.direction.sends(),
+            keys: agreed.keys.as_ref().map(|keys| Keys {
+                ours: keys.ours.to_string().into(),
+                theirs: keys.theirs.to_string().into(),
+            }),
         };
         let mut orders = vec![Order::Open {
             session,

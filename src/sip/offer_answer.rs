@@ -1,8 +1,12 @@
 //! Offer and answer (RFC 3264) for a leg whose sound begins and ends here: what an offer becomes,
 //! and what both sides agreed on. One stream of sound is taken; all others are refused.
 //!
-//! Not done here: ports and addresses, which the relay puts in on the way (`call`); keys.
+//! Sound may be secure by keys in the descriptions (SDES, RFC 4568); what we offer ourselves is in
+//! the clear.
+//!
+//! Not done here: ports and addresses, which the relay puts in on the way (`call`); DTLS.
 
+use crate::srtp::{Crypto, MasterKey, Profile};
 use crate::wire::rtp::Coding;
 use crate::wire::sdp::{Direction, Media, Sdp};
 use std::fmt::Write as _;
@@ -17,8 +21,17 @@ const PACKET_MS_RANGE: std::ops::RangeInclusive<u8> = 10..=60;
 /// The payload type of telephone events in our own offers.
 const EVENTS: u8 = 101;
 
+/// Keys of both sides; `a=crypto` values.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Keys {
+    /// Of what we send.
+    pub ours: Crypto,
+    /// Of what we hear.
+    pub theirs: Crypto,
+}
+
 /// What both sides agreed on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Agreed {
     /// The place of the stream.
     pub stream: u8,
@@ -32,6 +45,8 @@ pub struct Agreed {
     pub packet_ms: u8,
     /// What we do.
     pub direction: Direction,
+    /// Where the stream is secure.
+    pub keys: Option<Keys>,
 }
 
 /// Why there is no agreement; 488 (RFC 3261 §21.4.26).
@@ -39,7 +54,7 @@ pub struct Agreed {
 pub enum Disagreement {
     /// The description cannot be read.
     Unreadable,
-    /// It has no stream of sound in the clear.
+    /// It has no stream of sound in the clear, or with a key in the description.
     NoSound,
     /// No encoding in common.
     NoCoding,
@@ -50,7 +65,7 @@ impl Disagreement {
     pub const fn reason(self) -> &'static str {
         match self {
             Disagreement::Unreadable => "Unreadable Session Description",
-            Disagreement::NoSound => "No Plain RTP Audio Offered",
+            Disagreement::NoSound => "No RTP Audio Offered With Keys Known Here",
             Disagreement::NoCoding => "No Codec In Common",
         }
     }
@@ -68,14 +83,28 @@ pub struct Origin {
 }
 
 /// The answer to an offer (RFC 3264 §6): the same streams in the same order, all refused but the
-/// first of sound in the clear; of its formats the first that we know too, in the offerer's order.
+/// first of sound, secure ones before those in the clear; of its formats the first that we know
+/// too, in the offerer's order. `key` makes our key for a suite: the same as long as a dialog keeps
+/// the suite.
 pub fn answer(
     offer: &[u8],
     codings: &[Coding],
     origin: Origin,
+    key: impl FnOnce(Profile) -> MasterKey,
 ) -> Result<(Vec<u8>, Agreed), Disagreement> {
     let offer = Sdp::parse(offer).map_err(|_| Disagreement::Unreadable)?;
-    let agreed = agree(&offer, codings)?;
+    let mut agreed = match agree(&offer, codings, true) {
+        Ok(agreed) => agreed,
+        Err(_) => agree(&offer, codings, false)?,
+    };
+    if let Some(keys) = &mut agreed.keys {
+        keys.ours = Crypto {
+            tag: keys.theirs.tag,
+            master: key(keys.theirs.master.profile()),
+            lifetime: None,
+            mki: None,
+        };
+    }
     let mut text = head(origin);
     for (at, media) in offer.media.iter().enumerate() {
         let kind = String::from_utf8_lossy(media.kind);
@@ -102,6 +131,7 @@ pub fn offer(codings: &[Coding], origin: Origin, direction: Direction) -> Vec<u8
             events: Some(EVENTS),
             packet_ms: PACKET_MS,
             direction,
+            keys: None,
         };
         section(&mut text, "RTP/AVP", &ours, codings);
     }
@@ -112,18 +142,28 @@ pub fn offer(codings: &[Coding], origin: Origin, direction: Direction) -> Vec<u8
 /// 3264 §6.1).
 pub fn accepted(answer: &[u8], codings: &[Coding]) -> Result<Agreed, Disagreement> {
     let answer = Sdp::parse(answer).map_err(|_| Disagreement::Unreadable)?;
-    agree(&answer, codings)
+    agree(&answer, codings, false)
 }
 
-/// The first stream of sound that both sides can use. Its direction is the other side's, seen from
-/// ours.
-fn agree(theirs: &Sdp<'_>, codings: &[Coding]) -> Result<Agreed, Disagreement> {
+/// The first stream of sound, secure or in the clear, that both sides can use. Its direction is the
+/// other side's, seen from ours; so are, for now, its keys.
+fn agree(theirs: &Sdp<'_>, codings: &[Coding], secure: bool) -> Result<Agreed, Disagreement> {
     let mut found = Err(Disagreement::NoSound);
     for (at, media) in theirs.media.iter().enumerate() {
-        let plain = media.is_rtp() && !media.is_secure_rtp() && media.port != 0;
-        if !plain || media.kind != b"audio" {
+        let fits = media.is_rtp() && media.is_secure_rtp() == secure && media.port != 0;
+        if !fits || media.kind != b"audio" {
             continue;
         }
+        let keys = match secure {
+            true => match key_of(media) {
+                Some(theirs) => Some(Keys {
+                    ours: theirs.clone(),
+                    theirs,
+                }),
+                None => continue,
+            },
+            false => None,
+        };
         found = Err(Disagreement::NoCoding);
         let mut known = formats(media).filter_map(|f| Some((f.number, f.coding()?)));
         let usable = known.find(|(_, coding)| codings.contains(coding));
@@ -138,9 +178,16 @@ fn agree(theirs: &Sdp<'_>, codings: &[Coding]) -> Result<Agreed, Disagreement> {
             events: events(media, coding.clock_rate()),
             packet_ms: packet_ms(media),
             direction: Direction::new(direction.receives(), direction.sends()),
+            keys,
         });
     }
     found
+}
+
+/// The first key whose suite and parameters we can use (RFC 4568 §5.1.2).
+fn key_of(media: &Media<'_>) -> Option<Crypto> {
+    let mut offered = media.attributes("crypto");
+    offered.find_map(|value| Crypto::parse(std::str::from_utf8(value).ok()?).ok())
 }
 
 /// One format of a stream.
@@ -246,6 +293,9 @@ fn section(text: &mut String, protocol: &str, ours: &Agreed, codings: &[Coding])
         (false, true) => "recvonly",
         (false, false) => "inactive",
     };
+    if let Some(keys) = &ours.keys {
+        let _ = write!(text, "a=crypto:{}\r\n", keys.ours);
+    }
     let _ = write!(text, "a=ptime:{}\r\na={direction}\r\n", ours.packet_ms);
 }
 
@@ -264,8 +314,12 @@ mod tests {
         format!("{head}{media}").into_bytes()
     }
 
+    fn key(profile: Profile) -> MasterKey {
+        MasterKey::generate(profile, |bytes| bytes.fill(7))
+    }
+
     fn answered(media: &str) -> (String, Agreed) {
-        let (text, agreed) = answer(&offered(media), Coding::ALL, ORIGIN).unwrap();
+        let (text, agreed) = answer(&offered(media), Coding::ALL, ORIGIN, key).unwrap();
         let text = String::from_utf8(text).unwrap();
         Sdp::parse(text.as_bytes()).unwrap();
         (text, agreed)
@@ -331,9 +385,31 @@ mod tests {
         );
     }
 
+    /// RFC 4568 §5.1.2, §7.1.1: the first suite that we know, under its tag, with a key of ours.
+    #[test]
+    fn a_secure_stream_is_taken_before_one_in_the_clear() {
+        let inline = "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj";
+        let offer = format!(
+            "m=audio 4000 RTP/AVP 8\r\nm=audio 4002 RTP/SAVP 8\r\n\
+             a=crypto:1 F8_128_HMAC_SHA1_80 inline:{inline}\r\n\
+             a=crypto:4 AES_CM_128_HMAC_SHA1_80 inline:{inline}|2^20\r\n"
+        );
+        let (text, agreed) = answered(&offer);
+        assert_eq!(agreed.stream, 1);
+        let keys = agreed.keys.unwrap();
+        assert_eq!((keys.theirs.tag, keys.ours.tag), (4, 4));
+        assert_eq!(keys.ours.master, key(Profile::AesCm128HmacSha1_80));
+        assert!(
+            text.contains("m=audio 0 RTP/AVP 8\r\nm=audio 9 RTP/SAVP 8\r\n"),
+            "{text}"
+        );
+        let line = format!("a=crypto:{}\r\n", keys.ours);
+        assert!(text.contains(&line) && !text.contains(inline), "{text}");
+    }
+
     #[test]
     fn disagreements_are_told_apart() {
-        let refuse = |media: &str| answer(&offered(media), Coding::ALL, ORIGIN).unwrap_err();
+        let refuse = |media: &str| answer(&offered(media), Coding::ALL, ORIGIN, key).unwrap_err();
         assert_eq!(refuse("m=video 5000 RTP/AVP 99\r\n"), Disagreement::NoSound);
         assert_eq!(refuse("m=audio 5000 RTP/SAVP 8\r\n"), Disagreement::NoSound);
         assert_eq!(
@@ -341,7 +417,7 @@ mod tests {
             Disagreement::NoCoding
         );
         assert_eq!(
-            answer(b"hello", Coding::ALL, ORIGIN).unwrap_err(),
+            answer(b"hello", Coding::ALL, ORIGIN, key).unwrap_err(),
             Disagreement::Unreadable
         );
     }
@@ -349,7 +425,7 @@ mod tests {
     #[test]
     fn an_offer_of_ours_is_answered_and_read() {
         let ours = offer(Coding::ALL, ORIGIN, Direction::SendRecv);
-        let (theirs, seen) = answer(&ours, &[Coding::Pcmu], ORIGIN).unwrap();
+        let (theirs, seen) = answer(&ours, &[Coding::Pcmu], ORIGIN, key).unwrap();
         let agreed = accepted(&theirs, Coding::ALL).unwrap();
         assert_eq!((agreed.coding, agreed.events), (Coding::Pcmu, Some(101)));
         assert_eq!(seen.coding, agreed.coding);

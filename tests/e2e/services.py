@@ -42,6 +42,16 @@ def test_echo_tcp(case):
     echo(case, voipd, Phone(case, "alice", voipd, LOW, transport="tcp"))
 
 
+def test_echo_srtp(case):
+    """A phone that speaks nothing but SRTP, keyed by its description (RFC 4568)."""
+    voipd = Voipd(case)
+    voipd.add_user("alice")
+    alice = Phone(case, "alice", voipd, LOW, secure=True)
+    echo(case, voipd, alice)
+    said = alice.process.text()
+    assert "RTP/SAVP" in said and "a=crypto:" in said, said[-2000:]
+
+
 def test_echo_behind_nat(case):
     hosts = Hosts(case)
     voipd = Voipd(case, address=hosts.CORE, netns=hosts.core)

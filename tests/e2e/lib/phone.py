@@ -36,6 +36,7 @@ module g711.so
 module ausine.so
 module aubridge.so
 module sndfile.so
+module srtp.so
 module_tmp account.so
 module_app ctrl_tcp.so
 module_app menu.so
@@ -57,7 +58,7 @@ class Phone:
         return phone
 
     def __init__(self, case, name, server, tone, **options):
-        """Options: password, domain, transport, address, netns, cafile."""
+        """Options: password, domain, transport, address, netns, cafile, secure (SRTP)."""
         self.case, self.name, self.tone = case, name, tone
         self.domain = options.get("domain", DOMAIN)
         self.netns = options.get("netns")
@@ -83,6 +84,8 @@ class Phone:
             f';outbound="sip:{outbound};transport={transport}"'
             f";regint=60;answermode=auto;audio_codecs=PCMU,PCMA"
         )
+        if options.get("secure"):
+            account += ";mediaenc=srtp-mand"
         self.folder.joinpath("accounts").write_text(account + "\n")
         self.folder.joinpath("contacts").write_text("")
         self.process = case.start(f"phone-{name}", ["baresip", "-s", "-f", self.folder], self.netns)

@@ -1,6 +1,6 @@
 //! One leg that ends here: its stream, what it says, and what it hears.
 
-use super::codec::{Codec, Encoder, FRAME_SAMPLES_MAX};
+use super::codec::{Codec, Encoder};
 use super::event::{EventReceiver, KeyChange};
 use super::order::{Format, News, SOUNDS_MAX, Task};
 use super::player::Player;
@@ -15,6 +15,9 @@ use std::time::Duration;
 const CNAME: &str = "voip";
 /// Behind the present by more than this, what plays goes on from the present.
 const LATE_MAX: Duration = Duration::from_millis(200);
+
+/// Samples of one packet: 60 ms (`sip::offer_answer`) at 16 kHz.
+const SAMPLES_MAX: usize = 960;
 
 /// What a leg does.
 #[derive(Debug)]
@@ -231,7 +234,7 @@ impl Leg {
         let codec = codec(self.format.coding);
         let ms = codec.ptime_ms(self.format.packet_ms.into());
         playing.due += Duration::from_millis(ms.into());
-        let mut samples = [0; FRAME_SAMPLES_MAX];
+        let mut samples = [0; SAMPLES_MAX];
         let count = codec.samples(ms);
         let Some(samples) = samples.get_mut(..count) else {
             return Turn::Idle;

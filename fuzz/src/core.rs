@@ -12,6 +12,7 @@
 //! | `@f`, `@c` | the last sending fails, the connection closes |
 //! | `@d`, `@D` | pending DNS questions get an address, get nothing |
 //! | `@m`, `@M` | the last media session is open, has failed |
+//! | `@n 1`, `@N` | a task of its studio is over, a key was pressed: the first of the bytes |
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,6 +27,7 @@ use voip::call::Addresses;
 use voip::config::Config;
 use voip::feature::Features;
 use voip::location::{Clock, Limits, Location};
+use voip::media::News;
 use voip::peer::Peers;
 use voip::proxy::guard::{self, Guard};
 use voip::relay::{Failure, MediaCommand, MediaEvent, PortPool};
@@ -260,8 +262,21 @@ impl World {
                     reason,
                 });
             }
+            // The studio: a task is over, a key was pressed.
+            Some(b'n') => self.studio(News::Done {
+                session: self.session,
+                task: number,
+            }),
+            Some(b'N') => self.studio(News::Key {
+                session: self.session,
+                key: payload.first().map_or('#', |byte| char::from(*byte)),
+            }),
             _ => {}
         }
+    }
+
+    fn studio(&mut self, news: News) {
+        self.input(Input::Media(MediaNews::Studio(news)));
     }
 
     fn media(&mut self, event: MediaEvent) {

@@ -1,8 +1,9 @@
 """What answers calls itself, heard by a phone."""
 
+import subprocess
 import time
 
-from lib.case import wait_for
+from lib.case import Skip, wait_for
 from lib.net import Hosts
 from lib.phone import Phone
 from lib.tone import hears, holds, speech_seconds
@@ -137,3 +138,21 @@ def test_code_is_confirmed(case):
     holds(alice.recording(), 425)
     assert speech_seconds(alice.recording(), 425) > 0.3
     assert "dnd" in voipd.ctl("feature", "show", "alice").lower()
+
+
+def test_media_restarts(case):
+    """Only with several processes: who was in a service when media died is hung up, and can call again."""
+    voipd = Voipd(case)
+    if "--processes" not in voipd.flags:
+        raise Skip("media is no process of its own here")
+    voipd.add_user("alice")
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+    alice.dial("*130")
+    wait_for("the call to be up", lambda: [c for c in voipd.calls() if c["state"] == "up"])
+    media = subprocess.run(["pgrep", "-f", "-P", str(voipd.process.pid), "media"], check=True,
+                           capture_output=True, text=True).stdout.split()
+    assert len(media) == 1, media
+    subprocess.run(["kill", "-9", *media], check=True)
+    wait_for("the call to be over", lambda: voipd.calls() == [], 15)
+    echo(case, voipd, alice)

@@ -2,6 +2,7 @@
 //! media was restarted the sessions are opened anew there, and their calls go on after a moment of
 //! silence, with counters from zero.
 
+use crate::media::News;
 use crate::os::ipc::{AsyncChannel, Channel, Commands, Events, IpcError};
 use crate::os::switch::Switch;
 use crate::relay::{LegSpec, LegStats, MediaCommand, MediaEvent};
@@ -94,6 +95,11 @@ pub async fn run(
                 }
                 let all = (Arc::clone(&sessions), Arc::clone(&switch));
                 tokio::spawn(hear(shard, Arc::clone(&new), all.0, all.1));
+                // What callers of services heard is forgotten with the process.
+                for session in ended_here(&open) {
+                    let lost = News::Failed { session };
+                    switch.tell(shard, Input::Media(MediaNews::Studio(lost)));
+                }
                 let open = open.into_iter().map(MediaOrder::Relay).collect();
                 line = send(&new, open).await.then_some(new);
             }
@@ -116,6 +122,15 @@ pub async fn run(
             }
         }
     }
+}
+
+/// The sessions one side of which is ourselves.
+fn ended_here(open: &[MediaCommand]) -> Vec<u64> {
+    let local = open.iter().filter_map(|command| match command {
+        MediaCommand::Open { session, legs } if legs.iter().any(|leg| leg.local) => Some(*session),
+        _ => None,
+    });
+    local.collect()
 }
 
 async fn send(line: &AsyncChannel, commands: Vec<MediaOrder>) -> bool {
@@ -158,16 +173,16 @@ mod tests {
 
     #[test]
     fn a_new_media_process_gets_the_sessions_that_go_on() {
-        let leg = || LegSpec {
+        let leg = |local| LegSpec {
             bind: [127, 0, 0, 1].into(),
             signalling: None,
             behind_nat: false,
-            local: false,
+            local,
             media: Vec::new(),
         };
         let sessions = Sessions::default();
         for session in 1..=4 {
-            let legs = [leg(), leg()];
+            let legs = [leg(false), leg(session == 4)];
             sessions.on_command(&MediaCommand::Open { session, legs });
         }
         let legs = Box::new([LegStats::default(); 2]);
@@ -176,6 +191,7 @@ mod tests {
         let (open, ended) = sessions.restart();
         let names: Vec<u64> = open.iter().map(MediaCommand::session).collect();
         assert_eq!(names, [3, 4]);
+        assert_eq!(ended_here(&open), [4]);
         assert_eq!(
             ended.iter().map(MediaEvent::session).collect::<Vec<_>>(),
             [2]

@@ -14,6 +14,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// How often, and how long between, a lock that somebody has is tried again: a second in all.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// Databases up to this size are checked whole when they are opened; of larger ones what is read.
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
 
@@ -364,6 +368,18 @@ impl Database {
     }
 }
 
+/// Takes the lock; waits a moment for who has it. A voipd that is just ending lets go, and so does
+/// a child of this process between fork(2) and execve(2), which closes its copy of the lock.
+fn lock_soon(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            other => return other,
+        }
+    }
+    lock.try_lock()
+}
+
 /// Makes directory and file where they are missing, and takes the lock beside the file.
 fn claim(file: &Path) -> Result<File, StoreError> {
     let dir = file.parent().unwrap_or(Path::new("."));
@@ -384,7 +400,7 @@ fn claim(file: &Path) -> Result<File, StoreError> {
     };
     let beside = lock_file(file);
     let lock = open(&beside)?;
-    match lock.try_lock() {
+    match lock_soon(&lock) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let problem = "another voipd or voipctl works with this database";

@@ -2,7 +2,7 @@
 
 use super::codec::{Codec, Encoder};
 use super::event::{EventReceiver, KeyChange};
-use super::order::{Format, News, SOUNDS_MAX, Task};
+use super::order::{Figures, Format, SOUNDS_MAX, Task};
 use super::player::Player;
 use super::secure::Secure;
 use super::stream::{Heard, RtpStream};
@@ -193,12 +193,11 @@ impl Leg {
     }
 
     /// How the way from the far end fares.
-    pub fn measure(&self) -> News {
+    pub fn measure(&self) -> Figures {
         let stats = self.stream.stats(None);
         let small = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
         let expected = stats.packets_received.saturating_add(stats.lost).max(1);
-        News::Measured {
-            session: self.session,
+        Figures {
             lost_permille: small(stats.lost.saturating_mul(1000) / expected),
             jitter_ms: small((u64::from(stats.jitter_us) + 500) / 1000),
             round_trip_ms: stats

@@ -41,5 +41,5 @@ mod tests;
 pub mod tone;
 pub mod wav;
 
-pub use order::{Format, Keys, News, Order, Sound, Task};
+pub use order::{Figures, Format, Keys, News, Order, Sound, Task};
 pub use studio::{Outlet, Studio};

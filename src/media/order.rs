@@ -144,6 +144,17 @@ impl Order {
     }
 }
 
+/// How the way from a far end to us fares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Figures {
+    /// Packets lost of each thousand.
+    pub lost_permille: u16,
+    /// Interarrival jitter (RFC 3550 §6.4.1) in milliseconds.
+    pub jitter_ms: u16,
+    /// There and back in milliseconds, if the far end sends reports.
+    pub round_trip_ms: Option<u16>,
+}
+
 /// From the studio to signalling.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum News {
@@ -165,12 +176,8 @@ pub enum News {
     Measured {
         /// Which leg.
         session: u64,
-        /// Packets lost of each thousand.
-        lost_permille: u16,
-        /// Interarrival jitter (RFC 3550 §6.4.1) in milliseconds.
-        jitter_ms: u16,
-        /// There and back in milliseconds, if the far end sends reports.
-        round_trip_ms: Option<u16>,
+        /// What was measured.
+        figures: Figures,
     },
     /// There is no room for the leg, or it is not known: the studio was restarted.
     Failed {

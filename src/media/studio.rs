@@ -73,8 +73,9 @@ impl Studio {
                 self.arm(key);
             }
             (Order::Measure { .. }, Some(key)) => {
-                let news = self.legs.get(key).map(|leg| leg.measure());
-                news.into_iter().for_each(|news| self.tell(news));
+                if let Some(figures) = self.legs.get(key).map(|leg| leg.measure()) {
+                    self.tell(News::Measured { session, figures });
+                }
             }
             (Order::Do { .. } | Order::Measure { .. }, None) => {
                 self.tell(News::Failed { session });

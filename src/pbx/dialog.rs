@@ -7,7 +7,7 @@
 //!                 +-- 64*T1 without ACK: BYE --> gone        (RFC 3261 §13.3.1.4)
 //! ```
 
-use super::service::{After, Event, Next, Purpose};
+use super::service::{Event, Next, Purpose};
 use super::{ALLOW, Context, Name, branch_of};
 use crate::base::{Flow, Instant, Key, TimerId, TimerTable};
 use crate::config::Locale;
@@ -151,22 +151,12 @@ impl Dialog {
     }
 
     /// What follows when something happened to the caller.
-    pub fn after(&mut self, locale: Locale, event: Event) -> After {
-        let session = self.session;
-        match self.purpose.after(locale, self.task, event) {
-            Next::Nothing => After::Nothing,
-            Next::HangUp => After::HangUp,
-            Next::Fail(status) => After::Fail(status),
-            Next::Measure => After::Order(Order::Measure { session }),
-            Next::Do(task, what) => {
-                self.task = task;
-                After::Order(Order::Do {
-                    session,
-                    task,
-                    what,
-                })
-            }
+    pub fn after(&mut self, locale: Locale, event: Event) -> Next {
+        let next = self.purpose.after(locale, self.task, event);
+        if let Next::Do(task, _) = next {
+            self.task = task;
         }
+        next
     }
 
     /// Another offer, or a request for one of ours (RFC 3264 §8, RFC 3311 §5.2).

@@ -19,10 +19,10 @@ use crate::base::{Flow, Instant, Key, Rng, Slab, TimerTable};
 use crate::call::CallTable;
 use crate::config::Config;
 use crate::media::{News, Order};
-use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder};
+use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder, default_reason};
 use bytes::Bytes;
 use dialog::Dialog;
-use service::{After, Event, Purpose};
+use service::{Event, Next, Purpose};
 use std::collections::{HashMap, VecDeque};
 
 /// What we understand in a request.
@@ -123,19 +123,7 @@ impl Pbx {
             News::Failed { .. } => self.hang_up(cx, key),
             News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
             News::Key { key: pressed, .. } => self.follow(cx, key, Event::Key(*pressed)),
-            News::Measured {
-                lost_permille,
-                jitter_ms,
-                round_trip_ms,
-                ..
-            } => {
-                let event = Event::Measured {
-                    lost_permille: *lost_permille,
-                    jitter_ms: *jitter_ms,
-                    round_trip_ms: *round_trip_ms,
-                };
-                self.follow(cx, key, event);
-            }
+            News::Measured { figures, .. } => self.follow(cx, key, Event::Measured(*figures)),
         }
     }
 
@@ -203,8 +191,7 @@ impl Pbx {
             }
             None => dialog.arm(cx, &mut self.timers, key),
         }
-        self.outputs
-            .push_back(Output::Message { flow: *flow, bytes });
+        self.send(*flow, bytes);
         self.open(cx, key);
     }
 
@@ -223,12 +210,19 @@ impl Pbx {
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return;
         };
-        match dialog.after(cx.config.node.locale, event) {
-            After::Nothing => {}
-            After::Order(order) => self.outputs.push_back(Output::Media(order)),
-            After::HangUp => self.hang_up(cx, key),
-            After::Fail(status) => self.fail(key, status),
-        }
+        let session = dialog.session();
+        let order = match dialog.after(cx.config.node.locale, event) {
+            Next::Nothing => return,
+            Next::HangUp => return self.hang_up(cx, key),
+            Next::Fail(status) => return self.fail(key, status),
+            Next::Measure => Order::Measure { session },
+            Next::Do(task, what) => Order::Do {
+                session,
+                task,
+                what,
+            },
+        };
+        self.outputs.push_back(Output::Media(order));
     }
 
     /// Ends an early dialog.
@@ -237,7 +231,7 @@ impl Pbx {
             && let Some(bytes) = dialog.failure(status)
         {
             let flow = dialog.flow();
-            self.outputs.push_back(Output::Message { flow, bytes });
+            self.send(flow, bytes);
         }
         self.end(key);
     }
@@ -272,8 +266,7 @@ impl Pbx {
                 if request.method() == Method::Invite {
                     dialog.arm(cx, &mut self.timers, key);
                 }
-                self.outputs
-                    .push_back(Output::Message { flow: *flow, bytes });
+                self.send(*flow, bytes);
                 self.open(cx, key);
             }
             Err((status, reason)) => self.refuse(flow, request, status, reason),
@@ -287,7 +280,7 @@ impl Pbx {
         match dialog.repeat(cx, &mut self.timers, key) {
             Some(bytes) => {
                 let flow = dialog.flow();
-                self.outputs.push_back(Output::Message { flow, bytes });
+                self.send(flow, bytes);
             }
             None => self.hang_up(cx, key),
         }
@@ -297,7 +290,7 @@ impl Pbx {
     fn hang_up(&mut self, cx: &mut Context<'_>, key: Key) {
         if let Some(dialog) = self.dialogs.get_mut(key) {
             let (flow, bytes) = (dialog.flow(), dialog.bye(cx));
-            self.outputs.push_back(Output::Message { flow, bytes });
+            self.send(flow, bytes);
         }
         self.end(key);
     }
@@ -318,21 +311,19 @@ impl Pbx {
     }
 
     fn answer(&mut self, flow: &Flow, request: &Message, status: u16) {
-        let response = ResponseBuilder::new(request, status);
-        let response = match status {
-            405 => response.header(HeaderName::Allow, ALLOW),
-            _ => response,
-        };
-        let bytes = response.to_tag("none").render();
-        self.outputs
-            .push_back(Output::Message { flow: *flow, bytes });
+        self.refuse(flow, request, status, default_reason(status));
     }
 
     fn refuse(&mut self, flow: &Flow, request: &Message, status: u16, reason: &str) {
-        let response = ResponseBuilder::new(request, status).reason(reason);
-        let bytes = response.to_tag("none").render();
-        self.outputs
-            .push_back(Output::Message { flow: *flow, bytes });
+        let mut response = ResponseBuilder::new(request, status).reason(reason);
+        if status == 405 {
+            response = response.header(HeaderName::Allow, ALLOW);
+        }
+        self.send(*flow, response.to_tag("none").render());
+    }
+
+    fn send(&mut self, flow: Flow, bytes: Bytes) {
+        self.outputs.push_back(Output::Message { flow, bytes });
     }
 }
 

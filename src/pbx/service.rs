@@ -4,7 +4,7 @@ use crate::config::{Locale, Service};
 use crate::media::order::Language;
 use crate::media::say::{Gender, say_number};
 use crate::media::tone::{Country, Tone};
-use crate::media::{Order, Sound, Task};
+use crate::media::{Figures, Sound, Task};
 use crate::wire::sip::{Message, Uri};
 
 /// How long the tone before an announcement sounds, in milliseconds: the special information tone
@@ -34,11 +34,7 @@ pub(super) enum Event {
     /// A key was pressed.
     Key(char),
     /// What was asked for by [`Next::Measure`].
-    Measured {
-        lost_permille: u16,
-        jitter_ms: u16,
-        round_trip_ms: Option<u16>,
-    },
+    Measured(Figures),
 }
 
 /// What a service wants next.
@@ -50,19 +46,6 @@ pub(super) enum Next {
     Do(u32, Task),
     /// The way of the caller's sound is measured.
     Measure,
-    /// We hang up.
-    HangUp,
-    /// The call fails.
-    Fail(u16),
-}
-
-/// What becomes of it.
-#[derive(Debug)]
-pub(super) enum After {
-    /// All goes on.
-    Nothing,
-    /// For the studio.
-    Order(Order),
     /// We hang up.
     HangUp,
     /// The call fails.
@@ -139,7 +122,7 @@ impl Purpose {
             (Self::Service(Service::Echo), event) => echo(locale, task, event),
             (Self::Announce(status), Event::Done(_)) => Next::Fail(*status),
             (Self::Confirm(_), Event::Done(_)) => Next::HangUp,
-            (Self::Announce(_) | Self::Confirm(_), Event::Key(_) | Event::Measured { .. }) => {
+            (Self::Announce(_) | Self::Confirm(_), Event::Key(_) | Event::Measured(_)) => {
                 Next::Nothing
             }
         }
@@ -151,19 +134,15 @@ fn echo(locale: Locale, task: u32, event: Event) -> Next {
     match (task, event) {
         (INTRODUCTION, Event::Done(_)) => Next::Do(ECHO, Task::Echo),
         (ECHO, Event::Key('#')) => Next::Measure,
-        (
-            ECHO,
-            Event::Measured {
-                lost_permille,
-                jitter_ms,
-                round_trip_ms,
-            },
-        ) => {
+        (ECHO, Event::Measured(figures)) => {
             let voice = Voice::of(locale);
-            let delay = round_trip_ms.map(|ms| ("echo-delay", ms));
-            let figures = [("echo-loss", lost_permille), ("echo-jitter", jitter_ms)];
+            let delay = figures.round_trip_ms.map(|ms| ("echo-delay", ms));
+            let told = [
+                ("echo-loss", figures.lost_permille),
+                ("echo-jitter", figures.jitter_ms),
+            ];
             let mut words = vec![voice.pause()];
-            for (name, figure) in figures.into_iter().chain(delay) {
+            for (name, figure) in told.into_iter().chain(delay) {
                 words.push(voice.prompt(name));
                 let number = say_number(voice.language, figure.into(), Gender::Alone);
                 words.extend(number.iter().map(|word| voice.prompt(word)));
@@ -268,11 +247,11 @@ mod tests {
         assert_eq!(after(0, Event::Done(0)), Next::Do(1, Task::Echo));
         assert_eq!(after(1, Event::Key('5')), Next::Nothing);
         assert_eq!(after(1, Event::Key('#')), Next::Measure);
-        let measured = Event::Measured {
+        let measured = Event::Measured(Figures {
             lost_permille: 21,
             jitter_ms: 3,
             round_trip_ms: None,
-        };
+        });
         let Next::Do(2, Task::Play { sounds, .. }) = after(1, measured) else {
             panic!()
         };

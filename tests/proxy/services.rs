@@ -189,10 +189,8 @@ fn who_is_not_answered_hears_so_in_the_same_call() {
     said(&mut w);
     let failed = answer(&mut w);
     assert_eq!(failed.status(), 480);
-    assert_eq!(
-        header(&failed, HeaderName::To),
-        header(&failed, HeaderName::To)
-    );
+    // The phone's own answer, which it was kept back for.
+    assert!(header(&failed, HeaderName::To).ends_with(";tag=t"));
 }
 
 #[test]

@@ -213,9 +213,10 @@ impl Dialog {
     }
 
     fn response(&self, request: &Message, body: Option<Vec<u8>>) -> Bytes {
-        let status = match self.early {
-            Some(_) => 183,
-            None => 200,
+        // An UPDATE is answered at once, also before the INVITE is (RFC 3311 §5.2).
+        let status = match request.method() {
+            Method::Invite if self.early.is_some() => 183,
+            _ => 200,
         };
         let mut response = ResponseBuilder::new(request, status)
             .to_tag(&*self.tag)

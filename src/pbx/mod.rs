@@ -102,7 +102,7 @@ impl Pbx {
             (Method::Cancel, _) => self.on_cancel(flow, &message),
             (Method::Bye, Some(key)) => {
                 self.answer(flow, &message, 200);
-                self.end(key);
+                self.fail(key, 487);
             }
             (Method::Invite | Method::Update, Some(key)) => {
                 self.on_reoffer(cx, key, flow, &message);
@@ -225,7 +225,8 @@ impl Pbx {
         self.outputs.push_back(Output::Media(order));
     }
 
-    /// Ends an early dialog.
+    /// Ends a dialog; one that is early in this status (RFC 3261 §15: a BYE before the answer ends
+    /// the INVITE, too).
     fn fail(&mut self, key: Key, status: u16) {
         if let Some(dialog) = self.dialogs.get(key)
             && let Some(bytes) = dialog.failure(status)
@@ -286,9 +287,12 @@ impl Pbx {
         }
     }
 
-    /// Ends a call from here.
+    /// Ends a call from here. Before the answer there is no BYE from this side (RFC 3261 §15).
     fn hang_up(&mut self, cx: &mut Context<'_>, key: Key) {
         if let Some(dialog) = self.dialogs.get_mut(key) {
+            if dialog.early_branch().is_some() {
+                return self.fail(key, 500);
+            }
             let (flow, bytes) = (dialog.flow(), dialog.bye(cx));
             self.send(flow, bytes);
         }

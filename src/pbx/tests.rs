@@ -350,6 +350,45 @@ fn who_gives_up_in_an_announcement_is_let_go() {
     assert!(world.pbx.is_empty());
 }
 
+/// The statuses and methods of what was sent, in order.
+fn outline(world: &mut World) -> Vec<(u16, String)> {
+    let messages = world.messages();
+    let outline = messages.iter().map(|m| {
+        let status = if m.is_request() { 0 } else { m.status() };
+        (status, m.cseq().unwrap().method.to_string())
+    });
+    outline.collect()
+}
+
+/// RFC 3261 §15 and RFC 3311 §5.2: what may happen before the answer.
+#[test]
+fn an_early_dialog_is_updated_and_ended_by_its_own_rules() {
+    let begin = || {
+        let mut world = World::new();
+        let invite = announcement(&mut world);
+        world.send(&invite);
+        let session = world.orders()[0].session();
+        (world, session)
+    };
+    let (mut world, session) = begin();
+    let tag = {
+        let key = world.pbx.by_session[&session];
+        let name = world.pbx.dialogs.get(key).unwrap().name();
+        String::from_utf8(name.1.to_vec()).unwrap()
+    };
+    world.send(&world.request("UPDATE", &tag, 2, OFFER));
+    assert_eq!(outline(&mut world), [(200, "UPDATE".to_owned())]);
+    world.send(&world.request("BYE", &tag, 3, ""));
+    let expected = [(200, "BYE".to_owned()), (487, "INVITE".to_owned())];
+    assert_eq!(outline(&mut world), expected);
+    assert!(world.pbx.is_empty());
+    // A studio that is gone: no BYE, but an end of the INVITE.
+    let (mut world, session) = begin();
+    world.with(|pbx, cx| pbx.on_news(cx, &News::Failed { session }));
+    assert_eq!(outline(&mut world), [(500, "INVITE".to_owned())]);
+    assert!(world.pbx.is_empty());
+}
+
 #[test]
 fn what_cannot_be_served_is_refused() {
     let mut world = World::new();

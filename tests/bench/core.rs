@@ -4,11 +4,10 @@
 //! Run: `cargo bench --bench core`. Prints `metric value unit`, one a line. `register`, `call` or
 //! `flood` as argument runs that part only, for a profile.
 
-// The thread's processor time is asked of the system: these machines are shared, and the wall clock
-// says little.
-#![allow(unsafe_code)]
+mod cpu;
 
 use bytes::Bytes;
+use cpu::cpu;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,18 +30,6 @@ const USERS: usize = 10_000;
 const ROUNDS: usize = 20;
 const CALLS: usize = 50_000;
 const FLOOD: u64 = 5_000_000;
-
-/// What this thread has used of its processor.
-fn cpu() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` is a valid place for the answer.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    assert_eq!(failed, 0);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
 
 fn core() -> SignalCore {
     let text = "[node]\ndomains = [\"example.com\"]\n[sip]\nlisten = [\"udp:192.0.2.10:5060\"]\n\

@@ -6,10 +6,9 @@
 //!
 //! Run: `cargo bench --bench media`. Prints `metric value unit`, one a line.
 
-// The thread's processor time is asked of the system: these machines are shared, and the wall clock
-// says little.
-#![allow(unsafe_code)]
+mod cpu;
 
+use cpu::cpu;
 use std::hint::black_box;
 use std::time::Duration;
 use voip::base::{Key, Rng};
@@ -22,18 +21,6 @@ use voip::media::{dtmf, goertzel, tone};
 const ROUNDS: usize = 5;
 const PARTICIPANTS: usize = 500;
 const FRAME_MS: u32 = 20;
-
-/// What this thread has used of its processor.
-fn cpu() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` is a valid place for the answer.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    assert_eq!(failed, 0);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
 
 /// The best of some rounds of `times`, in nanoseconds per time.
 fn measure(times: usize, mut work: impl FnMut()) -> f64 {

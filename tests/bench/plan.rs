@@ -4,10 +4,9 @@
 //!
 //! Run: `cargo bench --bench plan`. Prints `metric value unit`, one a line.
 
-// The thread's processor time is asked of the system: these machines are shared, and the wall clock
-// says little.
-#![allow(unsafe_code)]
+mod cpu;
 
+use cpu::cpu;
 use std::fmt::Write;
 use std::hint::black_box;
 use std::path::Path;
@@ -19,18 +18,6 @@ use voip::wire::sip::Method;
 
 const QUERIES: usize = 200_000;
 const ROUNDS: usize = 5;
-
-/// What this thread has used of its processor.
-fn cpu() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` is a valid place for the answer.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    assert_eq!(failed, 0);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
 
 /// A file of so many routes, and numbers that it takes.
 fn file(routes: usize, rng: &mut Rng) -> (String, Vec<String>) {

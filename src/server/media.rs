@@ -176,7 +176,7 @@ impl MediaCore {
         self.relay.sessions()
     }
 
-    /// How many legs end here.
+    /// How many legs end here, for checkers.
     pub fn legs(&self) -> usize {
         self.studio.legs()
     }

@@ -394,6 +394,11 @@ impl SignalCore {
         self.proxy.borders()
     }
 
+    /// Calls that end in a service, for checkers.
+    pub fn callers(&self) -> usize {
+        self.pbx.len()
+    }
+
     /// Calls whose media passes through us, for checkers.
     pub fn media_sessions(&self) -> usize {
         self.calls.media_sessions().len()

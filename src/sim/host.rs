@@ -389,6 +389,7 @@ impl Host {
             load.calls += calls;
             load.sessions += media.sessions();
             load.relayed += core.media_sessions();
+            load.callers += core.callers() + media.legs();
             load.ports += core.ports_in_use();
             load.borders += core.borders();
         }
@@ -530,6 +531,8 @@ pub struct Load {
     pub sessions: usize,
     /// Calls that believe to have one.
     pub relayed: usize,
+    /// Callers of services, and their legs in the studio.
+    pub callers: usize,
     /// Media ports that calls hold.
     pub ports: usize,
     /// Media ports that are bound.

@@ -1,5 +1,6 @@
 //! One side of a call, as much of the dialog as a request of our own needs (RFC 3261 §12.2.1.1).
 
+use super::media::Circumstances;
 use crate::base::Flow;
 use crate::wire::sip::{HeaderName, Message, NameAddr, Uri};
 
@@ -77,6 +78,15 @@ impl Leg {
         routes.reverse();
         leg.routes = routes.into();
         leg
+    }
+
+    /// What matters of it when a body passes.
+    pub fn circumstances(&self) -> Circumstances {
+        Circumstances {
+            signalling: self.flow.map(|f| f.remote.ip()),
+            behind_nat: self.behind_nat,
+            local: self.flow.is_some_and(|f| f.is_internal()),
+        }
     }
 
     /// A target refresh request of this side is under way.

@@ -379,11 +379,7 @@ impl CallTable {
             return BodyEdit::Keep;
         }
         let reader = toward.address.or(legs[other].flow.map(|f| f.remote.ip()));
-        let mut sides = [0, 1].map(|n| Circumstances {
-            signalling: legs[n].flow.map(|f| f.remote.ip()),
-            behind_nat: legs[n].behind_nat,
-            local: legs[n].flow.is_some_and(|f| f.is_internal()),
-        });
+        let mut sides = legs.map(Leg::circumstances);
         sides[own].signalling = Some(from.remote.ip());
         sides[own].local |= from.is_internal();
         sides[other].signalling = reader;
@@ -427,11 +423,7 @@ impl CallTable {
             call.direct |= chosen && call.media.is_some();
             return BodyEdit::Keep;
         }
-        let mut sides = [0, 1].map(|n| Circumstances {
-            signalling: legs[n].flow.map(|f| f.remote.ip()),
-            behind_nat: legs[n].behind_nat,
-            local: legs[n].flow.is_some_and(|f| f.is_internal()),
-        });
+        let mut sides = legs.map(Leg::circumstances);
         sides[own].signalling = Some(flow.remote.ip());
         sides[own].behind_nat |= behind_nat;
         sides[own].local = flow.is_internal();

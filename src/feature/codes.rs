@@ -192,49 +192,24 @@ pub enum Code {
 }
 
 impl Code {
-    /// What it did, by the names of prompts.
-    pub fn prompts(&self) -> &'static [&'static str] {
-        let forward = |to: &Option<Box<str>>, on, off| if to.is_some() { on } else { off };
-        let switch = |is_on, on, off| if is_on { on } else { off };
+    /// What it did, by the names of prompts: of what, and what became of it.
+    pub fn prompts(&self) -> (Option<&'static str>, &'static str) {
+        let switched = |is_on| if is_on { "activated" } else { "de-activated" };
         let Code::Set(change) = self else {
-            return &["activated"];
+            return (None, "activated");
         };
         match change {
-            Change::ForwardAlways(to) => forward(
-                to,
-                &["call-fwd-unconditional", "activated"],
-                &["call-fwd-unconditional", "de-activated"],
-            ),
-            Change::ForwardBusy(to) => forward(
-                to,
-                &["call-fwd-on-busy", "activated"],
-                &["call-fwd-on-busy", "de-activated"],
-            ),
-            Change::ForwardNoAnswer(to) => forward(
-                to,
-                &["call-fwd-no-ans", "activated"],
-                &["call-fwd-no-ans", "de-activated"],
-            ),
-            Change::ForwardUnregistered(to) => forward(
-                to,
-                &["call-fwd-offline", "activated"],
-                &["call-fwd-offline", "de-activated"],
-            ),
-            Change::Dnd(is_on) => switch(
-                *is_on,
-                &["do-not-disturb", "activated"],
-                &["do-not-disturb", "de-activated"],
-            ),
-            Change::RejectAnonymous(is_on) => switch(
-                *is_on,
-                &["anonymous-rejection", "activated"],
-                &["anonymous-rejection", "de-activated"],
-            ),
-            Change::Speed(_, Some(_)) | Change::Block(_) => &["number-stored"],
-            Change::Speed(_, None) | Change::SpeedForgetAll => &["number-removed"],
-            Change::Unblock(_) | Change::UnblockAll => &["number-removed"],
-            Change::RingSeconds(_) => &["activated"],
-            Change::Clear => &["de-activated"],
+            Change::ForwardAlways(to) => (Some("call-fwd-unconditional"), switched(to.is_some())),
+            Change::ForwardBusy(to) => (Some("call-fwd-on-busy"), switched(to.is_some())),
+            Change::ForwardNoAnswer(to) => (Some("call-fwd-no-ans"), switched(to.is_some())),
+            Change::ForwardUnregistered(to) => (Some("call-fwd-offline"), switched(to.is_some())),
+            Change::Dnd(is_on) => (Some("do-not-disturb"), switched(*is_on)),
+            Change::RejectAnonymous(is_on) => (Some("anonymous-rejection"), switched(*is_on)),
+            Change::Speed(_, Some(_)) | Change::Block(_) => (None, "number-stored"),
+            Change::Speed(_, None) | Change::SpeedForgetAll => (None, "number-removed"),
+            Change::Unblock(_) | Change::UnblockAll => (None, "number-removed"),
+            Change::RingSeconds(_) => (None, "activated"),
+            Change::Clear => (None, "de-activated"),
         }
     }
 

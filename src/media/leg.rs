@@ -8,7 +8,7 @@ use super::secure::Secure;
 use super::stream::{Heard, RtpStream};
 use crate::base::{Instant, Rng, TimerId};
 use crate::wire::rtp::event::key;
-use crate::wire::rtp::{Coding, HEADER_SIZE, Packet};
+use crate::wire::rtp::{HEADER_SIZE, Packet};
 use std::time::Duration;
 
 /// What we call ourselves in reports; nothing in it tells who calls (RFC 7022 §4.2).
@@ -61,15 +61,6 @@ pub(super) enum Turn {
     Idle,
 }
 
-fn codec(coding: Coding) -> Codec {
-    match coding {
-        Coding::Pcma => Codec::Pcma,
-        Coding::Pcmu => Codec::Pcmu,
-        Coding::G722 => Codec::G722,
-        Coding::Gsm => Codec::Gsm,
-    }
-}
-
 impl Leg {
     pub fn new(now: Instant, session: u64, format: Format, seed: u64) -> Self {
         let clock = format.coding.clock_rate();
@@ -109,8 +100,10 @@ impl Leg {
         if let Doing::Playing(playing) = &mut self.doing
             && format.coding != self.format.coding
         {
-            playing.encoder = Encoder::new(codec(format.coding));
-            playing.player.set_rate(codec(format.coding).sample_rate());
+            playing.encoder = Encoder::new(format.coding.into());
+            playing
+                .player
+                .set_rate(Codec::from(format.coding).sample_rate());
         }
         self.secure = Secure::renewed(self.secure.take(), format.keys.as_ref());
         self.format = format;
@@ -128,7 +121,7 @@ impl Leg {
                 until_key,
             } => {
                 sounds.truncate(SOUNDS_MAX);
-                let codec = codec(self.format.coding);
+                let codec = Codec::from(self.format.coding);
                 Doing::Playing(Box::new(Playing {
                     player: Player::new(sounds, rounds, codec.sample_rate()),
                     encoder: Encoder::new(codec),
@@ -230,7 +223,7 @@ impl Leg {
         if now.since(playing.due) > LATE_MAX {
             playing.due = now;
         }
-        let codec = codec(self.format.coding);
+        let codec = Codec::from(self.format.coding);
         let ms = codec.ptime_ms(self.format.packet_ms.into());
         playing.due += Duration::from_millis(ms.into());
         let mut samples = [0; SAMPLES_MAX];

@@ -15,10 +15,8 @@ use crate::config::Locale;
 use serde::{Deserialize, Serialize};
 use table::LIBRARY;
 
-/// Samples of a frame, at 8 kHz (GSM 06.10, ETSI EN 300 961).
-pub const FRAME_SAMPLES: usize = 160;
-/// Bytes of a frame: 260 bits after a nibble of 0xD (RFC 3551 §4.5.8.1).
-pub const FRAME_BYTES: usize = 33;
+pub use super::codec::gsm::{FRAME_SAMPLES, FRAME_SIZE as FRAME_BYTES};
+
 /// Milliseconds of a frame.
 pub const FRAME_MS: u32 = 20;
 

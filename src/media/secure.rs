@@ -28,22 +28,12 @@ impl Secure {
             input = old_input.filter(|_| old.theirs == keys.theirs);
         }
         let out = out.or_else(|| {
-            let Crypto {
-                master,
-                lifetime,
-                mki,
-                ..
-            } = Crypto::parse(&keys.ours).ok()?;
-            Some(Protector::new(&master, mki, lifetime))
+            let key = Crypto::parse(&keys.ours).ok()?;
+            Some(Protector::new(&key.master, key.mki, key.lifetime))
         });
         let input = input.or_else(|| {
-            let Crypto {
-                master,
-                lifetime,
-                mki,
-                ..
-            } = Crypto::parse(&keys.theirs).ok()?;
-            Some(Unprotector::new(&master, mki, lifetime))
+            let key = Crypto::parse(&keys.theirs).ok()?;
+            Some(Unprotector::new(&key.master, key.mki, key.lifetime))
         });
         Some(Box::new(Self { keys, out, input }))
     }

@@ -9,6 +9,8 @@ pub mod g722;
 pub mod gsm;
 pub mod l16;
 
+use crate::wire::rtp::Coding;
+
 /// The longest frame that buffers are sized for, in milliseconds of sound.
 pub const PTIME_MS_MAX: u32 = 200;
 
@@ -33,6 +35,17 @@ pub enum Codec {
     },
 }
 
+impl From<Coding> for Codec {
+    fn from(coding: Coding) -> Self {
+        match coding {
+            Coding::Pcma => Self::Pcma,
+            Coding::Pcmu => Self::Pcmu,
+            Coding::G722 => Self::G722,
+            Coding::Gsm => Self::Gsm,
+        }
+    }
+}
+
 impl Codec {
     /// The samples per second of the sound.
     pub fn sample_rate(self) -> u32 {
@@ -52,55 +65,40 @@ impl Codec {
         }
     }
 
+    /// What descriptions call it, where it has one clock alone.
+    fn coding(self) -> Option<Coding> {
+        Coding::ALL.iter().copied().find(|c| Self::from(*c) == self)
+    }
+
     /// The name in `a=rtpmap` (RFC 3551 §6, RFC 4856).
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Pcmu => "PCMU",
-            Self::Pcma => "PCMA",
-            Self::G722 => "G722",
-            Self::Gsm => "GSM",
-            Self::L16 { .. } => "L16",
-        }
+        self.coding().map_or("L16", Coding::name)
     }
 
     /// The payload type that needs no `a=rtpmap` (RFC 3551 §6, table 4).
     pub fn static_payload_type(self) -> Option<u8> {
         match self {
-            Self::Pcmu => Some(0),
-            Self::Gsm => Some(3),
-            Self::Pcma => Some(8),
-            Self::G722 => Some(9),
             Self::L16 { rate: 44_100 } => Some(11),
-            Self::L16 { .. } => None,
+            other => other.coding().map(Coding::payload_type),
         }
     }
 
     /// The codec of a static payload type.
     pub fn from_static_payload_type(payload_type: u8) -> Option<Self> {
+        let mut codings = Coding::ALL.iter().copied();
         match payload_type {
-            0 => Some(Self::Pcmu),
-            3 => Some(Self::Gsm),
-            8 => Some(Self::Pcma),
-            9 => Some(Self::G722),
             11 => Some(Self::L16 { rate: 44_100 }),
-            _ => None,
+            other => codings.find(|c| c.payload_type() == other).map(Self::from),
         }
     }
 
     /// The codec that an `a=rtpmap` names, with its clock rate.
     pub fn from_name(name: &str, clock_rate: u32) -> Option<Self> {
-        let found = match name {
-            n if n.eq_ignore_ascii_case("PCMU") => Self::Pcmu,
-            n if n.eq_ignore_ascii_case("PCMA") => Self::Pcma,
-            n if n.eq_ignore_ascii_case("G722") => Self::G722,
-            n if n.eq_ignore_ascii_case("GSM") => Self::Gsm,
-            n if n.eq_ignore_ascii_case("L16") => match clock_rate {
-                8000 | 16_000 | 44_100 | 48_000 => Self::L16 { rate: clock_rate },
-                _ => return None,
-            },
-            _ => return None,
-        };
-        (found.clock_rate() == clock_rate).then_some(found)
+        let linear = name.eq_ignore_ascii_case("L16");
+        match clock_rate {
+            8000 | 16_000 | 44_100 | 48_000 if linear => Some(Self::L16 { rate: clock_rate }),
+            _ => Coding::named(name.as_bytes(), clock_rate).map(Self::from),
+        }
     }
 
     /// The samples of so many milliseconds. At 44.1 kHz the fraction of a sample is cut off.

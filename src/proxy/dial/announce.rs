@@ -6,6 +6,7 @@ use super::super::targets::{self, Place, Target};
 use super::super::{Context, Proxy};
 use crate::base::Key;
 use crate::config::Config;
+use crate::feature::Code;
 use crate::wire::sip::{Message, Method};
 
 /// What is worth an announcement. Busy is not: phones make that tone themselves, and what follows
@@ -49,7 +50,9 @@ pub(super) fn announcement(config: &Config, message: &Message, status: u16) -> O
 }
 
 /// What confirms a code by voice.
-pub(super) fn confirmation(config: &Config, prompts: &[&str]) -> Target {
+pub(super) fn confirmation(config: &Config, code: &Code) -> Target {
+    let (subject, state) = code.prompts();
+    let prompts: Vec<&str> = subject.into_iter().chain([state]).collect();
     let domain = config.node.default_domain();
     service(format!("sip:confirm@{domain};play={}", prompts.join("+")))
 }

@@ -135,7 +135,7 @@ impl Proxy {
             cx.outputs.records.push_back(record);
         }
         if announce::hears(cx.config, asked.caller) {
-            let told = announce::confirmation(cx.config, code.prompts());
+            let told = announce::confirmation(cx.config, code);
             return Ok(Dialled::Lead(vec![told].into()));
         }
         Ok(Dialled::Done(format!("Done: {}", code.done())))

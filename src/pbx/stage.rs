@@ -39,6 +39,7 @@ impl<P: Program> Stage<P> {
             voice: Voice::of(self.locale),
             caller: &self.caller,
             effects: Vec::new(),
+            next: None,
         };
         self.program.on(&mut scene, event);
         scene.effects

@@ -47,8 +47,10 @@ pub(super) enum Account {
     House,
     /// Ours, and routes lead out: where the operator wrote the number.
     Operator,
-    /// This user's.
+    /// This user's, if there is one; otherwise ours.
     User(Box<str>),
+    /// A trunk's or a pool's, by its name.
+    Way(Box<str>),
 }
 
 /// Whom a program calls for its caller.

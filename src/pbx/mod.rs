@@ -198,6 +198,14 @@ impl Pbx {
             News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
             News::Key { key: pressed, .. } => self.follow(cx, key, Event::Key(*pressed)),
             News::Measured { figures, .. } => self.follow(cx, key, Event::Measured(*figures)),
+            News::Recorded { task, ms, end, .. } => {
+                let (task, ms, end) = (*task, *ms, *end);
+                self.follow(cx, key, Event::Recorded { task, ms, end });
+            }
+            News::Filed { task, outcome, .. } => {
+                let (task, outcome) = (*task, outcome.clone());
+                self.follow(cx, key, Event::Filed { task, outcome });
+            }
         }
     }
 
@@ -274,6 +282,18 @@ impl Pbx {
             Effect::Still => return seat.silence(&mut self.timers),
             Effect::Persist(record) => {
                 return self.outputs.push_back(Output::Persist(record));
+            }
+            // Files outlive the call that they are of.
+            Effect::File(task, what) => {
+                if let Some(session) = leg.session {
+                    let order = Order::Files {
+                        session,
+                        task,
+                        what,
+                    };
+                    self.outputs.push_back(Output::Media(order));
+                }
+                return;
             }
             Effect::HangUp | Effect::Fail(_) if seat.is_over() => return self.forget(key),
             _ if seat.is_over() => return,

@@ -186,8 +186,7 @@ impl Scene<'_> {
     }
 
     /// Asks for something to be done with a file of the spool; [`Event::Filed`] tells what
-    /// became of
-    /// it.
+    /// became of it.
     pub fn file(&mut self, task: u32, what: FileOrder) {
         self.want(Effect::File(task, what));
     }

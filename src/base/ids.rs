@@ -11,6 +11,12 @@ pub fn hash64(bytes: &[u8]) -> u64 {
     mix64(h)
 }
 
+/// Which of `shards` shards, at least one, owns the messages of a Call-ID.
+pub fn shard_of(call_id: &[u8], shards: usize) -> usize {
+    let shards = shards.max(1) as u64;
+    usize::try_from(hash64(call_id) % shards).unwrap_or(0)
+}
+
 /// The finaliser of SplitMix64: every bit of `h` reaches every bit of the result, and no two
 /// numbers have one result.
 pub const fn mix64(mut h: u64) -> u64 {

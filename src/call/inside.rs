@@ -1,6 +1,8 @@
 //! What proxy and services tell each other on the path inside the shard, beside SIP itself: on
 //! whose account a service calls, and texts within URIs.
 
+use crate::wire::sip::{self, escaped};
+
 /// On whose account a service calls: the value of `X-Voip-Account`, which is read on the path
 /// inside only and never sent on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,39 +42,17 @@ impl Account {
     }
 }
 
-/// A text as part of a URI (RFC 3261 §25.1): everything but letters, digits and a few marks that
-/// mean nothing anywhere is escaped.
+/// What stands in our texts as it is: marks that mean nothing anywhere in a URI.
+const PLAIN: &[u8] = b"-_.*";
+
+/// A text as part of a URI.
 pub fn escape(text: &str) -> String {
-    use std::fmt::Write;
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' => {
-                escaped.push(char::from(byte));
-            }
-            // Writing to a String cannot fail.
-            _ => drop(write!(escaped, "%{byte:02X}")),
-        }
-    }
-    escaped
+    escaped(text, PLAIN)
 }
 
 /// What [`escape`] made; `None` if it is no such text.
 pub fn unescape(escaped: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(escaped.len());
-    let mut rest = escaped.as_bytes();
-    while let Some((&byte, behind)) = rest.split_first() {
-        rest = behind;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let (digits, behind) = rest.split_at_checked(2)?;
-        let digits = std::str::from_utf8(digits).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = behind;
-    }
-    String::from_utf8(bytes).ok()
+    sip::unescape(escaped.as_bytes())
 }
 
 #[cfg(test)]

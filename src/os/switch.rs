@@ -4,7 +4,7 @@ use super::core::Input;
 use super::inbox::{INBOX_MESSAGES_MAX, Inbox};
 use super::ipc::Channel;
 use super::stream::Receiver;
-use crate::base::{ConnectionId, Flow, TransmitTag, hash64};
+use crate::base::{ConnectionId, Flow, TransmitTag, shard_of};
 use crate::wire::sip::{FrameError, peek_call_id};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -47,8 +47,7 @@ impl Switch {
         if shards == 1 {
             return 0;
         }
-        let hash = peek_call_id(message).map_or(0, hash64);
-        usize::try_from(hash % shards as u64).unwrap_or(0)
+        peek_call_id(message).map_or(0, |call_id| shard_of(call_id, shards))
     }
 
     /// A shard's inbox.

@@ -169,8 +169,7 @@ impl Dialog {
         self.cseq
     }
 
-    /// A request of ours of this number. CANCEL and the ACK of a refusal go without `routed`
-    /// where the INVITE went without (§9.1, §17.1.1.3).
+    /// A request of ours of this number.
     pub fn request<'a>(
         &'a self,
         method: Method<'a>,

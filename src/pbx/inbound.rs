@@ -125,10 +125,9 @@ impl Pbx {
         if leg.answers_later() {
             return;
         }
-        let timer = leg.session_timer_asked();
         match leg.answer(cx.rng) {
-            Ok(bytes) => {
-                leg.arm(cx, &mut self.timers, key);
+            Ok((bytes, timer)) => {
+                leg.arm(cx, &mut self.timers, key, bytes.clone());
                 leg.lasts(cx, timer, &mut self.timers, key);
                 let flow = leg.dialog.flow;
                 self.by_branch.remove(&branch);
@@ -150,7 +149,7 @@ impl Pbx {
         leg.opened = true;
         self.outputs.push_back(Output::Media(order));
         self.begin(cx, key);
-        self.join(cx, key);
+        self.join(key);
     }
 
     fn begin(&mut self, cx: &mut Context<'_>, key: Key) {
@@ -183,11 +182,10 @@ impl Pbx {
             return;
         };
         match leg.reoffered(cx.rng, request) {
-            Ok(bytes) => {
+            Ok((bytes, timer)) => {
                 if request.method() == Method::Invite {
-                    leg.arm(cx, &mut self.timers, key);
+                    leg.arm(cx, &mut self.timers, key, bytes.clone());
                 }
-                let timer = session_timer::asked(request).ok().flatten();
                 leg.lasts(cx, timer, &mut self.timers, key);
                 self.send(*flow, bytes);
                 self.open(cx, key);
@@ -246,7 +244,7 @@ impl Pbx {
     /// Keys by INFO: `application/dtmf-relay` (`Signal=5`) and `application/dtmf` (the key alone).
     pub(super) fn on_info(&mut self, cx: &mut Context<'_>, key: Key, info: &Message) {
         if let Some(pressed) = key_of(info) {
-            self.pressed(cx, key, pressed);
+            self.follow(cx, key, Event::Key(pressed));
         }
     }
 }

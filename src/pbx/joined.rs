@@ -1,9 +1,8 @@
 //! Two legs that hear each other: a caller's, and that of whom its program called. Who holds the
 //! other (RFC 3264 §8.4) lets it hear music.
 
-use super::program::Event;
 use super::seat::OWN_TASKS;
-use super::{Context, Output, Pbx};
+use super::{Output, Pbx};
 use crate::base::Key;
 use crate::media::{Order, Sound, Task};
 
@@ -12,7 +11,7 @@ const JOINED: u32 = OWN_TASKS;
 
 impl Pbx {
     /// Joins a leg with its other side, if both are open.
-    pub(super) fn join(&mut self, _: &mut Context<'_>, key: Key) {
+    pub(super) fn join(&mut self, key: Key) {
         let Some(leg) = self.legs.get(key) else {
             return;
         };
@@ -51,10 +50,5 @@ impl Pbx {
                 what,
             }));
         }
-    }
-
-    /// A key was pressed, in the sound or by INFO.
-    pub(super) fn pressed(&mut self, cx: &mut Context<'_>, key: Key, pressed: char) {
-        self.follow(cx, key, Event::Key(pressed));
     }
 }

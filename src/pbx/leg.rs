@@ -33,22 +33,52 @@ struct Pending {
     described: Option<Vec<u8>>,
 }
 
-/// A 2xx that waits for its ACK.
+/// An answer that is repeated until it is acknowledged, for 64*T1 (RFC 3261 §13.3.1.4, RFC 3262
+/// §3).
 #[derive(Debug)]
-struct Unacknowledged {
+struct Repeated {
+    bytes: Bytes,
     timer: TimerId,
     interval: Duration,
     until: Instant,
+}
+
+impl Repeated {
+    /// It went just now; `due` is told when it is to go again.
+    fn new(cx: &Context<'_>, timers: &mut TimerTable<Timer>, due: Timer, bytes: Bytes) -> Self {
+        let interval = cx.config.timers.t1;
+        Self {
+            bytes,
+            timer: timers.arm(cx.now + interval, due),
+            interval,
+            until: cx.now + interval * 64,
+        }
+    }
+
+    /// It once more, in intervals that double up to `longest`; `None` when it was repeated long
+    /// enough.
+    fn again(
+        &mut self,
+        cx: &Context<'_>,
+        timers: &mut TimerTable<Timer>,
+        due: Timer,
+        longest: Duration,
+    ) -> Option<Bytes> {
+        if cx.now >= self.until {
+            return None;
+        }
+        self.interval = (self.interval * 2).min(longest);
+        let at = (cx.now + self.interval).min(self.until);
+        self.timer = timers.arm(at, due);
+        Some(self.bytes.clone())
+    }
 }
 
 /// A provisional answer that waits for its PRACK (RFC 3262 §3).
 #[derive(Debug)]
 struct Reliable {
     number: u32,
-    bytes: Bytes,
-    timer: TimerId,
-    interval: Duration,
-    until: Instant,
+    repeated: Repeated,
     /// Whether the call is to be answered once it came.
     answers: bool,
 }
@@ -123,9 +153,8 @@ pub(super) struct Leg {
     refresh: Option<Refresh>,
     /// Our refresh that is under way.
     refreshing: Option<Sent>,
-    unacknowledged: Option<Unacknowledged>,
-    /// The 2xx as it went.
-    last_answer: Bytes,
+    /// Our 2xx that waits for its ACK.
+    unacknowledged: Option<Repeated>,
     pub sent: Option<Sent>,
     /// Who is to be called again with a secure offer, if it does not take one in the clear.
     pub again: Option<Box<Reach>>,
@@ -148,36 +177,33 @@ impl Leg {
         invite: &Message,
     ) -> Result<Self, Refusal> {
         let branch = branch_of(invite).ok_or((400, "Malformed Via"))?;
+        let dialog = Dialog::of_invite(invite, flow, seat.program().name(), cx.rng)?;
         Ok(Self {
-            dialog: Dialog::of_invite(invite, flow, seat.program().name(), cx.rng)?,
-            talk: Talk::new(flow.remote.ip(), cx.rng),
             session: Some(seat.caller().session),
-            opened: false,
             pending: Some(Pending {
                 invite: invite.clone(),
                 branch,
                 described: None,
             }),
-            reliable: None,
-            rseq: 0,
-            refresh: None,
-            refreshing: None,
-            unacknowledged: None,
-            last_answer: Bytes::new(),
-            sent: None,
-            again: None,
             seat: Some(Box::new(seat)),
-            caller: None,
-            reached: "".into(),
-            tells: false,
+            ..Self::new(dialog, cx.rng)
         })
     }
 
     /// Of somebody who is called for a caller.
     pub fn toward(parties: &Parties, flow: &Flow, name: &str, caller: Key, rng: &mut Rng) -> Self {
+        let dialog = Dialog::toward(parties, flow, name, rng);
         Self {
-            dialog: Dialog::toward(parties, flow, name, rng),
-            talk: Talk::new(flow.remote.ip(), rng),
+            caller: Some(caller),
+            reached: aor_of(&parties.uri),
+            ..Self::new(dialog, rng)
+        }
+    }
+
+    fn new(dialog: Dialog, rng: &mut Rng) -> Self {
+        Self {
+            talk: Talk::new(dialog.flow.remote.ip(), rng),
+            dialog,
             session: None,
             opened: false,
             pending: None,
@@ -186,12 +212,11 @@ impl Leg {
             refresh: None,
             refreshing: None,
             unacknowledged: None,
-            last_answer: Bytes::new(),
             sent: None,
             again: None,
             seat: None,
-            caller: Some(caller),
-            reached: aor_of(&parties.uri),
+            caller: None,
+            reached: "".into(),
             tells: false,
         }
     }
@@ -256,13 +281,10 @@ impl Leg {
         }
         let bytes = response.render();
         if reliable {
-            let interval = cx.config.timers.t1;
+            let due = Timer::Reliable(key);
             self.reliable = Some(Reliable {
                 number: self.rseq,
-                bytes: bytes.clone(),
-                timer: timers.arm(cx.now + interval, Timer::Reliable(key)),
-                interval,
-                until: cx.now + interval * 64,
+                repeated: Repeated::new(cx, timers, due, bytes.clone()),
                 answers: false,
             });
         }
@@ -276,14 +298,10 @@ impl Leg {
         timers: &mut TimerTable<Timer>,
         key: Key,
     ) -> Option<Bytes> {
+        // RFC 3262 §3 knows no longest interval.
         let waiting = self.reliable.as_mut()?;
-        if cx.now >= waiting.until {
-            return None;
-        }
-        waiting.interval *= 2;
-        let due = (cx.now + waiting.interval).min(waiting.until);
-        waiting.timer = timers.arm(due, Timer::Reliable(key));
-        Some(waiting.bytes.clone())
+        let (due, longest) = (Timer::Reliable(key), Duration::MAX);
+        waiting.repeated.again(cx, timers, due, longest)
     }
 
     /// Whether the call's answer has to wait for a PRACK; it comes then.
@@ -311,43 +329,23 @@ impl Leg {
 
     fn disarm_reliable(&mut self, timers: &mut TimerTable<Timer>) {
         if let Some(waiting) = self.reliable.take() {
-            timers.cancel(waiting.timer);
+            timers.cancel(waiting.repeated.timer);
         }
     }
 
-    /// The 200 with our description.
-    pub fn answer(&mut self, rng: &mut Rng) -> Result<Bytes, Refusal> {
+    /// The 200 with our description, and how long the session lasts.
+    pub fn answer(&mut self, rng: &mut Rng) -> Result<(Bytes, Option<SessionTimer>), Refusal> {
         let over = (500, "Answered Already");
-        let Pending {
-            invite, described, ..
-        } = self.pending.take().ok_or(over)?;
-        let body = match described {
-            Some(body) => body,
-            None => match self.talk.describe(invite.body(), rng) {
-                Ok(body) => body,
-                Err(why) => {
-                    let branch = branch_of(&invite).unwrap_or_default();
-                    self.pending = Some(Pending {
-                        invite,
-                        branch,
-                        described: None,
-                    });
-                    return Err(why);
-                }
-            },
+        let pending = self.pending.as_ref().ok_or(over)?;
+        let body = match &pending.described {
+            Some(body) => body.clone(),
+            None => self.talk.describe(pending.invite.body(), rng)?,
         };
-        let mut response = self.dialog.response(&invite, 200);
-        if let Ok(Some(timer)) = session_timer::asked(&invite) {
-            response = timed(response, timer);
-        }
-        self.last_answer = response.body("application/sdp", body).render();
-        Ok(self.last_answer.clone())
-    }
-
-    /// The time that the caller's INVITE asks for.
-    pub fn session_timer_asked(&self) -> Option<SessionTimer> {
-        let pending = self.pending.as_ref()?;
-        session_timer::asked(&pending.invite).ok().flatten()
+        let timer = session_timer::asked(&pending.invite).ok().flatten();
+        let response = timed(self.dialog.response(&pending.invite, 200), timer);
+        let answer = response.body("application/sdp", body).render();
+        self.pending = None;
+        Ok((answer, timer))
     }
 
     /// The final answer of a call that fails, if it has none yet.
@@ -363,8 +361,13 @@ impl Leg {
         self.talk.is_offered() && self.talk.accept(ack.body())
     }
 
-    /// Another offer, or a request for one of ours (RFC 3264 §8, RFC 3311 §5.2).
-    pub fn reoffered(&mut self, rng: &mut Rng, request: &Message) -> Result<Bytes, Refusal> {
+    /// Another offer, or a request for one of ours (RFC 3264 §8, RFC 3311 §5.2): the answer, and
+    /// how long the session lasts.
+    pub fn reoffered(
+        &mut self,
+        rng: &mut Rng,
+        request: &Message,
+    ) -> Result<(Bytes, Option<SessionTimer>), Refusal> {
         let is_invite = request.method() == Method::Invite;
         // RFC 3261 §14.2: the first INVITE is not over before its ACK; §14.1: one of ours is open.
         if is_invite && self.unacknowledged.is_some() {
@@ -380,29 +383,23 @@ impl Leg {
             (false, []) => None,
             (_, offer) => Some(self.talk.describe(offer, rng)?),
         };
-        let mut response = self.dialog.response(request, 200);
-        if let Some(timer) = timer {
-            response = timed(response, timer);
-        }
+        let mut response = timed(self.dialog.response(request, 200), timer);
         if let Some(body) = body {
             response = response.body("application/sdp", body);
         }
-        let answer = response.render();
-        if is_invite {
-            self.last_answer = answer.clone();
-        }
-        Ok(answer)
+        Ok((response.render(), timer))
     }
 
     /// The 2xx that just went is repeated until its ACK comes.
-    pub fn arm(&mut self, cx: &Context<'_>, timers: &mut TimerTable<Timer>, key: Key) {
+    pub fn arm(
+        &mut self,
+        cx: &Context<'_>,
+        timers: &mut TimerTable<Timer>,
+        key: Key,
+        answer: Bytes,
+    ) {
         self.disarm(timers);
-        let interval = cx.config.timers.t1;
-        self.unacknowledged = Some(Unacknowledged {
-            timer: timers.arm(cx.now + interval, Timer::Ack(key)),
-            interval,
-            until: cx.now + interval * 64,
-        });
+        self.unacknowledged = Some(Repeated::new(cx, timers, Timer::Ack(key), answer));
     }
 
     pub fn disarm(&mut self, timers: &mut TimerTable<Timer>) {
@@ -418,14 +415,9 @@ impl Leg {
         timers: &mut TimerTable<Timer>,
         key: Key,
     ) -> Option<Bytes> {
+        let longest = cx.config.timers.t2;
         let waiting = self.unacknowledged.as_mut()?;
-        if cx.now >= waiting.until {
-            return None;
-        }
-        waiting.interval = (waiting.interval * 2).min(cx.config.timers.t2);
-        let due = (cx.now + waiting.interval).min(waiting.until);
-        waiting.timer = timers.arm(due, Timer::Ack(key));
-        Some(self.last_answer.clone())
+        waiting.again(cx, timers, Timer::Ack(key), longest)
     }
 
     // ------------------------------------------------------------ an INVITE of ours
@@ -613,8 +605,9 @@ impl Leg {
     }
 }
 
-/// With the time that the session lasts (RFC 4028 §9).
-fn timed(response: ResponseBuilder<'_>, timer: SessionTimer) -> ResponseBuilder<'_> {
+/// With the time that the session lasts, if it has one (RFC 4028 §9).
+fn timed(response: ResponseBuilder<'_>, timer: Option<SessionTimer>) -> ResponseBuilder<'_> {
+    let Some(timer) = timer else { return response };
     let response = response.header(HeaderName::SessionExpires, timer.in_response());
     match timer.ours {
         true => response,

@@ -395,11 +395,8 @@ impl Pbx {
         self.let_go(cx, key);
         let leg = self.legs.get_mut(key);
         let seat = leg.and_then(|leg| leg.seat.as_mut());
-        if let Some(asked) = seat.and_then(|seat| seat.transferor.take())
-            && let Some(leg) = self.legs.get_mut(asked)
-        {
-            leg.caller = None;
-            self.hang_up(cx, asked);
+        if let Some(asked) = seat.and_then(|seat| seat.transferor.take()) {
+            self.part(cx, asked);
         }
         let leg = self.legs.get_mut(key);
         let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
@@ -436,15 +433,7 @@ impl Pbx {
         let Some(leg) = self.legs.get(key) else {
             return;
         };
-        let mut response = ResponseBuilder::new(request, status).to_tag(leg.dialog.tag());
-        response = response.reason(reason);
-        match status {
-            405 => response = response.header(HeaderName::Allow, ALLOW),
-            422 => response = response.header(HeaderName::MinSe, min_se()),
-            _ => {}
-        }
-        let bytes = response.render();
-        drop(response);
+        let bytes = bare(request, (status, reason), leg.dialog.tag());
         self.send(*flow, bytes);
     }
 
@@ -453,20 +442,9 @@ impl Pbx {
         self.refuse(cx, flow, request, (why, default_reason(why)));
     }
 
-    fn refuse(
-        &mut self,
-        cx: &mut Context<'_>,
-        flow: &Flow,
-        request: &Message,
-        (status, reason): (u16, &str),
-    ) {
+    fn refuse(&mut self, cx: &mut Context<'_>, flow: &Flow, request: &Message, why: (u16, &str)) {
         let tag = cx.rng.token::<10>();
-        let mut response = ResponseBuilder::new(request, status).reason(reason);
-        if status == 422 {
-            response = response.header(HeaderName::MinSe, min_se());
-        }
-        let bytes = response.to_tag(&tag).render();
-        self.send(*flow, bytes);
+        self.send(*flow, bare(request, why, &tag));
     }
 
     fn send(&mut self, flow: Flow, bytes: Bytes) {
@@ -474,9 +452,15 @@ impl Pbx {
     }
 }
 
-/// The shortest time that a session may last (RFC 4028 §5).
-fn min_se() -> String {
-    INTERVAL_MIN.as_secs().to_string()
+/// An answer without a description, with what its status has to say.
+fn bare(request: &Message, (status, reason): (u16, &str), tag: &[u8]) -> Bytes {
+    let response = ResponseBuilder::new(request, status).reason(reason);
+    let response = match status {
+        405 => response.header(HeaderName::Allow, ALLOW),
+        422 => response.header(HeaderName::MinSe, INTERVAL_MIN.as_secs().to_string()),
+        _ => response,
+    };
+    response.to_tag(tag).render()
 }
 
 fn to_tag(message: &Message) -> &[u8] {

@@ -5,7 +5,7 @@ use super::dialog::Parties;
 use super::leg::{Leg, Sent};
 use super::program::{Account, Caller, Event, Reach};
 use super::{Context, Output, Pbx, Timer};
-use crate::base::{Key, hash64};
+use crate::base::{Key, shard_of};
 use crate::call::inside;
 use crate::media::Order;
 use crate::sip::session_timer;
@@ -72,9 +72,14 @@ impl Pbx {
         let Some(called) = seat.and_then(|seat| seat.called.take()) else {
             return;
         };
-        if let Some(leg) = self.legs.get_mut(called) {
+        self.part(cx, called);
+    }
+
+    /// Ends a leg whose caller waits for it no more.
+    pub(super) fn part(&mut self, cx: &mut Context<'_>, key: Key) {
+        if let Some(leg) = self.legs.get_mut(key) {
             leg.caller = None;
-            self.hang_up(cx, called);
+            self.hang_up(cx, key);
         }
     }
 
@@ -201,24 +206,19 @@ impl Pbx {
         let agrees = leg.talk.agrees();
         let number = response.cseq().map_or(0, |cseq| cseq.number);
         let (ack, flow) = (leg.acknowledge(number, cx.rng), leg.dialog.flow);
-        let caller = leg.caller;
+        let caller = leg.caller.filter(|_| !given_up);
         self.send(flow, ack);
         self.know_session(cx, key, response);
         match caller {
-            Some(_) if !given_up && !agrees => {
-                if let Some(leg) = self.legs.get_mut(key) {
-                    leg.caller = None;
-                }
-                self.hang_up(cx, key);
-                if let Some(caller) = caller {
-                    self.lost(cx, caller, key, Event::Refused(488));
-                }
-            }
-            Some(caller) if !given_up => {
+            Some(caller) if agrees => {
                 self.open(cx, key);
                 self.tell_of_called(cx, caller, Event::Joined);
             }
-            _ => self.hang_up(cx, key),
+            Some(caller) => {
+                self.part(cx, key);
+                self.lost(cx, caller, key, Event::Refused(488));
+            }
+            None => self.hang_up(cx, key),
         }
     }
 
@@ -359,16 +359,15 @@ fn preferring(first: Option<Coding>) -> Vec<Coding> {
 }
 
 fn account(reach: &Reach, caller: &Caller) -> inside::Account {
-    match &reach.account {
-        Account::User(aor) => inside::Account::User(aor.clone()),
-        Account::Way(name) => inside::Account::Way(name.clone()),
-        Account::House => inside::Account::House,
+    let account = match &reach.account {
+        Account::Caller => caller.account(),
+        other => other.clone(),
+    };
+    match account {
+        Account::User(aor) => inside::Account::User(aor),
+        Account::Way(name) => inside::Account::Way(name),
         Account::Operator => inside::Account::Operator,
-        Account::Caller => match (&caller.user, &caller.way) {
-            (Some(aor), _) => inside::Account::User(aor.clone()),
-            (None, Some(name)) => inside::Account::Way(name.clone()),
-            (None, None) => inside::Account::House,
-        },
+        Account::House | Account::Caller => inside::Account::House,
     }
 }
 
@@ -401,11 +400,11 @@ fn parties(cx: &mut Context<'_>, reach: &Reach, caller: &Caller) -> Parties {
 
 /// A Call-ID whose messages come to this shard.
 fn own_call_id(cx: &mut Context<'_>, domain: &str) -> Box<[u8]> {
-    let (shard, shards) = (cx.shard.0 as u64, cx.shard.1.max(1));
+    let (shard, shards) = cx.shard;
     let mut call_id = Vec::new();
-    for _ in 0..CALL_ID_TRIES * shards {
+    for _ in 0..CALL_ID_TRIES * shards.max(1) {
         call_id = [&cx.rng.token::<20>()[..], b"@", domain.as_bytes()].concat();
-        if hash64(&call_id) % shards as u64 == shard {
+        if shard_of(&call_id, shards) == shard {
             break;
         }
     }

@@ -68,6 +68,17 @@ pub(super) struct Reach {
     pub headers: Vec<(Box<str>, Box<str>)>,
 }
 
+impl Caller {
+    /// On whose account it calls.
+    pub fn account(&self) -> Account {
+        match (&self.user, &self.way) {
+            (Some(aor), _) => Account::User(aor.clone()),
+            (None, Some(name)) => Account::Way(name.clone()),
+            (None, None) => Account::House,
+        }
+    }
+}
+
 /// What happened to a caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Event {

@@ -43,11 +43,7 @@ impl Talk {
         }
         self.origin.version = self.origin.version.wrapping_add(1);
         let known = &mut self.key;
-        let key = |profile| {
-            let fresh = || MasterKey::generate(profile, |bytes| rng.fill(bytes));
-            let key = known.take().filter(|key| key.profile() == profile);
-            known.insert(key.unwrap_or_else(fresh)).clone()
-        };
+        let key = |profile| own_key(known, profile, rng).clone();
         let answer = offer_answer::answer(offer, Coding::ALL, self.origin, key);
         let (body, agreed) = answer.map_err(|why| (488, why.reason()))?;
         self.agreed = Some(agreed);
@@ -58,13 +54,13 @@ impl Talk {
     pub fn offer(&mut self, codings: &[Coding], secure: bool, rng: &mut Rng) -> Vec<u8> {
         self.origin.version = self.origin.version.wrapping_add(1);
         self.offered = true;
-        let profile = Profile::AesCm128HmacSha1_80;
-        self.key = match (self.key.take(), secure) {
-            (_, false) => None,
-            (Some(key), true) if key.profile() == profile => Some(key),
-            (_, true) => Some(MasterKey::generate(profile, |bytes| rng.fill(bytes))),
+        let key = match secure {
+            true => Some(&*own_key(&mut self.key, Profile::AesCm128HmacSha1_80, rng)),
+            false => {
+                self.key = None;
+                None
+            }
         };
-        let key = self.key.as_ref();
         offer_answer::offer(codings, self.origin, Direction::SendRecv, key)
     }
 
@@ -147,4 +143,15 @@ impl Talk {
             }),
         })
     }
+}
+
+/// Our key for a suite: the same as long as the suite stays.
+fn own_key<'k>(
+    known: &'k mut Option<MasterKey>,
+    profile: Profile,
+    rng: &mut Rng,
+) -> &'k mut MasterKey {
+    let key = known.take().filter(|key| key.profile() == profile);
+    let fresh = || MasterKey::generate(profile, |bytes| rng.fill(bytes));
+    known.insert(key.unwrap_or_else(fresh))
 }

@@ -125,11 +125,7 @@ impl Pbx {
         // The caller asks: its program ends.
         leg.caller = Some(stays);
         seat.silence(&mut self.timers);
-        let account = match (&seat.caller().user, &seat.caller().way) {
-            (Some(aor), _) => Account::User(aor.clone()),
-            (None, Some(name)) => Account::Way(name.clone()),
-            (None, None) => Account::House,
-        };
+        let account = seat.caller().account();
         for effect in seat.tell(cx, Event::Ended) {
             if let super::Effect::Persist(record) = effect {
                 self.outputs.push_back(Output::Persist(record));
@@ -167,10 +163,7 @@ impl Pbx {
             Event::Joined => {
                 seat.transferor = None;
                 self.notify(cx, asked, 200, true);
-                if let Some(leg) = self.legs.get_mut(asked) {
-                    leg.caller = None;
-                    self.hang_up(cx, asked);
-                }
+                self.part(cx, asked);
             }
             Event::Refused(status) => self.transfer_failed(cx, key, asked, *status),
             _ => self.transfer_failed(cx, key, asked, 487),
@@ -186,7 +179,7 @@ impl Pbx {
         seat.transferor = None;
         if there {
             seat.called = Some(asked);
-            self.join(cx, key);
+            self.join(key);
         } else {
             self.follow(cx, key, Event::Parted);
         }

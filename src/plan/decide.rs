@@ -4,7 +4,7 @@ use super::rule::{Rule, bit, whole_user_in};
 use super::time::Clocks;
 use super::{CallerEdit, Decision, Number, Plan, Query, Step, Target, Way};
 use crate::config::{self, Class};
-use crate::wire::sip::Method;
+use crate::wire::sip::{Method, USER, escaped};
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 use std::time::Duration;
@@ -297,19 +297,5 @@ fn with_user(uri: &str, number: &str) -> Box<str> {
     if rest.contains('@') {
         return uri.into();
     }
-    format!("{scheme}:{}@{rest}", escaped(number)).into()
-}
-
-/// The user part of a URI (RFC 3261 §25.1, `user`).
-fn escaped(number: &str) -> String {
-    let mut text = String::with_capacity(number.len());
-    for byte in number.bytes() {
-        match byte {
-            b if b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&b) => {
-                text.push(char::from(b));
-            }
-            b => text.push_str(&format!("%{b:02X}")),
-        }
-    }
-    text
+    format!("{scheme}:{}@{rest}", escaped(number, USER)).into()
 }

@@ -8,7 +8,7 @@
 
 use crate::base::hash64;
 use crate::location::{Binding, Bindings, Location};
-use crate::wire::sip::Uri;
+use crate::wire::sip::{USER, Uri, escape, unescape};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -69,7 +69,7 @@ impl GruuMint {
             return;
         };
         out.extend_from_slice(b"sip:");
-        escape(user.as_bytes(), b"-_.!~*'()&=+$,;?/", out);
+        escape(user.as_bytes(), USER, out);
         out.push(b'@');
         out.extend_from_slice(domain.as_bytes());
         out.extend_from_slice(b";gr=");
@@ -188,36 +188,6 @@ fn instance_hash(instance: &str) -> [u8; INSTANCE] {
 fn call_id_hash(call_id: &str) -> [u8; CALL_ID] {
     let [_, _, rest @ ..] = hash64(call_id.as_bytes()).to_be_bytes();
     rest
-}
-
-/// RFC 3261 §25.1: what is neither alphanumeric nor in `plain` becomes `%XX`.
-fn escape(text: &[u8], plain: &[u8], out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in text {
-        if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
-            out.push(byte);
-        } else {
-            let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-            out.push(b'%');
-            out.extend_from_slice(&digits);
-        }
-    }
-}
-
-fn unescape(text: &[u8]) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        if byte == b'%' {
-            let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-            out.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = rest.get(2..)?;
-        } else {
-            out.push(byte);
-        }
-    }
-    String::from_utf8(out).ok()
 }
 
 const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";

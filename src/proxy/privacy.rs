@@ -8,7 +8,7 @@
 //! asked for critically, they are refused rather than promised.
 
 use super::context::Caller;
-use crate::wire::sip::{Edit, HeaderName, Message};
+use crate::wire::sip::{Edit, HeaderName, Message, USER, escaped};
 
 /// What the next hop is to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,25 +120,12 @@ fn assert_identity<'m>(
         edit.remove(HeaderName::RemotePartyId);
     }
     if let (Author::User(aor), Reader::Trusted, true) = (author, reader, message.is_request()) {
-        edit.append(
-            HeaderName::PAssertedIdentity,
-            format!("<sip:{}>", escape(aor)),
-        );
+        edit.append(HeaderName::PAssertedIdentity, format!("<{}>", uri_of(aor)));
     }
 }
 
 /// An address of record as a URI: what the user part may not hold is escaped (RFC 3261 §25.1).
-fn escape(aor: &str) -> String {
+fn uri_of(aor: &str) -> String {
     let (user, domain) = aor.rsplit_once('@').unwrap_or((aor, ""));
-    let mut out = String::with_capacity(aor.len() + 8);
-    for byte in user.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out.push('@');
-    out.push_str(domain);
-    out
+    format!("sip:{}@{domain}", escaped(user, USER))
 }

@@ -125,9 +125,8 @@ impl Target {
         match &self.place {
             Place::Out(out) => out.label(),
             Place::Service(uri) => {
-                let uri = Uri::parse(uri).ok();
-                let name = uri.as_ref().and_then(|uri| uri.user()).unwrap_or_default();
-                format!("service:{}", String::from_utf8_lossy(name)).into()
+                let name = String::from_utf8_lossy(service_name(uri)).into_owned();
+                format!("service:{name}").into()
             }
             Place::AsRequested | Place::Binding(_) => "".into(),
         }
@@ -168,6 +167,12 @@ impl Target {
         self.destinations.clear();
         true
     }
+}
+
+/// The name of a service, as its URI bears it.
+pub(super) fn service_name(uri: &[u8]) -> &[u8] {
+    let uri = Uri::parse(uri).ok();
+    uri.and_then(|uri| uri.user()).unwrap_or_default()
 }
 
 /// The rank of a target with preference `q`, in thousandths, of the step behind which `later` more

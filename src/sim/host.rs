@@ -8,7 +8,7 @@ use super::disk::Disk;
 use super::net::{Carrier, Packet};
 use super::zone::Zone;
 use crate::base::{Anchor, ConnectionId, Destination, Flow, Instant, Rng, Transmit, TransmitTag};
-use crate::base::{Transport, hash64};
+use crate::base::{Transport, shard_of};
 use crate::call;
 use crate::config::Config;
 use crate::feature::{Change, Features, Refusal};
@@ -289,8 +289,8 @@ impl Host {
             remote: packet.source,
             connection,
         };
-        let hash = peek_call_id(&packet.bytes).map_or(0, hash64);
-        let shard = (hash % self.shards.len() as u64) as usize;
+        let shards = self.shards.len();
+        let shard = peek_call_id(&packet.bytes).map_or(0, |call_id| shard_of(call_id, shards));
         let source = packet.source.ip();
         if transport == Transport::Udp
             && let Some(Shard { core, .. }) = self.shards.get_mut(shard)

@@ -1,5 +1,6 @@
 //! Phones without a common codec, brought together: a B2BUA (RFC 7092) behind the proxy.
 
+use crate::services::within;
 use crate::world::{Peer, Req, World, header, req, text, values};
 use voip::media::{Order, Sound, Task};
 use voip::relay::MediaCommand;
@@ -116,16 +117,16 @@ fn of_alice<'a>(
     (tag, uri): (&'a mut String, &'a mut String),
     cseq: u32,
 ) -> Req<'a> {
-    *tag = text(answer.to().unwrap().tag().unwrap());
-    let contact = answer.addresses(HeaderName::Contact).next().unwrap();
-    *uri = text(contact.unwrap().uri_bytes());
-    let mut request = req(method, uri);
-    for route in values(answer, HeaderName::RecordRoute).iter().rev() {
-        request = request.extra(&format!("Route: {route}"));
-    }
-    request.to_tag = tag;
-    (request.cseq, request.branch) = (cseq, "z9hG4bKin");
+    let mut request = within(method, answer, tag, uri);
+    request.cseq = cseq;
     request
+}
+
+/// Where requests in the dialog of an INVITE of ours go, and our tag in it.
+fn ours(invite: &Message) -> (String, String) {
+    let contact = invite.addresses(HeaderName::Contact).next().unwrap();
+    let tag = invite.from().unwrap().tag().unwrap();
+    (text(contact.unwrap().uri_bytes()), text(tag))
 }
 
 #[test]
@@ -172,9 +173,7 @@ fn either_side_ends_a_bridged_call() {
                 w.answer(&bob(), &bye, 200, "b");
             }
             _ => {
-                let contact = invite.addresses(HeaderName::Contact).next().unwrap();
-                let uri = text(contact.unwrap().uri_bytes());
-                let tag = text(invite.from().unwrap().tag().unwrap());
+                let (uri, tag) = ours(&invite);
                 let bye = of_bob("BYE", &invite, &uri, 1, ("b", &tag));
                 w.send(&bob(), &bye);
                 assert_eq!(w.status(&bob()), 200);
@@ -196,9 +195,7 @@ fn either_side_ends_a_bridged_call() {
 fn who_is_held_hears_music() {
     let mut w = World::new();
     let (invite, _) = talking(&mut w);
-    let contact = invite.addresses(HeaderName::Contact).next().unwrap();
-    let uri = text(contact.unwrap().uri_bytes());
-    let tag = text(invite.from().unwrap().tag().unwrap());
+    let (uri, tag) = ours(&invite);
     let caller = formats(&w)[1].0;
     for (cseq, body, held) in [(1, PCMU_HELD, true), (2, PCMU, false)] {
         let contact = format!("Contact: {}", bob().contact("200"));
@@ -307,9 +304,7 @@ fn told(w: &mut World, peer: &Peer) -> Vec<String> {
 fn transferred(w: &mut World, target: &str) -> Message {
     w.register("300", &carol(), "");
     let (invite, _) = talking(w);
-    let contact = invite.addresses(HeaderName::Contact).next().unwrap();
-    let uri = text(contact.unwrap().uri_bytes());
-    let tag = text(invite.from().unwrap().tag().unwrap());
+    let (uri, tag) = ours(&invite);
     let refer = of_bob("REFER", &invite, &uri, 1, ("b", &tag));
     let own = format!("Contact: {}", bob().contact("200"));
     let refer = refer.extra(&own).extra(&format!("Refer-To: <{target}>"));
@@ -351,9 +346,7 @@ fn the_called_side_transfers_its_caller() {
     };
     assert_eq!((a, c), (a2, c2));
     // 300 hangs up, so does the call.
-    let contact = there.addresses(HeaderName::Contact).next().unwrap();
-    let uri = text(contact.unwrap().uri_bytes());
-    let tag = text(there.from().unwrap().tag().unwrap());
+    let (uri, tag) = ours(&there);
     let mut bye = of_bob("BYE", &there, &uri, 1, ("c", &tag));
     bye.from = "sip:300@example.com";
     w.send(&carol(), &bye);
@@ -398,9 +391,7 @@ fn nobody_is_transferred_to_the_outside_by_a_stranger_s_number() {
     // 200 is a user of ours: its account decides, as if it called itself.
     let mut w = World::new();
     let (invite, _) = talking(&mut w);
-    let contact = invite.addresses(HeaderName::Contact).next().unwrap();
-    let uri = text(contact.unwrap().uri_bytes());
-    let tag = text(invite.from().unwrap().tag().unwrap());
+    let (uri, tag) = ours(&invite);
     for (cseq, refer_to, status) in [(1, "<sip:300@example.com;method=BYE>", 501), (2, "<>", 400)] {
         let refer = of_bob("REFER", &invite, &uri, cseq, ("b", &tag));
         w.send(&bob(), &refer.extra(&format!("Refer-To: {refer_to}")));

@@ -36,7 +36,7 @@ fn answer(w: &mut World) -> Message {
 }
 
 /// A request of the caller's in the dialog of an answer.
-fn within<'a>(
+pub fn within<'a>(
     method: &'a str,
     answer: &Message,
     tag: &'a mut String,

@@ -10,7 +10,7 @@ use crate::call::inside;
 use crate::config::Config;
 use crate::feature::Code;
 use crate::sip::offer_answer;
-use crate::wire::sip::{Message, Method, Uri};
+use crate::wire::sip::{Message, Method};
 
 /// What is worth an announcement. Busy is not: phones make that tone themselves, and what follows
 /// it, a call back or another try, wants the answer at once.
@@ -69,10 +69,7 @@ impl Proxy {
 /// Whether a service of ours was among its targets.
 fn went_to(context: &ResponseContext, service: &str) -> bool {
     let mut services = context.branches.iter().filter_map(|b| b.target.service());
-    services.any(|uri| {
-        let uri = Uri::parse(uri).ok();
-        uri.and_then(|uri| uri.user()) == Some(service.as_bytes())
-    })
+    services.any(|uri| targets::service_name(uri) == service.as_bytes())
 }
 
 /// Whether a caller is told by voice: our own users are, since a trunk bills what it hears of.

@@ -60,6 +60,8 @@ pub struct Config {
     pub rtp: Rtp,
     /// `[store]`
     pub store: Store,
+    /// `[spool]`
+    pub spool: Spool,
     /// `[guard]`
     pub guard: Guard,
     /// `[fraud]`
@@ -526,6 +528,30 @@ impl Default for Admin {
             log: LogLevel::Info,
             web: None,
         }
+    }
+}
+
+/// `[spool]`: what callers say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Spool {
+    /// Where voicemail and recordings are; made at the start.
+    pub directory: PathBuf,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self {
+            directory: spool_dir(Path::new(DEFAULT_STATE_DIR)),
+        }
+    }
+}
+
+/// Where recordings are: below the state, save on FreeBSD's default state.
+fn spool_dir(state_dir: &Path) -> PathBuf {
+    if cfg!(target_os = "freebsd") && state_dir == Path::new(DEFAULT_STATE_DIR) {
+        PathBuf::from("/var/spool/voip")
+    } else {
+        state_dir.join("spool")
     }
 }
 

@@ -6,7 +6,8 @@ use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
     Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, Origin, PortRange, Relay, Rtp,
-    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Store, Timers, Tls, Web, parse_dialing, run_dir,
+    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, parse_dialing, run_dir,
+    spool_dir,
 };
 use crate::base::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -41,6 +42,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("sip.tls", &["certificate", "key", "roots"]),
     ("rtp", &["ports", "relay", "fastpath", "timeout_s"]),
     ("store", &["url", "durability", "cdr_days", "cdr_rows_max"]),
+    ("spool", &["directory"]),
     (
         "guard",
         &[
@@ -272,6 +274,7 @@ impl<'d> File<'_, '_, 'd> {
         let rtp = self.rtp(&sip);
         let mut config = Config {
             store: self.store(&node.state_dir),
+            spool: self.spool(&node.state_dir),
             guard: self.guard(),
             fraud: self.fraud(),
             limits: self.limits(),
@@ -644,6 +647,14 @@ impl<'d> File<'_, '_, 'd> {
             store.cdr_rows_max = n;
         }
         store
+    }
+
+    fn spool(&mut self, state_dir: &Path) -> Spool {
+        let section = self.section("spool");
+        let directory = self.path(section.get("directory"), state_dir);
+        Spool {
+            directory: directory.unwrap_or_else(|| spool_dir(state_dir)),
+        }
     }
 
     fn guard(&mut self) -> Guard {

@@ -25,7 +25,7 @@ pub(super) const NUMBERS: &[&str] = &[
     "emergency",
     "timezone",
 ];
-pub(super) const SERVICES: &[&str] = &["announcements", "transcoding", "echo"];
+pub(super) const SERVICES: &[&str] = &["announcements", "transcoding", "prompts", "echo"];
 pub(super) const TRUNK: &[&str] = &[
     "name",
     "uri",
@@ -148,6 +148,7 @@ impl<'d> File<'_, '_, 'd> {
         {
             services.transcoding = on;
         }
+        services.prompts = self.path(section.get("prompts"), self.base);
         for service in Service::ALL {
             let Some(entry) = section.get(service.name()) else {
                 continue;

@@ -65,6 +65,9 @@ impl Config {
         plain(f, "cdr_days", self.store.cdr_days)?;
         plain(f, "cdr_rows_max", self.store.cdr_rows_max)?;
 
+        writeln!(f, "\n[spool]")?;
+        text(f, "directory", &self.spool.directory.display())?;
+
         writeln!(f, "\n[guard]")?;
         plain(f, "slow_after", self.guard.slow_after)?;
         plain(f, "ban_after", self.guard.ban_after)?;

@@ -136,6 +136,9 @@ fn services(f: &mut Formatter<'_>, services: &Services) -> fmt::Result {
     writeln!(f, "\n[services]")?;
     plain(f, "announcements", services.announcements)?;
     plain(f, "transcoding", services.transcoding)?;
+    if let Some(prompts) = &services.prompts {
+        text(f, "prompts", &prompts.display())?;
+    }
     let mut all = Service::ALL.iter();
     all.try_for_each(|s| text(f, s.name(), &services.code(*s)))
 }

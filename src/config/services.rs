@@ -1,5 +1,7 @@
 //! `[services]`: what answers calls itself, and the codes that phones dial for it.
 
+use std::path::PathBuf;
+
 /// One service.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Service {
@@ -38,6 +40,8 @@ pub struct Services {
     pub announcements: bool,
     /// Whether phones without a common codec are brought together.
     pub transcoding: bool,
+    /// The site's own prompts and music.
+    pub prompts: Option<PathBuf>,
     codes: Vec<(Service, Box<str>)>,
 }
 
@@ -47,6 +51,7 @@ impl Default for Services {
         Self {
             announcements: false,
             transcoding: true,
+            prompts: None,
             codes: all.map(|s| (*s, s.default_code().into())).collect(),
         }
     }

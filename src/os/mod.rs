@@ -29,6 +29,7 @@ pub mod sandbox;
 pub mod secrets;
 pub mod service;
 pub mod settings;
+pub mod spool;
 pub mod store;
 pub mod stream;
 pub mod switch;

@@ -20,7 +20,10 @@ use self::plug::Plug;
 use self::poller::Poller;
 use super::clock::Clock;
 use super::ipc::Channel;
+use super::spool::{Answering, Filing};
 use crate::base::Instant;
+use crate::media::file::FileNews;
+use crate::media::refused;
 use crate::relay::{BindError, MediaCommand, MediaEvent, RelaySettings, SocketAction};
 use crate::server::{MediaCore, MediaNews, MediaOrder};
 use std::io::{self, Read, Write};
@@ -51,7 +54,7 @@ const GENERATION_SHIFT: u32 = 56;
 pub type EventSink = Arc<dyn Fn(MediaNews) + Send + Sync>;
 
 /// How the media side is set up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct MediaConfig {
     /// Threads; sessions are spread over them by their number.
     pub workers: usize,
@@ -62,6 +65,8 @@ pub struct MediaConfig {
     /// Whether a broker binds and connects; then there are no ports before
     /// [`MediaHandle::set_broker`].
     pub brokered: bool,
+    /// The thread that reads and writes files; without it nothing is recorded.
+    pub files: Option<Filing>,
 }
 
 /// What all media workers counted.
@@ -84,6 +89,8 @@ enum Order {
     Broker(Channel, Adoption),
     /// Signalling begins anew: names of sessions mean others from now on.
     NewSignal,
+    /// The disk says something.
+    File(FileNews),
 }
 
 /// Hands bound ports to a new broker.
@@ -191,8 +198,14 @@ impl MediaDriver {
             });
             let poller = Poller::new()?;
             poller.add(ear.as_raw_fd(), WAKE)?;
+            let mut media = MediaCore::new(config.settings, config.clock.anchor());
+            let files = config.files.clone().map(|filing| {
+                media.handle_file(config.clock.now(), filing.roots());
+                (filing, answering(&commands, &doorbell))
+            });
             let turn = Turn {
-                media: MediaCore::new(config.settings, config.clock.anchor()),
+                media,
+                files,
                 plug: Plug::new(config.brokered),
                 generation: 0,
                 current: 0,
@@ -246,9 +259,22 @@ impl Drop for MediaDriver {
     }
 }
 
+/// How a worker hears of the disk. Its thread waits where the worker's does not.
+fn answering(commands: &SyncSender<Order>, doorbell: &Arc<Doorbell>) -> Answering {
+    let (commands, doorbell) = (commands.clone(), Arc::clone(doorbell));
+    Arc::new(move |news| {
+        // A worker that has stopped needs no answer.
+        if commands.send(Order::File(news)).is_ok() {
+            doorbell.ring();
+        }
+    })
+}
+
 /// One worker, on its thread.
 struct Turn {
     media: MediaCore,
+    /// Whom it asks about files, and how the answers come back.
+    files: Option<(Filing, Answering)>,
     plug: Plug,
     /// How often signalling was restarted.
     generation: u8,
@@ -287,8 +313,12 @@ impl Turn {
                 .forwarded
                 .fetch_add(forwarded, Ordering::Relaxed);
             more_commands = woken && self.on_commands(now);
-            if self.media.poll_timeout().is_some_and(|due| due <= now) {
+            let due = self.media.poll_timeout().is_some_and(|due| due <= now);
+            if due {
                 self.media.handle_timeout(now, &mut self.plug);
+            }
+            // Packets bring news too, as of keys.
+            if due || received > 0 {
                 self.settle();
             }
         }
@@ -344,6 +374,10 @@ impl Turn {
             match self.inbox.try_recv() {
                 Ok(Order::Command(command)) => self.on_command(now, command),
                 Ok(Order::NewSignal) => self.generation = self.generation.wrapping_add(1),
+                Ok(Order::File(news)) => {
+                    self.media.handle_file(now, news);
+                    self.settle();
+                }
                 Ok(Order::Broker(line, adopt)) => {
                     adopt(self.plug.bound());
                     match self.plug.set_line(line, &self.poller) {
@@ -390,8 +424,23 @@ impl Turn {
         session >> GENERATION_SHIFT == u64::from(self.generation)
     }
 
+    /// Asks the disk what the studio wants to know of it.
+    fn ask_disk(&mut self) {
+        while let Some(ask) = self.media.poll_file() {
+            let refused = match &self.files {
+                Some((filing, answering)) => filing.ask(ask, answering),
+                None => Err(refused(&ask)),
+            };
+            if let Err(news) = refused {
+                let now = self.clock.now();
+                self.media.handle_file(now, news);
+            }
+        }
+    }
+
     /// Does what the relay wants with sockets, then passes on what it has to say.
     fn settle(&mut self) {
+        self.ask_disk();
         let mut wanted = Vec::new();
         loop {
             match self.media.poll_socket() {

@@ -17,6 +17,7 @@ use super::ipc::{
 use super::log::{Log, Target};
 use super::node::Bound;
 use super::service::runtime;
+use super::spool::Roots;
 use super::{sandbox, sys};
 use crate::base::Transport;
 use crate::config::Config;
@@ -39,6 +40,8 @@ struct Boot {
     log: Log,
     listeners: Vec<Bound>,
     control: Option<OwnedFd>,
+    /// For media: where files are.
+    roots: Roots,
     lines: Vec<(Line, Channel)>,
 }
 
@@ -110,6 +113,7 @@ impl Boot {
         }
         let (mut parts, mut listeners) = (Vec::new(), Vec::new());
         let (mut control, mut lines) = (None, Vec::new());
+        let mut roots = Roots::default();
         loop {
             let (message, mut fds): (ToRole, _) = channel.receive().map_err(ipc)?;
             let fd = fds.pop();
@@ -122,6 +126,7 @@ impl Boot {
                     Some(fd),
                 ) => listeners.push((transport, address, fd)),
                 (ToRole::Control, Some(fd)) => control = Some(fd),
+                (ToRole::Directory(root), Some(fd)) => roots.set(root, fd),
                 (ToRole::Line(line), Some(fd)) => lines.push((line, Channel::from_fd(fd))),
                 (ToRole::Start, None) => break,
                 (ToRole::Stop, None) => return Err(ipc("stopped before the start")),
@@ -145,6 +150,7 @@ impl Boot {
             config,
             listeners: bound(listeners),
             control,
+            roots,
             lines,
         })
     }
@@ -195,8 +201,8 @@ fn line(mut fds: Vec<OwnedFd>) -> Result<Channel, Fatal> {
     Ok(Channel::from_fd(fd))
 }
 
-fn enter(role: Role) -> Result<(), Fatal> {
-    sandbox::enter(role).map_err(|e| Fatal::new(EX_NOPERM, format!("sandbox: {e}")))
+fn enter(role: Role, roots: &Roots) -> Result<(), Fatal> {
+    sandbox::enter(role, roots).map_err(|e| Fatal::new(EX_NOPERM, format!("sandbox: {e}")))
 }
 
 /// What every role does with a message that is not its own.
@@ -216,6 +222,7 @@ async fn on_common(monitor: &AsyncChannel, message: ToRole, log: &Log) -> Result
         | ToRole::BadSettings { .. }
         | ToRole::Listener { .. }
         | ToRole::Control
+        | ToRole::Directory(_)
         | ToRole::Line(_)
         | ToRole::Ports { .. }
         | ToRole::Start

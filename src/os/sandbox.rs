@@ -12,6 +12,7 @@ mod system;
 mod system;
 
 use super::ipc::{Probed, Role};
+use super::spool::Roots;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
@@ -23,10 +24,12 @@ use std::path::Path;
 ///
 /// Media reads and writes what it is given; signal and web accept connections, too. The broker
 /// keeps the right to make, bind and connect sockets: that is its task. It may not open files, nor
-/// start programs. FreeBSD's capability mode forbids bind and connect, so there its walls are the
-/// user and the empty root directory.
-pub fn enter(role: Role) -> io::Result<()> {
-    system::enter(role)
+/// start programs. Media opens, makes, renames and removes files below its spool, and opens those
+/// below the site's prompts, by the descriptors in `roots`; the others get none. FreeBSD's
+/// capability mode forbids bind and connect, so there its walls are the user and the empty root
+/// directory.
+pub fn enter(role: Role, roots: &Roots) -> io::Result<()> {
+    system::enter(role, roots)
 }
 
 /// Takes the rights that its kind does not need from a descriptor that the broker gave.

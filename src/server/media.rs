@@ -2,7 +2,8 @@
 //! here go to the [`Studio`] and come from there.
 
 use crate::base::{Anchor, Instant};
-use crate::media::{News, Order, Outlet, Studio};
+use crate::media::file::{FileAsk, FileNews};
+use crate::media::{News, Order, Outlet, Studio, StudioCounters};
 use crate::relay::{
     BindError, Lane, MediaCommand, MediaEvent, Relay, RelaySettings, SocketAction, Verdict,
 };
@@ -181,6 +182,16 @@ impl MediaCore {
         self.studio.legs()
     }
 
+    /// Recordings that are not on the disk yet although their legs are gone, for checkers.
+    pub fn recordings_left(&self) -> usize {
+        self.studio.recordings_left()
+    }
+
+    /// What was not heard of the legs that end here.
+    pub fn studio_counters(&self) -> StudioCounters {
+        self.studio.counters()
+    }
+
     /// A port could not be bound.
     pub fn bind_failed(&mut self, port: u16, error: BindError) {
         self.relay.bind_failed(port, error);
@@ -195,6 +206,17 @@ impl MediaCore {
     pub fn poll_news(&mut self) -> Option<MediaNews> {
         let event = self.relay.poll_event().map(MediaNews::Relay);
         event.or_else(|| self.studio.poll_news().map(MediaNews::Studio))
+    }
+
+    /// What must be asked of the disk; each is answered by [`MediaCore::handle_file`].
+    pub fn poll_file(&mut self) -> Option<FileAsk> {
+        self.studio.poll_file()
+    }
+
+    /// The disk says something. Afterwards drain [`MediaCore::poll_news`] and
+    /// [`MediaCore::poll_file`].
+    pub fn handle_file(&mut self, now: Instant, news: FileNews) {
+        self.studio.handle_file(now, news);
     }
 
     /// What the driver must do with sockets, in order, before it asks for news.

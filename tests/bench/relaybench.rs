@@ -73,6 +73,7 @@ fn relay_port(base: u16, side: usize, stream: usize) -> u16 {
 
 fn serve(streams: usize) -> Result<(), Failure> {
     let config = MediaConfig {
+        files: None,
         brokered: false,
         workers: 1,
         settings: RelaySettings::default(),

@@ -1,6 +1,7 @@
 //! The messages. [`PROTOCOL`] changes with any of them.
 
 use crate::base::Transport;
+use crate::media::file::Root;
 use crate::os::blocklist::Notice;
 use crate::server::{MediaNews, MediaOrder};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -9,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The version of all messages between the processes.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 /// The program that they are of.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
 
@@ -160,6 +161,8 @@ pub enum ToRole {
     },
     /// With one descriptor: the operator's socket; for web the listener.
     Control,
+    /// With one descriptor, for media: a directory of files.
+    Directory(Root),
     /// With one descriptor: an end of a pair, in place of an earlier one.
     Line(Line),
     /// With one descriptor each: bound ports of media, for a new broker.

@@ -20,6 +20,7 @@ use crate::os::node::Bound;
 use crate::os::role::MONITOR_FD;
 use crate::os::secrets::Secrets;
 use crate::os::service::{LOOK_EVERY, files};
+use crate::os::spool::Roots;
 use crate::os::{dns, sys};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -284,6 +285,11 @@ impl Monitor {
         };
         if let Some(control) = control {
             self.send(role, &ToRole::Control, &[control]).await;
+        }
+        if role == Role::Media {
+            for (root, fd) in Roots::open(&self.holdings.config).iter() {
+                self.send(role, &ToRole::Directory(root), &[fd]).await;
+            }
         }
         for (line, other) in lines(role, self.holdings.shards) {
             if !self.running.get(&other).is_some_and(|other| other.ready) {

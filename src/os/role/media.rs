@@ -9,7 +9,8 @@ use crate::os::ipc::{
     ToRole,
 };
 use crate::os::relay::{Bound, COMMANDS_MAX, MediaConfig, MediaDriver, MediaHandle};
-use crate::os::service::assemble::relay_settings;
+use crate::os::service::assemble::{relay_settings, start_files};
+use crate::os::spool::Roots;
 use crate::relay::{Failure, MediaEvent};
 use crate::server::MediaNews;
 use std::os::fd::AsFd;
@@ -28,13 +29,14 @@ struct Station {
 }
 
 /// Serves to the end.
-pub(super) fn run(boot: Boot) -> Result<(), Fatal> {
+pub(super) fn run(mut boot: Boot) -> Result<(), Fatal> {
     crate::os::daemon::raise_file_limit()
         .map_err(|e| Fatal::new(EX_OSERR, format!("open files: {e}")))?;
     boot.drop_rights()?;
+    let roots = std::mem::take(&mut boot.roots);
     let runtime = runtime()?;
-    enter(Role::Media)?;
-    runtime.block_on(attend(boot))
+    enter(Role::Media, &roots)?;
+    runtime.block_on(attend(boot, roots))
 }
 
 fn station(config: MediaConfig) -> Result<Station, Fatal> {
@@ -116,15 +118,16 @@ async fn hear(line: Arc<AsyncChannel>, relay: MediaHandle) {
     }
 }
 
-async fn attend(boot: Boot) -> Result<(), Fatal> {
+async fn attend(boot: Boot, roots: Roots) -> Result<(), Fatal> {
     let config = MediaConfig {
         workers: 1,
         settings: relay_settings(&boot.config),
         clock: Clock::new(),
         brokered: true,
+        files: Some(start_files(roots)?),
     };
     let shards = usize::from(boot.settings.shards);
-    let stations: Result<Vec<_>, _> = (0..shards).map(|_| station(config)).collect();
+    let stations: Result<Vec<_>, _> = (0..shards).map(|_| station(config.clone())).collect();
     let stations = stations?;
     let (adopt, mut adoptions) = mpsc::channel::<(u16, Vec<Bound>)>(ADOPTIONS_MAX);
     let monitor = AsyncChannel::new(boot.channel).map_err(ipc)?;

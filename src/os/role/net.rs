@@ -1,6 +1,6 @@
 //! The broker's process: `voip`'s rights only, and an empty root directory.
 
-use super::{Boot, enter, ipc, on_common, runtime};
+use super::{Boot, Roots, enter, ipc, on_common, runtime};
 use crate::base::Transport;
 use crate::os::daemon::{EX_OSERR, Fatal};
 use crate::os::ipc::{AsyncChannel, Channel, IpcError, Line, Role, ToMonitor, ToRole};
@@ -28,7 +28,7 @@ pub(super) fn run(boot: Boot) -> Result<(), Fatal> {
     sandbox::empty_root().map_err(|e| Fatal::new(EX_OSERR, format!("chroot: {e}")))?;
     boot.drop_rights()?;
     let runtime = runtime()?;
-    enter(Role::Net)?;
+    enter(Role::Net, &Roots::default())?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, attend(boot, broker))
 }

@@ -1,7 +1,7 @@
 //! The process that parses SIP: shards, store, operator. It receives on the listeners, answers
 //! along connections, and has the broker do the rest.
 
-use super::{Boot, collect, enter, ipc, on_common, parse, runtime};
+use super::{Boot, Roots, collect, enter, ipc, on_common, parse, runtime};
 use crate::control::{Command, Failure, Reply};
 use crate::os::control::{Asked, Server, serve_link};
 use crate::os::daemon::{EX_CONFIG, EX_OSERR, EX_SOFTWARE, Fatal};
@@ -35,7 +35,7 @@ pub(super) fn run(mut boot: Boot) -> Result<(), Fatal> {
     let prepared = Prepared::read(config, &boot.listeners, &boot.settings.users)?;
     prepared.seal()?;
     let runtime = runtime()?;
-    enter(Role::Signal)?;
+    enter(Role::Signal, &Roots::default())?;
     runtime.block_on(attend(boot, prepared, tls))
 }
 

@@ -1,7 +1,7 @@
 //! The process that speaks HTTP with administrators. It holds its listener and a line to signal,
 //! and can ask along it what `voipctl` can, no more.
 
-use super::{Boot, collect, enter, ipc, on_common, runtime};
+use super::{Boot, Roots, collect, enter, ipc, on_common, runtime};
 use crate::os::control::Link;
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, Fatal};
 use crate::os::ipc::{
@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 pub(super) fn run(boot: Boot) -> Result<(), Fatal> {
     boot.drop_rights()?;
     let runtime = runtime()?;
-    enter(Role::Web)?;
+    enter(Role::Web, &Roots::default())?;
     runtime.block_on(attend(boot))
 }
 

@@ -9,13 +9,16 @@
 //! | stream listener: [`STREAMS`] | accept; accepted ones inherit the rest (kern_accept4) |
 //! | connection: [`STREAMS`] | TCP_NODELAY, keepalive, SO_ERROR, shutdown, names for flows |
 //! | database: [`DATABASE`] | SQLite: pages, write-ahead log, its locks; the journal |
+//! | directories: [`SPOOL`], [`PROMPTS`] | files below them |
 //! | kqueue, /dev/urandom | left as they are: no name and no peer is reached by them |
 //!
 //! What cap_enter forbids by itself (open by name, bind, connect, an address with send: ECAPMODE)
 //! needs no row. No row has CAP_IOCTL, without which every ioctl(2) is refused. What comes later
 //! from the broker is limited as it comes. The broker does not enter: see [`super::enter`].
 
+use crate::media::file::Root;
 use crate::os::ipc::Role;
+use crate::os::spool::Roots;
 use capsicum::{CapRights, Fcntl, FcntlRights, FileRights, Right};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::io;
@@ -72,7 +75,35 @@ const DATABASE: &[Right] = &[
     Right::Flock,
 ];
 
-pub(super) fn enter(role: Role) -> io::Result<()> {
+/// Files below it are opened with these and no more (openat(2) gives what the directory has).
+/// fstatfs is opendir(3)'s, seek pread(2)'s.
+const SPOOL: &[Right] = &[
+    Right::Lookup,
+    Right::Read,
+    Right::Write,
+    Right::Seek,
+    Right::Pread,
+    Right::Pwrite,
+    Right::Create,
+    Right::Ftruncate,
+    Right::Fsync,
+    Right::Fstat,
+    Right::Fstatfs,
+    Right::Mkdirat,
+    Right::RenameatSource,
+    Right::RenameatTarget,
+    Right::Unlinkat,
+];
+const PROMPTS: &[Right] = &[
+    Right::Lookup,
+    Right::Read,
+    Right::Seek,
+    Right::Pread,
+    Right::Fstat,
+    Right::Fstatfs,
+];
+
+pub(super) fn enter(role: Role, roots: &Roots) -> io::Result<()> {
     if role == Role::Net {
         return Ok(());
     }
@@ -83,6 +114,13 @@ pub(super) fn enter(role: Role) -> io::Result<()> {
         if let Some(rights) = rights(fd, number) {
             limit(fd, rights)?;
         }
+    }
+    for (root, fd) in roots.iter() {
+        let rights = match root {
+            Root::Spool => SPOOL,
+            Root::Prompts => PROMPTS,
+        };
+        limit(fd, rights)?;
     }
     capsicum::enter()?;
     match capsicum::get_mode()? {

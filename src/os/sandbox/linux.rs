@@ -7,9 +7,12 @@
 //! monitor, which passes descriptors and takes no address (unix(7)); nothing may close that
 //! descriptor or put another in its place.
 
+use crate::media::file::Root;
 use crate::os::ipc::Role;
+use crate::os::spool::Roots;
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus,
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -27,7 +30,6 @@ const MONITOR_FD: u64 = crate::os::role::MONITOR_FD as u64;
 /// Refused to every role: files, programs, other processes, the machine, and io_uring, by which
 /// any call can be made past a filter.
 const NOBODY: &[libc::c_long] = &[
-    libc::SYS_openat,
     libc::SYS_openat2,
     libc::SYS_open_by_handle_at,
     libc::SYS_name_to_handle_at,
@@ -39,11 +41,9 @@ const NOBODY: &[libc::c_long] = &[
     libc::SYS_pidfd_open,
     libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
-    libc::SYS_mkdirat,
     libc::SYS_mknodat,
     libc::SYS_linkat,
     libc::SYS_symlinkat,
-    libc::SYS_renameat2,
     libc::SYS_fchownat,
     libc::SYS_fchmodat,
     libc::SYS_truncate,
@@ -81,6 +81,14 @@ const NOBODY: &[libc::c_long] = &[
     libc::SYS_fanotify_init,
 ];
 
+/// Refused to every role without directories of its own; media's are walled in by landlock, where
+/// the kernel has it.
+const NOT_FILES: &[libc::c_long] = &[libc::SYS_openat, libc::SYS_mkdirat, libc::SYS_renameat2];
+#[cfg(target_arch = "x86_64")]
+const NOT_FILES_OLD: &[libc::c_long] = &[libc::SYS_renameat];
+#[cfg(not(target_arch = "x86_64"))]
+const NOT_FILES_OLD: &[libc::c_long] = &[];
+
 /// Older names of the same, which newer machines lack.
 #[cfg(target_arch = "x86_64")]
 const NOBODY_OLD: &[libc::c_long] = &[
@@ -91,7 +99,6 @@ const NOBODY_OLD: &[libc::c_long] = &[
     libc::SYS_link,
     libc::SYS_symlink,
     libc::SYS_rename,
-    libc::SYS_renameat,
     libc::SYS_chmod,
     libc::SYS_chown,
     libc::SYS_lchown,
@@ -114,20 +121,25 @@ const NOT_PARSERS_OLD: &[libc::c_long] = &[libc::SYS_dup2];
 #[cfg(not(target_arch = "x86_64"))]
 const NOT_PARSERS_OLD: &[libc::c_long] = &[];
 
-pub(super) fn enter(role: Role) -> io::Result<()> {
-    restrict_files(role)?;
-    let program: BpfProgram = filter(role)?.try_into().map_err(io::Error::other)?;
+pub(super) fn enter(role: Role, roots: &Roots) -> io::Result<()> {
+    restrict_files(role, roots)?;
+    let files = roots.iter().next().is_some();
+    let program: BpfProgram = filter(role, files)?.try_into().map_err(io::Error::other)?;
     // Sets no_new_privs first; threads started later inherit both.
     seccompiler::apply_filter(&program).map_err(io::Error::other)
 }
 
-fn filter(role: Role) -> io::Result<SeccompFilter> {
+fn filter(role: Role, files: bool) -> io::Result<SeccompFilter> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     let mut refuse = |calls: &[libc::c_long]| {
         rules.extend(calls.iter().map(|&call| (call, Vec::new())));
     };
     refuse(NOBODY);
     refuse(NOBODY_OLD);
+    if !files {
+        refuse(NOT_FILES);
+        refuse(NOT_FILES_OLD);
+    }
     if role != Role::Net {
         refuse(NOT_PARSERS);
         refuse(NOT_PARSERS_OLD);
@@ -156,9 +168,9 @@ fn when(
     rule.map_err(io::Error::other)
 }
 
-/// No file by its name, and no TCP port: what is open stays open. A kernel without landlock leaves
-/// it to the filter.
-fn restrict_files(role: Role) -> io::Result<()> {
+/// No file by its name but below the roots, and no TCP port: what is open stays open. A kernel
+/// without landlock leaves it to the filter.
+fn restrict_files(role: Role, roots: &Roots) -> io::Result<()> {
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
     let ruleset = ruleset
         .handle_access(AccessFs::from_all(ABI::V5))
@@ -169,10 +181,35 @@ fn restrict_files(role: Role) -> io::Result<()> {
             .handle_access(AccessNet::from_all(ABI::V5))
             .map_err(io::Error::other)?,
     };
-    let created = ruleset.create().map_err(io::Error::other)?;
+    let mut created = ruleset.create().map_err(io::Error::other)?;
+    for (root, fd) in roots.iter() {
+        let read = AccessFs::ReadFile | AccessFs::ReadDir;
+        let access = match root {
+            Root::Prompts => read,
+            Root::Spool => {
+                read | AccessFs::WriteFile
+                    | AccessFs::Truncate
+                    | AccessFs::MakeReg
+                    | AccessFs::MakeDir
+                    | AccessFs::RemoveFile
+                    | AccessFs::Refer
+            }
+        };
+        let rule = PathBeneath::new(fd, access);
+        created = created.add_rule(rule).map_err(io::Error::other)?;
+    }
     let status = created.restrict_self().map_err(io::Error::other)?;
     if status.ruleset == RulesetStatus::NotEnforced {
-        tracing::debug!("this kernel has no landlock; the seccomp filter stands alone");
+        match roots.iter().next() {
+            None => {
+                tracing::debug!("this kernel has no landlock; the seccomp filter stands alone");
+            }
+            Some(_) => tracing::warn!(
+                "this kernel has no landlock: media could open files outside [spool] directory \
+                 that its user may; Linux 5.13 with landlock in its list of security modules \
+                 keeps it inside"
+            ),
+        }
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ use crate::os::node::{Bound, Node, SHARDS_MAX, Shared};
 use crate::os::privsep::client::Net;
 use crate::os::relay::{MediaConfig, MediaDriver, MediaHandle};
 use crate::os::secrets::Secrets;
+use crate::os::spool::{Filing, Roots};
 use crate::os::store::{Database, Loaded, Store};
 use crate::os::stream;
 use crate::os::switch::Switch;
@@ -497,6 +498,11 @@ impl Running {
             ),
             (old.rtp.ports != config.rtp.ports, "[rtp] ports"),
             (old.store != config.store, "[store]"),
+            (old.spool != config.spool, "[spool]"),
+            (
+                old.services.prompts != config.services.prompts,
+                "[services] prompts",
+            ),
             (old.admin.socket != config.admin.socket, "[admin] socket"),
             (
                 old.admin.web.as_ref().map(|web| web.listen)
@@ -691,6 +697,11 @@ pub(in crate::os) fn relay_settings(config: &Config) -> RelaySettings {
     }
 }
 
+/// The thread of the disk, which all relays share.
+pub(in crate::os) fn start_files(roots: Roots) -> Result<Filing, Fatal> {
+    Filing::start(roots).map_err(|e| Fatal::new(EX_OSERR, format!("thread of files: {e}")))
+}
+
 /// One relay for each shard, so that each names its sessions by itself.
 fn start_relays(
     config: &Config,
@@ -699,6 +710,7 @@ fn start_relays(
     switch: &Arc<Switch>,
 ) -> Result<Vec<MediaDriver>, Fatal> {
     let settings = relay_settings(config);
+    let files = start_files(Roots::open(config))?;
     let start = |shard| {
         let switch = Arc::clone(switch);
         let media = MediaConfig {
@@ -706,6 +718,7 @@ fn start_relays(
             settings,
             clock,
             brokered: false,
+            files: Some(files.clone()),
         };
         MediaDriver::start(
             media,

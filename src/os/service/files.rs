@@ -59,17 +59,26 @@ pub(in crate::os) fn secrets(config: &Config) -> Result<Secrets, Fatal> {
     Secrets::read(config).map_err(|e| Fatal::new(EX_CONFIG, e))
 }
 
-/// Makes the directories of state and control socket, and gives them to the user we become.
+/// Makes the directories of state, control socket and recordings, and gives them to the user we
+/// become.
 pub(in crate::os) fn make_directories(config: &Config, user: Option<&RunAs>) -> Result<(), Fatal> {
     let store = config.store.file.parent();
     let socket = config.admin.socket.parent();
-    let all = [Some(config.node.state_dir.as_path()), store, socket];
-    for dir in all.into_iter().flatten() {
+    let spool = Some(config.spool.directory.as_path());
+    let state = Some(config.node.state_dir.as_path());
+    let key = "[node] state_dir";
+    let all = [
+        (state, key),
+        (store, key),
+        (socket, key),
+        (spool, "[spool] directory"),
+    ];
+    for (dir, key) in all {
+        let Some(dir) = dir else {
+            continue;
+        };
         let cannot = |e: io::Error| {
-            let text = format!(
-                "{}: {e}; make the directory, or set [node] state_dir",
-                dir.display()
-            );
+            let text = format!("{}: {e}; make the directory, or set {key}", dir.display());
             Fatal::new(EX_CANTCREAT, text)
         };
         if dir.as_os_str().is_empty() || dir.is_dir() {

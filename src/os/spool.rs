@@ -1,0 +1,460 @@
+//! The disk of the media side: one thread that reads prompts and messages and writes recordings,
+//! below two directories that were opened before rights were dropped, and by names relative to them
+//! alone (openat(2) and its kin): capability mode and landlock(7) leave it nothing else.
+//!
+//! What is renamed is on the disk before: file by fdatasync(2), names by fsync(2) on their
+//! directory.
+
+use crate::config::Config;
+use crate::media::file::{FileAsk, FileFailure, FileNews, FileWish, PARTS_MAX, Root};
+use crate::media::{refused, shelf};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::sys::uio::{pread, pwrite};
+use nix::unistd::{UnlinkatFlags, fdatasync, fsync, ftruncate, unlinkat};
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+#[cfg(test)]
+mod tests;
+
+/// Questions that wait for the thread; for more, callers hear that nothing can be recorded.
+const JOBS_MAX: usize = 4096;
+/// Files of one listing that are looked at.
+const ENTRIES_MAX: usize = 65_536;
+/// Files whose absence or nonsense was told in the log; after so many all are told anew.
+const TOLD_MAX: usize = 256;
+/// Nobody but us and the operator's group reads what callers said.
+const FILE_MODE: Mode = Mode::from_bits_truncate(0o640);
+const DIRECTORY_MODE: Mode = Mode::from_bits_truncate(0o750);
+
+/// Hears what the disk says; on the thread of the disk.
+pub type Answering = Arc<dyn Fn(FileNews) + Send + Sync>;
+
+/// The two directories.
+#[derive(Debug, Default)]
+pub struct Roots {
+    /// Where recordings go.
+    pub spool: Option<OwnedFd>,
+    /// The site's own prompts.
+    pub prompts: Option<OwnedFd>,
+}
+
+impl Roots {
+    /// Opens what the configuration names. What cannot be opened is told, and done without.
+    pub fn open(config: &Config) -> Self {
+        let prompts = config.services.prompts.as_deref();
+        Self {
+            spool: directory(&config.spool.directory, Root::Spool),
+            prompts: prompts.and_then(|path| directory(path, Root::Prompts)),
+        }
+    }
+
+    /// Those that there are.
+    pub fn iter(&self) -> impl Iterator<Item = (Root, BorrowedFd<'_>)> {
+        let spool = self.spool.as_ref().map(|fd| (Root::Spool, fd.as_fd()));
+        let prompts = self.prompts.as_ref().map(|fd| (Root::Prompts, fd.as_fd()));
+        spool.into_iter().chain(prompts)
+    }
+
+    /// Puts one of them in its place.
+    pub fn set(&mut self, root: Root, fd: OwnedFd) {
+        match root {
+            Root::Spool => self.spool = Some(fd),
+            Root::Prompts => self.prompts = Some(fd),
+        }
+    }
+}
+
+fn directory(path: &Path, root: Root) -> Option<OwnedFd> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_DIRECTORY);
+    match options.open(path) {
+        Ok(file) => Some(file.into()),
+        Err(error) => {
+            let without = match root {
+                Root::Spool => "nothing can be recorded",
+                Root::Prompts => "the built-in prompts are heard",
+            };
+            let key = root.name();
+            tracing::error!(
+                "{key}: {}: {error}; {without} until it is there, with rights for us, and voipd is \
+                 started again",
+                path.display()
+            );
+            None
+        }
+    }
+}
+
+/// One question, and who hears the answer.
+struct Job {
+    ask: FileAsk,
+    answering: Answering,
+}
+
+/// Hands questions to the thread of the disk; cheap to clone. The thread ends with the last one.
+#[derive(Clone)]
+pub struct Filing {
+    jobs: SyncSender<Job>,
+    spool: bool,
+    prompts: bool,
+}
+
+impl std::fmt::Debug for Filing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filing").finish_non_exhaustive()
+    }
+}
+
+impl Filing {
+    /// Starts the thread.
+    pub fn start(roots: Roots) -> io::Result<Self> {
+        let (jobs, inbox) = sync_channel(JOBS_MAX);
+        let filing = Self {
+            jobs,
+            spool: roots.spool.is_some(),
+            prompts: roots.prompts.is_some(),
+        };
+        let builder = std::thread::Builder::new().name("files".into());
+        builder.spawn(move || serve(&inbox, Disk::new(roots)))?;
+        Ok(filing)
+    }
+
+    /// Which directories there are.
+    pub fn roots(&self) -> FileNews {
+        FileNews::Roots {
+            spool: self.spool,
+            prompts: self.prompts,
+        }
+    }
+
+    /// Asks without waiting; the answer, if it is that too much is asked.
+    pub fn ask(&self, ask: FileAsk, answering: &Answering) -> Result<(), FileNews> {
+        let answering = Arc::clone(answering);
+        match self.jobs.try_send(Job { ask, answering }) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                Err(refused(&job.ask))
+            }
+        }
+    }
+}
+
+fn serve(inbox: &Receiver<Job>, mut disk: Disk) {
+    while let Ok(Job { ask, answering }) = inbox.recv() {
+        let FileAsk { ticket, what } = ask;
+        let single = match &what {
+            FileWish::Open { root, names } if names.len() == 1 => {
+                names.first().map(|name| (*root, name.clone()))
+            }
+            _ => None,
+        };
+        let answer = shelf::answer(&mut disk, what);
+        if let (Some((root, name)), Err(failure)) = (single, &answer) {
+            disk.tell(root, &name, *failure);
+        }
+        let what = answer;
+        answering(FileNews::Answer { ticket, what });
+    }
+}
+
+/// The directories, and what was told of them.
+#[derive(Debug)]
+struct Disk {
+    roots: Roots,
+    /// Why the spool was not written the last time.
+    trouble: Option<Errno>,
+    told: BTreeSet<(Root, Box<str>)>,
+}
+
+impl Disk {
+    fn new(roots: Roots) -> Self {
+        Self {
+            roots,
+            trouble: None,
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// A file that somebody should hear is not there, or is no sound: told once.
+    fn tell(&mut self, root: Root, name: &str, failure: FileFailure) {
+        if matches!(failure, FileFailure::Disk | FileFailure::Busy) {
+            return;
+        }
+        if self.told.len() >= TOLD_MAX {
+            self.told.clear();
+        }
+        if self.told.insert((root, name.into())) {
+            tracing::warn!("{}: {name} is not played: {failure}", root.name());
+        }
+    }
+
+    fn root(&self, root: Root) -> Result<BorrowedFd<'_>, FileFailure> {
+        let fd = match root {
+            Root::Spool => &self.roots.spool,
+            Root::Prompts => &self.roots.prompts,
+        };
+        fd.as_ref().map(AsFd::as_fd).ok_or(FileFailure::Missing)
+    }
+
+    fn open(&self, root: Root, name: &str, flags: OFlag) -> Result<(File, FileStat), Errno> {
+        let directory = self.root(root).map_err(|_| Errno::ENOENT)?;
+        // Nobody but the operator puts anything into the prompts, links of theirs are welcome.
+        let links = match root {
+            Root::Spool => OFlag::O_NOFOLLOW,
+            Root::Prompts => OFlag::empty(),
+        };
+        // A pipe must not hold the thread up.
+        let always = OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let fd = openat(directory, name, flags | links | always, FILE_MODE)?;
+        let status = fstat(&fd)?;
+        match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFREG => Ok((fd.into(), status)),
+            _ => Err(Errno::ENOENT),
+        }
+    }
+
+    /// The outcome of something that writes: trouble is told once, and its end too.
+    fn written<T>(&mut self, outcome: Result<T, Errno>) -> Result<T, FileFailure> {
+        match outcome {
+            Ok(done) => {
+                if self.trouble.take().is_some() {
+                    tracing::info!("[spool] directory is written again");
+                }
+                Ok(done)
+            }
+            // Of a name that is not there, nothing is to be said of the disk.
+            Err(Errno::ENOENT) => Err(FileFailure::Missing),
+            Err(error) => {
+                if self.trouble != Some(error) {
+                    self.trouble = Some(error);
+                    tracing::error!(
+                        "[spool] directory: {error}; nothing can be recorded; {}",
+                        remedy(error)
+                    );
+                }
+                Err(FileFailure::Disk)
+            }
+        }
+    }
+
+    /// The directories before a name, made if they are not there.
+    fn make_directories(&self, name: &str) -> Result<(), Errno> {
+        let root = self.root(Root::Spool).map_err(|_| Errno::ENOENT)?;
+        for (at, _) in name.match_indices('/') {
+            let parent = name.get(..at).unwrap_or_default();
+            match mkdirat(root, parent, DIRECTORY_MODE) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees that the names in a file's directory are on the disk.
+    fn sync_directory_of(&self, name: &str) -> Result<(), Errno> {
+        let root = self.root(Root::Spool).map_err(|_| Errno::ENOENT)?;
+        match name.rsplit_once('/') {
+            None => fsync(root),
+            Some((parent, _)) => {
+                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+                fsync(openat(root, parent, flags, Mode::empty())?)
+            }
+        }
+    }
+
+    fn write_at(&self, name: &str, at: u64, bytes: &[u8], anew: bool) -> Result<(), Errno> {
+        let mut flags = OFlag::O_WRONLY;
+        if anew {
+            flags |= OFlag::O_CREAT | OFlag::O_TRUNC;
+        }
+        let file = match self.open(Root::Spool, name, flags) {
+            Err(Errno::ENOENT) if anew => {
+                self.make_directories(name)?;
+                self.open(Root::Spool, name, flags)
+            }
+            opened => opened,
+        };
+        let (file, _) = file?;
+        let (mut at, mut rest) = (at, bytes);
+        while !rest.is_empty() {
+            let offset = libc::off_t::try_from(at).map_err(|_| Errno::EFBIG)?;
+            match pwrite(&file, rest, offset) {
+                Ok(0) => return Err(Errno::ENOSPC),
+                Ok(count) => {
+                    at += count as u64;
+                    rest = rest.get(count..).unwrap_or_default();
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn settle_at(&self, name: &str, size: u64) -> Result<(), Errno> {
+        let (file, status) = self.open(Root::Spool, name, OFlag::O_RDWR)?;
+        let wanted = libc::off_t::try_from(size).map_err(|_| Errno::EFBIG)?;
+        if status.st_size > wanted {
+            ftruncate(&file, wanted)?;
+        }
+        fdatasync(&file)
+    }
+
+    fn rename_to(&self, from: &str, to: &str) -> Result<(), Errno> {
+        let root = self.root(Root::Spool).map_err(|_| Errno::ENOENT)?;
+        // What is not there needs no directories.
+        fstatat(root, from, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        match renameat(root, from, root, to) {
+            Err(Errno::ENOENT) => {
+                self.make_directories(to)?;
+                renameat(root, from, root, to)
+            }
+            done => done,
+        }?;
+        self.sync_directory_of(to)?;
+        match from.rsplit_once('/') == to.rsplit_once('/') {
+            true => Ok(()),
+            false => self.sync_directory_of(from),
+        }
+    }
+
+    fn remove_at(&self, name: &str) -> Result<(), Errno> {
+        let root = self.root(Root::Spool).map_err(|_| Errno::ENOENT)?;
+        unlinkat(root, name, UnlinkatFlags::NoRemoveDir)?;
+        self.sync_directory_of(name)
+    }
+
+    /// Adds the plain files below a directory to `all`, directories in it to `deeper`.
+    fn list_one(
+        &self,
+        root: Root,
+        below: &str,
+        all: &mut Vec<Box<str>>,
+        deeper: &mut Vec<String>,
+    ) -> Result<(), Errno> {
+        let fd = self.root(root).map_err(|_| Errno::ENOENT)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut directory = Dir::openat(fd, below, flags, Mode::empty())?;
+        for entry in directory.iter() {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else {
+                continue;
+            };
+            // Names with a dot in front are none of ours.
+            if name.starts_with('.') {
+                continue;
+            }
+            let name = format!("{below}/{name}");
+            let status = fstatat(fd, name.as_str(), AtFlags::empty());
+            let kind = status.map(|s| SFlag::from_bits_truncate(s.st_mode) & SFlag::S_IFMT);
+            match kind {
+                Ok(SFlag::S_IFREG) if all.len() < ENTRIES_MAX => all.push(name.into()),
+                Ok(SFlag::S_IFDIR) if name.split('/').count() < PARTS_MAX => deeper.push(name),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remedy(error: Errno) -> &'static str {
+    match error {
+        Errno::ENOSPC | Errno::EDQUOT => "the disk is full: make room (df -h; old recordings)",
+        Errno::EROFS => "its file system is read-only: mount it for writing",
+        Errno::EACCES | Errno::EPERM => "give it to the user that voipd runs as (chown -R)",
+        Errno::EIO => "the disk fails: see dmesg(8)",
+        Errno::ENOTDIR | Errno::EISDIR | Errno::ELOOP => {
+            "a file stands where a directory should be, or the other way round: move it away"
+        }
+        Errno::EMFILE | Errno::ENFILE => "too many files are open: raise the limit of open files",
+        _ => "see what is wrong with it and its file system",
+    }
+}
+
+/// What reading fails with.
+fn unread(error: Errno) -> FileFailure {
+    match error {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::EISDIR | Errno::ELOOP => FileFailure::Missing,
+        error => {
+            tracing::debug!("a file cannot be read: {error}");
+            FileFailure::Disk
+        }
+    }
+}
+
+impl shelf::Shelf for Disk {
+    fn size(&mut self, root: Root, name: &str) -> Result<u64, FileFailure> {
+        let (_, status) = self.open(root, name, OFlag::O_RDONLY).map_err(unread)?;
+        Ok(u64::try_from(status.st_size).unwrap_or(0))
+    }
+
+    fn read(
+        &mut self,
+        root: Root,
+        name: &str,
+        at: u64,
+        length: u32,
+    ) -> Result<Vec<u8>, FileFailure> {
+        let (file, _) = self.open(root, name, OFlag::O_RDONLY).map_err(unread)?;
+        let mut bytes = vec![0; length as usize];
+        let mut filled = 0;
+        while let Some(room) = bytes.get_mut(filled..).filter(|room| !room.is_empty()) {
+            let offset = at.saturating_add(filled as u64);
+            let offset = libc::off_t::try_from(offset).map_err(|_| FileFailure::Missing)?;
+            match pread(&file, room, offset) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(unread(error)),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
+    fn write(&mut self, name: &str, at: u64, bytes: &[u8], anew: bool) -> Result<(), FileFailure> {
+        let outcome = self.write_at(name, at, bytes, anew);
+        self.written(outcome)
+    }
+
+    fn settle(&mut self, name: &str, size: u64) -> Result<(), FileFailure> {
+        let outcome = self.settle_at(name, size);
+        self.written(outcome)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), FileFailure> {
+        let outcome = self.rename_to(from, to);
+        self.written(outcome)
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), FileFailure> {
+        let outcome = self.remove_at(name);
+        self.written(outcome)
+    }
+
+    fn list(&mut self, root: Root, below: &str) -> Result<Vec<Box<str>>, FileFailure> {
+        let (mut all, mut deeper) = (Vec::new(), vec![below.to_owned()]);
+        // As many directories as files.
+        for _ in 0..ENTRIES_MAX {
+            let Some(next) = deeper.pop() else {
+                break;
+            };
+            match self.list_one(root, &next, &mut all, &mut deeper) {
+                // One that went away meanwhile.
+                Err(Errno::ENOENT) => {}
+                done => done.map_err(unread)?,
+            }
+        }
+        Ok(all)
+    }
+}

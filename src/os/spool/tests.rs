@@ -1,0 +1,286 @@
+use super::*;
+use crate::media::file::{FileAnswer, FileOrder, FileWish, Filed};
+use crate::media::record::layout;
+use crate::media::shelf::answer;
+use crate::media::wav::Wav;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// A directory of its own, gone with the test.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let name = format!("voip-spool-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn disk(&self) -> Disk {
+        Disk::new(self.roots())
+    }
+
+    fn roots(&self) -> Roots {
+        Roots {
+            spool: directory(&self.0, Root::Spool),
+            prompts: directory(&self.0, Root::Prompts),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn append(name: &str, at: u64, bytes: &[u8]) -> FileWish {
+    FileWish::Append {
+        name: name.into(),
+        layout: layout(),
+        at,
+        bytes: bytes.to_vec(),
+    }
+}
+
+fn finish(name: &str, data_size: u64) -> FileWish {
+    FileWish::Finish {
+        name: name.into(),
+        layout: layout(),
+        data_size,
+    }
+}
+
+fn order(disk: &mut Disk, order: FileOrder) -> Filed {
+    match answer(disk, FileWish::Order(order)) {
+        Ok(FileAnswer::Filed(filed)) => filed,
+        other => panic!("{other:?}"),
+    }
+}
+
+const NAME: &str = "mail/201@example.com/new/1.wav";
+
+#[test]
+fn a_recording_gets_its_name_when_it_is_whole() {
+    let place = Place::new("whole");
+    let mut disk = place.disk();
+    let path = place.0.join(NAME);
+    let part = place.0.join(format!("{NAME}.part"));
+    for (at, piece) in [(0, [1; 3000]), (3000, [2; 3000])] {
+        let done = answer(&mut disk, append(NAME, at, &piece));
+        assert_eq!(done, Ok(FileAnswer::Written));
+        assert!(part.exists() && !path.exists());
+    }
+    // A silence at the end is cut.
+    assert_eq!(
+        answer(&mut disk, finish(NAME, 5001)),
+        Ok(FileAnswer::Written)
+    );
+    assert!(path.exists() && !part.exists());
+    let bytes = std::fs::read(&path).unwrap();
+    let wav = Wav::parse(&bytes, bytes.len() as u64).unwrap();
+    assert_eq!((wav.data.clone(), bytes.len()), (58..5059, 5060));
+    assert_eq!(bytes[58..5059], [[1; 3000], [2; 3000]].concat()[..5001]);
+    // It is opened and read.
+    let root = Root::Spool;
+    let names = vec![NAME.into()];
+    let opened = answer(&mut disk, FileWish::Open { root, names });
+    let (name, data) = (NAME.into(), wav.data);
+    let layout = layout();
+    assert_eq!(opened, Ok(FileAnswer::Opened { name, layout, data }));
+    let (name, at, length) = (NAME.into(), 5000, 1000);
+    let read = FileWish::Read {
+        root,
+        name,
+        at,
+        length,
+    };
+    let last = bytes[5000..].to_vec();
+    assert_eq!(answer(&mut disk, read), Ok(FileAnswer::Bytes(last)));
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o007;
+    assert_eq!((mode(&path), mode(path.parent().unwrap())), (0, 0));
+}
+
+#[test]
+fn what_a_crash_left_is_salvaged_listed_renamed_and_removed() {
+    let place = Place::new("crash");
+    let mut disk = place.disk();
+    answer(&mut disk, append(NAME, 0, &[5; 4000])).unwrap();
+    // The process dies; another one looks.
+    let mut disk = Disk::new(place.roots());
+    let file = NAME.into();
+    let salvaged = order(&mut disk, FileOrder::Salvage { file });
+    assert_eq!(salvaged, Filed::Salvaged { ms: 500 });
+    std::fs::write(place.0.join("mail/201@example.com/.hidden"), "").unwrap();
+    std::fs::create_dir_all(place.0.join("mail/empty")).unwrap();
+    let list = |below: &str| FileOrder::List {
+        below: below.into(),
+        after: "".into(),
+    };
+    let listed = |name: &str| Filed::Listed {
+        names: vec![name.into()],
+        more: false,
+    };
+    assert_eq!(order(&mut disk, list("mail")), listed(NAME));
+    let (from, to) = (NAME.into(), "mail/201@example.com/old/1.wav".into());
+    assert_eq!(
+        order(&mut disk, FileOrder::Rename { from, to }),
+        Filed::Done
+    );
+    let old = "mail/201@example.com/old/1.wav";
+    assert_eq!(order(&mut disk, list("mail")), listed(old));
+    let path = old.into();
+    assert_eq!(order(&mut disk, FileOrder::Remove { path }), Filed::Done);
+    let none = Filed::Listed {
+        names: vec![],
+        more: false,
+    };
+    assert_eq!(order(&mut disk, list("mail")), none);
+    assert_eq!(order(&mut disk, list("nowhere")), none);
+}
+
+#[test]
+fn nothing_but_plain_files_below_the_root_is_touched() {
+    let place = Place::new("links");
+    let outside = Place::new("outside");
+    std::fs::write(outside.0.join("secret.wav"), "x").unwrap();
+    std::os::unix::fs::symlink(outside.0.join("secret.wav"), place.0.join("a.wav")).unwrap();
+    nix::unistd::mkfifo(&place.0.join("pipe.alaw"), Mode::S_IRWXU).unwrap();
+    std::fs::create_dir(place.0.join("dir.alaw")).unwrap();
+    let mut disk = place.disk();
+    for name in ["a.wav", "pipe.alaw", "dir.alaw", "none.alaw"] {
+        let root = Root::Spool;
+        let names = vec![name.into()];
+        let opened = answer(&mut disk, FileWish::Open { root, names });
+        assert_eq!(opened, Err(FileFailure::Missing), "{name}");
+    }
+    std::os::unix::fs::symlink(outside.0.join("secret.wav"), place.0.join("b.wav.part")).unwrap();
+    let refused = answer(&mut disk, append("b.wav", 0, b"overwritten"));
+    assert_eq!(refused, Err(FileFailure::Disk));
+    assert_eq!(std::fs::read(outside.0.join("secret.wav")).unwrap(), b"x");
+}
+
+#[test]
+fn trouble_is_told_once_and_again_after_it_was_well() {
+    let place = Place::new("trouble");
+    let mut disk = place.disk();
+    // Root may write everywhere, so a file stands where a directory should be.
+    std::fs::write(place.0.join("mail"), "").unwrap();
+    for _ in 0..3 {
+        let failed = answer(&mut disk, append(NAME, 0, &[1]));
+        assert_eq!(failed, Err(FileFailure::Disk));
+        assert_eq!(disk.trouble, Some(Errno::ENOTDIR));
+    }
+    std::fs::remove_file(place.0.join("mail")).unwrap();
+    answer(&mut disk, append(NAME, 0, &[1])).unwrap();
+    assert_eq!(disk.trouble, None);
+    for error in [Errno::ENOSPC, Errno::EROFS, Errno::EACCES, Errno::EIO] {
+        assert_eq!(disk.written::<()>(Err(error)), Err(FileFailure::Disk));
+        assert_eq!(disk.trouble, Some(error));
+        assert!(!remedy(error).is_empty());
+    }
+}
+
+#[test]
+fn the_thread_answers_and_a_full_queue_is_told_at_once() {
+    let place = Place::new("thread");
+    std::fs::write(place.0.join("a.alaw"), [0xd5; 100]).unwrap();
+    let filing = Filing::start(place.roots()).unwrap();
+    assert_eq!(
+        filing.roots(),
+        FileNews::Roots {
+            spool: true,
+            prompts: true
+        }
+    );
+    let (sender, answers) = mpsc::channel();
+    let (hold, held) = mpsc::sync_channel::<()>(0);
+    let held = std::sync::Mutex::new(held);
+    let answering: Answering = Arc::new(move |news| {
+        // The thread waits here until the test lets it go.
+        let _ = held.lock().unwrap().recv();
+        let _ = sender.send(news);
+    });
+    let ask = |ticket| FileAsk {
+        ticket,
+        what: FileWish::Read {
+            root: Root::Spool,
+            name: "a.alaw".into(),
+            at: 0,
+            length: 10,
+        },
+    };
+    let mut asked = 0;
+    let full = loop {
+        match filing.ask(ask(asked), &answering) {
+            Ok(()) => asked += 1,
+            Err(news) => break news,
+        }
+        assert!(asked <= JOBS_MAX as u64 + 1);
+    };
+    let what = Err(FileFailure::Busy);
+    assert_eq!(
+        full,
+        FileNews::Answer {
+            ticket: asked,
+            what
+        }
+    );
+    drop(hold);
+    for ticket in 0..asked {
+        let news = answers.recv_timeout(Duration::from_secs(20)).unwrap();
+        let what = Ok(FileAnswer::Bytes(vec![0xd5; 10]));
+        assert_eq!(news, FileNews::Answer { ticket, what });
+    }
+}
+
+/// Filter and landlock are a thread's on Linux, so a test can enter them. Capability mode is a
+/// process's: there the daemon shows it.
+#[cfg(target_os = "linux")]
+#[test]
+fn media_in_its_sandbox_writes_the_spool_reads_prompts_and_opens_nothing_else() {
+    let (spool, prompts) = (Place::new("sandbox"), Place::new("sandbox-prompts"));
+    std::fs::create_dir_all(prompts.0.join("moh")).unwrap();
+    std::fs::write(prompts.0.join("moh/a.alaw"), [0xd5; 100]).unwrap();
+    let roots = Roots {
+        spool: directory(&spool.0, Root::Spool),
+        prompts: directory(&prompts.0, Root::Prompts),
+    };
+    let outside = prompts.0.join("b.alaw");
+    let confined = std::thread::spawn(move || {
+        crate::os::sandbox::enter(crate::os::ipc::Role::Media, &roots).unwrap();
+        let mut disk = Disk::new(roots);
+        answer(&mut disk, append(NAME, 0, &[5; 4000])).unwrap();
+        answer(&mut disk, finish(NAME, 4000)).unwrap();
+        let (from, to) = (NAME.into(), "mail/201@example.com/old/1.wav".into());
+        assert_eq!(
+            order(&mut disk, FileOrder::Rename { from, to }),
+            Filed::Done
+        );
+        let names = vec!["moh/a.alaw".into()];
+        assert_eq!(
+            answer(&mut disk, FileWish::Music),
+            Ok(FileAnswer::Names(names))
+        );
+        let path = "mail/201@example.com/old/1.wav".into();
+        assert_eq!(order(&mut disk, FileOrder::Remove { path }), Filed::Done);
+        let prompts = disk.roots.prompts.as_ref().unwrap();
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT;
+        let made = openat(prompts, "c.alaw", flags, FILE_MODE).map(drop);
+        (
+            made,
+            std::fs::read("/etc/passwd").is_err(),
+            File::create(outside).is_err(),
+        )
+    });
+    let (made, passwords, created) = confined.join().unwrap();
+    // Without landlock the filter cannot tell directories apart; the log says so at the start.
+    let modules = std::fs::read_to_string("/sys/kernel/security/lsm");
+    if modules.is_err() || modules.is_ok_and(|list| list.contains("landlock")) {
+        assert_eq!((made, passwords, created), (Err(Errno::EACCES), true, true));
+    }
+}

@@ -13,6 +13,7 @@
 //! | [`codec`], [`resample`] | samples to payloads and back, and between rates |
 //! | [`tone`], [`dtmf`], [`goertzel`] | tones and digits, made and heard |
 //! | [`mixer`], [`activity`], [`comfort`] | many at once; who speaks; noise for silence |
+//! | [`room`] | conference rooms, whose members are legs of several workers |
 //! | [`wav`] | sound files |
 //!
 //! Not done here: sockets, ports and who may send to them (`relay`), descriptions (`sip`).
@@ -32,6 +33,7 @@ pub mod player;
 pub mod prompts;
 pub mod reception;
 pub mod resample;
+pub mod room;
 pub mod say;
 mod secure;
 pub mod stream;

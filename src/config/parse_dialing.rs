@@ -25,7 +25,7 @@ pub(super) const NUMBERS: &[&str] = &[
     "emergency",
     "timezone",
 ];
-pub(super) const SERVICES: &[&str] = &["announcements", "echo"];
+pub(super) const SERVICES: &[&str] = &["announcements", "echo", "conference"];
 pub(super) const TRUNK: &[&str] = &[
     "name",
     "uri",
@@ -312,7 +312,7 @@ impl<'d> File<'_, '_, 'd> {
     }
 
     /// The name of a table of a list, that no other of the list has.
-    fn name(
+    pub(super) fn name(
         &mut self,
         section: Section<'d>,
         taken: &[Box<str>],

@@ -1,5 +1,6 @@
 //! What signalling asks of the studio, and what it hears back.
 
+use super::room::{Join, RoomOrder};
 use super::tone::{Country, Tone};
 use crate::wire::rtp::Coding;
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,8 @@ pub enum Task {
         /// Whether a key ends it.
         until_key: bool,
     },
+    /// It is in a conference room. It is over by itself only if there was no place.
+    Join(Box<Join>),
 }
 
 /// From signalling to the studio.
@@ -109,6 +112,13 @@ pub enum Order {
         /// What.
         what: Task,
     },
+    /// Something about its place in a room; nothing to one that is in none.
+    Room {
+        /// Which.
+        session: u64,
+        /// What.
+        what: RoomOrder,
+    },
     /// Asks for [`News::Measured`].
     Measure {
         /// Which.
@@ -127,6 +137,7 @@ impl Order {
         match self {
             Order::Open { session, .. }
             | Order::Do { session, .. }
+            | Order::Room { session, .. }
             | Order::Measure { session }
             | Order::Close { session } => *session,
         }
@@ -137,6 +148,7 @@ impl Order {
         match &mut self {
             Order::Open { session, .. }
             | Order::Do { session, .. }
+            | Order::Room { session, .. }
             | Order::Measure { session }
             | Order::Close { session } => *session = to,
         }
@@ -179,6 +191,13 @@ pub enum News {
         /// What was measured.
         figures: Figures,
     },
+    /// Somebody in a room began or ended to talk.
+    Talking {
+        /// Which leg.
+        session: u64,
+        /// Whether it talks now.
+        talks: bool,
+    },
     /// There is no room for the leg, or it is not known: the studio was restarted.
     Failed {
         /// Which.
@@ -193,6 +212,7 @@ impl News {
             News::Done { session, .. }
             | News::Key { session, .. }
             | News::Measured { session, .. }
+            | News::Talking { session, .. }
             | News::Failed { session } => *session,
         }
     }
@@ -203,6 +223,7 @@ impl News {
             News::Done { session, .. }
             | News::Key { session, .. }
             | News::Measured { session, .. }
+            | News::Talking { session, .. }
             | News::Failed { session } => *session = to,
         }
         self

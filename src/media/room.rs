@@ -20,6 +20,7 @@ use super::player::Player;
 use super::resample::Resampler;
 use crate::base::Key;
 use crate::wire::rtp::Coding;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -42,6 +43,40 @@ pub const VOLUME_MAX: u16 = 4 * VOLUME_ONE;
 const VOLUME_BITS: u32 = 12;
 /// Frames between two changes of who talks that are told, of one member: half a second.
 const TOLD_EVERY: u64 = 25;
+
+/// How a leg comes into a room.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Join {
+    /// The room's name.
+    pub room: Box<str>,
+    /// Its samples per second, one of [`RATES`], where it is not there yet.
+    pub rate: u32,
+    /// Whether the leg is not heard.
+    pub muted: bool,
+    /// Whether it does not hear.
+    pub deafened: bool,
+    /// How loud it hears the others, in 4096ths up to [`VOLUME_MAX`].
+    pub volume: u16,
+    /// What all hear when it comes; may be empty.
+    pub arrival: Vec<Sound>,
+    /// What those who stay hear when it goes; may be empty.
+    pub farewell: Vec<Sound>,
+}
+
+/// About a leg in a room.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RoomOrder {
+    /// Whether it is not heard.
+    Mute(bool),
+    /// Whether it does not hear.
+    Deafen(bool),
+    /// How loud it hears the others, in 4096ths up to [`VOLUME_MAX`].
+    Volume(u16),
+    /// All hear this.
+    Announce(Vec<Sound>),
+    /// It alone hears this, over the others; the end is told as that of this task.
+    Whisper(u32, Vec<Sound>),
+}
 
 /// The samples of a room as payloads of one encoding.
 #[derive(Clone, Debug)]
@@ -135,6 +170,12 @@ impl Room {
         }
         self.frame = frame;
         self.announce();
+    }
+
+    fn queue(&mut self, sounds: Vec<Sound>) {
+        if !sounds.is_empty() && self.announcements.len() < ANNOUNCEMENTS_MAX {
+            self.announcements.push_back(sounds);
+        }
     }
 
     fn announce(&mut self) {
@@ -264,6 +305,7 @@ impl Rooms {
             talks: false,
             told: false,
             told_at: 0,
+            farewell: Vec::new(),
         })
     }
 }
@@ -303,6 +345,7 @@ pub struct Seat {
     talks: bool,
     told: bool,
     told_at: u64,
+    farewell: Vec<Sound>,
 }
 
 impl Seat {
@@ -333,10 +376,12 @@ impl Seat {
 
     /// Lets all in the room hear this.
     pub fn announce(&self, sounds: Vec<Sound>) {
-        let mut room = locked(&self.room);
-        if room.announcements.len() < ANNOUNCEMENTS_MAX {
-            room.announcements.push_back(sounds);
-        }
+        locked(&self.room).queue(sounds);
+    }
+
+    /// What those who stay hear when the member leaves.
+    pub fn set_farewell(&mut self, sounds: Vec<Sound>) {
+        self.farewell = sounds;
     }
 
     /// How many turns of the room's members came too late, since it was made.
@@ -438,6 +483,7 @@ impl Drop for Seat {
         let mut rooms = locked(&self.rooms.rooms);
         let mut room = locked(&self.room);
         room.mixer.leave(self.key);
+        room.queue(std::mem::take(&mut self.farewell));
         if room.mixer.is_empty() {
             rooms.remove(&self.name);
         }

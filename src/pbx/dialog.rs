@@ -11,6 +11,7 @@ use super::program::{Caller, Effect, Event, Program, Scene};
 use super::voice::Voice;
 use super::{ALLOW, Context, Name, Timer, branch_of};
 use crate::base::{Flow, Instant, Key, TimerId, TimerTable};
+use crate::media::room::RoomOrder;
 use crate::media::{Format, Keys, Order};
 use crate::sip::offer_answer::{self, Agreed, Origin};
 use crate::srtp::MasterKey;
@@ -175,13 +176,15 @@ impl Dialog {
             config: cx.config,
             rng: cx.rng,
             voice: Voice::of(cx.config.node.locale),
+            rooms: cx.rooms,
+            shard: cx.shard,
             caller: &self.caller,
             effects: Vec::new(),
         };
         self.program.on(&mut scene, event);
         let effects = scene.effects;
         for effect in &effects {
-            if let Effect::Do(task, _) = effect {
+            if let Effect::Do(task, _) | Effect::Room(RoomOrder::Whisper(task, _)) = effect {
                 self.task = *task;
             }
         }

@@ -11,12 +11,15 @@
 //! | [`service`] | which program a call came here for |
 //! | [`program`] | what programs are made of: events, effects, the scene |
 //! | [`voice`] | in which language, with whose tones |
-//! | [`echo`], [`announce`] | the programs |
+//! | [`rooms`] | who is in which conference, for all shards |
+//! | [`echo`], [`announce`], [`conference`] | the programs |
 
 mod announce;
+mod conference;
 mod dialog;
 mod echo;
 mod program;
+pub mod rooms;
 mod service;
 #[cfg(test)]
 mod stage;
@@ -33,6 +36,7 @@ use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder, default_rea
 use bytes::Bytes;
 use dialog::Dialog;
 use program::{Caller, Effect, Event};
+use rooms::{Address, Roster, Wish};
 use std::collections::{HashMap, VecDeque};
 
 /// What we understand in a request.
@@ -49,6 +53,10 @@ pub struct Context<'a> {
     pub config: &'a Config,
     /// The calls under way: which session of the media side a call has.
     pub calls: &'a CallTable,
+    /// Who is in which conference; shared by all shards.
+    pub rooms: &'a Roster,
+    /// Which shard this is.
+    pub shard: usize,
     /// For tags and names.
     pub rng: &'a mut Rng,
 }
@@ -67,6 +75,9 @@ pub enum Output {
     Media(Order),
     /// For the store.
     Persist(Record),
+    /// A member of a conference, maybe of another shard, is wanted to do something:
+    /// [`Pbx::on_wish`].
+    Tell(Address, Wish),
 }
 
 /// What waits for its time.
@@ -150,6 +161,14 @@ impl Pbx {
             News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
             News::Key { key: pressed, .. } => self.follow(cx, key, Event::Key(*pressed)),
             News::Measured { figures, .. } => self.follow(cx, key, Event::Measured(*figures)),
+            News::Talking { talks, .. } => self.follow(cx, key, Event::Talking(*talks)),
+        }
+    }
+
+    /// Something is wanted of a member of a conference, who may be gone.
+    pub fn on_wish(&mut self, cx: &mut Context<'_>, session: u64, wish: Wish) {
+        if let Some(key) = self.by_session.get(&session).copied() {
+            self.follow(cx, key, Event::Told(wish));
         }
     }
 
@@ -269,7 +288,7 @@ impl Pbx {
         let session = dialog.session();
         let order = match effect {
             Effect::HangUp | Effect::Fail(_) if dialog.is_over() => return self.forget(key),
-            Effect::Measure | Effect::Do(..) if dialog.is_over() => return,
+            Effect::Measure | Effect::Do(..) | Effect::Room(_) if dialog.is_over() => return,
             Effect::HangUp => return self.hang_up(cx, key),
             Effect::Fail(status) => return self.fail(cx, key, status),
             Effect::After(wait, number) => {
@@ -278,6 +297,11 @@ impl Pbx {
             Effect::Persist(record) => {
                 return self.outputs.push_back(Output::Persist(record));
             }
+            Effect::Tell(whom, wish) => {
+                let told = whom.into_iter().map(|address| Output::Tell(address, wish));
+                return self.outputs.extend(told);
+            }
+            Effect::Room(what) => Order::Room { session, what },
             Effect::Measure => Order::Measure { session },
             Effect::Do(task, what) => Order::Do {
                 session,

@@ -1,8 +1,10 @@
 //! What services are made of: a program is told what happens to its caller, and says what follows.
 
+use super::rooms::{Address, Roster, Wish};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::Config;
+use crate::media::room::RoomOrder;
 use crate::media::{Figures, Sound, Task};
 use crate::store::Record;
 use crate::wire::sip::Uri;
@@ -37,6 +39,10 @@ pub(super) enum Event {
     Measured(Figures),
     /// The time of [`Scene::after`] has passed.
     Due(u32),
+    /// It began or ended to talk in a room.
+    Talking(bool),
+    /// Something is wanted of it as a member of a conference.
+    Told(Wish),
     /// It is gone. Nothing can be said any more. Who asks for [`Event::Due`] now is told what the
     /// studio has still to say, until that time or [`Scene::hang_up`].
     Ended,
@@ -47,6 +53,10 @@ pub(super) enum Event {
 pub(super) enum Effect {
     /// The studio does something else, under this number.
     Do(u32, Task),
+    /// About its place in a room.
+    Room(RoomOrder),
+    /// Members of conferences are told something.
+    Tell(Vec<Address>, Wish),
     /// The way of the caller's sound is measured.
     Measure,
     /// [`Event::Due`] of this number comes after a while, instead of one that was asked for before.
@@ -72,6 +82,10 @@ pub(super) struct Scene<'a> {
     pub rng: &'a mut Rng,
     /// In which language we speak.
     pub voice: Voice,
+    /// Who is in which conference.
+    pub rooms: &'a Roster,
+    /// The shard of the call.
+    pub shard: usize,
     /// Who called.
     pub caller: &'a Caller,
     /// What is wanted so far.
@@ -92,6 +106,18 @@ impl Scene<'_> {
     /// The studio does this from now on. The end of what it did before is not told.
     pub fn order(&mut self, task: u32, what: Task) {
         self.want(Effect::Do(task, what));
+    }
+
+    /// Something about the caller's place in a room.
+    pub fn in_room(&mut self, what: RoomOrder) {
+        self.want(Effect::Room(what));
+    }
+
+    /// Tells members of conferences something.
+    pub fn tell(&mut self, whom: Vec<Address>, wish: Wish) {
+        if !whom.is_empty() {
+            self.want(Effect::Tell(whom, wish));
+        }
     }
 
     /// Asks for [`Event::Measured`].

@@ -1,6 +1,7 @@
 //! Which program a call came here for.
 
 use super::announce::{Announce, Confirm};
+use super::conference::Conference;
 use super::echo::Echo;
 use super::program::{Program, parameter};
 use crate::config::Service;
@@ -21,6 +22,9 @@ pub(super) fn program_of(invite: &Message) -> Option<Box<dyn Program>> {
         }
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
             Service::Echo => Some(Box::<Echo>::default()),
+            Service::Conference => {
+                Some(Box::new(Conference::new(parameter(&uri, "room"))))
+            }
         },
     }
 }

@@ -15,6 +15,7 @@ struct World {
     pbx: Pbx,
     config: Config,
     calls: CallTable,
+    rooms: Roster,
     rng: Rng,
     now: Instant,
     flow: Flow,
@@ -45,6 +46,7 @@ impl World {
         Self {
             pbx: Pbx::new(&config),
             config,
+            rooms: Roster::new(),
             calls: CallTable::new(settings, PortPool::new(20_000, 20_099, 0, 1)),
             rng: Rng::from_u64(1),
             now: Instant::ZERO,
@@ -88,6 +90,8 @@ impl World {
             },
             config: &self.config,
             calls: &self.calls,
+            rooms: &self.rooms,
+            shard: 0,
             rng: &mut self.rng,
         };
         act(&mut self.pbx, &mut cx);

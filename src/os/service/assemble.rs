@@ -23,6 +23,7 @@ use crate::os::stream;
 use crate::os::switch::Switch;
 use crate::os::tls::{Tls, TlsPems};
 use crate::os::worker::Sinks;
+use crate::pbx::rooms::Roster;
 use crate::peer::Peers;
 use crate::proxy::guard::{self, Guard};
 use crate::relay::{Failure as MediaFailure, MediaEvent, PortPool, RelaySettings};
@@ -276,6 +277,7 @@ impl Restored {
         (shards, anchor, secret): (usize, Anchor, [u8; 32]),
     ) -> Vec<SignalCore> {
         let replays = Arc::new(Replays::new());
+        let rooms = Arc::new(Roster::new());
         let (first, last) = (config.rtp.ports.first(), config.rtp.ports.last());
         let core = |shard| {
             SignalCore::new(Setup {
@@ -288,6 +290,7 @@ impl Restored {
                 location: Arc::clone(&self.location),
                 directory: Arc::clone(&self.directory),
                 features: Arc::clone(&self.features),
+                rooms: Arc::clone(&rooms),
                 guard: Arc::clone(&self.guard),
                 rng: rng.fork(),
                 anchor,

@@ -9,6 +9,7 @@
 //! | [`player`] | sounds, one after the other, as samples |
 //! | [`stream`] | one RTP stream each way with its reports |
 //! | [`jitter`], [`conceal`], [`reception`] | what comes, in order and in time; what is lost |
+//! | [`ear`] | what a leg hears, as samples |
 //! | [`event`] | keys as telephone events (RFC 4733) |
 //! | [`codec`], [`resample`] | samples to payloads and back, and between rates |
 //! | [`tone`], [`dtmf`], [`goertzel`] | tones and digits, made and heard |
@@ -23,6 +24,7 @@ pub mod codec;
 pub mod comfort;
 pub mod conceal;
 pub mod dtmf;
+pub mod ear;
 pub mod event;
 pub mod goertzel;
 pub mod jitter;

@@ -2,13 +2,16 @@
 
 use super::codec::{Codec, Encoder};
 use super::event::{EventReceiver, KeyChange};
-use super::order::{Figures, Format, SOUNDS_MAX, Task};
+use super::meeting::Meeting;
+use super::order::{Figures, Format, News, SOUNDS_MAX, Sound, Task};
 use super::player::Player;
+use super::room::{self, RoomOrder, Rooms};
 use super::secure::Secure;
 use super::stream::{Heard, RtpStream};
 use crate::base::{Instant, Rng, TimerId};
 use crate::wire::rtp::event::key;
 use crate::wire::rtp::{HEADER_SIZE, Packet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What we call ourselves in reports; nothing in it tells who calls (RFC 7022 §4.2).
@@ -25,6 +28,7 @@ enum Doing {
     Resting,
     Echoing,
     Playing(Box<Playing>),
+    Meeting(Box<Meeting>),
 }
 
 #[derive(Debug)]
@@ -105,12 +109,15 @@ impl Leg {
                 .player
                 .set_rate(Codec::from(format.coding).sample_rate());
         }
+        if let Doing::Meeting(meeting) = &mut self.doing {
+            meeting.reformat(&format);
+        }
         self.secure = Secure::renewed(self.secure.take(), format.keys.as_ref());
         self.format = format;
     }
 
     /// It does this from now on.
-    pub fn begin(&mut self, now: Instant, task: u32, what: Task) {
+    pub fn begin(&mut self, now: Instant, task: u32, what: Task, rooms: &Arc<Rooms>) {
         self.task = task;
         self.doing = match what {
             Task::Rest => Doing::Resting,
@@ -121,16 +128,50 @@ impl Leg {
                 until_key,
             } => {
                 sounds.truncate(SOUNDS_MAX);
-                let codec = Codec::from(self.format.coding);
-                Doing::Playing(Box::new(Playing {
-                    player: Player::new(sounds, rounds, codec.sample_rate()),
-                    encoder: Encoder::new(codec),
-                    due: now,
-                    until_key,
-                }))
+                self.playing(now, sounds, rounds, until_key)
+            }
+            Task::Join(join) => {
+                // From one room to another there is no time in both.
+                self.doing = Doing::Resting;
+                match Meeting::join(now, self.session, &self.format, *join, rooms) {
+                    Some(meeting) => Doing::Meeting(Box::new(meeting)),
+                    // What has nothing to say is over at its first turn.
+                    None => self.playing(now, Vec::new(), Some(1), false),
+                }
             }
         };
         self.stream.new_echo();
+    }
+
+    fn playing(
+        &self,
+        now: Instant,
+        sounds: Vec<Sound>,
+        rounds: Option<u16>,
+        until_key: bool,
+    ) -> Doing {
+        let codec = Codec::from(self.format.coding);
+        Doing::Playing(Box::new(Playing {
+            player: Player::new(sounds, rounds, codec.sample_rate()),
+            encoder: Encoder::new(codec),
+            due: now,
+            until_key,
+        }))
+    }
+
+    /// Something about its place in a room.
+    pub fn in_room(&mut self, what: RoomOrder) {
+        if let Doing::Meeting(meeting) = &mut self.doing {
+            meeting.order(what);
+        }
+    }
+
+    /// What signalling must hear of its turn.
+    pub fn news(&mut self) -> Option<News> {
+        match &mut self.doing {
+            Doing::Meeting(meeting) => meeting.news(self.session),
+            Doing::Resting | Doing::Echoing | Doing::Playing(_) => None,
+        }
     }
 
     /// When it wants to speak, or report.
@@ -138,6 +179,7 @@ impl Leg {
         let report = self.stream.poll_timeout();
         match &self.doing {
             Doing::Playing(playing) => playing.due.min(report),
+            Doing::Meeting(meeting) => meeting.due().min(report),
             Doing::Resting | Doing::Echoing => report,
         }
     }
@@ -169,7 +211,11 @@ impl Leg {
                 }
             }
         }
-        match &self.doing {
+        match &mut self.doing {
+            Doing::Meeting(meeting) => {
+                meeting.ear().put(now, &header, packet.payload());
+                Turn::Idle
+            }
             Doing::Playing(playing) if playing.until_key && key_ends => self.rest(),
             Doing::Echoing if is_key || header.payload_type == self.format.payload_type => {
                 if !self.format.sends {
@@ -209,14 +255,47 @@ impl Leg {
         self.stream.poll_report(now, ntp, out)
     }
 
-    /// The next packet of what plays, if one is due, into `out`.
+    /// The next packet of what plays or of a room, if one is due, into `out`.
     pub fn speak(&mut self, now: Instant, out: &mut Vec<u8>) -> Turn {
+        match &self.doing {
+            Doing::Playing(playing) if playing.due <= now => self.play(now, out),
+            Doing::Meeting(meeting) if meeting.due() <= now => self.meet(now, out),
+            _ => Turn::Idle,
+        }
+    }
+
+    /// The turn of one in a room.
+    fn meet(&mut self, now: Instant, out: &mut Vec<u8>) -> Turn {
+        let Doing::Meeting(meeting) = &mut self.doing else {
+            return Turn::Idle;
+        };
+        let step = Codec::from(self.format.coding).ticks(room::FRAME_MS);
+        let skipped = meeting.skip(now);
+        if skipped > 0 {
+            self.stream.send_nothing(step.wrapping_mul(skipped));
+        }
+        let sends = self.format.sends;
+        out.resize(HEADER_SIZE + room::PAYLOAD_MAX, 0);
+        let payload = out.get_mut(HEADER_SIZE..).unwrap_or_default();
+        let written = meeting.turn(now, &self.format, sends, payload);
+        let Some(length) = written.filter(|_| sends) else {
+            self.stream.send_nothing(step);
+            return Turn::Idle;
+        };
+        let payload_type = self.format.payload_type;
+        let header = self.stream.send_audio(now, payload_type, step, length);
+        out.truncate(HEADER_SIZE + length);
+        if let Some(place) = out.get_mut(..HEADER_SIZE) {
+            place.copy_from_slice(&header.emit());
+        }
+        Turn::Spoke
+    }
+
+    /// The next packet of what plays.
+    fn play(&mut self, now: Instant, out: &mut Vec<u8>) -> Turn {
         let Doing::Playing(playing) = &mut self.doing else {
             return Turn::Idle;
         };
-        if playing.due > now {
-            return Turn::Idle;
-        }
         if playing.player.is_over() {
             return self.rest();
         }

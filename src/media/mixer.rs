@@ -6,9 +6,9 @@
 //! softly below full scale.
 //!
 //! Per frame: [`Mixer::begin_frame`], [`Mixer::input`] for each that sent something, then
-//! [`Mixer::finish_frame`], then [`Mixer::output`] for each. The next frame may begin before all have
-//! heard this one: what was finished stays until the next is, and each has to hear it before putting
-//! in more, which takes the place of the own part. Memory is taken when somebody joins.
+//! [`Mixer::finish_frame`], then [`Mixer::output`] for each. The next frame may begin before all
+//! have heard this one: what was finished stays until the next is, and each has to hear it before
+//! putting in more, which takes the place of the own part. Memory is taken when somebody joins.
 
 use super::activity::{Activity, mean_square};
 use crate::base::{Key, Slab};

@@ -29,6 +29,7 @@ pub mod event;
 pub mod goertzel;
 pub mod jitter;
 mod leg;
+mod meeting;
 pub mod mixer;
 pub mod order;
 pub mod player;

@@ -3,13 +3,13 @@
 //! The members of a room are legs of several workers, none of which waits for another. Time is cut
 //! into frames of [`FRAME_MS`] by the clock that all share. Each leg has one turn in each frame, by
 //! its own deadline: it puts in what it heard in frame n and takes what all others put in during
-//! frame n-1, so that everybody is heard one frame later, to the sample. The first turn in frame n+1
-//! closes frame n; who comes late for that is left out of it, counted, and goes on with the next.
+//! frame n-1, so that everybody is heard one frame later, to the sample. The first turn in frame
+//! n+1 closes frame n; who comes late for that is left out, counted, and goes on with the next.
 //!
-//! Who does not talk hears what all such hear. That is encoded once per frame and encoding, and this
+//! Who does not talk hears what all such hear. That is encoded once per frame and encoding, which
 //! is what lets hundreds listen for the price of a copy. Who begins to talk goes on from the state
-//! in which the common encoder was, so nothing clicks. The lock of a room is held for a copy, a sum,
-//! or one such encoding; nothing is allocated in a frame.
+//! in which the common encoder was, so nothing clicks. The lock of a room is held for a copy, a
+//! sum, or one such encoding; nothing is allocated in a frame.
 //!
 //! Not done here: clocks and deadlines, packets, who may come in (`pbx`).
 

@@ -3,10 +3,12 @@
 
 use super::leg::{Leg, Turn};
 use super::order::{Format, News, Order};
+use super::room::Rooms;
 use super::stream::ntp_of_unix_ms;
 use crate::base::{Anchor, Instant, Key, Slab, TimerTable};
 use crate::wire::rtp::Packet;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 /// The longest payload that is looked at: as much as a datagram holds without fragments.
 const PAYLOAD_MAX: usize = 1_460;
@@ -33,6 +35,7 @@ pub struct Studio {
     legs: Slab<Box<Leg>>,
     by_session: HashMap<u64, Key>,
     timers: TimerTable<Key>,
+    rooms: Arc<Rooms>,
     news: VecDeque<News>,
     packet: Vec<u8>,
 }
@@ -45,9 +48,15 @@ impl Studio {
             legs: Slab::new(legs_max),
             by_session: HashMap::new(),
             timers: TimerTable::new(),
+            rooms: Arc::default(),
             news: VecDeque::new(),
             packet: Vec::new(),
         }
+    }
+
+    /// Its legs meet those of other studios in these rooms.
+    pub fn share(&mut self, rooms: Arc<Rooms>) {
+        self.rooms = rooms;
     }
 
     /// How many legs there are.
@@ -68,16 +77,21 @@ impl Studio {
             (Order::Open { format, seed, .. }, None) => self.open(now, session, format, seed),
             (Order::Do { task, what, .. }, Some(key)) => {
                 if let Some(leg) = self.legs.get_mut(key) {
-                    leg.begin(now, task, what);
+                    leg.begin(now, task, what, &self.rooms);
                 }
                 self.arm(key);
+            }
+            (Order::Room { what, .. }, Some(key)) => {
+                if let Some(leg) = self.legs.get_mut(key) {
+                    leg.in_room(what);
+                }
             }
             (Order::Measure { .. }, Some(key)) => {
                 if let Some(figures) = self.legs.get(key).map(|leg| leg.measure()) {
                     self.tell(News::Measured { session, figures });
                 }
             }
-            (Order::Do { .. } | Order::Measure { .. }, None) => {
+            (Order::Do { .. } | Order::Room { .. } | Order::Measure { .. }, None) => {
                 self.tell(News::Failed { session });
             }
             (Order::Close { .. }, Some(key)) => self.close(session, key),
@@ -202,6 +216,9 @@ impl Studio {
                 }
                 Turn::Done { task } => self.tell(News::Done { session, task }),
                 Turn::Idle => {}
+            }
+            while let Some(news) = self.legs.get_mut(key).and_then(|leg| leg.news()) {
+                self.tell(news);
             }
             self.arm(key);
         }

@@ -21,6 +21,7 @@ use self::poller::Poller;
 use super::clock::Clock;
 use super::ipc::Channel;
 use crate::base::Instant;
+use crate::media::room::Rooms;
 use crate::relay::{BindError, MediaCommand, MediaEvent, RelaySettings, SocketAction};
 use crate::server::{MediaCore, MediaNews, MediaOrder};
 use std::io::{self, Read, Write};
@@ -51,7 +52,7 @@ const GENERATION_SHIFT: u32 = 56;
 pub type EventSink = Arc<dyn Fn(MediaNews) + Send + Sync>;
 
 /// How the media side is set up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct MediaConfig {
     /// Threads; sessions are spread over them by their number.
     pub workers: usize,
@@ -62,6 +63,8 @@ pub struct MediaConfig {
     /// Whether a broker binds and connects; then there are no ports before
     /// [`MediaHandle::set_broker`].
     pub brokered: bool,
+    /// Where legs of all workers of the process meet.
+    pub rooms: Arc<Rooms>,
 }
 
 /// What all media workers counted.
@@ -191,8 +194,10 @@ impl MediaDriver {
             });
             let poller = Poller::new()?;
             poller.add(ear.as_raw_fd(), WAKE)?;
+            let mut media = MediaCore::new(config.settings, config.clock.anchor());
+            media.share(Arc::clone(&config.rooms));
             let turn = Turn {
-                media: MediaCore::new(config.settings, config.clock.anchor()),
+                media,
                 plug: Plug::new(config.brokered),
                 generation: 0,
                 current: 0,

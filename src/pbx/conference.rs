@@ -191,7 +191,7 @@ impl Conference {
                 "" => "callers from outside",
                 user => user,
             };
-            tracing::warn!(room = %name, "too many wrong PINs of {whom}: none is taken for a while");
+            tracing::warn!(room = %name, "wrong PINs of {whom}: none is taken for a while");
         }
         self.state = State::Penalty;
         // One second, two, four.

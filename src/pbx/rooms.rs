@@ -163,8 +163,7 @@ impl Roster {
         };
         room.last_id = room.last_id.wrapping_add(1).max(1);
         member.id = room.last_id;
-        member.waiting =
-            config.wait_for_moderator && !member.moderator && room.moderators() == 0;
+        member.waiting = config.wait_for_moderator && !member.moderator && room.moderators() == 0;
         let entry = Entry {
             id: member.id,
             others: room.members.len() as u32,

@@ -22,9 +22,7 @@ pub(super) fn program_of(invite: &Message) -> Option<Box<dyn Program>> {
         }
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
             Service::Echo => Some(Box::<Echo>::default()),
-            Service::Conference => {
-                Some(Box::new(Conference::new(parameter(&uri, "room"))))
-            }
+            Service::Conference => Some(Box::new(Conference::new(parameter(&uri, "room")))),
         },
     }
 }

@@ -118,7 +118,7 @@ impl World {
             .into_iter()
             .filter_map(|output| match output {
                 Output::Message { bytes, .. } => Some(Message::parse(bytes).unwrap()),
-                Output::Media(_) | Output::Persist(_) => None,
+                Output::Media(_) | Output::Persist(_) | Output::Tell(..) => None,
             });
         messages.collect()
     }
@@ -128,7 +128,7 @@ impl World {
             .outputs()
             .into_iter()
             .filter_map(|output| match output {
-                Output::Message { .. } | Output::Persist(_) => None,
+                Output::Message { .. } | Output::Persist(_) | Output::Tell(..) => None,
                 Output::Media(order) => Some(order),
             });
         orders.collect()
@@ -174,6 +174,7 @@ fn a_call_is_answered_and_echoed_until_it_ends() {
             Output::Message { bytes, .. } => answers.push(Message::parse(bytes).unwrap()),
             Output::Media(order) => orders.push(order),
             Output::Persist(record) => panic!("{record:?}"),
+            Output::Tell(whom, wish) => panic!("{whom:?} {wish:?}"),
         }
     }
     let [answer] = &answers[..] else {

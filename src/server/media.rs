@@ -2,12 +2,14 @@
 //! here go to the [`Studio`] and come from there.
 
 use crate::base::{Anchor, Instant};
+use crate::media::room::Rooms;
 use crate::media::{News, Order, Outlet, Studio};
 use crate::relay::{
     BindError, Lane, MediaCommand, MediaEvent, Relay, RelaySettings, SocketAction, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// From signalling to media.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -118,6 +120,11 @@ impl MediaCore {
             relay: Relay::new(settings),
             studio: Studio::new(settings.sessions_max, anchor),
         }
+    }
+
+    /// Legs meet those of other cores in these rooms.
+    pub fn share(&mut self, rooms: Arc<Rooms>) {
+        self.studio.share(rooms);
     }
 
     /// Carries out an order. Afterwards drain [`MediaCore::poll_socket`], then

@@ -13,6 +13,8 @@ use crate::call;
 use crate::config::Config;
 use crate::feature::{Change, Features, Refusal};
 use crate::location::{Clock, Limits, Location};
+use crate::media::room::Rooms;
+use crate::pbx::rooms::Roster;
 use crate::peer::Peers;
 use crate::proxy::guard::flood::Arrival;
 use crate::proxy::guard::{self, Guard};
@@ -70,6 +72,7 @@ pub struct Host {
     config: Arc<Config>,
     directory: Arc<Directory>,
     features: Arc<Features>,
+    rooms: Arc<Roster>,
     location: Arc<Location>,
     shards: Vec<Shard>,
     rng: Rng,
@@ -102,6 +105,7 @@ impl Host {
             config: Arc::new(config),
             directory: Arc::new(Directory::new()),
             features: Arc::new(Features::new()),
+            rooms: Arc::default(),
             location: Arc::new(Location::new(Limits::default())),
             shards: Vec::new(),
             rng,
@@ -243,6 +247,8 @@ impl Host {
             self.peers.set_secret(trunk, Some(password));
         }
         let replays = Arc::new(Replays::with_capacity(1024));
+        self.rooms = Arc::default();
+        let meetings = Arc::<Rooms>::default();
         for shard in 0..shards {
             let core = SignalCore::new(Setup {
                 shard,
@@ -254,6 +260,7 @@ impl Host {
                 location: Arc::clone(&self.location),
                 directory: Arc::clone(&self.directory),
                 features: Arc::clone(&self.features),
+                rooms: Arc::clone(&self.rooms),
                 guard: Arc::clone(&guard),
                 rng: self.rng.fork(),
                 anchor: anchor(),
@@ -261,7 +268,8 @@ impl Host {
                 replays: Arc::clone(&replays),
                 ports: PortPool::new(MEDIA_PORTS.0, MEDIA_PORTS.1, shard, shards),
             });
-            let media = MediaCore::new(RelaySettings::default(), anchor());
+            let mut media = MediaCore::new(RelaySettings::default(), anchor());
+            media.share(Arc::clone(&meetings));
             self.shards.push(Shard { core, media });
         }
         self.plan_wake();

@@ -167,9 +167,9 @@ fn who_joins_or_leaves_in_the_middle_disturbs_nobody() {
                     None => Some((rooms.join("a", 16_000).unwrap(), frame)),
                 };
             }
-            for member in 0..2 {
+            for (member, seat) in stay.iter_mut().enumerate() {
                 let said = voice(member, frame, length, 16_000);
-                let got = heard(&mut stay[member], frame, &said).unwrap();
+                let got = heard(seat, frame, &said).unwrap();
                 if frame <= 1 + SETTLED {
                     continue;
                 }

@@ -19,6 +19,7 @@ impl Harness {
         let (sender, events) = mpsc::channel();
         let config = MediaConfig {
             brokered: false,
+            rooms: Default::default(),
             workers,
             settings: RelaySettings {
                 silence: Duration::from_millis(300),

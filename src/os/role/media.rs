@@ -122,9 +122,10 @@ async fn attend(boot: Boot) -> Result<(), Fatal> {
         settings: relay_settings(&boot.config),
         clock: Clock::new(),
         brokered: true,
+        rooms: Arc::default(),
     };
     let shards = usize::from(boot.settings.shards);
-    let stations: Result<Vec<_>, _> = (0..shards).map(|_| station(config)).collect();
+    let stations: Result<Vec<_>, _> = (0..shards).map(|_| station(config.clone())).collect();
     let stations = stations?;
     let (adopt, mut adoptions) = mpsc::channel::<(u16, Vec<Bound>)>(ADOPTIONS_MAX);
     let monitor = AsyncChannel::new(boot.channel).map_err(ipc)?;

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::control::{Command, Failure, Reply, Scope};
 use crate::feature::Features;
 use crate::location::{self, Location};
+use crate::media::room::Rooms;
 use crate::os::blocklist::{self, Notice};
 use crate::os::clock::Clock;
 use crate::os::control::{Asked, cdrs, users};
@@ -702,6 +703,7 @@ fn start_relays(
     switch: &Arc<Switch>,
 ) -> Result<Vec<MediaDriver>, Fatal> {
     let settings = relay_settings(config);
+    let rooms = Arc::<Rooms>::default();
     let start = |shard| {
         let switch = Arc::clone(switch);
         let media = MediaConfig {
@@ -709,6 +711,7 @@ fn start_relays(
             settings,
             clock,
             brokered: false,
+            rooms: Arc::clone(&rooms),
         };
         MediaDriver::start(
             media,

@@ -38,6 +38,22 @@ def hears(path, wanted, others):
         assert shares[tone] < 0.1, f"{path} should not hold {tone} Hz: {said}"
 
 
+def hears_all(path, wanted, others):
+    """Checks that a recording's last second holds each of some tones, and none of the others; silence
+    holds none."""
+    data, rate = samples(path)
+    assert len(data) >= rate, f"{path}: {len(data) / rate:.2f} s is too short to judge"
+    data = data[-rate:]
+    loud = max(map(abs, data)) > 300
+    tones = (*wanted, *others)
+    shares = {tone: power(data, rate, tone) if loud else 0.0 for tone in tones}
+    said = ", ".join(f"{tone} Hz {share:.2f}" for tone, share in shares.items())
+    for tone in wanted:
+        assert shares[tone] > 0.6 / len(wanted), f"{path} should hold {tone} Hz: {said}"
+    for tone in others:
+        assert shares[tone] < 0.05, f"{path} should not hold {tone} Hz: {said}"
+
+
 def windows(path, seconds=0.1):
     """The recording in pieces; silent ones are left out."""
     data, rate = samples(path)

@@ -36,16 +36,23 @@ def inside(voipd, count, waiting=0):
     return wait_for(f"{count} members, {waiting} waiting", all_there, 20)
 
 
-def enter(phones, number="8001", keys=""):
+def call(voipd, phone, number="8001", keys=""):
+    """Calls, and types once the call is up."""
+    phone.dial(number)
+    user = f"{phone.name}@{DOMAIN}"
+    wait_for(f"{phone.name}'s call", lambda: [
+        c for c in voipd.calls() if user in c["from"] and c["state"] == "up"])
+    type_keys(phone, keys)
+
+
+def enter(voipd, phones, keys=""):
     for phone in phones.values():
-        phone.dial(number)
-        time.sleep(0.3)
-        type_keys(phone, keys)
+        call(voipd, phone, keys=keys)
 
 
 def type_keys(phone, keys):
     if keys:
-        time.sleep(1.5)
+        time.sleep(1)
     for key in keys:
         phone.press(key)
         time.sleep(0.25)
@@ -74,7 +81,7 @@ def each_hears_the_others(phones, silent=()):
 
 def test_three_phones(case):
     voipd, phones = house(case)
-    enter(phones)
+    enter(voipd, phones)
     inside(voipd, 3)
     time.sleep(1)
     pass_door(phones)
@@ -91,20 +98,20 @@ def test_three_phones(case):
 
 
 def test_g722_among_g711(case):
-    voipd, phones = house(case, alice="G722", carol="PCMA")
-    enter(phones)
+    voipd, phones = house(case, alice="G722/16000/1", carol="PCMA")
+    enter(voipd, phones)
     inside(voipd, 3)
     time.sleep(1)
     pass_door(phones)
     time.sleep(4)
-    assert {c["codec"] for c in voipd.calls()} == {"G722", "PCMU", "PCMA"}, voipd.calls()
+    assert {c["codec"].split(",")[0] for c in voipd.calls()} == {"G722", "PCMU", "PCMA"}, voipd.calls()
     hang_up(voipd, phones)
     each_hears_the_others(phones)
 
 
 def at_rate(case, khz):
-    voipd, phones = house(case, {"rate_khz": khz}, bob="G722")
-    enter(phones)
+    voipd, phones = house(case, {"rate_khz": khz}, bob="G722/16000/1")
+    enter(voipd, phones)
     inside(voipd, 3)
     time.sleep(1)
     pass_door(phones)
@@ -123,7 +130,7 @@ def test_48_khz(case):
 
 def test_muted_deafened_and_kicked(case):
     voipd, phones = house(case)
-    enter(phones)
+    enter(voipd, phones)
     there = inside(voipd, 3)
     time.sleep(1)
     pass_door(phones)
@@ -140,14 +147,14 @@ def test_muted_deafened_and_kicked(case):
     hang_up(voipd, {name: phones[name] for name in ("bob", "carol")})
     hears_all(phones["carol"].recording(), [], TONES.values())
     refused = voipd.call_ctl("conference", "kick", "board", "99")
-    assert refused.returncode == 67 or refused.returncode == 1, refused
+    assert refused.returncode == 65 and "has no member 99" in refused.stderr, refused
 
 
 def test_own_keys(case):
     voipd, phones = house(case)
     alice, bob = phones["alice"], phones["bob"]
     both = {"alice": alice, "bob": bob}
-    enter(both)
+    enter(voipd, both)
     inside(voipd, 2)
     time.sleep(1)
     pass_door(both)
@@ -158,6 +165,7 @@ def test_own_keys(case):
     time.sleep(3)
     alice.press("8")
     wait_for("alice to be gone", lambda: len(voipd.calls()) == 1, 15)
+    time.sleep(2.5)
     hang_up(voipd, {"bob": bob})
     hears_all(bob.recording(), [], TONES.values())
 
@@ -165,12 +173,11 @@ def test_own_keys(case):
 def test_number_and_pin(case):
     voipd, phones = house(case, {"pin": "4711"})
     alice, bob = phones["alice"], phones["bob"]
-    alice.dial("*125")
-    type_keys(alice, "8001#")
+    call(voipd, alice, "*125", "8001#")
     type_keys(alice, "4711#")
     inside(voipd, 1)
     # A wrong PIN, thrice: slower and slower, then the call is over.
-    bob.dial("8001")
+    call(voipd, bob)
     for wait in (2, 3, 5):
         type_keys(bob, "1111#")
         time.sleep(wait)
@@ -183,19 +190,16 @@ def test_number_and_pin(case):
 def test_locked(case):
     voipd, phones = house(case, {"moderator_pin": "99001"})
     alice, bob = phones["alice"], phones["bob"]
-    alice.dial("8001")
-    type_keys(alice, "99001#")
+    call(voipd, alice, keys="99001#")
     assert inside(voipd, 1)[0]["moderator"]
     time.sleep(0.5)
     pass_door({"alice": alice})
     type_keys(alice, "*2")
     wait_for("the room to be locked", lambda: voipd.json("conference", "list")[0]["locked"])
-    bob.dial("8001")
-    type_keys(bob, "#")
+    call(voipd, bob, keys="#")
     wait_for("bob to be hung up", lambda: len(voipd.calls()) == 1, 15)
     voipd.ctl("conference", "unlock", "board")
-    bob.dial("8001")
-    type_keys(bob, "#")
+    call(voipd, bob, keys="#")
     inside(voipd, 2)
     voipd.ctl("conference", "end", "board")
     wait_for("all to be hung up", lambda: voipd.calls() == [], 15)
@@ -205,12 +209,11 @@ def test_wait_for_moderator(case):
     room = {"pin": "4711", "moderator_pin": "99001", "wait_for_moderator": True}
     voipd, phones = house(case, room)
     alice, bob, carol = phones.values()
-    enter({"alice": alice, "bob": bob}, keys="4711#")
+    enter(voipd, {"alice": alice, "bob": bob}, "4711#")
     inside(voipd, 2, waiting=2)
     time.sleep(1)
     pass_door({"alice": alice, "bob": bob})
-    carol.dial("8001")
-    type_keys(carol, "99001#")
+    call(voipd, carol, keys="99001#")
     inside(voipd, 3)
     time.sleep(1)
     pass_door({"carol": carol})
@@ -228,7 +231,7 @@ def test_media_restarts(case):
     voipd, phones = house(case)
     if "--processes" not in voipd.flags:
         raise Skip("media is no process of its own here")
-    enter(phones)
+    enter(voipd, phones)
     inside(voipd, 3)
     media = subprocess.run(["pgrep", "-f", "-P", str(voipd.process.pid), "media"], check=True,
                            capture_output=True, text=True).stdout.split()

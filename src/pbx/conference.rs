@@ -44,8 +44,6 @@ const MENU_WAIT: Duration = Duration::from_secs(30);
 const TRIES_MAX: u32 = 3;
 /// Digits of an answer; more make it wrong.
 const DIGITS_MAX: usize = 32;
-/// Between two times that a waiting caller is told to wait.
-const WAIT_SILENCE_MS: u32 = 20_000;
 /// The tones of comings and goings.
 const TONE_MS: u32 = 150;
 /// Steps of volume up and down, of 3 dB each.
@@ -104,13 +102,37 @@ impl Conference {
         }
     }
 
+    /// The caller is here, or another one in its place, who hears nothing yet.
     fn begin(&mut self, scene: &mut Scene<'_>) {
-        let name = self.room.take();
+        if self.member.is_some() {
+            return self.resume(scene);
+        }
+        let name = self.room.clone();
         match name.as_deref().map(|name| scene.config.conference(name)) {
             Some(Some(room)) => self.come_to(scene, room),
             // The configuration was read again just now.
             Some(None) => self.last_words(scene, &["conf-invalid"]),
             None => self.ask(scene, State::Number, &[]),
+        }
+    }
+
+    /// Another caller has the place of a member.
+    fn resume(&mut self, scene: &mut Scene<'_>) {
+        let caller = scene.caller;
+        let shard = scene.shard;
+        self.note(scene, |member| {
+            member.address = Address {
+                shard,
+                session: caller.session,
+            };
+            member.user = caller.user.clone();
+            member.number = caller.number.clone();
+            member.name = caller.name.clone();
+            member.talking = false;
+        });
+        match self.waits {
+            true => self.wait(scene, &[]),
+            false => self.join(scene),
         }
     }
 
@@ -268,10 +290,7 @@ impl Conference {
         let voice = scene.voice;
         let mut sounds = vec![voice.pause()];
         sounds.extend(voice.prompts(before));
-        sounds.push(voice.prompt("conf-waitforleader"));
-        sounds.push(Sound::Silence {
-            ms: WAIT_SILENCE_MS,
-        });
+        sounds.extend([voice.prompt("conf-waitforleader"), Sound::Music]);
         let (rounds, until_key) = (None, false);
         let what = Task::Play {
             sounds,

@@ -1,9 +1,11 @@
 //! Which program a call came here for.
 
 use super::announce::{Announce, Confirm};
+use super::bridge::Bridge;
 use super::conference::Conference;
 use super::echo::Echo;
 use super::program::{Program, parameter};
+use crate::call::inside;
 use crate::config::Service;
 use crate::wire::sip::{Message, Uri};
 
@@ -19,6 +21,10 @@ pub(super) fn program_of(invite: &Message) -> Option<Box<dyn Program>> {
         b"confirm" => {
             let prompts = parameter(&uri, "play")?.into();
             Some(Box::new(Confirm { prompts }))
+        }
+        b"bridge" => {
+            let to = inside::unescape(parameter(&uri, "to")?)?.into();
+            Some(Box::new(Bridge { to }))
         }
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
             Service::Echo => Some(Box::<Echo>::default()),

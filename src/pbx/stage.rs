@@ -48,6 +48,7 @@ impl<P: Program> Stage<P> {
             shard: self.shard,
             caller: &self.caller,
             effects: Vec::new(),
+            next: None,
         };
         self.program.on(&mut scene, event);
         scene.effects

@@ -88,10 +88,10 @@ impl World {
                 instant: Instant::ZERO,
                 unix_ms: 0,
             },
+            shard: (0, 1),
             config: &self.config,
             calls: &self.calls,
             rooms: &self.rooms,
-            shard: 0,
             rng: &mut self.rng,
         };
         act(&mut self.pbx, &mut cx);
@@ -383,7 +383,7 @@ fn an_early_dialog_is_updated_and_ended_by_its_own_rules() {
     let (mut world, session) = begin();
     let tag = {
         let key = world.pbx.by_session[&session];
-        let name = world.pbx.dialogs.get(key).unwrap().name();
+        let name = world.pbx.legs.get(key).unwrap().dialog.name();
         String::from_utf8(name.1.to_vec()).unwrap()
     };
     world.send(&world.request("UPDATE", &tag, 2, OFFER));

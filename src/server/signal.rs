@@ -182,6 +182,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct SignalCore {
     pub(super) shard: usize,
+    shards: usize,
     pub(super) config: Arc<Config>,
     pub(super) listeners: ListenerTable,
     pub(super) addresses: call::Addresses,
@@ -278,6 +279,7 @@ impl SignalCore {
         let calls = call_settings(shard, &config, anchor, &addresses);
         Self {
             shard,
+            shards,
             layer: TransactionLayer::new(transaction_settings(&config), rng.fork()),
             locator: Locator::new(rng.fork()),
             authenticator,
@@ -598,10 +600,10 @@ impl SignalCore {
         let mut cx = pbx::Context {
             now,
             anchor: self.anchor,
+            shard: (self.shard, self.shards),
             config: &self.config,
             calls: &self.calls,
             rooms: &self.rooms,
-            shard: self.shard,
             rng: &mut self.rng,
         };
         act(&mut self.pbx, &mut cx);

@@ -74,6 +74,7 @@ fn relay_port(base: u16, side: usize, stream: usize) -> u16 {
 fn serve(streams: usize) -> Result<(), Failure> {
     let config = MediaConfig {
         brokered: false,
+        rooms: Default::default(),
         workers: 1,
         settings: RelaySettings::default(),
         clock: Clock::new(),

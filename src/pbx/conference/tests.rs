@@ -437,3 +437,25 @@ fn what_others_want_of_a_member_is_done() {
     assert_eq!(house.phones[0].rooms.members(), 0);
     assert_eq!(house.tell(0, Event::Ended).0, []);
 }
+
+/// RFC 3891: one caller takes the place of another.
+#[test]
+fn whoever_takes_a_members_place_hears_the_room() {
+    let mut house = House::new(room());
+    house.come_in(0, "4711");
+    house.keys(0, "*1");
+    house.phones[0].caller.session = 77;
+    house.phones[0].caller.number = "300".into();
+    let inside = house.tell(0, Event::Begin).0;
+    assert!(join(&inside).muted);
+    let found = house.phones[0].rooms.room("board").unwrap();
+    let member = &found.members[0];
+    assert_eq!((member.address.session, &*member.number), (77, "300"));
+    // At the door, a newcomer types the PIN again.
+    let other = house.more();
+    house.tell(other, Event::Begin);
+    house.keys(other, "47");
+    let again = house.tell(other, Event::Begin).0;
+    assert_eq!(spoken(&again), ["conf-getpin"]);
+    assert_eq!(spoken(&house.keys(other, "4711#")), ["conf-onlyone"]);
+}

@@ -70,7 +70,9 @@ pub(super) struct Asked<'a> {
 fn served(config: &Config, caller: &Caller, number: &str) -> Option<Target> {
     let domain = config.node.default_domain();
     let ours = match caller {
-        Caller::User(_) | Caller::Trusted | Caller::Pool(_) => true,
+        Caller::User(_) | Caller::Trusted | Caller::Pool(_) | Caller::House | Caller::Operator => {
+            true
+        }
         Caller::Trunk(_) | Caller::Guest | Caller::InDialog => false,
     };
     match config.services.dialled(number) {
@@ -102,7 +104,12 @@ impl Proxy {
             let targets = self.targets(cx, asked.uri, Destined::Local { aor, secure })?;
             return Ok(Dialled::Lead(targets.into()));
         }
-        let mut number = dialled_number(cx, asked.message, asked.caller, &aor);
+        let inside = asked.flow.is_internal();
+        let mut number = match inside {
+            // A service writes numbers as our phones do, whoever its caller is.
+            true => dialled_number(cx, asked.message, &Caller::House, &aor),
+            false => dialled_number(cx, asked.message, asked.caller, &aor),
+        };
         let invite = asked.message.method() == Method::Invite;
         if let (Caller::User(user), true) = (asked.caller, invite) {
             let settings = cx.features.settings(user);
@@ -116,7 +123,19 @@ impl Proxy {
             }
         }
         if let Some(service) = served(cx.config, asked.caller, &number) {
+            if inside {
+                // Both ends would be ours: a program changes instead.
+                return Err(reject(482, "A Service Calls A Service"));
+            }
             return Ok(Dialled::Lead(vec![service].into()));
+        }
+        // A leg of ours that is to be replaced: its Contact is no user's name.
+        let replaces = invite && asked.message.has(HeaderName::Replaces);
+        let guest = matches!(asked.caller, Caller::Guest);
+        if replaces && !inside && !guest && cx.directory.get(&aor).is_none() {
+            let domain = cx.config.node.default_domain();
+            let leg = announce::service(format!("sip:replaces@{domain}"));
+            return Ok(Dialled::Lead(vec![leg].into()));
         }
         let mut journey = Journey::of(asked, &aor);
         let led = self.lead(cx, asked, &number, &mut journey);
@@ -189,7 +208,7 @@ impl Proxy {
             caller: identified,
             domain: &domain,
             secure: asked.secure,
-            may_leave: !matches!(journey.account, Caller::Guest),
+            may_leave: !matches!(journey.account, Caller::Guest | Caller::House),
             found: Vec::new(),
             why: reject(503, "No Way Out"),
         };
@@ -398,7 +417,9 @@ fn source_of(caller: &Caller) -> Source<'_> {
         Caller::User(aor) => Source::User(aor),
         Caller::Trunk(name) => Source::Trunk(name),
         Caller::Pool(name) => Source::Pool(name),
-        Caller::Trusted | Caller::Guest | Caller::InDialog => Source::Other,
+        Caller::Trusted | Caller::Guest | Caller::House | Caller::Operator | Caller::InDialog => {
+            Source::Other
+        }
     }
 }
 

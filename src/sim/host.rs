@@ -11,6 +11,7 @@ use crate::base::{Anchor, ConnectionId, Destination, Flow, Instant, Rng, Transmi
 use crate::base::{Transport, hash64};
 use crate::call;
 use crate::config::Config;
+use crate::control::Command;
 use crate::feature::{Change, Features, Refusal};
 use crate::location::{Clock, Limits, Location};
 use crate::media::room::Rooms;
@@ -154,6 +155,17 @@ impl Host {
     /// What its users want to become of calls.
     pub fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// Who is in which conference.
+    pub fn rooms(&self) -> &Roster {
+        &self.rooms
+    }
+
+    /// The operator wants something of a shard; the answer is not looked at.
+    pub fn operate(&mut self, now: Instant, shard: usize, command: Command) {
+        self.input(now, shard, Input::Control { id: 0, command });
+        self.plan_wake();
     }
 
     /// Changes that as the operator would: in memory, and on the disk a little later.
@@ -401,6 +413,7 @@ impl Host {
             load.ports += core.ports_in_use();
             load.borders += core.borders();
         }
+        load.callers += self.rooms.members();
         load.sockets = self.media_ports.len();
         load.places = self.peers.trunks().iter().map(|trunk| trunk.calls()).sum();
         for pool in self.peers.pools() {

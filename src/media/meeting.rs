@@ -2,8 +2,9 @@
 //! frame by a deadline of its own.
 
 use super::ear::{Ear, Heard};
+use super::jitter::JitterBuffer;
 use super::order::{Format, News};
-use super::player::Player;
+use super::player::{Player, Stock};
 use super::room::{FRAME_MS, Join, RoomOrder, Rooms, Seat, Taken};
 use crate::base::{Instant, mix64};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(super) struct Meeting {
     whisper: Option<(Box<Player>, u32)>,
     /// The task of a whisper that is over.
     whispered: Option<u32>,
+    stock: Arc<Stock>,
     samples: Box<[i16]>,
 }
 
@@ -35,7 +37,7 @@ impl Meeting {
         session: u64,
         format: &Format,
         join: Join,
-        rooms: &Arc<Rooms>,
+        (rooms, stock): (&Arc<Rooms>, &Arc<Stock>),
     ) -> Option<Self> {
         let mut seat = rooms.join(&join.room, join.rate)?;
         seat.set_muted(join.muted);
@@ -50,6 +52,7 @@ impl Meeting {
             phase_ns,
             whisper: None,
             whispered: None,
+            stock: Arc::clone(stock),
             samples: vec![0; seat.frame_samples()].into_boxed_slice(),
             seat,
         })
@@ -63,6 +66,16 @@ impl Meeting {
     /// Its sound.
     pub fn ear(&mut self) -> &mut Ear {
         &mut self.ear
+    }
+
+    /// What it alone hears.
+    pub fn whisper(&mut self) -> Option<&mut Player> {
+        self.whisper.as_mut().map(|(player, _)| &mut **player)
+    }
+
+    /// The buffer behind its ear.
+    pub fn buffer(&self) -> &JitterBuffer {
+        self.ear.buffer()
     }
 
     /// Another format was agreed on.
@@ -79,8 +92,11 @@ impl Meeting {
             RoomOrder::Volume(volume) => self.seat.set_volume(volume),
             RoomOrder::Announce(sounds) => self.seat.announce(sounds),
             RoomOrder::Whisper(task, sounds) => {
-                let player = |sounds| Box::new(Player::new(sounds, Some(1), self.seat.rate()));
-                self.whisper = (!sounds.is_empty()).then(|| (player(sounds), task));
+                let (rate, stock) = (self.seat.rate(), Arc::clone(&self.stock));
+                self.whisper = (!sounds.is_empty()).then(|| {
+                    let player = Player::new(sounds, Some(1), rate, stock);
+                    (Box::new(player), task)
+                });
                 self.whispered = None;
             }
         }
@@ -126,7 +142,12 @@ impl Meeting {
     /// What is to be told of it since the last turn.
     pub fn news(&mut self, session: u64) -> Option<News> {
         if let Some(task) = self.whispered.take() {
-            return Some(News::Done { session, task });
+            let played_ms = 0;
+            return Some(News::Done {
+                session,
+                task,
+                played_ms,
+            });
         }
         let talks = self.seat.talk_change()?;
         Some(News::Talking { session, talks })

@@ -16,7 +16,7 @@
 use super::codec::{Codec, Encoder};
 use super::mixer::{Heard, Mixer, TalkChange};
 use super::order::Sound;
-use super::player::Player;
+use super::player::{Player, Stock};
 use super::resample::Resampler;
 use crate::base::Key;
 use crate::wire::rtp::Coding;
@@ -72,7 +72,7 @@ pub enum RoomOrder {
     Deafen(bool),
     /// How loud it hears the others, in 4096ths up to [`VOLUME_MAX`].
     Volume(u16),
-    /// All hear this.
+    /// All hear this: tones and built-in prompts; files and music are left out.
     Announce(Vec<Sound>),
     /// It alone hears this, over the others; the end is told as that of this task.
     Whisper(u32, Vec<Sound>),
@@ -140,6 +140,8 @@ struct Room {
     common: [Option<Box<Common>>; Coding::ALL.len()],
     announcement: Option<Box<Player>>,
     announcements: VecDeque<Vec<Sound>>,
+    /// Without a site's prompts: announcements are nobody's to ask a disk for.
+    stock: Arc<Stock>,
     late: u64,
 }
 
@@ -152,6 +154,7 @@ impl Room {
             common: Default::default(),
             announcement: None,
             announcements: VecDeque::new(),
+            stock: Arc::default(),
             late: 0,
         })
     }
@@ -172,7 +175,8 @@ impl Room {
         self.announce();
     }
 
-    fn queue(&mut self, sounds: Vec<Sound>) {
+    fn queue(&mut self, mut sounds: Vec<Sound>) {
+        sounds.retain(|sound| !matches!(sound, Sound::File { .. } | Sound::Music));
         if !sounds.is_empty() && self.announcements.len() < ANNOUNCEMENTS_MAX {
             self.announcements.push_back(sounds);
         }
@@ -181,8 +185,9 @@ impl Room {
     fn announce(&mut self) {
         if self.announcement.as_ref().is_none_or(|p| p.is_over()) {
             let next = self.announcements.pop_front();
-            let rate = self.rate;
-            self.announcement = next.map(|sounds| Box::new(Player::new(sounds, Some(1), rate)));
+            let (rate, stock) = (self.rate, &self.stock);
+            let player = |sounds| Player::new(sounds, Some(1), rate, Arc::clone(stock));
+            self.announcement = next.map(|sounds| Box::new(player(sounds)));
         }
         if let Some(player) = &mut self.announcement {
             let mut samples = [0; SAMPLES_MAX];

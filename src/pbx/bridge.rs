@@ -58,6 +58,8 @@ impl Program for Bridge {
             | Event::Measured(_)
             | Event::Talking(_)
             | Event::Told(_)
+            | Event::Recorded { .. }
+            | Event::Filed { .. }
             | Event::Due(_)
             | Event::Ended => {}
         }

@@ -4,8 +4,9 @@ use super::rooms::{Address, Roster, Wish};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::Config;
+use crate::media::file::{FileOrder, Filed};
 use crate::media::room::RoomOrder;
-use crate::media::{Figures, Sound, Task};
+use crate::media::{Figures, RecordEnd, Sound, Task};
 use crate::store::Record;
 use crate::wire::sip::Uri;
 use std::time::Duration;
@@ -81,6 +82,22 @@ pub(super) enum Event {
     Key(char),
     /// What was asked for by [`Scene::measure`].
     Measured(Figures),
+    /// A recording ended; of one without any sound there is no file.
+    Recorded {
+        /// Which task it was.
+        task: u32,
+        /// How long it is, milliseconds.
+        ms: u32,
+        /// Why it ended.
+        end: RecordEnd,
+    },
+    /// What became of [`Scene::file`].
+    Filed {
+        /// Its number.
+        task: u32,
+        /// What.
+        outcome: Filed,
+    },
     /// The time of [`Scene::after`] has passed.
     Due(u32),
     /// It began or ended to talk in a room.
@@ -113,6 +130,8 @@ pub(super) enum Effect {
     Tell(Vec<Address>, Wish),
     /// The way of the caller's sound is measured.
     Measure,
+    /// Something is done with a file, under this number.
+    File(u32, FileOrder),
     /// [`Event::Due`] of this number comes after a while, instead of one that was asked for before.
     After(Duration, u32),
     /// For the store.
@@ -191,6 +210,12 @@ impl Scene<'_> {
     /// Asks for [`Event::Measured`].
     pub fn measure(&mut self) {
         self.want(Effect::Measure);
+    }
+
+    /// Asks for something to be done with a file of the spool; [`Event::Filed`] tells what became of
+    /// it.
+    pub fn file(&mut self, task: u32, what: FileOrder) {
+        self.want(Effect::File(task, what));
     }
 
     /// Asks for [`Event::Due`]; one timer of each number runs at a time.

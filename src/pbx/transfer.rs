@@ -1,6 +1,6 @@
-//! Transfers (RFC 3515, RFC 5589): one end of two that are joined asks that the other be joined with
-//! somebody else, blindly or in place of a dialog that it has with that one (RFC 3891). And the
-//! other way round: a call that takes the place of a leg of ours.
+//! Transfers (RFC 3515, RFC 5589): one end of two that are joined asks that the other be joined
+//! with somebody else, blindly or in place of a dialog that it has with that one (RFC 3891). And
+//! the other way round: a call that takes the place of a leg of ours.
 //!
 //! ```text
 //!   joined --REFER--> 202, NOTIFY 100; who stays hears ringing, who asked waits

@@ -360,7 +360,7 @@ fn what_is_announced_all_hear_and_what_is_said_to_one_no_other() {
         }
     }
     assert!(phones[0].level(425.0) < 10.0);
-    let mut player = Player::new(vec![tone(Tone::Dial)], Some(1), 8000);
+    let mut player = Player::new(vec![tone(Tone::Dial)], Some(1), 8000, Arc::default());
     for frame in 60..86 {
         let (first, others) = phones.split_first_mut().unwrap();
         first.turn(frame, &vec![0; length], Some(&mut player));

@@ -18,7 +18,6 @@ pub(super) const CONFERENCE: &[&str] = &[
     "wait_for_moderator",
     "moderator_leaves",
     "announce",
-    "record",
 ];
 
 /// Members of one room, as many as are mixed.
@@ -48,8 +47,6 @@ pub struct Conference {
     pub moderator_leaves: ModeratorLeaves,
     /// How comings and goings are told.
     pub announce: Announce,
-    /// Whether all is recorded.
-    pub record: bool,
 }
 
 /// What becomes of a room that its last moderator left.
@@ -113,7 +110,6 @@ impl Default for Conference {
             wait_for_moderator: false,
             moderator_leaves: ModeratorLeaves::Wait,
             announce: Announce::Tones,
-            record: false,
         }
     }
 }
@@ -167,7 +163,6 @@ impl<'d> File<'_, '_, 'd> {
         let most = 2..=u64::from(CONFERENCE_MEMBERS_MAX);
         self.set_u32(&mut room.members_max, section.get("members_max"), most);
         room.wait_for_moderator = self.truth(section, "wait_for_moderator", false);
-        room.record = self.truth(section, "record", false);
         if let Some(entry) = section.get("moderator_leaves") {
             let leaves = self.reader.word(entry, ModeratorLeaves::WORDS);
             room.moderator_leaves = leaves.unwrap_or(room.moderator_leaves);
@@ -253,6 +248,5 @@ pub(super) fn print(f: &mut Formatter<'_>, room: &Conference) -> fmt::Result {
     if room.wait_for_moderator {
         text(f, "moderator_leaves", &room.moderator_leaves.as_str())?;
     }
-    text(f, "announce", &room.announce.as_str())?;
-    plain(f, "record", room.record)
+    text(f, "announce", &room.announce.as_str())
 }

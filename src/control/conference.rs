@@ -13,8 +13,6 @@ pub struct ConferenceRow {
     pub members_max: u32,
     /// Whether nobody else comes in but moderators.
     pub locked: bool,
-    /// Whether all is recorded.
-    pub recording: bool,
     /// Who is there, in the order of coming.
     pub members: Vec<ConferenceMemberRow>,
 }

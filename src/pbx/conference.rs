@@ -266,9 +266,6 @@ impl Conference {
                 words.push(voice.prompt("conf-otherinparty"));
             }
         }
-        if entry.recording {
-            words.push(voice.prompt("conf-now-recording"));
-        }
         scene.play(DOOR, words, true);
         scene.tell(entry.waited, Wish::Enter);
     }

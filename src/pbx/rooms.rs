@@ -82,8 +82,6 @@ pub struct Room {
     pub members: Vec<Member>,
     /// Whether nobody else comes in but moderators.
     pub locked: bool,
-    /// Whether all is recorded.
-    pub recording: bool,
     last_id: u32,
 }
 
@@ -105,8 +103,6 @@ pub struct Entry {
     pub others: u32,
     /// Whether it must wait for a moderator.
     pub waits: bool,
-    /// Whether it is recorded.
-    pub recording: bool,
     /// Who waited for it, as it is the moderator.
     pub waited: Vec<Address>,
 }
@@ -153,10 +149,7 @@ impl Roster {
             return Err(Refused::Full);
         }
         let room = state.rooms.entry(config.name.clone());
-        let room = room.or_insert_with(|| Room {
-            recording: config.record,
-            ..Room::default()
-        });
+        let room = room.or_default();
         let waited = match member.moderator {
             true => room.waiting(),
             false => Vec::new(),
@@ -168,7 +161,6 @@ impl Roster {
             id: member.id,
             others: room.members.len() as u32,
             waits: member.waiting,
-            recording: room.recording,
             waited,
         };
         room.members.push(member);

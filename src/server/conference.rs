@@ -30,7 +30,6 @@ impl SignalCore {
             number: config.number.as_deref().unwrap_or_default().into(),
             members_max: config.members_max,
             locked: room.locked,
-            recording: room.recording,
             members: room.members.into_iter().map(member_row).collect(),
         }
     }

@@ -58,7 +58,7 @@ fn ask(access: &Access, name: Option<String>) -> Result<Vec<ConferenceRow>, Fail
 
 pub(super) fn list_text(rows: &[ConferenceRow]) -> String {
     let mut table = Table::new(&[
-        "ROOM", "NUMBER", "MEMBERS", "WAITING", "TALKING", "LOCKED", "RECORDED",
+        "ROOM", "NUMBER", "MEMBERS", "WAITING", "TALKING", "LOCKED",
     ]);
     for row in rows {
         let count = |is: fn(&ConferenceMemberRow) -> bool| {
@@ -72,7 +72,6 @@ pub(super) fn list_text(rows: &[ConferenceRow]) -> String {
             count(|m| m.waiting),
             count(|m| m.talking),
             yes(row.locked),
-            yes(row.recording),
         ]);
     }
     table.render("the configuration has no [[conference]]")

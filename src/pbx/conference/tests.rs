@@ -225,11 +225,10 @@ fn a_room_whose_moderators_alone_have_a_pin_takes_none_of_others() {
     let mut house = House::new(Room {
         pin: None,
         moderator_pin: None,
-        record: true,
         ..room()
     });
     let door = house.tell(0, Event::Begin).0;
-    assert_eq!(spoken(&door), ["conf-onlyperson", "conf-now-recording"]);
+    assert_eq!(spoken(&door), ["conf-onlyperson"]);
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Phone {
         let ours = MediaSpec {
             port: self.port + 1,
             peer: None,
-            ..spec.clone()
+            ..spec
         };
         let legs = [leg(false, spec), leg(true, ours)];
         let open = MediaCommand::Open { session, legs };

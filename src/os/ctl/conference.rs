@@ -57,9 +57,7 @@ fn ask(access: &Access, name: Option<String>) -> Result<Vec<ConferenceRow>, Fail
 }
 
 pub(super) fn list_text(rows: &[ConferenceRow]) -> String {
-    let mut table = Table::new(&[
-        "ROOM", "NUMBER", "MEMBERS", "WAITING", "TALKING", "LOCKED",
-    ]);
+    let mut table = Table::new(&["ROOM", "NUMBER", "MEMBERS", "WAITING", "TALKING", "LOCKED"]);
     for row in rows {
         let count = |is: fn(&ConferenceMemberRow) -> bool| {
             let members = row.members.iter().filter(|m| is(m));

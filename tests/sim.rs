@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use voip::base::{Instant, Rng, hash64};
-use voip::config::{Config, Domain};
+use voip::config::{Conference, Config, Domain};
+use voip::control::{Command, MemberChange, RoomChange};
 use voip::feature::Change;
 use voip::sim::host::Host;
 use voip::sim::nat::Nat;
@@ -265,6 +266,74 @@ fn services_answer_in_any_weather() {
     });
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(talked.into_inner() >= 95);
+}
+
+/// Four callers of one room, on whatever shards their Call-IDs name: all come in, one is sent away by
+/// the operator, one leaves, and the end of the conference hangs up the rest; whatever the network
+/// loses, nobody and no leg is left behind.
+#[test]
+fn a_room_holds_callers_of_all_shards_in_any_weather() {
+    let weather = Weather {
+        loss: 100,
+        doubled: 50,
+        delay_ms_min: 5,
+        delay_ms_max: 150,
+    };
+    let board = || Conference {
+        name: "board".into(),
+        number: Some("8001".into()),
+        ..Conference::default()
+    };
+    let spread = AtomicU64::new(0);
+    let tell = |seed| {
+        let mut config = Config::default();
+        config.conferences.push(board());
+        let users = ["u0", "u1", "u2", "u3"];
+        let people = users.map(|user| person(user, user == "u2", Carrier::Datagram));
+        let mut world = stage_in(weather, seed, config, 4, &people);
+        for (n, talk) in [30, 300, 300, 300].into_iter().enumerate() {
+            world.phones[n].call_at(at(20 + n as u64), call("8001", talk));
+        }
+        let told = |broken: voip::sim::check::Broken| broken.0;
+        world.run_until(at(45)).map_err(told)?;
+        let members = world.host.rooms().room("board").unwrap_or_default().members;
+        if members.len() < 3 {
+            return Err(format!("{} members", members.len()));
+        }
+        let shards = members.iter().map(|m| m.address.shard);
+        let shards: std::collections::BTreeSet<usize> = shards.collect();
+        spread.fetch_max(shards.len() as u64, Ordering::Relaxed);
+        // Any shard may be asked.
+        let (name, change) = ("board".to_owned(), MemberChange::Kick);
+        let kicked = members[2].id;
+        let kick = Command::ConferenceMember {
+            name: name.clone(),
+            member: kicked,
+            change,
+        };
+        world.host.operate(at(45), seed as usize % 4, kick);
+        world.run_until(at(80)).map_err(told)?;
+        let left = world.host.rooms().room("board").unwrap_or_default().members;
+        if left.iter().any(|m| m.id == kicked) || left.len() + 2 != members.len() {
+            return Err(format!("left: {left:?} of {members:?}"));
+        }
+        let change = RoomChange::End;
+        let end = Command::ConferenceRoom { name, change };
+        world.host.operate(at(80), 0, end);
+        world.run_until(at(90)).map_err(told)?;
+        if world.host.rooms().members() > 0 {
+            return Err("the conference did not end".into());
+        }
+        world.settle(Duration::from_secs(200)).map_err(told)?;
+        let heard = world.phones.iter().filter_map(|p| p.reports().first());
+        match heard.map(|r| r.audio_heard).filter(|n| *n > 700).count() {
+            3.. => Ok(()),
+            n => Err(format!("{n} heard something")),
+        }
+    };
+    let failures = tell_all(10, tell);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(spread.into_inner() >= 3);
 }
 
 /// Seeds 788 and 937: the second answer of a fork took the media from the first.

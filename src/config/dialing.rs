@@ -168,6 +168,8 @@ pub enum Target {
     User(Box<str>),
     /// `group:sales`
     Group(Box<str>),
+    /// `conference:board`
+    Conference(Box<str>),
     /// `trunk:itsp`
     Trunk(Box<str>),
     /// `pool:asterisk`
@@ -187,7 +189,11 @@ impl Target {
     pub fn is_outside(&self) -> bool {
         match self {
             Target::Trunk(_) | Target::Pool(_) | Target::Line(_) | Target::Uri(_) => true,
-            Target::User(_) | Target::Group(_) | Target::Service(_) | Target::Number(_) => false,
+            Target::User(_)
+            | Target::Group(_)
+            | Target::Conference(_)
+            | Target::Service(_)
+            | Target::Number(_) => false,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! [`Config::with_host_name`].
 
 mod check_routes;
+mod conference;
 mod dialing;
 mod mistake;
 mod net;
@@ -21,6 +22,7 @@ mod services;
 #[cfg(test)]
 mod tests;
 
+pub use conference::{Announce, CONFERENCE_MEMBERS_MAX, Conference, ModeratorLeaves};
 pub use dialing::{
     Algorithm, CONDITIONS_MAX, Class, FailureKind, Group, Hours, Identity, Line, MEMBERS_MAX,
     Match, Member, NEXT_ON, NumberFormat, Numbers, PEERS_MAX, Pool, ROUTES_MAX, Route, STEPS_MAX,
@@ -84,6 +86,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// `[[group]]`
     pub groups: Vec<Group>,
+    /// `[[conference]]`
+    pub conferences: Vec<Conference>,
 }
 
 /// `[node]`: who we are.

@@ -6,8 +6,8 @@ use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
     Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, Origin, PortRange, Relay, Rtp,
-    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, parse_dialing, run_dir,
-    spool_dir,
+    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, conference,
+    parse_dialing, run_dir, spool_dir,
 };
 use crate::base::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -108,10 +108,11 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("trunk", parse_dialing::TRUNK),
     ("pool", parse_dialing::POOL),
     ("group", parse_dialing::GROUP),
+    ("conference", conference::CONFERENCE),
 ];
 
 /// The tables of which there may be several: `[[route]]`.
-pub(super) const LISTS: &[&str] = &["route", "trunk", "pool", "group"];
+pub(super) const LISTS: &[&str] = &["route", "trunk", "pool", "group", "conference"];
 
 /// Tables that a later version will have.
 const LATER: &[&str] = &["e1", "web"];
@@ -286,10 +287,12 @@ impl<'d> File<'_, '_, 'd> {
             pools: self.pools(),
             groups: self.groups(&node),
             routes: Vec::new(),
+            conferences: Vec::new(),
             node,
             sip,
             rtp,
         };
+        config.conferences = self.conferences(&config.groups, &config.services);
         config.routes = self.routes(&config);
         config
     }

@@ -25,7 +25,13 @@ pub(super) const NUMBERS: &[&str] = &[
     "emergency",
     "timezone",
 ];
-pub(super) const SERVICES: &[&str] = &["announcements", "transcoding", "prompts", "echo"];
+pub(super) const SERVICES: &[&str] = &[
+    "announcements",
+    "transcoding",
+    "prompts",
+    "echo",
+    "conference",
+];
 pub(super) const TRUNK: &[&str] = &[
     "name",
     "uri",
@@ -318,7 +324,7 @@ impl<'d> File<'_, '_, 'd> {
     }
 
     /// The name of a table of a list, that no other of the list has.
-    fn name(
+    pub(super) fn name(
         &mut self,
         section: Section<'d>,
         taken: &[Box<str>],

@@ -100,7 +100,24 @@ impl<'d> File<'_, '_, 'd> {
         }
         self.edits(section, &mut route);
         self.refusal(section, &mut route);
+        self.open_rooms(section, &route, config);
         route
+    }
+
+    /// A room without PIN behind a route for anybody would let strangers listen.
+    fn open_rooms(&mut self, section: Section<'d>, route: &Route, config: &Config) {
+        let open = route.to.iter().flatten().find_map(|target| match target {
+            Target::Conference(name) => config.conference(name).filter(|room| room.pin.is_none()),
+            _ => None,
+        });
+        if let (Some(room), true, Some(entry)) = (open, route.from.is_empty(), section.get("to")) {
+            let problem = format!(
+                "leads anybody into conference \"{}\", which has no pin",
+                room.name
+            );
+            let remedy = "add from, such as from = \"user:*\", or give the room a pin";
+            self.reader.note_entry(entry, problem, remedy);
+        }
     }
 
     fn matches(&mut self, section: Section<'d>) -> Match {
@@ -479,7 +496,16 @@ fn service(name: &str) -> Result<Service, Wrong> {
 
 fn target(text: &str, config: &Config) -> Result<Target, Wrong> {
     let kinds = [
-        "user", "group", "trunk", "pool", "service", "e1", "number", "sip", "sips",
+        "user",
+        "group",
+        "conference",
+        "trunk",
+        "pool",
+        "service",
+        "e1",
+        "number",
+        "sip",
+        "sips",
     ];
     let (kind, name) = text.split_once(':').unwrap_or((text, ""));
     let named = |what: &str| match is_name(name) {
@@ -492,6 +518,10 @@ fn target(text: &str, config: &Config) -> Result<Target, Wrong> {
     Ok(match kind {
         "user" => Target::User(dialing::user(name, &config.node, true)?.into()),
         "group" => Target::Group(group(name, config)?),
+        "conference" => {
+            let rooms = config.conferences.iter().map(|room| &*room.name);
+            Target::Conference(among("conference", name, rooms)?)
+        }
         "trunk" => Target::Trunk(trunk(name, config)?),
         "pool" => Target::Pool(pool(name, config)?),
         "service" => Target::Service(service(name)?),

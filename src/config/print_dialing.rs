@@ -2,6 +2,7 @@
 //! words for what they are made of. Of lists and choices that a route does not make, nothing is
 //! written.
 
+use super::conference;
 use super::parse_route::DAYS;
 use super::print::{list, plain, quoted, text};
 use super::{
@@ -95,6 +96,7 @@ impl Display for Target {
             Target::Group(name) => write!(f, "group:{name}"),
             Target::Trunk(name) => write!(f, "trunk:{name}"),
             Target::Pool(name) => write!(f, "pool:{name}"),
+            Target::Conference(name) => write!(f, "conference:{name}"),
             Target::Service(service) => write!(f, "service:{}", service.name()),
             Target::Line(name) => write!(f, "e1:{name}"),
             Target::Number(number) => write!(f, "number:{number}"),
@@ -129,6 +131,10 @@ pub(super) fn dialing(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     config.trunks.iter().try_for_each(|t| trunk(f, t))?;
     config.pools.iter().try_for_each(|p| pool(f, p))?;
     config.groups.iter().try_for_each(|g| group(f, g))?;
+    config
+        .conferences
+        .iter()
+        .try_for_each(|room| conference::print(f, room))?;
     config.routes.iter().try_for_each(|r| route(f, r))
 }
 
@@ -304,7 +310,7 @@ fn headers(
     some(f, "remove_headers", remove)
 }
 
-fn optional(f: &mut Formatter<'_>, key: &str, value: Option<&str>) -> fmt::Result {
+pub(super) fn optional(f: &mut Formatter<'_>, key: &str, value: Option<&str>) -> fmt::Result {
     value.map_or(Ok(()), |value| text(f, key, &value))
 }
 

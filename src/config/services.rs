@@ -7,16 +7,19 @@ use std::path::PathBuf;
 pub enum Service {
     /// Says back what it hears.
     Echo,
+    /// Asks for a room of `[[conference]]`, and leads there.
+    Conference,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: &'static [Service] = &[Service::Echo];
+    pub const ALL: &'static [Service] = &[Service::Echo, Service::Conference];
 
     /// As the file writes it: the key of its code, and `service:echo` in a route.
     pub const fn name(self) -> &'static str {
         match self {
             Service::Echo => "echo",
+            Service::Conference => "conference",
         }
     }
 
@@ -29,6 +32,7 @@ impl Service {
     pub const fn default_code(self) -> &'static str {
         match self {
             Service::Echo => "*130",
+            Service::Conference => "*125",
         }
     }
 }

@@ -190,6 +190,7 @@ fn the_manual_page_tells_the_defaults() {
         [[trunk]]\nname = \"t\"\nuri = \"sip:a\"\n\
         [[pool]]\nname = \"p\"\nmembers = [\"sip:a\"]\n\
         [[group]]\nname = \"g\"\nmembers = [\"1\"]\n\
+        [[conference]]\nname = \"c\"\n\
         [[route]]\nmatch = \"1\"\nto = \"user:1\"\n";
     let config = Config::parse(one_of_each, Path::new("voip.toml")).unwrap();
     let config = Config {

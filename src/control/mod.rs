@@ -8,11 +8,13 @@
 //! The names of fields are a contract: `voipctl --json` prints the rows as they are. Fields are
 //! added, never renamed nor removed, while [`VERSION`] stays.
 
+mod conference;
 mod merge;
 mod peers;
 mod rows;
 mod time;
 
+pub use conference::{ConferenceMemberRow, ConferenceRow, MemberChange, RoomChange};
 pub use peers::{MemberRow, PoolRow, TrunkRow};
 pub use rows::{
     BanRow, BlockRow, CallRow, CallState, CdrLegRow, CdrRow, Counters, FeatureRow, LegRow,
@@ -97,6 +99,28 @@ pub enum Command {
         member: String,
         /// Whether it begins.
         on: bool,
+    },
+    /// The conference rooms, and who is in them.
+    Conferences {
+        /// This one alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// Do something to a conference that has members.
+    ConferenceRoom {
+        /// The room.
+        name: String,
+        /// What.
+        change: RoomChange,
+    },
+    /// Do something to a member of a conference.
+    ConferenceMember {
+        /// The room.
+        name: String,
+        /// The member's id there.
+        member: u32,
+        /// What.
+        change: MemberChange,
     },
     /// Who is shut out.
     Bans,
@@ -245,6 +269,9 @@ impl Command {
             | Command::Trunks
             | Command::Pools
             | Command::PoolDrain { .. }
+            | Command::Conferences { .. }
+            | Command::ConferenceRoom { .. }
+            | Command::ConferenceMember { .. }
             | Command::Bans
             | Command::BanLift { .. }
             | Command::Blocks
@@ -337,6 +364,11 @@ pub enum Reply {
     Pools {
         /// Ordered by name.
         rows: Vec<PoolRow>,
+    },
+    /// To [`Command::Conferences`].
+    Conferences {
+        /// Ordered by name.
+        rows: Vec<ConferenceRow>,
     },
     /// To [`Command::Bans`].
     Bans {

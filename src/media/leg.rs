@@ -6,9 +6,11 @@ use super::ear::Ear;
 use super::event::{EventReceiver, KeyChange};
 use super::file::{FileAnswer, FileFailure, FileWish, Ticket};
 use super::inband::InBand;
-use super::order::{Figures, Format, RecordEnd, SOUNDS_MAX, Sound, Task};
+use super::meeting::Meeting;
+use super::order::{Figures, Format, News, RecordEnd, SOUNDS_MAX, Sound, Task};
 use super::player::{Player, Stock};
 use super::record::{self, Limits, Recorder};
+use super::room::{self, RoomOrder, Rooms};
 use super::secure::Secure;
 use super::stream::{Heard, RtpStream};
 use crate::base::{Instant, Rng, TimerId};
@@ -32,6 +34,7 @@ enum Doing {
     Playing(Box<Playing>),
     Recording(Box<Recording>),
     Bridged(Box<Bridged>),
+    Meeting(Box<Meeting>),
 }
 
 #[derive(Debug)]
@@ -156,6 +159,7 @@ impl Leg {
                     recording.ear = Ear::new(&format, record::RATE);
                 }
             }
+            Doing::Meeting(meeting) => meeting.reformat(&format),
             // The other leg's packets find out.
             Doing::Bridged(_) | Doing::Playing(_) | Doing::Resting | Doing::Echoing => {}
         }
@@ -169,7 +173,7 @@ impl Leg {
         now: Instant,
         task: u32,
         what: Task,
-        stock: &Arc<Stock>,
+        (stock, rooms): (&Arc<Stock>, &Arc<Rooms>),
     ) -> Option<Left> {
         let left = self.leave();
         self.task = task;
@@ -205,6 +209,16 @@ impl Leg {
                 }))
             }
             Task::Bridge { with } => Doing::Bridged(Box::new(Bridged::new(with))),
+            Task::Join(join) => {
+                match Meeting::join(now, self.session, &self.format, *join, (rooms, stock)) {
+                    Some(meeting) => Doing::Meeting(Box::new(meeting)),
+                    // What has nothing to say is over at its first turn.
+                    None => {
+                        let nothing = self.playing(now, Vec::new(), Some(1), stock);
+                        Doing::Playing(Box::new(nothing))
+                    }
+                }
+            }
         };
         self.stream.new_echo();
         left
@@ -228,6 +242,25 @@ impl Leg {
         }
     }
 
+    /// Something about its place in a room.
+    pub fn in_room(&mut self, what: RoomOrder) {
+        if let Doing::Meeting(meeting) = &mut self.doing {
+            // What was asked for the whisper before is nothing to the next.
+            if matches!(what, RoomOrder::Whisper(..)) {
+                self.asked = None;
+            }
+            meeting.order(what);
+        }
+    }
+
+    /// What signalling must hear of its turn in a room.
+    pub fn news(&mut self) -> Option<News> {
+        match &mut self.doing {
+            Doing::Meeting(meeting) => meeting.news(self.session),
+            _ => None,
+        }
+    }
+
     /// Ends what it does; of a recording the rest goes on without it.
     pub fn leave(&mut self) -> Option<Left> {
         let asked = self.asked.take();
@@ -242,7 +275,11 @@ impl Leg {
                     asked,
                 })
             }
-            Doing::Resting | Doing::Echoing | Doing::Playing(_) | Doing::Bridged(_) => None,
+            Doing::Resting
+            | Doing::Echoing
+            | Doing::Playing(_)
+            | Doing::Bridged(_)
+            | Doing::Meeting(_) => None,
         }
     }
 
@@ -259,6 +296,7 @@ impl Leg {
                 Some(convert) => convert.due.min(report),
                 None => report,
             },
+            Doing::Meeting(meeting) => meeting.due().min(report),
             Doing::Resting | Doing::Echoing => report,
         }
     }
@@ -267,7 +305,11 @@ impl Leg {
     pub fn partner(&self) -> Option<u64> {
         match &self.doing {
             Doing::Bridged(bridged) => Some(bridged.with),
-            Doing::Resting | Doing::Echoing | Doing::Playing(_) | Doing::Recording(_) => None,
+            Doing::Resting
+            | Doing::Echoing
+            | Doing::Playing(_)
+            | Doing::Recording(_)
+            | Doing::Meeting(_) => None,
         }
     }
 
@@ -288,6 +330,15 @@ impl Leg {
         self.rest()
     }
 
+    /// What hears for a recording, or a room.
+    fn ear(&mut self) -> Option<&mut Ear> {
+        match &mut self.doing {
+            Doing::Recording(recording) => Some(&mut recording.ear),
+            Doing::Meeting(meeting) => Some(meeting.ear()),
+            Doing::Resting | Doing::Echoing | Doing::Playing(_) | Doing::Bridged(_) => None,
+        }
+    }
+
     // ------------------------------------------------------------ in
 
     /// A packet of sound, or of a key, came. What goes back at once stands in `out`; what was
@@ -303,10 +354,10 @@ impl Leg {
         let length = packet.payload().len();
         let heard = self.stream.handle_rtp(now, &header, length);
         // A jitter buffer judges for itself whether a jump is one.
-        if let Doing::Recording(recording) = &mut self.doing
-            && matches!(heard, Heard::Stream | Heard::Unproven)
+        if matches!(heard, Heard::Stream | Heard::Unproven)
+            && let Some(ear) = self.ear()
         {
-            recording.ear.put(now, &header, packet.payload());
+            ear.put(now, &header, packet.payload());
         }
         if heard != Heard::Stream {
             return (Turn::Idle, heard);
@@ -366,6 +417,7 @@ impl Leg {
     pub fn measure(&self) -> Figures {
         let ear = match &self.doing {
             Doing::Recording(recording) => Some(recording.ear.buffer()),
+            Doing::Meeting(meeting) => Some(meeting.buffer()),
             Doing::Resting | Doing::Echoing | Doing::Playing(_) | Doing::Bridged(_) => None,
         };
         let stats = self.stream.stats(ear);
@@ -458,6 +510,7 @@ impl Leg {
                 Some(beep) => beep.player.poll_wish(),
                 None => recording.recorder.poll_wish(),
             },
+            Doing::Meeting(meeting) => meeting.whisper()?.poll_wish(),
             Doing::Resting | Doing::Echoing | Doing::Bridged(_) => None,
         }
     }
@@ -470,6 +523,11 @@ impl Leg {
             Doing::Recording(recording) => {
                 if let Some(beep) = &mut recording.beep {
                     beep.player.asked(ticket);
+                }
+            }
+            Doing::Meeting(meeting) => {
+                if let Some(player) = meeting.whisper() {
+                    player.asked(ticket);
                 }
             }
             Doing::Resting | Doing::Echoing | Doing::Bridged(_) => {}
@@ -496,6 +554,11 @@ impl Leg {
                 Some(beep) => beep.player.handle_answer(ticket, answer),
                 None => recording.recorder.handle_answer(answer.map(drop)),
             },
+            Doing::Meeting(meeting) => {
+                if let Some(player) = meeting.whisper() {
+                    player.handle_answer(ticket, answer);
+                }
+            }
             Doing::Resting | Doing::Echoing | Doing::Bridged(_) => {}
         }
         self.look_at_recorder()
@@ -530,6 +593,10 @@ impl Leg {
                     turn => turn,
                 }
             }
+            Doing::Meeting(meeting) if meeting.due() <= now => {
+                meet(meeting, now, &self.format, &mut self.stream, out)
+            }
+            Doing::Meeting(_) => Turn::Idle,
             Doing::Bridged(bridged) => match &mut bridged.convert {
                 Some(convert) if convert.due <= now => {
                     translate(convert, now, &self.format, &mut self.stream, out)
@@ -625,6 +692,34 @@ impl Recording {
             _ => Turn::Idle,
         }
     }
+}
+
+/// The turn of one in a room.
+fn meet(
+    meeting: &mut Meeting,
+    now: Instant,
+    format: &Format,
+    stream: &mut RtpStream,
+    out: &mut Vec<u8>,
+) -> Turn {
+    let step = Codec::from(format.coding).ticks(room::FRAME_MS);
+    let skipped = meeting.skip(now);
+    if skipped > 0 {
+        stream.send_nothing(step.wrapping_mul(skipped));
+    }
+    out.resize(HEADER_SIZE + room::PAYLOAD_MAX, 0);
+    let payload = out.get_mut(HEADER_SIZE..).unwrap_or_default();
+    let written = meeting.turn(now, format, format.sends, payload);
+    let Some(length) = written.filter(|_| format.sends) else {
+        stream.send_nothing(step);
+        return Turn::Idle;
+    };
+    let header = stream.send_audio(now, format.payload_type, step, length);
+    out.truncate(HEADER_SIZE + length);
+    if let Some(place) = out.get_mut(..HEADER_SIZE) {
+        place.copy_from_slice(&header.emit());
+    }
+    Turn::Spoke
 }
 
 /// The next packet of a bridged leg whose other side writes otherwise.

@@ -6,7 +6,9 @@
 //! softly below full scale.
 //!
 //! Per frame: [`Mixer::begin_frame`], [`Mixer::input`] for each that sent something, then
-//! [`Mixer::finish_frame`], then [`Mixer::output`] for each. Memory is taken when somebody joins.
+//! [`Mixer::finish_frame`], then [`Mixer::output`] for each. The next frame may begin before all
+//! have heard this one: what was finished stays until the next is, and each has to hear it before
+//! putting in more, which takes the place of the own part. Memory is taken when somebody joins.
 
 use super::activity::{Activity, mean_square};
 use crate::base::{Key, Slab};
@@ -80,6 +82,10 @@ pub struct Mixer {
     /// Parts of this frame's sum.
     parts: usize,
     sum: Box<[i32]>,
+    /// The frame that was finished last, its parts, and its sum.
+    done_frame: u64,
+    done_parts: usize,
+    done: Box<[i32]>,
     shared: Box<[i16]>,
     own: Box<[i16]>,
 }
@@ -98,6 +104,9 @@ impl Mixer {
             frame: 1,
             parts: 0,
             sum: vec![0; frame_samples].into_boxed_slice(),
+            done_frame: 0,
+            done_parts: 0,
+            done: vec![0; frame_samples].into_boxed_slice(),
             shared: vec![0; frame_samples].into_boxed_slice(),
             own: vec![0; frame_samples].into_boxed_slice(),
         })
@@ -165,10 +174,8 @@ impl Mixer {
     /// Begins the next frame.
     pub fn begin_frame(&mut self) {
         self.frame += 1;
-        if self.parts > 0 {
-            self.sum.fill(0);
-            self.parts = 0;
-        }
+        self.sum.fill(0);
+        self.parts = 0;
     }
 
     /// Puts in what a participant sent: a frame, a shorter one, or nothing. Says whether it thereby
@@ -213,36 +220,51 @@ impl Mixer {
 
     /// Ends the frame, and gives what all hear who do not talk, and a recorder: none in silence.
     pub fn finish_frame(&mut self) -> Option<&[i16]> {
-        if self.parts == 0 {
+        (self.done_frame, self.done_parts) = (self.frame, self.parts);
+        std::mem::swap(&mut self.sum, &mut self.done);
+        if self.done_parts == 0 {
+            self.shared.fill(0);
             return None;
         }
-        for (shared, sum) in self.shared.iter_mut().zip(&self.sum) {
+        for (shared, sum) in self.shared.iter_mut().zip(&self.done) {
             *shared = (*sum).clamp(-32_768, 32_767) as i16;
         }
-        bend(&mut self.shared, |at| self.sum[at]);
+        bend(&mut self.shared, |at| self.done[at]);
         Some(&self.shared)
     }
 
-    /// What a participant hears; nothing if nobody has that key.
+    /// What [`Mixer::finish_frame`] gave last; silent samples where it gave none.
+    pub fn shared(&self) -> &[i16] {
+        &self.shared
+    }
+
+    /// Whether nobody is heard in the frame that was finished last.
+    pub fn is_quiet(&self) -> bool {
+        self.done_parts == 0
+    }
+
+    /// What a participant hears of the frame that was finished last; nothing if nobody has that
+    /// key, or if it put in more since.
     pub fn output(&mut self, key: Key) -> Heard<'_> {
         let Some(participant) = self.participants.get(key) else {
             return Heard::Silence;
         };
-        if participant.deafened || self.parts == 0 {
+        let late = participant.frame > self.done_frame;
+        if participant.deafened || self.done_parts == 0 || late {
             return Heard::Silence;
         }
-        if participant.frame != self.frame || participant.part == Part::Out {
+        if participant.frame != self.done_frame || participant.part == Part::Out {
             return Heard::Shared(&self.shared);
         }
-        if self.parts == 1 {
+        if self.done_parts == 1 {
             return Heard::Silence;
         }
-        let others = self.sum.iter().zip(&participant.own);
+        let others = self.done.iter().zip(&participant.own);
         for (out, (sum, own)) in self.own.iter_mut().zip(others) {
             *out = (sum - i32::from(*own)).clamp(-32_768, 32_767) as i16;
         }
         bend(&mut self.own, |at| {
-            self.sum[at] - i32::from(participant.own[at])
+            self.done[at] - i32::from(participant.own[at])
         });
         Heard::Own(&self.own)
     }

@@ -15,6 +15,7 @@
 //! | [`codec`], [`resample`] | samples to payloads and back, and between rates |
 //! | [`tone`], [`dtmf`], [`goertzel`] | tones and digits, made and heard |
 //! | [`mixer`], [`activity`], [`comfort`] | many at once; who speaks; noise for silence |
+//! | [`room`] | conference rooms, whose members are legs of several workers |
 //! | [`wav`], [`file`], [`shelf`] | sound files, and how they are asked for and answered |
 //!
 //! Not done here: sockets, ports and who may send to them (`relay`), descriptions (`sip`).
@@ -33,6 +34,7 @@ mod inband;
 pub mod jitter;
 mod leg;
 mod library;
+mod meeting;
 pub mod mixer;
 pub mod music;
 pub mod order;
@@ -42,6 +44,7 @@ mod reading;
 pub mod reception;
 pub mod record;
 pub mod resample;
+pub mod room;
 pub mod say;
 mod secure;
 pub mod shelf;

@@ -1,6 +1,7 @@
 //! What signalling asks of the studio, and what it hears back.
 
 use super::file::{FileOrder, Filed, Root};
+use super::room::{Join, RoomOrder};
 use super::tone::{Country, Tone};
 use crate::wire::rtp::Coding;
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,8 @@ pub enum Task {
         /// Whether a key ends it.
         until_key: bool,
     },
+    /// It is in a conference room. It is over by itself only if there was no place.
+    Join(Box<Join>),
     /// What it hears is written to a file of the spool, as A-law of 8 kHz in a WAV file.
     /// [`News::Recorded`] tells when it is whole, whatever ended it.
     Record {
@@ -164,6 +167,13 @@ pub enum Order {
         /// What.
         what: Task,
     },
+    /// Something about its place in a room; nothing to one that is in none.
+    Room {
+        /// Which.
+        session: u64,
+        /// What.
+        what: RoomOrder,
+    },
     /// Asks for [`News::Measured`].
     Measure {
         /// Which.
@@ -191,6 +201,7 @@ impl Order {
         match self {
             Order::Open { session, .. }
             | Order::Do { session, .. }
+            | Order::Room { session, .. }
             | Order::Measure { session }
             | Order::Files { session, .. }
             | Order::Close { session } => *session,
@@ -208,6 +219,7 @@ impl Order {
                 }
             }
             Order::Open { session, .. }
+            | Order::Room { session, .. }
             | Order::Measure { session }
             | Order::Files { session, .. }
             | Order::Close { session } => *session = to,
@@ -274,6 +286,13 @@ pub enum News {
         /// What was measured.
         figures: Figures,
     },
+    /// Somebody in a room began or ended to talk.
+    Talking {
+        /// Which leg.
+        session: u64,
+        /// Whether it talks now.
+        talks: bool,
+    },
     /// There is no room for the leg, or it is not known: the studio was restarted.
     Failed {
         /// Which.
@@ -290,6 +309,7 @@ impl News {
             | News::Filed { session, .. }
             | News::Key { session, .. }
             | News::Measured { session, .. }
+            | News::Talking { session, .. }
             | News::Failed { session } => *session,
         }
     }
@@ -302,6 +322,7 @@ impl News {
             | News::Filed { session, .. }
             | News::Key { session, .. }
             | News::Measured { session, .. }
+            | News::Talking { session, .. }
             | News::Failed { session } => *session = to,
         }
         self

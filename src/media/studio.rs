@@ -7,11 +7,13 @@ use super::file::{FileAnswer, FileAsk, FileFailure, FileNews, FileWish, Filed};
 use super::leg::{Left, Leg, Pressed, Turn};
 use super::library::{Asker, Library};
 use super::order::{Format, News, Order, RecordEnd, SOUNDS_MAX};
+use super::room::Rooms;
 use super::stream::{Heard, ntp_of_unix_ms};
 use crate::base::{Anchor, Instant, Key, Slab, TimerTable};
 use crate::wire::rtp::Packet;
 use crate::wire::rtp::event::key as key_of;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 /// The longest payload that is looked at: as much as a datagram holds without fragments.
 const PAYLOAD_MAX: usize = 1_460;
@@ -56,6 +58,7 @@ pub struct Studio {
     by_session: HashMap<u64, Key>,
     timers: TimerTable<Key>,
     library: Library,
+    rooms: Arc<Rooms>,
     news: VecDeque<News>,
     counters: StudioCounters,
     packet: Vec<u8>,
@@ -71,11 +74,17 @@ impl Studio {
             by_session: HashMap::new(),
             timers: TimerTable::new(),
             library: Library::default(),
+            rooms: Arc::default(),
             news: VecDeque::new(),
             counters: StudioCounters::default(),
             packet: Vec::new(),
             pressed: Vec::new(),
         }
+    }
+
+    /// Its legs meet those of other studios in these rooms.
+    pub fn share(&mut self, rooms: Arc<Rooms>) {
+        self.rooms = rooms;
     }
 
     /// How many legs there are.
@@ -105,19 +114,25 @@ impl Studio {
             }
             (Order::Open { format, seed, .. }, None) => self.open(now, session, format, seed),
             (Order::Do { task, what, .. }, Some(key)) => {
-                let stock = &self.library.stock;
+                let with = (&self.library.stock, &self.rooms);
                 let leg = self.legs.get_mut(key);
-                let left = leg.and_then(|leg| leg.begin(now, task, what, stock));
+                let left = leg.and_then(|leg| leg.begin(now, task, what, with));
                 self.leave(now, left);
                 self.serve(now, key);
                 self.arm(key);
+            }
+            (Order::Room { what, .. }, Some(key)) => {
+                if let Some(leg) = self.legs.get_mut(key) {
+                    leg.in_room(what);
+                }
+                self.serve(now, key);
             }
             (Order::Measure { .. }, Some(key)) => {
                 if let Some(figures) = self.legs.get(key).map(|leg| leg.measure()) {
                     self.tell(News::Measured { session, figures });
                 }
             }
-            (Order::Do { .. } | Order::Measure { .. }, None) => {
+            (Order::Do { .. } | Order::Room { .. } | Order::Measure { .. }, None) => {
                 self.tell(News::Failed { session });
             }
             (Order::Close { .. }, Some(key)) => self.close(now, session, key),
@@ -446,6 +461,9 @@ impl Studio {
                     }
                 }
                 turn => self.on_turn(now, key, turn),
+            }
+            while let Some(news) = self.legs.get_mut(key).and_then(|leg| leg.news()) {
+                self.tell(news);
             }
             self.serve(now, key);
             self.arm(key);

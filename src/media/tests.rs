@@ -395,3 +395,173 @@ fn a_secure_leg_speaks_and_hears_by_its_keys_alone() {
     );
     assert!(run(&mut studio, 2000).is_empty());
 }
+
+/// A leg of a room, as its phone sees it.
+struct Member {
+    session: u64,
+    worker: usize,
+    format: Format,
+    hz: f32,
+    sequence: u16,
+    heard: Vec<i16>,
+    decoder: codec::Decoder,
+}
+
+impl Member {
+    fn new(session: u64, worker: usize, coding: Coding, hz: f32) -> Self {
+        Self {
+            session,
+            worker,
+            format: Format {
+                coding,
+                payload_type: coding.payload_type(),
+                ..format()
+            },
+            hz,
+            sequence: 0,
+            heard: Vec::new(),
+            decoder: codec::Decoder::new(coding.into()),
+        }
+    }
+
+    fn rate(&self) -> u32 {
+        codec::Codec::from(self.format.coding).sample_rate()
+    }
+
+    /// The next 20 ms of its tone.
+    fn packet(&mut self, encoder: &mut codec::Encoder) -> Vec<u8> {
+        let codec = codec::Codec::from(self.format.coding);
+        let length = codec.samples(20);
+        let at = usize::from(self.sequence) * length;
+        let angle = std::f32::consts::TAU * self.hz / self.rate() as f32;
+        let tone = |n: usize| (3000.0 * (angle * n as f32).sin()) as i16;
+        let samples: Vec<i16> = (at..at + length).map(tone).collect();
+        let mut payload = vec![0; codec.payload_len(length)];
+        encoder.encode(&samples, &mut payload);
+        let timestamp = u32::from(self.sequence) * codec.ticks(20);
+        self.sequence += 1;
+        let (sequence, pt) = (self.sequence, self.format.payload_type);
+        packet(sequence, timestamp, self.session as u32, pt, &payload)
+    }
+
+    fn level(&self, hz: f32) -> f32 {
+        let half = self.rate() as usize / 2;
+        goertzel::amplitude(&self.heard[self.heard.len() - half..], hz, self.rate())
+    }
+}
+
+/// Three workers, each with its own legs and its own clock within a frame, share a room.
+#[test]
+fn legs_of_several_workers_meet_in_one_room() {
+    let rooms = std::sync::Arc::new(room::Rooms::new());
+    let mut studios: Vec<Studio> = (0..3).map(|_| Studio::new(8, ANCHOR)).collect();
+    let mut members = [
+        Member::new(7, 0, Coding::Pcma, 500.0),
+        Member::new(7, 1, Coding::G722, 800.0),
+        Member::new(9, 2, Coding::Pcmu, 1100.0),
+        Member::new(11, 0, Coding::Gsm, 1400.0),
+    ];
+    let mut encoders: Vec<_> = members
+        .iter()
+        .map(|m| codec::Encoder::new(m.format.coding.into()))
+        .collect();
+    let begin = Instant::from_millis(12_345);
+    for studio in &mut studios {
+        studio.share(std::sync::Arc::clone(&rooms));
+    }
+    for member in &members {
+        let (session, format) = (member.session, member.format.clone());
+        let studio = &mut studios[member.worker];
+        let seed = session;
+        studio.handle_order(
+            begin,
+            Order::Open {
+                session,
+                format,
+                seed,
+            },
+        );
+        let join = room::Join {
+            room: "board".into(),
+            rate: 16_000,
+            muted: false,
+            deafened: false,
+            volume: room::VOLUME_ONE,
+            arrival: Vec::new(),
+            farewell: Vec::new(),
+        };
+        let what = Task::Join(Box::new(join));
+        let task = 1;
+        studio.handle_order(
+            begin,
+            Order::Do {
+                session,
+                task,
+                what,
+            },
+        );
+    }
+    let mut talking = 0;
+    for ms in 0..2_000u64 {
+        let now = begin + std::time::Duration::from_millis(ms);
+        if ms == 1_000 {
+            // The second is not heard any more, and one is held, and may send music.
+            let session = members[1].session;
+            let what = room::RoomOrder::Mute(true);
+            studios[1].handle_order(now, Order::Room { session, what });
+            members[3].format.sends = false;
+            let (session, format) = (members[3].session, members[3].format.clone());
+            let seed = 0;
+            studios[0].handle_order(
+                now,
+                Order::Open {
+                    session,
+                    format,
+                    seed,
+                },
+            );
+        }
+        for (worker, studio) in studios.iter_mut().enumerate() {
+            let mut sent = Sent::default();
+            for (member, encoder) in members.iter_mut().zip(&mut encoders) {
+                if member.worker == worker && ms % 20 == member.session % 20 {
+                    let mut packet = member.packet(encoder);
+                    studio.handle_rtp(now, member.session, 0, &mut packet, &mut sent);
+                }
+            }
+            studio.handle_timeout(now, &mut sent);
+            for (session, bytes) in sent.0 {
+                let mut here = members.iter_mut().filter(|m| m.worker == worker);
+                let member = here.find(|m| m.session == session).unwrap();
+                let packet = Packet::new_checked(&bytes).unwrap();
+                let mut samples = [0; 320];
+                let count = member.decoder.decode(packet.payload(), &mut samples);
+                member.heard.extend_from_slice(&samples[..count]);
+            }
+            talking += std::iter::from_fn(|| studio.poll_news())
+                .filter(|news| matches!(news, News::Talking { talks: true, .. }))
+                .count();
+        }
+        if ms == 999 || ms == 1_999 {
+            let later = ms > 1_000;
+            for (n, member) in members.iter().enumerate().take(if later { 3 } else { 4 }) {
+                for (other, speaker) in members.iter().enumerate() {
+                    let level = member.level(speaker.hz);
+                    let silent = n == other || later && (other == 1 || other == 3);
+                    match silent {
+                        true => assert!(level < 100.0, "{ms} {n} {other} {level}"),
+                        false => assert!(level > 1500.0, "{ms} {n} {other} {level}"),
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(talking, 4);
+    // Each packet of a leg came in its time: fifty a second.
+    assert!((98..=100).contains(&(members[0].heard.len() / 160)));
+    for member in &members {
+        let session = member.session;
+        studios[member.worker].handle_order(begin, Order::Close { session });
+    }
+    assert!(rooms.is_empty());
+}

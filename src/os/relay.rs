@@ -24,6 +24,7 @@ use super::spool::{Answering, Filing};
 use crate::base::Instant;
 use crate::media::file::FileNews;
 use crate::media::refused;
+use crate::media::room::Rooms;
 use crate::relay::{BindError, MediaCommand, MediaEvent, RelaySettings, SocketAction};
 use crate::server::{MediaCore, MediaNews, MediaOrder};
 use std::io::{self, Read, Write};
@@ -67,6 +68,8 @@ pub struct MediaConfig {
     pub brokered: bool,
     /// The thread that reads and writes files; without it nothing is recorded.
     pub files: Option<Filing>,
+    /// Where legs of all workers of the process meet.
+    pub rooms: Arc<Rooms>,
 }
 
 /// What all media workers counted.
@@ -199,6 +202,7 @@ impl MediaDriver {
             let poller = Poller::new()?;
             poller.add(ear.as_raw_fd(), WAKE)?;
             let mut media = MediaCore::new(config.settings, config.clock.anchor());
+            media.share(Arc::clone(&config.rooms));
             let files = config.files.clone().map(|filing| {
                 media.handle_file(config.clock.now(), filing.roots());
                 (filing, answering(&commands, &doorbell))

@@ -56,6 +56,8 @@ impl Program for Bridge {
             Event::Done(_)
             | Event::Key(_)
             | Event::Measured(_)
+            | Event::Talking(_)
+            | Event::Told(_)
             | Event::Recorded { .. }
             | Event::Filed { .. }
             | Event::Due(_)

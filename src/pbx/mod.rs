@@ -17,10 +17,12 @@
 //! | [`program`] | what programs are made of: events, effects, the scene |
 //! | [`service`] | which program a call came here for |
 //! | [`voice`] | in which language, with whose tones |
-//! | [`echo`], [`announce`], [`bridge`] | the programs |
+//! | [`rooms`] | who is in which conference, for all shards |
+//! | [`echo`], [`announce`], [`bridge`], [`conference`] | the programs |
 
 mod announce;
 mod bridge;
+mod conference;
 mod dialog;
 mod echo;
 mod inbound;
@@ -32,6 +34,7 @@ mod outbound;
     reason = "voicemail, menus and conferences use all of it; they come next"
 )]
 mod program;
+pub mod rooms;
 mod seat;
 mod service;
 #[cfg(test)]
@@ -53,6 +56,7 @@ use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder, default_rea
 use bytes::Bytes;
 use leg::Leg;
 use program::{Effect, Event};
+use rooms::{Address, Roster, Wish};
 use std::collections::{HashMap, VecDeque};
 
 /// What we understand in a request.
@@ -73,6 +77,8 @@ pub struct Context<'a> {
     pub config: &'a Config,
     /// The calls under way: which session of the media side a call has.
     pub calls: &'a CallTable,
+    /// Who is in which conference; shared by all shards.
+    pub rooms: &'a Roster,
     /// For tags and names.
     pub rng: &'a mut Rng,
 }
@@ -91,6 +97,9 @@ pub enum Output {
     Media(Order),
     /// For the store.
     Persist(Record),
+    /// A member of a conference, maybe of another shard, is wanted to do something:
+    /// [`Pbx::on_wish`].
+    Tell(Address, Wish),
 }
 
 /// Status and reason phrase.
@@ -203,6 +212,7 @@ impl Pbx {
             News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
             News::Key { key: pressed, .. } => self.follow(cx, key, Event::Key(*pressed)),
             News::Measured { figures, .. } => self.follow(cx, key, Event::Measured(*figures)),
+            News::Talking { talks, .. } => self.follow(cx, key, Event::Talking(*talks)),
             News::Recorded { task, ms, end, .. } => {
                 let (task, ms, end) = (*task, *ms, *end);
                 self.follow(cx, key, Event::Recorded { task, ms, end });
@@ -211,6 +221,13 @@ impl Pbx {
                 let (task, outcome) = (*task, outcome.clone());
                 self.follow(cx, key, Event::Filed { task, outcome });
             }
+        }
+    }
+
+    /// Something is wanted of a member of a conference, who may be gone.
+    pub fn on_wish(&mut self, cx: &mut Context<'_>, session: u64, wish: Wish) {
+        if let Some(key) = self.by_session.get(&session).copied() {
+            self.follow(cx, key, Event::Told(wish));
         }
     }
 
@@ -288,6 +305,10 @@ impl Pbx {
             Effect::Persist(record) => {
                 return self.outputs.push_back(Output::Persist(record));
             }
+            Effect::Tell(whom, wish) => {
+                let told = whom.into_iter().map(|address| Output::Tell(address, wish));
+                return self.outputs.extend(told);
+            }
             // Files outlive the call that they are of.
             Effect::File(task, what) => {
                 if let Some(session) = leg.session {
@@ -309,12 +330,13 @@ impl Pbx {
             Effect::Answer => return self.take(cx, key),
             Effect::Connect(reach) => return self.connect(cx, key, &reach),
             Effect::Disconnect => return self.let_go(cx, key),
-            Effect::Measure | Effect::Do(..) => {}
+            Effect::Measure | Effect::Do(..) | Effect::Room(_) => {}
         }
         let Some(session) = leg.session.filter(|_| leg.opened) else {
             return;
         };
         let order = match effect {
+            Effect::Room(what) => Order::Room { session, what },
             Effect::Do(task, what) => Order::Do {
                 session,
                 task,

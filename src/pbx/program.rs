@@ -1,9 +1,11 @@
 //! What services are made of: a program is told what happens to its caller, and says what follows.
 
+use super::rooms::{Address, Roster, Wish};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::Config;
 use crate::media::file::{FileOrder, Filed};
+use crate::media::room::RoomOrder;
 use crate::media::{Figures, RecordEnd, Sound, Task};
 use crate::store::Record;
 use crate::wire::sip::Uri;
@@ -82,7 +84,8 @@ impl Caller {
 /// What happened to a caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Event {
-    /// It is here: its sound can begin.
+    /// It is here: its sound can begin. Comes again when another caller takes the place of this
+    /// one (RFC 3891), whom the studio does nothing for yet.
     Begin,
     /// A task is over.
     Done(u32),
@@ -108,6 +111,10 @@ pub(super) enum Event {
     },
     /// The time of [`Scene::after`] has passed.
     Due(u32),
+    /// It began or ended to talk in a room.
+    Talking(bool),
+    /// Something is wanted of it as a member of a conference.
+    Told(Wish),
     /// Whom [`Scene::connect`] calls is told of the call.
     Ringing,
     /// Whom it calls is heard before it answers.
@@ -128,6 +135,10 @@ pub(super) enum Event {
 pub(super) enum Effect {
     /// The studio does something else, under this number.
     Do(u32, Task),
+    /// About its place in a room.
+    Room(RoomOrder),
+    /// Members of conferences are told something.
+    Tell(Vec<Address>, Wish),
     /// The way of the caller's sound is measured.
     Measure,
     /// Something is done with a file, under this number.
@@ -167,6 +178,10 @@ pub(super) struct Scene<'a> {
     pub rng: &'a mut Rng,
     /// In which language we speak.
     pub voice: Voice,
+    /// Who is in which conference.
+    pub rooms: &'a Roster,
+    /// The shard of the call.
+    pub shard: usize,
     /// Who called.
     pub caller: &'a Caller,
     /// What is wanted so far.
@@ -189,6 +204,18 @@ impl Scene<'_> {
     /// The studio does this from now on. The end of what it did before is not told.
     pub fn order(&mut self, task: u32, what: Task) {
         self.want(Effect::Do(task, what));
+    }
+
+    /// Something about the caller's place in a room.
+    pub fn in_room(&mut self, what: RoomOrder) {
+        self.want(Effect::Room(what));
+    }
+
+    /// Tells members of conferences something.
+    pub fn tell(&mut self, whom: Vec<Address>, wish: Wish) {
+        if !whom.is_empty() {
+            self.want(Effect::Tell(whom, wish));
+        }
     }
 
     /// Asks for [`Event::Measured`].

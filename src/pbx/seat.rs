@@ -5,6 +5,7 @@ use super::Timer;
 use super::program::{Caller, Effect, Event, Program, Scene};
 use super::voice::Voice;
 use crate::base::{Instant, Key, TimerId, TimerTable};
+use crate::media::room::RoomOrder;
 use smallvec::SmallVec;
 
 /// Timers that a program may have at a time.
@@ -87,6 +88,8 @@ impl Seat {
                 config: cx.config,
                 rng: cx.rng,
                 voice: Voice::of(cx.config.node.locale),
+                rooms: cx.rooms,
+                shard: cx.shard.0,
                 caller: &self.caller,
                 effects: Vec::new(),
                 next: None,
@@ -101,7 +104,7 @@ impl Seat {
             event = Event::Begin;
         }
         for effect in &wanted {
-            if let Effect::Do(task, _) = effect {
+            if let Effect::Do(task, _) | Effect::Room(RoomOrder::Whisper(task, _)) = effect {
                 self.task = *task;
             }
         }
@@ -131,9 +134,11 @@ impl Seat {
         }
     }
 
-    /// Another caller sits here now, on the leg `key`.
+    /// Another caller sits here now, on the leg `key`: who hears the program alone is told of by
+    /// another [`Event::Begin`], as the studio knows nothing yet of this leg.
     pub fn moved(&mut self, caller: Caller, timers: &mut TimerTable<Timer>, key: Key) {
         self.caller = caller;
+        self.begun = self.called.is_some() || self.transferor.is_some();
         for alarm in &mut self.timers {
             timers.cancel(alarm.timer);
             alarm.timer = timers.arm(alarm.at, Timer::Program(key, alarm.number));

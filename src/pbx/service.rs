@@ -2,6 +2,7 @@
 
 use super::announce::{Announce, Confirm};
 use super::bridge::Bridge;
+use super::conference::Conference;
 use super::echo::Echo;
 use super::program::{Program, parameter};
 use crate::call::inside;
@@ -27,6 +28,7 @@ pub(super) fn program_of(invite: &Message) -> Option<Box<dyn Program>> {
         }
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
             Service::Echo => Some(Box::<Echo>::default()),
+            Service::Conference => Some(Box::new(Conference::new(parameter(&uri, "room")))),
         },
     }
 }

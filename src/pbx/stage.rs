@@ -1,14 +1,19 @@
 //! A program alone, for the tests of programs.
 
 use super::program::{Caller, Effect, Event, Program, Scene};
+use super::rooms::Roster;
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::{Config, Locale};
+use crate::media::room::RoomOrder;
 use crate::media::{Sound, Task, prompts};
+use std::sync::Arc;
 
 pub(super) struct Stage<P> {
     pub program: P,
     pub config: Config,
+    pub rooms: Arc<Roster>,
+    pub shard: usize,
     pub caller: Caller,
     pub now: Instant,
     pub unix_ms: u64,
@@ -21,6 +26,8 @@ impl<P: Program> Stage<P> {
         Self {
             program,
             config: Config::default(),
+            rooms: Arc::new(Roster::new()),
+            shard: 0,
             caller: Caller::default(),
             now: Instant::ZERO,
             unix_ms: 1_790_000_000_000,
@@ -37,6 +44,8 @@ impl<P: Program> Stage<P> {
             config: &self.config,
             rng: &mut self.rng,
             voice: Voice::of(self.locale),
+            rooms: &self.rooms,
+            shard: self.shard,
             caller: &self.caller,
             effects: Vec::new(),
             next: None,
@@ -50,7 +59,9 @@ impl<P: Program> Stage<P> {
 pub(super) fn spoken(effects: &[Effect]) -> Vec<&str> {
     let mut names = Vec::new();
     for effect in effects {
-        let Effect::Do(_, Task::Play { sounds, .. }) = effect else {
+        let (Effect::Do(_, Task::Play { sounds, .. })
+        | Effect::Room(RoomOrder::Whisper(_, sounds))) = effect
+        else {
             continue;
         };
         for sound in sounds {

@@ -15,6 +15,7 @@ struct World {
     pbx: Pbx,
     config: Config,
     calls: CallTable,
+    rooms: Roster,
     rng: Rng,
     now: Instant,
     flow: Flow,
@@ -45,6 +46,7 @@ impl World {
         Self {
             pbx: Pbx::new(&config),
             config,
+            rooms: Roster::new(),
             calls: CallTable::new(settings, PortPool::new(20_000, 20_099, 0, 1)),
             rng: Rng::from_u64(1),
             now: Instant::ZERO,
@@ -89,6 +91,7 @@ impl World {
             shard: (0, 1),
             config: &self.config,
             calls: &self.calls,
+            rooms: &self.rooms,
             rng: &mut self.rng,
         };
         act(&mut self.pbx, &mut cx);
@@ -115,7 +118,7 @@ impl World {
             .into_iter()
             .filter_map(|output| match output {
                 Output::Message { bytes, .. } => Some(Message::parse(bytes).unwrap()),
-                Output::Media(_) | Output::Persist(_) => None,
+                Output::Media(_) | Output::Persist(_) | Output::Tell(..) => None,
             });
         messages.collect()
     }
@@ -125,7 +128,7 @@ impl World {
             .outputs()
             .into_iter()
             .filter_map(|output| match output {
-                Output::Message { .. } | Output::Persist(_) => None,
+                Output::Message { .. } | Output::Persist(_) | Output::Tell(..) => None,
                 Output::Media(order) => Some(order),
             });
         orders.collect()
@@ -171,6 +174,7 @@ fn a_call_is_answered_and_echoed_until_it_ends() {
             Output::Message { bytes, .. } => answers.push(Message::parse(bytes).unwrap()),
             Output::Media(order) => orders.push(order),
             Output::Persist(record) => panic!("{record:?}"),
+            Output::Tell(whom, wish) => panic!("{whom:?} {wish:?}"),
         }
     }
     let [answer] = &answers[..] else {

@@ -229,6 +229,7 @@ impl Plan {
             }
             config::Target::User(name) => Target::User(whole_user_in(name, &self.domain)),
             config::Target::Group(name) => Target::Group(name.clone()),
+            config::Target::Conference(name) => Target::Conference(name.clone()),
             config::Target::Trunk(name) => Target::Trunk(name.clone()),
             config::Target::Pool(name) => Target::Pool(name.clone()),
             config::Target::Service(service) => Target::Service(*service),

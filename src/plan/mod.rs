@@ -174,6 +174,8 @@ pub enum Target {
     User(Box<str>),
     /// A group.
     Group(Box<str>),
+    /// A room.
+    Conference(Box<str>),
     /// A trunk.
     Trunk(Box<str>),
     /// A pool.
@@ -191,6 +193,7 @@ impl std::fmt::Display for Target {
         match self {
             Target::User(name) => write!(f, "user:{name}"),
             Target::Group(name) => write!(f, "group:{name}"),
+            Target::Conference(name) => write!(f, "conference:{name}"),
             Target::Trunk(name) => write!(f, "trunk:{name}"),
             Target::Pool(name) => write!(f, "pool:{name}"),
             Target::Service(service) => write!(f, "service:{}", service.name()),

@@ -44,6 +44,13 @@ impl SignalCore {
             },
             Command::Pools => Reply::Pools { rows: self.pools() },
             Command::PoolDrain { pool, member, on } => self.drain(&pool, &member, on),
+            Command::Conferences { name } => self.conferences(name.as_deref()),
+            Command::ConferenceRoom { name, change } => self.change_room(&name, change),
+            Command::ConferenceMember {
+                name,
+                member,
+                change,
+            } => self.change_member(&name, member, change),
             Command::BanLift { source, user } => self.lift(now, source, user),
             Command::Blocks => Reply::Blocks {
                 rows: self.blocks(now),

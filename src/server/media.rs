@@ -3,12 +3,14 @@
 
 use crate::base::{Anchor, Instant};
 use crate::media::file::{FileAsk, FileNews};
+use crate::media::room::Rooms;
 use crate::media::{News, Order, Outlet, Studio, StudioCounters};
 use crate::relay::{
     BindError, Lane, MediaCommand, MediaEvent, Relay, RelaySettings, SocketAction, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// From signalling to media.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -119,6 +121,11 @@ impl MediaCore {
             relay: Relay::new(settings),
             studio: Studio::new(settings.sessions_max, anchor),
         }
+    }
+
+    /// Legs meet those of other cores in these rooms.
+    pub fn share(&mut self, rooms: Arc<Rooms>) {
+        self.studio.share(rooms);
     }
 
     /// Carries out an order. Afterwards drain [`MediaCore::poll_socket`], then

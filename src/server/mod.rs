@@ -9,6 +9,7 @@
 //! ```
 //! The media side is [`MediaCore`]: the relay, and the studio for legs that end here.
 
+mod conference;
 mod control;
 mod counters;
 mod intake;

@@ -12,6 +12,7 @@ use crate::control::{Command, Reply};
 use crate::feature::Features;
 use crate::location::{Limits, Location};
 use crate::media::News;
+use crate::pbx::rooms::{Address, Roster, Wish};
 use crate::pbx::{self, Pbx};
 use crate::peer::{self, Peers};
 use crate::plan::Plan;
@@ -91,6 +92,13 @@ pub enum Input {
     },
     /// A phone picks up a call of this shard.
     PickUp(PickUp),
+    /// Something is wanted of a member of a conference whose call is of this shard.
+    Member {
+        /// The session of its media.
+        session: u64,
+        /// What.
+        wish: Wish,
+    },
     /// The configuration was read again.
     Configure(Arc<Config>),
     /// The calendar moved.
@@ -156,6 +164,8 @@ pub struct Setup {
     pub guard: Arc<Guard>,
     /// Trunks and pools; shared.
     pub peers: Arc<Peers>,
+    /// Who is in which conference; shared.
+    pub rooms: Arc<Roster>,
     /// Seeded by the owner, differently for each shard.
     pub rng: Rng,
     /// Ties the clock to the calendar.
@@ -189,6 +199,7 @@ pub struct SignalCore {
     pub(super) proxy: Proxy,
     pub(super) calls: CallTable,
     pub(super) pbx: Pbx,
+    pub(super) rooms: Arc<Roster>,
     pub(super) keepalive: Keepalive,
     /// In the first shard alone.
     client: Option<peer::Client>,
@@ -258,6 +269,7 @@ impl SignalCore {
             features,
             guard,
             peers,
+            rooms,
             ..
         } = setup;
         let mut rng = setup.rng;
@@ -274,6 +286,7 @@ impl SignalCore {
             proxy: Proxy::new(setup.secret, &config, &features, (shard, shards)),
             calls: CallTable::new(calls, setup.ports),
             pbx: Pbx::new(&config),
+            rooms,
             leaving: VecDeque::new(),
             keepalive: Keepalive::new(keepalive::Settings::of(&config), shard, shards),
             peers_told: 0,
@@ -322,6 +335,9 @@ impl SignalCore {
             Input::Control { id, command } => self.on_command(now, id, command),
             Input::PickUp(pick_up) => {
                 self.with_proxy(now, |proxy, cx| proxy.pick_up(cx, &pick_up));
+            }
+            Input::Member { session, wish } => {
+                self.with_pbx(now, |pbx, cx| pbx.on_wish(cx, session, wish));
             }
             Input::Configure(config) => self.configure(config),
             Input::Wall(anchor) => {
@@ -563,6 +579,7 @@ impl SignalCore {
                         self.layer.receive(now, flow, message);
                     }
                 }
+                pbx::Output::Tell(address, wish) => self.tell_member(address, wish),
                 pbx::Output::Media(order) => {
                     let order = MediaOrder::Studio(order);
                     self.outputs.push_back(Output::Media(order));
@@ -573,6 +590,12 @@ impl SignalCore {
         moved
     }
 
+    pub(super) fn tell_member(&mut self, address: Address, wish: Wish) {
+        let Address { shard, session } = address;
+        let input = Input::Member { session, wish };
+        self.outputs.push_back(Output::Tell { shard, input });
+    }
+
     fn with_pbx(&mut self, now: Instant, act: impl FnOnce(&mut Pbx, &mut pbx::Context<'_>)) {
         let mut cx = pbx::Context {
             now,
@@ -580,6 +603,7 @@ impl SignalCore {
             shard: (self.shard, self.shards),
             config: &self.config,
             calls: &self.calls,
+            rooms: &self.rooms,
             rng: &mut self.rng,
         };
         act(&mut self.pbx, &mut cx);

@@ -11,8 +11,11 @@ use crate::base::{Anchor, ConnectionId, Destination, Flow, Instant, Rng, Transmi
 use crate::base::{Transport, shard_of};
 use crate::call;
 use crate::config::Config;
+use crate::control::Command;
 use crate::feature::{Change, Features, Refusal};
 use crate::location::{Clock, Limits, Location};
+use crate::media::room::Rooms;
+use crate::pbx::rooms::Roster;
 use crate::peer::Peers;
 use crate::proxy::guard::flood::Arrival;
 use crate::proxy::guard::{self, Guard};
@@ -70,6 +73,7 @@ pub struct Host {
     config: Arc<Config>,
     directory: Arc<Directory>,
     features: Arc<Features>,
+    rooms: Arc<Roster>,
     location: Arc<Location>,
     shards: Vec<Shard>,
     rng: Rng,
@@ -102,6 +106,7 @@ impl Host {
             config: Arc::new(config),
             directory: Arc::new(Directory::new()),
             features: Arc::new(Features::new()),
+            rooms: Arc::default(),
             location: Arc::new(Location::new(Limits::default())),
             shards: Vec::new(),
             rng,
@@ -150,6 +155,17 @@ impl Host {
     /// What its users want to become of calls.
     pub fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// Who is in which conference.
+    pub fn rooms(&self) -> &Roster {
+        &self.rooms
+    }
+
+    /// The operator wants something of a shard; the answer is not looked at.
+    pub fn operate(&mut self, now: Instant, shard: usize, command: Command) {
+        self.input(now, shard, Input::Control { id: 0, command });
+        self.plan_wake();
     }
 
     /// Changes that as the operator would: in memory, and on the disk a little later.
@@ -243,6 +259,8 @@ impl Host {
             self.peers.set_secret(trunk, Some(password));
         }
         let replays = Arc::new(Replays::with_capacity(1024));
+        self.rooms = Arc::default();
+        let meetings = Arc::<Rooms>::default();
         for shard in 0..shards {
             let core = SignalCore::new(Setup {
                 shard,
@@ -254,6 +272,7 @@ impl Host {
                 location: Arc::clone(&self.location),
                 directory: Arc::clone(&self.directory),
                 features: Arc::clone(&self.features),
+                rooms: Arc::clone(&self.rooms),
                 guard: Arc::clone(&guard),
                 rng: self.rng.fork(),
                 anchor: anchor(),
@@ -261,7 +280,8 @@ impl Host {
                 replays: Arc::clone(&replays),
                 ports: PortPool::new(MEDIA_PORTS.0, MEDIA_PORTS.1, shard, shards),
             });
-            let media = MediaCore::new(RelaySettings::default(), anchor());
+            let mut media = MediaCore::new(RelaySettings::default(), anchor());
+            media.share(Arc::clone(&meetings));
             self.shards.push(Shard { core, media });
         }
         self.plan_wake();
@@ -393,6 +413,7 @@ impl Host {
             load.ports += core.ports_in_use();
             load.borders += core.borders();
         }
+        load.callers += self.rooms.members();
         load.sockets = self.media_ports.len();
         load.places = self.peers.trunks().iter().map(|trunk| trunk.calls()).sum();
         for pool in self.peers.pools() {

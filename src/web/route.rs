@@ -59,6 +59,13 @@ pub fn route(request: &HttpRequest<'_>) -> Result<Wanted, Answer> {
         ("calls", Some(id)) => only(request, "DELETE", || command(Command::Hangup { id })),
         ("trunks", None) => only(request, "GET", || command(Command::Trunks)),
         ("pools", None) => only(request, "GET", || command(Command::Pools)),
+        ("conferences", None) => only(request, "GET", || {
+            command(Command::Conferences { name: None })
+        }),
+        ("conferences", Some(name)) => only(request, "GET", || {
+            let name = Some(name);
+            command(Command::Conferences { name })
+        }),
         ("bans", None) => only(request, "GET", || command(Command::Bans)),
         ("bans", Some(ip)) => only(request, "DELETE", || {
             let source = ip.parse().map_err(|_| {

@@ -75,6 +75,7 @@ fn serve(streams: usize) -> Result<(), Failure> {
     let config = MediaConfig {
         files: None,
         brokered: false,
+        rooms: Default::default(),
         workers: 1,
         settings: RelaySettings::default(),
         clock: Clock::new(),

@@ -85,6 +85,9 @@ pub fn execute(
         | Command::Trace { .. }
         | Command::RouteTest { .. }
         | Command::Log { .. }
+        | Command::Conferences { .. }
+        | Command::ConferenceRoom { .. }
+        | Command::ConferenceMember { .. }
         | Command::Blocks
         | Command::BlockLift { .. }
         | Command::Cdrs { .. }

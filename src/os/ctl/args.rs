@@ -66,6 +66,9 @@ pub enum Verb {
     /// Take a member of a pool out of service, or back.
     #[command(subcommand)]
     Pool(PoolVerb),
+    /// Look after conferences.
+    #[command(subcommand)]
+    Conference(ConferenceVerb),
     /// List who is shut out after wrong passwords, scans or floods.
     Bans {
         /// What to do with them.
@@ -240,6 +243,52 @@ pub struct MemberArgs {
     pub pool: String,
     /// The member, as voipctl pools shows it.
     pub member: String,
+}
+
+/// What to do with conferences.
+#[derive(Subcommand, Debug)]
+pub enum ConferenceVerb {
+    /// List the rooms, and how many are in them.
+    List,
+    /// List the members of a room.
+    Show {
+        /// The room's name.
+        room: String,
+    },
+    /// Keep a member from being heard.
+    Mute(ConferenceMemberArgs),
+    /// Let a member be heard again.
+    Unmute(ConferenceMemberArgs),
+    /// Keep a member from hearing.
+    Deafen(ConferenceMemberArgs),
+    /// Let a member hear again.
+    Undeafen(ConferenceMemberArgs),
+    /// Send a member away.
+    Kick(ConferenceMemberArgs),
+    /// Let nobody else in but moderators.
+    Lock {
+        /// The room's name.
+        room: String,
+    },
+    /// Let all in again.
+    Unlock {
+        /// The room's name.
+        room: String,
+    },
+    /// Hang up all members of a room.
+    End {
+        /// The room's name.
+        room: String,
+    },
+}
+
+/// A member of a conference.
+#[derive(Args, Debug)]
+pub struct ConferenceMemberArgs {
+    /// The room's name.
+    pub room: String,
+    /// The member's number in it, as voipctl conference show has it.
+    pub member: u32,
 }
 
 /// What to do with bans.

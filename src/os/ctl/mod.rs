@@ -7,6 +7,7 @@ mod access;
 mod agent;
 mod args;
 mod cdr;
+mod conference;
 mod csv;
 mod doctor;
 mod e1;
@@ -81,6 +82,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             };
             simple(&access, Command::PoolDrain { pool, member, on }, output)
         }
+        Verb::Conference(verb) => conference::run(verb, &access, output),
         Verb::Bans { verb: None } => listing::bans(&access, output),
         Verb::Bans {
             verb: Some(BansVerb::Lift { source, user }),

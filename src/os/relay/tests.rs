@@ -20,6 +20,7 @@ impl Harness {
         let config = MediaConfig {
             brokered: false,
             files: None,
+            rooms: Default::default(),
             workers,
             settings: RelaySettings {
                 silence: Duration::from_millis(300),

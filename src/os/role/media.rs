@@ -125,6 +125,7 @@ async fn attend(boot: Boot, roots: Roots) -> Result<(), Fatal> {
         clock: Clock::new(),
         brokered: true,
         files: Some(start_files(roots)?),
+        rooms: Arc::default(),
     };
     let shards = usize::from(boot.settings.shards);
     let stations: Result<Vec<_>, _> = (0..shards).map(|_| station(config.clone())).collect();

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::control::{Command, Failure, Reply, Scope};
 use crate::feature::Features;
 use crate::location::{self, Location};
+use crate::media::room::Rooms;
 use crate::os::blocklist::{self, Notice};
 use crate::os::clock::Clock;
 use crate::os::control::{Asked, cdrs, users};
@@ -24,6 +25,7 @@ use crate::os::stream;
 use crate::os::switch::Switch;
 use crate::os::tls::{Tls, TlsPems};
 use crate::os::worker::Sinks;
+use crate::pbx::rooms::Roster;
 use crate::peer::Peers;
 use crate::proxy::guard::{self, Guard};
 use crate::relay::{Failure as MediaFailure, MediaEvent, PortPool, RelaySettings};
@@ -277,6 +279,7 @@ impl Restored {
         (shards, anchor, secret): (usize, Anchor, [u8; 32]),
     ) -> Vec<SignalCore> {
         let replays = Arc::new(Replays::new());
+        let rooms = Arc::new(Roster::new());
         let (first, last) = (config.rtp.ports.first(), config.rtp.ports.last());
         let core = |shard| {
             SignalCore::new(Setup {
@@ -289,6 +292,7 @@ impl Restored {
                 location: Arc::clone(&self.location),
                 directory: Arc::clone(&self.directory),
                 features: Arc::clone(&self.features),
+                rooms: Arc::clone(&rooms),
                 guard: Arc::clone(&self.guard),
                 rng: rng.fork(),
                 anchor,
@@ -711,6 +715,7 @@ fn start_relays(
 ) -> Result<Vec<MediaDriver>, Fatal> {
     let settings = relay_settings(config);
     let files = start_files(Roots::open(config))?;
+    let rooms = Arc::<Rooms>::default();
     let start = |shard| {
         let switch = Arc::clone(switch);
         let media = MediaConfig {
@@ -719,6 +724,7 @@ fn start_relays(
             clock,
             brokered: false,
             files: Some(files.clone()),
+            rooms: Arc::clone(&rooms),
         };
         MediaDriver::start(
             media,

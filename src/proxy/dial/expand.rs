@@ -89,10 +89,10 @@ impl Proxy {
                 into.take(out, targets::rank(later, 1000), step);
             }
             plan::Target::Service(service) => {
-                let mut target = to_service(*service, into.domain);
-                target.rank = targets::rank(later, 1000);
-                target.step = Some(Arc::clone(step));
-                into.found.push(target);
+                into.serve(to_service(*service, into.domain), later, step);
+            }
+            plan::Target::Conference(name) => {
+                into.serve(to_conference(name, into.domain), later, step);
             }
             plan::Target::Line(name) => {
                 tracing::info!(line = %name, "a route leads to a line that is not there");
@@ -165,6 +165,12 @@ impl Proxy {
 }
 
 impl Expansion<'_> {
+    fn serve(&mut self, mut target: Target, later: usize, step: &Arc<Step>) {
+        target.rank = targets::rank(later, 1000);
+        target.step = Some(Arc::clone(step));
+        self.found.push(target);
+    }
+
     fn take(&mut self, out: Option<Out>, rank: u32, step: &Arc<Step>) {
         if let Some(out) = out {
             let mut target = Target::new(Place::Out(Arc::new(out)), rank);
@@ -178,6 +184,12 @@ impl Expansion<'_> {
 /// A service as a target.
 pub(super) fn to_service(service: Service, domain: &str) -> Target {
     announce::service(format!("sip:{}@{domain}", service.name()))
+}
+
+/// A room as a target.
+pub(super) fn to_conference(name: &str, domain: &str) -> Target {
+    let service = Service::Conference.name();
+    announce::service(format!("sip:{service}@{domain};room={name}"))
 }
 
 fn expand_pool(

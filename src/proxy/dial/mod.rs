@@ -23,7 +23,7 @@ use super::targets::{self, Place, Target};
 use super::{Context, Proxy};
 use crate::base::Flow;
 use crate::call::Ways;
-use crate::config::Class;
+use crate::config::{Class, Config, Service};
 use crate::feature;
 use crate::plan::{self, Decision, Query, Source, Way};
 use crate::proxy::fraud::Who;
@@ -65,6 +65,30 @@ pub(super) struct Asked<'a> {
     pub secure: bool,
 }
 
+/// The service or room whose code or number was dialled. Rooms are for those of the house: trunks
+/// and strangers get there by a route alone.
+fn served(config: &Config, caller: &Caller, number: &str) -> Option<Target> {
+    let domain = config.node.default_domain();
+    let ours = match caller {
+        Caller::User(_) | Caller::Trusted | Caller::Pool(_) | Caller::House | Caller::Operator => {
+            true
+        }
+        Caller::Trunk(_) | Caller::Guest | Caller::InDialog => false,
+    };
+    match config.services.dialled(number) {
+        Some(Service::Conference) if !ours => None,
+        Some(service) => {
+            let stranger = matches!(caller, Caller::Guest);
+            (!stranger).then(|| expand::to_service(service, domain))
+        }
+        None if !ours => None,
+        None => {
+            let room = config.conference_dialled(number)?;
+            Some(expand::to_conference(&room.name, domain))
+        }
+    }
+}
+
 impl Proxy {
     /// Where a request for the user part of `aor`, one of our domain, leads. What the call's record
     /// should say of that goes to `ways`.
@@ -98,16 +122,12 @@ impl Proxy {
                 feature::Dialled::Other => {}
             }
         }
-        if let Some(service) = cx.config.services.dialled(&number)
-            && !matches!(asked.caller, Caller::Guest)
-        {
+        if let Some(service) = served(cx.config, asked.caller, &number) {
             if inside {
                 // Both ends would be ours: a program changes instead.
                 return Err(reject(482, "A Service Calls A Service"));
             }
-            let domain = cx.config.node.default_domain();
-            let targets = vec![expand::to_service(service, domain)];
-            return Ok(Dialled::Lead(targets.into()));
+            return Ok(Dialled::Lead(vec![service].into()));
         }
         // A leg of ours that is to be replaced: its Contact is no user's name.
         let replaces = invite && asked.message.has(HeaderName::Replaces);

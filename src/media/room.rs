@@ -1,0 +1,518 @@
+//! Conference rooms, shared by all studios of a process.
+//!
+//! The members of a room are legs of several workers, none of which waits for another. Time is cut
+//! into frames of [`FRAME_MS`] by the clock that all share. Each leg has one turn in each frame, by
+//! its own deadline: it puts in what it heard in frame n and takes what all others put in during
+//! frame n-1, so that everybody is heard one frame later, to the sample. The first turn in frame
+//! n+1 closes frame n; who comes late for that is left out, counted, and goes on with the next.
+//!
+//! Who does not talk hears what all such hear. That is encoded once per frame and encoding, which
+//! is what lets hundreds listen for the price of a copy. Who begins to talk goes on from the state
+//! in which the common encoder was, so nothing clicks. The lock of a room is held for a copy, a
+//! sum, or one such encoding; nothing is allocated in a frame.
+//!
+//! Not done here: clocks and deadlines, packets, who may come in (`pbx`).
+
+use super::codec::{Codec, Encoder};
+use super::mixer::{Heard, Mixer, TalkChange};
+use super::order::Sound;
+use super::player::{Player, Stock};
+use super::resample::Resampler;
+use crate::base::Key;
+use crate::wire::rtp::Coding;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use super::mixer::{FRAME_MS, PARTICIPANTS_MAX, RATES};
+
+/// Rooms of a process at a time.
+pub const ROOMS_MAX: usize = 1_000;
+/// Announcements of a room that wait for the one that sounds; more are left out.
+const ANNOUNCEMENTS_MAX: usize = 4;
+/// Samples of a frame at the highest rate of a room.
+pub const SAMPLES_MAX: usize = 960;
+/// Samples of a frame at the highest rate of a codec, 16 kHz.
+const CODEC_SAMPLES_MAX: usize = 320;
+/// The longest payload of a frame: G.711's and G.722's 160 octets.
+pub const PAYLOAD_MAX: usize = 160;
+/// How loud a member hears the others, in 4096ths: as they are.
+pub const VOLUME_ONE: u16 = 1 << VOLUME_BITS;
+/// The loudest: 12 dB more.
+pub const VOLUME_MAX: u16 = 4 * VOLUME_ONE;
+const VOLUME_BITS: u32 = 12;
+/// Frames between two changes of who talks that are told, of one member: half a second.
+const TOLD_EVERY: u64 = 25;
+
+/// How a leg comes into a room.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Join {
+    /// The room's name.
+    pub room: Box<str>,
+    /// Its samples per second, one of [`RATES`], where it is not there yet.
+    pub rate: u32,
+    /// Whether the leg is not heard.
+    pub muted: bool,
+    /// Whether it does not hear.
+    pub deafened: bool,
+    /// How loud it hears the others, in 4096ths up to [`VOLUME_MAX`].
+    pub volume: u16,
+    /// What all hear when it comes; may be empty.
+    pub arrival: Vec<Sound>,
+    /// What those who stay hear when it goes; may be empty.
+    pub farewell: Vec<Sound>,
+}
+
+/// About a leg in a room.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RoomOrder {
+    /// Whether it is not heard.
+    Mute(bool),
+    /// Whether it does not hear.
+    Deafen(bool),
+    /// How loud it hears the others, in 4096ths up to [`VOLUME_MAX`].
+    Volume(u16),
+    /// All hear this: tones and built-in prompts; files and music are left out.
+    Announce(Vec<Sound>),
+    /// It alone hears this, over the others; the end is told as that of this task.
+    Whisper(u32, Vec<Sound>),
+}
+
+/// The samples of a room as payloads of one encoding.
+#[derive(Clone, Debug)]
+struct Coder {
+    coding: Coding,
+    resampler: Option<Resampler>,
+    encoder: Encoder,
+}
+
+impl Coder {
+    fn new(rate: u32, coding: Coding) -> Self {
+        let codec = Codec::from(coding);
+        Self {
+            coding,
+            resampler: Resampler::new(rate, codec.sample_rate()),
+            encoder: Encoder::new(codec),
+        }
+    }
+
+    fn encode(&mut self, samples: &[i16], payload: &mut [u8]) -> usize {
+        let mut converted = [0; CODEC_SAMPLES_MAX];
+        let made = match &mut self.resampler {
+            Some(resampler) => resampler.process(samples, &mut converted),
+            None => 0,
+        };
+        let samples = converted.get(..made).unwrap_or_default();
+        self.encoder.encode(samples, payload)
+    }
+
+    /// Becomes the same as another of its encoding, without taking memory.
+    fn follow(&mut self, other: &Coder) {
+        self.resampler.clone_from(&other.resampler);
+        match (&mut self.encoder, &other.encoder) {
+            (Encoder::G722(to), Encoder::G722(from)) => (**to).clone_from(from),
+            (Encoder::Gsm(to), Encoder::Gsm(from)) => (**to).clone_from(from),
+            // The others remember nothing.
+            _ => {}
+        }
+    }
+}
+
+/// What all hear who do not talk, in one encoding.
+#[derive(Debug)]
+struct Common {
+    /// The frame that `payload` holds, and how much of it.
+    frame: u64,
+    payload: [u8; PAYLOAD_MAX],
+    length: usize,
+    /// Before that frame, and behind it.
+    before: Coder,
+    behind: Coder,
+}
+
+/// One room.
+#[derive(Debug)]
+struct Room {
+    rate: u32,
+    mixer: Mixer,
+    /// The frame that is being put together.
+    frame: u64,
+    common: [Option<Box<Common>>; Coding::ALL.len()],
+    announcement: Option<Box<Player>>,
+    announcements: VecDeque<Vec<Sound>>,
+    /// Without a site's prompts: announcements are nobody's to ask a disk for.
+    stock: Arc<Stock>,
+    late: u64,
+}
+
+impl Room {
+    fn new(rate: u32) -> Option<Self> {
+        Some(Self {
+            rate,
+            mixer: Mixer::new(rate, PARTICIPANTS_MAX)?,
+            frame: 0,
+            common: Default::default(),
+            announcement: None,
+            announcements: VecDeque::new(),
+            stock: Arc::default(),
+            late: 0,
+        })
+    }
+
+    /// Closes what lies before `frame`.
+    fn advance(&mut self, frame: u64) {
+        if frame <= self.frame {
+            return;
+        }
+        self.mixer.finish_frame();
+        self.mixer.begin_frame();
+        if frame > self.frame + 1 {
+            // Nobody came in the one before.
+            self.mixer.finish_frame();
+            self.mixer.begin_frame();
+        }
+        self.frame = frame;
+        self.announce();
+    }
+
+    fn queue(&mut self, mut sounds: Vec<Sound>) {
+        sounds.retain(|sound| !matches!(sound, Sound::File { .. } | Sound::Music));
+        if !sounds.is_empty() && self.announcements.len() < ANNOUNCEMENTS_MAX {
+            self.announcements.push_back(sounds);
+        }
+    }
+
+    fn announce(&mut self) {
+        if self.announcement.as_ref().is_none_or(|p| p.is_over()) {
+            let next = self.announcements.pop_front();
+            let (rate, stock) = (self.rate, &self.stock);
+            let player = |sounds| Player::new(sounds, Some(1), rate, Arc::clone(stock));
+            self.announcement = next.map(|sounds| Box::new(player(sounds)));
+        }
+        if let Some(player) = &mut self.announcement {
+            let mut samples = [0; SAMPLES_MAX];
+            let length = self.mixer.frame_samples();
+            if let Some(samples) = samples.get_mut(..length) {
+                player.fill(samples);
+                self.mixer.announce(samples);
+            }
+        }
+    }
+
+    fn common(&mut self, coding: Coding) -> Option<&mut Common> {
+        let rate = self.rate;
+        let place = Coding::ALL.iter().position(|c| *c == coding)?;
+        let common = self.common.get_mut(place)?;
+        Some(common.get_or_insert_with(|| {
+            let coder = Coder::new(rate, coding);
+            Box::new(Common {
+                frame: 0,
+                payload: [0; PAYLOAD_MAX],
+                length: 0,
+                before: coder.clone(),
+                behind: coder,
+            })
+        }))
+    }
+
+    /// The payload of the frame that was closed last, for all who do not talk.
+    fn encoded(&mut self, coding: Coding, out: &mut [u8]) -> usize {
+        let frame = self.frame;
+        // The common payload is made from a copy, as the mixer lies beside it.
+        let mut shared = [0; SAMPLES_MAX];
+        let length = self.mixer.frame_samples();
+        let fresh = self.common(coding).is_some_and(|c| c.frame == frame);
+        if let (false, Some(shared)) = (fresh, shared.get_mut(..length)) {
+            shared.copy_from_slice(self.mixer.shared());
+        }
+        let Some(common) = self.common(coding) else {
+            return 0;
+        };
+        if !fresh {
+            common.before.follow(&common.behind);
+            let samples = shared.get(..length).unwrap_or_default();
+            common.length = common.behind.encode(samples, &mut common.payload);
+            common.frame = frame;
+        }
+        let payload = common.payload.get(..common.length).unwrap_or_default();
+        let count = payload.len().min(out.len());
+        for (to, from) in out.iter_mut().zip(payload) {
+            *to = *from;
+        }
+        count
+    }
+
+    /// An encoder in the state in which the common one was before what is heard in `frame`.
+    fn own_coder(&mut self, frame: u64, coding: Coding) -> Coder {
+        let rate = self.rate;
+        match self.common(coding) {
+            Some(common) if common.frame == frame => common.before.clone(),
+            Some(common) => common.behind.clone(),
+            None => Coder::new(rate, coding),
+        }
+    }
+}
+
+/// All rooms of a process, by name.
+#[derive(Debug, Default)]
+pub struct Rooms {
+    rooms: Mutex<BTreeMap<Box<str>, Arc<Mutex<Room>>>>,
+}
+
+/// A worker that panicked leaves a room as it was between two samples at worst.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Rooms {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        locked(&self.rooms).len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A place in the room of that name, which is made at `rate` if it is not there. None where it,
+    /// or the table, is full, or for a rate that is none of [`RATES`].
+    pub fn join(self: &Arc<Self>, name: &str, rate: u32) -> Option<Seat> {
+        let mut rooms = locked(&self.rooms);
+        let room = match rooms.get(name) {
+            Some(room) => Arc::clone(room),
+            None if rooms.len() >= ROOMS_MAX => return None,
+            None => {
+                let room = Arc::new(Mutex::new(Room::new(rate)?));
+                rooms.insert(name.into(), Arc::clone(&room));
+                room
+            }
+        };
+        let mut inside = locked(&room);
+        let key = inside.mixer.join()?;
+        let (rate, length) = (inside.rate, inside.mixer.frame_samples());
+        drop(inside);
+        Some(Seat {
+            rooms: Arc::clone(self),
+            name: name.into(),
+            room,
+            key,
+            rate,
+            frame: 0,
+            volume: VOLUME_ONE,
+            own: None,
+            samples: vec![0; length].into_boxed_slice(),
+            talks: false,
+            told: false,
+            told_at: 0,
+            farewell: Vec::new(),
+        })
+    }
+}
+
+/// What became of a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// So many bytes of payload were written.
+    Payload(usize),
+    /// The frame was closed already: what was said is lost, and nothing is heard.
+    Late,
+}
+
+/// What the part of a turn under the lock brought.
+enum Exchange {
+    /// A payload that others get too.
+    Common(usize),
+    /// Samples of the member's own.
+    Own,
+    Late,
+}
+
+/// A member's place in a room; dropping it leaves.
+#[derive(Debug)]
+pub struct Seat {
+    rooms: Arc<Rooms>,
+    name: Box<str>,
+    room: Arc<Mutex<Room>>,
+    key: Key,
+    rate: u32,
+    /// Of the last turn.
+    frame: u64,
+    volume: u16,
+    /// While the member hears what nobody else does.
+    own: Option<Box<Coder>>,
+    samples: Box<[i16]>,
+    talks: bool,
+    told: bool,
+    told_at: u64,
+    farewell: Vec<Sound>,
+}
+
+impl Seat {
+    /// The room's rate.
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// Samples of a frame.
+    pub fn frame_samples(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Keeps the member from being heard, or no longer.
+    pub fn set_muted(&mut self, muted: bool) {
+        locked(&self.room).mixer.set_muted(self.key, muted);
+    }
+
+    /// Keeps the member from hearing, or no longer.
+    pub fn set_deafened(&mut self, deafened: bool) {
+        locked(&self.room).mixer.set_deafened(self.key, deafened);
+    }
+
+    /// How loud the member hears the others, in 4096ths up to [`VOLUME_MAX`].
+    pub fn set_volume(&mut self, volume: u16) {
+        self.volume = volume.min(VOLUME_MAX);
+    }
+
+    /// Lets all in the room hear this.
+    pub fn announce(&self, sounds: Vec<Sound>) {
+        locked(&self.room).queue(sounds);
+    }
+
+    /// What those who stay hear when the member leaves.
+    pub fn set_farewell(&mut self, sounds: Vec<Sound>) {
+        self.farewell = sounds;
+    }
+
+    /// How many turns of the room's members came too late, since it was made.
+    pub fn late(&self) -> u64 {
+        locked(&self.room).late
+    }
+
+    /// The member's turn in `frame`: puts in `said`, a frame at the room's rate or less, and writes
+    /// what the member hears as a payload of `coding`, with what plays `over` it for this member
+    /// alone. Frames count up; a frame that was closed already is [`Taken::Late`].
+    pub fn turn(
+        &mut self,
+        frame: u64,
+        said: &[i16],
+        coding: Coding,
+        over: Option<&mut Player>,
+        payload: &mut [u8],
+    ) -> Taken {
+        let plain = self.volume == VOLUME_ONE && over.is_none();
+        match self.exchange(frame, said, plain.then_some(coding), payload) {
+            Exchange::Late => return Taken::Late,
+            Exchange::Common(length) => return Taken::Payload(length),
+            Exchange::Own => {}
+        }
+        if self.volume != VOLUME_ONE {
+            amplify(&mut self.samples, self.volume);
+        }
+        if let Some(player) = over {
+            play_over(player, &mut self.samples);
+        }
+        if self.own.as_ref().is_none_or(|own| own.coding != coding) {
+            let coder = locked(&self.room).own_coder(frame, coding);
+            self.own = Some(Box::new(coder));
+        }
+        let length = match &mut self.own {
+            Some(own) => own.encode(&self.samples, payload),
+            None => 0,
+        };
+        Taken::Payload(length)
+    }
+
+    /// The part of a turn under the lock. With a `coding` the common payload is taken where it says
+    /// what the member hears.
+    fn exchange(
+        &mut self,
+        frame: u64,
+        said: &[i16],
+        coding: Option<Coding>,
+        payload: &mut [u8],
+    ) -> Exchange {
+        let mut room = locked(&self.room);
+        if frame < room.frame || frame <= self.frame {
+            room.late += 1;
+            return Exchange::Late;
+        }
+        self.frame = frame;
+        room.advance(frame);
+        let quiet = room.mixer.is_quiet();
+        let common = match (room.mixer.output(self.key), coding) {
+            (Heard::Shared(_), Some(coding)) => Some(coding),
+            (Heard::Silence, Some(coding)) if quiet => Some(coding),
+            (Heard::Silence, _) => {
+                self.samples.fill(0);
+                None
+            }
+            (Heard::Shared(samples) | Heard::Own(samples), _) => {
+                self.samples.copy_from_slice(samples);
+                None
+            }
+        };
+        let exchange = match common {
+            Some(coding) => {
+                self.own = None;
+                Exchange::Common(room.encoded(coding, payload))
+            }
+            None => Exchange::Own,
+        };
+        match room.mixer.input(self.key, said) {
+            Some(TalkChange::Began) => self.talks = true,
+            Some(TalkChange::Ended) => self.talks = false,
+            None => {}
+        }
+        exchange
+    }
+
+    /// Whether the member began or ended to talk since this was last told, at most twice a second.
+    pub fn talk_change(&mut self) -> Option<bool> {
+        let due = self.frame >= self.told_at + TOLD_EVERY;
+        if self.talks == self.told || !due {
+            return None;
+        }
+        (self.told, self.told_at) = (self.talks, self.frame);
+        Some(self.talks)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut rooms = locked(&self.rooms.rooms);
+        let mut room = locked(&self.room);
+        room.mixer.leave(self.key);
+        room.queue(std::mem::take(&mut self.farewell));
+        if room.mixer.is_empty() {
+            rooms.remove(&self.name);
+        }
+    }
+}
+
+fn amplify(samples: &mut [i16], volume: u16) {
+    for sample in samples {
+        let louder = (i32::from(*sample) * i32::from(volume)) >> VOLUME_BITS;
+        *sample = louder.clamp(-32_768, 32_767) as i16;
+    }
+}
+
+/// Speaks over what is heard, which is half as loud meanwhile.
+fn play_over(player: &mut Player, samples: &mut [i16]) {
+    let mut played = [0; SAMPLES_MAX];
+    let Some(played) = played.get_mut(..samples.len()) else {
+        return;
+    };
+    player.fill(played);
+    for (sample, played) in samples.iter_mut().zip(played) {
+        *sample = (*sample / 2).saturating_add(*played);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -174,6 +174,10 @@ pub enum Target {
     Pool(Box<str>),
     /// `service:voicemail`
     Service(Service),
+    /// `menu:main`
+    Menu(Box<str>),
+    /// `queue:support`
+    Queue(Box<str>),
     /// `e1:pstn`
     Line(Box<str>),
     /// `number:200`: looked up in the plan again.
@@ -187,7 +191,12 @@ impl Target {
     pub fn is_outside(&self) -> bool {
         match self {
             Target::Trunk(_) | Target::Pool(_) | Target::Line(_) | Target::Uri(_) => true,
-            Target::User(_) | Target::Group(_) | Target::Service(_) | Target::Number(_) => false,
+            Target::User(_)
+            | Target::Group(_)
+            | Target::Service(_)
+            | Target::Menu(_)
+            | Target::Queue(_)
+            | Target::Number(_) => false,
         }
     }
 }

@@ -6,7 +6,8 @@ use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
     Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, Origin, PortRange, Relay, Rtp,
-    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Store, Timers, Tls, Web, parse_dialing, run_dir,
+    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Store, Timers, Tls, Web, parse_dialing, parse_menu,
+    run_dir,
 };
 use crate::base::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -106,10 +107,12 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("trunk", parse_dialing::TRUNK),
     ("pool", parse_dialing::POOL),
     ("group", parse_dialing::GROUP),
+    ("menu", parse_menu::MENU),
+    ("queue", parse_menu::QUEUE),
 ];
 
 /// The tables of which there may be several: `[[route]]`.
-pub(super) const LISTS: &[&str] = &["route", "trunk", "pool", "group"];
+pub(super) const LISTS: &[&str] = &["route", "trunk", "pool", "group", "menu", "queue"];
 
 /// Tables that a later version will have.
 const LATER: &[&str] = &["e1", "web"];
@@ -282,11 +285,12 @@ impl<'d> File<'_, '_, 'd> {
             trunks: self.trunks(),
             pools: self.pools(),
             groups: self.groups(&node),
-            routes: Vec::new(),
             node,
             sip,
             rtp,
+            ..Config::default()
         };
+        self.menus(&mut config);
         config.routes = self.routes(&config);
         config
     }

@@ -312,7 +312,7 @@ impl<'d> File<'_, '_, 'd> {
     }
 
     /// The name of a table of a list, that no other of the list has.
-    fn name(
+    pub(super) fn name(
         &mut self,
         section: Section<'d>,
         taken: &[Box<str>],
@@ -502,7 +502,9 @@ impl<'d> File<'_, '_, 'd> {
     ) -> (Vec<(Box<str>, Box<str>)>, Vec<Box<str>>) {
         let mut add: Vec<(Box<str>, Box<str>)> = Vec::new();
         let pairs = section.get("add_headers");
-        for (name, value) in pairs.map_or_else(Vec::new, |e| self.reader.pairs(e)) {
+        for (name, value) in pairs.map_or_else(Vec::new, |e| {
+            self.reader.pairs(e, "add_headers = { X-Site = \"hq\" }")
+        }) {
             let twice = add.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
             let wrong = header_name(name)
                 .err()

@@ -418,7 +418,7 @@ fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, Wrong> {
 }
 
 /// A name that must be one of those there are.
-fn among<'n>(
+pub(super) fn among<'n>(
     what: &str,
     name: &str,
     mut known: impl Iterator<Item = &'n str> + Clone,
@@ -479,7 +479,7 @@ fn service(name: &str) -> Result<Service, Wrong> {
 
 fn target(text: &str, config: &Config) -> Result<Target, Wrong> {
     let kinds = [
-        "user", "group", "trunk", "pool", "service", "e1", "number", "sip", "sips",
+        "user", "group", "trunk", "pool", "service", "menu", "queue", "e1", "number", "sip", "sips",
     ];
     let (kind, name) = text.split_once(':').unwrap_or((text, ""));
     let named = |what: &str| match is_name(name) {
@@ -495,6 +495,14 @@ fn target(text: &str, config: &Config) -> Result<Target, Wrong> {
         "trunk" => Target::Trunk(trunk(name, config)?),
         "pool" => Target::Pool(pool(name, config)?),
         "service" => Target::Service(service(name)?),
+        "menu" => {
+            let names = config.menus.iter().map(|m| &*m.name);
+            Target::Menu(among("menu", name, names)?)
+        }
+        "queue" => {
+            let names = config.queues.iter().map(|q| &*q.name);
+            Target::Queue(among("queue", name, names)?)
+        }
         "e1" => Target::Line(named("pstn")?),
         "number" if name == "*" => {
             let problem = "\"number:*\" is the number itself, which has no other route";
@@ -528,7 +536,7 @@ fn unknown_kind(text: &str, kind: &str, kinds: &[&str], what: &str) -> Wrong {
 pub(super) const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// `mon`, `mon-fri`, `sat-mon`, several with commas between.
-fn parse_days(text: &str) -> Result<[bool; 7], Wrong> {
+pub(super) fn parse_days(text: &str) -> Result<[bool; 7], Wrong> {
     let mut days = [false; 7];
     for part in text.split(',').map(str::trim) {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
@@ -547,7 +555,7 @@ fn parse_days(text: &str) -> Result<[bool; 7], Wrong> {
 }
 
 /// `09:00-18:00`, `22:00-06:00`, `00:00-24:00`.
-fn parse_minutes(text: &str) -> Result<(u16, u16), Wrong> {
+pub(super) fn parse_minutes(text: &str) -> Result<(u16, u16), Wrong> {
     let minute = |text: &str| {
         let (hour, minute) = text.trim().split_once(':')?;
         let two = |t: &str| match t.len() {
@@ -577,7 +585,7 @@ fn parse_minutes(text: &str) -> Result<(u16, u16), Wrong> {
 }
 
 /// `2026-12-25`, of the calendar.
-fn date(text: &str) -> Option<(i16, u8, u8)> {
+pub(super) fn date(text: &str) -> Option<(i16, u8, u8)> {
     let mut parts = text.splitn(3, '-');
     let mut next = |length: usize| {
         let part = parts.next()?;

@@ -134,7 +134,7 @@ fn advertised_by_family() {
 proptest::proptest! {
     /// Whatever the text, there is an answer, and what is accepted prints as what it is.
     #[test]
-    fn any_text_has_an_answer(text in r#"(\[{1,2}(node|sip|sip\.tls|rtp|guard|numbers|route|trunk|pool|group)\]{1,2}|[a-z_]{1,9} ?= ?([0-9a-z":./\[\], -]{0,30})|\PC{0,20})(\n(\PC{0,30}|listen = \["[a-z]{3}:[0-9.:\[\]]{1,20}"\]|ports = "[0-9]{1,5}-[0-9]{1,5}")){0,5}"#) {
+    fn any_text_has_an_answer(text in r#"(\[{1,2}(node|sip|sip\.tls|rtp|guard|numbers|route|trunk|pool|group|menu|queue)\]{1,2}|[a-z_]{1,9} ?= ?([0-9a-z":./\[\], -]{0,30})|\PC{0,20})(\n(\PC{0,30}|listen = \["[a-z]{3}:[0-9.:\[\]]{1,20}"\]|ports = "[0-9]{1,5}-[0-9]{1,5}")){0,5}"#) {
         let path = Path::new("/etc/voip/voip.toml");
         if let Ok(config) = Config::parse(&text, path) {
             proptest::prop_assert_eq!(Config::parse(&config.to_string(), path), Ok(config));
@@ -190,6 +190,8 @@ fn the_manual_page_tells_the_defaults() {
         [[trunk]]\nname = \"t\"\nuri = \"sip:a\"\n\
         [[pool]]\nname = \"p\"\nmembers = [\"sip:a\"]\n\
         [[group]]\nname = \"g\"\nmembers = [\"1\"]\n\
+        [[menu]]\nname = \"m\"\ngreeting = \"goodbye\"\nthen = \"hangup\"\n\
+        [[queue]]\nname = \"q\"\nagents = [\"1\"]\n\
         [[route]]\nmatch = \"1\"\nto = \"user:1\"\n";
     let config = Config::parse(one_of_each, Path::new("voip.toml")).unwrap();
     let config = Config {

@@ -7,7 +7,7 @@
 //!                 +-- 64*T1 without ACK: BYE --> gone        (RFC 3261 §13.3.1.4)
 //! ```
 
-use super::program::{Caller, Effect, Event, Program, Scene};
+use super::program::{Caller, Effect, Event, Opening, Program, Scene};
 use super::voice::Voice;
 use super::{ALLOW, Context, Name, Timer, branch_of};
 use crate::base::{Flow, Instant, Key, TimerId, TimerTable};
@@ -125,7 +125,7 @@ impl Dialog {
             over: false,
             task: 0,
         };
-        if dialog.program.is_early() {
+        if dialog.program.opening() == Opening::Early {
             let branch = branch_of(invite).ok_or((400, "Malformed Via"))?;
             dialog.early = Some((invite.clone(), branch));
         }
@@ -173,13 +173,19 @@ impl Dialog {
             now: cx.now,
             unix_ms: cx.anchor.unix_ms(cx.now),
             config: cx.config,
+            house: cx.house,
             rng: cx.rng,
             voice: Voice::of(cx.config.node.locale),
             caller: &self.caller,
             effects: Vec::new(),
+            next: None,
         };
         self.program.on(&mut scene, event);
-        let effects = scene.effects;
+        let mut effects = scene.effects;
+        if let Some(next) = scene.next.filter(|_| !self.over) {
+            self.program = next;
+            effects.extend(self.tell(cx, Event::Begin));
+        }
         for effect in &effects {
             if let Effect::Do(task, _) = effect {
                 self.task = *task;

@@ -16,8 +16,10 @@
 mod announce;
 mod dialog;
 mod echo;
+mod menu;
 mod program;
 mod service;
+mod spell;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]
@@ -32,6 +34,7 @@ use crate::store::Record;
 use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder, default_reason};
 use bytes::Bytes;
 use dialog::Dialog;
+pub use program::House;
 use program::{Caller, Effect, Event};
 use std::collections::{HashMap, VecDeque};
 
@@ -47,6 +50,8 @@ pub struct Context<'a> {
     pub anchor: Anchor,
     /// As the operator wrote it.
     pub config: &'a Config,
+    /// What the whole system knows.
+    pub house: House<'a>,
     /// The calls under way: which session of the media side a call has.
     pub calls: &'a CallTable,
     /// For tags and names.
@@ -201,7 +206,7 @@ impl Pbx {
     }
 
     fn on_call(&mut self, cx: &mut Context<'_>, flow: &Flow, invite: &Message) {
-        let Some(program) = service::program_of(invite) else {
+        let Some(program) = service::program_of(cx.config, invite) else {
             return self.answer(flow, invite, 404);
         };
         let Some(session) = cx.calls.session_of(invite) else {
@@ -277,6 +282,11 @@ impl Pbx {
             }
             Effect::Persist(record) => {
                 return self.outputs.push_back(Output::Persist(record));
+            }
+            // Until somebody can be called from here.
+            Effect::Connect(_) => return self.follow(cx, key, Event::Refused(501)),
+            Effect::Disconnect | Effect::Still | Effect::Ring | Effect::Early | Effect::Answer => {
+                return;
             }
             Effect::Measure => Order::Measure { session },
             Effect::Do(task, what) => Order::Do {
@@ -429,6 +439,7 @@ fn caller_of(cx: &Context<'_>, session: u64, invite: &Message) -> Caller {
             .filter(|user: &Box<str>| &**user != "anonymous")
             .unwrap_or_default(),
         name: name.map(|name| text(&name)).unwrap_or_default(),
+        way: None,
         session,
     }
 }

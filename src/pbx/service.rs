@@ -2,22 +2,45 @@
 
 use super::announce::{Announce, Confirm};
 use super::echo::Echo;
+use super::menu::Attendant;
 use super::program::{Program, parameter};
-use crate::config::Service;
+use crate::config::{Config, Service};
 use crate::wire::sip::{Message, Uri};
 
 /// The program that a Request-URI names, as the proxy wrote it.
-pub(super) fn program_of(invite: &Message) -> Option<Box<dyn Program>> {
-    let uri = Uri::parse(invite.request_uri()).ok()?;
+pub(super) fn program_of(config: &Config, invite: &Message) -> Option<Box<dyn Program>> {
+    program_at(config, &Uri::parse(invite.request_uri()).ok()?)
+}
+
+/// What takes a message for a user.
+pub(super) fn voicemail(config: &Config, user: &str) -> Option<Box<dyn Program>> {
+    let domain = config.node.default_domain();
+    let uri = format!(
+        "sip:voicemail@{domain};mailbox={};why=unavailable",
+        user.replace('@', "%40")
+    );
+    program_at(config, &Uri::parse(uri.as_bytes()).ok()?)
+}
+
+/// Where callers wait.
+pub(super) fn queue(_config: &Config, _name: &str) -> Option<Box<dyn Program>> {
+    None
+}
+
+fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
     match uri.user()? {
         b"announce" => {
-            let status = parameter(&uri, "cause")?.parse().ok()?;
+            let status = parameter(uri, "cause")?.parse().ok()?;
             (400..700).contains(&status).then_some(())?;
             Some(Box::new(Announce { status }))
         }
         b"confirm" => {
-            let prompts = parameter(&uri, "play")?.into();
+            let prompts = parameter(uri, "play")?.into();
             Some(Box::new(Confirm { prompts }))
+        }
+        b"menu" => {
+            let menu = Attendant::new(&config.menus, parameter(uri, "name")?)?;
+            Some(Box::new(menu))
         }
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
             Service::Echo => Some(Box::<Echo>::default()),

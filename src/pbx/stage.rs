@@ -1,10 +1,25 @@
 //! A program alone, for the tests of programs.
 
-use super::program::{Caller, Effect, Event, Program, Scene};
+use super::program::{Caller, Effect, Event, House, Program, Scene};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::{Config, Locale};
 use crate::media::{Sound, Task, prompts};
+use crate::store::Directory;
+
+/// What a whole system would share.
+#[derive(Default)]
+pub(super) struct Household {
+    pub directory: Directory,
+}
+
+impl Household {
+    pub fn lend(&self) -> House<'_> {
+        House {
+            directory: &self.directory,
+        }
+    }
+}
 
 pub(super) struct Stage<P> {
     pub program: P,
@@ -13,7 +28,10 @@ pub(super) struct Stage<P> {
     pub now: Instant,
     pub unix_ms: u64,
     pub rng: Rng,
+    pub house: Household,
     pub locale: Locale,
+    /// Who took the caller over.
+    pub next: Option<Box<dyn Program>>,
 }
 
 impl<P: Program> Stage<P> {
@@ -25,7 +43,9 @@ impl<P: Program> Stage<P> {
             now: Instant::ZERO,
             unix_ms: 1_790_000_000_000,
             rng: Rng::from_u64(1),
+            house: Household::default(),
             locale: Locale::Es,
+            next: None,
         }
     }
 
@@ -35,12 +55,15 @@ impl<P: Program> Stage<P> {
             now: self.now,
             unix_ms: self.unix_ms,
             config: &self.config,
+            house: self.house.lend(),
             rng: &mut self.rng,
             voice: Voice::of(self.locale),
             caller: &self.caller,
             effects: Vec::new(),
+            next: None,
         };
         self.program.on(&mut scene, event);
+        self.next = scene.next;
         scene.effects
     }
 }

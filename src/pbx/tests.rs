@@ -80,6 +80,7 @@ impl World {
     }
 
     fn with(&mut self, act: impl FnOnce(&mut Pbx, &mut Context<'_>)) {
+        let house = super::stage::Household::default();
         let mut cx = Context {
             now: self.now,
             anchor: Anchor {
@@ -87,6 +88,7 @@ impl World {
                 unix_ms: 0,
             },
             config: &self.config,
+            house: house.lend(),
             calls: &self.calls,
             rng: &mut self.rng,
         };

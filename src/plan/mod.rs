@@ -17,7 +17,7 @@ mod time;
 pub use compile::Plan;
 pub use explain::{EXPLAINED_MAX, Explained, Verdict};
 pub use number::{NumberRules, dialled};
-pub use time::moment;
+pub use time::{is_open, moment};
 
 use crate::config::{Class, FailureKind, Service};
 use crate::wire::sip::Method;
@@ -122,6 +122,11 @@ impl Way {
         }
     }
 
+    /// To what answers a number of its own.
+    pub fn to_answer(target: &Target, number: &str) -> Self {
+        Self::straight(number, target.clone())
+    }
+
     /// To a group that a number of its own calls.
     pub fn to_group(group: &str, number: &str) -> Self {
         Self::straight(number, Target::Group(group.into()))
@@ -180,6 +185,10 @@ pub enum Target {
     Pool(Box<str>),
     /// A service of ours.
     Service(Service),
+    /// A menu.
+    Menu(Box<str>),
+    /// A queue.
+    Queue(Box<str>),
     /// A line.
     Line(Box<str>),
     /// A URI, whole.
@@ -194,6 +203,8 @@ impl std::fmt::Display for Target {
             Target::Trunk(name) => write!(f, "trunk:{name}"),
             Target::Pool(name) => write!(f, "pool:{name}"),
             Target::Service(service) => write!(f, "service:{}", service.name()),
+            Target::Menu(name) => write!(f, "menu:{name}"),
+            Target::Queue(name) => write!(f, "queue:{name}"),
             Target::Line(name) => write!(f, "e1:{name}"),
             Target::Uri(uri) => f.write_str(uri),
         }

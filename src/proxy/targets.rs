@@ -126,8 +126,13 @@ impl Target {
             Place::Out(out) => out.label(),
             Place::Service(uri) => {
                 let uri = Uri::parse(uri).ok();
-                let name = uri.as_ref().and_then(|uri| uri.user()).unwrap_or_default();
-                format!("service:{}", String::from_utf8_lossy(name)).into()
+                let user = uri.as_ref().and_then(|uri| uri.user()).unwrap_or_default();
+                let user = String::from_utf8_lossy(user);
+                // A menu or a queue.
+                match uri.as_ref().and_then(|uri| uri.param("name")).flatten() {
+                    Some(name) => format!("{user}:{}", String::from_utf8_lossy(name)).into(),
+                    None => format!("service:{user}").into(),
+                }
             }
             Place::AsRequested | Place::Binding(_) => "".into(),
         }

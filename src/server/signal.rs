@@ -576,6 +576,9 @@ impl SignalCore {
             now,
             anchor: self.anchor,
             config: &self.config,
+            house: pbx::House {
+                directory: &self.directory,
+            },
             calls: &self.calls,
             rng: &mut self.rng,
         };

@@ -89,10 +89,12 @@ impl Proxy {
                 into.take(out, targets::rank(later, 1000), step);
             }
             plan::Target::Service(service) => {
-                let mut target = to_service(*service, into.domain);
-                target.rank = targets::rank(later, 1000);
-                target.step = Some(Arc::clone(step));
-                into.found.push(target);
+                into.answer(to_service(*service, into.domain), later, step);
+            }
+            plan::Target::Menu(_) | plan::Target::Queue(_) => {
+                if let Some(target) = to_named(target, into.domain) {
+                    into.answer(target, later, step);
+                }
             }
             plan::Target::Line(name) => {
                 tracing::info!(line = %name, "a route leads to a line that is not there");
@@ -165,6 +167,13 @@ impl Proxy {
 }
 
 impl Expansion<'_> {
+    /// A service of ours.
+    fn answer(&mut self, mut target: Target, later: usize, step: &Arc<Step>) {
+        target.rank = targets::rank(later, 1000);
+        target.step = Some(Arc::clone(step));
+        self.found.push(target);
+    }
+
     fn take(&mut self, out: Option<Out>, rank: u32, step: &Arc<Step>) {
         if let Some(out) = out {
             let mut target = Target::new(Place::Out(Arc::new(out)), rank);
@@ -173,6 +182,23 @@ impl Expansion<'_> {
             self.found.push(target);
         }
     }
+}
+
+/// A menu or a queue as a target. Their names need no escape in a URI.
+pub(super) fn to_named(target: &plan::Target, domain: &str) -> Option<Target> {
+    let (kind, name) = match target {
+        plan::Target::Menu(name) => ("menu", name),
+        plan::Target::Queue(name) => ("queue", name),
+        plan::Target::User(_)
+        | plan::Target::Group(_)
+        | plan::Target::Trunk(_)
+        | plan::Target::Pool(_)
+        | plan::Target::Service(_)
+        | plan::Target::Line(_)
+        | plan::Target::Uri(_) => return None,
+    };
+    let uri = format!("sip:{kind}@{domain};name={name}");
+    Some(announce::service(uri))
 }
 
 /// A service as a target.

@@ -100,6 +100,11 @@ impl Proxy {
             let targets = vec![expand::to_service(service, domain)];
             return Ok(Dialled::Lead(targets.into()));
         }
+        if invite && let Some(target) = cx.plan.answers(&number) {
+            let target = expand::to_named(target, cx.config.node.default_domain());
+            let targets: Vec<Target> = target.into_iter().collect();
+            return Ok(Dialled::Lead(targets.into()));
+        }
         let mut journey = Journey::of(asked, &aor);
         let led = self.lead(cx, asked, &number, &mut journey);
         ways.learn(&journey.ways);

@@ -1,9 +1,11 @@
 //! Which program a call came here for.
 
 use super::announce::{Announce, Confirm};
+use super::bridge::Bridge;
 use super::echo::Echo;
 use super::menu::Attendant;
 use super::program::{Program, parameter};
+use crate::call::inside;
 use crate::config::{Config, Service};
 use crate::wire::sip::{Message, Uri};
 
@@ -17,7 +19,7 @@ pub(super) fn voicemail(config: &Config, user: &str) -> Option<Box<dyn Program>>
     let domain = config.node.default_domain();
     let uri = format!(
         "sip:voicemail@{domain};mailbox={};why=unavailable",
-        user.replace('@', "%40")
+        inside::escape(user)
     );
     program_at(config, &Uri::parse(uri.as_bytes()).ok()?)
 }
@@ -37,6 +39,10 @@ fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
         b"confirm" => {
             let prompts = parameter(uri, "play")?.into();
             Some(Box::new(Confirm { prompts }))
+        }
+        b"bridge" => {
+            let to = inside::unescape(parameter(uri, "to")?)?.into();
+            Some(Box::new(Bridge { to }))
         }
         b"menu" => {
             let menu = Attendant::new(&config.menus, parameter(uri, "name")?)?;

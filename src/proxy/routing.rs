@@ -228,7 +228,9 @@ impl Proxy {
         start: Start,
     ) -> Result<(), Reject> {
         let Arrival { message, flow, .. } = arrival;
-        if inbound.border.is_none() && inbound.record_route {
+        // A service's call is no peer's: where its account is one, that caller came in already.
+        let outside = !flow.is_internal();
+        if inbound.border.is_none() && inbound.record_route && outside {
             let entry = self.entry(cx, message, flow, &inbound.caller);
             let (border, hold) = recorded(cx, arrival, (&inbound.caller, &start.ways), entry)?;
             inbound.border = border;
@@ -284,7 +286,7 @@ fn ways_of(caller: &Caller) -> Ways {
     Ways {
         way_in: match caller {
             Caller::Trunk(name) | Caller::Pool(name) => name.clone(),
-            Caller::User(_) | Caller::Trusted | Caller::Guest | Caller::InDialog => "".into(),
+            _ => "".into(),
         },
         ..Ways::default()
     }
@@ -530,7 +532,7 @@ fn needs_flow(message: &Message, flow: &Flow, behind_nat: bool) -> bool {
         let uri = contact.and_then(Result::ok).and_then(|c| c.uri().ok());
         uri.is_some_and(|u| u.param("ob").is_some())
     };
-    neighbour && (behind_nat || flow.transport.is_reliable() || asks())
+    flow.is_internal() || neighbour && (behind_nat || flow.transport.is_reliable() || asks())
 }
 
 /// Whether `maddr` and port of a Request-URI are ours (§16.4).

@@ -172,6 +172,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct SignalCore {
     pub(super) shard: usize,
+    shards: usize,
     pub(super) config: Arc<Config>,
     pub(super) listeners: ListenerTable,
     pub(super) addresses: call::Addresses,
@@ -266,6 +267,7 @@ impl SignalCore {
         let calls = call_settings(shard, &config, anchor, &addresses);
         Self {
             shard,
+            shards,
             layer: TransactionLayer::new(transaction_settings(&config), rng.fork()),
             locator: Locator::new(rng.fork()),
             authenticator,
@@ -575,6 +577,7 @@ impl SignalCore {
         let mut cx = pbx::Context {
             now,
             anchor: self.anchor,
+            shard: (self.shard, self.shards),
             config: &self.config,
             house: pbx::House {
                 directory: &self.directory,

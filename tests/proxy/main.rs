@@ -2,6 +2,7 @@
 //! test's own text. Each file holds one of the RFC's subjects.
 
 mod admission;
+mod bridge;
 mod cost;
 mod dialogs;
 mod features;

@@ -1,6 +1,7 @@
 //! What the file says about callers who are answered by a voice: menus, opening hours, queues,
 //! double dialling.
 
+use super::Line;
 use std::fmt;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub const KEYS: &str = "0123456789*#ABCD";
 pub struct Menu {
     /// Its name in targets and actions.
     pub name: Box<str>,
+    /// The line of the file.
+    pub line: Line,
     /// The numbers that it answers.
     pub numbers: Vec<Box<str>>,
     /// Prompts, of the catalogue or of the site, one after the other.
@@ -44,6 +47,7 @@ impl Default for Menu {
     fn default() -> Self {
         Self {
             name: "".into(),
+            line: Line::default(),
             numbers: Vec::new(),
             greeting: Vec::new(),
             keys: Vec::new(),
@@ -59,7 +63,40 @@ impl Default for Menu {
     }
 }
 
+/// The prompt that an action says.
+fn said(action: &Action) -> Option<&str> {
+    match action {
+        Action::Say(prompt) => Some(prompt),
+        Action::Extension(_)
+        | Action::Group(_)
+        | Action::Menu(_)
+        | Action::Voicemail(_)
+        | Action::Queue(_)
+        | Action::Route(_)
+        | Action::Directory
+        | Action::Back
+        | Action::Repeat
+        | Action::HangUp => None,
+    }
+}
+
+impl Queue {
+    /// The prompts that it names.
+    pub fn prompts(&self) -> impl Iterator<Item = &str> {
+        let greeting = self.greeting.iter().map(|name| &**name);
+        greeting.chain(said(&self.overflow))
+    }
+}
+
 impl Menu {
+    /// The prompts that it names.
+    pub fn prompts(&self) -> impl Iterator<Item = &str> {
+        let greeting = self.greeting.iter().map(|name| &**name);
+        let keys = self.keys.iter().map(|(_, action)| action);
+        let actions = keys.chain([&self.then, &self.closed]);
+        greeting.chain(actions.filter_map(said))
+    }
+
     /// What a key does.
     pub fn action(&self, key: char) -> Option<&Action> {
         let mut keys = self.keys.iter();
@@ -179,6 +216,8 @@ impl fmt::Display for Holiday {
 pub struct Queue {
     /// Its name in targets and actions.
     pub name: Box<str>,
+    /// The line of the file.
+    pub line: Line,
     /// The numbers that it answers.
     pub numbers: Vec<Box<str>>,
     /// Prompts before the wait.
@@ -207,6 +246,7 @@ impl Default for Queue {
     fn default() -> Self {
         Self {
             name: "".into(),
+            line: Line::default(),
             numbers: Vec::new(),
             greeting: Vec::new(),
             agents: Vec::new(),

@@ -35,6 +35,7 @@ pub use menu::{
 pub use mistake::{Mistake, Mistakes};
 pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute};
 pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MAX};
+pub use reader::nearest;
 pub use services::{Service, Services};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

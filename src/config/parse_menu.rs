@@ -5,7 +5,9 @@ use super::parse::File;
 use super::parse_dialing::{self as dialing, is_name};
 use super::parse_route::{among, parse_days, parse_minutes};
 use super::reader::{Entry, Section, nearest};
-use super::{CONDITIONS_MAX, Config, GREETINGS_MAX, Group, MEMBERS_MAX, MENUS_MAX, Node, Service};
+use super::{
+    CONDITIONS_MAX, Config, GREETINGS_MAX, Group, Line, MEMBERS_MAX, MENUS_MAX, Node, Service,
+};
 use std::time::Duration;
 
 pub(super) const MENU: &[&str] = &[
@@ -102,6 +104,7 @@ impl<'d> File<'_, '_, 'd> {
 
     fn menu(&mut self, section: Section<'d>, known: &Known<'_>) -> Menu {
         let mut menu = Menu {
+            line: Line(self.reader.line(section)),
             greeting: self.greeting(section),
             extensions: self.truth(section, "extensions", false),
             barge_in: self.truth(section, "barge_in", true),
@@ -297,6 +300,7 @@ impl<'d> File<'_, '_, 'd> {
 
     fn queue(&mut self, section: Section<'d>, known: &Known<'_>) -> Queue {
         let mut queue = Queue {
+            line: Line(self.reader.line(section)),
             greeting: self.greeting(section),
             agents: self.agents(section, "agents", known.node, false),
             logins: self.agents(section, "logins", known.node, true),

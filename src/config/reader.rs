@@ -391,7 +391,7 @@ fn value_kind(value: &Value) -> &'static str {
 }
 
 /// The word that a typing mistake may have been meant to be.
-pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let limit = (word.chars().count() / 3).max(1);
     known
         .map(|k| (distance(&word.to_ascii_lowercase(), k), k))

@@ -274,3 +274,48 @@ pub enum QueueStrategy {
     /// Who has answered fewest.
     FewestCalls,
 }
+
+/// `[disa]`: double dialling. Off until somebody is let in.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Disa {
+    /// The numbers that it answers, beside the code of phones.
+    pub numbers: Vec<Box<str>>,
+    /// What lets a caller in; nobody without, save those who are trusted.
+    pub pin: Pin,
+    /// The user on whose account is called.
+    pub user: Box<str>,
+    /// Users who need no PIN.
+    pub trusted: Vec<Box<str>>,
+}
+
+impl Disa {
+    /// Whether anybody is let in.
+    pub fn is_on(&self) -> bool {
+        !self.user.is_empty() && (!self.pin.is_empty() || !self.trusted.is_empty())
+    }
+
+    /// Whether a user, `name@domain`, needs no PIN; `domain` is of those who are named without.
+    pub fn trusts(&self, aor: &str, domain: &str) -> bool {
+        let (name, host) = aor.rsplit_once('@').unwrap_or((aor, domain));
+        let mut trusted = self.trusted.iter();
+        trusted.any(|user| **user == *aor || **user == *name && host == domain)
+    }
+}
+
+/// Digits that nobody else should know.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Pin(pub Box<str>);
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pin(..)")
+    }
+}
+
+impl std::ops::Deref for Pin {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}

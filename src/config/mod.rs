@@ -30,7 +30,8 @@ pub use dialing::{
     Source, Strategy, Target, Trunk,
 };
 pub use menu::{
-    Action, GREETINGS_MAX, Holiday, MENUS_MAX, Menu, Opening, Period, Queue, QueueStrategy,
+    Action, Disa, GREETINGS_MAX, Holiday, MENUS_MAX, Menu, Opening, Period, Pin, Queue,
+    QueueStrategy,
 };
 pub use mistake::{Mistake, Mistakes};
 pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute};
@@ -92,6 +93,8 @@ pub struct Config {
     pub groups: Vec<Group>,
     /// `[[menu]]`: shared, so that a caller stays in those of its beginning.
     pub menus: Arc<[Menu]>,
+    /// `[disa]`
+    pub disa: Disa,
     /// `[[queue]]`
     pub queues: Arc<[Queue]>,
 }

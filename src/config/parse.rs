@@ -107,6 +107,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("trunk", parse_dialing::TRUNK),
     ("pool", parse_dialing::POOL),
     ("group", parse_dialing::GROUP),
+    ("disa", parse_menu::DISA),
     ("menu", parse_menu::MENU),
     ("queue", parse_menu::QUEUE),
 ];

@@ -25,7 +25,7 @@ pub(super) const NUMBERS: &[&str] = &[
     "emergency",
     "timezone",
 ];
-pub(super) const SERVICES: &[&str] = &["announcements", "transcoding", "echo"];
+pub(super) const SERVICES: &[&str] = &["announcements", "transcoding", "echo", "disa"];
 pub(super) const TRUNK: &[&str] = &[
     "name",
     "uri",

@@ -1,6 +1,6 @@
 //! The keys of `[[menu]]` and `[[queue]]`, and the actions of both.
 
-use super::menu::{self, Action, Holiday, Menu, Opening, Period, Queue, QueueStrategy};
+use super::menu::{self, Action, Disa, Holiday, Menu, Opening, Period, Pin, Queue, QueueStrategy};
 use super::parse::File;
 use super::parse_dialing::{self as dialing, is_name};
 use super::parse_route::{among, parse_days, parse_minutes};
@@ -26,6 +26,7 @@ pub(super) const MENU: &[&str] = &[
     "holidays",
     "timezone",
 ];
+pub(super) const DISA: &[&str] = &["numbers", "pin", "user", "trusted"];
 pub(super) const QUEUE: &[&str] = &[
     "name",
     "numbers",
@@ -41,6 +42,8 @@ pub(super) const QUEUE: &[&str] = &[
     "overflow",
 ];
 
+/// Digits of a PIN.
+const PIN_DIGITS: std::ops::RangeInclusive<usize> = 6..=16;
 /// Longest name of a prompt, in bytes.
 const PROMPT_BYTES_MAX: usize = 128;
 
@@ -98,8 +101,42 @@ impl<'d> File<'_, '_, 'd> {
                 queues.push(queue);
             }
         }
+        config.disa = self.disa(&config.node, &mut taken);
         config.menus = menus.into();
         config.queues = queues.into();
+    }
+
+    fn disa(&mut self, node: &Node, taken: &mut Numbers) -> Disa {
+        let section = self.section("disa");
+        let mut disa = Disa {
+            numbers: self.answered(section, taken, ("disa", None)),
+            trusted: self.agents(section, "trusted", node, false),
+            ..Disa::default()
+        };
+        if let Some(text) = section.get("pin").and_then(|e| self.reader.text(e)) {
+            match pin(text.text) {
+                Ok(pin) => disa.pin = Pin(pin),
+                Err((problem, remedy)) => self.note(text, problem, remedy),
+            }
+        }
+        if let Some(text) = section.get("user").and_then(|e| self.reader.text(e)) {
+            match dialing::user(text.text, node, false) {
+                Ok(user) => disa.user = user.into(),
+                Err((problem, remedy)) => self.note(text, problem, remedy),
+            }
+        }
+        let any = ["pin", "trusted", "numbers"].map(|key| section.get(key));
+        if let (Some(entry), None) = (any.into_iter().flatten().next(), section.get("user")) {
+            let remedy = "add user = \"100\", on whose account is called";
+            let problem = "lets nobody in without a user";
+            self.reader.note_entry(entry, problem, remedy);
+        }
+        if let (Some(entry), None) = (section.get("numbers"), section.get("pin")) {
+            let remedy = "add pin = \"...\", 6 to 16 digits";
+            let problem = "lets nobody in from outside without a PIN";
+            self.reader.note_entry(entry, problem, remedy);
+        }
+        disa
     }
 
     fn menu(&mut self, section: Section<'d>, known: &Known<'_>) -> Menu {
@@ -384,6 +421,25 @@ impl Numbers {
     }
 }
 
+/// Digits that are not the first that anybody tries.
+fn pin(text: &str) -> Result<Box<str>, Wrong> {
+    let remedy = "write 6 to 16 digits that nobody guesses";
+    let digits = text.as_bytes();
+    if !PIN_DIGITS.contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(("is no PIN".into(), remedy.into()));
+    }
+    // 000000, 123456, 987654.
+    let steps = digits
+        .windows(2)
+        .map(|pair| i16::from(pair[1]) - i16::from(pair[0]));
+    let mut steps: Vec<i16> = steps.collect();
+    steps.dedup();
+    match *steps {
+        [-1..=1] => Err(("is a PIN that everybody tries".into(), remedy.into())),
+        _ => Ok(text.into()),
+    }
+}
+
 fn action(text: &str, known: &Known<'_>) -> Result<Action, Wrong> {
     if let Some((_, action)) = Action::WORDS.iter().find(|(word, _)| *word == text) {
         return match action {
@@ -610,6 +666,32 @@ mod tests {
         }
         let said = mistakes("[[menu]]\nname = \"a\"\nthen = \"hangup\"\n");
         assert!(said.contains("menu.greeting: is missing"), "{said}");
+        let disa = "[disa]\nuser = \"100\"\n";
+        for (text, wanted) in [
+            (
+                "[disa]\npin = \"482913\"",
+                "disa.pin: lets nobody in without a user",
+            ),
+            (
+                &format!("{disa}pin = \"12345\""),
+                "is no PIN; write 6 to 16 digits",
+            ),
+            (
+                &format!("{disa}pin = \"123456\""),
+                "is a PIN that everybody tries",
+            ),
+            (
+                &format!("{disa}pin = \"777777\""),
+                "is a PIN that everybody tries",
+            ),
+            (
+                &format!("{disa}numbers = \"500\""),
+                "lets nobody in from outside without a PIN",
+            ),
+        ] {
+            let said = mistakes(text);
+            assert!(said.contains(wanted), "{text}: {said}");
+        }
         let queue = "[[queue]]\nname = \"q\"\n";
         for (line, wanted) in [
             ("", "queue.agents: is missing; add agents"),

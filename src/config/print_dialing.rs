@@ -4,7 +4,7 @@
 
 use super::parse_route::DAYS;
 use super::print::{list, plain, quoted, text};
-use super::print_menu::{menu, queue};
+use super::print_menu::{disa, menu, queue};
 use super::{
     Algorithm, Class, Config, FailureKind, Group, Hours, Identity, Match, NumberFormat, Numbers,
     Pool, QueueStrategy, Route, Service, Services, Source, Strategy, Target, Trunk,
@@ -138,6 +138,7 @@ pub(super) fn dialing(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     config.trunks.iter().try_for_each(|t| trunk(f, t))?;
     config.pools.iter().try_for_each(|p| pool(f, p))?;
     config.groups.iter().try_for_each(|g| group(f, g))?;
+    disa(f, &config.disa)?;
     config.menus.iter().try_for_each(|m| menu(f, m))?;
     config.queues.iter().try_for_each(|q| queue(f, q))?;
     config.routes.iter().try_for_each(|r| route(f, r))

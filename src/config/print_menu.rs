@@ -3,7 +3,7 @@
 use super::parse_route::DAYS;
 use super::print::{list, plain, quoted, text};
 use super::print_dialing::{interval, optional, some};
-use super::{Menu, Opening, Period, Queue};
+use super::{Disa, Menu, Opening, Period, Queue};
 use std::fmt::{self, Formatter};
 
 pub(super) fn menu(f: &mut Formatter<'_>, m: &Menu) -> fmt::Result {
@@ -65,4 +65,15 @@ pub(super) fn queue(f: &mut Formatter<'_>, q: &Queue) -> fmt::Result {
     plain(f, "wait_max_s", q.wait_max.as_secs())?;
     plain(f, "calls_max", q.calls_max)?;
     text(f, "overflow", &q.overflow)
+}
+
+pub(super) fn disa(f: &mut Formatter<'_>, d: &Disa) -> fmt::Result {
+    if *d == Disa::default() {
+        return Ok(());
+    }
+    writeln!(f, "\n[disa]")?;
+    some(f, "numbers", &d.numbers)?;
+    optional(f, "pin", Some(&*d.pin).filter(|pin| !pin.is_empty()))?;
+    optional(f, "user", Some(&*d.user).filter(|user| !user.is_empty()))?;
+    some(f, "trusted", &d.trusted)
 }

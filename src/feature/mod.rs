@@ -19,6 +19,7 @@ mod decide;
 mod history;
 mod hunt;
 mod keys;
+mod pins;
 mod ringing;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use decide::{Caller, Failure, Forward, Incoming, NO_ANSWER, Why, after, inco
 pub use history::{Diversions, History};
 pub use hunt::Hunt;
 pub use keys::KEYS;
+pub use pins::{Patience, Pins, is_pin};
 pub use ringing::{Claim, RINGING_MAX, RingingCall, Rings};
 
 use crate::store::{FeatureRecord, USERS_MAX};
@@ -77,6 +79,7 @@ pub struct Features {
     rotors: hunt::Rotors,
     busy: Arc<busy::Busy>,
     ringing: Arc<ringing::Ringing>,
+    pins: Pins,
 }
 
 impl Features {
@@ -164,6 +167,11 @@ impl Features {
     /// How many calls a member of a group has.
     pub fn calls_of(&self, aor: &str) -> u32 {
         self.busy.calls_of(aor)
+    }
+
+    /// Who guessed PINs.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
     }
 
     /// How many users want something.

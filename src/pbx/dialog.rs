@@ -3,7 +3,7 @@
 
 use super::{Name, Refusal};
 use crate::base::{Flow, Rng};
-use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, ResponseBuilder};
+use crate::wire::sip::{HeaderName, Message, Method, NameAddr, RequestBuilder, ResponseBuilder};
 
 /// Record-Route values that a dialog may have; the proxy's own are among them.
 const ROUTES_MAX: usize = 32;
@@ -116,6 +116,18 @@ impl Dialog {
         response.header(HeaderName::To) == Some(&*self.remote)
     }
 
+    /// The far end's tag.
+    pub fn far_tag(&self) -> Option<Box<[u8]>> {
+        let address = NameAddr::parse(&self.remote).ok()?;
+        address.tag().map(Box::from)
+    }
+
+    /// The far end's URI.
+    pub fn far_uri(&self) -> Option<String> {
+        let address = NameAddr::parse(&self.remote).ok()?;
+        String::from_utf8(address.uri_bytes().to_vec()).ok()
+    }
+
     /// Takes a request of the far end, unless a later one was there before (§12.2.2).
     pub fn hear(&mut self, request: &Message) -> bool {
         let number = request.cseq().ok().map(|cseq| cseq.number);
@@ -177,6 +189,7 @@ impl Dialog {
                 .header(HeaderName::Contact, &*self.contact)
                 .header(HeaderName::Allow, super::ALLOW)
                 .header(HeaderName::Supported, super::SUPPORTED),
+            Method::Refer => response.header(HeaderName::Contact, &*self.contact),
             _ => response,
         }
     }

@@ -10,32 +10,56 @@ use crate::wire::sip::{Message, Method};
 impl Pbx {
     /// A call came.
     pub(super) fn on_call(&mut self, cx: &mut Context<'_>, flow: &Flow, invite: &Message) {
-        let Some(program) = service::program_of(cx.config, invite) else {
-            return self.refuse_unknown(cx, flow, invite, 404);
-        };
         let Some(session) = cx.calls.session_of(invite) else {
             return self.refuse_unknown(cx, flow, invite, 481);
         };
-        let opening = program.opening();
-        let seat = Seat::new(program, caller_of(cx, session, invite));
-        let leg = match Leg::of_invite(cx, seat, flow, invite) {
-            Ok(leg) => Box::new(leg),
+        let caller = caller_of(cx, session, invite);
+        match self.replaced(invite) {
+            Ok(None) => {}
+            Ok(Some(old)) => return self.replace(cx, old, caller, (flow, invite)),
             Err(why) => return self.refuse(cx, flow, invite, why),
+        }
+        let Some(program) = service::program_of(cx.config, invite) else {
+            return self.refuse_unknown(cx, flow, invite, 404);
         };
-        let (name, branch) = (leg.dialog.name(), branch_of(invite).unwrap_or_default());
-        let key = match self.legs.insert(leg) {
-            Ok(key) => key,
-            Err(_) => return self.refuse(cx, flow, invite, (503, "Too Many Calls")),
+        let opening = program.opening();
+        let seat = Seat::new(program, caller);
+        let Some(key) = self.settle_in(cx, seat, flow, invite) else {
+            return;
         };
-        self.living += 1;
-        self.by_name.insert(name, key);
-        self.by_session.insert(session, key);
-        self.by_branch.insert(branch, key);
         match opening {
             Opening::Answer => self.take(cx, key),
             Opening::Early => self.open_early(cx, key),
             Opening::Wait => self.begin(cx, key),
         }
+    }
+
+    /// A leg for a caller; `None` if there can be none, and the INVITE was refused.
+    pub(super) fn settle_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        seat: Seat,
+        flow: &Flow,
+        invite: &Message,
+    ) -> Option<Key> {
+        let session = seat.caller().session;
+        let leg = match Leg::of_invite(cx, seat, flow, invite) {
+            Ok(leg) => Box::new(leg),
+            Err(why) => {
+                self.refuse(cx, flow, invite, why);
+                return None;
+            }
+        };
+        let (name, branch) = (leg.dialog.name(), branch_of(invite).unwrap_or_default());
+        let Ok(key) = self.legs.insert(leg) else {
+            self.refuse(cx, flow, invite, (503, "Too Many Calls"));
+            return None;
+        };
+        self.living += 1;
+        self.by_name.insert(name, key);
+        self.by_session.insert(session, key);
+        self.by_branch.insert(branch, key);
+        Some(key)
     }
 
     /// A caller gave up before it was answered (RFC 3261 §9.2).

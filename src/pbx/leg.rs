@@ -11,9 +11,9 @@
 //! ```
 
 use super::dialog::{Dialog, Parties};
-use super::program::Caller;
 use super::seat::Seat;
 use super::talk::Talk;
+use super::transfer::aor_of;
 use super::{Context, Refusal, Timer, branch_of};
 use crate::base::{Flow, Instant, Key, Rng, TimerId, TimerTable};
 use crate::media::Order;
@@ -85,6 +85,10 @@ pub(super) struct Leg {
     pub seat: Option<Box<Seat>>,
     /// The caller that it was called for.
     pub caller: Option<Key>,
+    /// Whom it reaches, where we called: an address of record.
+    pub reached: Box<str>,
+    /// Whether it is told how the transfer fares that it asked for.
+    pub tells: bool,
 }
 
 impl Leg {
@@ -111,6 +115,8 @@ impl Leg {
             sent: None,
             seat: Some(Box::new(seat)),
             caller: None,
+            reached: "".into(),
+            tells: false,
         })
     }
 
@@ -127,12 +133,9 @@ impl Leg {
             sent: None,
             seat: None,
             caller: Some(caller),
+            reached: aor_of(&parties.uri),
+            tells: false,
         }
-    }
-
-    /// Who called.
-    pub fn caller(&self) -> Option<&Caller> {
-        self.seat.as_ref().map(|seat| seat.caller())
     }
 
     // ------------------------------------------------------------ called by an INVITE

@@ -12,16 +12,18 @@
 //! | [`talk`] | its offers and answers |
 //! | [`inbound`], [`outbound`] | calls that come, calls that are made |
 //! | [`joined`] | two legs that hear each other |
+//! | [`transfer`] | legs that change places: REFER, Replaces |
 //! | [`seat`] | the program that serves a caller, and its timers |
 //! | [`program`] | what programs are made of: events, effects, the scene |
 //! | [`service`] | which program a call came here for |
 //! | [`voice`] | in which language, with whose tones |
-//! | [`echo`], [`announce`], [`bridge`], [`menu`] | the programs |
+//! | [`echo`], [`announce`], [`bridge`], [`menu`], [`disa`] | the programs |
 //! | [`spell`] | the directory by name |
 
 mod announce;
 mod bridge;
 mod dialog;
+mod disa;
 mod echo;
 mod inbound;
 mod joined;
@@ -37,6 +39,7 @@ mod stage;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod voice;
 
 use crate::base::{Anchor, Flow, Instant, Key, Rng, Slab, TimerTable};
@@ -52,7 +55,7 @@ use program::{Effect, Event};
 use std::collections::{HashMap, VecDeque};
 
 /// What we understand in a request.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, NOTIFY";
 /// The extensions that we know.
 const SUPPORTED: &str = "replaces";
 
@@ -179,6 +182,7 @@ impl Pbx {
                 self.answer(key, flow, request, (200, "OK"));
                 self.on_info(cx, key, request);
             }
+            Method::Refer => self.on_refer(cx, key, flow, request),
             Method::Options => self.answer(key, flow, request, (200, "OK")),
             _ => self.answer(key, flow, request, (405, "Method Not Allowed")),
         }
@@ -214,7 +218,7 @@ impl Pbx {
             match timer {
                 Timer::Ack(key) => self.on_unacknowledged(cx, key),
                 Timer::Patience(key) => self.on_patience(cx, key),
-                Timer::Unreachable(key) => self.follow(cx, key, Event::Refused(503)),
+                Timer::Unreachable(key) => self.unreachable(cx, key),
                 Timer::Program(key, number) => self.on_due(cx, key, number),
             }
         }
@@ -363,6 +367,14 @@ impl Pbx {
     /// A caller is gone. Its program may wait for what the studio has still to say.
     fn unseat(&mut self, cx: &mut Context<'_>, key: Key) {
         self.let_go(cx, key);
+        let leg = self.legs.get_mut(key);
+        let seat = leg.and_then(|leg| leg.seat.as_mut());
+        if let Some(asked) = seat.and_then(|seat| seat.transferor.take())
+            && let Some(leg) = self.legs.get_mut(asked)
+        {
+            leg.caller = None;
+            self.hang_up(cx, asked);
+        }
         let leg = self.legs.get_mut(key);
         let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
             return self.forget(key);

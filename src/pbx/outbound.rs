@@ -1,5 +1,5 @@
-//! Calls that a program makes for its caller (RFC 3261 §13.2): through the proxy, on an account that
-//! the proxy is told, as any phone's call.
+//! Calls that a program makes for its caller (RFC 3261 §13.2): through the proxy, on an account
+//! that the proxy is told, as any phone's call.
 
 use super::dialog::Parties;
 use super::leg::Leg;
@@ -19,6 +19,11 @@ impl Pbx {
     /// Calls somebody for a caller, instead of whom it is joined with.
     pub(super) fn connect(&mut self, cx: &mut Context<'_>, key: Key, reach: &Reach) {
         self.let_go(cx, key);
+        self.call_out(cx, key, reach);
+    }
+
+    /// Calls somebody for a caller, who is joined with nobody.
+    pub(super) fn call_out(&mut self, cx: &mut Context<'_>, key: Key, reach: &Reach) {
         let Some(leg) = self.legs.get(key) else {
             return;
         };
@@ -97,8 +102,20 @@ impl Pbx {
         let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
         if let Some(seat) = seat.filter(|seat| seat.called == Some(called)) {
             seat.called = None;
+            self.tell_of_called(cx, caller, event);
+        }
+    }
+
+    /// What becomes of whom a caller calls: a transfer's affair, or the program's.
+    fn tell_of_called(&mut self, cx: &mut Context<'_>, caller: Key, event: Event) {
+        if !self.on_transfer(cx, caller, &event) {
             self.follow(cx, caller, event);
         }
+    }
+
+    /// There was no room for a call that a program wanted.
+    pub(super) fn unreachable(&mut self, cx: &mut Context<'_>, key: Key) {
+        self.tell_of_called(cx, key, Event::Refused(503));
     }
 
     /// An answer to a request of ours.
@@ -149,9 +166,9 @@ impl Pbx {
         if heard {
             self.know_session(cx, key, response);
             self.open(cx, key);
-            self.follow(cx, caller, Event::Heard);
+            self.tell_of_called(cx, caller, Event::Heard);
         } else {
-            self.follow(cx, caller, Event::Ringing);
+            self.tell_of_called(cx, caller, Event::Ringing);
         }
     }
 
@@ -181,7 +198,7 @@ impl Pbx {
             }
             Some(caller) if !given_up => {
                 self.open(cx, key);
-                self.follow(cx, caller, Event::Joined);
+                self.tell_of_called(cx, caller, Event::Joined);
             }
             _ => self.hang_up(cx, key),
         }
@@ -260,6 +277,7 @@ fn preferring(first: Option<Coding>) -> Vec<Coding> {
 fn account(reach: &Reach, caller: &Caller) -> inside::Account {
     match &reach.account {
         Account::User(aor) => inside::Account::User(aor.clone()),
+        Account::Way(name) => inside::Account::Way(name.clone()),
         Account::House => inside::Account::House,
         Account::Operator => inside::Account::Operator,
         Account::Caller => match (&caller.user, &caller.way) {

@@ -3,6 +3,7 @@
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::Config;
+use crate::feature::Features;
 use crate::media::{Figures, Sound, Task};
 use crate::store::{Directory, Record};
 use crate::wire::sip::Uri;
@@ -16,6 +17,8 @@ const EFFECTS_MAX: usize = 64;
 pub struct House<'a> {
     /// The users.
     pub directory: &'a Directory,
+    /// What they want to become of their calls.
+    pub features: &'a Features,
 }
 
 /// Who called.
@@ -53,8 +56,10 @@ pub(super) enum Account {
     House,
     /// Ours, and routes lead out: where the operator wrote the number.
     Operator,
-    /// This user's.
+    /// This user's, if there is one; otherwise ours.
     User(Box<str>),
+    /// A trunk's or a pool's, by its name.
+    Way(Box<str>),
 }
 
 /// Whom a program calls for its caller.

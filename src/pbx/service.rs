@@ -2,6 +2,7 @@
 
 use super::announce::{Announce, Confirm};
 use super::bridge::Bridge;
+use super::disa::Disa;
 use super::echo::Echo;
 use super::menu::Attendant;
 use super::program::{Program, parameter};
@@ -50,6 +51,7 @@ fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
         }
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
             Service::Echo => Some(Box::<Echo>::default()),
+            Service::Disa => Some(Box::new(Disa::new(&config.disa)?)),
         },
     }
 }

@@ -4,6 +4,7 @@ use super::program::{Caller, Effect, Event, House, Program, Scene};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::{Config, Locale};
+use crate::feature::Features;
 use crate::media::{Sound, Task, prompts};
 use crate::store::Directory;
 
@@ -11,12 +12,14 @@ use crate::store::Directory;
 #[derive(Default)]
 pub(super) struct Household {
     pub directory: Directory,
+    pub features: Features,
 }
 
 impl Household {
     pub fn lend(&self) -> House<'_> {
         House {
             directory: &self.directory,
+            features: &self.features,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::rule::{Rule, Shared, Sources, Who, whole_user};
 use super::time::Zones;
 use super::{NumberRules, Query, Source, Target};
-use crate::config::{Config, Index};
+use crate::config::{Config, Index, Service};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl Plan {
     pub(super) fn groups_of(&self, source: Source<'_>) -> &[u32] {
         match source {
             Source::User(user) => self.memberships.get(user).map_or(&[], |groups| groups),
-            Source::Trunk(_) | Source::Pool(_) | Source::Other => &[],
+            Source::Trunk(_) | Source::Pool(_) | Source::Operator | Source::Other => &[],
         }
     }
 
@@ -148,6 +148,7 @@ impl Plan {
                 look(all.pools.get(pool));
             }
             Source::Trunk(trunk) => look(all.trunks.get(trunk)),
+            Source::Operator => look(Some(&all.ours)),
             Source::Other => {}
         }
         look(Some(&all.addresses));
@@ -162,7 +163,8 @@ fn answered(config: &Config, numbers: &NumberRules) -> HashMap<Box<str>, Target>
     let queues = config.queues.iter();
     let queues = queues.map(|q| (&q.numbers, Target::Queue(q.name.clone())));
     let mut answered = HashMap::new();
-    for (own, target) in menus.chain(queues) {
+    let disa = (&config.disa.numbers, Target::Service(Service::Disa));
+    for (own, target) in menus.chain(queues).chain([disa]) {
         for number in own {
             if let Some(e164) = numbers.e164(number) {
                 answered.insert(format!("+{e164}").into(), target.clone());

@@ -267,6 +267,7 @@ fn caller(query: &Query<'_>) -> String {
         Source::User(user) => format!("user:{user}"),
         Source::Trunk(name) => format!("trunk:{name}"),
         Source::Pool(name) => format!("pool:{name}"),
+        Source::Operator => "the operator".into(),
         Source::Other => format!("a stranger at {}", query.address),
     }
 }

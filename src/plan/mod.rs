@@ -52,6 +52,8 @@ pub enum Source<'a> {
     Trunk(&'a str),
     /// A member of a pool, by the pool's name.
     Pool(&'a str),
+    /// The operator, who wrote the number into the file.
+    Operator,
     /// Anybody else: a trusted peer, or a guest.
     Other,
 }

@@ -581,6 +581,7 @@ impl SignalCore {
             config: &self.config,
             house: pbx::House {
                 directory: &self.directory,
+                features: &self.features,
             },
             calls: &self.calls,
             rng: &mut self.rng,

@@ -88,10 +88,7 @@ impl Proxy {
                 let out = egress::to_uri(uri, way, &into.caller, into.domain);
                 into.take(out, targets::rank(later, 1000), step);
             }
-            plan::Target::Service(service) => {
-                into.answer(to_service(*service, into.domain), later, step);
-            }
-            plan::Target::Menu(_) | plan::Target::Queue(_) => {
+            plan::Target::Service(_) | plan::Target::Menu(_) | plan::Target::Queue(_) => {
                 if let Some(target) = to_named(target, into.domain) {
                     into.answer(target, later, step);
                 }
@@ -184,16 +181,16 @@ impl Expansion<'_> {
     }
 }
 
-/// A menu or a queue as a target. Their names need no escape in a URI.
+/// What answers as a target. Their names need no escape in a URI.
 pub(super) fn to_named(target: &plan::Target, domain: &str) -> Option<Target> {
     let (kind, name) = match target {
         plan::Target::Menu(name) => ("menu", name),
         plan::Target::Queue(name) => ("queue", name),
+        plan::Target::Service(service) => return Some(to_service(*service, domain)),
         plan::Target::User(_)
         | plan::Target::Group(_)
         | plan::Target::Trunk(_)
         | plan::Target::Pool(_)
-        | plan::Target::Service(_)
         | plan::Target::Line(_)
         | plan::Target::Uri(_) => return None,
     };

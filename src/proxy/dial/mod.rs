@@ -98,21 +98,16 @@ impl Proxy {
                 feature::Dialled::Other => {}
             }
         }
-        if let Some(service) = cx.config.services.dialled(&number)
-            && !matches!(asked.caller, Caller::Guest)
-        {
-            if inside {
-                // Both ends would be ours: a program changes instead.
-                return Err(reject(482, "A Service Calls A Service"));
-            }
-            let domain = cx.config.node.default_domain();
-            let targets = vec![expand::to_service(service, domain)];
-            return Ok(Dialled::Lead(targets.into()));
+        if let Some(lead) = answered(cx, asked, &number)? {
+            return Ok(lead);
         }
-        if invite && let Some(target) = cx.plan.answers(&number) {
-            let target = expand::to_named(target, cx.config.node.default_domain());
-            let targets: Vec<Target> = target.into_iter().collect();
-            return Ok(Dialled::Lead(targets.into()));
+        // A leg of ours that is to be replaced: its Contact is no user's name.
+        let replaces = invite && asked.message.has(HeaderName::Replaces);
+        let guest = matches!(asked.caller, Caller::Guest);
+        if replaces && !inside && !guest && cx.directory.get(&aor).is_none() {
+            let domain = cx.config.node.default_domain();
+            let leg = announce::service(format!("sip:replaces@{domain}"));
+            return Ok(Dialled::Lead(vec![leg].into()));
         }
         let mut journey = Journey::of(asked, &aor);
         let led = self.lead(cx, asked, &number, &mut journey);
@@ -331,6 +326,29 @@ impl From<Vec<Target>> for Lead {
     }
 }
 
+/// What answers a number by itself: a code of a service, or a number of a menu or queue.
+fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<Dialled>, Reject> {
+    let guest = matches!(asked.caller, Caller::Guest);
+    let domain = cx.config.node.default_domain();
+    let coded = cx.config.services.dialled(number).filter(|_| !guest);
+    let target = match (coded, cx.plan.answers(number)) {
+        (Some(service), _) => expand::to_service(service, domain),
+        (None, Some(plan::Target::Service(_))) if guest => return Ok(None),
+        (None, Some(target)) if asked.message.method() == Method::Invite => {
+            match expand::to_named(target, domain) {
+                Some(target) => target,
+                None => return Ok(None),
+            }
+        }
+        (None, _) => return Ok(None),
+    };
+    if asked.flow.is_internal() {
+        // Both ends would be ours: a program changes instead.
+        return Err(reject(482, "A Service Calls A Service"));
+    }
+    Ok(Some(Dialled::Lead(vec![target].into())))
+}
+
 /// What the number plan says of a number; which route says so is for the call's record.
 fn planned(
     cx: &Context<'_>,
@@ -394,9 +412,8 @@ fn source_of(caller: &Caller) -> Source<'_> {
         Caller::User(aor) => Source::User(aor),
         Caller::Trunk(name) => Source::Trunk(name),
         Caller::Pool(name) => Source::Pool(name),
-        Caller::Trusted | Caller::Guest | Caller::House | Caller::Operator | Caller::InDialog => {
-            Source::Other
-        }
+        Caller::Operator => Source::Operator,
+        Caller::Trusted | Caller::Guest | Caller::House | Caller::InDialog => Source::Other,
     }
 }
 

@@ -53,7 +53,13 @@ impl Program for Bridge {
             Event::Joined => scene.answer(),
             Event::Refused(status) => scene.fail(status),
             Event::Parted => scene.hang_up(),
-            Event::Done(_) | Event::Key(_) | Event::Measured(_) | Event::Due(_) | Event::Ended => {}
+            Event::Done(_)
+            | Event::Key(_)
+            | Event::Measured(_)
+            | Event::Recorded { .. }
+            | Event::Filed { .. }
+            | Event::Due(_)
+            | Event::Ended => {}
         }
     }
 }

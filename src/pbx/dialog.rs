@@ -38,6 +38,8 @@ pub(super) struct Dialog {
     cseq: u32,
     /// Of the far end's.
     heard: Option<u32>,
+    /// Whether the far end knows UPDATE.
+    update: bool,
 }
 
 impl Dialog {
@@ -66,6 +68,7 @@ impl Dialog {
             // §12.2.1.1: our numbers begin where we like.
             cseq: 1,
             heard: invite.cseq().ok().map(|cseq| cseq.number),
+            update: invite.has_token(HeaderName::Allow, "UPDATE"),
         })
     }
 
@@ -84,6 +87,7 @@ impl Dialog {
             contact: contact(name, flow),
             cseq: 0,
             heard: None,
+            update: false,
         }
     }
 
@@ -102,6 +106,7 @@ impl Dialog {
             self.remote = to.into();
         }
         self.retarget(response);
+        self.update |= response.has_token(HeaderName::Allow, "UPDATE");
         let mut routes: Vec<Box<[u8]>> = response
             .values(HeaderName::RecordRoute)
             .take(ROUTES_MAX)
@@ -114,6 +119,11 @@ impl Dialog {
     /// Whether an answer is of the far end that we know.
     pub fn is_with(&self, response: &Message) -> bool {
         response.header(HeaderName::To) == Some(&*self.remote)
+    }
+
+    /// Whether the far end knows UPDATE (RFC 3311).
+    pub fn knows_update(&self) -> bool {
+        self.update
     }
 
     /// The far end's tag.

@@ -5,6 +5,7 @@ use super::program::{Caller, Event, Opening};
 use super::seat::Seat;
 use super::{Context, Output, Pbx, branch_of, service};
 use crate::base::{Flow, Key};
+use crate::sip::session_timer;
 use crate::wire::sip::{Message, Method};
 
 impl Pbx {
@@ -43,6 +44,10 @@ impl Pbx {
         invite: &Message,
     ) -> Option<Key> {
         let session = seat.caller().session;
+        if session_timer::asked(invite).is_err() {
+            self.refuse(cx, flow, invite, (422, "Session Interval Too Small"));
+            return None;
+        }
         let leg = match Leg::of_invite(cx, seat, flow, invite) {
             Ok(leg) => Box::new(leg),
             Err(why) => {
@@ -81,9 +86,9 @@ impl Pbx {
     }
 
     /// Tells the caller that somebody's phone rings.
-    pub(super) fn ring(&mut self, key: Key) {
-        if let Some(leg) = self.legs.get(key)
-            && let Some(bytes) = leg.provisional(180)
+    pub(super) fn ring(&mut self, cx: &Context<'_>, key: Key) {
+        if let Some(leg) = self.legs.get_mut(key)
+            && let Some(bytes) = leg.provisional(cx, &mut self.timers, key, 180)
         {
             let flow = leg.dialog.flow;
             self.send(flow, bytes);
@@ -99,7 +104,7 @@ impl Pbx {
         if leg.branch().is_none() || leg.opened {
             return;
         }
-        match leg.early(cx.rng) {
+        match leg.early(cx, &mut self.timers, key) {
             Ok(bytes) => {
                 let flow = leg.dialog.flow;
                 self.send(flow, bytes);
@@ -117,9 +122,14 @@ impl Pbx {
         let Some(branch) = leg.branch().map(Box::<[u8]>::from) else {
             return;
         };
+        if leg.answers_later() {
+            return;
+        }
+        let timer = leg.session_timer_asked();
         match leg.answer(cx.rng) {
             Ok(bytes) => {
                 leg.arm(cx, &mut self.timers, key);
+                leg.lasts(cx, timer, &mut self.timers, key);
                 let flow = leg.dialog.flow;
                 self.by_branch.remove(&branch);
                 self.send(flow, bytes);
@@ -177,10 +187,46 @@ impl Pbx {
                 if request.method() == Method::Invite {
                     leg.arm(cx, &mut self.timers, key);
                 }
+                let timer = session_timer::asked(request).ok().flatten();
+                leg.lasts(cx, timer, &mut self.timers, key);
                 self.send(*flow, bytes);
                 self.open(cx, key);
             }
             Err(why) => self.answer(key, flow, request, why),
+        }
+    }
+
+    /// A provisional answer of ours arrived (RFC 3262 §3).
+    pub(super) fn on_prack(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: Key,
+        flow: &Flow,
+        prack: &Message,
+    ) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let Some(answers) = leg.pracked(prack, &mut self.timers) else {
+            return self.answer(key, flow, prack, (481, "Nothing To Acknowledge"));
+        };
+        self.answer(key, flow, prack, (200, "OK"));
+        if answers {
+            self.take(cx, key);
+        }
+    }
+
+    /// A provisional answer was not acknowledged: again, until it is given up (RFC 3262 §3).
+    pub(super) fn on_unreliable(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        match leg.repeat_early(cx, &mut self.timers, key) {
+            Some(bytes) => {
+                let flow = leg.dialog.flow;
+                self.send(flow, bytes);
+            }
+            None => self.fail(cx, key, (504, "Provisional Answer Not Acknowledged")),
         }
     }
 

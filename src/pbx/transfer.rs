@@ -1,6 +1,6 @@
-//! Transfers (RFC 3515, RFC 5589): one end of two that are joined asks that the other be joined with
-//! somebody else, blindly or in place of a dialog that it has with that one (RFC 3891). And the
-//! other way round: a call that takes the place of a leg of ours.
+//! Transfers (RFC 3515, RFC 5589): one end of two that are joined asks that the other be joined
+//! with somebody else, blindly or in place of a dialog that it has with that one (RFC 3891). And
+//! the other way round: a call that takes the place of a leg of ours.
 //!
 //! ```text
 //!   joined --REFER--> 202, NOTIFY 100; who stays hears ringing, who asked waits
@@ -12,7 +12,7 @@
 use super::bridge::Stay;
 use super::leg::Leg;
 use super::program::{Account, Caller, Event, Reach};
-use super::seat::Seat;
+use super::seat::{OWN_TASKS, Seat};
 use super::{Context, Output, Pbx, Refusal};
 use crate::base::{Flow, Key};
 use crate::media::tone::Tone;
@@ -24,7 +24,7 @@ use std::time::Duration;
 /// How long the new side may ring.
 const RING: Duration = Duration::from_secs(120);
 /// What the studio does meanwhile; no program's number.
-const WAITING: u32 = u32::MAX - 1;
+const WAITING: u32 = OWN_TASKS + 1;
 /// The longest Replaces value that is passed on, in bytes.
 const REPLACES_BYTES_MAX: usize = 512;
 

@@ -236,6 +236,9 @@ fn a_bridge_that_fails_tells_the_callers_why() {
     let invite = refused_for_codecs(&mut w);
     w.answer(&bob(), &invite, 488, "b");
     assert_eq!(w.take(&bob()).method(), Method::Ack);
+    let secure = w.take(&bob());
+    w.answer(&bob(), &secure, 488, "b");
+    assert_eq!(w.take(&bob()).method(), Method::Ack);
     assert_eq!(at_alice(&mut w).status(), 488);
     w.wait_s(64);
     assert_eq!((w.core.load(), w.core.callers()), ((0, 0), 0));
@@ -463,4 +466,137 @@ fn a_leg_of_ours_is_replaced() {
     };
     assert_eq!((a, b), (a2, b2));
     assert_eq!(w.core.callers(), 2);
+}
+
+const SECURE: &str = "v=0\r\no=- 2 1 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
+    m=audio 5000 RTP/SAVP 8\r\n\
+    a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n";
+
+#[test]
+fn who_wants_secure_sound_gets_a_secure_offer() {
+    let mut w = World::new();
+    let clear = refused_for_codecs(&mut w);
+    assert!(text(clear.body()).contains(" RTP/AVP "));
+    w.answer(&bob(), &clear, 488, "b");
+    assert_eq!(w.take(&bob()).method(), Method::Ack);
+    let secure = w.take(&bob());
+    let offer = text(secure.body());
+    assert!(
+        offer.contains(" RTP/SAVP 8 ") && offer.contains("a=crypto:1 AES_CM"),
+        "{offer}"
+    );
+    described(&mut w, &bob(), &secure, 200, "b", SECURE);
+    let answer = at_alice(&mut w);
+    assert_eq!(answer.status(), 200);
+    assert!(text(answer.body()).contains(" RTP/AVP 8 101"));
+    let keys = w.orders.iter().filter_map(|order| match order {
+        MediaOrder::Studio(Order::Open { format, .. }) => Some(format.keys.is_some()),
+        _ => None,
+    });
+    assert_eq!(keys.collect::<Vec<_>>(), [true, false]);
+}
+
+/// 200 answers with these lines in its 200, or any other status.
+fn with_lines(w: &mut World, request: &Message, status: u16, lines: &[(HeaderName, &str)]) {
+    let contact = bob().contact("x");
+    let mut response = ResponseBuilder::new(request, status)
+        .to_tag("b")
+        .record_route()
+        .header(HeaderName::Contact, contact.as_bytes());
+    for (name, value) in lines {
+        response = response.header(*name, *value);
+    }
+    if request.method() == Method::Invite {
+        response = response.body("application/sdp", PCMU.as_bytes().to_vec());
+    }
+    let bytes = response.render();
+    w.from(&bob(), bytes);
+}
+
+#[test]
+fn a_reliable_ringing_is_acknowledged() {
+    let mut w = World::new();
+    let invite = refused_for_codecs(&mut w);
+    assert!(header(&invite, HeaderName::Supported).contains("100rel"));
+    for rseq in ["7", "7", "8"] {
+        let reliable = [(HeaderName::Require, "100rel"), (HeaderName::RSeq, rseq)];
+        with_lines(&mut w, &invite, 183, &reliable);
+        let known = w.sent.iter().any(|s| s.message.method() == Method::Prack);
+        if known {
+            let prack = w.take(&bob());
+            let cseq = invite.cseq().unwrap().number;
+            assert_eq!(
+                header(&prack, HeaderName::RAck),
+                format!("{rseq} {cseq} INVITE")
+            );
+            w.answer(&bob(), &prack, 200, "b");
+        }
+    }
+    assert_eq!(at_alice(&mut w).status(), 183);
+    let pracks = |s: &&crate::world::Sent| s.message.method() == Method::Prack;
+    assert_eq!(w.sent.iter().filter(pracks).count(), 0);
+}
+
+#[test]
+fn a_session_is_refreshed_by_us() {
+    let mut w = World::new();
+    let invite = refused_for_codecs(&mut w);
+    let lines = [
+        (HeaderName::SessionExpires, "100;refresher=uac"),
+        (HeaderName::Require, "timer"),
+        (HeaderName::Allow, "INVITE, UPDATE"),
+    ];
+    with_lines(&mut w, &invite, 200, &lines);
+    let answer = at_alice(&mut w);
+    let (mut tag, mut uri) = (String::new(), String::new());
+    let ack = of_alice("ACK", &answer, (&mut tag, &mut uri), 2);
+    w.send(&alice(), &ack);
+    assert_eq!(w.take(&bob()).method(), Method::Ack);
+    w.wait_s(49);
+    w.nothing();
+    w.wait_s(2);
+    let update = w.take(&bob());
+    assert_eq!((update.method(), update.body().len()), (Method::Update, 0));
+    assert_eq!(
+        header(&update, HeaderName::SessionExpires),
+        "100;refresher=uac"
+    );
+    with_lines(&mut w, &update, 200, &lines[..1]);
+    w.sent.clear();
+    // One that finds no dialog any more ends the session.
+    w.wait_s(51);
+    let update = w.take(&bob());
+    assert_eq!(update.method(), Method::Update);
+    w.answer(&bob(), &update, 481, "b");
+    let bye = at_alice(&mut w);
+    assert_eq!(bye.method(), Method::Bye);
+    w.answer(&alice(), &bye, 200, "x");
+    w.wait_s(64);
+    assert_eq!(w.core.callers(), 0);
+}
+
+#[test]
+fn a_session_that_nobody_refreshes_ends() {
+    let mut w = World::new();
+    let invite = refused_for_codecs(&mut w);
+    with_lines(
+        &mut w,
+        &invite,
+        200,
+        &[(HeaderName::SessionExpires, "90;refresher=uas")],
+    );
+    let answer = at_alice(&mut w);
+    let (mut tag, mut uri) = (String::new(), String::new());
+    let ack = of_alice("ACK", &answer, (&mut tag, &mut uri), 2);
+    w.send(&alice(), &ack);
+    assert_eq!(w.take(&bob()).method(), Method::Ack);
+    w.wait_s(59);
+    w.nothing();
+    w.wait_s(2);
+    let mut ended = [
+        at_alice(&mut w).method().to_string(),
+        w.take(&bob()).method().to_string(),
+    ];
+    ended.sort();
+    assert_eq!(ended, ["BYE", "BYE"]);
 }

@@ -25,7 +25,13 @@ pub(super) const NUMBERS: &[&str] = &[
     "emergency",
     "timezone",
 ];
-pub(super) const SERVICES: &[&str] = &["announcements", "transcoding", "echo", "disa"];
+pub(super) const SERVICES: &[&str] = &[
+    "announcements",
+    "transcoding",
+    "echo",
+    "disa",
+    "queue_login",
+];
 pub(super) const TRUNK: &[&str] = &[
     "name",
     "uri",

@@ -7,17 +7,20 @@ pub enum Service {
     Echo,
     /// Double dialling.
     Disa,
+    /// Agents log in at queues and leave them.
+    QueueLogin,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: &'static [Service] = &[Service::Echo, Service::Disa];
+    pub const ALL: &'static [Service] = &[Service::Echo, Service::Disa, Service::QueueLogin];
 
     /// As the file writes it: the key of its code, and `service:echo` in a route.
     pub const fn name(self) -> &'static str {
         match self {
             Service::Echo => "echo",
             Service::Disa => "disa",
+            Service::QueueLogin => "queue_login",
         }
     }
 
@@ -31,6 +34,7 @@ impl Service {
         match self {
             Service::Echo => "*130",
             Service::Disa => "*128",
+            Service::QueueLogin => "*45",
         }
     }
 }

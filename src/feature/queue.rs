@@ -254,8 +254,8 @@ impl Ticket {
         }
     }
 
-    /// One of those who were rung took it; which, where only one was.
-    pub fn answered(&self, now: Instant) -> Option<Box<str>> {
+    /// One of those who were rung took it; which, where only one was, or only one `talks`.
+    pub fn answered(&self, now: Instant, talks: impl Fn(&str) -> bool) -> Option<Box<str>> {
         let mut inner = self.queues.lock();
         let inner = &mut *inner;
         let place = inner.place(self)?;
@@ -263,16 +263,16 @@ impl Ticket {
         let State::Ringing(rung) = std::mem::replace(&mut place.state, State::Waiting) else {
             return None;
         };
-        let agent = Some(&rung).filter(|rung| rung.len() == 1);
-        let agent = agent.and_then(|rung| rung.first()).cloned();
+        let mut taking = rung.iter().filter(|aor| rung.len() == 1 || talks(aor));
+        let agent = taking.next().cloned();
         place.state = State::Talking(agent.clone(), now);
         for aor in &rung {
-            let doing = match agent {
-                Some(_) => Doing::Talking,
-                // The phones tell who has the call.
-                None => Doing::Free,
-            };
-            inner.set(aor, doing, now, now);
+            if agent.as_ref() == Some(aor) {
+                inner.set(aor, Doing::Talking, now, now);
+            } else if let Some(other) = inner.agents.get_mut(aor) {
+                // It was another's turn: idle as long as before.
+                other.doing = Doing::Free;
+            }
         }
         let line = inner.lines.get_mut(&self.queue)?;
         let figures = &mut line.figures;
@@ -374,7 +374,11 @@ impl Inner {
 
     fn set(&mut self, aor: &str, doing: Doing, until: Instant, now: Instant) {
         if let Some(agent) = self.agents.get_mut(aor) {
-            (agent.doing, agent.until, agent.idle_since) = (doing, until, now);
+            (agent.doing, agent.until) = (doing, until);
+            // Who rings is idle until it answers.
+            if doing != Doing::Ringing {
+                agent.idle_since = now;
+            }
         } else if self.agents.len() < KNOWN_MAX {
             let agent = Agent {
                 doing,
@@ -448,7 +452,7 @@ mod tests {
         assert_eq!(rung(&first.turn(&all, ONE, at(1))), ["a"]);
         // The agent rings already.
         assert_eq!(second.turn(&all, ONE, at(2)), Turn::Wait);
-        assert_eq!(first.answered(at(4)).as_deref(), Some("a"));
+        assert_eq!(first.answered(at(4), |_| false).as_deref(), Some("a"));
         assert_eq!(second.place(1), (1, Some(Duration::from_secs(180))));
         first.over(ONE, at(64));
         assert_eq!(queues.agent("q", "a", at(65)), (Doing::Resting, 1));
@@ -489,7 +493,7 @@ mod tests {
             let ticket = queues.enter("q", 10, at(now)).unwrap();
             let turn = ticket.turn(&all, with(strategy), at(now));
             assert_eq!(rung(&turn), wanted, "{strategy:?}");
-            ticket.answered(at(now));
+            ticket.answered(at(now), |_| false);
             ticket.over(ONE, at(now + 1));
         };
         take(QueueStrategy::RoundRobin, &["a"]);
@@ -500,6 +504,26 @@ mod tests {
         take(QueueStrategy::FewestCalls, &["c"]);
         take(QueueStrategy::RoundRobin, &["a"]);
         take(QueueStrategy::RingAll, &["a", "b", "c"]);
+    }
+
+    #[test]
+    fn of_those_who_ring_together_one_has_the_call() {
+        let queues = Arc::new(Queues::default());
+        let all = agents(&["a", "b"]);
+        let rules = Rules {
+            strategy: QueueStrategy::RingAll,
+            ..ONE
+        };
+        let first = queues.enter("q", 10, at(0)).unwrap();
+        let second = queues.enter("q", 10, at(0)).unwrap();
+        assert_eq!(rung(&first.turn(&all, rules, at(0))), ["a", "b"]);
+        assert_eq!(second.turn(&all, rules, at(1)), Turn::Wait);
+        assert_eq!(
+            first.answered(at(2), |aor| aor == "b").as_deref(),
+            Some("b")
+        );
+        assert_eq!(queues.agent("q", "b", at(2)), (Doing::Talking, 1));
+        assert_eq!(rung(&second.turn(&all, rules, at(2))), ["a"]);
     }
 
     #[test]
@@ -524,7 +548,7 @@ mod tests {
         assert_eq!(found, wanted);
         let third = queues.enter("q", 2, at(2)).unwrap();
         third.turn(&all, ONE, at(2));
-        third.answered(at(2));
+        third.answered(at(2), |_| false);
         drop(third);
         assert_eq!(queues.agent("q", "a", at(3)), (Doing::Free, 1));
     }

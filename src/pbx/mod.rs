@@ -17,9 +17,10 @@
 //! | [`program`] | what programs are made of: events, effects, the scene |
 //! | [`service`] | which program a call came here for |
 //! | [`voice`] | in which language, with whose tones |
-//! | [`echo`], [`announce`], [`bridge`], [`menu`], [`disa`] | the programs |
+//! | [`echo`], [`announce`], [`bridge`], [`menu`], [`disa`], [`queue`], [`agent`] | the programs |
 //! | [`spell`] | the directory by name |
 
+mod agent;
 mod announce;
 mod bridge;
 mod dialog;
@@ -31,6 +32,7 @@ mod leg;
 mod menu;
 mod outbound;
 mod program;
+mod queue;
 mod seat;
 mod service;
 mod spell;
@@ -91,6 +93,13 @@ pub enum Output {
     },
     /// For the studio.
     Media(Order),
+    /// For the record of a call.
+    Note {
+        /// Its session of the media side.
+        session: u64,
+        /// What is added.
+        text: Box<str>,
+    },
     /// For the store.
     Persist(Record),
 }
@@ -287,6 +296,12 @@ impl Pbx {
                 return seat.wake((cx.now + wait, number), &mut self.timers, key);
             }
             Effect::Still => return seat.silence(&mut self.timers),
+            Effect::Note(text) => {
+                if let Some(session) = leg.session {
+                    self.outputs.push_back(Output::Note { session, text });
+                }
+                return;
+            }
             Effect::Persist(record) => {
                 return self.outputs.push_back(Output::Persist(record));
             }

@@ -133,6 +133,8 @@ pub(super) enum Effect {
     File(u32, FileOrder),
     /// [`Event::Due`] of this number comes after a while, instead of one that was asked for before.
     After(Duration, u32),
+    /// For the call's record.
+    Note(Box<str>),
     /// For the store.
     Persist(Record),
     /// The caller is told that somebody's phone rings.
@@ -206,6 +208,11 @@ impl Scene<'_> {
     /// Asks for [`Event::Due`]; one timer of each number runs at a time.
     pub fn after(&mut self, wait: Duration, timer: u32) {
         self.want(Effect::After(wait, timer));
+    }
+
+    /// Adds to what the call's record says.
+    pub fn note(&mut self, text: &str) {
+        self.want(Effect::Note(text.into()));
     }
 
     /// Writes to the store.

@@ -1,11 +1,13 @@
 //! Which program a call came here for.
 
+use super::agent::QueueLogin;
 use super::announce::{Announce, Confirm};
 use super::bridge::Bridge;
 use super::disa::Disa;
 use super::echo::Echo;
 use super::menu::Attendant;
 use super::program::{Program, parameter};
+use super::queue::Queueing;
 use crate::call::inside;
 use crate::config::{Config, Service};
 use crate::wire::sip::{Message, Uri};
@@ -26,8 +28,8 @@ pub(super) fn voicemail(config: &Config, user: &str) -> Option<Box<dyn Program>>
 }
 
 /// Where callers wait.
-pub(super) fn queue(_config: &Config, _name: &str) -> Option<Box<dyn Program>> {
-    None
+pub(super) fn queue(config: &Config, name: &str) -> Option<Box<dyn Program>> {
+    Some(Box::new(Queueing::new(config, name)?))
 }
 
 fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
@@ -49,8 +51,15 @@ fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
             let menu = Attendant::new(&config.menus, parameter(uri, "name")?)?;
             Some(Box::new(menu))
         }
+        b"queue" => queue(config, parameter(uri, "name")?),
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
             Service::Echo => Some(Box::<Echo>::default()),
+            Service::QueueLogin => {
+                let queue = parameter(uri, "queue").and_then(inside::unescape);
+                Some(Box::new(QueueLogin {
+                    queue: queue.map(Into::into),
+                }))
+            }
             Service::Disa => Some(Box::new(Disa::new(&config.disa)?)),
         },
     }

@@ -117,7 +117,7 @@ impl World {
             .into_iter()
             .filter_map(|output| match output {
                 Output::Message { bytes, .. } => Some(Message::parse(bytes).unwrap()),
-                Output::Media(_) | Output::Persist(_) => None,
+                Output::Media(_) | Output::Note { .. } | Output::Persist(_) => None,
             });
         messages.collect()
     }
@@ -127,7 +127,7 @@ impl World {
             .outputs()
             .into_iter()
             .filter_map(|output| match output {
-                Output::Message { .. } | Output::Persist(_) => None,
+                Output::Message { .. } | Output::Note { .. } | Output::Persist(_) => None,
                 Output::Media(order) => Some(order),
             });
         orders.collect()
@@ -172,7 +172,7 @@ fn a_call_is_answered_and_echoed_until_it_ends() {
         match output {
             Output::Message { bytes, .. } => answers.push(Message::parse(bytes).unwrap()),
             Output::Media(order) => orders.push(order),
-            Output::Persist(record) => panic!("{record:?}"),
+            Output::Note { .. } | Output::Persist(_) => panic!("{output:?}"),
         }
     }
     let [answer] = &answers[..] else {

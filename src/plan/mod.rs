@@ -129,6 +129,19 @@ impl Way {
         Self::straight(number, target.clone())
     }
 
+    /// To users, `name@domain`, together.
+    pub fn to_users(users: impl IntoIterator<Item = Box<str>>) -> Self {
+        let mut way = Self::straight("", Target::Uri("".into()));
+        for step in &mut way.steps {
+            step.targets.clear();
+        }
+        let users = users.into_iter().map(Target::User);
+        if let Some(step) = way.steps.first_mut() {
+            step.targets.extend(users);
+        }
+        way
+    }
+
     /// To a group that a number of its own calls.
     pub fn to_group(group: &str, number: &str) -> Self {
         Self::straight(number, Target::Group(group.into()))

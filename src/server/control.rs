@@ -48,6 +48,9 @@ impl SignalCore {
             Command::Blocks => Reply::Blocks {
                 rows: self.blocks(now),
             },
+            Command::Queues { name } => self.queues(now, name.as_deref()),
+            Command::QueueLogin { aor, queue, on } => self.queue_login(&aor, &queue, on),
+            Command::QueuePause { aor, on } => self.queue_pause(&aor, on),
             Command::BlockLift { user } => self.lift_block(now, user),
             Command::Trace { call_id } => {
                 let named = call_id.as_deref().and_then(|c| self.calls.by_id(c));

@@ -86,6 +86,9 @@ pub fn execute(
         | Command::RouteTest { .. }
         | Command::Log { .. }
         | Command::Blocks
+        | Command::Queues { .. }
+        | Command::QueueLogin { .. }
+        | Command::QueuePause { .. }
         | Command::BlockLift { .. }
         | Command::Cdrs { .. }
         | Command::Reload => return None,

@@ -6,6 +6,7 @@ use super::super::routing::reject;
 use super::super::targets::{self, Place, Target};
 use super::super::{Context, Proxy};
 use super::announce;
+use crate::call::inside;
 use crate::config::Service;
 use crate::feature;
 use crate::peer::{Keys, Pool};
@@ -196,6 +197,13 @@ pub(super) fn to_named(target: &plan::Target, domain: &str) -> Option<Target> {
     };
     let uri = format!("sip:{kind}@{domain};name={name}");
     Some(announce::service(uri))
+}
+
+/// What logs an agent in at a queue, or out.
+pub(super) fn to_queue_login(queue: &str, domain: &str) -> Target {
+    let name = Service::QueueLogin.name();
+    let queue = inside::escape(queue);
+    announce::service(format!("sip:{name}@{domain};queue={queue}"))
 }
 
 /// A service as a target.

@@ -23,7 +23,7 @@ use super::targets::{self, Place, Target};
 use super::{Context, Proxy};
 use crate::base::Flow;
 use crate::call::Ways;
-use crate::config::Class;
+use crate::config::{self, Class, Config, Service};
 use crate::feature;
 use crate::plan::{self, Decision, Query, Source, Way};
 use crate::proxy::fraud::Who;
@@ -163,6 +163,12 @@ impl Proxy {
         if number.starts_with("sip:") || number.starts_with("sips:") {
             return self.lead_to_uri(cx, asked, number, journey);
         }
+        if asked.flow.is_internal()
+            && matches!(journey.account, Caller::House)
+            && number.contains('|')
+        {
+            return self.lead_to_all(cx, asked, number, journey);
+        }
         let identified = identify(cx, asked);
         let Some(way) = planned(cx, asked, number, &identified.number, journey)? else {
             return self.lead_to_user(cx, asked, number, journey);
@@ -266,6 +272,49 @@ impl Proxy {
         self.lead_to_phones(cx, asked, &aor, journey)
     }
 
+    /// Users whom a service rings together, with bars between; what they forward is not followed,
+    /// as in a group.
+    fn lead_to_all(
+        &self,
+        cx: &Context<'_>,
+        asked: &Asked<'_>,
+        list: &str,
+        journey: &mut Journey,
+    ) -> Result<Dialled, Reject> {
+        let domain = journey.domain.clone();
+        let caller = identify(cx, asked);
+        let uri = format!("{}@{domain}", caller.number);
+        let seen = feature::Caller {
+            number: &caller.number,
+            uri: &uri,
+            anonymous: caller.private,
+        };
+        let users = list.split('|').filter(|user| !user.is_empty());
+        let users = users.filter(|aor| cx.features.rings_in_group(aor, seen));
+        let way = Way::to_users(users.map(Box::from));
+        let mut expansion = Expansion {
+            message: asked.message,
+            way: &way,
+            caller,
+            domain: &domain,
+            secure: asked.secure,
+            may_leave: false,
+            found: Vec::new(),
+            why: reject(480, "Nobody Is There"),
+        };
+        self.expand(cx, &mut expansion);
+        let Expansion { mut found, why, .. } = expansion;
+        if found.is_empty() {
+            return Err(why);
+        }
+        // Together, whatever the phones prefer.
+        for phone in &mut found {
+            phone.rank = targets::rank(0, 1000);
+        }
+        journey.mark(&mut found);
+        Ok(Dialled::Lead(found.into()))
+    }
+
     /// The phones of a user of ours.
     pub(super) fn phones_of(
         &self,
@@ -332,6 +381,9 @@ fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<
     let domain = cx.config.node.default_domain();
     let coded = cx.config.services.dialled(number).filter(|_| !guest);
     let target = match (coded, cx.plan.answers(number)) {
+        _ if let Some(queue) = login(cx.config, number).filter(|_| !guest) => {
+            expand::to_queue_login(queue, domain)
+        }
         (Some(service), _) => expand::to_service(service, domain),
         (None, Some(plan::Target::Service(_))) if guest => return Ok(None),
         (None, Some(target)) if asked.message.method() == Method::Invite => {
@@ -347,6 +399,17 @@ fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<
         return Err(reject(482, "A Service Calls A Service"));
     }
     Ok(Some(Dialled::Lead(vec![target].into())))
+}
+
+/// The queue that an agent dials behind the code for it, by number or name.
+fn login<'n>(config: &Config, number: &'n str) -> Option<&'n str> {
+    let code = Some(config.services.code(Service::QueueLogin)).filter(|code| !code.is_empty());
+    let dialled = number.strip_prefix(code?)?;
+    let dialled = dialled.strip_prefix('*').unwrap_or(dialled);
+    let is_it = |queue: &config::Queue| {
+        *queue.name == *dialled || queue.numbers.iter().any(|n| **n == *dialled)
+    };
+    config.queues.iter().any(is_it).then_some(dialled)
 }
 
 /// What the number plan says of a number; which route says so is for the call's record.

@@ -203,12 +203,13 @@ impl Ticket {
         let Some(place) = first.filter(|place| place.id == self.id) else {
             return Turn::Wait;
         };
-        let is_free = |aor: &&Box<str>| {
+        let is_free = |aor: &&str| {
             let agent = inner.agents.get(*aor);
             agent.is_none_or(|agent| agent.doing(now) == Doing::Free)
         };
-        let mut free: Vec<&Box<str>> = agents.iter().filter(is_free).collect();
-        let idle = |aor: &Box<str>| inner.agents.get(aor).map(|agent| agent.idle_since);
+        let all = agents.iter().map(|aor| &**aor);
+        let mut free: Vec<&str> = all.filter(is_free).collect();
+        let idle = |aor: &str| inner.agents.get(aor).map(|agent| agent.idle_since);
         match rules.strategy {
             QueueStrategy::RingAll => {}
             QueueStrategy::LongestIdle => free.sort_by_key(|aor| idle(aor)),
@@ -216,8 +217,8 @@ impl Ticket {
                 free.sort_by_key(|aor| (line.taken.get(*aor).copied(), idle(aor)));
             }
             QueueStrategy::RoundRobin => {
-                let place = |aor: &Box<str>| agents.iter().position(|a| a == aor);
-                let behind = line.last.as_ref().and_then(place).map_or(0, |at| at + 1);
+                let place = |aor: &str| agents.iter().position(|a| **a == *aor);
+                let behind = line.last.as_deref().and_then(place).map_or(0, |at| at + 1);
                 free.sort_by_key(|aor| place(aor).map(|at| (at < behind, at)));
             }
         }
@@ -227,7 +228,7 @@ impl Ticket {
                 1
             }
         };
-        let chosen: Vec<Box<str>> = free.into_iter().take(most).cloned().collect();
+        let chosen: Vec<Box<str>> = free.into_iter().take(most).map(Box::from).collect();
         if chosen.is_empty() {
             return Turn::Wait;
         }

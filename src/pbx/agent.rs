@@ -1,5 +1,5 @@
-//! Agents log in at queues and leave them, by code: `*45` for all that the user may, with the number
-//! or name of one behind it for that one.
+//! Agents log in at queues and leave them, by code: `*45` for all that the user may, with the
+//! number or name of one behind it for that one.
 
 use super::program::{Event, Program, Scene};
 use super::queue::may_log_in;

@@ -23,7 +23,7 @@ impl SignalCore {
         let figures = self.features.queues().figures(&queue.name, now);
         let always: Vec<Box<str>> = queue.agents.iter().map(|a| self.whole(a)).collect();
         let agents = self.features.agents(&queue.name, &always);
-        let agent = |aor: &Box<str>| {
+        let agent = |aor: &str| {
             let (doing, taken) = self.features.queues().agent(&queue.name, aor, now);
             let settings = self.features.settings(aor);
             let state = match doing {
@@ -37,7 +37,7 @@ impl SignalCore {
             AgentRow {
                 aor: aor.to_string(),
                 state: state.into(),
-                fixed: always.contains(aor),
+                fixed: always.iter().any(|fixed| **fixed == *aor),
                 taken,
             }
         };
@@ -54,7 +54,7 @@ impl SignalCore {
             overflowed: figures.overflowed,
             waited_s: figures.waited_ms / 1000,
             talked_s: figures.talked_ms / 1000,
-            agents: agents.iter().map(agent).collect(),
+            agents: agents.iter().map(|aor| agent(aor)).collect(),
         }
     }
 

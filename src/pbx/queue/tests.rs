@@ -27,7 +27,7 @@ fn stage(text: &str) -> Stage<Queueing> {
 fn pass(stage: &mut Stage<Queueing>, seconds: u64) -> Vec<Effect> {
     let mut last = Vec::new();
     for _ in 0..seconds {
-        stage.now = stage.now + TICKS;
+        stage.now += TICKS;
         last = stage.tell(Event::Due(TICK));
     }
     last
@@ -74,7 +74,7 @@ fn a_caller_hears_music_and_gets_an_agent() {
     // Nobody takes it: the next one, and the music goes on.
     assert!(hears_music(&stage.tell(Event::Refused(408))));
     assert_eq!(rung(&pass(&mut stage, 1)), Some("202@example.com|"));
-    stage.now = stage.now + Duration::from_secs(3);
+    stage.now += Duration::from_secs(3);
     assert_eq!(
         notes(&stage.tell(Event::Joined)),
         ["queue support: waited 5 s, agent 202@example.com"]
@@ -118,7 +118,7 @@ fn places_and_the_time_are_told() {
     drop(busy);
     assert_eq!(rung(&pass(&mut stage, 1)), Some("201@example.com|"));
     stage.tell(Event::Joined);
-    stage.now = stage.now + Duration::from_secs(130);
+    stage.now += Duration::from_secs(130);
     stage.tell(Event::Ended);
     // The next one is told what calls take.
     let mut next = Stage::new(Queueing::new(&stage.config, "support").unwrap());

@@ -3,12 +3,12 @@
 import time
 
 from lib.case import wait_for
+from lib.net import Hosts
 from lib.phone import Phone
 from lib.tone import hears, speech_seconds
-from lib.voipd import DOMAIN, Voipd
+from lib.voipd import Voipd
 
 LOW, HIGH = 440, 880
-ITSP = "127.0.0.31"
 NUMBER = "915550100"
 NIGHT = {"name": "night", "greeting": "menu-closed", "then": "hangup", "timeout_s": 1, "retries": 0}
 
@@ -56,13 +56,16 @@ def talk(alice, bob, voipd):
 def test_outside_caller_reaches_bob(case):
     """Who comes in by a trunk, known by its address, presses 1 and hears bob's tone. The trunk
     writes the number in E.164, the menu as people here dial it."""
-    voipd = Voipd(case, rtp={"relay": "always"}, numbers={"country": "34", "national_digits": 9},
+    hosts = Hosts(case)
+    voipd = Voipd(case, address=hosts.CORE, netns=hosts.core, rtp={"relay": "always"},
+                  numbers={"country": "34", "national_digits": 9},
                   menu=[{"name": "main", "numbers": [NUMBER], "greeting": "menu-welcome",
                          "keys": {"1": "extension:202"}}],
-                  trunk=[{"name": "itsp", "uri": f"sip:{ITSP}", "probe_s": 0}])
+                  trunk=[{"name": "itsp", "uri": f"sip:{hosts.PUB}", "addresses": [f"{hosts.PUB}/32"],
+                          "numbers": "plus", "probe_s": 0}])
     voipd.add_user("202")
-    carol = Phone(case, "carol", voipd, LOW, address=ITSP, domain="itsp.test")
-    bob = Phone(case, "202", voipd, HIGH)
+    carol = Phone(case, "carol", voipd, LOW, address=hosts.PUB, netns=hosts.pub, domain="itsp.test")
+    bob = Phone(case, "202", voipd, HIGH, address=hosts.CORE, netns=hosts.core)
     bob.wait_registered()
     carol.command("dial", f"sip:+34{NUMBER}@{voipd.target()}")
     up(voipd)

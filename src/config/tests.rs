@@ -82,6 +82,17 @@ fn the_example_of_the_readme_is_in_order() {
 }
 
 #[test]
+fn the_menus_of_the_readme_are_in_order() {
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once("### Menus and queues").unwrap();
+    let (_, example) = section.split_once("```toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let config = Config::parse(example, Path::new("voip.toml"));
+    let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!((config.menus.len(), config.queues.len()), (2, 1));
+}
+
+#[test]
 fn every_key_is_printed() {
     let text = include_str!("../../tests/data/config/whole.toml");
     let config = Config::parse(text, Path::new("voip.toml")).unwrap();

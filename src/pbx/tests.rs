@@ -422,3 +422,30 @@ fn what_cannot_be_served_is_refused() {
     world.with(|pbx, cx| pbx.on_message(cx, &inside, Bytes::from_static(b"garbage")));
     assert!(world.outputs().is_empty());
 }
+
+#[test]
+fn programs_that_lead_in_a_circle_hang_up() {
+    let text = "[[menu]]\nname = \"main\"\ngreeting = \"goodbye\"\nthen = \"hangup\"\n\
+        open = \"mon 0:00-0:01\"\nclosed = \"queue:nobody\"\n\
+        [[queue]]\nname = \"nobody\"\nlogins = [\"*\"]\noverflow = \"menu:main\"\n";
+    let mut world = World::new();
+    world.config = Config::parse(text, std::path::Path::new("voip.toml")).unwrap();
+    let invite = world.request("INVITE", "", 1, OFFER);
+    let invite = String::from_utf8(invite.bytes().to_vec()).unwrap();
+    let invite = invite.replacen("sip:echo@example.com", "sip:menu@example.com;name=main", 1);
+    let invite = Message::parse(invite.into()).unwrap();
+    let info = CallerInfo::default();
+    world
+        .calls
+        .begin(world.now, &invite, &world.flow, info)
+        .unwrap();
+    world.send(&invite);
+    let sent = world.messages();
+    let methods: Vec<String> = sent.iter().map(|m| m.method().to_string()).collect();
+    assert_eq!(
+        methods.last().map(String::as_str),
+        Some("BYE"),
+        "{methods:?}"
+    );
+    assert!(world.pbx.is_empty());
+}

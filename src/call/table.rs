@@ -262,6 +262,13 @@ impl CallTable {
         )
     }
 
+    /// Adds to the note of a call, by its session of the media side.
+    pub fn note(&mut self, session: u64, text: &str) {
+        if let Some(call) = self.calls.get_mut(CallKey::from_u64(session).0) {
+            call.ways.add_note(text);
+        }
+    }
+
     /// What is learnt of a call's ways after it began.
     pub fn ways(&mut self, key: CallKey) -> Option<&mut Ways> {
         self.calls.get_mut(key.0).map(|call| &mut call.ways)

@@ -176,6 +176,10 @@ pub enum Target {
     Pool(Box<str>),
     /// `service:voicemail`
     Service(Service),
+    /// `menu:main`
+    Menu(Box<str>),
+    /// `queue:support`
+    Queue(Box<str>),
     /// `e1:pstn`
     Line(Box<str>),
     /// `number:200`: looked up in the plan again.
@@ -193,6 +197,8 @@ impl Target {
             | Target::Group(_)
             | Target::Conference(_)
             | Target::Service(_)
+            | Target::Menu(_)
+            | Target::Queue(_)
             | Target::Number(_) => false,
         }
     }

@@ -9,14 +9,17 @@
 mod check_routes;
 mod conference;
 mod dialing;
+mod menu;
 mod mistake;
 mod net;
 mod parse;
 mod parse_dialing;
+mod parse_menu;
 mod parse_route;
 mod pattern;
 mod print;
 mod print_dialing;
+mod print_menu;
 mod reader;
 mod services;
 #[cfg(test)]
@@ -28,13 +31,19 @@ pub use dialing::{
     Match, Member, NEXT_ON, NumberFormat, Numbers, PEERS_MAX, Pool, ROUTES_MAX, Route, STEPS_MAX,
     Source, Strategy, Target, Trunk,
 };
+pub use menu::{
+    Action, Disa, GREETINGS_MAX, Holiday, MENUS_MAX, Menu, Opening, Period, Pin, Queue,
+    QueueStrategy,
+};
 pub use mistake::{Mistake, Mistakes};
 pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute};
 pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MAX};
+pub use reader::nearest;
 pub use services::{Service, Services};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the configuration file is looked for when nobody says.
@@ -88,6 +97,12 @@ pub struct Config {
     pub groups: Vec<Group>,
     /// `[[conference]]`
     pub conferences: Vec<Conference>,
+    /// `[[menu]]`: shared, so that a caller stays in those of its beginning.
+    pub menus: Arc<[Menu]>,
+    /// `[disa]`
+    pub disa: Disa,
+    /// `[[queue]]`
+    pub queues: Arc<[Queue]>,
 }
 
 /// `[node]`: who we are.

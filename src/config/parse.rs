@@ -7,7 +7,7 @@ use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
     Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, Origin, PortRange, Relay, Rtp,
     SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, conference,
-    parse_dialing, run_dir, spool_dir,
+    parse_dialing, parse_menu, run_dir, spool_dir,
 };
 use crate::base::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -109,10 +109,21 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("pool", parse_dialing::POOL),
     ("group", parse_dialing::GROUP),
     ("conference", conference::CONFERENCE),
+    ("disa", parse_menu::DISA),
+    ("menu", parse_menu::MENU),
+    ("queue", parse_menu::QUEUE),
 ];
 
 /// The tables of which there may be several: `[[route]]`.
-pub(super) const LISTS: &[&str] = &["route", "trunk", "pool", "group", "conference"];
+pub(super) const LISTS: &[&str] = &[
+    "route",
+    "trunk",
+    "pool",
+    "group",
+    "conference",
+    "menu",
+    "queue",
+];
 
 /// Tables that a later version will have.
 const LATER: &[&str] = &["e1", "web"];
@@ -286,13 +297,13 @@ impl<'d> File<'_, '_, 'd> {
             trunks: self.trunks(),
             pools: self.pools(),
             groups: self.groups(&node),
-            routes: Vec::new(),
-            conferences: Vec::new(),
             node,
             sip,
             rtp,
+            ..Config::default()
         };
         config.conferences = self.conferences(&config.groups, &config.services);
+        self.menus(&mut config);
         config.routes = self.routes(&config);
         config
     }

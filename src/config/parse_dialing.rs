@@ -31,6 +31,8 @@ pub(super) const SERVICES: &[&str] = &[
     "prompts",
     "echo",
     "conference",
+    "disa",
+    "queue_login",
 ];
 pub(super) const TRUNK: &[&str] = &[
     "name",
@@ -514,7 +516,9 @@ impl<'d> File<'_, '_, 'd> {
     ) -> (Vec<(Box<str>, Box<str>)>, Vec<Box<str>>) {
         let mut add: Vec<(Box<str>, Box<str>)> = Vec::new();
         let pairs = section.get("add_headers");
-        for (name, value) in pairs.map_or_else(Vec::new, |e| self.reader.pairs(e)) {
+        for (name, value) in pairs.map_or_else(Vec::new, |e| {
+            self.reader.pairs(e, "add_headers = { X-Site = \"hq\" }")
+        }) {
             let twice = add.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
             let wrong = header_name(name)
                 .err()

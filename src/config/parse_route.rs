@@ -435,7 +435,7 @@ fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, Wrong> {
 }
 
 /// A name that must be one of those there are.
-fn among<'n>(
+pub(super) fn among<'n>(
     what: &str,
     name: &str,
     mut known: impl Iterator<Item = &'n str> + Clone,
@@ -502,6 +502,8 @@ fn target(text: &str, config: &Config) -> Result<Target, Wrong> {
         "trunk",
         "pool",
         "service",
+        "menu",
+        "queue",
         "e1",
         "number",
         "sip",
@@ -525,6 +527,14 @@ fn target(text: &str, config: &Config) -> Result<Target, Wrong> {
         "trunk" => Target::Trunk(trunk(name, config)?),
         "pool" => Target::Pool(pool(name, config)?),
         "service" => Target::Service(service(name)?),
+        "menu" => {
+            let names = config.menus.iter().map(|m| &*m.name);
+            Target::Menu(among("menu", name, names)?)
+        }
+        "queue" => {
+            let names = config.queues.iter().map(|q| &*q.name);
+            Target::Queue(among("queue", name, names)?)
+        }
         "e1" => Target::Line(named("pstn")?),
         "number" if name == "*" => {
             let problem = "\"number:*\" is the number itself, which has no other route";
@@ -558,7 +568,7 @@ fn unknown_kind(text: &str, kind: &str, kinds: &[&str], what: &str) -> Wrong {
 pub(super) const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// `mon`, `mon-fri`, `sat-mon`, several with commas between.
-fn parse_days(text: &str) -> Result<[bool; 7], Wrong> {
+pub(super) fn parse_days(text: &str) -> Result<[bool; 7], Wrong> {
     let mut days = [false; 7];
     for part in text.split(',').map(str::trim) {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
@@ -577,7 +587,7 @@ fn parse_days(text: &str) -> Result<[bool; 7], Wrong> {
 }
 
 /// `09:00-18:00`, `22:00-06:00`, `00:00-24:00`.
-fn parse_minutes(text: &str) -> Result<(u16, u16), Wrong> {
+pub(super) fn parse_minutes(text: &str) -> Result<(u16, u16), Wrong> {
     let minute = |text: &str| {
         let (hour, minute) = text.trim().split_once(':')?;
         let two = |t: &str| match t.len() {
@@ -607,7 +617,7 @@ fn parse_minutes(text: &str) -> Result<(u16, u16), Wrong> {
 }
 
 /// `2026-12-25`, of the calendar.
-fn date(text: &str) -> Option<(i16, u8, u8)> {
+pub(super) fn date(text: &str) -> Option<(i16, u8, u8)> {
     let mut parts = text.splitn(3, '-');
     let mut next = |length: usize| {
         let part = parts.next()?;

@@ -5,9 +5,10 @@
 use super::conference;
 use super::parse_route::DAYS;
 use super::print::{list, plain, quoted, text};
+use super::print_menu::{disa, menu, queue};
 use super::{
     Algorithm, Class, Config, FailureKind, Group, Hours, Identity, Match, NumberFormat, Numbers,
-    Pool, Route, Service, Services, Source, Strategy, Target, Trunk,
+    Pool, QueueStrategy, Route, Service, Services, Source, Strategy, Target, Trunk,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -57,6 +58,12 @@ words!(NumberFormat {
     "digits" = Digits,
     "national" = National,
 });
+words!(QueueStrategy {
+    "ring-all" = RingAll,
+    "longest-idle" = LongestIdle,
+    "round-robin" = RoundRobin,
+    "fewest-calls" = FewestCalls,
+});
 words!(Strategy {
     "all" = All,
     "ordered" = Ordered,
@@ -98,6 +105,8 @@ impl Display for Target {
             Target::Pool(name) => write!(f, "pool:{name}"),
             Target::Conference(name) => write!(f, "conference:{name}"),
             Target::Service(service) => write!(f, "service:{}", service.name()),
+            Target::Menu(name) => write!(f, "menu:{name}"),
+            Target::Queue(name) => write!(f, "queue:{name}"),
             Target::Line(name) => write!(f, "e1:{name}"),
             Target::Number(number) => write!(f, "number:{number}"),
             Target::Uri(uri) => f.write_str(uri),
@@ -135,6 +144,9 @@ pub(super) fn dialing(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
         .conferences
         .iter()
         .try_for_each(|room| conference::print(f, room))?;
+    disa(f, &config.disa)?;
+    config.menus.iter().try_for_each(|m| menu(f, m))?;
+    config.queues.iter().try_for_each(|q| queue(f, q))?;
     config.routes.iter().try_for_each(|r| route(f, r))
 }
 
@@ -271,15 +283,17 @@ fn route(f: &mut Formatter<'_>, r: &Route) -> fmt::Result {
     list(f, "allow", &r.allow)
 }
 
+/// `09:00-14:00`
+pub(super) fn interval((from, to): &(u16, u16)) -> String {
+    let clock = |m: &u16| format!("{:02}:{:02}", m / 60, m % 60);
+    format!("{}-{}", clock(from), clock(to))
+}
+
 fn hours(f: &mut Formatter<'_>, when: &Hours) -> fmt::Result {
     let named = DAYS.iter().zip(when.days).filter(|(_, on)| *on);
     let days: Vec<&str> = named.map(|(day, _)| *day).collect();
     list(f, "days", &days)?;
-    let clock = |m: u16| format!("{:02}:{:02}", m / 60, m % 60);
-    let intervals = when.minutes.iter();
-    let intervals: Vec<String> = intervals
-        .map(|(from, to)| format!("{}-{}", clock(*from), clock(*to)))
-        .collect();
+    let intervals: Vec<String> = when.minutes.iter().map(interval).collect();
     some(f, "hours", &intervals)?;
     optional(
         f,
@@ -315,7 +329,7 @@ pub(super) fn optional(f: &mut Formatter<'_>, key: &str, value: Option<&str>) ->
 }
 
 /// A list, if it has entries: an empty one would be refused or means the same as none.
-fn some(f: &mut Formatter<'_>, key: &str, values: &[impl Display]) -> fmt::Result {
+pub(super) fn some(f: &mut Formatter<'_>, key: &str, values: &[impl Display]) -> fmt::Result {
     match values.is_empty() {
         true => Ok(()),
         false => list(f, key, values),

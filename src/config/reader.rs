@@ -12,7 +12,12 @@ pub(super) struct Entry<'d> {
     item: &'d Item,
 }
 
-impl Entry<'_> {
+impl<'d> Entry<'d> {
+    /// Its text, if it is one.
+    pub(super) fn as_text(self) -> Option<&'d str> {
+        self.item.as_str()
+    }
+
     fn name(&self) -> String {
         format!("{}.{}", self.table, self.key)
     }
@@ -286,10 +291,14 @@ impl<'t> Reader<'t> {
     }
 
     /// An inline table of strings.
-    pub(super) fn pairs<'d>(&mut self, entry: Entry<'d>) -> Vec<(&'d str, Text<'d>)> {
+    pub(super) fn pairs<'d>(
+        &mut self,
+        entry: Entry<'d>,
+        example: &str,
+    ) -> Vec<(&'d str, Text<'d>)> {
         let Some(table) = entry.item.as_table_like() else {
             let problem = format!("is {} where a table is wanted", kind(entry.item));
-            let remedy = format!("write {} = {{ X-Site = \"hq\" }}", entry.key);
+            let remedy = format!("write {example}");
             self.note_entry(entry, problem, remedy);
             return Vec::new();
         };
@@ -382,7 +391,7 @@ fn value_kind(value: &Value) -> &'static str {
 }
 
 /// The word that a typing mistake may have been meant to be.
-pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let limit = (word.chars().count() / 3).max(1);
     known
         .map(|k| (distance(&word.to_ascii_lowercase(), k), k))

@@ -9,17 +9,28 @@ pub enum Service {
     Echo,
     /// Asks for a room of `[[conference]]`, and leads there.
     Conference,
+    /// Double dialling.
+    Disa,
+    /// Agents log in at queues and leave them.
+    QueueLogin,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: &'static [Service] = &[Service::Echo, Service::Conference];
+    pub const ALL: &'static [Service] = &[
+        Service::Echo,
+        Service::Conference,
+        Service::Disa,
+        Service::QueueLogin,
+    ];
 
     /// As the file writes it: the key of its code, and `service:echo` in a route.
     pub const fn name(self) -> &'static str {
         match self {
             Service::Echo => "echo",
             Service::Conference => "conference",
+            Service::Disa => "disa",
+            Service::QueueLogin => "queue_login",
         }
     }
 
@@ -33,6 +44,8 @@ impl Service {
         match self {
             Service::Echo => "*130",
             Service::Conference => "*125",
+            Service::Disa => "*128",
+            Service::QueueLogin => "*45",
         }
     }
 }

@@ -82,6 +82,17 @@ fn the_example_of_the_readme_is_in_order() {
 }
 
 #[test]
+fn the_menus_of_the_readme_are_in_order() {
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once("### Menus and queues").unwrap();
+    let (_, example) = section.split_once("```toml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let config = Config::parse(example, Path::new("voip.toml"));
+    let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!((config.menus.len(), config.queues.len()), (2, 1));
+}
+
+#[test]
 fn every_key_is_printed() {
     let text = include_str!("../../tests/data/config/whole.toml");
     let config = Config::parse(text, Path::new("voip.toml")).unwrap();
@@ -134,7 +145,7 @@ fn advertised_by_family() {
 proptest::proptest! {
     /// Whatever the text, there is an answer, and what is accepted prints as what it is.
     #[test]
-    fn any_text_has_an_answer(text in r#"(\[{1,2}(node|sip|sip\.tls|rtp|guard|numbers|route|trunk|pool|group)\]{1,2}|[a-z_]{1,9} ?= ?([0-9a-z":./\[\], -]{0,30})|\PC{0,20})(\n(\PC{0,30}|listen = \["[a-z]{3}:[0-9.:\[\]]{1,20}"\]|ports = "[0-9]{1,5}-[0-9]{1,5}")){0,5}"#) {
+    fn any_text_has_an_answer(text in r#"(\[{1,2}(node|sip|sip\.tls|rtp|guard|numbers|route|trunk|pool|group|menu|queue)\]{1,2}|[a-z_]{1,9} ?= ?([0-9a-z":./\[\], -]{0,30})|\PC{0,20})(\n(\PC{0,30}|listen = \["[a-z]{3}:[0-9.:\[\]]{1,20}"\]|ports = "[0-9]{1,5}-[0-9]{1,5}")){0,5}"#) {
         let path = Path::new("/etc/voip/voip.toml");
         if let Ok(config) = Config::parse(&text, path) {
             proptest::prop_assert_eq!(Config::parse(&config.to_string(), path), Ok(config));
@@ -191,6 +202,8 @@ fn the_manual_page_tells_the_defaults() {
         [[pool]]\nname = \"p\"\nmembers = [\"sip:a\"]\n\
         [[group]]\nname = \"g\"\nmembers = [\"1\"]\n\
         [[conference]]\nname = \"c\"\n\
+        [[menu]]\nname = \"m\"\ngreeting = \"goodbye\"\nthen = \"hangup\"\n\
+        [[queue]]\nname = \"q\"\nagents = [\"1\"]\n\
         [[route]]\nmatch = \"1\"\nto = \"user:1\"\n";
     let config = Config::parse(one_of_each, Path::new("voip.toml")).unwrap();
     let config = Config {

@@ -11,11 +11,13 @@
 mod conference;
 mod merge;
 mod peers;
+mod queues;
 mod rows;
 mod time;
 
 pub use conference::{ConferenceMemberRow, ConferenceRow, MemberChange, RoomChange};
 pub use peers::{MemberRow, PoolRow, TrunkRow};
+pub use queues::{AgentRow, QueueRow};
 pub use rows::{
     BanRow, BlockRow, CallRow, CallState, CdrLegRow, CdrRow, Counters, FeatureRow, LegRow,
     RegistrationRow, RouteLineRow, RouteRow, RouteStepRow, StatusRow, TraceDirection, TraceRow,
@@ -131,6 +133,28 @@ pub enum Command {
         /// This `name@domain` alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
+    },
+    /// The queues, and how they fare.
+    Queues {
+        /// Only that of this name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// Log an agent in at a queue, or out.
+    QueueLogin {
+        /// `name` or `name@domain`.
+        aor: String,
+        /// The queue.
+        queue: String,
+        /// Whether in.
+        on: bool,
+    },
+    /// Give an agent a pause from all queues, or end it.
+    QueuePause {
+        /// `name` or `name@domain`.
+        aor: String,
+        /// Whether it begins.
+        on: bool,
     },
     /// Whose calls to the outside are blocked.
     Blocks,
@@ -275,6 +299,9 @@ impl Command {
             | Command::Bans
             | Command::BanLift { .. }
             | Command::Blocks
+            | Command::Queues { .. }
+            | Command::QueueLogin { .. }
+            | Command::QueuePause { .. }
             | Command::BlockLift { .. }
             | Command::RouteTest { .. } => Scope::OneShard,
             Command::Log { .. }
@@ -379,6 +406,11 @@ pub enum Reply {
     Blocks {
         /// Ordered by user.
         rows: Vec<BlockRow>,
+    },
+    /// To [`Command::Queues`].
+    Queues {
+        /// In the order of the file.
+        rows: Vec<QueueRow>,
     },
     /// To [`Command::Trace`].
     Trace {

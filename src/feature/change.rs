@@ -1,7 +1,7 @@
 //! What can be changed of a user's features, by code and by command alike, and what must not.
 
 use super::Refusal;
-use crate::store::{BLOCKED_MAX, Settings};
+use crate::store::{BLOCKED_MAX, QUEUES_MAX, Settings};
 use crate::wire::sip::Uri;
 
 /// Longest number, URI or pattern, in bytes.
@@ -40,6 +40,10 @@ pub enum Change {
     Speed(u8, Option<Box<str>>),
     /// Forget all short codes.
     SpeedForgetAll,
+    /// Whether the user is an agent of a queue.
+    Queue(Box<str>, bool),
+    /// Whether no queue calls the user for now.
+    QueuePause(bool),
     /// All of it off.
     Clear,
 }
@@ -68,6 +72,8 @@ impl Change {
             | Change::RejectAnonymous(_)
             | Change::UnblockAll
             | Change::SpeedForgetAll
+            | Change::Queue(..)
+            | Change::QueuePause(_)
             | Change::Clear => self.clone(),
         })
     }
@@ -87,6 +93,8 @@ impl Change {
             | Change::UnblockAll
             | Change::Speed(..)
             | Change::SpeedForgetAll
+            | Change::Queue(..)
+            | Change::QueuePause(_)
             | Change::Clear => None,
         }
     }
@@ -116,6 +124,14 @@ impl Change {
                 }
             }
             Change::SpeedForgetAll => settings.speed.clear(),
+            Change::Queue(name, false) => settings.queues.retain(|q| *q != name),
+            Change::Queue(name, true) if settings.queues.contains(&name) => {}
+            Change::Queue(..) if settings.queues.len() >= QUEUES_MAX => {
+                let reason = format!("An Agent Is in {QUEUES_MAX} Queues at Most");
+                return Err(Refusal::new(500, reason));
+            }
+            Change::Queue(name, true) => settings.queues.push(name),
+            Change::QueuePause(on) => settings.queue_pause = on,
             Change::Clear => *settings = Settings::default(),
         }
         Ok(())

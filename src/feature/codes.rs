@@ -209,6 +209,9 @@ impl Code {
             Change::Speed(_, None) | Change::SpeedForgetAll => (None, "number-removed"),
             Change::Unblock(_) | Change::UnblockAll => (None, "number-removed"),
             Change::RingSeconds(_) => (None, "activated"),
+            Change::Queue(_, true) => (None, "agent-loginok"),
+            Change::Queue(_, false) => (None, "agent-loggedoff"),
+            Change::QueuePause(is_on) => (None, switched(*is_on)),
             Change::Clear => (None, "de-activated"),
         }
     }
@@ -237,6 +240,8 @@ impl Code {
             Change::Speed(code, Some(to)) => format!("Speed Dial {code:02} Is {to}"),
             Change::Speed(code, None) => format!("Speed Dial {code:02} Is Free"),
             Change::SpeedForgetAll => "Speed Dials Are Free".into(),
+            Change::Queue(name, on) => switch(&format!("Queue {name}"), *on),
+            Change::QueuePause(on) => switch("Pause", *on),
             Change::Clear => "All Call Features Off".into(),
         }
     }

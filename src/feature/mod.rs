@@ -19,6 +19,8 @@ mod decide;
 mod history;
 mod hunt;
 mod keys;
+mod pins;
+mod queue;
 mod ringing;
 #[cfg(test)]
 mod tests;
@@ -32,11 +34,13 @@ pub use decide::{Caller, Failure, Forward, Incoming, NO_ANSWER, Why, after, inco
 pub use history::{Diversions, History};
 pub use hunt::Hunt;
 pub use keys::KEYS;
+pub use pins::{Patience, Pins, is_pin};
+pub use queue::{Doing, Figures, Queues, RING_MAX, Rules, Ticket, Turn};
 pub use ringing::{Claim, RINGING_MAX, RingingCall, Rings};
 
 use crate::store::{FeatureRecord, USERS_MAX};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -77,6 +81,10 @@ pub struct Features {
     rotors: hunt::Rotors,
     busy: Arc<busy::Busy>,
     ringing: Arc<ringing::Ringing>,
+    pins: Pins,
+    queues: Arc<Queues>,
+    /// The users who are logged in at each queue. Locked behind `table`.
+    agents: RwLock<BTreeMap<Box<str>, BTreeSet<Box<str>>>>,
 }
 
 impl Features {
@@ -94,6 +102,7 @@ impl Features {
             if record.settings.is_empty() || table.len() >= USERS_MAX {
                 continue;
             }
+            self.log_in(&record.aor, &[], &record.settings.queues);
             table.insert(record.aor, Arc::new(record.settings));
         }
         self.count.store(table.len(), Ordering::Release);
@@ -166,6 +175,29 @@ impl Features {
         self.busy.calls_of(aor)
     }
 
+    /// Who waits where.
+    pub fn queues(&self) -> &Arc<Queues> {
+        &self.queues
+    }
+
+    /// The agents of a queue, `name@domain`: `always` in their order, then those who logged in.
+    pub fn agents(&self, queue: &str, always: &[Box<str>]) -> Vec<Box<str>> {
+        let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
+        let logged_in = agents.get(queue).into_iter().flatten();
+        let more = logged_in.filter(|aor| !always.contains(aor));
+        always.iter().chain(more).cloned().collect()
+    }
+
+    /// Counts the calls of these users from now on.
+    pub fn watch<'a>(&self, users: impl Iterator<Item = &'a str>) {
+        self.busy.watch(users);
+    }
+
+    /// Who guessed PINs.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
     /// How many users want something.
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Acquire)
@@ -192,6 +224,8 @@ impl Features {
             settings,
             revision: self.revision.fetch_add(1, Ordering::Relaxed) + 1,
         };
+        let before = table.get(aor).map(|s| s.queues.clone());
+        self.log_in(aor, &before.unwrap_or_default(), &record.settings.queues);
         if record.settings.is_empty() {
             table.remove(aor);
         } else {
@@ -200,6 +234,27 @@ impl Features {
         }
         self.count.store(table.len(), Ordering::Release);
         record
+    }
+
+    /// A user is an agent of other queues than before.
+    fn log_in(&self, aor: &str, before: &[Box<str>], after: &[Box<str>]) {
+        if before == after {
+            return;
+        }
+        let mut agents = self.agents.write().unwrap_or_else(PoisonError::into_inner);
+        for queue in before {
+            if let Some(of_queue) = agents.get_mut(queue) {
+                of_queue.remove(aor);
+                if of_queue.is_empty() {
+                    agents.remove(queue);
+                }
+            }
+        }
+        for queue in after {
+            agents.entry(queue.clone()).or_default().insert(aor.into());
+        }
+        drop(agents);
+        self.busy.watch(std::iter::once(aor));
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table> {

@@ -1,6 +1,7 @@
 //! Reads the configuration file, and asks the system what the file leaves to it.
 
-use crate::config::{Config, Mistake, Mistakes};
+use crate::config::{Config, Mistake, Mistakes, nearest};
+use crate::media::prompts::{self, Language};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -42,6 +43,7 @@ pub fn load(path: &Path) -> Result<Config, SettingsError> {
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let config = Config::parse(&text, path).map_err(SettingsError::Mistakes)?;
     check_files(&config, path)?;
+    check_prompts(&config, path)?;
     Ok(config.with_host_name(&host_name()))
 }
 
@@ -72,6 +74,37 @@ fn check_files(config: &Config, path: &Path) -> Result<(), SettingsError> {
     Err(SettingsError::Mistakes(Mistakes(mistakes)))
 }
 
+/// What menus and queues say must be there to be said.
+fn check_prompts(config: &Config, path: &Path) -> Result<(), SettingsError> {
+    let menus = config.menus.iter();
+    let menus = menus.flat_map(|m| m.prompts().map(move |p| ("menu", &*m.name, m.line, p)));
+    let queues = config.queues.iter();
+    let queues = queues.flat_map(|q| q.prompts().map(move |p| ("queue", &*q.name, q.line, p)));
+    let unknown = menus.chain(queues).filter(|(.., prompt)| {
+        let languages = [Language::Es, Language::En];
+        languages
+            .iter()
+            .any(|l| prompts::find(*l, prompt).is_none())
+    });
+    let mistakes: Vec<Mistake> = unknown
+        .map(|(table, name, line, prompt)| Mistake {
+            file: path.display().to_string(),
+            line: line.0,
+            column: 1,
+            key: table.into(),
+            problem: format!("{table} {name} says \"{prompt}\", and there is no such prompt"),
+            remedy: match nearest(prompt, prompts::names()) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => "name one of the catalogue".into(),
+            },
+        })
+        .collect();
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(SettingsError::Mistakes(Mistakes(mistakes)))
+}
+
 /// The name that the system gives this host; empty if it gives none.
 #[allow(unsafe_code)]
 pub fn host_name() -> String {
@@ -83,4 +116,30 @@ pub fn host_name() -> String {
     }
     let length = name.iter().position(|b| *b == 0).unwrap_or(0);
     String::from_utf8_lossy(name.get(..length).unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_menus_say_must_be_there() {
+        let text = "\n[[menu]]\nname = \"main\"\ngreeting = [\"menu-welcome\", \"menu-welcone\"]\n\
+                    keys = { 1 = \"say:xyzzy\" }\n[[queue]]\nname = \"q\"\nagents = [\"1\"]\n\
+                    overflow = \"say:goodby\"\n";
+        let path = Path::new("voip.toml");
+        let config = Config::parse(text, path).unwrap();
+        let Err(mistakes) = check_prompts(&config, path) else {
+            panic!("accepted");
+        };
+        assert_eq!(
+            mistakes.to_string(),
+            "voip.toml:2:1: menu: menu main says \"menu-welcone\", and there is no such prompt; \
+             did you mean \"menu-welcome\"?\n\
+             voip.toml:2:1: menu: menu main says \"xyzzy\", and there is no such prompt; \
+             name one of the catalogue\n\
+             voip.toml:6:1: queue: queue q says \"goodby\", and there is no such prompt; \
+             did you mean \"goodbye\"?"
+        );
+    }
 }

@@ -20,7 +20,7 @@ impl Pbx {
             Ok(Some(old)) => return self.replace(cx, old, caller, (flow, invite)),
             Err(why) => return self.refuse(cx, flow, invite, why),
         }
-        let Some(program) = service::program_of(invite) else {
+        let Some(program) = service::program_of(cx.config, invite) else {
             return self.refuse_unknown(cx, flow, invite, 404);
         };
         let opening = program.opening();

@@ -18,25 +18,32 @@
 //! | [`service`] | which program a call came here for |
 //! | [`voice`] | in which language, with whose tones |
 //! | [`rooms`] | who is in which conference, for all shards |
-//! | [`echo`], [`announce`], [`bridge`], [`conference`] | the programs |
+//! | [`echo`], [`announce`], [`bridge`], [`conference`] | programs |
+//! | [`menu`], [`disa`], [`queue`], [`agent`] | and more of them |
+//! | [`spell`] | the directory by name |
 
+mod agent;
 mod announce;
 mod bridge;
 mod conference;
 mod dialog;
+mod disa;
 mod echo;
 mod inbound;
 mod joined;
 mod leg;
+mod menu;
 mod outbound;
 #[allow(
     dead_code,
     reason = "voicemail, menus and conferences use all of it; they come next"
 )]
 mod program;
+mod queue;
 pub mod rooms;
 mod seat;
 mod service;
+mod spell;
 #[cfg(test)]
 mod stage;
 mod talk;
@@ -55,6 +62,7 @@ use crate::store::Record;
 use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder, default_reason};
 use bytes::Bytes;
 use leg::Leg;
+pub use program::House;
 use program::{Effect, Event};
 use rooms::{Address, Roster, Wish};
 use std::collections::{HashMap, VecDeque};
@@ -75,6 +83,8 @@ pub struct Context<'a> {
     pub shard: (usize, usize),
     /// As the operator wrote it.
     pub config: &'a Config,
+    /// What the whole system knows.
+    pub house: House<'a>,
     /// The calls under way: which session of the media side a call has.
     pub calls: &'a CallTable,
     /// Who is in which conference; shared by all shards.
@@ -95,6 +105,13 @@ pub enum Output {
     },
     /// For the studio.
     Media(Order),
+    /// For the record of a call.
+    Note {
+        /// Its session of the media side.
+        session: u64,
+        /// What is added.
+        text: Box<str>,
+    },
     /// For the store.
     Persist(Record),
     /// A member of a conference, maybe of another shard, is wanted to do something:
@@ -302,6 +319,12 @@ impl Pbx {
                 return seat.wake((cx.now + wait, number), &mut self.timers, key);
             }
             Effect::Still => return seat.silence(&mut self.timers),
+            Effect::Note(text) => {
+                if let Some(session) = leg.session {
+                    self.outputs.push_back(Output::Note { session, text });
+                }
+                return;
+            }
             Effect::Persist(record) => {
                 return self.outputs.push_back(Output::Persist(record));
             }

@@ -4,15 +4,25 @@ use super::rooms::{Address, Roster, Wish};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::Config;
+use crate::feature::Features;
 use crate::media::file::{FileOrder, Filed};
 use crate::media::room::RoomOrder;
 use crate::media::{Figures, RecordEnd, Sound, Task};
-use crate::store::Record;
+use crate::store::{Directory, Record};
 use crate::wire::sip::Uri;
 use std::time::Duration;
 
 /// Effects of one event; what comes behind them is dropped, as only a fault of ours makes so many.
 const EFFECTS_MAX: usize = 64;
+
+/// What the whole system knows, and every shard shares.
+#[derive(Clone, Copy, Debug)]
+pub struct House<'a> {
+    /// The users.
+    pub directory: &'a Directory,
+    /// What they want to become of their calls.
+    pub features: &'a Features,
+}
 
 /// Who called.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -145,6 +155,8 @@ pub(super) enum Effect {
     File(u32, FileOrder),
     /// [`Event::Due`] of this number comes after a while, instead of one that was asked for before.
     After(Duration, u32),
+    /// For the call's record.
+    Note(Box<str>),
     /// For the store.
     Persist(Record),
     /// The caller is told that somebody's phone rings.
@@ -174,6 +186,8 @@ pub(super) struct Scene<'a> {
     pub unix_ms: u64,
     /// As the operator wrote it.
     pub config: &'a Config,
+    /// Who is there.
+    pub house: House<'a>,
     /// For what must not be guessed.
     pub rng: &'a mut Rng,
     /// In which language we speak.
@@ -232,6 +246,11 @@ impl Scene<'_> {
     /// Asks for [`Event::Due`]; one timer of each number runs at a time.
     pub fn after(&mut self, wait: Duration, timer: u32) {
         self.want(Effect::After(wait, timer));
+    }
+
+    /// Adds to what the call's record says.
+    pub fn note(&mut self, text: &str) {
+        self.want(Effect::Note(text.into()));
     }
 
     /// Writes to the store.

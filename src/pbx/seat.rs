@@ -81,11 +81,13 @@ impl Seat {
             return Vec::new();
         }
         let (mut event, mut wanted) = (event, Vec::new());
-        for _ in 0..CHANGES_MAX {
+        let mut changes = 0;
+        loop {
             let mut scene = Scene {
                 now: cx.now,
                 unix_ms: cx.anchor.unix_ms(cx.now),
                 config: cx.config,
+                house: cx.house,
                 rng: cx.rng,
                 voice: Voice::of(cx.config.node.locale),
                 rooms: cx.rooms,
@@ -102,6 +104,13 @@ impl Seat {
             self.program = next;
             wanted.push(Effect::Still);
             event = Event::Begin;
+            changes += 1;
+            if changes >= CHANGES_MAX {
+                // They send the caller round in a circle: a menu that is closed, a queue of nobody.
+                tracing::warn!(program = self.program.name(), "programs lead in a circle");
+                wanted.push(Effect::HangUp);
+                break;
+            }
         }
         for effect in &wanted {
             if let Effect::Do(task, _) | Effect::Room(RoomOrder::Whisper(task, _)) = effect {

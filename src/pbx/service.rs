@@ -1,34 +1,68 @@
 //! Which program a call came here for.
 
+use super::agent::QueueLogin;
 use super::announce::{Announce, Confirm};
 use super::bridge::Bridge;
 use super::conference::Conference;
+use super::disa::Disa;
 use super::echo::Echo;
+use super::menu::Attendant;
 use super::program::{Program, parameter};
+use super::queue::Queueing;
 use crate::call::inside;
-use crate::config::Service;
+use crate::config::{Config, Service};
 use crate::wire::sip::{Message, Uri};
 
 /// The program that a Request-URI names, as the proxy wrote it.
-pub(super) fn program_of(invite: &Message) -> Option<Box<dyn Program>> {
-    let uri = Uri::parse(invite.request_uri()).ok()?;
+pub(super) fn program_of(config: &Config, invite: &Message) -> Option<Box<dyn Program>> {
+    program_at(config, &Uri::parse(invite.request_uri()).ok()?)
+}
+
+/// What takes a message for a user.
+pub(super) fn voicemail(config: &Config, user: &str) -> Option<Box<dyn Program>> {
+    let domain = config.node.default_domain();
+    let uri = format!(
+        "sip:voicemail@{domain};mailbox={};why=unavailable",
+        inside::escape(user)
+    );
+    program_at(config, &Uri::parse(uri.as_bytes()).ok()?)
+}
+
+/// Where callers wait.
+pub(super) fn queue(config: &Config, name: &str) -> Option<Box<dyn Program>> {
+    Some(Box::new(Queueing::new(config, name)?))
+}
+
+fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
     match uri.user()? {
         b"announce" => {
-            let status = parameter(&uri, "cause")?.parse().ok()?;
+            let status = parameter(uri, "cause")?.parse().ok()?;
             (400..700).contains(&status).then_some(())?;
             Some(Box::new(Announce { status }))
         }
         b"confirm" => {
-            let prompts = parameter(&uri, "play")?.into();
+            let prompts = parameter(uri, "play")?.into();
             Some(Box::new(Confirm { prompts }))
         }
         b"bridge" => {
-            let to = inside::unescape(parameter(&uri, "to")?)?.into();
+            let to = inside::unescape(parameter(uri, "to")?)?.into();
             Some(Box::new(Bridge { to }))
         }
+        b"menu" => {
+            let menu = Attendant::new(&config.menus, parameter(uri, "name")?)?;
+            Some(Box::new(menu))
+        }
+        b"queue" => queue(config, parameter(uri, "name")?),
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
             Service::Echo => Some(Box::<Echo>::default()),
-            Service::Conference => Some(Box::new(Conference::new(parameter(&uri, "room")))),
+            Service::Conference => Some(Box::new(Conference::new(parameter(uri, "room")))),
+            Service::QueueLogin => {
+                let queue = parameter(uri, "queue").and_then(inside::unescape);
+                Some(Box::new(QueueLogin {
+                    queue: queue.map(Into::into),
+                }))
+            }
+            Service::Disa => Some(Box::new(Disa::new(&config.disa)?)),
         },
     }
 }

@@ -1,13 +1,31 @@
 //! A program alone, for the tests of programs.
 
-use super::program::{Caller, Effect, Event, Program, Scene};
+use super::program::{Caller, Effect, Event, House, Program, Scene};
 use super::rooms::Roster;
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::{Config, Locale};
+use crate::feature::Features;
 use crate::media::room::RoomOrder;
 use crate::media::{Sound, Task, prompts};
+use crate::store::Directory;
 use std::sync::Arc;
+
+/// What a whole system would share.
+#[derive(Default)]
+pub(super) struct Household {
+    pub directory: Directory,
+    pub features: Features,
+}
+
+impl Household {
+    pub fn lend(&self) -> House<'_> {
+        House {
+            directory: &self.directory,
+            features: &self.features,
+        }
+    }
+}
 
 pub(super) struct Stage<P> {
     pub program: P,
@@ -18,7 +36,10 @@ pub(super) struct Stage<P> {
     pub now: Instant,
     pub unix_ms: u64,
     pub rng: Rng,
+    pub house: Household,
     pub locale: Locale,
+    /// Who took the caller over.
+    pub next: Option<Box<dyn Program>>,
 }
 
 impl<P: Program> Stage<P> {
@@ -32,7 +53,9 @@ impl<P: Program> Stage<P> {
             now: Instant::ZERO,
             unix_ms: 1_790_000_000_000,
             rng: Rng::from_u64(1),
+            house: Household::default(),
             locale: Locale::Es,
+            next: None,
         }
     }
 
@@ -42,6 +65,7 @@ impl<P: Program> Stage<P> {
             now: self.now,
             unix_ms: self.unix_ms,
             config: &self.config,
+            house: self.house.lend(),
             rng: &mut self.rng,
             voice: Voice::of(self.locale),
             rooms: &self.rooms,
@@ -51,6 +75,7 @@ impl<P: Program> Stage<P> {
             next: None,
         };
         self.program.on(&mut scene, event);
+        self.next = scene.next;
         scene.effects
     }
 }

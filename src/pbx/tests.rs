@@ -82,6 +82,7 @@ impl World {
     }
 
     fn with(&mut self, act: impl FnOnce(&mut Pbx, &mut Context<'_>)) {
+        let house = super::stage::Household::default();
         let mut cx = Context {
             now: self.now,
             anchor: Anchor {
@@ -90,6 +91,7 @@ impl World {
             },
             shard: (0, 1),
             config: &self.config,
+            house: house.lend(),
             calls: &self.calls,
             rooms: &self.rooms,
             rng: &mut self.rng,
@@ -118,7 +120,9 @@ impl World {
             .into_iter()
             .filter_map(|output| match output {
                 Output::Message { bytes, .. } => Some(Message::parse(bytes).unwrap()),
-                Output::Media(_) | Output::Persist(_) | Output::Tell(..) => None,
+                Output::Media(_) | Output::Note { .. } | Output::Persist(_) | Output::Tell(..) => {
+                    None
+                }
             });
         messages.collect()
     }
@@ -128,7 +132,10 @@ impl World {
             .outputs()
             .into_iter()
             .filter_map(|output| match output {
-                Output::Message { .. } | Output::Persist(_) | Output::Tell(..) => None,
+                Output::Message { .. }
+                | Output::Note { .. }
+                | Output::Persist(_)
+                | Output::Tell(..) => None,
                 Output::Media(order) => Some(order),
             });
         orders.collect()
@@ -173,8 +180,7 @@ fn a_call_is_answered_and_echoed_until_it_ends() {
         match output {
             Output::Message { bytes, .. } => answers.push(Message::parse(bytes).unwrap()),
             Output::Media(order) => orders.push(order),
-            Output::Persist(record) => panic!("{record:?}"),
-            Output::Tell(whom, wish) => panic!("{whom:?} {wish:?}"),
+            Output::Note { .. } | Output::Persist(_) | Output::Tell(..) => panic!("{output:?}"),
         }
     }
     let [answer] = &answers[..] else {
@@ -423,4 +429,31 @@ fn what_cannot_be_served_is_refused() {
     assert_eq!(world.messages()[0].status(), 481);
     world.with(|pbx, cx| pbx.on_message(cx, &inside, Bytes::from_static(b"garbage")));
     assert!(world.outputs().is_empty());
+}
+
+#[test]
+fn programs_that_lead_in_a_circle_hang_up() {
+    let text = "[[menu]]\nname = \"main\"\ngreeting = \"goodbye\"\nthen = \"hangup\"\n\
+        open = \"mon 0:00-0:01\"\nclosed = \"queue:nobody\"\n\
+        [[queue]]\nname = \"nobody\"\nlogins = [\"*\"]\noverflow = \"menu:main\"\n";
+    let mut world = World::new();
+    world.config = Config::parse(text, std::path::Path::new("voip.toml")).unwrap();
+    let invite = world.request("INVITE", "", 1, OFFER);
+    let invite = String::from_utf8(invite.bytes().to_vec()).unwrap();
+    let invite = invite.replacen("sip:echo@example.com", "sip:menu@example.com;name=main", 1);
+    let invite = Message::parse(invite.into()).unwrap();
+    let info = CallerInfo::default();
+    world
+        .calls
+        .begin(world.now, &invite, &world.flow, info)
+        .unwrap();
+    world.send(&invite);
+    let sent = world.messages();
+    let methods: Vec<String> = sent.iter().map(|m| m.method().to_string()).collect();
+    assert_eq!(
+        methods.last().map(String::as_str),
+        Some("BYE"),
+        "{methods:?}"
+    );
+    assert!(world.pbx.is_empty());
 }

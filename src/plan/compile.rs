@@ -2,8 +2,8 @@
 
 use super::rule::{Rule, Shared, Sources, Who, whole_user};
 use super::time::Zones;
-use super::{NumberRules, Query, Source};
-use crate::config::{Config, Index};
+use super::{NumberRules, Query, Source, Target};
+use crate::config::{Config, Index, Service};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ pub struct Plan {
     pub(super) group_numbers: HashMap<Box<str>, u32>,
     /// The groups of each user, `name@domain`.
     memberships: HashMap<Box<str>, SmallVec<[u32; 4]>>,
+    /// What answers a number of its own, before all routes.
+    answered: HashMap<Box<str>, Target>,
     indexes: Indexes,
     pub(super) domain: Box<str>,
 }
@@ -53,6 +55,7 @@ impl Plan {
         let rules: Vec<Rule> = made
             .filter_map(|route| Rule::new(route, config, &mut zones, &mut shared))
             .collect();
+        let numbers = NumberRules::new(config);
         let mut indexes = Indexes::default();
         for (at, rule) in rules.iter().enumerate() {
             indexes.insert(at as u32, rule);
@@ -74,11 +77,12 @@ impl Plan {
         };
         Plan {
             rules,
-            numbers: NumberRules::new(config),
             zones,
             groups: config.groups.iter().map(named).collect(),
             group_numbers,
             memberships,
+            answered: answered(config, &numbers),
+            numbers,
             indexes,
             domain: config.node.default_domain().into(),
         }
@@ -87,6 +91,16 @@ impl Plan {
     /// Whether no number leads anywhere but to the user of that name.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty() && self.group_numbers.is_empty()
+    }
+
+    /// The menu or queue that a number is the own one of: asked before routes are.
+    pub fn answers(&self, number: &str) -> Option<&Target> {
+        if self.answered.is_empty() {
+            return None;
+        }
+        let e164 = || Some(format!("+{}", self.numbers.e164(number)?));
+        let answered = self.answered.get(number);
+        answered.or_else(|| self.answered.get(&*e164()?))
     }
 
     /// What is known of numbers.
@@ -98,7 +112,7 @@ impl Plan {
     pub(super) fn groups_of(&self, source: Source<'_>) -> &[u32] {
         match source {
             Source::User(user) => self.memberships.get(user).map_or(&[], |groups| groups),
-            Source::Trunk(_) | Source::Pool(_) | Source::Other => &[],
+            Source::Trunk(_) | Source::Pool(_) | Source::Operator | Source::Other => &[],
         }
     }
 
@@ -134,11 +148,31 @@ impl Plan {
                 look(all.pools.get(pool));
             }
             Source::Trunk(trunk) => look(all.trunks.get(trunk)),
+            Source::Operator => look(Some(&all.ours)),
             Source::Other => {}
         }
         look(Some(&all.addresses));
         self.rules.get(below as usize)
     }
+}
+
+/// By the number as it is written, and in E.164 where that is known: trunks may write it otherwise.
+fn answered(config: &Config, numbers: &NumberRules) -> HashMap<Box<str>, Target> {
+    let menus = config.menus.iter();
+    let menus = menus.map(|m| (&m.numbers, Target::Menu(m.name.clone())));
+    let queues = config.queues.iter();
+    let queues = queues.map(|q| (&q.numbers, Target::Queue(q.name.clone())));
+    let mut answered = HashMap::new();
+    let disa = (&config.disa.numbers, Target::Service(Service::Disa));
+    for (own, target) in menus.chain(queues).chain([disa]) {
+        for number in own {
+            if let Some(e164) = numbers.e164(number) {
+                answered.insert(format!("+{e164}").into(), target.clone());
+            }
+            answered.insert(number.clone(), target.clone());
+        }
+    }
+    answered
 }
 
 impl Indexes {

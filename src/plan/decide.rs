@@ -233,6 +233,8 @@ impl Plan {
             config::Target::Trunk(name) => Target::Trunk(name.clone()),
             config::Target::Pool(name) => Target::Pool(name.clone()),
             config::Target::Service(service) => Target::Service(*service),
+            config::Target::Menu(name) => Target::Menu(name.clone()),
+            config::Target::Queue(name) => Target::Queue(name.clone()),
             config::Target::Line(name) => Target::Line(name.clone()),
             config::Target::Uri(uri) => Target::Uri(with_user(uri, number)),
             // Alone in its step: the file is refused otherwise.

@@ -42,6 +42,14 @@ impl Plan {
     /// makes of the number. Tries one after the other, so it is for people, not for calls.
     pub fn explain(&self, query: &Query<'_>) -> Vec<Explained> {
         let mut lines = Vec::new();
+        if let Some(target) = self.answers(query.number) {
+            let why = format!(
+                "{} is the number of {target}: no route is asked",
+                query.number
+            );
+            note(&mut lines, why);
+            return lines;
+        }
         self.explain_number(query, query.number, 0, &mut lines);
         lines.truncate(EXPLAINED_MAX);
         lines
@@ -259,6 +267,7 @@ fn caller(query: &Query<'_>) -> String {
         Source::User(user) => format!("user:{user}"),
         Source::Trunk(name) => format!("trunk:{name}"),
         Source::Pool(name) => format!("pool:{name}"),
+        Source::Operator => "the operator".into(),
         Source::Other => format!("a stranger at {}", query.address),
     }
 }

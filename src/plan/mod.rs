@@ -17,7 +17,7 @@ mod time;
 pub use compile::Plan;
 pub use explain::{EXPLAINED_MAX, Explained, Verdict};
 pub use number::{NumberRules, dialled};
-pub use time::moment;
+pub use time::{is_open, moment};
 
 use crate::config::{Class, FailureKind, Service};
 use crate::wire::sip::Method;
@@ -52,6 +52,8 @@ pub enum Source<'a> {
     Trunk(&'a str),
     /// A member of a pool, by the pool's name.
     Pool(&'a str),
+    /// The operator, who wrote the number into the file.
+    Operator,
     /// Anybody else: a trusted peer, or a guest.
     Other,
 }
@@ -122,6 +124,24 @@ impl Way {
         }
     }
 
+    /// To what answers a number of its own.
+    pub fn to_answer(target: &Target, number: &str) -> Self {
+        Self::straight(number, target.clone())
+    }
+
+    /// To users, `name@domain`, together.
+    pub fn to_users(users: impl IntoIterator<Item = Box<str>>) -> Self {
+        let mut way = Self::straight("", Target::Uri("".into()));
+        for step in &mut way.steps {
+            step.targets.clear();
+        }
+        let users = users.into_iter().map(Target::User);
+        if let Some(step) = way.steps.first_mut() {
+            step.targets.extend(users);
+        }
+        way
+    }
+
     /// To a group that a number of its own calls.
     pub fn to_group(group: &str, number: &str) -> Self {
         Self::straight(number, Target::Group(group.into()))
@@ -182,6 +202,10 @@ pub enum Target {
     Pool(Box<str>),
     /// A service of ours.
     Service(Service),
+    /// A menu.
+    Menu(Box<str>),
+    /// A queue.
+    Queue(Box<str>),
     /// A line.
     Line(Box<str>),
     /// A URI, whole.
@@ -197,6 +221,8 @@ impl std::fmt::Display for Target {
             Target::Trunk(name) => write!(f, "trunk:{name}"),
             Target::Pool(name) => write!(f, "pool:{name}"),
             Target::Service(service) => write!(f, "service:{}", service.name()),
+            Target::Menu(name) => write!(f, "menu:{name}"),
+            Target::Queue(name) => write!(f, "queue:{name}"),
             Target::Line(name) => write!(f, "e1:{name}"),
             Target::Uri(uri) => f.write_str(uri),
         }

@@ -274,7 +274,10 @@ impl Sources {
     fn hold(&self, query: &Query<'_>, groups: &[u32]) -> bool {
         match self {
             Sources::All => true,
-            Sources::Ours => matches!(query.source, Source::User(_) | Source::Pool(_)),
+            Sources::Ours => matches!(
+                query.source,
+                Source::User(_) | Source::Pool(_) | Source::Operator
+            ),
             Sources::Some(list) => list.iter().any(|one| one.holds(query, groups)),
         }
     }

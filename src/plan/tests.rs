@@ -130,6 +130,7 @@ fn a_route_is_for_those_whom_it_names() {
         (Source::Trunk("itsp"), there, "3 8"),
         (Source::Trunk("backup"), here, "5 8"),
         (Source::Pool("gates"), there, "4 7 8"),
+        (Source::Operator, there, "7 8"),
         (Source::Other, there, "8"),
         (Source::Other, here, "5 8"),
     ] {

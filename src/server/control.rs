@@ -55,15 +55,11 @@ impl SignalCore {
             Command::Blocks => Reply::Blocks {
                 rows: self.blocks(now),
             },
+            Command::Queues { name } => self.queues(now, name.as_deref()),
+            Command::QueueLogin { aor, queue, on } => self.queue_login(&aor, &queue, on),
+            Command::QueuePause { aor, on } => self.queue_pause(&aor, on),
             Command::BlockLift { user } => self.lift_block(now, user),
-            Command::Trace { call_id } => {
-                let named = call_id.as_deref().and_then(|c| self.calls.by_id(c));
-                let call_id = named.and_then(|k| self.calls.call_id(k)).or(call_id);
-                let rows = self
-                    .trace
-                    .rows(&self.anchor, call_id.as_deref().map(str::as_bytes));
-                Reply::Trace { rows }
-            }
+            Command::Trace { call_id } => self.traced(call_id),
             Command::RouteTest {
                 number,
                 from,
@@ -97,6 +93,15 @@ impl SignalCore {
             }
         };
         self.outputs.push_back(Output::Reply { id, reply });
+    }
+
+    /// The messages of a call, by our name for it or its Call-ID; of all without.
+    fn traced(&self, call_id: Option<String>) -> Reply {
+        let named = call_id.as_deref().and_then(|c| self.calls.by_id(c));
+        let call_id = named.and_then(|k| self.calls.call_id(k)).or(call_id);
+        let call_id = call_id.as_deref().map(str::as_bytes);
+        let rows = self.trace.rows(&self.anchor, call_id);
+        Reply::Trace { rows }
     }
 
     fn status(&self, now: Instant) -> StatusRow {

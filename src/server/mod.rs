@@ -15,6 +15,7 @@ mod counters;
 mod intake;
 mod media;
 mod peers;
+mod queues;
 mod route;
 mod signal;
 #[cfg(test)]

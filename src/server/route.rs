@@ -103,7 +103,10 @@ impl SignalCore {
             dialled: number.to_string(),
             from: caller.shown(),
             at: rfc3339(at),
-            ..decided(self.plan.decide(&query))
+            ..decided(match self.plan.answers(&number) {
+                Some(target) => Decision::Go(Box::new(Way::to_answer(target, &number))),
+                None => self.plan.decide(&query),
+            })
         };
         row.lines = self.lines(&query);
         Ok(Reply::Route(Box::new(row)))

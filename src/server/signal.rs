@@ -237,6 +237,18 @@ fn algorithms(config: &Config) -> &'static [Algorithm] {
     }
 }
 
+/// Whether agents of queues have other calls is counted.
+fn watch_agents(config: &Config, features: &Features) {
+    let domain = config.node.default_domain();
+    for agent in config.queues.iter().flat_map(|queue| &queue.agents) {
+        let aor = match agent.contains('@') {
+            true => agent.to_string(),
+            false => format!("{agent}@{domain}"),
+        };
+        features.watch(std::iter::once(&*aor));
+    }
+}
+
 fn call_settings(
     shard: usize,
     config: &Config,
@@ -277,6 +289,7 @@ impl SignalCore {
         let mut authenticator = Authenticator::with_replays(setup.secret, setup.replays);
         authenticator.offer(algorithms(&config));
         let calls = call_settings(shard, &config, anchor, &addresses);
+        watch_agents(&config, &features);
         Self {
             shard,
             shards,
@@ -451,6 +464,7 @@ impl SignalCore {
             client.set_domain(config.node.default_domain());
         }
         self.plan = Arc::new(Plan::compile(&config));
+        watch_agents(&config, &self.features);
         self.config = config;
     }
 
@@ -584,6 +598,7 @@ impl SignalCore {
                     let order = MediaOrder::Studio(order);
                     self.outputs.push_back(Output::Media(order));
                 }
+                pbx::Output::Note { session, text } => self.calls.note(session, &text),
                 pbx::Output::Persist(record) => self.outputs.push_back(Output::Persist(record)),
             }
         }
@@ -602,6 +617,10 @@ impl SignalCore {
             anchor: self.anchor,
             shard: (self.shard, self.shards),
             config: &self.config,
+            house: pbx::House {
+                directory: &self.directory,
+                features: &self.features,
+            },
             calls: &self.calls,
             rooms: &self.rooms,
             rng: &mut self.rng,

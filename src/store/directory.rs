@@ -77,6 +77,15 @@ impl Directory {
         first.into_sorted_vec().into_iter().map(|o| o.0).collect()
     }
 
+    /// Those that are wanted, ordered by address.
+    pub fn select(&self, wanted: impl Fn(&User) -> bool) -> Vec<Arc<User>> {
+        let users = self.users.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<_> = users.values().filter(|u| wanted(u)).cloned().collect();
+        drop(users);
+        found.sort_by(|a, b| (&a.domain, &a.username).cmp(&(&b.domain, &b.username)));
+        found
+    }
+
     /// How many users there are.
     pub fn len(&self) -> usize {
         self.users

@@ -7,4 +7,4 @@ mod settings;
 
 pub use directory::{Directory, DirectoryFull, USERS_MAX};
 pub use record::{Ban, BindingRecord, Cdr, CdrLeg, EndCause, Ha1, Record, Touch, User};
-pub use settings::{BLOCKED_MAX, FeatureRecord, SPEED_MAX, Settings};
+pub use settings::{BLOCKED_MAX, FeatureRecord, QUEUES_MAX, SPEED_MAX, Settings};

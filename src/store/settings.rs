@@ -9,6 +9,9 @@ pub const BLOCKED_MAX: usize = 100;
 /// Speed dials of one user: 00 to 99.
 pub const SPEED_MAX: usize = 100;
 
+/// Queues of one agent.
+pub const QUEUES_MAX: usize = 100;
+
 /// A user's call features. All is off by default, and a user with nothing on has no row.
 ///
 /// Kept as JSON with these names: a field is added, never renamed, and what an older row lacks is
@@ -43,6 +46,12 @@ pub struct Settings {
     /// Short codes, 0 to 99, and what they dial; at most [`SPEED_MAX`].
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub speed: BTreeMap<u8, Box<str>>,
+    /// The queues that the user is logged in at as an agent; at most [`QUEUES_MAX`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub queues: Vec<Box<str>>,
+    /// Whether no queue is to call the user for now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub queue_pause: bool,
 }
 
 impl Settings {

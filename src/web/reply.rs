@@ -44,6 +44,7 @@ fn of(reply: Reply) -> Answer {
         Reply::Cdrs { rows, next } => Answer::json(200, &json!({ "rows": rows, "next": next })),
         Reply::Features { row } => Answer::json(200, &row),
         Reply::Blocks { rows } => Answer::json(200, &json!({ "rows": rows })),
+        Reply::Queues { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Trunks { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Pools { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Conferences { rows } => Answer::json(200, &json!({ "rows": rows })),

@@ -78,6 +78,7 @@ pub fn route(request: &HttpRequest<'_>) -> Result<Wanted, Answer> {
             let [user] = words(request.query, ["user"])?;
             command(Command::BanLift { source, user })
         }),
+        ("queues", None) => only(request, "GET", || command(Command::Queues { name: None })),
         ("blocks", None) => only(request, "GET", || command(Command::Blocks)),
         ("blocks", Some(user)) => only(request, "DELETE", || command(Command::BlockLift { user })),
         ("reload", None) => only(request, "POST", || command(Command::Reload)),

@@ -89,6 +89,9 @@ pub fn execute(
         | Command::ConferenceRoom { .. }
         | Command::ConferenceMember { .. }
         | Command::Blocks
+        | Command::Queues { .. }
+        | Command::QueueLogin { .. }
+        | Command::QueuePause { .. }
         | Command::BlockLift { .. }
         | Command::Cdrs { .. }
         | Command::Reload => return None,

@@ -69,6 +69,9 @@ pub enum Verb {
     /// Look after conferences.
     #[command(subcommand)]
     Conference(ConferenceVerb),
+    /// List queues, show their agents, log agents in and out.
+    #[command(subcommand)]
+    Queue(QueueVerb),
     /// List who is shut out after wrong passwords, scans or floods.
     Bans {
         /// What to do with them.
@@ -225,6 +228,42 @@ pub struct CdrArgs {
     /// zone of [numbers], or 2026-12-25T10:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
+}
+
+/// What to do with queues.
+#[derive(Subcommand, Debug)]
+pub enum QueueVerb {
+    /// List the queues: who waits, who talks, who was answered.
+    List,
+    /// Show one queue and its agents.
+    Show {
+        /// Its name.
+        queue: String,
+    },
+    /// Make a user an agent of a queue.
+    Login {
+        /// Its name.
+        queue: String,
+        /// NAME or NAME@DOMAIN.
+        user: String,
+    },
+    /// Make a user no agent of a queue any more.
+    Logout {
+        /// Its name.
+        queue: String,
+        /// NAME or NAME@DOMAIN.
+        user: String,
+    },
+    /// Let no queue call an agent until unpause.
+    Pause {
+        /// NAME or NAME@DOMAIN.
+        user: String,
+    },
+    /// Let queues call an agent again.
+    Unpause {
+        /// NAME or NAME@DOMAIN.
+        user: String,
+    },
 }
 
 /// What to do with a member of a pool.

@@ -19,6 +19,7 @@ mod output;
 mod peers;
 mod ping;
 mod probe;
+mod queues;
 mod route;
 mod secret;
 mod sip;
@@ -83,6 +84,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             simple(&access, Command::PoolDrain { pool, member, on }, output)
         }
         Verb::Conference(verb) => conference::run(verb, &access, output),
+        Verb::Queue(verb) => queues::run(verb, &access, output),
         Verb::Bans { verb: None } => listing::bans(&access, output),
         Verb::Bans {
             verb: Some(BansVerb::Lift { source, user }),

@@ -6,6 +6,7 @@ use super::super::routing::reject;
 use super::super::targets::{self, Place, Target};
 use super::super::{Context, Proxy};
 use super::announce;
+use crate::call::inside;
 use crate::config::Service;
 use crate::feature;
 use crate::peer::{Keys, Pool};
@@ -88,11 +89,13 @@ impl Proxy {
                 let out = egress::to_uri(uri, way, &into.caller, into.domain);
                 into.take(out, targets::rank(later, 1000), step);
             }
-            plan::Target::Service(service) => {
-                into.serve(to_service(*service, into.domain), later, step);
-            }
-            plan::Target::Conference(name) => {
-                into.serve(to_conference(name, into.domain), later, step);
+            plan::Target::Service(_)
+            | plan::Target::Conference(_)
+            | plan::Target::Menu(_)
+            | plan::Target::Queue(_) => {
+                if let Some(target) = to_named(target, into.domain) {
+                    into.answer(target, later, step);
+                }
             }
             plan::Target::Line(name) => {
                 tracing::info!(line = %name, "a route leads to a line that is not there");
@@ -165,7 +168,8 @@ impl Proxy {
 }
 
 impl Expansion<'_> {
-    fn serve(&mut self, mut target: Target, later: usize, step: &Arc<Step>) {
+    /// A service of ours.
+    fn answer(&mut self, mut target: Target, later: usize, step: &Arc<Step>) {
         target.rank = targets::rank(later, 1000);
         target.step = Some(Arc::clone(step));
         self.found.push(target);
@@ -179,6 +183,31 @@ impl Expansion<'_> {
             self.found.push(target);
         }
     }
+}
+
+/// What answers as a target. Their names need no escape in a URI.
+pub(super) fn to_named(target: &plan::Target, domain: &str) -> Option<Target> {
+    let (kind, name) = match target {
+        plan::Target::Menu(name) => ("menu", name),
+        plan::Target::Queue(name) => ("queue", name),
+        plan::Target::Conference(name) => return Some(to_conference(name, domain)),
+        plan::Target::Service(service) => return Some(to_service(*service, domain)),
+        plan::Target::User(_)
+        | plan::Target::Group(_)
+        | plan::Target::Trunk(_)
+        | plan::Target::Pool(_)
+        | plan::Target::Line(_)
+        | plan::Target::Uri(_) => return None,
+    };
+    let uri = format!("sip:{kind}@{domain};name={name}");
+    Some(announce::service(uri))
+}
+
+/// What logs an agent in at a queue, or out.
+pub(super) fn to_queue_login(queue: &str, domain: &str) -> Target {
+    let name = Service::QueueLogin.name();
+    let queue = inside::escape(queue);
+    announce::service(format!("sip:{name}@{domain};queue={queue}"))
 }
 
 /// A service as a target.

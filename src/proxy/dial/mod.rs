@@ -23,7 +23,7 @@ use super::targets::{self, Place, Target};
 use super::{Context, Proxy};
 use crate::base::Flow;
 use crate::call::Ways;
-use crate::config::{Class, Config, Service};
+use crate::config::{self, Class, Config, Service};
 use crate::feature;
 use crate::plan::{self, Decision, Query, Source, Way};
 use crate::proxy::fraud::Who;
@@ -65,30 +65,6 @@ pub(super) struct Asked<'a> {
     pub secure: bool,
 }
 
-/// The service or room whose code or number was dialled. Rooms are for those of the house: trunks
-/// and strangers get there by a route alone.
-fn served(config: &Config, caller: &Caller, number: &str) -> Option<Target> {
-    let domain = config.node.default_domain();
-    let ours = match caller {
-        Caller::User(_) | Caller::Trusted | Caller::Pool(_) | Caller::House | Caller::Operator => {
-            true
-        }
-        Caller::Trunk(_) | Caller::Guest | Caller::InDialog => false,
-    };
-    match config.services.dialled(number) {
-        Some(Service::Conference) if !ours => None,
-        Some(service) => {
-            let stranger = matches!(caller, Caller::Guest);
-            (!stranger).then(|| expand::to_service(service, domain))
-        }
-        None if !ours => None,
-        None => {
-            let room = config.conference_dialled(number)?;
-            Some(expand::to_conference(&room.name, domain))
-        }
-    }
-}
-
 impl Proxy {
     /// Where a request for the user part of `aor`, one of our domain, leads. What the call's record
     /// should say of that goes to `ways`.
@@ -122,12 +98,8 @@ impl Proxy {
                 feature::Dialled::Other => {}
             }
         }
-        if let Some(service) = served(cx.config, asked.caller, &number) {
-            if inside {
-                // Both ends would be ours: a program changes instead.
-                return Err(reject(482, "A Service Calls A Service"));
-            }
-            return Ok(Dialled::Lead(vec![service].into()));
+        if let Some(lead) = answered(cx, asked, &number)? {
+            return Ok(lead);
         }
         // A leg of ours that is to be replaced: its Contact is no user's name.
         let replaces = invite && asked.message.has(HeaderName::Replaces);
@@ -190,6 +162,12 @@ impl Proxy {
         let domain = journey.domain.clone();
         if number.starts_with("sip:") || number.starts_with("sips:") {
             return self.lead_to_uri(cx, asked, number, journey);
+        }
+        if asked.flow.is_internal()
+            && matches!(journey.account, Caller::House)
+            && number.contains('|')
+        {
+            return self.lead_to_all(cx, asked, number, journey);
         }
         let identified = identify(cx, asked);
         let Some(way) = planned(cx, asked, number, &identified.number, journey)? else {
@@ -294,6 +272,49 @@ impl Proxy {
         self.lead_to_phones(cx, asked, &aor, journey)
     }
 
+    /// Users whom a service rings together, with bars between; what they forward is not followed,
+    /// as in a group.
+    fn lead_to_all(
+        &self,
+        cx: &Context<'_>,
+        asked: &Asked<'_>,
+        list: &str,
+        journey: &mut Journey,
+    ) -> Result<Dialled, Reject> {
+        let domain = journey.domain.clone();
+        let caller = identify(cx, asked);
+        let uri = format!("{}@{domain}", caller.number);
+        let seen = feature::Caller {
+            number: &caller.number,
+            uri: &uri,
+            anonymous: caller.private,
+        };
+        let users = list.split('|').filter(|user| !user.is_empty());
+        let users = users.filter(|aor| cx.features.rings_in_group(aor, seen));
+        let way = Way::to_users(users.map(Box::from));
+        let mut expansion = Expansion {
+            message: asked.message,
+            way: &way,
+            caller,
+            domain: &domain,
+            secure: asked.secure,
+            may_leave: false,
+            found: Vec::new(),
+            why: reject(480, "Nobody Is There"),
+        };
+        self.expand(cx, &mut expansion);
+        let Expansion { mut found, why, .. } = expansion;
+        if found.is_empty() {
+            return Err(why);
+        }
+        // Together, whatever the phones prefer.
+        for phone in &mut found {
+            phone.rank = targets::rank(0, 1000);
+        }
+        journey.mark(&mut found);
+        Ok(Dialled::Lead(found.into()))
+    }
+
     /// The phones of a user of ours.
     pub(super) fn phones_of(
         &self,
@@ -352,6 +373,58 @@ impl From<Vec<Target>> for Lead {
             hold: None,
         }
     }
+}
+
+/// What answers a number by itself: a code of a service, or a number of a room, menu or queue.
+fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<Dialled>, Reject> {
+    let guest = matches!(asked.caller, Caller::Guest);
+    let domain = cx.config.node.default_domain();
+    let ours = is_ours(asked.caller);
+    let coded = cx.config.services.dialled(number);
+    let coded = coded.filter(|service| ours || !guest && *service != Service::Conference);
+    let room = cx.config.conference_dialled(number).filter(|_| ours);
+    let target = match (coded, cx.plan.answers(number)) {
+        _ if let Some(queue) = login(cx.config, number).filter(|_| !guest) => {
+            expand::to_queue_login(queue, domain)
+        }
+        (Some(service), _) => expand::to_service(service, domain),
+        _ if let Some(room) = room => expand::to_conference(&room.name, domain),
+        (None, Some(plan::Target::Service(_))) if guest => return Ok(None),
+        (None, Some(target)) if asked.message.method() == Method::Invite => {
+            match expand::to_named(target, domain) {
+                Some(target) => target,
+                None => return Ok(None),
+            }
+        }
+        (None, _) => return Ok(None),
+    };
+    if asked.flow.is_internal() {
+        // Both ends would be ours: a program changes instead.
+        return Err(reject(482, "A Service Calls A Service"));
+    }
+    Ok(Some(Dialled::Lead(vec![target].into())))
+}
+
+/// Whether a caller is of the house. Rooms are for those: trunks and strangers get there by a route
+/// alone.
+fn is_ours(caller: &Caller) -> bool {
+    match caller {
+        Caller::User(_) | Caller::Trusted | Caller::Pool(_) | Caller::House | Caller::Operator => {
+            true
+        }
+        Caller::Trunk(_) | Caller::Guest | Caller::InDialog => false,
+    }
+}
+
+/// The queue that an agent dials behind the code for it, by number or name.
+fn login<'n>(config: &Config, number: &'n str) -> Option<&'n str> {
+    let code = Some(config.services.code(Service::QueueLogin)).filter(|code| !code.is_empty());
+    let dialled = number.strip_prefix(code?)?;
+    let dialled = dialled.strip_prefix('*').unwrap_or(dialled);
+    let is_it = |queue: &config::Queue| {
+        *queue.name == *dialled || queue.numbers.iter().any(|n| **n == *dialled)
+    };
+    config.queues.iter().any(is_it).then_some(dialled)
 }
 
 /// What the number plan says of a number; which route says so is for the call's record.
@@ -417,9 +490,8 @@ fn source_of(caller: &Caller) -> Source<'_> {
         Caller::User(aor) => Source::User(aor),
         Caller::Trunk(name) => Source::Trunk(name),
         Caller::Pool(name) => Source::Pool(name),
-        Caller::Trusted | Caller::Guest | Caller::House | Caller::Operator | Caller::InDialog => {
-            Source::Other
-        }
+        Caller::Operator => Source::Operator,
+        Caller::Trusted | Caller::Guest | Caller::House | Caller::InDialog => Source::Other,
     }
 }
 

@@ -22,6 +22,8 @@ fn all_on() -> Settings {
         reject_anonymous: true,
         blocked: vec!["900*".into(), "@ñ.example".into()],
         speed: [(0, "200".into()), (99, "sip:a\"'@b".into())].into(),
+        queues: vec!["support".into()],
+        queue_pause: true,
     }
 }
 

@@ -1,0 +1,409 @@
+use super::super::program::Effect;
+use super::super::stage::{Stage, spoken};
+use super::*;
+use crate::config::{Config, Locale};
+use crate::store::Ha1;
+use std::path::Path;
+
+const MAIN: &str = r##"
+[node]
+domains = ["example.com"]
+[numbers]
+timezone = "Europe/Madrid"
+[[group]]
+name = "sales"
+number = "600"
+members = ["201"]
+[[menu]]
+name = "main"
+greeting = ["menu-welcome", "menu-extension"]
+keys = { 1 = "extension:201", 2 = "menu:second", 3 = "voicemail:201", 5 = "route:+34915550100", 6 = "group:sales", 7 = "say:vm-nobox", 8 = "repeat", 9 = "directory", "*" = "back", "#" = "hangup" }
+extensions = true
+retries = 1
+then = "group:sales"
+open = "mon-fri 9:00-14:00"
+closed = "menu:night"
+[[menu]]
+name = "second"
+greeting = "vm-options"
+keys = { 1 = "extension:bob@example.com", "*" = "back" }
+barge_in = false
+retries = 0
+[[menu]]
+name = "night"
+greeting = "menu-closed"
+then = "hangup"
+retries = 0
+"##;
+
+/// Thursday, 2026-11-26 in Madrid: 10:00, and 15:00.
+const MORNING: u64 = 1_795_683_600_000;
+const AFTERNOON: u64 = MORNING + 5 * 3_600_000;
+
+fn config(text: &str) -> Config {
+    Config::parse(text, Path::new("voip.toml")).unwrap_or_else(|m| panic!("{m}"))
+}
+
+fn user(username: &str, display_name: &str) -> User {
+    User {
+        username: username.into(),
+        domain: "example.com".into(),
+        display_name: display_name.into(),
+        ha1: Ha1::of(username, "example.com", "secret"),
+        disabled: false,
+    }
+}
+
+/// In the menu `main` of `text`, before it began.
+fn stage(text: &str) -> Stage<Attendant> {
+    let config = config(text);
+    let attendant = Attendant::new(&config.menus, "main").unwrap();
+    let mut stage = Stage::new(attendant);
+    stage.config = config;
+    stage.unix_ms = MORNING;
+    for (number, name) in [
+        ("201", "Ana Núñez"),
+        ("202", "Ángel Anaya"),
+        ("2020", "Zoe"),
+        ("alice", "Ana Alice"),
+    ] {
+        stage.house.directory.put(user(number, name)).unwrap();
+    }
+    let gone = User {
+        disabled: true,
+        ..user("209", "Ana Gone")
+    };
+    stage.house.directory.put(gone).unwrap();
+    stage
+}
+
+/// Its greeting said.
+fn waiting(text: &str) -> Stage<Attendant> {
+    let mut stage = stage(text);
+    stage.tell(Event::Begin);
+    stage.tell(Event::Done(WORDS));
+    stage
+}
+
+/// Tells it keys; the effects of the last.
+fn press(stage: &mut Stage<Attendant>, keys: &str) -> Vec<Effect> {
+    let mut last = Vec::new();
+    for key in keys.chars() {
+        last = stage.tell(Event::Key(key));
+    }
+    last
+}
+
+fn called(effects: &[Effect]) -> Option<(&str, Account)> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Connect(reach) => Some((&*reach.to, reach.account.clone())),
+        _ => None,
+    })
+}
+
+fn waits(effects: &[Effect]) -> Option<Duration> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::After(wait, KEY) => Some(*wait),
+        _ => None,
+    })
+}
+
+#[test]
+fn every_key_does_what_the_file_says() {
+    let due = |key: char| {
+        let mut stage = waiting(MAIN);
+        press(&mut stage, &key.to_string());
+        let effects = stage.tell(Event::Due(KEY));
+        (stage, effects)
+    };
+    for (key, to, account) in [
+        ('1', "201", Account::House),
+        ('5', "+34915550100", Account::Operator),
+        ('6', "600", Account::House),
+    ] {
+        let (_, effects) = due(key);
+        assert_eq!(called(&effects), Some((to, account)), "{key}");
+        assert_eq!(spoken(&effects), ["pls-hold-while-try"]);
+    }
+    assert_eq!(spoken(&due('2').1), ["vm-options"]);
+    assert_eq!(spoken(&due('7').1), ["vm-nobox"]);
+    assert_eq!(spoken(&due('8').1), ["menu-welcome", "menu-extension"]);
+    assert_eq!(spoken(&due('9').1), ["dir-pls-enter"]);
+    // Not digits: nothing longer can begin with them.
+    let mut stage = waiting(MAIN);
+    assert_eq!(
+        spoken(&press(&mut stage, "*")),
+        ["menu-welcome", "menu-extension"]
+    );
+    let mut stage = waiting(MAIN);
+    assert_eq!(spoken(&press(&mut stage, "#")), ["goodbye"]);
+    assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+    // And one that the file does not name.
+    assert_eq!(spoken(&due('4').1), ["pm-invalid-option"]);
+}
+
+#[test]
+fn a_call_is_held_rung_answered_and_ended() {
+    let mut stage = waiting(MAIN);
+    press(&mut stage, "1");
+    stage.tell(Event::Due(KEY));
+    assert_eq!(stage.tell(Event::Ringing), []);
+    let ringing = stage.tell(Event::Done(HOLD));
+    let [Effect::Do(TONE, Task::Play { rounds: None, .. })] = &*ringing else {
+        panic!("{ringing:?}");
+    };
+    assert_eq!(stage.tell(Event::Joined), []);
+    assert_eq!(stage.tell(Event::Key('1')), []);
+    assert_eq!(stage.tell(Event::Parted), [Effect::HangUp]);
+}
+
+#[test]
+fn who_cannot_be_reached_is_explained_and_the_menu_goes_on() {
+    for (status, said) in [
+        (486, "call-busy"),
+        (603, "call-declined"),
+        (408, "number-not-answering"),
+        (404, "ss-noservice"),
+        (403, "call-not-allowed"),
+        (503, "all-circuits-busy-now"),
+    ] {
+        let mut stage = waiting(MAIN);
+        press(&mut stage, "1");
+        stage.tell(Event::Due(KEY));
+        assert_eq!(spoken(&stage.tell(Event::Refused(status))), [said]);
+        let again = stage.tell(Event::Done(WORDS));
+        assert_eq!(spoken(&again), ["menu-welcome", "menu-extension"]);
+    }
+    // Early media, then a refusal.
+    let mut stage = waiting(MAIN);
+    press(&mut stage, "1");
+    stage.tell(Event::Due(KEY));
+    assert_eq!(stage.tell(Event::Heard), []);
+    assert_eq!(spoken(&stage.tell(Event::Refused(486))), ["call-busy"]);
+}
+
+#[test]
+fn extensions_are_dialled_and_nothing_else() {
+    let mut stage = waiting(MAIN);
+    let waited = press(&mut stage, "202");
+    assert_eq!(waits(&waited), Some(Duration::from_millis(2500)));
+    let effects = stage.tell(Event::Due(KEY));
+    assert_eq!(called(&effects), Some(("202", Account::House)));
+    for (keys, to) in [("2020#", "2020"), ("600#", "600")] {
+        let mut stage = waiting(MAIN);
+        let effects = press(&mut stage, keys);
+        assert_eq!(called(&effects), Some((to, Account::House)), "{keys}");
+    }
+    // A disabled user, nobody, a code, and numbers outside.
+    for keys in ["209#", "203#", "0034915550100#", "112#"] {
+        let mut stage = waiting(MAIN);
+        let effects = press(&mut stage, keys);
+        assert_eq!(called(&effects), None, "{keys}");
+        assert!(!spoken(&effects).is_empty(), "{keys}");
+    }
+    // As many digits as there may be, and one more.
+    let mut stage = waiting(MAIN);
+    let effects = press(&mut stage, &"2".repeat(DIGITS_MAX));
+    assert_eq!(spoken(&effects), ["pbx-invalid"]);
+    // Where it is not allowed, the first key counts at once.
+    let mut stage = waiting(&MAIN.replace("extensions = true", ""));
+    let effects = press(&mut stage, "1");
+    assert_eq!(called(&effects), Some(("201", Account::House)));
+}
+
+#[test]
+fn keys_cut_the_greeting_short_where_they_may() {
+    let mut stage = stage(MAIN);
+    let greeting = stage.tell(Event::Begin);
+    let [
+        Effect::Do(
+            WORDS,
+            Task::Play {
+                until_key: true, ..
+            },
+        ),
+    ] = &*greeting
+    else {
+        panic!("{greeting:?}");
+    };
+    let effects = press(&mut stage, "2");
+    assert_eq!(effects.first(), Some(&Effect::Do(REST, Task::Rest)));
+    let second = stage.tell(Event::Due(KEY));
+    assert_eq!(spoken(&second), ["vm-options"]);
+    // The second does not let itself be cut short.
+    assert_eq!(press(&mut stage, "1"), []);
+    let waited = stage.tell(Event::Done(WORDS));
+    assert_eq!(waits(&waited), Some(Duration::from_secs(5)));
+    let effects = press(&mut stage, "1");
+    assert_eq!(called(&effects), Some(("bob", Account::House)));
+}
+
+#[test]
+fn tries_are_counted_and_the_last_action_follows() {
+    let mut stage = waiting(MAIN);
+    // No key at all: once more, then the end.
+    let again = stage.tell(Event::Due(KEY));
+    assert_eq!(spoken(&again), ["menu-welcome", "menu-extension"]);
+    stage.tell(Event::Done(WORDS));
+    let end = stage.tell(Event::Due(KEY));
+    assert_eq!(called(&end), Some(("600", Account::House)));
+
+    // A wrong key and none are both tries.
+    let mut stage = waiting(MAIN);
+    press(&mut stage, "4");
+    assert_eq!(spoken(&stage.tell(Event::Due(KEY))), ["pm-invalid-option"]);
+    stage.tell(Event::Done(WORDS));
+    stage.tell(Event::Done(WORDS));
+    let end = stage.tell(Event::Due(KEY));
+    assert_eq!(called(&end), Some(("600", Account::House)));
+
+    // Without retries the first is the last.
+    let mut stage = waiting(MAIN);
+    press(&mut stage, "2");
+    stage.tell(Event::Due(KEY));
+    stage.tell(Event::Done(WORDS));
+    assert_eq!(spoken(&stage.tell(Event::Due(KEY))), ["goodbye"]);
+    assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+}
+
+#[test]
+fn one_goes_back_to_the_menu_before() {
+    let mut stage = waiting(MAIN);
+    press(&mut stage, "2");
+    stage.tell(Event::Due(KEY));
+    stage.tell(Event::Done(WORDS));
+    let back = press(&mut stage, "*");
+    assert_eq!(spoken(&back), ["menu-welcome", "menu-extension"]);
+}
+
+#[test]
+fn closed_hours_are_closed() {
+    let mut stage = stage(MAIN);
+    stage.unix_ms = AFTERNOON;
+    assert_eq!(spoken(&stage.tell(Event::Begin)), ["menu-closed"]);
+    stage.tell(Event::Done(WORDS));
+    // A key does not lead into the house.
+    assert_eq!(spoken(&press(&mut stage, "1")), ["pm-invalid-option"]);
+    assert_eq!(spoken(&stage.tell(Event::Done(WORDS))), ["goodbye"]);
+    assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+
+    // Nor does "back" of a menu that closed in the meantime.
+    let text = MAIN.replace("closed = \"menu:night\"", "closed = \"back\"");
+    let mut stage = super::tests::stage(&text);
+    stage.unix_ms = AFTERNOON;
+    assert_eq!(spoken(&stage.tell(Event::Begin)), ["goodbye"]);
+}
+
+#[test]
+fn menus_that_lead_in_a_circle_come_to_an_end() {
+    let text = r#"
+[[menu]]
+name = "main"
+greeting = "goodbye"
+then = "hangup"
+open = "mon 0:00-0:01"
+closed = "menu:other"
+[[menu]]
+name = "other"
+greeting = "goodbye"
+then = "hangup"
+open = "mon 0:00-0:01"
+closed = "menu:main"
+"#;
+    let mut stage = stage(text);
+    assert_eq!(spoken(&stage.tell(Event::Begin)), ["goodbye"]);
+    assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+
+    // And a caller who asks for the same again and again.
+    let mut stage = waiting(MAIN);
+    let mut turns = 0;
+    while spoken(&press(&mut stage, "*")) != ["goodbye"] {
+        stage.tell(Event::Done(WORDS));
+        turns += 1;
+        assert!(turns <= MOVES_MAX, "no end");
+    }
+    assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+}
+
+#[test]
+fn somebody_is_found_by_name() {
+    let spelling = || {
+        let mut stage = waiting(MAIN);
+        press(&mut stage, "9");
+        assert_eq!(spoken(&stage.tell(Event::Due(KEY))), ["dir-pls-enter"]);
+        stage
+    };
+    // A, N, A: Ana Núñez; Ángel Anaya by the second name. Not Alice, whose extension is no number.
+    let mut stage = spelling();
+    let first = press(&mut stage, "262");
+    assert_eq!(
+        spoken(&first),
+        ["digits/2", "digits/0", "digits/1", "dir-instr"]
+    );
+    stage.tell(Event::Done(WORDS));
+    let second = press(&mut stage, "*");
+    assert_eq!(
+        spoken(&second),
+        ["digits/2", "digits/0", "digits/2", "dir-instr"]
+    );
+    let effects = press(&mut stage, "1");
+    assert_eq!(called(&effects), Some(("202", Account::House)));
+
+    // Fewer letters, by # or by waiting; nobody; nobody any more.
+    let mut stage = spelling();
+    assert_eq!(spoken(&press(&mut stage, "26#")).last(), Some(&"dir-instr"));
+    let mut stage = spelling();
+    press(&mut stage, "68");
+    assert_eq!(spoken(&stage.tell(Event::Due(KEY))).len(), 4);
+    let mut stage = spelling();
+    assert_eq!(spoken(&press(&mut stage, "999")), ["dir-nomatch"]);
+    assert_eq!(spoken(&stage.tell(Event::Done(WORDS))), ["dir-pls-enter"]);
+    let mut stage = spelling();
+    press(&mut stage, "262**");
+    assert_eq!(spoken(&stage.tell(Event::Done(WORDS))), ["dir-pls-enter"]);
+    // Back to the menu; and no letter at all.
+    let mut stage = spelling();
+    assert_eq!(
+        spoken(&press(&mut stage, "*")),
+        ["menu-welcome", "menu-extension"]
+    );
+    let mut stage = spelling();
+    stage.tell(Event::Done(WORDS));
+    assert_eq!(spoken(&stage.tell(Event::Due(KEY))), ["dir-pls-enter"]);
+    let end = stage.tell(Event::Due(KEY));
+    assert_eq!(called(&end), Some(("600", Account::House)));
+}
+
+#[test]
+fn a_reload_leaves_the_caller_in_its_menus() {
+    let mut stage = waiting(MAIN);
+    stage.config = Config {
+        node: stage.config.node.clone(),
+        ..Config::default()
+    };
+    press(&mut stage, "2");
+    assert_eq!(spoken(&stage.tell(Event::Due(KEY))), ["vm-options"]);
+}
+
+#[test]
+fn an_action_without_a_menu_comes_to_an_end() {
+    let config = config(MAIN);
+    let action = Action::Extension("201".into());
+    let mut stage = Stage::new(Attendant::perform(&config.menus, action));
+    stage.config = config;
+    let effects = stage.tell(Event::Begin);
+    assert_eq!(called(&effects), Some(("201", Account::House)));
+    assert_eq!(spoken(&stage.tell(Event::Refused(486))), ["call-busy"]);
+    assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+}
+
+#[test]
+fn it_speaks_both_languages() {
+    for locale in [Locale::Es, Locale::En] {
+        let mut stage = stage(MAIN);
+        stage.locale = locale;
+        let effects = stage.tell(Event::Begin);
+        assert_eq!(spoken(&effects), ["menu-welcome", "menu-extension"]);
+        assert!(format!("{effects:?}").contains(&format!("language: {locale:?}")));
+    }
+}

@@ -1,0 +1,261 @@
+//! A caller of a `[[queue]]`: greeted, kept with music and word of its place, then brought to an
+//! agent; or sent elsewhere.
+//!
+//! ```text
+//!   Greeting --> Waiting <--> Announcing
+//!                 |  ^ nobody took it
+//!                 v  |
+//!                Ringing --answer--> Talking
+//! ```
+//! Once a second a caller asks whether it is its turn.
+
+use super::menu::Attendant;
+use super::program::{Account, Event, Program, Reach, Scene};
+use crate::config::{Config, Menu, Queue};
+use crate::feature::{Rules, Ticket, Turn};
+use crate::media::say::Gender;
+use crate::media::{Sound, Task};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::Instant;
+
+const WORDS: u32 = 0;
+const MUSIC: u32 = 1;
+const TICK: u32 = 0;
+/// How often a caller asks.
+const TICKS: Duration = Duration::from_secs(1);
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Queueing {
+    queue: Queue,
+    /// For what follows if nobody answers.
+    menus: Arc<[Menu]>,
+    ticket: Option<Ticket>,
+    doing: Doing,
+    since: Instant,
+    announced: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Doing {
+    Beginning,
+    Greeting,
+    Waiting,
+    Announcing,
+    Ringing,
+    Talking,
+    /// Another program has the caller.
+    Gone,
+}
+
+impl Queueing {
+    /// In the queue of a name.
+    pub fn new(config: &Config, name: &str) -> Option<Self> {
+        let queue = config.queues.iter().find(|queue| *queue.name == *name)?;
+        Some(Self {
+            queue: queue.clone(),
+            menus: Arc::clone(&config.menus),
+            ticket: None,
+            doing: Doing::Beginning,
+            since: Instant::ZERO,
+            announced: Instant::ZERO,
+        })
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            strategy: self.queue.strategy,
+            wrap_up: self.queue.wrap_up,
+        }
+    }
+
+    fn begin(&mut self, scene: &mut Scene<'_>) {
+        (self.since, self.announced) = (scene.now, scene.now);
+        if present(&self.queue, scene).is_empty() {
+            return self.overflow(scene, "no agent");
+        }
+        let queues = scene.house.features.queues();
+        self.ticket = queues.enter(&self.queue.name, self.queue.calls_max, scene.now);
+        let Some(ticket) = &self.ticket else {
+            return self.overflow(scene, "full");
+        };
+        let (place, _) = ticket.place(0);
+        scene.note(&format!("queue {}: place {place}", self.queue.name));
+        if self.queue.greeting.is_empty() {
+            return self.wait(scene);
+        }
+        let mut words = vec![scene.voice.pause()];
+        words.extend(scene.voice.prompts(&self.queue.greeting));
+        scene.play(WORDS, words, false);
+        self.doing = Doing::Greeting;
+    }
+
+    /// With music, from now on.
+    fn wait(&mut self, scene: &mut Scene<'_>) {
+        let what = Task::Play {
+            sounds: vec![Sound::Music],
+            rounds: None,
+            until_key: false,
+        };
+        scene.order(MUSIC, what);
+        scene.after(TICKS, TICK);
+        self.doing = Doing::Waiting;
+    }
+
+    fn on_tick(&mut self, scene: &mut Scene<'_>) {
+        let waited = scene.now.since(self.since);
+        if !self.queue.wait_max.is_zero() && waited >= self.queue.wait_max {
+            return self.overflow(scene, "waited too long");
+        }
+        let present = present(&self.queue, scene);
+        if present.is_empty() {
+            return self.overflow(scene, "no agent");
+        }
+        let count = present.len();
+        let features = scene.house.features;
+        let free = present
+            .into_iter()
+            .filter(|aor| features.calls_of(aor) == 0);
+        let free: Vec<Box<str>> = free.collect();
+        let Some(ticket) = &self.ticket else {
+            return;
+        };
+        if let Turn::Ring(agents) = ticket.turn(&free, self.rules(), scene.now) {
+            return self.ring(scene, &agents);
+        }
+        let announces = !self.queue.announce.is_zero() && self.doing == Doing::Waiting;
+        if announces && scene.now.since(self.announced) >= self.queue.announce {
+            let (place, wait) = ticket.place(count);
+            self.announce(scene, place, wait);
+        }
+        scene.after(TICKS, TICK);
+    }
+
+    fn ring(&mut self, scene: &mut Scene<'_>, agents: &[Box<str>]) {
+        scene.connect(Reach {
+            // With a bar it is a list, also of one: what agents forward is not followed.
+            to: format!("{}|", agents.join("|")).into(),
+            account: Account::House,
+            caller_id: None,
+            ring: self.queue.ring,
+            headers: Vec::new(),
+        });
+        self.doing = Doing::Ringing;
+    }
+
+    /// Says which place it is, and how long it may take.
+    fn announce(&mut self, scene: &mut Scene<'_>, place: usize, wait: Option<Duration>) {
+        let voice = scene.voice;
+        let number = |n: usize, gender| voice.number(u32::try_from(n).unwrap_or(u32::MAX), gender);
+        let mut words = vec![voice.pause()];
+        if place == 1 {
+            words.push(voice.prompt("queue-youarenext"));
+        } else {
+            words.push(voice.prompt("queue-thereare"));
+            words.extend(number(place, Gender::Alone));
+            words.push(voice.prompt("queue-callswaiting"));
+        }
+        if let Some(wait) = wait {
+            let minutes = wait.as_secs().div_ceil(60).max(1) as usize;
+            words.extend([voice.pause(), voice.prompt("queue-holdtime")]);
+            words.extend(number(minutes, Gender::Masculine));
+            words.push(voice.prompt(if minutes == 1 { "minute" } else { "minutes" }));
+        }
+        words.extend([voice.pause(), voice.prompt("queue-thankyou")]);
+        scene.play(WORDS, words, false);
+        self.announced = scene.now;
+        self.doing = Doing::Announcing;
+    }
+
+    fn joined(&mut self, scene: &mut Scene<'_>) {
+        self.doing = Doing::Talking;
+        let features = scene.house.features;
+        let Some(ticket) = &self.ticket else {
+            return;
+        };
+        let agent = ticket.answered(scene.now, |aor| features.calls_of(aor) > 0);
+        let waited = scene.now.since(self.since).as_secs();
+        let agent = agent.map_or_else(String::new, |aor| format!(", agent {aor}"));
+        let queue = &self.queue.name;
+        scene.note(&format!("queue {queue}: waited {waited} s{agent}"));
+    }
+
+    fn refused(&mut self, scene: &mut Scene<'_>) {
+        if let Some(ticket) = &self.ticket {
+            ticket.refused(scene.now);
+        }
+        self.wait(scene);
+    }
+
+    fn overflow(&mut self, scene: &mut Scene<'_>, why: &str) {
+        if let Some(ticket) = self.ticket.take() {
+            ticket.overflow();
+        }
+        let waited = scene.now.since(self.since).as_secs();
+        let queue = &self.queue.name;
+        scene.note(&format!("queue {queue}: {why} after {waited} s"));
+        let next = Attendant::perform(&self.menus, self.queue.overflow.clone());
+        scene.change(Box::new(next));
+        self.doing = Doing::Gone;
+    }
+
+    fn over(&mut self, scene: &Scene<'_>) {
+        if let Some(ticket) = self.ticket.take()
+            && self.doing == Doing::Talking
+        {
+            ticket.over(self.rules(), scene.now);
+        }
+    }
+}
+
+impl Program for Queueing {
+    fn name(&self) -> &'static str {
+        "queue"
+    }
+
+    fn on(&mut self, scene: &mut Scene<'_>, event: Event) {
+        match (self.doing, event) {
+            (Doing::Beginning, Event::Begin) => self.begin(scene),
+            (Doing::Greeting | Doing::Announcing, Event::Done(WORDS)) => self.wait(scene),
+            (Doing::Waiting | Doing::Announcing, Event::Due(TICK)) => self.on_tick(scene),
+            (Doing::Ringing, Event::Joined) => self.joined(scene),
+            (Doing::Ringing, Event::Refused(_)) => self.refused(scene),
+            (Doing::Talking, Event::Parted) => {
+                self.over(scene);
+                scene.hang_up();
+            }
+            (_, Event::Ended) => self.over(scene),
+            _ => {}
+        }
+    }
+}
+
+/// The agents who are there, `name@domain`: those of the file and those who logged in and still
+/// may, without those who have a pause.
+fn present(queue: &Queue, scene: &Scene<'_>) -> Vec<Box<str>> {
+    let domain = scene.config.node.default_domain();
+    let always: Vec<Box<str>> = queue.agents.iter().map(|a| whole(a, domain)).collect();
+    let features = scene.house.features;
+    let mut agents = features.agents(&queue.name, &always);
+    agents.retain(|aor| always.contains(aor) || may_log_in(queue, aor, domain));
+    agents.retain(|aor| features.settings(aor).is_none_or(|s| !s.queue_pause));
+    agents
+}
+
+/// Whether a user, `name@domain`, may be an agent by code.
+pub(super) fn may_log_in(queue: &Queue, aor: &str, domain: &str) -> bool {
+    let mut logins = queue.logins.iter();
+    logins.any(|user| **user == *"*" || *whole(user, domain) == *aor)
+}
+
+fn whole(user: &str, domain: &str) -> Box<str> {
+    match user.contains('@') {
+        true => user.into(),
+        false => format!("{user}@{domain}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+"""Menus, heard and operated by phones: by keys, by extension, by name, at closed hours."""
+
+import time
+
+from lib.case import wait_for
+from lib.net import Hosts
+from lib.phone import Phone
+from lib.tone import hears, speech_seconds
+from lib.voipd import Voipd
+
+LOW, HIGH = 440, 880
+NUMBER = "915550100"
+NIGHT = {"name": "night", "greeting": "menu-closed", "then": "hangup", "timeout_s": 1, "retries": 0}
+
+
+def office(case, menu, *more, **settings):
+    """voipd with bob (202), the group 600 that he is alone in, and menu `main`."""
+    main = {"name": "main", "numbers": [NUMBER, "500"], "greeting": ["menu-welcome"], **menu}
+    group = {"name": "sales", "number": "600", "members": ["202"]}
+    voipd = Voipd(case, menu=[main, *more], group=[group], **settings)
+    voipd.ctl("user", "add", "202", "--password-stdin", "--display-name", "Roberto Núñez",
+              stdin="secret\n")
+    voipd.add_user("alice")
+    return voipd
+
+
+def phones(case, voipd):
+    alice, bob = Phone(case, "alice", voipd, LOW), Phone(case, "202", voipd, HIGH)
+    alice.wait_registered()
+    bob.wait_registered()
+    return alice, bob
+
+
+def up(voipd, count=1):
+    calls = wait_for(f"{count} calls to be up",
+                     lambda: len([c for c in voipd.calls() if c["state"] == "up"]) >= count, 20)
+    return calls
+
+
+def press(phone, keys):
+    for key in keys:
+        phone.press(key)
+        time.sleep(0.3)
+
+
+def talk(alice, bob, voipd):
+    """The two hear each other, whichever of them hangs up."""
+    up(voipd, 2)
+    time.sleep(3)
+    bob.hangup()
+    wait_for("the calls to be gone", lambda: voipd.calls() == [], 10)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+
+
+def test_outside_caller_reaches_bob(case):
+    """Who comes in by a trunk, known by its address, presses 1 and hears bob's tone. The trunk
+    writes the number in E.164, the menu as people here dial it."""
+    hosts = Hosts(case)
+    voipd = Voipd(case, address=hosts.CORE, netns=hosts.core, rtp={"relay": "always"},
+                  numbers={"country": "34", "national_digits": 9},
+                  menu=[{"name": "main", "numbers": [NUMBER], "greeting": "menu-welcome",
+                         "keys": {"1": "extension:202"}}],
+                  trunk=[{"name": "itsp", "uri": f"sip:{hosts.PUB}", "addresses": [f"{hosts.PUB}/32"],
+                          "numbers": "plus", "probe_s": 0}])
+    voipd.add_user("202")
+    carol = Phone(case, "carol", voipd, LOW, address=hosts.PUB, netns=hosts.pub, domain="itsp.test")
+    bob = Phone(case, "202", voipd, HIGH, address=hosts.CORE, netns=hosts.core)
+    bob.wait_registered()
+    carol.command("dial", f"sip:+34{NUMBER}@{voipd.target()}")
+    up(voipd)
+    time.sleep(1)
+    carol.press("1")
+    talk(carol, bob, voipd)
+    ways = {(r["way_in"], r["way_out"]) for r in voipd.json("cdr")}
+    assert ("itsp", "menu:main") in ways, ways
+
+
+def test_extension_is_dialled(case):
+    voipd = office(case, {"extensions": True, "keys": {"2": "hangup"}})
+    alice, bob = phones(case, voipd)
+    alice.dial("500")
+    up(voipd)
+    time.sleep(1)
+    press(alice, "202#")
+    talk(alice, bob, voipd)
+
+
+def test_directory_by_name(case):
+    voipd = office(case, {"keys": {"9": "directory"}})
+    alice, bob = phones(case, voipd)
+    alice.dial(NUMBER)
+    up(voipd)
+    time.sleep(1)
+    # N, U, N: the second name, without its accents. One is whom we looked for.
+    press(alice, "9")
+    time.sleep(1)
+    press(alice, "686")
+    time.sleep(1)
+    press(alice, "1")
+    talk(alice, bob, voipd)
+
+
+def test_wrong_keys(case):
+    """Two wrong keys where one may be, and the caller is led to the group."""
+    voipd = office(case, {"keys": {"1": "hangup"}, "retries": 1, "then": "group:sales"})
+    alice, bob = phones(case, voipd)
+    alice.dial("500")
+    up(voipd)
+    time.sleep(1)
+    press(alice, "7")
+    # Until it was told and is greeted again.
+    time.sleep(4)
+    press(alice, "8")
+    talk(alice, bob, voipd)
+
+
+def closed(case, **settings):
+    """Alice calls a menu that is closed, and hears nothing but that."""
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    tomorrow = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 86_400))
+    voipd = office(case, {"keys": {"1": "extension:202"}, "holidays": [day, tomorrow],
+                          "timezone": "UTC", "closed": "menu:night"}, NIGHT, **settings)
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+    alice.dial("500")
+    up(voipd)
+    wait_for("the call to be gone", lambda: voipd.calls() == [], 30)
+    assert speech_seconds(alice.recording(), LOW) > 2
+    [record] = voipd.json("cdr")
+    assert (record["way_out"], record["cause"]) == ("menu:main", "callee_hung_up"), record
+
+
+def test_closed_hours(case):
+    closed(case)
+
+
+def test_closed_hours_spanish(case):
+    closed(case, node={"locale": "es"})
+
+
+def test_nobody_answers_and_the_menu_goes_on(case):
+    voipd = office(case, {"keys": {"1": "extension:202"}, "timeout_s": 1, "retries": 0,
+                          "then": "say:vm-nobox"})
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+    alice.dial("500")
+    up(voipd)
+    time.sleep(1)
+    press(alice, "1")
+    # 202 has no phone: it is told so, greeted again, and dismissed.
+    wait_for("the call to be gone", lambda: voipd.calls() == [], 40)
+    assert speech_seconds(alice.recording(), LOW) > 4
+
+
+def test_route_test_knows_menus(case):
+    voipd = office(case, {"keys": {"1": "extension:202"}},
+                   route=[{"match": "70X", "to": ["menu:main"]}])
+    for number in (NUMBER, "701"):
+        row = voipd.json("route", "test", number, "--from", "alice")
+        assert row["steps"][0]["targets"] == ["menu:main"], row
+    assert "no route is asked" in voipd.ctl("route", "test", "500", "--from", "alice")
+
+
+def test_mistakes_are_named(case):
+    voipd = office(case, {"keys": {"1": "extension:202"}})
+    voipd.tables["menu"][0]["greeting"] = ["menu-welcom"]
+    voipd.tables["menu"][0]["keys"] = {"1": "menu:nowhere"}
+    voipd.write()
+    said = voipd.call_ctl("check")
+    assert said.returncode != 0 and "there is no menu \"nowhere\"" in said.stderr, said
+    voipd.tables["menu"][0]["keys"] = {"1": "extension:202"}
+    voipd.write()
+    said = voipd.call_ctl("check")
+    assert "did you mean \"menu-welcome\"?" in said.stderr, said

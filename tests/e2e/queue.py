@@ -1,0 +1,158 @@
+"""Queues and double dialling, with phones: agents by code, music, places, PIN, the company's account."""
+
+import time
+
+from lib.case import wait_for
+from lib.phone import Phone
+from lib.tone import hears, speech_seconds
+from lib.voipd import DOMAIN, Voipd
+
+LOW, HIGH, OTHER = 440, 880, 620
+
+
+def up(voipd, count):
+    wait_for(f"{count} calls to be up",
+             lambda: len([c for c in voipd.calls() if c["state"] == "up"]) >= count, 20)
+
+
+def gone(voipd, seconds=15):
+    wait_for("the calls to be gone", lambda: voipd.calls() == [], seconds)
+
+
+def noted(voipd, text):
+    """The note of the call that ended in a queue."""
+    def found():
+        return [r for r in voipd.json("cdr") if text in (r.get("note") or "")]
+    return wait_for(f"a record that says {text}", found)[0]
+
+
+def test_an_agent_logs_in_and_takes_a_call(case):
+    queue = {"name": "support", "numbers": ["650"], "logins": ["*"], "wrap_up_s": 1,
+             "overflow": "say:please-try-call-later"}
+    voipd = Voipd(case, queue=[queue])
+    voipd.add_users(["alice", "201"])
+    alice, agent = Phone(case, "alice", voipd, LOW), Phone(case, "201", voipd, HIGH)
+    alice.wait_registered()
+    agent.wait_registered()
+    # Nobody is there yet.
+    alice.dial("650")
+    gone(voipd)
+    assert "no agent" in noted(voipd, "no agent")["note"]
+    agent.dial("*45650")
+    gone(voipd)
+    [row] = voipd.json("queue", "show", "support")
+    assert [(a["aor"], a["state"]) for a in row["agents"]] == [(f"201@{DOMAIN}", "free")], row
+    # It survives a restart.
+    voipd.kill()
+    voipd.restart()
+    alice.dial("650")
+    up(voipd, 2)
+    wait_for("the agent to talk",
+             lambda: voipd.json("queue", "show", "support")[0]["agents"][0]["state"] == "talking")
+    time.sleep(3)
+    agent.hangup()
+    gone(voipd)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(agent.recording(), LOW, [HIGH])
+    assert noted(voipd, f"agent 201@{DOMAIN}")["way_out"] == "queue:support"
+    row = voipd.json("queue", "list")[0]
+    assert (row["answered"], row["waiting"], row["talking"]) == (1, 0, 0), row
+    voipd.ctl("queue", "logout", "support", "201")
+    assert voipd.json("queue", "show", "support")[0]["agents"] == []
+
+
+def test_callers_wait_with_music_and_hear_their_place(case):
+    queue = {"name": "support", "numbers": ["650"], "agents": ["201", "202"], "announce_s": 3,
+             "wait_max_s": 8, "overflow": "say:please-try-call-later"}
+    voipd = Voipd(case, queue=[queue])
+    voipd.add_users(["alice", "201", "202"])
+    voipd.ctl("queue", "pause", "202")
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+    # 201 has no phone: who calls waits in vain.
+    alice.dial("650")
+    up(voipd, 1)
+    assert voipd.json("queue", "list")[0]["waiting"] == 1
+    gone(voipd, 40)
+    assert speech_seconds(alice.recording(), LOW) > 6
+    assert "waited too long" in noted(voipd, "waited too long")["note"]
+
+
+def test_all_agents_ring_and_one_has_the_call(case):
+    queue = {"name": "support", "numbers": ["650"], "agents": ["201", "202"], "strategy": "ring-all"}
+    voipd = Voipd(case, queue=[queue])
+    voipd.add_users(["alice", "201", "202"])
+    phones = [Phone(case, name, voipd, tone)
+              for name, tone in (("alice", LOW), ("201", HIGH), ("202", OTHER))]
+    for phone in phones:
+        phone.wait_registered()
+    phones[0].dial("650")
+    up(voipd, 2)
+    # Both answer by themselves at once; the slower one is let go.
+    wait_for("one agent to talk, the other to be free",
+             lambda: sorted(a["state"] for a in voipd.json("queue", "show", "support")[0]["agents"])
+             == ["free", "talking"], 10)
+    phones[0].hangup()
+    gone(voipd)
+    assert "agent 20" in noted(voipd, "waited")["note"]
+
+
+def double_dialling(case, **disa):
+    voipd = Voipd(case, disa={"user": "100", **disa}, menu=[])
+    voipd.add_users(["100", "alice", "202"])
+    alice, bob = Phone(case, "alice", voipd, LOW), Phone(case, "202", voipd, HIGH)
+    alice.wait_registered()
+    bob.wait_registered()
+    alice.dial("*128")
+    up(voipd, 1)
+    time.sleep(1)
+    return voipd, alice, bob
+
+
+def press(phone, keys):
+    for key in keys:
+        phone.press(key)
+        time.sleep(0.3)
+
+
+def test_double_dialling_with_a_pin(case):
+    voipd, alice, bob = double_dialling(case, pin="482913")
+    press(alice, "482913#")
+    time.sleep(1)
+    press(alice, "202#")
+    up(voipd, 2)
+    time.sleep(3)
+    bob.hangup()
+    gone(voipd)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    # It was the company that called.
+    assert "From: <sip:100@" in bob.process.text()
+    assert any(r["user"] == f"100@{DOMAIN}" for r in voipd.json("cdr") if r.get("user"))
+
+
+def test_double_dialling_without_it(case):
+    voipd, alice, bob = double_dialling(case, pin="482913")
+    for _ in range(3):
+        press(alice, "000000#")
+        time.sleep(6)
+    gone(voipd, 30)
+    assert "INVITE sip" not in bob.process.text()
+
+
+def test_a_trusted_phone_needs_no_pin(case):
+    voipd, alice, bob = double_dialling(case, trusted=["alice"])
+    press(alice, "202#")
+    up(voipd, 2)
+    alice.hangup()
+    gone(voipd)
+
+
+def test_double_dialling_is_off_by_default(case):
+    voipd = Voipd(case)
+    voipd.add_user("alice")
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+    alice.dial("*128")
+    gone(voipd)
+    assert wait_for("its record", lambda: voipd.json("cdr"))[0]["status"] == 404

@@ -252,6 +252,12 @@ impl CallTable {
         keys.iter().copied().find(is).map(CallKey::to_u64)
     }
 
+    /// The user on whose account the call of a session goes.
+    pub fn user_of(&self, session: u64) -> Option<&str> {
+        let call = self.calls.get(CallKey::from_u64(session).0)?;
+        call.user.as_deref()
+    }
+
     /// What is learnt of a call's ways after it began.
     pub fn ways(&mut self, key: CallKey) -> Option<&mut Ways> {
         self.calls.get_mut(key.0).map(|call| &mut call.ways)

@@ -7,10 +7,10 @@
 //!                 +-- 64*T1 without ACK: BYE --> gone        (RFC 3261 §13.3.1.4)
 //! ```
 
-use super::service::{Event, Next, Purpose};
-use super::{ALLOW, Context, Name, branch_of};
+use super::program::{Caller, Effect, Event, Program, Scene};
+use super::voice::Voice;
+use super::{ALLOW, Context, Name, Timer, branch_of};
 use crate::base::{Flow, Instant, Key, TimerId, TimerTable};
-use crate::config::Locale;
 use crate::media::{Format, Keys, Order};
 use crate::sip::offer_answer::{self, Agreed, Origin};
 use crate::srtp::MasterKey;
@@ -18,10 +18,13 @@ use crate::wire::rtp::Coding;
 use crate::wire::sdp::Direction;
 use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, ResponseBuilder};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::time::Duration;
 
 /// Record-Route values that a dialog may have; the proxy's own are among them.
 const ROUTES_MAX: usize = 32;
+/// Timers that a program may have at a time.
+const TIMERS_MAX: usize = 8;
 
 /// Status and reason phrase.
 pub(super) type Refusal = (u16, &'static str);
@@ -36,7 +39,10 @@ struct Unacknowledged {
 
 #[derive(Debug)]
 pub(super) struct Dialog {
-    purpose: Purpose,
+    program: Box<dyn Program>,
+    caller: Caller,
+    /// The program's, by its numbers.
+    timers: SmallVec<[(u32, TimerId); 2]>,
     session: u64,
     flow: Flow,
     call_id: Box<[u8]>,
@@ -63,6 +69,8 @@ pub(super) struct Dialog {
     /// Ours, once a secure stream was offered.
     key: Option<MasterKey>,
     begun: bool,
+    /// Nobody is there any more; the program waits for the studio.
+    over: bool,
     /// What the studio does for the caller, as the purpose numbers it.
     task: u32,
 }
@@ -71,8 +79,8 @@ impl Dialog {
     /// Answers an INVITE.
     pub fn answer(
         cx: &mut Context<'_>,
-        purpose: Purpose,
-        session: u64,
+        program: Box<dyn Program>,
+        caller: Caller,
         flow: &Flow,
         invite: &Message,
     ) -> Result<Self, Refusal> {
@@ -80,7 +88,7 @@ impl Dialog {
         let malformed = (400, "Malformed From Or To");
         let to = invite.header(HeaderName::To).ok_or(malformed)?;
         let from = invite.header(HeaderName::From).ok_or(malformed)?;
-        let contact = contact(&purpose, flow);
+        let contact = contact(program.name(), flow);
         let mut contacts = invite.addresses(HeaderName::Contact);
         let target = match contacts.next() {
             Some(Ok(target)) => target.uri_bytes().into(),
@@ -88,8 +96,10 @@ impl Dialog {
         };
         let routes = invite.values(HeaderName::RecordRoute).take(ROUTES_MAX);
         let mut dialog = Self {
-            purpose,
-            session,
+            session: caller.session,
+            program,
+            caller,
+            timers: SmallVec::new(),
             flow: *flow,
             call_id: invite.call_id().into(),
             tag: tag.as_slice().into(),
@@ -112,9 +122,10 @@ impl Dialog {
             agreed: None,
             key: None,
             begun: false,
+            over: false,
             task: 0,
         };
-        if dialog.purpose.is_early() {
+        if dialog.program.is_early() {
             let branch = branch_of(invite).ok_or((400, "Malformed Via"))?;
             dialog.early = Some((invite.clone(), branch));
         }
@@ -150,13 +161,63 @@ impl Dialog {
         Some(response.render())
     }
 
-    /// What follows when something happened to the caller.
-    pub fn after(&mut self, locale: Locale, event: Event) -> Next {
-        let next = self.purpose.after(locale, self.task, event);
-        if let Next::Do(task, _) = next {
-            self.task = task;
+    /// Tells the program what happened; what it wants. The end of what was cut short is nothing to
+    /// it.
+    pub fn tell(&mut self, cx: &mut Context<'_>, event: Event) -> Vec<Effect> {
+        if let Event::Done(task) = event
+            && task != self.task
+        {
+            return Vec::new();
         }
-        next
+        let mut scene = Scene {
+            now: cx.now,
+            unix_ms: cx.anchor.unix_ms(cx.now),
+            config: cx.config,
+            rng: cx.rng,
+            voice: Voice::of(cx.config.node.locale),
+            caller: &self.caller,
+            effects: Vec::new(),
+        };
+        self.program.on(&mut scene, event);
+        let effects = scene.effects;
+        for effect in &effects {
+            if let Effect::Do(task, _) = effect {
+                self.task = *task;
+            }
+        }
+        effects
+    }
+
+    /// Nobody is there any more; what the program wants then.
+    pub fn over(&mut self, cx: &mut Context<'_>) -> Vec<Effect> {
+        self.over = true;
+        self.early = None;
+        self.tell(cx, Event::Ended)
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether nothing will wake it any more.
+    pub fn is_idle(&self) -> bool {
+        self.over && self.timers.is_empty()
+    }
+
+    /// The program wants to be told when this time has passed.
+    pub fn wake(&mut self, (at, number): (Instant, u32), timers: &mut TimerTable<Timer>, key: Key) {
+        self.woken(number, timers);
+        if self.timers.len() < TIMERS_MAX {
+            let timer = timers.arm(at, Timer::Program(key, number));
+            self.timers.push((number, timer));
+        }
+    }
+
+    /// A timer of the program is over.
+    pub fn woken(&mut self, number: u32, timers: &mut TimerTable<Timer>) {
+        if let Some(at) = self.timers.iter().position(|(n, _)| *n == number) {
+            timers.cancel(self.timers.swap_remove(at).1);
+        }
     }
 
     /// Another offer, or a request for one of ours (RFC 3264 §8, RFC 3311 §5.2).
@@ -244,10 +305,8 @@ impl Dialog {
     }
 
     /// What the studio must be told.
-    pub fn orders(&mut self, cx: &mut Context<'_>) -> Vec<Order> {
-        let Some(agreed) = &self.agreed else {
-            return Vec::new();
-        };
+    pub fn order(&self, cx: &mut Context<'_>) -> Option<Order> {
+        let agreed = self.agreed.as_ref()?;
         let session = self.session;
         let format = Format {
             stream: agreed.stream,
@@ -261,33 +320,38 @@ impl Dialog {
                 theirs: keys.theirs.to_string().into(),
             }),
         };
-        let mut orders = vec![Order::Open {
+        Some(Order::Open {
             session,
             format,
             seed: cx.rng.next_u64(),
-        }];
-        if !std::mem::replace(&mut self.begun, true) {
-            orders.push(Order::Do {
-                session,
-                task: 0,
-                what: self.purpose.task(cx.config.node.locale),
-            });
-        }
-        orders
+        })
+    }
+
+    /// Whether the program has still to begin.
+    pub fn begins(&mut self) -> bool {
+        !std::mem::replace(&mut self.begun, true)
     }
 
     /// The 2xx that just went is repeated until its ACK comes.
-    pub fn arm(&mut self, cx: &Context<'_>, timers: &mut TimerTable<Key>, key: Key) {
+    pub fn arm(&mut self, cx: &Context<'_>, timers: &mut TimerTable<Timer>, key: Key) {
         self.disarm(timers);
         let interval = cx.config.timers.t1;
         self.unacknowledged = Some(Unacknowledged {
-            timer: timers.arm(cx.now + interval, key),
+            timer: timers.arm(cx.now + interval, Timer::Ack(key)),
             interval,
             until: cx.now + interval * 64,
         });
     }
 
-    pub fn disarm(&mut self, timers: &mut TimerTable<Key>) {
+    /// No timer runs any more.
+    pub fn silence(&mut self, timers: &mut TimerTable<Timer>) {
+        self.disarm(timers);
+        for (_, timer) in self.timers.drain(..) {
+            timers.cancel(timer);
+        }
+    }
+
+    pub fn disarm(&mut self, timers: &mut TimerTable<Timer>) {
         if let Some(waiting) = self.unacknowledged.take() {
             timers.cancel(waiting.timer);
         }
@@ -297,7 +361,7 @@ impl Dialog {
     pub fn repeat(
         &mut self,
         cx: &Context<'_>,
-        timers: &mut TimerTable<Key>,
+        timers: &mut TimerTable<Timer>,
         key: Key,
     ) -> Option<Bytes> {
         let waiting = self.unacknowledged.as_mut()?;
@@ -305,7 +369,10 @@ impl Dialog {
             return None;
         }
         waiting.interval = (waiting.interval * 2).min(cx.config.timers.t2);
-        waiting.timer = timers.arm((cx.now + waiting.interval).min(waiting.until), key);
+        waiting.timer = timers.arm(
+            (cx.now + waiting.interval).min(waiting.until),
+            Timer::Ack(key),
+        );
         Some(self.last_answer.clone())
     }
 
@@ -333,11 +400,7 @@ impl Dialog {
 }
 
 /// Our Contact: what the proxy calls itself, since it is the way to us.
-fn contact(purpose: &Purpose, flow: &Flow) -> String {
+fn contact(name: &str, flow: &Flow) -> String {
     let transport = flow.transport.uri_token();
-    format!(
-        "<sip:{}@{};transport={transport}>",
-        purpose.name(),
-        flow.remote
-    )
+    format!("<sip:{name}@{};transport={transport}>", flow.remote)
 }

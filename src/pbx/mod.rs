@@ -8,21 +8,31 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`dialog`] | one call that ends here: its dialog, and the messages in it |
-//! | [`service`] | what each service does with its caller |
+//! | [`service`] | which program a call came here for |
+//! | [`program`] | what programs are made of: events, effects, the scene |
+//! | [`voice`] | in which language, with whose tones |
+//! | [`echo`], [`announce`] | the programs |
 
+mod announce;
 mod dialog;
+mod echo;
+mod program;
 mod service;
 #[cfg(test)]
+mod stage;
+#[cfg(test)]
 mod tests;
+mod voice;
 
-use crate::base::{Flow, Instant, Key, Rng, Slab, TimerTable};
+use crate::base::{Anchor, Flow, Instant, Key, Rng, Slab, TimerTable};
 use crate::call::CallTable;
 use crate::config::Config;
 use crate::media::{News, Order};
+use crate::store::Record;
 use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder, default_reason};
 use bytes::Bytes;
 use dialog::Dialog;
-use service::{Event, Next, Purpose};
+use program::{Caller, Effect, Event};
 use std::collections::{HashMap, VecDeque};
 
 /// What we understand in a request.
@@ -33,6 +43,8 @@ const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
 pub struct Context<'a> {
     /// The present.
     pub now: Instant,
+    /// Ties the clock to the calendar.
+    pub anchor: Anchor,
     /// As the operator wrote it.
     pub config: &'a Config,
     /// The calls under way: which session of the media side a call has.
@@ -53,6 +65,17 @@ pub enum Output {
     },
     /// For the studio.
     Media(Order),
+    /// For the store.
+    Persist(Record),
+}
+
+/// What waits for its time.
+#[derive(Clone, Copy, Debug)]
+enum Timer {
+    /// The 2xx again.
+    Ack(Key),
+    /// A program's own.
+    Program(Key, u32),
 }
 
 /// Call-ID and our tag.
@@ -66,7 +89,9 @@ pub struct Pbx {
     by_session: HashMap<u64, Key>,
     /// Those without final answer, by the branch of their INVITE.
     by_branch: HashMap<Box<[u8]>, Key>,
-    timers: TimerTable<Key>,
+    timers: TimerTable<Timer>,
+    /// Dialogs that are not over.
+    callers: usize,
     outputs: VecDeque<Output>,
 }
 
@@ -79,6 +104,7 @@ impl Pbx {
             by_session: HashMap::new(),
             by_branch: HashMap::new(),
             timers: TimerTable::new(),
+            callers: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -99,10 +125,10 @@ impl Pbx {
             (Method::Invite, None) if to_tag(&message).is_empty() => {
                 self.on_call(cx, flow, &message);
             }
-            (Method::Cancel, _) => self.on_cancel(flow, &message),
+            (Method::Cancel, _) => self.on_cancel(cx, flow, &message),
             (Method::Bye, Some(key)) => {
                 self.answer(flow, &message, 200);
-                self.fail(key, 487);
+                self.on_bye(cx, key);
             }
             (Method::Invite | Method::Update, Some(key)) => {
                 self.on_reoffer(cx, key, flow, &message);
@@ -137,21 +163,32 @@ impl Pbx {
         self.timers.next()
     }
 
-    /// Repeats answers whose ACK did not come.
+    /// Repeats answers whose ACK did not come; wakes programs.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
-        while let Some((_, key)) = self.timers.pop_due(cx.now) {
-            self.on_timer(cx, key);
+        while let Some((_, timer)) = self.timers.pop_due(cx.now) {
+            match timer {
+                Timer::Ack(key) => self.on_timer(cx, key),
+                Timer::Program(key, number) => {
+                    if let Some(dialog) = self.dialogs.get_mut(key) {
+                        dialog.woken(number, &mut self.timers);
+                    }
+                    self.follow(cx, key, Event::Due(number));
+                    if self.dialogs.get(key).is_some_and(|d| d.is_idle()) {
+                        self.forget(key);
+                    }
+                }
+            }
         }
     }
 
     /// How many calls end here now, for checkers.
     pub fn len(&self) -> usize {
-        self.dialogs.len()
+        self.callers
     }
 
     /// Whether nobody is here.
     pub fn is_empty(&self) -> bool {
-        self.dialogs.is_empty()
+        self.callers == 0
     }
 
     fn dialog_of(&self, message: &Message) -> Option<Key> {
@@ -164,13 +201,14 @@ impl Pbx {
     }
 
     fn on_call(&mut self, cx: &mut Context<'_>, flow: &Flow, invite: &Message) {
-        let Some(purpose) = Purpose::of(invite) else {
+        let Some(program) = service::program_of(invite) else {
             return self.answer(flow, invite, 404);
         };
         let Some(session) = cx.calls.session_of(invite) else {
             return self.answer(flow, invite, 481);
         };
-        let dialog = match Dialog::answer(cx, purpose, session, flow, invite) {
+        let caller = caller_of(cx, session, invite);
+        let dialog = match Dialog::answer(cx, program, caller, flow, invite) {
             Ok(dialog) => Box::new(dialog),
             Err((status, reason)) => return self.refuse(flow, invite, status, reason),
         };
@@ -179,6 +217,7 @@ impl Pbx {
             Ok(key) => key,
             Err(_) => return self.refuse(flow, invite, 503, "Too Many Calls"),
         };
+        self.callers += 1;
         self.by_name.insert(name, key);
         self.by_session.insert(session, key);
         let Some(dialog) = self.dialogs.get_mut(key) else {
@@ -196,13 +235,21 @@ impl Pbx {
     }
 
     /// A caller gave up while it was told something (RFC 3261 §9.2).
-    fn on_cancel(&mut self, flow: &Flow, cancel: &Message) {
+    fn on_cancel(&mut self, cx: &mut Context<'_>, flow: &Flow, cancel: &Message) {
         let found = branch_of(cancel).and_then(|branch| self.by_branch.get(&branch));
         let Some(key) = found.copied() else {
             return self.answer(flow, cancel, 481);
         };
         self.answer(flow, cancel, 200);
-        self.fail(key, 487);
+        self.fail(cx, key, 487);
+    }
+
+    /// A caller hung up. Before the answer that ends the INVITE, too (RFC 3261 §15).
+    fn on_bye(&mut self, cx: &mut Context<'_>, key: Key) {
+        match self.dialogs.get(key).map(|d| d.early_branch().is_some()) {
+            Some(true) => self.fail(cx, key, 487),
+            _ => self.end(cx, key),
+        }
     }
 
     /// Something happened to a caller: what follows.
@@ -210,13 +257,29 @@ impl Pbx {
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return;
         };
+        for effect in dialog.tell(cx, event) {
+            self.carry_out(cx, key, effect);
+        }
+    }
+
+    fn carry_out(&mut self, cx: &mut Context<'_>, key: Key, effect: Effect) {
+        let Some(dialog) = self.dialogs.get_mut(key) else {
+            return;
+        };
         let session = dialog.session();
-        let order = match dialog.after(cx.config.node.locale, event) {
-            Next::Nothing => return,
-            Next::HangUp => return self.hang_up(cx, key),
-            Next::Fail(status) => return self.fail(key, status),
-            Next::Measure => Order::Measure { session },
-            Next::Do(task, what) => Order::Do {
+        let order = match effect {
+            Effect::HangUp | Effect::Fail(_) if dialog.is_over() => return self.forget(key),
+            Effect::Measure | Effect::Do(..) if dialog.is_over() => return,
+            Effect::HangUp => return self.hang_up(cx, key),
+            Effect::Fail(status) => return self.fail(cx, key, status),
+            Effect::After(wait, number) => {
+                return dialog.wake((cx.now + wait, number), &mut self.timers, key);
+            }
+            Effect::Persist(record) => {
+                return self.outputs.push_back(Output::Persist(record));
+            }
+            Effect::Measure => Order::Measure { session },
+            Effect::Do(task, what) => Order::Do {
                 session,
                 task,
                 what,
@@ -225,16 +288,19 @@ impl Pbx {
         self.outputs.push_back(Output::Media(order));
     }
 
-    /// Ends a dialog; one that is early in this status (RFC 3261 §15: a BYE before the answer ends
-    /// the INVITE, too).
-    fn fail(&mut self, key: Key, status: u16) {
-        if let Some(dialog) = self.dialogs.get(key)
-            && let Some(bytes) = dialog.failure(status)
-        {
+    /// Ends a call from here: in this status if it was not answered yet.
+    fn fail(&mut self, cx: &mut Context<'_>, key: Key, status: u16) {
+        if let Some(dialog) = self.dialogs.get_mut(key) {
             let flow = dialog.flow();
-            self.send(flow, bytes);
+            let bytes = match dialog.early_branch() {
+                Some(_) => dialog.failure(status),
+                None => Some(dialog.bye(cx)),
+            };
+            if let Some(bytes) = bytes {
+                self.send(flow, bytes);
+            }
         }
-        self.end(key);
+        self.end(cx, key);
     }
 
     /// Tells the studio what was agreed on, and begins the service where that is new.
@@ -242,8 +308,14 @@ impl Pbx {
         let Some(dialog) = self.dialogs.get_mut(key) else {
             return;
         };
-        let orders = dialog.orders(cx);
-        self.outputs.extend(orders.into_iter().map(Output::Media));
+        let Some(order) = dialog.order(cx) else {
+            return;
+        };
+        let begins = dialog.begins();
+        self.outputs.push_back(Output::Media(order));
+        if begins {
+            self.follow(cx, key, Event::Begin);
+        }
     }
 
     fn on_ack(&mut self, cx: &mut Context<'_>, key: Key, ack: &Message) {
@@ -289,29 +361,42 @@ impl Pbx {
 
     /// Ends a call from here. Before the answer there is no BYE from this side (RFC 3261 §15).
     fn hang_up(&mut self, cx: &mut Context<'_>, key: Key) {
-        if let Some(dialog) = self.dialogs.get_mut(key) {
-            if dialog.early_branch().is_some() {
-                return self.fail(key, 500);
-            }
-            let (flow, bytes) = (dialog.flow(), dialog.bye(cx));
-            self.send(flow, bytes);
-        }
-        self.end(key);
+        self.fail(cx, key, 500);
     }
 
-    fn end(&mut self, key: Key) {
-        let Some(mut dialog) = self.dialogs.remove(key) else {
+    /// A caller is gone. Its program may wait for what the studio has still to say.
+    fn end(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(dialog) = self.dialogs.get_mut(key) else {
             return;
         };
-        dialog.disarm(&mut self.timers);
+        if dialog.is_over() {
+            return self.forget(key);
+        }
+        dialog.silence(&mut self.timers);
         if let Some(branch) = dialog.early_branch() {
             self.by_branch.remove(branch);
         }
         self.by_name.remove(&dialog.name());
-        let session = dialog.session();
-        self.by_session.remove(&session);
-        let close = Order::Close { session };
+        let close = Order::Close {
+            session: dialog.session(),
+        };
         self.outputs.push_back(Output::Media(close));
+        self.callers -= 1;
+        let effects = dialog.over(cx);
+        let lingers = effects.iter().any(|e| matches!(e, Effect::After(..)));
+        for effect in effects {
+            self.carry_out(cx, key, effect);
+        }
+        if !lingers {
+            self.forget(key);
+        }
+    }
+
+    fn forget(&mut self, key: Key) {
+        if let Some(mut dialog) = self.dialogs.remove(key) {
+            dialog.silence(&mut self.timers);
+            self.by_session.remove(&dialog.session());
+        }
     }
 
     fn answer(&mut self, flow: &Flow, request: &Message, status: u16) {
@@ -328,6 +413,23 @@ impl Pbx {
 
     fn send(&mut self, flow: Flow, bytes: Bytes) {
         self.outputs.push_back(Output::Message { flow, bytes });
+    }
+}
+
+/// Who calls, as the proxy let it in.
+fn caller_of(cx: &Context<'_>, session: u64, invite: &Message) -> Caller {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into();
+    let from = invite.from().ok();
+    let uri = from.as_ref().and_then(|from| from.uri().ok());
+    let user = uri.map(|uri| text(&uri.user_unescaped()));
+    let name = from.as_ref().and_then(|from| from.display_unescaped());
+    Caller {
+        user: cx.calls.user_of(session).map(Box::from),
+        number: user
+            .filter(|user: &Box<str>| &**user != "anonymous")
+            .unwrap_or_default(),
+        name: name.map(|name| text(&name)).unwrap_or_default(),
+        session,
     }
 }
 

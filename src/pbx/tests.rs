@@ -82,6 +82,10 @@ impl World {
     fn with(&mut self, act: impl FnOnce(&mut Pbx, &mut Context<'_>)) {
         let mut cx = Context {
             now: self.now,
+            anchor: Anchor {
+                instant: Instant::ZERO,
+                unix_ms: 0,
+            },
             config: &self.config,
             calls: &self.calls,
             rng: &mut self.rng,
@@ -110,7 +114,7 @@ impl World {
             .into_iter()
             .filter_map(|output| match output {
                 Output::Message { bytes, .. } => Some(Message::parse(bytes).unwrap()),
-                Output::Media(_) => None,
+                Output::Media(_) | Output::Persist(_) => None,
             });
         messages.collect()
     }
@@ -120,7 +124,7 @@ impl World {
             .outputs()
             .into_iter()
             .filter_map(|output| match output {
-                Output::Message { .. } => None,
+                Output::Message { .. } | Output::Persist(_) => None,
                 Output::Media(order) => Some(order),
             });
         orders.collect()
@@ -165,6 +169,7 @@ fn a_call_is_answered_and_echoed_until_it_ends() {
         match output {
             Output::Message { bytes, .. } => answers.push(Message::parse(bytes).unwrap()),
             Output::Media(order) => orders.push(order),
+            Output::Persist(record) => panic!("{record:?}"),
         }
     }
     let [answer] = &answers[..] else {

@@ -565,6 +565,7 @@ impl SignalCore {
                     let order = MediaOrder::Studio(order);
                     self.outputs.push_back(Output::Media(order));
                 }
+                pbx::Output::Persist(record) => self.outputs.push_back(Output::Persist(record)),
             }
         }
         moved
@@ -573,6 +574,7 @@ impl SignalCore {
     fn with_pbx(&mut self, now: Instant, act: impl FnOnce(&mut Pbx, &mut pbx::Context<'_>)) {
         let mut cx = pbx::Context {
             now,
+            anchor: self.anchor,
             config: &self.config,
             calls: &self.calls,
             rng: &mut self.rng,

@@ -1,0 +1,146 @@
+//! What services are made of: a program is told what happens to its caller, and says what follows.
+
+use super::voice::Voice;
+use crate::base::{Instant, Rng};
+use crate::config::Config;
+use crate::media::{Figures, Sound, Task};
+use crate::store::Record;
+use crate::wire::sip::Uri;
+use std::time::Duration;
+
+/// Effects of one event; what comes behind them is dropped, as only a fault of ours makes so many.
+const EFFECTS_MAX: usize = 64;
+
+/// Who called.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Caller {
+    /// One of our users who proved to be so; the address of record.
+    pub user: Option<Box<str>>,
+    /// The user part of the From, as the caller shows itself; empty if it hides.
+    pub number: Box<str>,
+    /// The display name; may be empty.
+    pub name: Box<str>,
+    /// The session of its media.
+    pub session: u64,
+}
+
+/// What happened to a caller.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Event {
+    /// It is here: its sound can begin.
+    Begin,
+    /// A task is over.
+    Done(u32),
+    /// A key was pressed.
+    Key(char),
+    /// What was asked for by [`Scene::measure`].
+    Measured(Figures),
+    /// The time of [`Scene::after`] has passed.
+    Due(u32),
+    /// It is gone. Nothing can be said any more. Who asks for [`Event::Due`] now is told what the
+    /// studio has still to say, until that time or [`Scene::hang_up`].
+    Ended,
+}
+
+/// What a program wants.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Effect {
+    /// The studio does something else, under this number.
+    Do(u32, Task),
+    /// The way of the caller's sound is measured.
+    Measure,
+    /// [`Event::Due`] of this number comes after a while, instead of one that was asked for before.
+    After(Duration, u32),
+    /// For the store.
+    Persist(Record),
+    /// We hang up.
+    HangUp,
+    /// The call fails in this status; it is hung up if it was answered.
+    Fail(u16),
+}
+
+/// What a program sees and can do, for the time of one event.
+#[derive(Debug)]
+pub(super) struct Scene<'a> {
+    /// The present.
+    pub now: Instant,
+    /// Milliseconds since 1970.
+    pub unix_ms: u64,
+    /// As the operator wrote it.
+    pub config: &'a Config,
+    /// For what must not be guessed.
+    pub rng: &'a mut Rng,
+    /// In which language we speak.
+    pub voice: Voice,
+    /// Who called.
+    pub caller: &'a Caller,
+    /// What is wanted so far.
+    pub effects: Vec<Effect>,
+}
+
+impl Scene<'_> {
+    /// Says this, once; a key ends it if `until_key`. [`Event::Done`] tells of its end.
+    pub fn play(&mut self, task: u32, sounds: Vec<Sound>, until_key: bool) {
+        let what = Task::Play {
+            sounds,
+            rounds: Some(1),
+            until_key,
+        };
+        self.order(task, what);
+    }
+
+    /// The studio does this from now on. The end of what it did before is not told.
+    pub fn order(&mut self, task: u32, what: Task) {
+        self.want(Effect::Do(task, what));
+    }
+
+    /// Asks for [`Event::Measured`].
+    pub fn measure(&mut self) {
+        self.want(Effect::Measure);
+    }
+
+    /// Asks for [`Event::Due`]; one timer of each number runs at a time.
+    pub fn after(&mut self, wait: Duration, timer: u32) {
+        self.want(Effect::After(wait, timer));
+    }
+
+    /// Writes to the store.
+    pub fn persist(&mut self, record: Record) {
+        self.want(Effect::Persist(record));
+    }
+
+    /// Ends the call.
+    pub fn hang_up(&mut self) {
+        self.want(Effect::HangUp);
+    }
+
+    /// Ends the call in this status, which tells the caller where it was not answered yet.
+    pub fn fail(&mut self, status: u16) {
+        self.want(Effect::Fail(status));
+    }
+
+    fn want(&mut self, effect: Effect) {
+        if self.effects.len() < EFFECTS_MAX {
+            self.effects.push(effect);
+        }
+    }
+}
+
+/// One service, with one caller.
+pub(super) trait Program: std::fmt::Debug + Send {
+    /// The user part of our Contact.
+    fn name(&self) -> &'static str;
+
+    /// Whether its sound comes before the call's final answer.
+    fn is_early(&self) -> bool {
+        false
+    }
+
+    /// Something happened. The end of a task that is not the present one is not told.
+    fn on(&mut self, scene: &mut Scene<'_>, event: Event);
+}
+
+/// The value of a parameter that the proxy wrote into a service's URI.
+pub(super) fn parameter<'a>(uri: &'a Uri<'_>, name: &str) -> Option<&'a str> {
+    std::str::from_utf8(uri.param(name)??).ok()
+}

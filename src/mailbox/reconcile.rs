@@ -5,7 +5,7 @@
 //! | recording | long enough | new: its caller spoke, and nobody asked to throw it away |
 //! | recording | too short, or none | gone |
 //! | new, saved | there | as it is |
-//! | new, saved | none | gone; unless no file at all was found: then the spool is missing, not they |
+//! | new, saved | none | gone; kept where there is no file at all: the spool is missing |
 //! | deleted | | gone: its owner can want it back only before hanging up |
 //! | gone | there | the file goes |
 //! | none | a message, long enough | new, of an unknown caller |

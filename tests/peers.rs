@@ -163,6 +163,7 @@ impl World {
             location: Arc::new(Location::new(Limits::default())),
             directory: Arc::new(Directory::new()),
             features: Arc::new(Features::new()),
+            mailboxes: Arc::default(),
             guard: Arc::new(Guard::new(guard::Settings::of(config), [7; 16])),
             peers: Arc::clone(&self.peers),
             rng,

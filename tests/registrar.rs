@@ -93,6 +93,7 @@ fn world(extra: &str) -> World {
         location: location.clone(),
         directory: directory.clone(),
         features: Arc::new(Features::new()),
+        mailboxes: Arc::default(),
         replays: Arc::new(digest::Replays::new()),
         guard: guard.clone(),
         rng: Rng::from_u64(9),

@@ -208,6 +208,7 @@ impl World {
             location,
             directory,
             features: Arc::new(Features::new()),
+            mailboxes: Arc::default(),
             rng: Rng::from_u64(1),
             anchor,
             secret: [3; 32],

@@ -25,7 +25,7 @@ pub(super) const NUMBERS: &[&str] = &[
     "emergency",
     "timezone",
 ];
-pub(super) const SERVICES: &[&str] = &["announcements", "echo"];
+pub(super) const SERVICES: &[&str] = &["announcements", "echo", "voicemail"];
 pub(super) const TRUNK: &[&str] = &[
     "name",
     "uri",

@@ -5,16 +5,19 @@
 pub enum Service {
     /// Says back what it hears.
     Echo,
+    /// Takes messages, and lets them be heard.
+    Voicemail,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: &'static [Service] = &[Service::Echo];
+    pub const ALL: &'static [Service] = &[Service::Echo, Service::Voicemail];
 
     /// As the file writes it: the key of its code, and `service:echo` in a route.
     pub const fn name(self) -> &'static str {
         match self {
             Service::Echo => "echo",
+            Service::Voicemail => "voicemail",
         }
     }
 
@@ -27,6 +30,7 @@ impl Service {
     pub const fn default_code(self) -> &'static str {
         match self {
             Service::Echo => "*130",
+            Service::Voicemail => "*123",
         }
     }
 }

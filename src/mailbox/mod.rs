@@ -201,6 +201,11 @@ impl Mailboxes {
         messages.iter().find(|m| m.id == id).cloned()
     }
 
+    /// Whether a message could be taken now.
+    pub fn room(&self, aor: &str, messages_max: u32) -> Result<(), NoRoom> {
+        self.lock().room(aor, messages_max)
+    }
+
     /// Somebody begins to speak: a message of folder [`Folder::Recording`], whose record is to be
     /// kept before its file is begun. `messages_max` holds where the mailbox says nothing.
     pub fn begin(
@@ -211,24 +216,7 @@ impl Mailboxes {
         messages_max: u32,
     ) -> Result<MessageRecord, NoRoom> {
         let mut state = self.lock();
-        if state.messages >= MESSAGES_MAX {
-            return Err(NoRoom::Index);
-        }
-        if let Some(kept) = state.kept.get(aor) {
-            let most = kept.mailbox.messages_max.unwrap_or(messages_max);
-            let most = usize::try_from(most.min(BOX_MESSAGES_MAX)).unwrap_or(usize::MAX);
-            let recording = kept.count(Folder::Recording);
-            if kept.messages.len() >= most {
-                return Err(NoRoom::Quota);
-            }
-            if recording >= RECORDINGS_MAX {
-                return Err(NoRoom::Busy);
-            }
-        } else if messages_max == 0 {
-            return Err(NoRoom::Quota);
-        } else if state.kept.len() >= USERS_MAX {
-            return Err(NoRoom::Index);
-        }
+        state.room(aor, messages_max)?;
         state.id_max += 1;
         let id = state.id_max;
         let record = MessageRecord {
@@ -418,6 +406,28 @@ impl State {
     fn next_revision(&mut self) -> u64 {
         self.revision += 1;
         self.revision
+    }
+
+    fn room(&self, aor: &str, messages_max: u32) -> Result<(), NoRoom> {
+        if self.messages >= MESSAGES_MAX {
+            return Err(NoRoom::Index);
+        }
+        let Some(kept) = self.kept.get(aor) else {
+            return match messages_max {
+                0 => Err(NoRoom::Quota),
+                _ if self.kept.len() >= USERS_MAX => Err(NoRoom::Index),
+                _ => Ok(()),
+            };
+        };
+        let most = kept.mailbox.messages_max.unwrap_or(messages_max);
+        let most = usize::try_from(most.min(BOX_MESSAGES_MAX)).unwrap_or(usize::MAX);
+        if kept.messages.len() >= most {
+            return Err(NoRoom::Quota);
+        }
+        match kept.count(Folder::Recording) >= RECORDINGS_MAX {
+            true => Err(NoRoom::Busy),
+            false => Ok(()),
+        }
     }
 
     fn ids(&self, aor: &str, wanted: impl Fn(&MessageRecord) -> bool) -> Vec<u64> {

@@ -44,6 +44,30 @@ pub struct Format {
 /// A language of recorded sounds.
 pub use super::prompts::Language;
 
+/// Where files lie.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Root {
+    /// What callers say: below `[spool]`.
+    Spool,
+    /// The site's own prompts.
+    Prompts,
+}
+
+/// Why a recording ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RecordEnd {
+    /// The caller pressed a key.
+    Key,
+    /// The caller fell silent.
+    Silence,
+    /// It was as long as it may be.
+    Limit,
+    /// The leg closed, or does something else.
+    Closed,
+    /// The file could not be written; there is none.
+    Failed,
+}
+
 /// Something to hear.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Sound {
@@ -68,6 +92,13 @@ pub enum Sound {
         /// Its name in the catalogue.
         name: Box<str>,
     },
+    /// A file.
+    File {
+        /// Below what.
+        root: Root,
+        /// Relative, with its extension.
+        path: Box<str>,
+    },
 }
 
 /// What a leg does.
@@ -83,6 +114,17 @@ pub enum Task {
         sounds: Vec<Sound>,
         /// How often; for ever without.
         rounds: Option<u16>,
+        /// Whether a key ends it.
+        until_key: bool,
+    },
+    /// What the leg hears goes into a file.
+    Record {
+        /// Below the spool, with extension `wav`.
+        file: Box<str>,
+        /// Milliseconds after which it ends.
+        max_ms: u32,
+        /// Milliseconds of silence that end it; zero: none do.
+        silence_ms: u32,
         /// Whether a key ends it.
         until_key: bool,
     },
@@ -165,6 +207,17 @@ pub enum News {
         /// Which of its tasks.
         task: u32,
     },
+    /// A recording is over: whole, on the disk, under its name.
+    Recorded {
+        /// Which leg.
+        session: u64,
+        /// Which of its tasks.
+        task: u32,
+        /// How long it is.
+        ms: u32,
+        /// Why it ended.
+        end: RecordEnd,
+    },
     /// The far end pressed a key.
     Key {
         /// Which leg.
@@ -191,6 +244,7 @@ impl News {
     pub fn session(&self) -> u64 {
         match self {
             News::Done { session, .. }
+            | News::Recorded { session, .. }
             | News::Key { session, .. }
             | News::Measured { session, .. }
             | News::Failed { session } => *session,
@@ -201,6 +255,7 @@ impl News {
     pub fn rename(mut self, to: u64) -> Self {
         match &mut self {
             News::Done { session, .. }
+            | News::Recorded { session, .. }
             | News::Key { session, .. }
             | News::Measured { session, .. }
             | News::Failed { session } => *session = to,

@@ -137,6 +137,10 @@ impl Player {
                     left: ms.map(samples),
                 }
             }
+            Sound::File { .. } => Playing {
+                source: Source::Silence,
+                left: Some(0),
+            },
             Sound::Prompt { language, name } => Playing {
                 source: Source::Recorded {
                     frames: super::prompts::find(*language, name).unwrap_or_default(),

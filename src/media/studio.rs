@@ -2,7 +2,7 @@
 //! an [`Outlet`]; what plays moves by absolute deadlines.
 
 use super::leg::{Leg, Turn};
-use super::order::{Format, News, Order};
+use super::order::{Format, News, Order, RecordEnd, Task};
 use super::stream::ntp_of_unix_ms;
 use crate::base::{Anchor, Instant, Key, Slab, TimerTable};
 use crate::wire::rtp::Packet;
@@ -67,6 +67,15 @@ impl Studio {
             }
             (Order::Open { format, seed, .. }, None) => self.open(now, session, format, seed),
             (Order::Do { task, what, .. }, Some(key)) => {
+                if matches!(what, Task::Record { .. }) {
+                    let (ms, end) = (0, RecordEnd::Failed);
+                    self.tell(News::Recorded {
+                        session,
+                        task,
+                        ms,
+                        end,
+                    });
+                }
                 if let Some(leg) = self.legs.get_mut(key) {
                     leg.begin(now, task, what);
                 }

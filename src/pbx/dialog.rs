@@ -173,6 +173,7 @@ impl Dialog {
             now: cx.now,
             unix_ms: cx.anchor.unix_ms(cx.now),
             config: cx.config,
+            mailboxes: cx.mailboxes,
             rng: cx.rng,
             voice: Voice::of(cx.config.node.locale),
             caller: &self.caller,
@@ -378,6 +379,22 @@ impl Dialog {
 
     /// RFC 3261 §15.1.1.
     pub fn bye(&mut self, cx: &mut Context<'_>) -> Bytes {
+        self.request(cx, Method::Bye).render()
+    }
+
+    /// Asks the caller's phone to call somebody instead (RFC 3515), and to tell us nothing of how
+    /// that goes (RFC 4488).
+    pub fn refer(&mut self, cx: &mut Context<'_>, to: &str) -> Bytes {
+        let contact = self.contact.clone();
+        self.request(cx, Method::Refer)
+            .header(HeaderName::Contact, &*contact)
+            .header(HeaderName::ReferTo, format!("<{to}>"))
+            .header(HeaderName::ReferSub, "false")
+            .render()
+    }
+
+    /// The next request of ours (RFC 3261 §12.2.1.1).
+    fn request(&mut self, cx: &mut Context<'_>, method: Method<'static>) -> RequestBuilder<'_> {
         self.cseq += 1;
         let via = format!(
             "SIP/2.0/{} {};branch=z9hG4bK{};rport",
@@ -385,7 +402,7 @@ impl Dialog {
             self.flow.remote,
             String::from_utf8_lossy(&cx.rng.token::<16>())
         );
-        let mut request = RequestBuilder::new(Method::Bye, &*self.target)
+        let mut request = RequestBuilder::new(method, &*self.target)
             .via(via)
             .max_forwards(70)
             .from(&*self.local)
@@ -395,7 +412,7 @@ impl Dialog {
         for route in &self.routes {
             request = request.header(HeaderName::Route, &**route);
         }
-        request.render()
+        request
     }
 }
 

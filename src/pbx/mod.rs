@@ -11,7 +11,7 @@
 //! | [`service`] | which program a call came here for |
 //! | [`program`] | what programs are made of: events, effects, the scene |
 //! | [`voice`] | in which language, with whose tones |
-//! | [`echo`], [`announce`] | the programs |
+//! | [`echo`], [`announce`], [`voicemail`] | the programs |
 
 mod announce;
 mod dialog;
@@ -23,10 +23,12 @@ mod stage;
 #[cfg(test)]
 mod tests;
 mod voice;
+mod voicemail;
 
 use crate::base::{Anchor, Flow, Instant, Key, Rng, Slab, TimerTable};
 use crate::call::CallTable;
 use crate::config::Config;
+use crate::mailbox::Mailboxes;
 use crate::media::{News, Order};
 use crate::store::Record;
 use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder, default_reason};
@@ -47,6 +49,8 @@ pub struct Context<'a> {
     pub anchor: Anchor,
     /// As the operator wrote it.
     pub config: &'a Config,
+    /// Whose messages there are; shared by all shards.
+    pub mailboxes: &'a Mailboxes,
     /// The calls under way: which session of the media side a call has.
     pub calls: &'a CallTable,
     /// For tags and names.
@@ -148,6 +152,10 @@ impl Pbx {
             // A studio that was restarted knows nothing of its callers: they hear nothing any more.
             News::Failed { .. } => self.hang_up(cx, key),
             News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
+            News::Recorded { task, ms, end, .. } => {
+                let (task, ms, end) = (*task, *ms, *end);
+                self.follow(cx, key, Event::Recorded { task, ms, end });
+            }
             News::Key { key: pressed, .. } => self.follow(cx, key, Event::Key(*pressed)),
             News::Measured { figures, .. } => self.follow(cx, key, Event::Measured(*figures)),
         }
@@ -269,11 +277,15 @@ impl Pbx {
         let session = dialog.session();
         let order = match effect {
             Effect::HangUp | Effect::Fail(_) if dialog.is_over() => return self.forget(key),
-            Effect::Measure | Effect::Do(..) if dialog.is_over() => return,
+            Effect::Measure | Effect::Do(..) | Effect::Connect(_) if dialog.is_over() => return,
             Effect::HangUp => return self.hang_up(cx, key),
             Effect::Fail(status) => return self.fail(cx, key, status),
             Effect::After(wait, number) => {
                 return dialog.wake((cx.now + wait, number), &mut self.timers, key);
+            }
+            Effect::Connect(uri) => {
+                let (flow, bytes) = (dialog.flow(), dialog.refer(cx, &uri));
+                return self.send(flow, bytes);
             }
             Effect::Persist(record) => {
                 return self.outputs.push_back(Output::Persist(record));

@@ -3,10 +3,23 @@
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::Config;
+use crate::mailbox::Mailboxes;
+use crate::media::order::RecordEnd;
 use crate::media::{Figures, Sound, Task};
 use crate::store::Record;
 use crate::wire::sip::Uri;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use std::time::Duration;
+
+/// What the user part of a URI bears as it is, beside letters and digits (RFC 3261 §25.1).
+const NOT_IN_USER: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'+');
 
 /// Effects of one event; what comes behind them is dropped, as only a fault of ours makes so many.
 const EFFECTS_MAX: usize = 64;
@@ -33,6 +46,15 @@ pub(super) enum Event {
     Done(u32),
     /// A key was pressed.
     Key(char),
+    /// A recording is over: its file is whole and on the disk, unless it failed.
+    Recorded {
+        /// Of which task.
+        task: u32,
+        /// How long it is.
+        ms: u32,
+        /// Why it ended.
+        end: RecordEnd,
+    },
     /// What was asked for by [`Scene::measure`].
     Measured(Figures),
     /// The time of [`Scene::after`] has passed.
@@ -51,6 +73,8 @@ pub(super) enum Effect {
     Measure,
     /// [`Event::Due`] of this number comes after a while, instead of one that was asked for before.
     After(Duration, u32),
+    /// The caller's phone calls this URI instead.
+    Connect(Box<str>),
     /// For the store.
     Persist(Record),
     /// We hang up.
@@ -68,6 +92,8 @@ pub(super) struct Scene<'a> {
     pub unix_ms: u64,
     /// As the operator wrote it.
     pub config: &'a Config,
+    /// Whose messages there are.
+    pub mailboxes: &'a Mailboxes,
     /// For what must not be guessed.
     pub rng: &'a mut Rng,
     /// In which language we speak.
@@ -107,6 +133,14 @@ impl Scene<'_> {
     /// Writes to the store.
     pub fn persist(&mut self, record: Record) {
         self.want(Effect::Persist(record));
+    }
+
+    /// The caller goes on to this number, as if it had dialled it. Where its phone cannot, nothing
+    /// happens; so no program ends by this.
+    pub fn connect(&mut self, number: &str) {
+        let domain = self.config.node.default_domain();
+        let number = percent_encoding::utf8_percent_encode(number, NOT_IN_USER);
+        self.want(Effect::Connect(format!("sip:{number}@{domain}").into()));
     }
 
     /// Ends the call.

@@ -3,6 +3,7 @@
 use super::announce::{Announce, Confirm};
 use super::echo::Echo;
 use super::program::{Program, parameter};
+use super::voicemail::{Fetch, Leave};
 use crate::config::Service;
 use crate::wire::sip::{Message, Uri};
 
@@ -21,6 +22,15 @@ pub(super) fn program_of(invite: &Message) -> Option<Box<dyn Program>> {
         }
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
             Service::Echo => Some(Box::<Echo>::default()),
+            Service::Voicemail => match parameter(&uri, "mailbox") {
+                Some(name) => {
+                    let name = percent_encoding::percent_decode_str(name);
+                    let aor = format!("{}@{}", name.decode_utf8().ok()?, uri.host());
+                    let busy = parameter(&uri, "why") == Some("busy");
+                    Some(Box::new(Leave::new(&aor, busy)))
+                }
+                None => Some(Box::new(Fetch::new())),
+            },
         },
     }
 }

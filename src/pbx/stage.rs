@@ -4,12 +4,14 @@ use super::program::{Caller, Effect, Event, Program, Scene};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::{Config, Locale};
+use crate::mailbox::Mailboxes;
 use crate::media::{Sound, Task, prompts};
 
 pub(super) struct Stage<P> {
     pub program: P,
     pub config: Config,
     pub caller: Caller,
+    pub mailboxes: Mailboxes,
     pub now: Instant,
     pub unix_ms: u64,
     pub rng: Rng,
@@ -22,6 +24,7 @@ impl<P: Program> Stage<P> {
             program,
             config: Config::default(),
             caller: Caller::default(),
+            mailboxes: Mailboxes::new(),
             now: Instant::ZERO,
             unix_ms: 1_790_000_000_000,
             rng: Rng::from_u64(1),
@@ -35,6 +38,7 @@ impl<P: Program> Stage<P> {
             now: self.now,
             unix_ms: self.unix_ms,
             config: &self.config,
+            mailboxes: &self.mailboxes,
             rng: &mut self.rng,
             voice: Voice::of(self.locale),
             caller: &self.caller,

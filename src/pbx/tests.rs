@@ -87,6 +87,7 @@ impl World {
                 unix_ms: 0,
             },
             config: &self.config,
+            mailboxes: &Mailboxes::new(),
             calls: &self.calls,
             rng: &mut self.rng,
         };

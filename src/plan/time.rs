@@ -48,6 +48,16 @@ pub fn moment(text: &str, zone: &str, now_ms: u64) -> Option<u64> {
     ms(zone.to_timestamp(local).ok()?)
 }
 
+/// What the clock of a time zone shows at an instant; UTC's for a zone that is not known.
+pub fn local_time(unix_ms: u64, zone: &str) -> DateTime {
+    let mut zones = Zones::default();
+    let place = zones.place(zone);
+    let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
+    let at = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX);
+    let zone = zones.0.get(place).map(|(_, zone)| zone);
+    zone.unwrap_or(&TimeZone::UTC).to_datetime(at)
+}
+
 /// What the clocks of the zones say at one instant: each is asked once.
 #[derive(Debug)]
 pub(super) struct Clocks<'p> {

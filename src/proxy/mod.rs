@@ -61,6 +61,7 @@ use crate::call::{CallKey, CallTable};
 use crate::config::Config;
 use crate::feature::{Features, Hunt};
 use crate::location::Location;
+use crate::mailbox::Mailboxes;
 use crate::peer::Peers;
 use crate::plan::Plan;
 use crate::sip::digest::Authenticator;
@@ -106,6 +107,8 @@ pub struct Context<'a> {
     pub directory: &'a Directory,
     /// What users want to become of calls.
     pub features: &'a Features,
+    /// Who takes messages.
+    pub mailboxes: &'a Mailboxes,
     /// Challenges, and checks answers to them.
     pub authenticator: &'a mut Authenticator,
     /// Counts failures.

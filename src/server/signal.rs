@@ -11,6 +11,7 @@ use crate::config::{Config, Digest};
 use crate::control::{Command, Reply};
 use crate::feature::Features;
 use crate::location::{Limits, Location};
+use crate::mailbox::Mailboxes;
 use crate::media::News;
 use crate::pbx::{self, Pbx};
 use crate::peer::{self, Peers};
@@ -152,6 +153,8 @@ pub struct Setup {
     pub directory: Arc<Directory>,
     /// What users want to become of calls; shared.
     pub features: Arc<Features>,
+    /// The voicemail of users; shared.
+    pub mailboxes: Arc<Mailboxes>,
     /// Who is shut out; shared.
     pub guard: Arc<Guard>,
     /// Trunks and pools; shared.
@@ -178,6 +181,7 @@ pub struct SignalCore {
     pub(super) location: Arc<Location>,
     pub(super) directory: Arc<Directory>,
     pub(super) features: Arc<Features>,
+    pub(super) mailboxes: Arc<Mailboxes>,
     pub(super) guard: Arc<Guard>,
     pub(super) peers: Arc<Peers>,
     pub(super) rng: Rng,
@@ -255,6 +259,7 @@ impl SignalCore {
             location,
             directory,
             features,
+            mailboxes,
             guard,
             peers,
             ..
@@ -299,6 +304,7 @@ impl SignalCore {
             location,
             directory,
             features,
+            mailboxes,
             guard,
             peers,
             rng,
@@ -449,6 +455,7 @@ impl SignalCore {
             location: &self.location,
             directory: &self.directory,
             features: &self.features,
+            mailboxes: &self.mailboxes,
             authenticator: &mut self.authenticator,
             guard: &self.guard,
             peers: &self.peers,
@@ -576,6 +583,7 @@ impl SignalCore {
             now,
             anchor: self.anchor,
             config: &self.config,
+            mailboxes: &self.mailboxes,
             calls: &self.calls,
             rng: &mut self.rng,
         };

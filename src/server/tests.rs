@@ -69,6 +69,7 @@ fn bench(extra: &str) -> Bench {
         location: Arc::new(Location::new(Limits::default())),
         directory: Arc::new(directory),
         features: Arc::new(Features::new()),
+        mailboxes: Arc::default(),
         rng: Rng::from_u64(1),
         anchor: Anchor {
             instant: Instant::ZERO,

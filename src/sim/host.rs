@@ -13,6 +13,7 @@ use crate::call;
 use crate::config::Config;
 use crate::feature::{Change, Features, Refusal};
 use crate::location::{Clock, Limits, Location};
+use crate::mailbox::Mailboxes;
 use crate::peer::Peers;
 use crate::proxy::guard::flood::Arrival;
 use crate::proxy::guard::{self, Guard};
@@ -70,6 +71,7 @@ pub struct Host {
     config: Arc<Config>,
     directory: Arc<Directory>,
     features: Arc<Features>,
+    mailboxes: Arc<Mailboxes>,
     location: Arc<Location>,
     shards: Vec<Shard>,
     rng: Rng,
@@ -102,6 +104,7 @@ impl Host {
             config: Arc::new(config),
             directory: Arc::new(Directory::new()),
             features: Arc::new(Features::new()),
+            mailboxes: Arc::default(),
             location: Arc::new(Location::new(Limits::default())),
             shards: Vec::new(),
             rng,
@@ -191,6 +194,10 @@ impl Host {
         self.features = Arc::new(Features::new());
         self.features
             .load(self.disk.features().cloned().collect(), 0);
+        self.mailboxes = Arc::default();
+        let mailboxes = self.disk.mailboxes().cloned().collect();
+        let messages = self.disk.messages().cloned().collect();
+        self.mailboxes.load(mailboxes, messages);
         self.boot(now, shards);
         let clock = Clock {
             now,
@@ -254,6 +261,7 @@ impl Host {
                 location: Arc::clone(&self.location),
                 directory: Arc::clone(&self.directory),
                 features: Arc::clone(&self.features),
+                mailboxes: Arc::clone(&self.mailboxes),
                 guard: Arc::clone(&guard),
                 rng: self.rng.fork(),
                 anchor: anchor(),

@@ -71,6 +71,7 @@ fn core() -> SignalCore {
         location: Arc::new(Location::new(Limits::default())),
         directory: Arc::new(directory),
         features: Arc::new(Features::new()),
+        mailboxes: Arc::default(),
         rng: Rng::from_u64(1),
         anchor: Anchor {
             instant: Instant::ZERO,

@@ -230,6 +230,7 @@ impl World {
             location: location.clone(),
             directory: Arc::new(directory),
             features: Arc::new(Features::new()),
+            mailboxes: Arc::default(),
             rng: Rng::from_u64(1),
             anchor: ANCHOR,
             secret: [3; 32],

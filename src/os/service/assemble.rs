@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::control::{Command, Failure, Reply, Scope};
 use crate::feature::Features;
 use crate::location::{self, Location};
+use crate::mailbox::Mailboxes;
 use crate::os::blocklist::{self, Notice};
 use crate::os::clock::Clock;
 use crate::os::control::{Asked, cdrs, users};
@@ -112,6 +113,7 @@ pub(in crate::os) struct Running {
     listening: Vec<String>,
     directory: Arc<Directory>,
     features: Arc<Features>,
+    mailboxes: Arc<Mailboxes>,
     location: Arc<Location>,
     guard: Arc<Guard>,
     peers: Arc<Peers>,
@@ -209,6 +211,7 @@ impl Surroundings {
 struct Restored {
     directory: Arc<Directory>,
     features: Arc<Features>,
+    mailboxes: Arc<Mailboxes>,
     location: Arc<Location>,
     guard: Arc<Guard>,
     store: Store,
@@ -233,6 +236,8 @@ impl Restored {
         }
         let features = Features::new();
         features.load(loaded.features, loaded.features_revision_max);
+        let mailboxes = Mailboxes::new();
+        mailboxes.load(loaded.mailboxes, loaded.messages);
         let location = Location::new(location::Limits::of(config));
         location.reserve_serials(loaded.serial_max);
         let now = clock.now();
@@ -260,6 +265,7 @@ impl Restored {
         Ok(Self {
             directory: Arc::new(directory),
             features: Arc::new(features),
+            mailboxes: Arc::new(mailboxes),
             location: Arc::new(location),
             guard: Arc::new(guard),
             store,
@@ -288,6 +294,7 @@ impl Restored {
                 location: Arc::clone(&self.location),
                 directory: Arc::clone(&self.directory),
                 features: Arc::clone(&self.features),
+                mailboxes: Arc::clone(&self.mailboxes),
                 guard: Arc::clone(&self.guard),
                 rng: rng.fork(),
                 anchor,
@@ -423,6 +430,7 @@ impl Running {
             listening,
             directory: restored.directory,
             features: restored.features,
+            mailboxes: restored.mailboxes,
             location: restored.location,
             guard: restored.guard,
             peers,

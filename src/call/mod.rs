@@ -4,6 +4,7 @@
 //! should happen waits in [`CallTable::poll_output`].
 
 mod fork;
+pub mod inside;
 mod leg;
 mod media;
 mod row;

@@ -252,10 +252,14 @@ impl CallTable {
         keys.iter().copied().find(is).map(CallKey::to_u64)
     }
 
-    /// The user on whose account the call of a session goes.
-    pub fn user_of(&self, session: u64) -> Option<&str> {
-        let call = self.calls.get(CallKey::from_u64(session).0)?;
-        call.user.as_deref()
+    /// On whose account the call of a session goes: the user, and the trunk or pool it came from.
+    pub fn account_of(&self, session: u64) -> (Option<&str>, Option<&str>) {
+        let call = self.calls.get(CallKey::from_u64(session).0);
+        let way = call.map(|call| &*call.ways.way_in);
+        (
+            call.and_then(|call| call.user.as_deref()),
+            way.filter(|way| !way.is_empty()),
+        )
     }
 
     /// What is learnt of a call's ways after it began.

@@ -25,7 +25,7 @@ pub(super) const NUMBERS: &[&str] = &[
     "emergency",
     "timezone",
 ];
-pub(super) const SERVICES: &[&str] = &["announcements", "echo", "voicemail"];
+pub(super) const SERVICES: &[&str] = &["announcements", "transcoding", "echo", "voicemail"];
 pub(super) const TRUNK: &[&str] = &[
     "name",
     "uri",
@@ -142,6 +142,11 @@ impl<'d> File<'_, '_, 'd> {
             && let Some(on) = self.reader.truth(entry)
         {
             services.announcements = on;
+        }
+        if let Some(entry) = section.get("transcoding")
+            && let Some(on) = self.reader.truth(entry)
+        {
+            services.transcoding = on;
         }
         for service in Service::ALL {
             let Some(entry) = section.get(service.name()) else {

@@ -135,6 +135,7 @@ pub(super) fn dialing(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
 fn services(f: &mut Formatter<'_>, services: &Services) -> fmt::Result {
     writeln!(f, "\n[services]")?;
     plain(f, "announcements", services.announcements)?;
+    plain(f, "transcoding", services.transcoding)?;
     let mut all = Service::ALL.iter();
     all.try_for_each(|s| text(f, s.name(), &services.code(*s)))
 }

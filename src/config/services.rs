@@ -40,6 +40,8 @@ impl Service {
 pub struct Services {
     /// Whether our users hear why their calls fail.
     pub announcements: bool,
+    /// Whether phones without a common codec are brought together.
+    pub transcoding: bool,
     codes: Vec<(Service, Box<str>)>,
 }
 
@@ -48,6 +50,7 @@ impl Default for Services {
         let all = Service::ALL.iter();
         Self {
             announcements: false,
+            transcoding: true,
             codes: all.map(|s| (*s, s.default_code().into())).collect(),
         }
     }

@@ -113,7 +113,7 @@ impl Leg {
     pub fn begin(&mut self, now: Instant, task: u32, what: Task) {
         self.task = task;
         self.doing = match what {
-            Task::Rest | Task::Record { .. } => Doing::Resting,
+            Task::Rest | Task::Bridge { .. } | Task::Record { .. } => Doing::Resting,
             Task::Echo => Doing::Echoing,
             Task::Play {
                 mut sounds,

@@ -85,6 +85,8 @@ pub enum Sound {
         /// Milliseconds; as long as its pattern without.
         ms: Option<u32>,
     },
+    /// Music, for who waits.
+    Music,
     /// Something that is said.
     Prompt {
         /// In which language.
@@ -108,6 +110,11 @@ pub enum Task {
     Rest,
     /// What comes goes back.
     Echo,
+    /// It hears what another leg says, and is heard there.
+    Bridge {
+        /// The other leg's session.
+        with: u64,
+    },
     /// It says this, then rests.
     Play {
         /// One after the other; at most [`SOUNDS_MAX`].

@@ -125,6 +125,10 @@ impl Player {
     fn begin(&self, sound: &Sound) -> Playing {
         let samples = |ms: u32| (u64::from(ms) * u64::from(self.rate) / 1000) as usize;
         match sound {
+            Sound::Music => Playing {
+                source: Source::Silence,
+                left: None,
+            },
             Sound::Silence { ms } => Playing {
                 source: Source::Silence,
                 left: Some(samples(*ms)),

@@ -1,6 +1,6 @@
 //! What is said about a call: why it fails, as early media before it does; that something was done.
 
-use super::program::{Event, Program, Scene};
+use super::program::{Event, Opening, Program, Scene};
 use crate::media::tone::Tone;
 
 /// How long the tone before an announcement sounds, in milliseconds: the special information tone
@@ -26,8 +26,8 @@ impl Program for Announce {
         "announce"
     }
 
-    fn is_early(&self) -> bool {
-        true
+    fn opening(&self) -> Opening {
+        Opening::Early
     }
 
     fn on(&mut self, scene: &mut Scene<'_>, event: Event) {

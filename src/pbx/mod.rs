@@ -1,25 +1,37 @@
-//! F5: the services: what answers calls itself. It is a user agent server behind the proxy
-//! (RFC 3261 §8.2, §12, §13), reached over a path inside the shard ([`Flow::internal`]), so that
-//! forking, forwarding, records and the relay's ports are those of any call. No packet goes to
-//! ourselves: messages are handed over, lossless and in order, so no transactions are needed on
-//! this hop. What may be lost is on the caller's side: the 2xx is repeated until its ACK comes
-//! (§13.3.1.4).
+//! F5: the services: what answers calls itself, and what calls on behalf of whom it answered. It is
+//! a user agent behind the proxy (RFC 3261 §8, §12, §13; a B2BUA where it is both, RFC 7092),
+//! reached over a path inside the shard ([`Flow::internal`]), so that forking, forwarding, records
+//! and the relay's ports are those of any call. No packet goes to ourselves: messages are handed
+//! over, lossless and in order, so no transactions are needed on this hop. What may be lost is on
+//! the far side: the 2xx is repeated until its ACK comes (§13.3.1.4).
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`dialog`] | one call that ends here: its dialog, and the messages in it |
-//! | [`service`] | which program a call came here for |
+//! | [`leg`] | one call that ends here, from either side: its INVITE |
+//! | [`dialog`] | its dialog: names, route set, numbers |
+//! | [`talk`] | its offers and answers |
+//! | [`inbound`], [`outbound`] | calls that come, calls that are made |
+//! | [`joined`] | two legs that hear each other |
+//! | [`seat`] | the program that serves a caller, and its timers |
 //! | [`program`] | what programs are made of: events, effects, the scene |
+//! | [`service`] | which program a call came here for |
 //! | [`voice`] | in which language, with whose tones |
-//! | [`echo`], [`announce`], [`voicemail`] | the programs |
+//! | [`echo`], [`announce`], [`bridge`], [`voicemail`] | the programs |
 
 mod announce;
+mod bridge;
 mod dialog;
 mod echo;
+mod inbound;
+mod joined;
+mod leg;
+mod outbound;
 mod program;
+mod seat;
 mod service;
 #[cfg(test)]
 mod stage;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod voice;
@@ -33,12 +45,14 @@ use crate::media::{News, Order};
 use crate::store::Record;
 use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder, default_reason};
 use bytes::Bytes;
-use dialog::Dialog;
-use program::{Caller, Effect, Event};
+use leg::Leg;
+use program::{Effect, Event};
 use std::collections::{HashMap, VecDeque};
 
 /// What we understand in a request.
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+/// The extensions that we know.
+const SUPPORTED: &str = "replaces";
 
 /// Everything that the services use and do not own, for the time of one call.
 #[derive(Debug)]
@@ -47,6 +61,8 @@ pub struct Context<'a> {
     pub now: Instant,
     /// Ties the clock to the calendar.
     pub anchor: Anchor,
+    /// This shard, and how many there are.
+    pub shard: (usize, usize),
     /// As the operator wrote it.
     pub config: &'a Config,
     /// Whose messages there are; shared by all shards.
@@ -73,6 +89,9 @@ pub enum Output {
     Persist(Record),
 }
 
+/// Status and reason phrase.
+type Refusal = (u16, &'static str);
+
 /// What waits for its time.
 #[derive(Clone, Copy, Debug)]
 enum Timer {
@@ -80,6 +99,10 @@ enum Timer {
     Ack(Key),
     /// A program's own.
     Program(Key, u32),
+    /// Somebody's phone rang long enough.
+    Patience(Key),
+    /// There was no room for a call that a program wanted.
+    Unreachable(Key),
 }
 
 /// Call-ID and our tag.
@@ -88,14 +111,14 @@ type Name = (Box<[u8]>, Box<[u8]>);
 /// The services of one shard. Bounded by the calls that it may have.
 #[derive(Debug)]
 pub struct Pbx {
-    dialogs: Slab<Box<Dialog>>,
+    legs: Slab<Box<Leg>>,
     by_name: HashMap<Name, Key>,
     by_session: HashMap<u64, Key>,
     /// Those without final answer, by the branch of their INVITE.
     by_branch: HashMap<Box<[u8]>, Key>,
     timers: TimerTable<Timer>,
-    /// Dialogs that are not over.
-    callers: usize,
+    /// Legs whose dialog is not over.
+    living: usize,
     outputs: VecDeque<Output>,
 }
 
@@ -103,12 +126,12 @@ impl Pbx {
     /// Without callers.
     pub fn new(config: &Config) -> Self {
         Self {
-            dialogs: Slab::new(config.limits.calls_max),
+            legs: Slab::new(config.limits.calls_max),
             by_name: HashMap::new(),
             by_session: HashMap::new(),
             by_branch: HashMap::new(),
             timers: TimerTable::new(),
-            callers: 0,
+            living: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -118,11 +141,10 @@ impl Pbx {
         let Ok(message) = Message::parse(bytes) else {
             return;
         };
-        // Ours are answered at once, and nothing hangs on how.
         if !message.is_request() {
-            return;
+            return self.on_response(cx, &message);
         }
-        let known = self.dialog_of(&message);
+        let known = self.leg_of(&message);
         match (message.method(), known) {
             (Method::Ack, Some(key)) => self.on_ack(cx, key, &message),
             (Method::Ack, None) => {}
@@ -130,16 +152,33 @@ impl Pbx {
                 self.on_call(cx, flow, &message);
             }
             (Method::Cancel, _) => self.on_cancel(cx, flow, &message),
-            (Method::Bye, Some(key)) => {
-                self.answer(flow, &message, 200);
+            (_, Some(key)) => self.on_request(cx, key, flow, &message),
+            (_, None) => self.refuse_unknown(cx, flow, &message, 481),
+        }
+    }
+
+    /// A request in a dialog.
+    fn on_request(&mut self, cx: &mut Context<'_>, key: Key, flow: &Flow, request: &Message) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        // RFC 3261 §12.2.2: it came out of order.
+        if !leg.dialog.hear(request) {
+            return self.answer(key, flow, request, (500, "Out Of Order"));
+        }
+        leg.dialog.flow = *flow;
+        match request.method() {
+            Method::Bye => {
+                self.answer(key, flow, request, (200, "OK"));
                 self.on_bye(cx, key);
             }
-            (Method::Invite | Method::Update, Some(key)) => {
-                self.on_reoffer(cx, key, flow, &message);
+            Method::Invite | Method::Update => self.on_reoffer(cx, key, flow, request),
+            Method::Info => {
+                self.answer(key, flow, request, (200, "OK"));
+                self.on_info(cx, key, request);
             }
-            (Method::Info | Method::Options, Some(_)) => self.answer(flow, &message, 200),
-            (_, Some(_)) => self.answer(flow, &message, 405),
-            (_, None) => self.answer(flow, &message, 481),
+            Method::Options => self.answer(key, flow, request, (200, "OK")),
+            _ => self.answer(key, flow, request, (405, "Method Not Allowed")),
         }
     }
 
@@ -171,36 +210,33 @@ impl Pbx {
         self.timers.next()
     }
 
-    /// Repeats answers whose ACK did not come; wakes programs.
+    /// Repeats answers whose ACK did not come; wakes programs; loses patience.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         while let Some((_, timer)) = self.timers.pop_due(cx.now) {
             match timer {
-                Timer::Ack(key) => self.on_timer(cx, key),
-                Timer::Program(key, number) => {
-                    if let Some(dialog) = self.dialogs.get_mut(key) {
-                        dialog.woken(number, &mut self.timers);
-                    }
-                    self.follow(cx, key, Event::Due(number));
-                    if self.dialogs.get(key).is_some_and(|d| d.is_idle()) {
-                        self.forget(key);
-                    }
-                }
+                Timer::Ack(key) => self.on_unacknowledged(cx, key),
+                Timer::Patience(key) => self.on_patience(cx, key),
+                Timer::Unreachable(key) => self.follow(cx, key, Event::Refused(503)),
+                Timer::Program(key, number) => self.on_due(cx, key, number),
             }
         }
     }
 
     /// How many calls end here now, for checkers.
     pub fn len(&self) -> usize {
-        self.callers
+        self.living
     }
 
     /// Whether nobody is here.
     pub fn is_empty(&self) -> bool {
-        self.callers == 0
+        self.living == 0
     }
 
-    fn dialog_of(&self, message: &Message) -> Option<Key> {
-        let tag = to_tag(message);
+    fn leg_of(&self, message: &Message) -> Option<Key> {
+        let tag = match message.is_request() {
+            true => to_tag(message),
+            false => message.from().ok().and_then(|from| from.tag())?,
+        };
         if tag.is_empty() {
             return None;
         }
@@ -208,193 +244,134 @@ impl Pbx {
         self.by_name.get(&name).copied()
     }
 
-    fn on_call(&mut self, cx: &mut Context<'_>, flow: &Flow, invite: &Message) {
-        let Some(program) = service::program_of(invite) else {
-            return self.answer(flow, invite, 404);
-        };
-        let Some(session) = cx.calls.session_of(invite) else {
-            return self.answer(flow, invite, 481);
-        };
-        let caller = caller_of(cx, session, invite);
-        let dialog = match Dialog::answer(cx, program, caller, flow, invite) {
-            Ok(dialog) => Box::new(dialog),
-            Err((status, reason)) => return self.refuse(flow, invite, status, reason),
-        };
-        let name = dialog.name();
-        let key = match self.dialogs.insert(dialog) {
-            Ok(key) => key,
-            Err(_) => return self.refuse(flow, invite, 503, "Too Many Calls"),
-        };
-        self.callers += 1;
-        self.by_name.insert(name, key);
-        self.by_session.insert(session, key);
-        let Some(dialog) = self.dialogs.get_mut(key) else {
-            return;
-        };
-        let bytes = dialog.last_answer();
-        match dialog.early_branch() {
-            Some(branch) => {
-                self.by_branch.insert(branch.into(), key);
-            }
-            None => dialog.arm(cx, &mut self.timers, key),
-        }
-        self.send(*flow, bytes);
-        self.open(cx, key);
-    }
-
-    /// A caller gave up while it was told something (RFC 3261 §9.2).
-    fn on_cancel(&mut self, cx: &mut Context<'_>, flow: &Flow, cancel: &Message) {
-        let found = branch_of(cancel).and_then(|branch| self.by_branch.get(&branch));
-        let Some(key) = found.copied() else {
-            return self.answer(flow, cancel, 481);
-        };
-        self.answer(flow, cancel, 200);
-        self.fail(cx, key, 487);
-    }
-
-    /// A caller hung up. Before the answer that ends the INVITE, too (RFC 3261 §15).
-    fn on_bye(&mut self, cx: &mut Context<'_>, key: Key) {
-        match self.dialogs.get(key).map(|d| d.early_branch().is_some()) {
-            Some(true) => self.fail(cx, key, 487),
-            _ => self.end(cx, key),
-        }
-    }
+    // ------------------------------------------------------------ programs
 
     /// Something happened to a caller: what follows.
     fn follow(&mut self, cx: &mut Context<'_>, key: Key, event: Event) {
-        let Some(dialog) = self.dialogs.get_mut(key) else {
+        let leg = self.legs.get_mut(key);
+        let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
             return;
         };
-        for effect in dialog.tell(cx, event) {
+        for effect in seat.tell(cx, event) {
             self.carry_out(cx, key, effect);
         }
     }
 
     fn carry_out(&mut self, cx: &mut Context<'_>, key: Key, effect: Effect) {
-        let Some(dialog) = self.dialogs.get_mut(key) else {
+        let Some(leg) = self.legs.get_mut(key) else {
             return;
         };
-        let session = dialog.session();
-        let order = match effect {
-            Effect::HangUp | Effect::Fail(_) if dialog.is_over() => return self.forget(key),
-            Effect::Measure | Effect::Do(..) | Effect::Connect(_) if dialog.is_over() => return,
-            Effect::HangUp => return self.hang_up(cx, key),
-            Effect::Fail(status) => return self.fail(cx, key, status),
+        let Some(seat) = leg.seat.as_mut() else {
+            return;
+        };
+        match effect {
             Effect::After(wait, number) => {
-                return dialog.wake((cx.now + wait, number), &mut self.timers, key);
+                return seat.wake((cx.now + wait, number), &mut self.timers, key);
             }
-            Effect::Connect(uri) => {
-                let (flow, bytes) = (dialog.flow(), dialog.refer(cx, &uri));
-                return self.send(flow, bytes);
-            }
+            Effect::Still => return seat.silence(&mut self.timers),
             Effect::Persist(record) => {
                 return self.outputs.push_back(Output::Persist(record));
             }
-            Effect::Measure => Order::Measure { session },
+            Effect::HangUp | Effect::Fail(_) if seat.is_over() => return self.forget(key),
+            _ if seat.is_over() => return,
+            Effect::HangUp => return self.hang_up(cx, key),
+            Effect::Fail(status) => return self.fail(cx, key, (status, default_reason(status))),
+            Effect::Ring => return self.ring(key),
+            Effect::Early => return self.open_early(cx, key),
+            Effect::Answer => return self.take(cx, key),
+            Effect::Connect(reach) => return self.connect(cx, key, &reach),
+            Effect::Disconnect => return self.let_go(cx, key),
+            Effect::Measure | Effect::Do(..) => {}
+        }
+        let Some(session) = leg.session.filter(|_| leg.opened) else {
+            return;
+        };
+        let order = match effect {
             Effect::Do(task, what) => Order::Do {
                 session,
                 task,
                 what,
             },
+            _ => Order::Measure { session },
         };
         self.outputs.push_back(Output::Media(order));
     }
 
-    /// Ends a call from here: in this status if it was not answered yet.
-    fn fail(&mut self, cx: &mut Context<'_>, key: Key, status: u16) {
-        if let Some(dialog) = self.dialogs.get_mut(key) {
-            let flow = dialog.flow();
-            let bytes = match dialog.early_branch() {
-                Some(_) => dialog.failure(status),
-                None => Some(dialog.bye(cx)),
-            };
-            if let Some(bytes) = bytes {
-                self.send(flow, bytes);
-            }
+    fn on_due(&mut self, cx: &mut Context<'_>, key: Key, number: u32) {
+        if let Some(seat) = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut()) {
+            seat.woken(number, &mut self.timers);
         }
-        self.end(cx, key);
-    }
-
-    /// Tells the studio what was agreed on, and begins the service where that is new.
-    fn open(&mut self, cx: &mut Context<'_>, key: Key) {
-        let Some(dialog) = self.dialogs.get_mut(key) else {
-            return;
-        };
-        let Some(order) = dialog.order(cx) else {
-            return;
-        };
-        let begins = dialog.begins();
-        self.outputs.push_back(Output::Media(order));
-        if begins {
-            self.follow(cx, key, Event::Begin);
+        self.follow(cx, key, Event::Due(number));
+        let leg = self.legs.get(key);
+        if leg.is_some_and(|leg| leg.seat.as_ref().is_some_and(|seat| seat.is_idle())) {
+            self.forget(key);
         }
     }
 
-    fn on_ack(&mut self, cx: &mut Context<'_>, key: Key, ack: &Message) {
-        let Some(dialog) = self.dialogs.get_mut(key) else {
-            return;
-        };
-        dialog.disarm(&mut self.timers);
-        if dialog.acknowledged(ack) {
-            self.open(cx, key);
-        } else if dialog.disagrees() {
-            self.hang_up(cx, key);
-        }
-    }
+    // ------------------------------------------------------------ the end
 
-    fn on_reoffer(&mut self, cx: &mut Context<'_>, key: Key, flow: &Flow, request: &Message) {
-        let Some(dialog) = self.dialogs.get_mut(key) else {
-            return;
-        };
-        match dialog.reoffered(cx, flow, request) {
-            Ok(bytes) => {
-                if request.method() == Method::Invite {
-                    dialog.arm(cx, &mut self.timers, key);
-                }
-                self.send(*flow, bytes);
-                self.open(cx, key);
-            }
-            Err((status, reason)) => self.refuse(flow, request, status, reason),
-        }
-    }
-
-    fn on_timer(&mut self, cx: &mut Context<'_>, key: Key) {
-        let Some(dialog) = self.dialogs.get_mut(key) else {
-            return;
-        };
-        match dialog.repeat(cx, &mut self.timers, key) {
-            Some(bytes) => {
-                let flow = dialog.flow();
-                self.send(flow, bytes);
-            }
-            None => self.hang_up(cx, key),
-        }
-    }
-
-    /// Ends a call from here. Before the answer there is no BYE from this side (RFC 3261 §15).
+    /// Ends a leg from here, and what hangs on it. Before the answer there is no BYE from this
+    /// side (RFC 3261 §15).
     fn hang_up(&mut self, cx: &mut Context<'_>, key: Key) {
-        self.fail(cx, key, 500);
+        self.fail(cx, key, (500, default_reason(500)));
+    }
+
+    /// Ends a leg from here: in this status if it was not answered yet.
+    fn fail(&mut self, cx: &mut Context<'_>, key: Key, (status, reason): (u16, &str)) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        if leg.sent.is_some() {
+            return self.give_up(cx, key);
+        }
+        let branch = leg.branch().map(Box::<[u8]>::from);
+        let bytes = match leg.failure(status, reason) {
+            Some(refusal) => refusal,
+            None => leg.request(Method::Bye, cx.rng),
+        };
+        let flow = leg.dialog.flow;
+        if let Some(branch) = branch {
+            self.by_branch.remove(&branch);
+        }
+        self.send(flow, bytes);
+        self.over(cx, key);
+    }
+
+    /// A leg's dialog is over, whoever ended it.
+    fn over(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        if leg.seat.as_ref().is_some_and(|seat| seat.is_over()) {
+            return self.forget(key);
+        }
+        leg.silence(&mut self.timers);
+        if let Some(branch) = leg.branch() {
+            self.by_branch.remove(branch);
+        }
+        self.by_name.remove(&leg.dialog.name());
+        let caller = leg.caller;
+        self.living -= 1;
+        self.close(key);
+        match caller {
+            Some(caller) => {
+                self.forget(key);
+                self.lost(cx, caller, key, Event::Parted);
+            }
+            None => self.unseat(cx, key),
+        }
     }
 
     /// A caller is gone. Its program may wait for what the studio has still to say.
-    fn end(&mut self, cx: &mut Context<'_>, key: Key) {
-        let Some(dialog) = self.dialogs.get_mut(key) else {
-            return;
-        };
-        if dialog.is_over() {
+    fn unseat(&mut self, cx: &mut Context<'_>, key: Key) {
+        self.let_go(cx, key);
+        let leg = self.legs.get_mut(key);
+        let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
             return self.forget(key);
-        }
-        dialog.silence(&mut self.timers);
-        if let Some(branch) = dialog.early_branch() {
-            self.by_branch.remove(branch);
-        }
-        self.by_name.remove(&dialog.name());
-        let close = Order::Close {
-            session: dialog.session(),
         };
-        self.outputs.push_back(Output::Media(close));
-        self.callers -= 1;
-        let effects = dialog.over(cx);
+        seat.silence(&mut self.timers);
+        seat.over();
+        let effects = seat.tell(cx, Event::Ended);
         let lingers = effects.iter().any(|e| matches!(e, Effect::After(..)));
         for effect in effects {
             self.carry_out(cx, key, effect);
@@ -405,43 +382,54 @@ impl Pbx {
     }
 
     fn forget(&mut self, key: Key) {
-        if let Some(mut dialog) = self.dialogs.remove(key) {
-            dialog.silence(&mut self.timers);
-            self.by_session.remove(&dialog.session());
+        if let Some(mut leg) = self.legs.remove(key) {
+            leg.silence(&mut self.timers);
+            if let Some(seat) = &mut leg.seat {
+                seat.silence(&mut self.timers);
+            }
+            if let Some(session) = leg.session {
+                self.by_session.remove(&session);
+            }
         }
     }
 
-    fn answer(&mut self, flow: &Flow, request: &Message, status: u16) {
-        self.refuse(flow, request, status, default_reason(status));
-    }
+    // ------------------------------------------------------------ messages
 
-    fn refuse(&mut self, flow: &Flow, request: &Message, status: u16, reason: &str) {
-        let mut response = ResponseBuilder::new(request, status).reason(reason);
+    /// Answers a request in a dialog, without a description.
+    fn answer(&mut self, key: Key, flow: &Flow, request: &Message, (status, reason): Refusal) {
+        let Some(leg) = self.legs.get(key) else {
+            return;
+        };
+        let mut response = ResponseBuilder::new(request, status).to_tag(leg.dialog.tag());
+        response = response.reason(reason);
         if status == 405 {
             response = response.header(HeaderName::Allow, ALLOW);
         }
-        self.send(*flow, response.to_tag("none").render());
+        let bytes = response.render();
+        drop(response);
+        self.send(*flow, bytes);
+    }
+
+    /// Answers a request that belongs to no leg.
+    fn refuse_unknown(&mut self, cx: &mut Context<'_>, flow: &Flow, request: &Message, why: u16) {
+        self.refuse(cx, flow, request, (why, default_reason(why)));
+    }
+
+    fn refuse(
+        &mut self,
+        cx: &mut Context<'_>,
+        flow: &Flow,
+        request: &Message,
+        (status, reason): (u16, &str),
+    ) {
+        let tag = cx.rng.token::<10>();
+        let response = ResponseBuilder::new(request, status).reason(reason);
+        let bytes = response.to_tag(&tag).render();
+        self.send(*flow, bytes);
     }
 
     fn send(&mut self, flow: Flow, bytes: Bytes) {
         self.outputs.push_back(Output::Message { flow, bytes });
-    }
-}
-
-/// Who calls, as the proxy let it in.
-fn caller_of(cx: &Context<'_>, session: u64, invite: &Message) -> Caller {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into();
-    let from = invite.from().ok();
-    let uri = from.as_ref().and_then(|from| from.uri().ok());
-    let user = uri.map(|uri| text(&uri.user_unescaped()));
-    let name = from.as_ref().and_then(|from| from.display_unescaped());
-    Caller {
-        user: cx.calls.user_of(session).map(Box::from),
-        number: user
-            .filter(|user: &Box<str>| &**user != "anonymous")
-            .unwrap_or_default(),
-        name: name.map(|name| text(&name)).unwrap_or_default(),
-        session,
     }
 }
 

@@ -8,18 +8,7 @@ use crate::media::order::RecordEnd;
 use crate::media::{Figures, Sound, Task};
 use crate::store::Record;
 use crate::wire::sip::Uri;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use std::time::Duration;
-
-/// What the user part of a URI bears as it is, beside letters and digits (RFC 3261 §25.1).
-const NOT_IN_USER: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'!')
-    .remove(b'~')
-    .remove(b'*')
-    .remove(b'+');
 
 /// Effects of one event; what comes behind them is dropped, as only a fault of ours makes so many.
 const EFFECTS_MAX: usize = 64;
@@ -29,12 +18,53 @@ const EFFECTS_MAX: usize = 64;
 pub(super) struct Caller {
     /// One of our users who proved to be so; the address of record.
     pub user: Option<Box<str>>,
+    /// The trunk or the pool that it came from.
+    pub way: Option<Box<str>>,
     /// The user part of the From, as the caller shows itself; empty if it hides.
     pub number: Box<str>,
     /// The display name; may be empty.
     pub name: Box<str>,
     /// The session of its media.
     pub session: u64,
+}
+
+/// How a program takes its caller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Opening {
+    /// The call is answered at once.
+    Answer,
+    /// Its sound comes before the call's final answer (183).
+    Early,
+    /// The program decides: [`Scene::ring`], [`Scene::early`], [`Scene::answer`], [`Scene::fail`].
+    Wait,
+}
+
+/// On whose account a program calls, for what is allowed and what is limited.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Account {
+    /// The caller's, as the proxy let it in.
+    Caller,
+    /// Ours: only users, groups and services of our own are reached.
+    House,
+    /// Ours, and routes lead out: where the operator wrote the number.
+    Operator,
+    /// This user's.
+    User(Box<str>),
+}
+
+/// Whom a program calls for its caller.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Reach {
+    /// A number or a user, as the account's phone would dial it, or a whole SIP URI.
+    pub to: Box<str>,
+    /// On whose account.
+    pub account: Account,
+    /// Number and name that the called side sees; without, the caller's own.
+    pub caller_id: Option<(Box<str>, Box<str>)>,
+    /// How long it may ring.
+    pub ring: Duration,
+    /// Header lines that the called phone gets, such as Alert-Info.
+    pub headers: Vec<(Box<str>, Box<str>)>,
 }
 
 /// What happened to a caller.
@@ -59,6 +89,16 @@ pub(super) enum Event {
     Measured(Figures),
     /// The time of [`Scene::after`] has passed.
     Due(u32),
+    /// Whom [`Scene::connect`] calls is told of the call.
+    Ringing,
+    /// Whom it calls is heard before it answers.
+    Heard,
+    /// Whom it calls has answered: both hear each other, and what played has ended.
+    Joined,
+    /// Whom it calls does not answer, in this status; 408 if it rang too long.
+    Refused(u16),
+    /// Whom it called has hung up. The caller is still here.
+    Parted,
     /// It is gone. Nothing can be said any more. Who asks for [`Event::Due`] now is told what the
     /// studio has still to say, until that time or [`Scene::hang_up`].
     Ended,
@@ -73,10 +113,20 @@ pub(super) enum Effect {
     Measure,
     /// [`Event::Due`] of this number comes after a while, instead of one that was asked for before.
     After(Duration, u32),
-    /// The caller's phone calls this URI instead.
-    Connect(Box<str>),
     /// For the store.
     Persist(Record),
+    /// The caller is told that somebody's phone rings.
+    Ring,
+    /// The caller's call is opened before it is answered.
+    Early,
+    /// The caller's call is answered.
+    Answer,
+    /// Somebody is called for the caller.
+    Connect(Box<Reach>),
+    /// Who was called is let go.
+    Disconnect,
+    /// The timers of a program stop whose caller another one took over.
+    Still,
     /// We hang up.
     HangUp,
     /// The call fails in this status; it is hung up if it was answered.
@@ -102,6 +152,8 @@ pub(super) struct Scene<'a> {
     pub caller: &'a Caller,
     /// What is wanted so far.
     pub effects: Vec<Effect>,
+    /// Who takes the caller over.
+    pub next: Option<Box<dyn Program>>,
 }
 
 impl Scene<'_> {
@@ -135,12 +187,35 @@ impl Scene<'_> {
         self.want(Effect::Persist(record));
     }
 
-    /// The caller goes on to this number, as if it had dialled it. Where its phone cannot, nothing
-    /// happens; so no program ends by this.
-    pub fn connect(&mut self, number: &str) {
-        let domain = self.config.node.default_domain();
-        let number = percent_encoding::utf8_percent_encode(number, NOT_IN_USER);
-        self.want(Effect::Connect(format!("sip:{number}@{domain}").into()));
+    /// Tells the caller, who was not answered yet, that somebody's phone rings.
+    pub fn ring(&mut self) {
+        self.want(Effect::Ring);
+    }
+
+    /// Opens the caller's sound before the call is answered.
+    pub fn early(&mut self) {
+        self.want(Effect::Early);
+    }
+
+    /// Answers the call.
+    pub fn answer(&mut self) {
+        self.want(Effect::Answer);
+    }
+
+    /// Calls somebody for the caller, instead of whom it calls now or is joined with.
+    /// [`Event::Joined`] or [`Event::Refused`] tells how that ends.
+    pub fn connect(&mut self, reach: Reach) {
+        self.want(Effect::Connect(Box::new(reach)));
+    }
+
+    /// Lets go whom it called.
+    pub fn disconnect(&mut self) {
+        self.want(Effect::Disconnect);
+    }
+
+    /// Another program takes the caller over; it begins.
+    pub fn change(&mut self, program: Box<dyn Program>) {
+        self.next = Some(program);
     }
 
     /// Ends the call.
@@ -165,9 +240,9 @@ pub(super) trait Program: std::fmt::Debug + Send {
     /// The user part of our Contact.
     fn name(&self) -> &'static str;
 
-    /// Whether its sound comes before the call's final answer.
-    fn is_early(&self) -> bool {
-        false
+    /// How it takes its caller.
+    fn opening(&self) -> Opening {
+        Opening::Answer
     }
 
     /// Something happened. The end of a task that is not the present one is not told.

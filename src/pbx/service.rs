@@ -1,9 +1,11 @@
 //! Which program a call came here for.
 
 use super::announce::{Announce, Confirm};
+use super::bridge::Bridge;
 use super::echo::Echo;
 use super::program::{Program, parameter};
 use super::voicemail::{Fetch, Leave};
+use crate::call::inside;
 use crate::config::Service;
 use crate::wire::sip::{Message, Uri};
 
@@ -20,12 +22,15 @@ pub(super) fn program_of(invite: &Message) -> Option<Box<dyn Program>> {
             let prompts = parameter(&uri, "play")?.into();
             Some(Box::new(Confirm { prompts }))
         }
+        b"bridge" => {
+            let to = inside::unescape(parameter(&uri, "to")?)?.into();
+            Some(Box::new(Bridge { to }))
+        }
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
             Service::Echo => Some(Box::<Echo>::default()),
             Service::Voicemail => match parameter(&uri, "mailbox") {
                 Some(name) => {
-                    let name = percent_encoding::percent_decode_str(name);
-                    let aor = format!("{}@{}", name.decode_utf8().ok()?, uri.host());
+                    let aor = format!("{}@{}", inside::unescape(name)?, uri.host());
                     let busy = parameter(&uri, "why") == Some("busy");
                     Some(Box::new(Leave::new(&aor, busy)))
                 }

@@ -18,6 +18,22 @@ pub(super) struct Stage<P> {
     pub locale: Locale,
 }
 
+macro_rules! scene {
+    ($stage:expr) => {
+        Scene {
+            now: $stage.now,
+            unix_ms: $stage.unix_ms,
+            config: &$stage.config,
+            mailboxes: &$stage.mailboxes,
+            rng: &mut $stage.rng,
+            voice: Voice::of($stage.locale),
+            caller: &$stage.caller,
+            effects: Vec::new(),
+            next: None,
+        }
+    };
+}
+
 impl<P: Program> Stage<P> {
     pub fn new(program: P) -> Self {
         Self {
@@ -34,17 +50,22 @@ impl<P: Program> Stage<P> {
 
     /// Tells it something; what it wants.
     pub fn tell(&mut self, event: Event) -> Vec<Effect> {
-        let mut scene = Scene {
-            now: self.now,
-            unix_ms: self.unix_ms,
-            config: &self.config,
-            mailboxes: &self.mailboxes,
-            rng: &mut self.rng,
-            voice: Voice::of(self.locale),
-            caller: &self.caller,
-            effects: Vec::new(),
-        };
+        let mut scene = scene!(self);
         self.program.on(&mut scene, event);
+        scene.effects
+    }
+
+    /// Tells it something; who takes its caller over then.
+    pub fn change(&mut self, event: Event) -> Option<Box<dyn Program>> {
+        let mut scene = scene!(self);
+        self.program.on(&mut scene, event);
+        scene.next
+    }
+
+    /// Tells another program something, with the same caller; what that wants.
+    pub fn of(&mut self, program: &mut dyn Program, event: Event) -> Vec<Effect> {
+        let mut scene = scene!(self);
+        program.on(&mut scene, event);
         scene.effects
     }
 }

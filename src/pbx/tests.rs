@@ -86,6 +86,7 @@ impl World {
                 instant: Instant::ZERO,
                 unix_ms: 0,
             },
+            shard: (0, 1),
             config: &self.config,
             mailboxes: &Mailboxes::new(),
             calls: &self.calls,
@@ -379,7 +380,7 @@ fn an_early_dialog_is_updated_and_ended_by_its_own_rules() {
     let (mut world, session) = begin();
     let tag = {
         let key = world.pbx.by_session[&session];
-        let name = world.pbx.dialogs.get(key).unwrap().name();
+        let name = world.pbx.legs.get(key).unwrap().dialog.name();
         String::from_utf8(name.1.to_vec()).unwrap()
     };
     world.send(&world.request("UPDATE", &tag, 2, OFFER));

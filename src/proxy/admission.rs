@@ -8,6 +8,7 @@ use super::Context;
 use super::context::Caller;
 use super::guard::{Failure, weight_of};
 use crate::base::Flow;
+use crate::call::inside::Account;
 use crate::peer::Source;
 use crate::sip::digest::{Subject, Verdict};
 use crate::store::User;
@@ -156,6 +157,9 @@ pub(super) fn aor_of(uri: &Uri<'_>, domain: &str) -> Option<String> {
 
 /// Decides about a request that begins something (no dialog of ours vouches for it).
 pub(super) fn admit(cx: &mut Context<'_>, message: &Message, flow: &Flow, aim: Aim) -> Admission {
+    if flow.is_internal() {
+        return admit_service(cx, message, aim);
+    }
     match cx.peers.of_source(flow, message) {
         Some(Source::Trunk(_)) if aim == Aim::Foreign => return refuse(403, "Relaying Denied"),
         Some(Source::Trunk(trunk)) => return Admission::Pass(Caller::Trunk(trunk.name().into())),
@@ -195,6 +199,22 @@ pub(super) fn admit(cx: &mut Context<'_>, message: &Message, flow: &Flow, aim: A
             realm: domain,
             stale: true,
         },
+    }
+}
+
+/// A service of ours calls, and says on whose account.
+fn admit_service(cx: &Context<'_>, message: &Message, aim: Aim) -> Admission {
+    let account = message.header(HeaderName::XVoipAccount);
+    let caller = match account.and_then(Account::parse) {
+        Some(Account::User(aor)) => Caller::User(aor),
+        Some(Account::Operator) => Caller::Operator,
+        Some(Account::Way(name)) if cx.peers.trunk(&name).is_some() => Caller::Trunk(name),
+        Some(Account::Way(name)) if cx.peers.pool(&name).is_some() => Caller::Pool(name),
+        Some(Account::Way(_) | Account::House) | None => Caller::House,
+    };
+    match (aim, &caller) {
+        (Aim::Foreign, Caller::House | Caller::Trunk(_)) => refuse(403, "Relaying Denied"),
+        _ => Admission::Pass(caller),
     }
 }
 

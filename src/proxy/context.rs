@@ -29,6 +29,10 @@ pub(super) enum Caller {
     Pool(Box<str>),
     /// A stranger, let in because the target is one of ours and `guests` allows it.
     Guest,
+    /// A service of ours: what is outside is out of its reach.
+    House,
+    /// A service of ours, where the operator wrote the number.
+    Operator,
     /// Whoever takes part in a dialog that came about through us.
     InDialog,
 }
@@ -42,6 +46,8 @@ impl Caller {
             | Caller::Trunk(_)
             | Caller::Pool(_)
             | Caller::Guest
+            | Caller::House
+            | Caller::Operator
             | Caller::InDialog => None,
         }
     }

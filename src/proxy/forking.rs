@@ -151,7 +151,7 @@ impl Proxy {
             }
             if open
                 && !undecided
-                && let Some(target) = self.announce(cx, key)
+                && let Some(target) = self.last_resort(cx, key)
                 && let Some(context) = self.contexts.get_mut(key)
             {
                 context.waiting = vec![target];

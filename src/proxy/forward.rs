@@ -85,6 +85,7 @@ pub(super) fn render(
     write_decimal(copy.breadth, &mut breadth);
     let (routes, uri) = route_plan(message, inbound, copy);
     let mut edit = Edit::new(message);
+    edit.remove(HeaderName::XVoipAccount);
     if let Some(stamped) = &stamped {
         edit.replace_first_value(HeaderName::Via, stamped);
     }

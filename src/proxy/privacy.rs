@@ -38,7 +38,11 @@ impl<'a> Author<'a> {
         match caller {
             _ if source_trusted => Author::Trusted,
             Caller::User(aor) => Author::User(aor),
-            Caller::Trusted | Caller::Trunk(_) | Caller::Pool(_) => Author::Trusted,
+            Caller::Trusted
+            | Caller::Trunk(_)
+            | Caller::Pool(_)
+            | Caller::House
+            | Caller::Operator => Author::Trusted,
             Caller::Guest | Caller::InDialog => Author::Stranger,
         }
     }

@@ -7,12 +7,14 @@ use super::dial::{Asked, Dialled, Lead};
 use super::forking::Start;
 use super::gruu::Resolved;
 use super::loops::{self, MAX_FORWARDS_DEFAULT};
+use super::mwi::Notifier;
 use super::record_route::{self, OwnRoutes};
 use super::targets::{self, Place, Target};
 use super::token::{Kind, Token};
 use super::{Context, Proxy, indialog, nat, privacy, probe};
 use crate::base::{Flow, Key};
 use crate::call::{CallerInfo, Ways};
+use crate::config::Service;
 use crate::sip::transaction::ServerKey;
 use crate::wire::sip::{HeaderName, Message, Method, NameAddr, ResponseBuilder, Scheme, Uri};
 use std::borrow::Cow;
@@ -105,6 +107,12 @@ impl Proxy {
     fn route(&mut self, cx: &mut Context<'_>, arrival: Arrival<'_>) -> Result<(), Reject> {
         let Arrival { message, flow, .. } = arrival;
         let loop_hash = loops::loop_hash(message, self.loop_key);
+        if message.method() == Method::Subscribe
+            && let Some(answer) = self.mwi.refresh(cx, flow, message)
+        {
+            cx.layer.respond(cx.now, arrival.server, answer);
+            return Ok(());
+        }
         let (own, repaired) = self.preprocess(cx, message)?;
         let uri = repaired.uri.as_deref();
         let uri = Uri::parse(uri.unwrap_or_else(|| message.request_uri()))
@@ -116,7 +124,7 @@ impl Proxy {
         };
         let destined = self.destined(cx, message, &uri, &own, &repaired)?;
         let mine = match destined {
-            Destined::Myself => true,
+            Destined::Myself => !Notifier::is_for_us(message),
             Destined::Local { .. } => message.method() == Method::Register,
             Destined::Onward => false,
         };
@@ -133,6 +141,9 @@ impl Proxy {
         let Some(caller) = caller else {
             return Ok(());
         };
+        if !in_dialog && !matches!(destined, Destined::Onward) && Notifier::is_for_us(message) {
+            return self.watch_mail(cx, arrival, &caller, &destined);
+        }
         if privacy::impossible(message) {
             return Err(reject(500, "Privacy Cannot Be Provided"));
         }
@@ -169,6 +180,37 @@ impl Proxy {
             ways,
         };
         self.enter(cx, arrival, inbound, start)
+    }
+
+    /// A SUBSCRIBE to message waiting, which ends here. Phones write their own address, that of
+    /// voicemail, or none: it is the mailbox of whoever proves to be its owner.
+    fn watch_mail(
+        &mut self,
+        cx: &mut Context<'_>,
+        arrival: Arrival<'_>,
+        caller: &Caller,
+        destined: &Destined,
+    ) -> Result<(), Reject> {
+        let code = cx.config.services.code(Service::Voicemail);
+        let named = match destined {
+            Destined::Local { aor, .. } => Some(&**aor),
+            Destined::Myself | Destined::Onward => None,
+        };
+        let voicemail = |aor: &&str| {
+            let user = aor.split('@').next().unwrap_or_default();
+            user == Service::Voicemail.name() || !code.is_empty() && user == code
+        };
+        let named = named.filter(|aor| !voicemail(aor));
+        let aor = match (caller, named) {
+            (Caller::User(user), None) => &**user,
+            (Caller::User(user), Some(aor)) if **user == *aor => aor,
+            (Caller::Trusted, Some(aor)) if cx.directory.get(aor).is_some() => aor,
+            _ => return Err(reject(403, "Not Your Mailbox")),
+        };
+        let (aor, message) = (aor.to_owned(), arrival.message);
+        let answer = self.mwi.subscribe(cx, arrival.flow, message, &aor);
+        cx.layer.respond(cx.now, arrival.server, answer);
+        Ok(())
     }
 
     /// Where the request leads; `None` if it was answered instead.
@@ -228,7 +270,9 @@ impl Proxy {
         start: Start,
     ) -> Result<(), Reject> {
         let Arrival { message, flow, .. } = arrival;
-        if inbound.border.is_none() && inbound.record_route {
+        // A service's call is no peer's: where its account is one, that caller came in already.
+        let outside = !flow.is_internal();
+        if inbound.border.is_none() && inbound.record_route && outside {
             let entry = self.entry(cx, message, flow, &inbound.caller);
             let (border, hold) = recorded(cx, arrival, (&inbound.caller, &start.ways), entry)?;
             inbound.border = border;
@@ -284,7 +328,7 @@ fn ways_of(caller: &Caller) -> Ways {
     Ways {
         way_in: match caller {
             Caller::Trunk(name) | Caller::Pool(name) => name.clone(),
-            Caller::User(_) | Caller::Trusted | Caller::Guest | Caller::InDialog => "".into(),
+            _ => "".into(),
         },
         ..Ways::default()
     }
@@ -530,7 +574,7 @@ fn needs_flow(message: &Message, flow: &Flow, behind_nat: bool) -> bool {
         let uri = contact.and_then(Result::ok).and_then(|c| c.uri().ok());
         uri.is_some_and(|u| u.param("ob").is_some())
     };
-    neighbour && (behind_nat || flow.transport.is_reliable() || asks())
+    flow.is_internal() || neighbour && (behind_nat || flow.transport.is_reliable() || asks())
 }
 
 /// Whether `maddr` and port of a Request-URI are ours (§16.4).

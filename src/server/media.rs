@@ -2,6 +2,7 @@
 //! here go to the [`Studio`] and come from there.
 
 use crate::base::{Anchor, Instant};
+use crate::mailbox::Errand;
 use crate::media::{News, Order, Outlet, Studio};
 use crate::relay::{
     BindError, Lane, MediaCommand, MediaEvent, Relay, RelaySettings, SocketAction, Verdict,
@@ -69,6 +70,12 @@ impl MediaNews {
             MediaNews::Studio(news) => MediaNews::Studio(news.rename(to)),
         }
     }
+}
+
+/// What is to be done with a file of a mailbox.
+pub(super) fn errand(errand: Errand) -> Option<MediaOrder> {
+    let _ = errand;
+    None
 }
 
 /// Sends packets.

@@ -37,6 +37,10 @@ const PENDING_MAX: usize = 16;
 /// name for it. Without, they name a keepalive; zero is a BYE whose answer nobody waits for.
 const CONTEXT_PEER: u64 = 1 << 62;
 
+/// Beside both: the transaction is a NOTIFY of waiting messages; the peers' names are counted from
+/// zero and never come so far.
+const CONTEXT_MWI: u64 = 1 << 61;
+
 /// What network, clock or operator brings.
 #[derive(Debug)]
 pub enum Input {
@@ -90,6 +94,10 @@ pub enum Input {
         /// What.
         command: Command,
     },
+    /// The messages of this user's mailbox changed.
+    MailChanged(Arc<str>),
+    /// The mailboxes were changed by nobody's call: what that brings is to be passed on.
+    Mailboxes,
     /// A phone picks up a call of this shard.
     PickUp(PickUp),
     /// The configuration was read again.
@@ -175,6 +183,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct SignalCore {
     pub(super) shard: usize,
+    shards: usize,
     pub(super) config: Arc<Config>,
     pub(super) listeners: ListenerTable,
     pub(super) addresses: call::Addresses,
@@ -271,6 +280,7 @@ impl SignalCore {
         let calls = call_settings(shard, &config, anchor, &addresses);
         Self {
             shard,
+            shards,
             layer: TransactionLayer::new(transaction_settings(&config), rng.fork()),
             locator: Locator::new(rng.fork()),
             authenticator,
@@ -327,6 +337,10 @@ impl SignalCore {
             Input::PickUp(pick_up) => {
                 self.with_proxy(now, |proxy, cx| proxy.pick_up(cx, &pick_up));
             }
+            Input::MailChanged(aor) => {
+                self.with_proxy(now, |proxy, cx| proxy.mail_changed(cx, &aor));
+            }
+            Input::Mailboxes => {}
             Input::Configure(config) => self.configure(config),
             Input::Wall(anchor) => {
                 self.anchor = anchor;
@@ -393,6 +407,11 @@ impl SignalCore {
     /// What users want to become of their calls.
     pub fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// The voicemail of users.
+    pub fn mailboxes(&self) -> &Mailboxes {
+        &self.mailboxes
     }
 
     /// Calls that go over a border, for checkers.
@@ -523,10 +542,22 @@ impl SignalCore {
                     peer::Output::Abandon(client) => self.layer.abandon(client),
                 }
             }
+            while let Some(notice) = self.proxy.mwi.poll_output() {
+                moved = true;
+                let context = CONTEXT_FOREIGN | CONTEXT_PEER | CONTEXT_MWI | notice.id;
+                let sent = self.send_own(now, notice.request, notice.to, context);
+                if sent.is_none() {
+                    let id = notice.id;
+                    self.with_proxy(now, |proxy, cx| proxy.mwi.answered(cx, id, 0));
+                }
+            }
             moved |= self.exchange_inside(now);
             if !moved {
                 break;
             }
+        }
+        if self.mailboxes.is_stirred() {
+            self.pass_on_mail();
         }
         while let Some((query, question)) = self.locator.poll_question() {
             self.outputs.push_back(Output::Resolve { query, question });
@@ -582,6 +613,7 @@ impl SignalCore {
         let mut cx = pbx::Context {
             now,
             anchor: self.anchor,
+            shard: (self.shard, self.shards),
             config: &self.config,
             mailboxes: &self.mailboxes,
             calls: &self.calls,
@@ -615,10 +647,37 @@ impl SignalCore {
         }
         let id = foreign & !(CONTEXT_FOREIGN | CONTEXT_PEER);
         match foreign & CONTEXT_PEER {
+            CONTEXT_PEER if id & CONTEXT_MWI != 0 => {
+                self.on_notified(now, id & !CONTEXT_MWI, &event);
+            }
             0 if id == 0 => {}
             0 => self.on_ping_event(id, event),
             _ => self.on_peer_event(now, id, event),
         }
+    }
+
+    /// What a phone said to a NOTIFY of waiting messages.
+    fn on_notified(&mut self, now: Instant, id: u64, event: &Event) {
+        let status = match event {
+            Event::Response { message, .. } if message.status() >= 200 => message.status(),
+            Event::Failed { .. } => 0,
+            _ => return,
+        };
+        self.with_proxy(now, |proxy, cx| proxy.mwi.answered(cx, id, status));
+    }
+
+    /// What became of mailboxes goes to those that it concerns: phones by the shards that know
+    /// them, files to the studio.
+    fn pass_on_mail(&mut self) {
+        let (changed, errands) = self.mailboxes.take_work();
+        for aor in changed {
+            for shard in 0..self.shards {
+                let input = Input::MailChanged(Arc::clone(&aor));
+                self.outputs.push_back(Output::Tell { shard, input });
+            }
+        }
+        let orders = errands.into_iter().filter_map(super::media::errand);
+        self.outputs.extend(orders.map(Output::Media));
     }
 
     fn on_peer_event(&mut self, now: Instant, id: u64, event: Event) {

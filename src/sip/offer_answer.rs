@@ -120,6 +120,14 @@ pub fn answer(
     Ok((text.into_bytes(), agreed))
 }
 
+/// Whether an offer has a stream of sound that we could take.
+pub fn is_heard(offer: &[u8]) -> bool {
+    Sdp::parse(offer).is_ok_and(|offer| {
+        let mut both = [true, false].into_iter();
+        both.any(|secure| agree(&offer, Coding::ALL, secure).is_ok())
+    })
+}
+
 /// An offer of our own: one stream of sound.
 pub fn offer(codings: &[Coding], origin: Origin, direction: Direction) -> Vec<u8> {
     let mut text = head(origin);

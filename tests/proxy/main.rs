@@ -2,14 +2,17 @@
 //! test's own text. Each file holds one of the RFC's subjects.
 
 mod admission;
+mod bridge;
 mod cost;
 mod dialogs;
 mod features;
 mod forking;
+mod mwi;
 mod privacy;
 mod random;
 mod records;
 mod routing;
 mod services;
 mod trunks;
+mod voicemail;
 mod world;

@@ -11,7 +11,7 @@ use crate::location::{self, Location};
 use crate::mailbox::Mailboxes;
 use crate::os::blocklist::{self, Notice};
 use crate::os::clock::Clock;
-use crate::os::control::{Asked, cdrs, users};
+use crate::os::control::{Asked, Tables, cdrs, users};
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::interfaces;
 use crate::os::log::Log;
@@ -593,10 +593,21 @@ impl Running {
     fn ask_users(&self, command: Command, reply: tokio::sync::oneshot::Sender<Reply>) {
         let (config, directory) = (Arc::clone(&self.config), Arc::clone(&self.directory));
         let features = Arc::clone(&self.features);
+        let mailboxes = Arc::clone(&self.mailboxes);
+        let switch = Arc::clone(&self.node.shared().switch);
         let store = self.store.clone();
         let location = Arc::clone(&self.location);
         tokio::task::spawn_blocking(move || {
-            let done = users::answer(&command, &config.node, &directory, &features, &store);
+            let tables = Tables {
+                directory: &directory,
+                features: &features,
+                mailboxes: &mailboxes,
+            };
+            let done = users::answer(&command, &config.node, tables, &store);
+            if mailboxes.is_stirred() {
+                // What there is to tell phones and to do with files, a shard passes on.
+                switch.tell(0, Input::Mailboxes);
+            }
             let done = done.or_else(|| cdrs::answer(&command, &config, &store));
             // Who is no user any more is not called any more either.
             if let Command::UserDel { aor } = &command

@@ -12,7 +12,7 @@
 //! A message counts as heard once its sound began. What is deleted goes when the caller does, and
 //! can be recovered until then.
 
-use super::super::program::{Event, Program, Scene};
+use super::super::program::{Account, Event, Program, Reach, Scene};
 use super::takes::{Bounds, Outcome, Takes};
 use super::{KEY_WAIT, Teller, duration, envelope, recording};
 use crate::mailbox::{Counts, Errand};
@@ -28,6 +28,8 @@ const TRIES_MAX: u32 = 3;
 const MENUS_MAX: u32 = 3;
 /// How long the next digit of a number is waited for.
 const DIGIT_WAIT: Duration = Duration::from_secs(8);
+/// How long who is called back may ring.
+const CALL_BACK_RING: Duration = Duration::from_secs(60);
 /// Digits of a mailbox's number.
 const NUMBER_DIGITS_MAX: usize = 20;
 /// The shortest and the longest greeting.
@@ -47,6 +49,8 @@ enum State {
     Slowed,
     Main,
     Message(Listing),
+    /// Who left a message is called back.
+    Calling(Listing),
     Options,
     Greeting {
         which: Greeting,
@@ -400,8 +404,30 @@ impl Fetch {
         if number.is_empty() {
             return self.say(scene, &["vm-unknown-caller"]);
         }
+        self.state = match std::mem::replace(&mut self.state, State::Closing) {
+            State::Message(listing) => State::Calling(listing),
+            other => other,
+        };
         self.say(scene, &["pls-hold-while-try"]);
-        scene.connect(&number);
+        // On the account of who is on the phone: whoever knows a PIN calls out no further by it.
+        scene.connect(Reach {
+            to: number,
+            account: Account::Caller,
+            caller_id: None,
+            ring: CALL_BACK_RING,
+            headers: Vec::new(),
+        });
+    }
+
+    /// The call back is over, or did not come about: the same message again.
+    fn called_back(&mut self, scene: &mut Scene<'_>, prompts: &[&str]) {
+        if let State::Calling(listing) = std::mem::replace(&mut self.state, State::Closing) {
+            self.state = State::Message(listing);
+            self.told = 0;
+            let mut words = scene.voice.prompts(prompts);
+            words.extend(message_menu(scene, self.is_deleted(scene)));
+            self.teller.say(scene, words);
+        }
     }
 
     // ------------------------------------------------------------ the options
@@ -532,7 +558,12 @@ impl Fetch {
             State::Main => self.on_main(scene, key),
             State::Message(_) => self.on_message(scene, key),
             State::Options => self.on_options(scene, key),
-            State::Slowed | State::Greeting { .. } | State::Closing => {}
+            // Nobody waits for somebody who does not answer.
+            State::Calling(_) if key == '#' => {
+                scene.disconnect();
+                self.called_back(scene, &[]);
+            }
+            State::Calling(_) | State::Slowed | State::Greeting { .. } | State::Closing => {}
         }
     }
 
@@ -545,7 +576,7 @@ impl Fetch {
             State::Main | State::Message(_) | State::Options => {
                 self.teller.wait(scene, KEY_WAIT);
             }
-            State::Slowed | State::Greeting { .. } => {}
+            State::Calling(_) | State::Slowed | State::Greeting { .. } => {}
         }
     }
 
@@ -557,7 +588,7 @@ impl Fetch {
             State::Slowed => self.ask_pin(scene, &["vm-incorrect"]),
             State::NewPin { .. } => self.pin_entered(scene),
             State::Main | State::Message(_) | State::Options => self.nothing_pressed(scene),
-            State::Greeting { .. } | State::Closing => {}
+            State::Calling(_) | State::Greeting { .. } | State::Closing => {}
         }
     }
 
@@ -608,7 +639,15 @@ impl Program for Fetch {
             Event::Done(task) if self.teller.is(task) => self.on_done(scene),
             Event::Due(timer) if self.teller.is_overdue(timer) => self.on_overdue(scene),
             Event::Ended => self.end(scene),
-            Event::Done(_) | Event::Due(_) | Event::Recorded { .. } | Event::Measured(_) => {}
+            Event::Refused(_) => self.called_back(scene, &["number-not-answering"]),
+            Event::Parted => self.called_back(scene, &[]),
+            Event::Done(_)
+            | Event::Due(_)
+            | Event::Recorded { .. }
+            | Event::Measured(_)
+            | Event::Ringing
+            | Event::Heard
+            | Event::Joined => {}
         }
     }
 }

@@ -25,13 +25,8 @@ const SHORT_MAX: u32 = 3;
 #[derive(Debug)]
 enum State {
     Greeting,
-    Taking {
-        id: u64,
-        takes: Takes,
-    },
+    Taking { id: u64, takes: Takes },
     Closing,
-    /// It pressed `*`: the owner, or who knows the PIN.
-    Fetching(Box<Fetch>),
 }
 
 /// See the module's text.
@@ -97,7 +92,7 @@ impl Leave {
                 *taken = id;
                 takes.again(scene, &mut self.teller, &message.file);
             }
-            State::Greeting | State::Closing | State::Fetching(_) => {
+            State::Greeting | State::Closing => {
                 let bounds = bounds(scene);
                 let takes = Takes::begin(scene, &mut self.teller, &message.file, bounds);
                 self.state = State::Taking { id, takes };
@@ -208,13 +203,11 @@ impl Program for Leave {
 
     fn on(&mut self, scene: &mut Scene<'_>, event: Event) {
         match (&mut self.state, &event) {
-            (State::Fetching(fetch), _) => fetch.on(scene, event),
             (State::Greeting, Event::Begin) => self.greet(scene),
             (State::Greeting, Event::Key('#')) => self.take(scene),
+            // The owner, or who knows the PIN.
             (State::Greeting, Event::Key('*')) => {
-                let mut fetch = Box::new(Fetch::of(&self.aor));
-                fetch.on(scene, Event::Begin);
-                self.state = State::Fetching(fetch);
+                scene.change(Box::new(Fetch::of(&self.aor)));
             }
             (State::Greeting, Event::Done(task)) if self.teller.is(*task) => self.take(scene),
             (State::Taking { .. }, _) => self.on_taking(scene, &event),

@@ -1,4 +1,4 @@
-use super::super::program::{Effect, Event};
+use super::super::program::{Account, Effect, Event};
 use super::super::stage::{Stage, spoken};
 use super::*;
 use crate::mailbox::{Counts, Errand, Mailboxes, take_of_greeting};
@@ -289,12 +289,13 @@ fn greetings_are_the_owners_where_there_are_any() {
 fn a_star_in_the_greeting_opens_the_mailbox() {
     let mut stage = leaving();
     stage.tell(Event::Begin);
-    assert_eq!(spoken(&stage.tell(Event::Key('*'))), ["vm-password"]);
-    let mut stage = leaving();
+    let mut next = stage.change(Event::Key('*')).expect("another program");
+    let effects = stage.of(&mut *next, Event::Begin);
+    assert_eq!(spoken(&effects), ["vm-password"]);
     stage.caller.user = Some(ANA.into());
-    stage.tell(Event::Begin);
-    let main = stage.tell(Event::Key('*'));
-    assert_eq!(spoken(&main)[..2], ["vm-youhaveno", "vm-messages"]);
+    let mut next = stage.change(Event::Key('*')).expect("another program");
+    let effects = stage.of(&mut *next, Event::Begin);
+    assert_eq!(spoken(&effects)[..2], ["vm-youhaveno", "vm-messages"]);
 }
 
 // ---------------------------------------------------------------- fetching
@@ -462,11 +463,21 @@ fn a_caller_is_called_back() {
     let mut stage = fetching(1);
     stage.tell(Event::Begin);
     stage.tell(Event::Key('1'));
-    for key in ['8', '2'] {
+    for (key, end) in [
+        ('8', Event::Refused(486)),
+        ('2', Event::Parted),
+        ('8', Event::Key('#')),
+    ] {
         let effects = stage.tell(Event::Key(key));
         assert_eq!(spoken(&effects), ["pls-hold-while-try"]);
-        let to = Effect::Connect("sip:915550100@localhost".into());
-        assert!(effects.contains(&to), "{effects:?}");
+        let reach = effects.iter().find_map(|effect| match effect {
+            Effect::Connect(reach) => Some((&*reach.to, &reach.account)),
+            _ => None,
+        });
+        assert_eq!(reach, Some(("915550100", &Account::Caller)));
+        assert_eq!(stage.tell(Event::Key('7')), [], "no key of the menu");
+        let back = stage.tell(end);
+        assert!(spoken(&back).contains(&"vm-delete"), "{back:?}");
     }
     let id = stage.mailboxes.begin(ANA, ("", ""), 1, 9).unwrap().id;
     stage.mailboxes.keep(ANA, id, 3_000);

@@ -1,37 +1,78 @@
-//! Voice for what a status says: a caller of ours hears why its call fails, before it fails, and
-//! that its code was carried out.
+//! What services of ours do for calls that fail, and for codes: a bridge between phones without a
+//! common codec; voice that tells why a call fails, before it fails, and that a code was carried
+//! out.
 
-use super::super::context::{Caller, ResponseContext};
+use super::super::context::{Best, Caller, ResponseContext};
 use super::super::targets::{self, Place, Target};
 use super::super::{Context, Proxy};
 use crate::base::Key;
+use crate::call::inside;
 use crate::config::Config;
 use crate::feature::Code;
-use crate::wire::sip::{Message, Method};
+use crate::sip::offer_answer;
+use crate::wire::sip::{Message, Method, Uri};
 
 /// What is worth an announcement. Busy is not: phones make that tone themselves, and what follows
 /// it, a call back or another try, wants the answer at once.
 const ANNOUNCED: [u16; 10] = [403, 404, 408, 410, 480, 484, 500, 503, 504, 604];
 
 impl Proxy {
+    /// What can still be done for a call that fails: a bridge for want of a common codec, voice
+    /// that tells why.
+    pub(in crate::proxy) fn last_resort(&mut self, cx: &Context<'_>, key: Key) -> Option<Target> {
+        let Some(bridge) = self.bridge(cx, key) else {
+            return self.announce(cx, key);
+        };
+        // How the bridge fares is how the call fares.
+        self.contexts.get_mut(key)?.best = Best::Nothing;
+        Some(bridge)
+    }
+
     /// The announcement as the last target of a call that fails.
-    pub(in crate::proxy) fn announce(&self, cx: &Context<'_>, key: Key) -> Option<Target> {
+    fn announce(&self, cx: &Context<'_>, key: Key) -> Option<Target> {
         let context = self.contexts.get(key)?;
         let status = match context.best.status() {
             0 => 480,
             status => status,
         };
-        if !context.invite || announced(context) || !hears(cx.config, &context.inbound.caller) {
+        if !context.invite
+            || went_to(context, "announce")
+            || !hears(cx.config, &context.inbound.caller)
+        {
             return None;
         }
         let message = self.request_of(cx, key)?;
         announcement(cx.config, &message, status)
     }
+
+    /// A bridge as the last target of a call that fails for want of a common codec (RFC 3261
+    /// §21.4.26). Without an offer nothing of that is known.
+    fn bridge(&self, cx: &Context<'_>, key: Key) -> Option<Target> {
+        let context = self.contexts.get(key)?;
+        let refused = matches!(context.best.status(), 415 | 488 | 606);
+        if !refused || !context.invite || context.inbound.flow.is_internal() {
+            return None;
+        }
+        let message = self.request_of(cx, key)?;
+        let wanted = cx.config.services.transcoding && !message.body().is_empty();
+        if !wanted || went_to(context, "bridge") || !offer_answer::is_heard(message.body()) {
+            return None;
+        }
+        let uri = context.inbound.uri.as_deref();
+        let uri = std::str::from_utf8(uri.unwrap_or_else(|| message.request_uri())).ok()?;
+        let domain = cx.config.node.default_domain();
+        let to = inside::escape(uri);
+        Some(service(format!("sip:bridge@{domain};to={to}")))
+    }
 }
 
-fn announced(context: &ResponseContext) -> bool {
-    let mut branches = context.branches.iter();
-    branches.any(|b| matches!(b.target.place, Place::Service(_)))
+/// Whether a service of ours was among its targets.
+fn went_to(context: &ResponseContext, service: &str) -> bool {
+    let mut services = context.branches.iter().filter_map(|b| b.target.service());
+    services.any(|uri| {
+        let uri = Uri::parse(uri).ok();
+        uri.and_then(|uri| uri.user()) == Some(service.as_bytes())
+    })
 }
 
 /// Whether a caller is told by voice: our own users are, since a trunk bills what it hears of.

@@ -234,7 +234,7 @@ impl Proxy {
             let number = number.map_err(|_| reject(404, "Not Found"))?;
             return self.lead(cx, asked, &number, journey);
         }
-        if matches!(journey.account, Caller::Guest) {
+        if matches!(journey.account, Caller::Guest | Caller::House) {
             return Err(reject(403, "Strangers May Not Call Out"));
         }
         let way = Way::to_uri(written);

@@ -82,7 +82,12 @@ impl Proxy {
             let targets = self.targets(cx, asked.uri, Destined::Local { aor, secure })?;
             return Ok(Dialled::Lead(targets.into()));
         }
-        let mut number = dialled_number(cx, asked.message, asked.caller, &aor);
+        let inside = asked.flow.is_internal();
+        let mut number = match inside {
+            // A service writes numbers as our phones do, whoever its caller is.
+            true => dialled_number(cx, asked.message, &Caller::House, &aor),
+            false => dialled_number(cx, asked.message, asked.caller, &aor),
+        };
         let invite = asked.message.method() == Method::Invite;
         if let (Caller::User(user), true) = (asked.caller, invite) {
             let settings = cx.features.settings(user);
@@ -98,6 +103,10 @@ impl Proxy {
         if let Some(service) = cx.config.services.dialled(&number)
             && !matches!(asked.caller, Caller::Guest)
         {
+            if inside {
+                // Both ends would be ours: a program changes instead.
+                return Err(reject(482, "A Service Calls A Service"));
+            }
             let domain = cx.config.node.default_domain();
             let targets = vec![expand::to_service(service, domain)];
             return Ok(Dialled::Lead(targets.into()));
@@ -173,7 +182,7 @@ impl Proxy {
             caller: identified,
             domain: &domain,
             secure: asked.secure,
-            may_leave: !matches!(journey.account, Caller::Guest),
+            may_leave: !matches!(journey.account, Caller::Guest | Caller::House),
             found: Vec::new(),
             why: reject(503, "No Way Out"),
         };
@@ -382,7 +391,9 @@ fn source_of(caller: &Caller) -> Source<'_> {
         Caller::User(aor) => Source::User(aor),
         Caller::Trunk(name) => Source::Trunk(name),
         Caller::Pool(name) => Source::Pool(name),
-        Caller::Trusted | Caller::Guest | Caller::InDialog => Source::Other,
+        Caller::Trusted | Caller::Guest | Caller::House | Caller::Operator | Caller::InDialog => {
+            Source::Other
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::super::Context;
 use super::super::context::{Caller, ResponseContext};
 use super::super::targets::Target;
 use super::announce;
+use crate::call::inside;
 use crate::feature::Failure;
 use crate::wire::sip::{Message, Method};
 
@@ -20,7 +21,7 @@ pub(super) fn takes(cx: &Context<'_>, message: &Message, caller: &Caller, aor: &
 /// The mailbox of a user as a target: `busy` decides what is said.
 pub(super) fn target(aor: &str, busy: bool) -> Target {
     let (name, domain) = aor.rsplit_once('@').unwrap_or((aor, "localhost"));
-    let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
+    let name = inside::escape(name);
     let why = if busy { "busy" } else { "unavailable" };
     announce::service(format!("sip:voicemail@{domain};mailbox={name};why={why}"))
 }

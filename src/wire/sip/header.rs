@@ -156,6 +156,7 @@ header_names! {
     UserToUser "User-to-User",
     Warning "Warning",
     WwwAuthenticate "WWW-Authenticate",
+    XVoipAccount "X-Voip-Account",
 }
 
 const SLOTS: usize = 512;

@@ -1,0 +1,259 @@
+//! Calls that come here (RFC 3261 §13.3): each gets a seat and a program.
+
+use super::leg::Leg;
+use super::program::{Caller, Event, Opening};
+use super::seat::Seat;
+use super::{Context, Output, Pbx, branch_of, service};
+use crate::base::{Flow, Key};
+use crate::wire::sip::{Message, Method};
+
+impl Pbx {
+    /// A call came.
+    pub(super) fn on_call(&mut self, cx: &mut Context<'_>, flow: &Flow, invite: &Message) {
+        let Some(program) = service::program_of(invite) else {
+            return self.refuse_unknown(cx, flow, invite, 404);
+        };
+        let Some(session) = cx.calls.session_of(invite) else {
+            return self.refuse_unknown(cx, flow, invite, 481);
+        };
+        let opening = program.opening();
+        let seat = Seat::new(program, caller_of(cx, session, invite));
+        let leg = match Leg::of_invite(cx, seat, flow, invite) {
+            Ok(leg) => Box::new(leg),
+            Err(why) => return self.refuse(cx, flow, invite, why),
+        };
+        let (name, branch) = (leg.dialog.name(), branch_of(invite).unwrap_or_default());
+        let key = match self.legs.insert(leg) {
+            Ok(key) => key,
+            Err(_) => return self.refuse(cx, flow, invite, (503, "Too Many Calls")),
+        };
+        self.living += 1;
+        self.by_name.insert(name, key);
+        self.by_session.insert(session, key);
+        self.by_branch.insert(branch, key);
+        match opening {
+            Opening::Answer => self.take(cx, key),
+            Opening::Early => self.open_early(cx, key),
+            Opening::Wait => self.begin(cx, key),
+        }
+    }
+
+    /// A caller gave up before it was answered (RFC 3261 §9.2).
+    pub(super) fn on_cancel(&mut self, cx: &mut Context<'_>, flow: &Flow, cancel: &Message) {
+        let found = branch_of(cancel).and_then(|branch| self.by_branch.get(&branch));
+        let Some(key) = found.copied() else {
+            return self.refuse_unknown(cx, flow, cancel, 481);
+        };
+        self.answer(key, flow, cancel, (200, "OK"));
+        self.fail(cx, key, (487, "Request Terminated"));
+    }
+
+    /// The far end hung up. Before the answer that ends the INVITE, too (RFC 3261 §15).
+    pub(super) fn on_bye(&mut self, cx: &mut Context<'_>, key: Key) {
+        match self.legs.get(key).map(|leg| leg.branch().is_some()) {
+            Some(true) => self.fail(cx, key, (487, "Request Terminated")),
+            _ => self.over(cx, key),
+        }
+    }
+
+    /// Tells the caller that somebody's phone rings.
+    pub(super) fn ring(&mut self, key: Key) {
+        if let Some(leg) = self.legs.get(key)
+            && let Some(bytes) = leg.provisional(180)
+        {
+            let flow = leg.dialog.flow;
+            self.send(flow, bytes);
+        }
+    }
+
+    /// Opens the caller's sound before its call is answered.
+    pub(super) fn open_early(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        // Early media need an offer (RFC 3960 §2).
+        if leg.branch().is_none() || leg.opened {
+            return;
+        }
+        match leg.early(cx.rng) {
+            Ok(bytes) => {
+                let flow = leg.dialog.flow;
+                self.send(flow, bytes);
+                self.open(cx, key);
+            }
+            Err(why) => self.fail(cx, key, why),
+        }
+    }
+
+    /// Answers the caller.
+    pub(super) fn take(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let Some(branch) = leg.branch().map(Box::<[u8]>::from) else {
+            return;
+        };
+        match leg.answer(cx.rng) {
+            Ok(bytes) => {
+                leg.arm(cx, &mut self.timers, key);
+                let flow = leg.dialog.flow;
+                self.by_branch.remove(&branch);
+                self.send(flow, bytes);
+                self.open(cx, key);
+            }
+            Err(why) => self.fail(cx, key, why),
+        }
+    }
+
+    /// Tells the studio what was agreed on, and begins the program where that is new.
+    pub(super) fn open(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let Some(order) = leg.order(cx) else {
+            return;
+        };
+        leg.opened = true;
+        self.outputs.push_back(Output::Media(order));
+        self.begin(cx, key);
+        self.join(cx, key);
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>, key: Key) {
+        let leg = self.legs.get_mut(key);
+        let seat = leg.and_then(|leg| leg.seat.as_mut());
+        if seat.is_some_and(|seat| seat.begins()) {
+            self.follow(cx, key, Event::Begin);
+        }
+    }
+
+    pub(super) fn on_ack(&mut self, cx: &mut Context<'_>, key: Key, ack: &Message) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        if leg.acknowledged(ack, &mut self.timers) {
+            self.open(cx, key);
+        } else if !leg.talk.agrees() {
+            self.hang_up(cx, key);
+        }
+    }
+
+    pub(super) fn on_reoffer(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: Key,
+        flow: &Flow,
+        request: &Message,
+    ) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        match leg.reoffered(cx.rng, request) {
+            Ok(bytes) => {
+                if request.method() == Method::Invite {
+                    leg.arm(cx, &mut self.timers, key);
+                }
+                self.send(*flow, bytes);
+                self.open(cx, key);
+            }
+            Err(why) => self.answer(key, flow, request, why),
+        }
+    }
+
+    pub(super) fn on_unacknowledged(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        match leg.repeat(cx, &mut self.timers, key) {
+            Some(bytes) => {
+                let flow = leg.dialog.flow;
+                self.send(flow, bytes);
+            }
+            None => self.hang_up(cx, key),
+        }
+    }
+
+    /// Keys by INFO: `application/dtmf-relay` (`Signal=5`) and `application/dtmf` (the key alone).
+    pub(super) fn on_info(&mut self, cx: &mut Context<'_>, key: Key, info: &Message) {
+        if let Some(pressed) = key_of(info) {
+            self.pressed(cx, key, pressed);
+        }
+    }
+}
+
+fn key_of(info: &Message) -> Option<char> {
+    let kind = info.content_type()?.to_ascii_lowercase();
+    let body = std::str::from_utf8(info.body()).ok()?;
+    let text = if kind.starts_with(b"application/dtmf-relay") {
+        let mut lines = body.lines().filter_map(|line| line.split_once('='));
+        let signal = lines.find(|(name, _)| name.trim().eq_ignore_ascii_case("signal"))?;
+        signal.1.trim()
+    } else if kind.starts_with(b"application/dtmf") {
+        body.trim()
+    } else {
+        return None;
+    };
+    let pressed = match text {
+        "10" => '*',
+        "11" => '#',
+        one => one.chars().next().filter(|_| one.len() == 1)?,
+    };
+    let pressed = pressed.to_ascii_uppercase();
+    "0123456789*#ABCD".contains(pressed).then_some(pressed)
+}
+
+/// Who calls, as the proxy let it in.
+fn caller_of(cx: &Context<'_>, session: u64, invite: &Message) -> Caller {
+    let text = |bytes: &[u8]| -> Box<str> { String::from_utf8_lossy(bytes).into() };
+    let from = invite.from().ok();
+    let uri = from.as_ref().and_then(|from| from.uri().ok());
+    let number = uri.map(|uri| text(&uri.user_unescaped()));
+    let name = from.as_ref().and_then(|from| from.display_unescaped());
+    let (user, way) = cx.calls.account_of(session);
+    Caller {
+        user: user.map(Box::from),
+        way: way.map(Box::from),
+        number: number
+            .filter(|number| !number.eq_ignore_ascii_case("anonymous"))
+            .unwrap_or_default(),
+        name: name.map(|name| text(&name)).unwrap_or_default(),
+        session,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(kind: &str, body: &str) -> Option<char> {
+        let text = format!(
+            "INFO sip:a@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\n\
+             From: <sip:a@example.com>;tag=a\r\nTo: <sip:b@example.com>;tag=b\r\n\
+             Call-ID: c\r\nCSeq: 2 INFO\r\nContent-Type: {kind}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        key_of(&Message::parse(text.into()).unwrap())
+    }
+
+    #[test]
+    fn keys_come_by_info() {
+        let relay = "application/dtmf-relay";
+        assert_eq!(info(relay, "Signal=5\r\nDuration=160\r\n"), Some('5'));
+        assert_eq!(info(relay, "Duration=160\r\nsignal= #\r\n"), Some('#'));
+        assert_eq!(info(relay, "Signal=10\r\n"), Some('*'));
+        assert_eq!(info(relay, "Signal=d\r\n"), Some('D'));
+        assert_eq!(info("Application/DTMF", "7"), Some('7'));
+        assert_eq!(info("application/dtmf", "11\r\n"), Some('#'));
+        for (kind, body) in [
+            (relay, "Signal=\r\n"),
+            (relay, "Signal=hello\r\n"),
+            (relay, "5"),
+            ("application/dtmf", ""),
+            ("application/dtmf", "E"),
+            ("text/plain", "5"),
+        ] {
+            assert_eq!(info(kind, body), None, "{kind} {body:?}");
+        }
+    }
+}

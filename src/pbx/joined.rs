@@ -1,0 +1,59 @@
+//! Two legs that hear each other: a caller's, and that of whom its program called. Who holds the
+//! other (RFC 3264 §8.4) lets it hear music.
+
+use super::program::Event;
+use super::{Context, Output, Pbx};
+use crate::base::Key;
+use crate::media::{Order, Sound, Task};
+
+/// What the studio does for legs that are joined; no program's number.
+const JOINED: u32 = u32::MAX;
+
+impl Pbx {
+    /// Joins a leg with its other side, if both are open.
+    pub(super) fn join(&mut self, _: &mut Context<'_>, key: Key) {
+        let Some(leg) = self.legs.get(key) else {
+            return;
+        };
+        let (caller, called) = match (&leg.seat, leg.caller) {
+            (Some(seat), _) => (Some(key), seat.called),
+            (None, caller) => (caller, Some(key)),
+        };
+        let (Some(caller), Some(called)) = (caller, called) else {
+            return;
+        };
+        let sides = [caller, called].map(|key| {
+            let leg = self.legs.get(key).filter(|leg| leg.opened);
+            leg.and_then(|leg| Some((leg.session?, leg.talk.is_held())))
+        });
+        let [Some(caller_side), Some(called_side)] = sides else {
+            return;
+        };
+        let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
+        match seat {
+            Some(seat) if seat.called == Some(called) => seat.interrupt(JOINED),
+            _ => return,
+        }
+        for (own, other) in [(caller_side, called_side), (called_side, caller_side)] {
+            let what = match (own.1, other.1) {
+                (false, false) => Task::Bridge { with: other.0 },
+                (false, true) => Task::Play {
+                    sounds: vec![Sound::Music],
+                    rounds: None,
+                    until_key: false,
+                },
+                (true, _) => Task::Rest,
+            };
+            self.outputs.push_back(Output::Media(Order::Do {
+                session: own.0,
+                task: JOINED,
+                what,
+            }));
+        }
+    }
+
+    /// A key was pressed, in the sound or by INFO.
+    pub(super) fn pressed(&mut self, cx: &mut Context<'_>, key: Key, pressed: char) {
+        self.follow(cx, key, Event::Key(pressed));
+    }
+}

@@ -1,0 +1,311 @@
+//! Calls that a program makes for its caller (RFC 3261 §13.2): through the proxy, on an account that
+//! the proxy is told, as any phone's call.
+
+use super::dialog::Parties;
+use super::leg::Leg;
+use super::program::{Account, Caller, Event, Reach};
+use super::{Context, Output, Pbx, Timer};
+use crate::base::{Key, hash64};
+use crate::call::inside;
+use crate::media::Order;
+use crate::wire::rtp::Coding;
+use crate::wire::sip::{HeaderName, Message, Method};
+
+/// Tries for a Call-ID that this shard owns, for each shard there is: none of so many fits in one
+/// of 10^27 calls.
+const CALL_ID_TRIES: usize = 64;
+
+impl Pbx {
+    /// Calls somebody for a caller, instead of whom it is joined with.
+    pub(super) fn connect(&mut self, cx: &mut Context<'_>, key: Key, reach: &Reach) {
+        self.let_go(cx, key);
+        let Some(leg) = self.legs.get(key) else {
+            return;
+        };
+        let Some(seat) = &leg.seat else {
+            return;
+        };
+        let parties = parties(cx, reach, seat.caller());
+        let account = account(reach, seat.caller()).to_string();
+        let first = leg.talk.coding();
+        let (flow, name) = (leg.dialog.flow, seat.program().name());
+        let codings = preferring(first);
+        let mut called = Leg::toward(&parties, &flow, name, key, cx.rng);
+        let name_of = |header: HeaderName| header.as_str().into();
+        let mut headers = vec![(name_of(HeaderName::XVoipAccount), account.into())];
+        headers.extend(reach.headers.iter().cloned());
+        let invite = called.invite(cx.rng, &codings, &headers);
+        let name = called.dialog.name();
+        let Ok(called) = self.legs.insert(Box::new(called)) else {
+            self.timers.arm(cx.now, Timer::Unreachable(key));
+            return;
+        };
+        self.living += 1;
+        self.by_name.insert(name, called);
+        let patience = self
+            .timers
+            .arm(cx.now + reach.ring, Timer::Patience(called));
+        if let Some(sent) = self.legs.get_mut(called).and_then(|leg| leg.sent.as_mut()) {
+            sent.patience = Some(patience);
+        }
+        if let Some(seat) = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut()) {
+            seat.called = Some(called);
+        }
+        self.send(flow, invite);
+    }
+
+    /// Ends the call that was made for a caller, whatever its state.
+    pub(super) fn let_go(&mut self, cx: &mut Context<'_>, key: Key) {
+        let seat = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut());
+        let Some(called) = seat.and_then(|seat| seat.called.take()) else {
+            return;
+        };
+        if let Some(leg) = self.legs.get_mut(called) {
+            leg.caller = None;
+            self.hang_up(cx, called);
+        }
+    }
+
+    /// An INVITE of ours is not wanted any more.
+    pub(super) fn give_up(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        leg.silence(&mut self.timers);
+        let (cancel, flow) = (leg.cancel(), leg.dialog.flow);
+        let caller = leg.caller.take();
+        if let Some(cancel) = cancel {
+            self.send(flow, cancel);
+        }
+        if let Some(caller) = caller {
+            self.lost(cx, caller, key, Event::Refused(487));
+        }
+    }
+
+    /// Somebody's phone rang long enough.
+    pub(super) fn on_patience(&mut self, cx: &mut Context<'_>, key: Key) {
+        let leg = self.legs.get_mut(key);
+        let Some(caller) = leg.and_then(|leg| leg.caller.take()) else {
+            return;
+        };
+        self.give_up(cx, key);
+        self.lost(cx, caller, key, Event::Refused(408));
+    }
+
+    /// Whom a caller was joined with, or was being called, is not there any more.
+    pub(super) fn lost(&mut self, cx: &mut Context<'_>, caller: Key, called: Key, event: Event) {
+        let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
+        if let Some(seat) = seat.filter(|seat| seat.called == Some(called)) {
+            seat.called = None;
+            self.follow(cx, caller, event);
+        }
+    }
+
+    /// An answer to a request of ours.
+    pub(super) fn on_response(&mut self, cx: &mut Context<'_>, response: &Message) {
+        let Some(key) = self.leg_of(response) else {
+            return;
+        };
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        if !leg.answers_invite(response) {
+            if response.method() == Method::Invite && response.status() / 100 == 2 {
+                self.on_other_answer(cx, key, response);
+            }
+            return;
+        }
+        match response.status() {
+            100..200 => self.on_progress(cx, key, response),
+            200..300 => self.on_answer(cx, key, response),
+            status => self.on_refusal(cx, key, response, status),
+        }
+    }
+
+    fn on_progress(&mut self, cx: &mut Context<'_>, key: Key, response: &Message) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let Some(sent) = &mut leg.sent else {
+            return;
+        };
+        let first = !std::mem::replace(&mut sent.proceeds, true);
+        if sent.given_up {
+            // It had to wait for this (RFC 3261 §9.1).
+            let flow = leg.dialog.flow;
+            if let Some(cancel) = first.then(|| leg.cancel()).flatten() {
+                self.send(flow, cancel);
+            }
+            return;
+        }
+        if response.status() == 100 {
+            return;
+        }
+        leg.dialog.learn(response);
+        let Some(caller) = leg.caller else {
+            return;
+        };
+        let heard = !response.body().is_empty() && leg.talk.accept_early(response.body());
+        if heard {
+            self.know_session(cx, key, response);
+            self.open(cx, key);
+            self.follow(cx, caller, Event::Heard);
+        } else {
+            self.follow(cx, caller, Event::Ringing);
+        }
+    }
+
+    fn on_answer(&mut self, cx: &mut Context<'_>, key: Key, response: &Message) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        leg.silence(&mut self.timers);
+        let given_up = leg.sent.take().is_none_or(|sent| sent.given_up);
+        leg.dialog.learn(response);
+        leg.talk.conclude(response.body());
+        let agrees = leg.talk.agrees();
+        let number = response.cseq().map_or(0, |cseq| cseq.number);
+        let (ack, flow) = (leg.acknowledge(number, cx.rng), leg.dialog.flow);
+        let caller = leg.caller;
+        self.send(flow, ack);
+        self.know_session(cx, key, response);
+        match caller {
+            Some(_) if !given_up && !agrees => {
+                if let Some(leg) = self.legs.get_mut(key) {
+                    leg.caller = None;
+                }
+                self.hang_up(cx, key);
+                if let Some(caller) = caller {
+                    self.lost(cx, caller, key, Event::Refused(488));
+                }
+            }
+            Some(caller) if !given_up => {
+                self.open(cx, key);
+                self.follow(cx, caller, Event::Joined);
+            }
+            _ => self.hang_up(cx, key),
+        }
+    }
+
+    /// A 2xx that is not the first: that one again, whose ACK was lost, or another phone's, which
+    /// was not fast enough (RFC 3261 §13.2.2.4).
+    fn on_other_answer(&mut self, cx: &mut Context<'_>, key: Key, response: &Message) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let number = response.cseq().map_or(0, |cseq| cseq.number);
+        let flow = leg.dialog.flow;
+        if leg.dialog.is_with(response) {
+            let ack = leg.acknowledge(number, cx.rng);
+            return self.send(flow, ack);
+        }
+        let mut other = leg.dialog.clone();
+        other.learn(response);
+        let via = other.new_via(cx.rng);
+        let ack = other.request(Method::Ack, number, &via).render();
+        let (via, next) = (other.new_via(cx.rng), other.next_number());
+        let bye = other.request(Method::Bye, next, &via).render();
+        self.send(flow, ack);
+        self.send(flow, bye);
+    }
+
+    fn on_refusal(&mut self, cx: &mut Context<'_>, key: Key, response: &Message, status: u16) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        leg.silence(&mut self.timers);
+        let flow = leg.dialog.flow;
+        let caller = leg.caller.take();
+        if let Some(ack) = leg.acknowledge_refusal(response) {
+            self.send(flow, ack);
+        }
+        self.over(cx, key);
+        if let Some(caller) = caller {
+            self.lost(cx, caller, key, Event::Refused(status));
+        }
+    }
+
+    /// The media side's session of a call of ours is known once the proxy has let it in.
+    fn know_session(&mut self, cx: &Context<'_>, key: Key, response: &Message) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        if leg.session.is_none()
+            && let Some(session) = cx.calls.session_of(response)
+        {
+            leg.session = Some(session);
+            self.by_session.insert(session, key);
+        }
+    }
+
+    /// A leg without a caller is over: its sound ends.
+    pub(super) fn close(&mut self, key: Key) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        if let Some(session) = leg.session.filter(|_| std::mem::take(&mut leg.opened)) {
+            let close = Order::Close { session };
+            self.outputs.push_back(Output::Media(close));
+        }
+    }
+}
+
+/// All codings, this one first.
+fn preferring(first: Option<Coding>) -> Vec<Coding> {
+    let others = Coding::ALL.iter().copied();
+    let others = others.filter(|coding| Some(*coding) != first);
+    first.into_iter().chain(others).collect()
+}
+
+fn account(reach: &Reach, caller: &Caller) -> inside::Account {
+    match &reach.account {
+        Account::User(aor) => inside::Account::User(aor.clone()),
+        Account::House => inside::Account::House,
+        Account::Operator => inside::Account::Operator,
+        Account::Caller => match (&caller.user, &caller.way) {
+            (Some(aor), _) => inside::Account::User(aor.clone()),
+            (None, Some(name)) => inside::Account::Way(name.clone()),
+            (None, None) => inside::Account::House,
+        },
+    }
+}
+
+fn parties(cx: &mut Context<'_>, reach: &Reach, caller: &Caller) -> Parties {
+    let domain = cx.config.node.default_domain().to_owned();
+    let uri = match reach.to.split_once(':') {
+        Some(("sip" | "sips", _)) => reach.to.clone(),
+        _ => format!("sip:{}@{domain}", inside::escape(&reach.to)).into(),
+    };
+    let own = (caller.number.clone(), caller.name.clone());
+    let (number, name) = reach.caller_id.clone().unwrap_or(own);
+    let from = match &*number {
+        // RFC 3323 §4.1.1.3.
+        "" => "\"Anonymous\" <sip:anonymous@anonymous.invalid>".to_owned(),
+        number => {
+            let name: String = name.chars().filter(|c| !"\"\\\r\n".contains(*c)).collect();
+            let name = match name.as_str() {
+                "" => String::new(),
+                name => format!("\"{name}\" "),
+            };
+            format!("{name}<sip:{}@{domain}>", inside::escape(number))
+        }
+    };
+    Parties {
+        call_id: own_call_id(cx, &domain),
+        uri,
+        from: from.into(),
+    }
+}
+
+/// A Call-ID whose messages come to this shard.
+fn own_call_id(cx: &mut Context<'_>, domain: &str) -> Box<[u8]> {
+    let (shard, shards) = (cx.shard.0 as u64, cx.shard.1.max(1));
+    let mut call_id = Vec::new();
+    for _ in 0..CALL_ID_TRIES * shards {
+        call_id = [&cx.rng.token::<20>()[..], b"@", domain.as_bytes()].concat();
+        if hash64(&call_id) % shards as u64 == shard {
+            break;
+        }
+    }
+    call_id.into()
+}

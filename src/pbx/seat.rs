@@ -1,0 +1,138 @@
+//! A caller's place: the program that serves it, what the program waits for, and whom it called for
+//! the caller.
+
+use super::Timer;
+use super::program::{Caller, Effect, Event, Program, Scene};
+use super::voice::Voice;
+use crate::base::{Instant, Key, TimerId, TimerTable};
+use smallvec::SmallVec;
+
+/// Timers that a program may have at a time.
+const TIMERS_MAX: usize = 8;
+/// Programs that take a caller over from each other in one go.
+const CHANGES_MAX: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct Seat {
+    program: Box<dyn Program>,
+    caller: Caller,
+    /// The program's, by its numbers.
+    timers: SmallVec<[(u32, TimerId); 2]>,
+    /// What the studio does for the caller, as the program numbers it.
+    task: u32,
+    begun: bool,
+    /// Nobody is there any more; the program waits for the studio.
+    over: bool,
+    /// The leg of whom the program called.
+    pub called: Option<Key>,
+    /// The leg that asked for a transfer, until that is settled.
+    pub transferor: Option<Key>,
+}
+
+impl Seat {
+    pub fn new(program: Box<dyn Program>, caller: Caller) -> Self {
+        Self {
+            program,
+            caller,
+            timers: SmallVec::new(),
+            task: 0,
+            begun: false,
+            over: false,
+            called: None,
+            transferor: None,
+        }
+    }
+
+    pub fn program(&self) -> &dyn Program {
+        &*self.program
+    }
+
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Whether the program has still to begin.
+    pub fn begins(&mut self) -> bool {
+        !std::mem::replace(&mut self.begun, true)
+    }
+
+    /// The studio does something that is not the program's.
+    pub fn interrupt(&mut self, task: u32) {
+        self.task = task;
+    }
+
+    /// Tells the program what happened; what it wants. The end of what was cut short is nothing to
+    /// it.
+    pub fn tell(&mut self, cx: &mut super::Context<'_>, event: Event) -> Vec<Effect> {
+        if let Event::Done(task) = event
+            && task != self.task
+        {
+            return Vec::new();
+        }
+        let (mut event, mut wanted) = (event, Vec::new());
+        for _ in 0..CHANGES_MAX {
+            let mut scene = Scene {
+                now: cx.now,
+                unix_ms: cx.anchor.unix_ms(cx.now),
+                config: cx.config,
+                mailboxes: cx.mailboxes,
+                rng: cx.rng,
+                voice: Voice::of(cx.config.node.locale),
+                caller: &self.caller,
+                effects: Vec::new(),
+                next: None,
+            };
+            self.program.on(&mut scene, event);
+            wanted.append(&mut scene.effects);
+            let Some(next) = scene.next.filter(|_| !self.over) else {
+                break;
+            };
+            self.program = next;
+            wanted.push(Effect::Still);
+            event = Event::Begin;
+        }
+        for effect in &wanted {
+            if let Effect::Do(task, _) = effect {
+                self.task = *task;
+            }
+        }
+        wanted
+    }
+
+    /// Nobody is there any more.
+    pub fn over(&mut self) {
+        self.over = true;
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether nothing will wake it any more.
+    pub fn is_idle(&self) -> bool {
+        self.over && self.timers.is_empty()
+    }
+
+    /// The program wants to be told when this time has passed.
+    pub fn wake(&mut self, (at, number): (Instant, u32), timers: &mut TimerTable<Timer>, key: Key) {
+        self.woken(number, timers);
+        if self.timers.len() < TIMERS_MAX {
+            let timer = timers.arm(at, Timer::Program(key, number));
+            self.timers.push((number, timer));
+        }
+    }
+
+    /// A timer of the program is over.
+    pub fn woken(&mut self, number: u32, timers: &mut TimerTable<Timer>) {
+        if let Some(at) = self.timers.iter().position(|(n, _)| *n == number) {
+            timers.cancel(self.timers.swap_remove(at).1);
+        }
+    }
+
+    /// No timer of the program runs any more.
+    pub fn silence(&mut self, timers: &mut TimerTable<Timer>) {
+        for (_, timer) in self.timers.drain(..) {
+            timers.cancel(timer);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What both ends of a leg agree to say and hear: offers and answers (RFC 3264), with the keys of
+//! secure streams (RFC 4568).
+
+use super::Refusal;
+use crate::base::Rng;
+use crate::media::{Format, Keys};
+use crate::sip::offer_answer::{self, Agreed, Origin};
+use crate::srtp::MasterKey;
+use crate::wire::rtp::Coding;
+use crate::wire::sdp::Direction;
+use std::net::IpAddr;
+
+#[derive(Debug)]
+pub(super) struct Talk {
+    origin: Origin,
+    /// Whether the answer to our offer is still to come.
+    offered: bool,
+    agreed: Option<Agreed>,
+    /// Ours, once a secure stream was offered.
+    key: Option<MasterKey>,
+}
+
+impl Talk {
+    /// Nothing is agreed on.
+    pub fn new(address: IpAddr, rng: &mut Rng) -> Self {
+        Self {
+            origin: Origin {
+                id: (rng.next_u64() >> 33) as u32,
+                version: 0,
+                address,
+            },
+            offered: false,
+            agreed: None,
+            key: None,
+        }
+    }
+
+    /// The answer to an offer, or an offer of ours where there is none.
+    pub fn describe(&mut self, offer: &[u8], rng: &mut Rng) -> Result<Vec<u8>, Refusal> {
+        if offer.is_empty() {
+            return Ok(self.offer(Coding::ALL));
+        }
+        self.origin.version = self.origin.version.wrapping_add(1);
+        let known = &mut self.key;
+        let key = |profile| {
+            let fresh = || MasterKey::generate(profile, |bytes| rng.fill(bytes));
+            let key = known.take().filter(|key| key.profile() == profile);
+            known.insert(key.unwrap_or_else(fresh)).clone()
+        };
+        let answer = offer_answer::answer(offer, Coding::ALL, self.origin, key);
+        let (body, agreed) = answer.map_err(|why| (488, why.reason()))?;
+        self.agreed = Some(agreed);
+        Ok(body)
+    }
+
+    /// An offer of ours, the preferred coding first.
+    pub fn offer(&mut self, codings: &[Coding]) -> Vec<u8> {
+        self.origin.version = self.origin.version.wrapping_add(1);
+        self.offered = true;
+        offer_answer::offer(codings, self.origin, Direction::SendRecv)
+    }
+
+    /// Whether the answer to our offer is still to come.
+    pub fn is_offered(&self) -> bool {
+        self.offered
+    }
+
+    /// The answer to our offer may come; whether it did, and agrees.
+    pub fn accept(&mut self, answer: &[u8]) -> bool {
+        if !std::mem::take(&mut self.offered) {
+            return false;
+        }
+        self.agreed = offer_answer::accepted(answer, Coding::ALL).ok();
+        self.agreed.is_some()
+    }
+
+    /// The answer to our offer comes before the call's (RFC 3261 §13.2.1); it may come again, or
+    /// be another phone's. Whether it agrees.
+    pub fn accept_early(&mut self, answer: &[u8]) -> bool {
+        match offer_answer::accepted(answer, Coding::ALL) {
+            Ok(agreed) => self.agreed = Some(agreed),
+            Err(_) => return false,
+        }
+        true
+    }
+
+    /// The call's answer comes, with the answer to our offer unless that came before.
+    pub fn conclude(&mut self, answer: &[u8]) {
+        match answer {
+            [] => self.withdraw(),
+            answer => {
+                self.accept(answer);
+            }
+        }
+    }
+
+    /// Our offer was refused: what was agreed on before holds (RFC 3264 §8).
+    pub fn withdraw(&mut self) {
+        self.offered = false;
+    }
+
+    /// Whether there is something that both ends can hear.
+    pub fn agrees(&self) -> bool {
+        self.agreed.is_some()
+    }
+
+    /// How sound is written.
+    pub fn coding(&self) -> Option<Coding> {
+        self.agreed.as_ref().map(|agreed| agreed.coding)
+    }
+
+    /// Whether the far end holds us: it does not want to hear us now.
+    pub fn is_held(&self) -> bool {
+        let agreed = self.agreed.as_ref();
+        agreed.is_some_and(|agreed| !agreed.direction.sends())
+    }
+
+    /// For the studio.
+    pub fn format(&self) -> Option<Format> {
+        let agreed = self.agreed.as_ref()?;
+        Some(Format {
+            stream: agreed.stream,
+            coding: agreed.coding,
+            payload_type: agreed.payload_type,
+            events: agreed.events,
+            packet_ms: agreed.packet_ms,
+            sends: agreed.direction.sends(),
+            keys: agreed.keys.as_ref().map(|keys| Keys {
+                ours: keys.ours.to_string().into(),
+                theirs: keys.theirs.to_string().into(),
+            }),
+        })
+    }
+}

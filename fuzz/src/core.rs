@@ -267,6 +267,7 @@ impl World {
             Some(b'n') => self.studio(News::Done {
                 session: self.session,
                 task: number,
+                played_ms: 0,
             }),
             Some(b'N') => self.studio(News::Key {
                 session: self.session,

@@ -1,5 +1,5 @@
-//! What proxy and services tell each other on the path inside the shard, beside SIP itself: on whose
-//! account a service calls, and texts within URIs.
+//! What proxy and services tell each other on the path inside the shard, beside SIP itself: on
+//! whose account a service calls, and texts within URIs.
 
 /// On whose account a service calls: the value of `X-Voip-Account`, which is read on the path
 /// inside only and never sent on.

@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 /// The folder of all mailboxes.
 pub(super) const ROOT: &str = "voicemail";
 
-/// Longest name of a mailbox's folder, in bytes: file systems take 255, and `.part` follows.
-const FOLDER_BYTES_MAX: usize = 200;
+/// Longest name of a mailbox's folder, in bytes: what names of files may have
+/// (`media::file::NAME_BYTES_MAX`), less the rest of the path.
+const FOLDER_BYTES_MAX: usize = 150;
 
 /// What a file of a mailbox is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,15 +48,16 @@ impl FileName {
 }
 
 /// The folder of a user's mailbox. What a user's name may have and a file's should not is written
-/// as `%2F`; a name beyond measure by its hash.
+/// as `+2F`; a name beyond measure by its hash.
 pub fn folder_of(aor: &str) -> String {
     let mut name = String::with_capacity(aor.len());
     for byte in aor.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'+' | b'.' | b'@' => {
+            b'.' if name.is_empty() => name.push_str("+2E"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'@' => {
                 name.push(char::from(byte));
             }
-            _ => drop(write!(name, "%{byte:02X}")),
+            _ => drop(write!(name, "+{byte:02X}")),
         }
     }
     if name.len() > FOLDER_BYTES_MAX {
@@ -98,12 +100,21 @@ mod tests {
     /// No user's name leads out of the folder, nor two names into one.
     #[test]
     fn no_name_leads_astray() {
-        for aor in ["../x@a", "a/b@c", "..@a", ".@a", "a\0b@c", "ñ@a", "%2F@a"] {
+        for aor in [
+            "../x@a",
+            "a/b@c",
+            "..@a",
+            ".@a",
+            "a\0b@c",
+            "ñ@a",
+            "+2F@a",
+            ".hidden@a",
+        ] {
             let folder = folder_of(aor);
             let parts: Vec<&str> = folder.split('/').collect();
-            assert!(matches!(parts[..], ["voicemail", name] if name != ".." && name != "."));
+            assert!(matches!(parts[..], ["voicemail", name] if !name.starts_with('.')));
         }
-        assert_ne!(folder_of("a/b@c"), folder_of("a%2Fb@c"));
+        assert_ne!(folder_of("a/b@c"), folder_of("a+2Fb@c"));
         let long = "n".repeat(300);
         let two = [format!("{long}@a"), format!("{long}@b")].map(|aor| folder_of(&aor));
         assert!(two[0] != two[1] && two[0].len() < 220);

@@ -1,14 +1,19 @@
 //! One leg that ends here: its stream, what it says, and what it hears.
 
+use super::bridge::{Bridged, Way};
 use super::codec::{Codec, Encoder};
+use super::ear::Ear;
 use super::event::{EventReceiver, KeyChange};
-use super::order::{Figures, Format, SOUNDS_MAX, Task};
-use super::player::Player;
+use super::file::{FileAnswer, FileFailure, FileWish, Ticket};
+use super::inband::InBand;
+use super::order::{Figures, Format, RecordEnd, SOUNDS_MAX, Sound, Task};
+use super::player::{Player, Stock};
+use super::record::{self, Limits, Recorder};
 use super::secure::Secure;
 use super::stream::{Heard, RtpStream};
 use crate::base::{Instant, Rng, TimerId};
-use crate::wire::rtp::event::key;
-use crate::wire::rtp::{HEADER_SIZE, Packet};
+use crate::wire::rtp::{HEADER_SIZE, Header, Packet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What we call ourselves in reports; nothing in it tells who calls (RFC 7022 §4.2).
@@ -25,6 +30,8 @@ enum Doing {
     Resting,
     Echoing,
     Playing(Box<Playing>),
+    Recording(Box<Recording>),
+    Bridged(Box<Bridged>),
 }
 
 #[derive(Debug)]
@@ -35,6 +42,29 @@ struct Playing {
     due: Instant,
     /// Whether a key ends it.
     until_key: bool,
+    /// Samples that were said.
+    said: u64,
+}
+
+#[derive(Debug)]
+struct Recording {
+    /// What is said before.
+    beep: Option<Playing>,
+    ear: Ear,
+    recorder: Recorder,
+    /// When the next frame is taken.
+    due: Instant,
+    until_key: bool,
+}
+
+/// A recorder that goes on without its leg, and what it is the task of.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub session: u64,
+    pub task: u32,
+    pub recorder: Recorder,
+    /// The question that waits for the disk.
+    pub asked: Option<Ticket>,
 }
 
 /// One leg.
@@ -43,11 +73,19 @@ pub(super) struct Leg {
     pub session: u64,
     pub format: Format,
     pub timer: Option<TimerId>,
+    /// When that is due.
+    pub armed: Instant,
     stream: RtpStream,
     keys: EventReceiver,
+    /// Keys as tones, where events were not agreed on.
+    tones: Option<Box<InBand>>,
+    /// Whether an event was heard: then tones are none.
+    has_events: bool,
     secure: Option<Box<Secure>>,
     task: u32,
     doing: Doing,
+    asked: Option<Ticket>,
+    skipped: u32,
 }
 
 /// What became of a leg's turn.
@@ -56,10 +94,15 @@ pub(super) enum Turn {
     /// A packet was written.
     Spoke,
     /// Its task is over.
-    Done { task: u32 },
+    Done { task: u32, played_ms: u32 },
+    /// Its recording is over, as far as the leg is concerned.
+    Recorded,
     /// There was nothing to do.
     Idle,
 }
+
+/// A key, and whether it sounds in the leg's speech.
+pub(super) type Pressed = (KeyChange, bool);
 
 impl Leg {
     pub fn new(now: Instant, session: u64, format: Format, seed: u64) -> Self {
@@ -69,11 +112,16 @@ impl Leg {
             session,
             format,
             timer: None,
+            armed: Instant::FAR_FUTURE,
             stream: RtpStream::new(now, clock, CNAME, Rng::from_u64(seed)),
             keys: EventReceiver::new(),
+            tones: None,
+            has_events: false,
             secure: None,
             task: 0,
             doing: Doing::Resting,
+            asked: None,
+            skipped: 0,
         };
         leg.secure = Secure::renewed(None, keys.as_ref());
         leg
@@ -97,83 +145,185 @@ impl Leg {
 
     /// Another format was agreed on; what plays goes on in it.
     pub fn reformat(&mut self, format: Format) {
-        if let Doing::Playing(playing) = &mut self.doing
-            && format.coding != self.format.coding
-        {
-            playing.encoder = Encoder::new(format.coding.into());
-            playing
-                .player
-                .set_rate(Codec::from(format.coding).sample_rate());
+        let changed = format.coding != self.format.coding;
+        match &mut self.doing {
+            Doing::Playing(playing) if changed => playing.reformat(&format),
+            Doing::Recording(recording) => {
+                if let Some(beep) = recording.beep.as_mut().filter(|_| changed) {
+                    beep.reformat(&format);
+                }
+                if !recording.ear.fits(&format) {
+                    recording.ear = Ear::new(&format, record::RATE);
+                }
+            }
+            // The other leg's packets find out.
+            Doing::Bridged(_) | Doing::Playing(_) | Doing::Resting | Doing::Echoing => {}
         }
         self.secure = Secure::renewed(self.secure.take(), format.keys.as_ref());
         self.format = format;
     }
 
-    /// It does this from now on.
-    pub fn begin(&mut self, now: Instant, task: u32, what: Task) {
+    /// It does this from now on. A recording that it did ends, and is handed over.
+    pub fn begin(
+        &mut self,
+        now: Instant,
+        task: u32,
+        what: Task,
+        stock: &Arc<Stock>,
+    ) -> Option<Left> {
+        let left = self.leave();
         self.task = task;
         self.doing = match what {
-            Task::Rest | Task::Bridge { .. } | Task::Record { .. } => Doing::Resting,
+            Task::Rest => Doing::Resting,
             Task::Echo => Doing::Echoing,
             Task::Play {
-                mut sounds,
+                sounds,
                 rounds,
                 until_key,
             } => {
-                sounds.truncate(SOUNDS_MAX);
-                let codec = Codec::from(self.format.coding);
+                let playing = self.playing(now, sounds, rounds, stock);
                 Doing::Playing(Box::new(Playing {
-                    player: Player::new(sounds, rounds, codec.sample_rate()),
-                    encoder: Encoder::new(codec),
+                    until_key,
+                    ..playing
+                }))
+            }
+            Task::Record {
+                file,
+                max_ms,
+                silence_ms,
+                until_key,
+                beep,
+            } => {
+                let sounds = beep.into_iter().collect::<Vec<_>>();
+                let beep = self.playing(now, sounds, Some(1), stock);
+                Doing::Recording(Box::new(Recording {
+                    beep: Some(beep),
+                    ear: Ear::new(&self.format, record::RATE),
+                    recorder: Recorder::new(file, Limits { max_ms, silence_ms }),
                     due: now,
                     until_key,
                 }))
             }
+            Task::Bridge { with } => Doing::Bridged(Box::new(Bridged::new(with))),
         };
         self.stream.new_echo();
+        left
     }
 
-    /// When it wants to speak, or report.
+    fn playing(
+        &self,
+        now: Instant,
+        mut sounds: Vec<Sound>,
+        rounds: Option<u16>,
+        stock: &Arc<Stock>,
+    ) -> Playing {
+        sounds.truncate(SOUNDS_MAX);
+        let codec = Codec::from(self.format.coding);
+        Playing {
+            player: Player::new(sounds, rounds, codec.sample_rate(), Arc::clone(stock)),
+            encoder: Encoder::new(codec),
+            due: now,
+            until_key: false,
+            said: 0,
+        }
+    }
+
+    /// Ends what it does; of a recording the rest goes on without it.
+    pub fn leave(&mut self) -> Option<Left> {
+        let asked = self.asked.take();
+        match std::mem::replace(&mut self.doing, Doing::Resting) {
+            Doing::Recording(recording) => {
+                let mut recorder = recording.recorder;
+                recorder.close(RecordEnd::Closed);
+                Some(Left {
+                    session: self.session,
+                    task: self.task,
+                    recorder,
+                    asked,
+                })
+            }
+            Doing::Resting | Doing::Echoing | Doing::Playing(_) | Doing::Bridged(_) => None,
+        }
+    }
+
+    /// When it wants to speak, to hear, or to report.
     pub fn due(&self) -> Instant {
         let report = self.stream.poll_timeout();
         match &self.doing {
             Doing::Playing(playing) => playing.due.min(report),
+            Doing::Recording(recording) => match &recording.beep {
+                Some(beep) => beep.due.min(recording.due).min(report),
+                None => recording.due.min(report),
+            },
+            Doing::Bridged(bridged) => match &bridged.convert {
+                Some(convert) => convert.due.min(report),
+                None => report,
+            },
             Doing::Resting | Doing::Echoing => report,
         }
     }
 
-    /// A packet of sound, or of a key, came. What goes back at once stands in `out`; keys that were
-    /// pressed go to `pressed`.
+    /// The session that it is bridged with.
+    pub fn partner(&self) -> Option<u64> {
+        match &self.doing {
+            Doing::Bridged(bridged) => Some(bridged.with),
+            Doing::Resting | Doing::Echoing | Doing::Playing(_) | Doing::Recording(_) => None,
+        }
+    }
+
+    /// Whether packets of this type belong to what was agreed on; comfort noise always does.
+    pub fn knows(&self, payload_type: u8) -> bool {
+        payload_type == self.format.payload_type
+            || Some(payload_type) == self.format.events
+            || payload_type == super::comfort::PAYLOAD_TYPE
+    }
+
+    /// Sounds that it left out because of their files, since this was asked last.
+    pub fn take_skipped(&mut self) -> u32 {
+        std::mem::take(&mut self.skipped)
+    }
+
+    /// The other leg of its bridge is gone.
+    pub fn lose_partner(&mut self) -> Turn {
+        self.rest()
+    }
+
+    // ------------------------------------------------------------ in
+
+    /// A packet of sound, or of a key, came. What goes back at once stands in `out`; what was
+    /// pressed and released goes to `pressed`. What the packet is stands in the second place.
     pub fn hear(
         &mut self,
         now: Instant,
         packet: &Packet<'_>,
         out: &mut Vec<u8>,
-        pressed: &mut impl FnMut(char),
-    ) -> Turn {
+        pressed: &mut Vec<Pressed>,
+    ) -> (Turn, Heard) {
         let header = packet.header();
         let length = packet.payload().len();
-        if self.stream.handle_rtp(now, &header, length) != Heard::Stream {
-            return Turn::Idle;
+        let heard = self.stream.handle_rtp(now, &header, length);
+        // A jitter buffer judges for itself whether a jump is one.
+        if let Doing::Recording(recording) = &mut self.doing
+            && matches!(heard, Heard::Stream | Heard::Unproven)
+        {
+            recording.ear.put(now, &header, packet.payload());
         }
+        if heard != Heard::Stream {
+            return (Turn::Idle, heard);
+        }
+        self.hear_keys(now, &header, packet.payload(), pressed);
         let is_key = Some(header.payload_type) == self.format.events;
-        let mut key_ends = false;
-        if is_key {
-            self.keys.handle_packet(now, &header, packet.payload());
-            while let Some(change) = self.keys.poll_change() {
-                if let KeyChange::Pressed { code } = change
-                    && let Some(key) = key(code)
-                {
-                    pressed(key);
-                    key_ends = true;
-                }
-            }
-        }
-        match &self.doing {
+        let key_ends = |(change, _): &Pressed| matches!(change, KeyChange::Pressed { .. });
+        let key_ends = pressed.iter().any(key_ends);
+        let turn = match &mut self.doing {
             Doing::Playing(playing) if playing.until_key && key_ends => self.rest(),
+            Doing::Recording(recording) if recording.until_key && key_ends => {
+                recording.recorder.close(RecordEnd::Key);
+                Turn::Recorded
+            }
             Doing::Echoing if is_key || header.payload_type == self.format.payload_type => {
                 if !self.format.sends {
-                    return Turn::Idle;
+                    return (Turn::Idle, heard);
                 }
                 let ours = self.stream.send_back(now, &header, length);
                 out.clear();
@@ -182,16 +332,48 @@ impl Leg {
                 Turn::Spoke
             }
             _ => Turn::Idle,
+        };
+        (turn, heard)
+    }
+
+    fn hear_keys(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        payload: &[u8],
+        pressed: &mut Vec<Pressed>,
+    ) {
+        if Some(header.payload_type) == self.format.events {
+            self.has_events = true;
+            self.tones = None;
+            self.keys.handle_packet(now, header, payload);
+            while let Some(change) = self.keys.poll_change() {
+                pressed.push((change, false));
+            }
+            return;
         }
+        if self.format.events.is_some() || self.has_events {
+            return;
+        }
+        let format = &self.format;
+        let tones = self.tones.take().filter(|tones| tones.fits(format));
+        let mut tones = tones.unwrap_or_else(|| Box::new(InBand::new(format)));
+        tones.hear(header, payload, |change| pressed.push((change, true)));
+        self.tones = Some(tones);
     }
 
     /// How the way from the far end fares.
     pub fn measure(&self) -> Figures {
-        let stats = self.stream.stats(None);
+        let ear = match &self.doing {
+            Doing::Recording(recording) => Some(recording.ear.buffer()),
+            Doing::Resting | Doing::Echoing | Doing::Playing(_) | Doing::Bridged(_) => None,
+        };
+        let stats = self.stream.stats(ear);
         let small = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
         let expected = stats.packets_received.saturating_add(stats.lost).max(1);
+        let lost = stats.lost.saturating_add(stats.late);
         Figures {
-            lost_permille: small(stats.lost.saturating_mul(1000) / expected),
+            lost_permille: small(lost.saturating_mul(1000) / expected),
             jitter_ms: small((u64::from(stats.jitter_us) + 500) / 1000),
             round_trip_ms: stats
                 .round_trip_us
@@ -209,48 +391,288 @@ impl Leg {
         self.stream.poll_report(now, ntp, out)
     }
 
-    /// The next packet of what plays, if one is due, into `out`.
-    pub fn speak(&mut self, now: Instant, out: &mut Vec<u8>) -> Turn {
-        let Doing::Playing(playing) = &mut self.doing else {
+    // ------------------------------------------------------------ the other leg of a bridge
+
+    /// A packet of the other leg came, whose format is `theirs`; `proven`: of its stream. What
+    /// leaves at once stands in `out`.
+    pub fn relay(
+        &mut self,
+        now: Instant,
+        (theirs, proven): (&Format, bool),
+        packet: &Packet<'_>,
+        out: &mut Vec<u8>,
+    ) -> Turn {
+        let Doing::Bridged(bridged) = &mut self.doing else {
             return Turn::Idle;
         };
-        if playing.due > now {
+        let header = packet.header();
+        let converted = bridged.convert.is_some();
+        match bridged.way(now, theirs, &self.format, header.payload_type) {
+            Way::Through(payload_type) => {
+                if converted {
+                    // Our numbers went their own way meanwhile.
+                    self.stream.new_echo();
+                }
+                if !self.format.sends || !proven {
+                    return Turn::Idle;
+                }
+                let theirs = Header {
+                    payload_type,
+                    ..header
+                };
+                let ours = self.stream.send_back(now, &theirs, packet.payload().len());
+                out.clear();
+                out.extend_from_slice(&ours.emit());
+                out.extend_from_slice(packet.payload());
+                Turn::Spoke
+            }
+            Way::Heard => {
+                if let Some(convert) = &mut bridged.convert {
+                    convert.put(now, &header, packet.payload());
+                }
+                Turn::Idle
+            }
+            Way::Nowhere => Turn::Idle,
+        }
+    }
+
+    /// A key of the other leg changed.
+    pub fn relay_key(&mut self, (change, sounds): Pressed) {
+        if let Doing::Bridged(bridged) = &mut self.doing
+            && let Some(convert) = &mut bridged.convert
+        {
+            convert.key(change, sounds);
+        }
+    }
+
+    // ------------------------------------------------------------ files
+
+    /// What it wants of the disk, if nothing is asked already.
+    pub fn poll_wish(&mut self) -> Option<FileWish> {
+        if self.asked.is_some() {
+            return None;
+        }
+        match &mut self.doing {
+            Doing::Playing(playing) => playing.player.poll_wish(),
+            Doing::Recording(recording) => match &recording.beep {
+                Some(beep) => beep.player.poll_wish(),
+                None => recording.recorder.poll_wish(),
+            },
+            Doing::Resting | Doing::Echoing | Doing::Bridged(_) => None,
+        }
+    }
+
+    /// It was asked.
+    pub fn asked(&mut self, ticket: Ticket) {
+        self.asked = Some(ticket);
+        match &mut self.doing {
+            Doing::Playing(playing) => playing.player.asked(ticket),
+            Doing::Recording(recording) => {
+                if let Some(beep) = &mut recording.beep {
+                    beep.player.asked(ticket);
+                }
+            }
+            Doing::Resting | Doing::Echoing | Doing::Bridged(_) => {}
+        }
+    }
+
+    /// The disk answered.
+    pub fn handle_answer(
+        &mut self,
+        ticket: Ticket,
+        answer: Result<FileAnswer, FileFailure>,
+    ) -> Turn {
+        if self.asked != Some(ticket) {
             return Turn::Idle;
         }
-        if playing.player.is_over() {
-            return self.rest();
+        self.asked = None;
+        match &mut self.doing {
+            Doing::Playing(playing) => {
+                let before = playing.player.skipped();
+                playing.player.handle_answer(ticket, answer);
+                self.skipped += playing.player.skipped() - before;
+            }
+            Doing::Recording(recording) => match &mut recording.beep {
+                Some(beep) => beep.player.handle_answer(ticket, answer),
+                None => recording.recorder.handle_answer(answer.map(drop)),
+            },
+            Doing::Resting | Doing::Echoing | Doing::Bridged(_) => {}
         }
-        if now.since(playing.due) > LATE_MAX {
-            playing.due = now;
+        self.look_at_recorder()
+    }
+
+    fn look_at_recorder(&self) -> Turn {
+        match &self.doing {
+            Doing::Recording(recording) if recording.recorder.has_ended() => Turn::Recorded,
+            _ => Turn::Idle,
         }
-        let codec = Codec::from(self.format.coding);
-        let ms = codec.ptime_ms(self.format.packet_ms.into());
-        playing.due += Duration::from_millis(ms.into());
+    }
+
+    // ------------------------------------------------------------ out
+
+    /// What is due: the next packet of what it says, into `out`; the next frame of what it records.
+    pub fn speak(&mut self, now: Instant, out: &mut Vec<u8>) -> Turn {
+        match &mut self.doing {
+            Doing::Resting | Doing::Echoing => Turn::Idle,
+            Doing::Playing(playing) => {
+                if playing.due > now {
+                    return Turn::Idle;
+                }
+                if playing.player.is_over() {
+                    return self.rest();
+                }
+                playing.speak(now, &self.format, &mut self.stream, out)
+            }
+            Doing::Recording(recording) => {
+                let turn = recording.turn(now, &self.format, &mut self.stream, out);
+                match turn {
+                    Turn::Idle => self.look_at_recorder(),
+                    turn => turn,
+                }
+            }
+            Doing::Bridged(bridged) => match &mut bridged.convert {
+                Some(convert) if convert.due <= now => {
+                    translate(convert, now, &self.format, &mut self.stream, out)
+                }
+                _ => Turn::Idle,
+            },
+        }
+    }
+
+    fn rest(&mut self) -> Turn {
+        let rate = u64::from(Codec::from(self.format.coding).sample_rate());
+        let said = match &self.doing {
+            Doing::Playing(playing) => playing.said,
+            _ => 0,
+        };
+        let played_ms = u32::try_from(said * 1000 / rate.max(1)).unwrap_or(u32::MAX);
+        self.doing = Doing::Resting;
+        self.asked = None;
+        Turn::Done {
+            task: self.task,
+            played_ms,
+        }
+    }
+}
+
+impl Playing {
+    fn reformat(&mut self, format: &Format) {
+        self.encoder = Encoder::new(format.coding.into());
+        self.player
+            .set_rate(Codec::from(format.coding).sample_rate());
+    }
+
+    fn speak(
+        &mut self,
+        now: Instant,
+        format: &Format,
+        stream: &mut RtpStream,
+        out: &mut Vec<u8>,
+    ) -> Turn {
+        if now.since(self.due) > LATE_MAX {
+            self.due = now;
+        }
+        let codec = Codec::from(format.coding);
+        let ms = codec.ptime_ms(format.packet_ms.into());
+        self.due += Duration::from_millis(ms.into());
         let mut samples = [0; SAMPLES_MAX];
         let count = codec.samples(ms);
         let Some(samples) = samples.get_mut(..count) else {
             return Turn::Idle;
         };
-        playing.player.fill(samples);
+        self.said += self.player.fill(samples) as u64;
         let step = codec.ticks(ms);
-        if !self.format.sends {
-            self.stream.send_nothing(step);
+        if !format.sends {
+            stream.send_nothing(step);
             return Turn::Idle;
         }
         let length = codec.payload_len(count);
-        let payload_type = self.format.payload_type;
-        let header = self.stream.send_audio(now, payload_type, step, length);
+        let header = stream.send_audio(now, format.payload_type, step, length);
         out.clear();
         out.extend_from_slice(&header.emit());
         out.resize(HEADER_SIZE + length, 0);
         if let Some(payload) = out.get_mut(HEADER_SIZE..) {
-            playing.encoder.encode(samples, payload);
+            self.encoder.encode(samples, payload);
         }
         Turn::Spoke
     }
+}
 
-    fn rest(&mut self) -> Turn {
-        self.doing = Doing::Resting;
-        Turn::Done { task: self.task }
+impl Recording {
+    fn turn(
+        &mut self,
+        now: Instant,
+        format: &Format,
+        stream: &mut RtpStream,
+        out: &mut Vec<u8>,
+    ) -> Turn {
+        if self.beep.as_ref().is_some_and(|b| b.player.is_over()) {
+            self.beep = None;
+        }
+        if self.due <= now {
+            if now.since(self.due) > LATE_MAX {
+                self.due = now;
+            }
+            let mut frame = [0; record::FRAME];
+            self.ear.frame(self.due, &mut frame);
+            self.due += Duration::from_millis(record::FRAME_MS.into());
+            if self.beep.is_none() {
+                self.recorder.push(&frame);
+            }
+        }
+        match &mut self.beep {
+            Some(beep) if beep.due <= now => beep.speak(now, format, stream, out),
+            _ => Turn::Idle,
+        }
     }
+}
+
+/// The next packet of a bridged leg whose other side writes otherwise.
+fn translate(
+    convert: &mut super::bridge::Convert,
+    now: Instant,
+    format: &Format,
+    stream: &mut RtpStream,
+    out: &mut Vec<u8>,
+) -> Turn {
+    let codec = Codec::from(format.coding);
+    let ms = codec.ptime_ms(format.packet_ms.into());
+    let (count, step) = (codec.samples(ms), codec.ticks(ms));
+    let length = codec.payload_len(count);
+    let mut samples = [0; SAMPLES_MAX];
+    let Some(samples) = samples.get_mut(..count) else {
+        return Turn::Idle;
+    };
+    out.clear();
+    out.resize(HEADER_SIZE + length, 0);
+    let payload = out.get_mut(HEADER_SIZE..).unwrap_or_default();
+    let says = convert.say(samples, payload);
+    convert.advance(now, ms, LATE_MAX);
+    if !format.sends {
+        stream.send_nothing(step);
+        return Turn::Idle;
+    }
+    let timestamp = stream.timestamp();
+    let event = convert.events.as_mut();
+    if let (Some(packet), Some(payload_type)) = (
+        event.and_then(|events| events.poll_packet(timestamp, step)),
+        format.events,
+    ) {
+        let place = (packet.marker, packet.timestamp);
+        let body = packet.event.emit();
+        let header = stream.send_event(now, payload_type, place, step, body.len());
+        out.clear();
+        out.extend_from_slice(&header.emit());
+        out.extend_from_slice(&body);
+        return Turn::Spoke;
+    }
+    if !says {
+        stream.send_nothing(step);
+        return Turn::Idle;
+    }
+    let header = stream.send_audio(now, format.payload_type, step, length);
+    if let Some(place) = out.get_mut(..HEADER_SIZE) {
+        place.copy_from_slice(&header.emit());
+    }
+    Turn::Spoke
 }

@@ -1,5 +1,6 @@
 //! What signalling asks of the studio, and what it hears back.
 
+use super::file::{FileOrder, Filed, Root};
 use super::tone::{Country, Tone};
 use crate::wire::rtp::Coding;
 use serde::{Deserialize, Serialize};
@@ -41,32 +42,18 @@ pub struct Format {
     pub keys: Option<Keys>,
 }
 
+impl Format {
+    /// How sound and keys are written, without the secrets.
+    pub fn bare(&self) -> Self {
+        Self {
+            keys: None,
+            ..*self
+        }
+    }
+}
+
 /// A language of recorded sounds.
 pub use super::prompts::Language;
-
-/// Where files lie.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub enum Root {
-    /// What callers say: below `[spool]`.
-    Spool,
-    /// The site's own prompts.
-    Prompts,
-}
-
-/// Why a recording ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum RecordEnd {
-    /// The caller pressed a key.
-    Key,
-    /// The caller fell silent.
-    Silence,
-    /// It was as long as it may be.
-    Limit,
-    /// The leg closed, or does something else.
-    Closed,
-    /// The file could not be written; there is none.
-    Failed,
-}
 
 /// Something to hear.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -85,8 +72,6 @@ pub enum Sound {
         /// Milliseconds; as long as its pattern without.
         ms: Option<u32>,
     },
-    /// Music, for who waits.
-    Music,
     /// Something that is said.
     Prompt {
         /// In which language.
@@ -94,13 +79,15 @@ pub enum Sound {
         /// Its name in the catalogue.
         name: Box<str>,
     },
-    /// A file.
+    /// A file. One that is not there, or no sound, is left out.
     File {
-        /// Below what.
+        /// Where it lies.
         root: Root,
-        /// Relative, with its extension.
+        /// Its name, with the extension that tells what it is.
         path: Box<str>,
     },
+    /// What those hear who wait, without end.
+    Music,
 }
 
 /// What a leg does.
@@ -110,11 +97,6 @@ pub enum Task {
     Rest,
     /// What comes goes back.
     Echo,
-    /// It hears what another leg says, and is heard there.
-    Bridge {
-        /// The other leg's session.
-        with: u64,
-    },
     /// It says this, then rests.
     Play {
         /// One after the other; at most [`SOUNDS_MAX`].
@@ -124,17 +106,41 @@ pub enum Task {
         /// Whether a key ends it.
         until_key: bool,
     },
-    /// What the leg hears goes into a file.
+    /// What it hears is written to a file of the spool, as A-law of 8 kHz in a WAV file.
+    /// [`News::Recorded`] tells when it is whole, whatever ended it.
     Record {
-        /// Below the spool, with extension `wav`.
+        /// Its name, with `.wav`.
         file: Box<str>,
-        /// Milliseconds after which it ends.
+        /// The longest; nought and what is too much mean two hours.
         max_ms: u32,
-        /// Milliseconds of silence that end it; zero: none do.
+        /// Such a silence ends it, and is not kept; nought: none does.
         silence_ms: u32,
         /// Whether a key ends it.
         until_key: bool,
+        /// What is said before, as a tone; nothing of it is recorded.
+        beep: Option<Sound>,
     },
+    /// It hears another leg and is heard by it, as long as that one does the same with this one.
+    /// When the other one closes this task is done.
+    Bridge {
+        /// The other leg's session, of the same worker.
+        with: u64,
+    },
+}
+
+/// Why a recording ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RecordEnd {
+    /// A key was pressed.
+    Key,
+    /// Nothing was said for so long.
+    Silence,
+    /// It is as long as it may be.
+    Limit,
+    /// The leg closed, or was told to do something else.
+    Closed,
+    /// It could not be written, or not all of it.
+    Failed,
 }
 
 /// From signalling to the studio.
@@ -168,6 +174,15 @@ pub enum Order {
         /// Which.
         session: u64,
     },
+    /// About files; answered by [`News::Filed`]. There need be no such leg.
+    Files {
+        /// Comes back.
+        session: u64,
+        /// Comes back.
+        task: u32,
+        /// What.
+        what: FileOrder,
+    },
 }
 
 impl Order {
@@ -177,16 +192,24 @@ impl Order {
             Order::Open { session, .. }
             | Order::Do { session, .. }
             | Order::Measure { session }
+            | Order::Files { session, .. }
             | Order::Close { session } => *session,
         }
     }
 
-    /// The same with another name.
+    /// The same with another name. A session that it is bridged with is renamed by the same bits.
     pub fn rename(mut self, to: u64) -> Self {
+        let changed = self.session() ^ to;
         match &mut self {
+            Order::Do { session, what, .. } => {
+                *session = to;
+                if let Task::Bridge { with } = what {
+                    *with ^= changed;
+                }
+            }
             Order::Open { session, .. }
-            | Order::Do { session, .. }
             | Order::Measure { session }
+            | Order::Files { session, .. }
             | Order::Close { session } => *session = to,
         }
         self
@@ -196,7 +219,8 @@ impl Order {
 /// How the way from a far end to us fares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Figures {
-    /// Packets lost of each thousand.
+    /// Packets lost of each thousand; with a recorder or another leg that listens, also those that
+    /// came too late to be heard.
     pub lost_permille: u16,
     /// Interarrival jitter (RFC 3550 §6.4.1) in milliseconds.
     pub jitter_ms: u16,
@@ -213,17 +237,28 @@ pub enum News {
         session: u64,
         /// Which of its tasks.
         task: u32,
+        /// How long it said something, milliseconds.
+        played_ms: u32,
     },
-    /// A recording is over: whole, on the disk, under its name.
+    /// A recording ended. If there is anything of it the file is whole, and on the disk.
     Recorded {
-        /// Which leg.
+        /// Which leg, which may be closed.
         session: u64,
         /// Which of its tasks.
         task: u32,
-        /// How long it is.
+        /// How long it is; nought: there is no file.
         ms: u32,
         /// Why it ended.
         end: RecordEnd,
+    },
+    /// What became of [`Order::Files`].
+    Filed {
+        /// As asked.
+        session: u64,
+        /// As asked.
+        task: u32,
+        /// What.
+        outcome: Filed,
     },
     /// The far end pressed a key.
     Key {
@@ -252,6 +287,7 @@ impl News {
         match self {
             News::Done { session, .. }
             | News::Recorded { session, .. }
+            | News::Filed { session, .. }
             | News::Key { session, .. }
             | News::Measured { session, .. }
             | News::Failed { session } => *session,
@@ -263,6 +299,7 @@ impl News {
         match &mut self {
             News::Done { session, .. }
             | News::Recorded { session, .. }
+            | News::Filed { session, .. }
             | News::Key { session, .. }
             | News::Measured { session, .. }
             | News::Failed { session } => *session = to,

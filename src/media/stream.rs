@@ -6,7 +6,7 @@
 //! is the calendar's. Bandwidth never lengthens the interval: two members with one report each in
 //! five seconds need less than the 5 % of any codec's that §6.2 grants.
 
-use super::jitter::{JitterBuffer, Refusal};
+use super::jitter::{JitterBuffer, JitterStats, Refusal};
 use super::reception::{Place, Reception, units, units_to_us};
 use crate::base::{Instant, Rng};
 use crate::wire::rtp::Header;
@@ -95,6 +95,8 @@ pub struct StreamStats {
     pub collisions: u32,
     /// RTCP that was no compound.
     pub malformed: u64,
+    /// What the buffer behind the stream counted; nothing without one.
+    pub buffer: JitterStats,
 }
 
 #[derive(Debug)]
@@ -198,6 +200,7 @@ impl RtpStream {
             lost: self.lost_before.saturating_add_signed(lost),
             late: buffer.map_or(0, |b| b.stats().refused(Refusal::Late)),
             delay_us: buffer.map_or(0, JitterBuffer::held_us_mean),
+            buffer: buffer.map(|b| *b.stats()).unwrap_or_default(),
             jitter_us: units_to_us(jitter, self.clock),
             ..self.stats
         }

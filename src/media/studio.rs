@@ -1,11 +1,16 @@
 //! The legs that end here. Packets come in by [`Studio::handle_rtp`], what the legs say leaves by
-//! an [`Outlet`]; what plays moves by absolute deadlines.
+//! an [`Outlet`]; what plays moves by absolute deadlines. What is asked of the disk is taken by
+//! [`Studio::poll_file`], and answered by [`Studio::handle_file`] some time later.
 
-use super::leg::{Leg, Turn};
-use super::order::{Format, News, Order, RecordEnd, Task};
-use super::stream::ntp_of_unix_ms;
+use super::event::KeyChange;
+use super::file::{FileAnswer, FileAsk, FileFailure, FileNews, FileWish, Filed};
+use super::leg::{Left, Leg, Pressed, Turn};
+use super::library::{Asker, Library};
+use super::order::{Format, News, Order, RecordEnd, SOUNDS_MAX};
+use super::stream::{Heard, ntp_of_unix_ms};
 use crate::base::{Anchor, Instant, Key, Slab, TimerTable};
 use crate::wire::rtp::Packet;
+use crate::wire::rtp::event::key as key_of;
 use std::collections::{HashMap, VecDeque};
 
 /// The longest payload that is looked at: as much as a datagram holds without fragments.
@@ -26,6 +31,23 @@ pub trait Outlet {
     fn rtcp(&mut self, session: u64, stream: usize, packet: &[u8]);
 }
 
+/// What was not heard, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct StudioCounters {
+    /// Packets for no leg of ours, or not for its stream.
+    pub strays: u64,
+    /// What is no RTP, or was not made with the leg's key.
+    pub malformed: u64,
+    /// Payloads too large to be sound of one packet.
+    pub oversized: u64,
+    /// Payload types that were not agreed on.
+    pub wrong_type: u64,
+    /// Packets of another source or numbering that nothing confirmed yet.
+    pub unproven: u64,
+    /// Sounds that were left out because their files are missing or broken.
+    pub skipped: u64,
+}
+
 /// The legs of one media worker, at most as many as its relay has sessions.
 #[derive(Debug)]
 pub struct Studio {
@@ -33,8 +55,11 @@ pub struct Studio {
     legs: Slab<Box<Leg>>,
     by_session: HashMap<u64, Key>,
     timers: TimerTable<Key>,
+    library: Library,
     news: VecDeque<News>,
+    counters: StudioCounters,
     packet: Vec<u8>,
+    pressed: Vec<Pressed>,
 }
 
 impl Studio {
@@ -45,8 +70,11 @@ impl Studio {
             legs: Slab::new(legs_max),
             by_session: HashMap::new(),
             timers: TimerTable::new(),
+            library: Library::default(),
             news: VecDeque::new(),
+            counters: StudioCounters::default(),
             packet: Vec::new(),
+            pressed: Vec::new(),
         }
     }
 
@@ -55,7 +83,17 @@ impl Studio {
         self.legs.len()
     }
 
-    /// Carries out an order. Afterwards drain [`Studio::poll_news`].
+    /// Recordings whose legs are gone, and which are not on the disk yet.
+    pub fn recordings_left(&self) -> usize {
+        self.library.left_count()
+    }
+
+    /// What was not heard.
+    pub fn counters(&self) -> StudioCounters {
+        self.counters
+    }
+
+    /// Carries out an order. Afterwards drain [`Studio::poll_news`] and [`Studio::poll_file`].
     pub fn handle_order(&mut self, now: Instant, order: Order) {
         let session = order.session();
         let known = self.by_session.get(&session).copied();
@@ -67,18 +105,11 @@ impl Studio {
             }
             (Order::Open { format, seed, .. }, None) => self.open(now, session, format, seed),
             (Order::Do { task, what, .. }, Some(key)) => {
-                if matches!(what, Task::Record { .. }) {
-                    let (ms, end) = (0, RecordEnd::Failed);
-                    self.tell(News::Recorded {
-                        session,
-                        task,
-                        ms,
-                        end,
-                    });
-                }
-                if let Some(leg) = self.legs.get_mut(key) {
-                    leg.begin(now, task, what);
-                }
+                let stock = &self.library.stock;
+                let leg = self.legs.get_mut(key);
+                let left = leg.and_then(|leg| leg.begin(now, task, what, stock));
+                self.leave(now, left);
+                self.serve(now, key);
                 self.arm(key);
             }
             (Order::Measure { .. }, Some(key)) => {
@@ -89,8 +120,15 @@ impl Studio {
             (Order::Do { .. } | Order::Measure { .. }, None) => {
                 self.tell(News::Failed { session });
             }
-            (Order::Close { .. }, Some(key)) => self.close(session, key),
+            (Order::Close { .. }, Some(key)) => self.close(now, session, key),
             (Order::Close { .. }, None) => {}
+            (Order::Files { task, what, .. }, _) => {
+                let asker = Asker::Owner { session, task };
+                let (_, answer) = self.library.ask(now, asker, FileWish::Order(what));
+                if let Some(answer) = answer {
+                    self.tell_owner(session, task, answer);
+                }
+            }
         }
     }
 
@@ -105,11 +143,25 @@ impl Studio {
         }
     }
 
-    fn close(&mut self, session: u64, key: Key) {
-        if let Some(timer) = self.legs.remove(key).and_then(|leg| leg.timer) {
+    fn close(&mut self, now: Instant, session: u64, key: Key) {
+        self.by_session.remove(&session);
+        let Some(mut leg) = self.legs.remove(key) else {
+            return;
+        };
+        if let Some(timer) = leg.timer {
             self.timers.cancel(timer);
         }
-        self.by_session.remove(&session);
+        let partner = leg.partner();
+        self.leave(now, leg.leave());
+        if let Some(with) = partner
+            && let Some(key) = self.by_session.get(&with).copied()
+            && let Some(other) = self.legs.get_mut(key)
+            && other.partner() == Some(session)
+        {
+            let turn = other.lose_partner();
+            self.on_turn(now, key, turn);
+            self.arm(key);
+        }
     }
 
     fn arm(&mut self, key: Key) {
@@ -119,8 +171,31 @@ impl Studio {
         if let Some(timer) = leg.timer.take() {
             self.timers.cancel(timer);
         }
-        leg.timer = Some(self.timers.arm(leg.due(), key));
+        leg.armed = leg.due();
+        leg.timer = Some(self.timers.arm(leg.armed, key));
     }
+
+    /// What a turn means beside its packet.
+    fn on_turn(&mut self, now: Instant, key: Key, turn: Turn) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let session = leg.session;
+        match turn {
+            Turn::Done { task, played_ms } => self.tell(News::Done {
+                session,
+                task,
+                played_ms,
+            }),
+            Turn::Recorded => {
+                let left = leg.leave();
+                self.leave(now, left);
+            }
+            Turn::Spoke | Turn::Idle => {}
+        }
+    }
+
+    // ------------------------------------------------------------ in
 
     /// A packet of sound came for a leg.
     pub fn handle_rtp(
@@ -131,36 +206,74 @@ impl Studio {
         packet: &mut [u8],
         outlet: &mut impl Outlet,
     ) {
-        let Some(key) = self.by_session.get(&session).copied() else {
+        let key = self.by_session.get(&session).copied();
+        let leg = key.and_then(|key| Some((key, self.legs.get_mut(key)?)));
+        let Some((key, leg)) = leg.filter(|(_, leg)| stream == usize::from(leg.format.stream))
+        else {
+            self.counters.strays += 1;
             return;
         };
-        let Some(leg) = self.legs.get_mut(key) else {
-            return;
-        };
-        if stream != usize::from(leg.format.stream) {
-            return;
-        }
         let clear = leg.open(packet, false);
         let Some(packet) = clear.and_then(Packet::new_checked) else {
+            self.counters.malformed += 1;
             return;
         };
         if packet.payload().len() > PAYLOAD_MAX {
+            self.counters.oversized += 1;
             return;
         }
+        let known = leg.knows(packet.header().payload_type);
+        self.counters.wrong_type += u64::from(!known);
+        self.pressed.clear();
+        let (turn, heard) = leg.hear(now, &packet, &mut self.packet, &mut self.pressed);
+        self.counters.unproven += u64::from(heard == Heard::Unproven);
+        if turn == Turn::Spoke && leg.seal(&mut self.packet, false) {
+            outlet.rtp(session, stream, &self.packet);
+        }
+        let across = leg.partner().map(|with| (with, leg.format.bare()));
         let news = &mut self.news;
-        let mut pressed = |key| {
-            if news.len() < NEWS_MAX {
+        for (change, _) in &self.pressed {
+            if let KeyChange::Pressed { code } = change
+                && let Some(key) = key_of(*code)
+                && news.len() < NEWS_MAX
+            {
                 news.push_back(News::Key { session, key });
             }
+        }
+        if let Some((with, format)) = across
+            && matches!(heard, Heard::Stream | Heard::Unproven)
+        {
+            let proven = heard == Heard::Stream;
+            self.cross(now, (session, with), (&format, proven), &packet, outlet);
+        }
+        if turn != Turn::Idle && turn != Turn::Spoke {
+            self.on_turn(now, key, turn);
+        }
+    }
+
+    /// A packet of a bridged leg goes to the other.
+    fn cross(
+        &mut self,
+        now: Instant,
+        (from, with): (u64, u64),
+        theirs: (&Format, bool),
+        packet: &Packet<'_>,
+        outlet: &mut impl Outlet,
+    ) {
+        let key = self.by_session.get(&with).copied();
+        let leg = key.and_then(|key| Some((key, self.legs.get_mut(key)?)));
+        let Some((key, leg)) = leg.filter(|(_, leg)| leg.partner() == Some(from)) else {
+            return;
         };
-        match leg.hear(now, &packet, &mut self.packet, &mut pressed) {
-            Turn::Spoke => {
-                if leg.seal(&mut self.packet, false) {
-                    outlet.rtp(session, stream, &self.packet);
-                }
-            }
-            Turn::Done { task } => self.tell(News::Done { session, task }),
-            Turn::Idle => {}
+        let turn = leg.relay(now, theirs, packet, &mut self.packet);
+        for pressed in &self.pressed {
+            leg.relay_key(*pressed);
+        }
+        if turn == Turn::Spoke && leg.seal(&mut self.packet, false) {
+            outlet.rtp(with, leg.format.stream.into(), &self.packet);
+        }
+        if leg.due() < leg.armed {
+            self.arm(key);
         }
     }
 
@@ -177,6 +290,129 @@ impl Studio {
             leg.hear_report(now, ntp, packet);
         }
     }
+
+    // ------------------------------------------------------------ files
+
+    /// What must be asked of the disk; each is answered by [`Studio::handle_file`].
+    pub fn poll_file(&mut self) -> Option<FileAsk> {
+        self.library.poll_ask()
+    }
+
+    /// The disk says something. Afterwards drain [`Studio::poll_news`] and [`Studio::poll_file`].
+    pub fn handle_file(&mut self, now: Instant, news: FileNews) {
+        match news {
+            FileNews::Roots { spool, prompts } => self.library.set_roots(spool, prompts),
+            FileNews::Answer { ticket, what } => match self.library.on_answer(now, ticket, &what) {
+                Some(Asker::Leg(key)) => {
+                    if let Some(leg) = self.legs.get_mut(key) {
+                        let turn = leg.handle_answer(ticket, what);
+                        self.counters.skipped += u64::from(leg.take_skipped());
+                        self.on_turn(now, key, turn);
+                        self.serve(now, key);
+                    }
+                }
+                Some(Asker::Left(number)) => {
+                    if let Some(left) = self.library.left(number) {
+                        left.asked = None;
+                        left.recorder.handle_answer(what.map(drop));
+                    }
+                    self.serve_left(now, number);
+                }
+                Some(Asker::Owner { session, task }) => self.tell_owner(session, task, what),
+                None => {}
+            },
+        }
+    }
+
+    fn tell_owner(&mut self, session: u64, task: u32, answer: Result<FileAnswer, FileFailure>) {
+        let outcome = match answer {
+            Ok(FileAnswer::Filed(filed)) => filed,
+            Ok(_) => Filed::Done,
+            Err(failure) => Filed::Failed(failure),
+        };
+        self.tell(News::Filed {
+            session,
+            task,
+            outcome,
+        });
+    }
+
+    /// Asks what a leg wants of the disk.
+    fn serve(&mut self, now: Instant, key: Key) {
+        // Of a list of sounds each may be known not to be there.
+        for _ in 0..=SOUNDS_MAX {
+            let Some(leg) = self.legs.get_mut(key) else {
+                return;
+            };
+            let Some(wish) = leg.poll_wish() else {
+                return;
+            };
+            let (ticket, answer) = self.library.ask(now, Asker::Leg(key), wish);
+            leg.asked(ticket);
+            let Some(answer) = answer else {
+                return;
+            };
+            let busy = answer == Err(FileFailure::Busy);
+            let turn = leg.handle_answer(ticket, answer);
+            self.counters.skipped += u64::from(leg.take_skipped());
+            self.on_turn(now, key, turn);
+            if busy {
+                return;
+            }
+        }
+    }
+
+    /// A recording goes on without its leg.
+    fn leave(&mut self, now: Instant, left: Option<Left>) {
+        let Some(left) = left else {
+            return;
+        };
+        match self.library.leave(left) {
+            Ok(number) => self.serve_left(now, number),
+            // What is on the disk can be salvaged.
+            Err(left) => self.tell(News::Recorded {
+                session: left.session,
+                task: left.task,
+                ms: 0,
+                end: RecordEnd::Failed,
+            }),
+        }
+    }
+
+    fn serve_left(&mut self, now: Instant, number: u64) {
+        // An append, the finish, and the outcome.
+        for _ in 0..4 {
+            let Some(left) = self.library.left(number) else {
+                return;
+            };
+            if left.asked.is_some() {
+                return;
+            }
+            if let Some((ms, end)) = left.recorder.outcome() {
+                let (session, task) = (left.session, left.task);
+                self.library.forget(number);
+                return self.tell(News::Recorded {
+                    session,
+                    task,
+                    ms,
+                    end,
+                });
+            }
+            let Some(wish) = left.recorder.poll_wish() else {
+                continue;
+            };
+            let (ticket, answer) = self.library.ask(now, Asker::Left(number), wish);
+            let Some(left) = self.library.left(number) else {
+                return;
+            };
+            match answer {
+                Some(answer) => left.recorder.handle_answer(answer.map(drop)),
+                None => left.asked = Some(ticket),
+            }
+        }
+    }
+
+    // ------------------------------------------------------------ out
 
     /// What signalling must hear.
     pub fn poll_news(&mut self) -> Option<News> {
@@ -209,9 +445,9 @@ impl Studio {
                         outlet.rtp(session, stream, &self.packet);
                     }
                 }
-                Turn::Done { task } => self.tell(News::Done { session, task }),
-                Turn::Idle => {}
+                turn => self.on_turn(now, key, turn),
             }
+            self.serve(now, key);
             self.arm(key);
         }
     }

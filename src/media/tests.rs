@@ -5,6 +5,9 @@ use crate::base::{Anchor, Instant};
 use crate::srtp::{Crypto, MasterKey, OVERHEAD_MAX, Profile, Protector, Unprotector};
 use crate::wire::rtp::{Coding, Header, Packet};
 
+mod bridges;
+mod files;
+
 const ANCHOR: Anchor = Anchor {
     instant: Instant::ZERO,
     unix_ms: 1_790_000_000_000,
@@ -187,7 +190,8 @@ fn a_tone_is_said_in_time_and_its_end_told() {
         studio.poll_news(),
         Some(News::Done {
             session: 7,
-            task: 3
+            task: 3,
+            played_ms: 280
         })
     );
     assert_eq!(studio.poll_news(), None);
@@ -237,6 +241,7 @@ fn a_key_is_told_once_and_may_end_what_plays() {
         let done = until_key.then_some(News::Done {
             session: 7,
             task: 3,
+            played_ms: 520,
         });
         assert_eq!(studio.poll_news(), done);
         let after = run(&mut studio, 1000).len();
@@ -278,7 +283,8 @@ fn lists_without_sound_end() {
             studio.poll_news(),
             Some(News::Done {
                 session: 7,
-                task: 3
+                task: 3,
+                played_ms: 0
             })
         );
     }

@@ -1,4 +1,4 @@
-//! Stands between two sides that cannot talk directly: the caller's call goes on to whom it was for,
+//! Stands between two sides that cannot talk directly: the call goes on to whom it was for,
 //! with every codec that we know offered, and both hear each other through the studio.
 
 use super::program::{Account, Event, Opening, Program, Reach, Scene};
@@ -6,6 +6,22 @@ use std::time::Duration;
 
 /// How long the far side may ring: as long as the proxy lets it (timer C is shorter).
 const RING: Duration = Duration::from_secs(300);
+
+/// Two that were joined otherwise stay so until one hangs up.
+#[derive(Debug)]
+pub(super) struct Stay;
+
+impl Program for Stay {
+    fn name(&self) -> &'static str {
+        "transfer"
+    }
+
+    fn on(&mut self, scene: &mut Scene<'_>, event: Event) {
+        if event == Event::Parted {
+            scene.hang_up();
+        }
+    }
+}
 
 /// See the module's text.
 #[derive(Debug)]
@@ -39,8 +55,9 @@ impl Program for Bridge {
             Event::Parted => scene.hang_up(),
             Event::Done(_)
             | Event::Key(_)
-            | Event::Recorded { .. }
             | Event::Measured(_)
+            | Event::Recorded { .. }
+            | Event::Filed { .. }
             | Event::Due(_)
             | Event::Ended => {}
         }

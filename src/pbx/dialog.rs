@@ -3,7 +3,7 @@
 
 use super::{Name, Refusal};
 use crate::base::{Flow, Rng};
-use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, ResponseBuilder};
+use crate::wire::sip::{HeaderName, Message, Method, NameAddr, RequestBuilder, ResponseBuilder};
 
 /// Record-Route values that a dialog may have; the proxy's own are among them.
 const ROUTES_MAX: usize = 32;
@@ -38,6 +38,8 @@ pub(super) struct Dialog {
     cseq: u32,
     /// Of the far end's.
     heard: Option<u32>,
+    /// Whether the far end knows UPDATE.
+    update: bool,
 }
 
 impl Dialog {
@@ -66,6 +68,7 @@ impl Dialog {
             // §12.2.1.1: our numbers begin where we like.
             cseq: 1,
             heard: invite.cseq().ok().map(|cseq| cseq.number),
+            update: invite.has_token(HeaderName::Allow, "UPDATE"),
         })
     }
 
@@ -84,6 +87,7 @@ impl Dialog {
             contact: contact(name, flow),
             cseq: 0,
             heard: None,
+            update: false,
         }
     }
 
@@ -102,6 +106,7 @@ impl Dialog {
             self.remote = to.into();
         }
         self.retarget(response);
+        self.update |= response.has_token(HeaderName::Allow, "UPDATE");
         let mut routes: Vec<Box<[u8]>> = response
             .values(HeaderName::RecordRoute)
             .take(ROUTES_MAX)
@@ -114,6 +119,23 @@ impl Dialog {
     /// Whether an answer is of the far end that we know.
     pub fn is_with(&self, response: &Message) -> bool {
         response.header(HeaderName::To) == Some(&*self.remote)
+    }
+
+    /// Whether the far end knows UPDATE (RFC 3311).
+    pub fn knows_update(&self) -> bool {
+        self.update
+    }
+
+    /// The far end's tag.
+    pub fn far_tag(&self) -> Option<Box<[u8]>> {
+        let address = NameAddr::parse(&self.remote).ok()?;
+        address.tag().map(Box::from)
+    }
+
+    /// The far end's URI.
+    pub fn far_uri(&self) -> Option<String> {
+        let address = NameAddr::parse(&self.remote).ok()?;
+        String::from_utf8(address.uri_bytes().to_vec()).ok()
     }
 
     /// Takes a request of the far end, unless a later one was there before (§12.2.2).
@@ -177,6 +199,7 @@ impl Dialog {
                 .header(HeaderName::Contact, &*self.contact)
                 .header(HeaderName::Allow, super::ALLOW)
                 .header(HeaderName::Supported, super::SUPPORTED),
+            Method::Refer => response.header(HeaderName::Contact, &*self.contact),
             _ => response,
         }
     }

@@ -5,37 +5,66 @@ use super::program::{Caller, Event, Opening};
 use super::seat::Seat;
 use super::{Context, Output, Pbx, branch_of, service};
 use crate::base::{Flow, Key};
+use crate::sip::session_timer;
 use crate::wire::sip::{Message, Method};
 
 impl Pbx {
     /// A call came.
     pub(super) fn on_call(&mut self, cx: &mut Context<'_>, flow: &Flow, invite: &Message) {
-        let Some(program) = service::program_of(invite) else {
-            return self.refuse_unknown(cx, flow, invite, 404);
-        };
         let Some(session) = cx.calls.session_of(invite) else {
             return self.refuse_unknown(cx, flow, invite, 481);
         };
-        let opening = program.opening();
-        let seat = Seat::new(program, caller_of(cx, session, invite));
-        let leg = match Leg::of_invite(cx, seat, flow, invite) {
-            Ok(leg) => Box::new(leg),
+        let caller = caller_of(cx, session, invite);
+        match self.replaced(invite) {
+            Ok(None) => {}
+            Ok(Some(old)) => return self.replace(cx, old, caller, (flow, invite)),
             Err(why) => return self.refuse(cx, flow, invite, why),
+        }
+        let Some(program) = service::program_of(invite) else {
+            return self.refuse_unknown(cx, flow, invite, 404);
         };
-        let (name, branch) = (leg.dialog.name(), branch_of(invite).unwrap_or_default());
-        let key = match self.legs.insert(leg) {
-            Ok(key) => key,
-            Err(_) => return self.refuse(cx, flow, invite, (503, "Too Many Calls")),
+        let opening = program.opening();
+        let seat = Seat::new(program, caller);
+        let Some(key) = self.settle_in(cx, seat, flow, invite) else {
+            return;
         };
-        self.living += 1;
-        self.by_name.insert(name, key);
-        self.by_session.insert(session, key);
-        self.by_branch.insert(branch, key);
         match opening {
             Opening::Answer => self.take(cx, key),
             Opening::Early => self.open_early(cx, key),
             Opening::Wait => self.begin(cx, key),
         }
+    }
+
+    /// A leg for a caller; `None` if there can be none, and the INVITE was refused.
+    pub(super) fn settle_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        seat: Seat,
+        flow: &Flow,
+        invite: &Message,
+    ) -> Option<Key> {
+        let session = seat.caller().session;
+        if session_timer::asked(invite).is_err() {
+            self.refuse(cx, flow, invite, (422, "Session Interval Too Small"));
+            return None;
+        }
+        let leg = match Leg::of_invite(cx, seat, flow, invite) {
+            Ok(leg) => Box::new(leg),
+            Err(why) => {
+                self.refuse(cx, flow, invite, why);
+                return None;
+            }
+        };
+        let (name, branch) = (leg.dialog.name(), branch_of(invite).unwrap_or_default());
+        let Ok(key) = self.legs.insert(leg) else {
+            self.refuse(cx, flow, invite, (503, "Too Many Calls"));
+            return None;
+        };
+        self.living += 1;
+        self.by_name.insert(name, key);
+        self.by_session.insert(session, key);
+        self.by_branch.insert(branch, key);
+        Some(key)
     }
 
     /// A caller gave up before it was answered (RFC 3261 §9.2).
@@ -57,9 +86,9 @@ impl Pbx {
     }
 
     /// Tells the caller that somebody's phone rings.
-    pub(super) fn ring(&mut self, key: Key) {
-        if let Some(leg) = self.legs.get(key)
-            && let Some(bytes) = leg.provisional(180)
+    pub(super) fn ring(&mut self, cx: &Context<'_>, key: Key) {
+        if let Some(leg) = self.legs.get_mut(key)
+            && let Some(bytes) = leg.provisional(cx, &mut self.timers, key, 180)
         {
             let flow = leg.dialog.flow;
             self.send(flow, bytes);
@@ -75,7 +104,7 @@ impl Pbx {
         if leg.branch().is_none() || leg.opened {
             return;
         }
-        match leg.early(cx.rng) {
+        match leg.early(cx, &mut self.timers, key) {
             Ok(bytes) => {
                 let flow = leg.dialog.flow;
                 self.send(flow, bytes);
@@ -93,9 +122,14 @@ impl Pbx {
         let Some(branch) = leg.branch().map(Box::<[u8]>::from) else {
             return;
         };
+        if leg.answers_later() {
+            return;
+        }
+        let timer = leg.session_timer_asked();
         match leg.answer(cx.rng) {
             Ok(bytes) => {
                 leg.arm(cx, &mut self.timers, key);
+                leg.lasts(cx, timer, &mut self.timers, key);
                 let flow = leg.dialog.flow;
                 self.by_branch.remove(&branch);
                 self.send(flow, bytes);
@@ -153,10 +187,46 @@ impl Pbx {
                 if request.method() == Method::Invite {
                     leg.arm(cx, &mut self.timers, key);
                 }
+                let timer = session_timer::asked(request).ok().flatten();
+                leg.lasts(cx, timer, &mut self.timers, key);
                 self.send(*flow, bytes);
                 self.open(cx, key);
             }
             Err(why) => self.answer(key, flow, request, why),
+        }
+    }
+
+    /// A provisional answer of ours arrived (RFC 3262 §3).
+    pub(super) fn on_prack(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: Key,
+        flow: &Flow,
+        prack: &Message,
+    ) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let Some(answers) = leg.pracked(prack, &mut self.timers) else {
+            return self.answer(key, flow, prack, (481, "Nothing To Acknowledge"));
+        };
+        self.answer(key, flow, prack, (200, "OK"));
+        if answers {
+            self.take(cx, key);
+        }
+    }
+
+    /// A provisional answer was not acknowledged: again, until it is given up (RFC 3262 §3).
+    pub(super) fn on_unreliable(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        match leg.repeat_early(cx, &mut self.timers, key) {
+            Some(bytes) => {
+                let flow = leg.dialog.flow;
+                self.send(flow, bytes);
+            }
+            None => self.fail(cx, key, (504, "Provisional Answer Not Acknowledged")),
         }
     }
 

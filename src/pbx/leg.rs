@@ -11,14 +11,16 @@
 //! ```
 
 use super::dialog::{Dialog, Parties};
-use super::program::Caller;
+use super::program::Reach;
 use super::seat::Seat;
 use super::talk::Talk;
+use super::transfer::aor_of;
 use super::{Context, Refusal, Timer, branch_of};
 use crate::base::{Flow, Instant, Key, Rng, TimerId, TimerTable};
 use crate::media::Order;
+use crate::sip::session_timer::{self, SessionTimer};
 use crate::wire::rtp::Coding;
-use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder};
+use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, ResponseBuilder};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -39,10 +41,31 @@ struct Unacknowledged {
     until: Instant,
 }
 
+/// A provisional answer that waits for its PRACK (RFC 3262 §3).
+#[derive(Debug)]
+struct Reliable {
+    number: u32,
+    bytes: Bytes,
+    timer: TimerId,
+    interval: Duration,
+    until: Instant,
+    /// Whether the call is to be answered once it came.
+    answers: bool,
+}
+
+/// A session that ends unless it is refreshed.
+#[derive(Debug)]
+struct Refresh {
+    agreed: SessionTimer,
+    /// When the session is over.
+    until: Instant,
+    timer: TimerId,
+}
+
 /// An INVITE of ours that has no final answer yet.
 #[derive(Debug)]
 pub(super) struct Sent {
-    number: u32,
+    pub number: u32,
     invite: Message,
     /// Whether the far side is known to work on it, so that it can be cancelled (RFC 3261 §9.1).
     pub proceeds: bool,
@@ -53,6 +76,23 @@ pub(super) struct Sent {
 }
 
 impl Sent {
+    fn of(number: u32, bytes: &Bytes) -> Option<Self> {
+        // Our own can be read.
+        let invite = Message::parse(bytes.clone()).ok()?;
+        Some(Self {
+            number,
+            invite,
+            proceeds: false,
+            given_up: false,
+            patience: None,
+        })
+    }
+
+    /// The ACK of a refusal.
+    pub fn acknowledge(&self, refusal: &Message) -> Option<Bytes> {
+        self.of_its_own(Method::Ack, refusal.header(HeaderName::To)?)
+    }
+
     /// A request that belongs to the INVITE's transaction: its target, its branch, its number
     /// (RFC 3261 §9.1, §17.1.1.3).
     fn of_its_own(&self, method: Method<'_>, to: &[u8]) -> Option<Bytes> {
@@ -77,14 +117,26 @@ pub(super) struct Leg {
     /// Whether the studio has it.
     pub opened: bool,
     pending: Option<Pending>,
+    reliable: Option<Reliable>,
+    /// The number of the last reliable provisional answer, of theirs or ours.
+    rseq: u32,
+    refresh: Option<Refresh>,
+    /// Our refresh that is under way.
+    refreshing: Option<Sent>,
     unacknowledged: Option<Unacknowledged>,
     /// The 2xx as it went.
     last_answer: Bytes,
     pub sent: Option<Sent>,
+    /// Who is to be called again with a secure offer, if it does not take one in the clear.
+    pub again: Option<Box<Reach>>,
     /// Where a caller sits.
     pub seat: Option<Box<Seat>>,
     /// The caller that it was called for.
     pub caller: Option<Key>,
+    /// Whom it reaches, where we called: an address of record.
+    pub reached: Box<str>,
+    /// Whether it is told how the transfer fares that it asked for.
+    pub tells: bool,
 }
 
 impl Leg {
@@ -106,11 +158,18 @@ impl Leg {
                 branch,
                 described: None,
             }),
+            reliable: None,
+            rseq: 0,
+            refresh: None,
+            refreshing: None,
             unacknowledged: None,
             last_answer: Bytes::new(),
             sent: None,
+            again: None,
             seat: Some(Box::new(seat)),
             caller: None,
+            reached: "".into(),
+            tells: false,
         })
     }
 
@@ -122,17 +181,19 @@ impl Leg {
             session: None,
             opened: false,
             pending: None,
+            reliable: None,
+            rseq: 0,
+            refresh: None,
+            refreshing: None,
             unacknowledged: None,
             last_answer: Bytes::new(),
             sent: None,
+            again: None,
             seat: None,
             caller: Some(caller),
+            reached: aor_of(&parties.uri),
+            tells: false,
         }
-    }
-
-    /// Who called.
-    pub fn caller(&self) -> Option<&Caller> {
-        self.seat.as_ref().map(|seat| seat.caller())
     }
 
     // ------------------------------------------------------------ called by an INVITE
@@ -142,20 +203,116 @@ impl Leg {
         self.pending.as_ref().map(|pending| &*pending.branch)
     }
 
-    /// A provisional answer without description.
-    pub fn provisional(&self, status: u16) -> Option<Bytes> {
-        let pending = self.pending.as_ref()?;
-        Some(self.dialog.response(&pending.invite, status).render())
+    /// A provisional answer without description. While a reliable one waits, there is no other (RFC
+    /// 3262 §3).
+    pub fn provisional(
+        &mut self,
+        cx: &Context<'_>,
+        timers: &mut TimerTable<Timer>,
+        key: Key,
+        status: u16,
+    ) -> Option<Bytes> {
+        if self.reliable.is_some() {
+            return None;
+        }
+        self.told_early(cx, timers, key, (status, None))
     }
 
     /// A 183 with our description.
-    pub fn early(&mut self, rng: &mut Rng) -> Result<Bytes, Refusal> {
+    pub fn early(
+        &mut self,
+        cx: &mut Context<'_>,
+        timers: &mut TimerTable<Timer>,
+        key: Key,
+    ) -> Result<Bytes, Refusal> {
         let over = (500, "Answered Already");
         let pending = self.pending.as_mut().ok_or(over)?;
-        let body = self.talk.describe(pending.invite.body(), rng)?;
+        let body = self.talk.describe(pending.invite.body(), cx.rng)?;
         pending.described = Some(body.clone());
-        let response = self.dialog.response(&pending.invite, 183);
-        Ok(response.body("application/sdp", body).render())
+        self.disarm_reliable(timers);
+        let early = (183, Some(body));
+        self.told_early(cx, timers, key, early).ok_or(over)
+    }
+
+    /// Reliable where the caller wants that.
+    fn told_early(
+        &mut self,
+        cx: &Context<'_>,
+        timers: &mut TimerTable<Timer>,
+        key: Key,
+        (status, body): (u16, Option<Vec<u8>>),
+    ) -> Option<Bytes> {
+        let pending = self.pending.as_ref()?;
+        let mut response = self.dialog.response(&pending.invite, status);
+        let reliable = pending.invite.has_token(HeaderName::Require, "100rel");
+        if reliable {
+            self.rseq += 1;
+            response = response
+                .header(HeaderName::Require, "100rel")
+                .header(HeaderName::RSeq, self.rseq.to_string());
+        }
+        if let Some(body) = body {
+            response = response.body("application/sdp", body);
+        }
+        let bytes = response.render();
+        if reliable {
+            let interval = cx.config.timers.t1;
+            self.reliable = Some(Reliable {
+                number: self.rseq,
+                bytes: bytes.clone(),
+                timer: timers.arm(cx.now + interval, Timer::Reliable(key)),
+                interval,
+                until: cx.now + interval * 64,
+                answers: false,
+            });
+        }
+        Some(bytes)
+    }
+
+    /// The reliable provisional answer once more; `None` when it was repeated long enough.
+    pub fn repeat_early(
+        &mut self,
+        cx: &Context<'_>,
+        timers: &mut TimerTable<Timer>,
+        key: Key,
+    ) -> Option<Bytes> {
+        let waiting = self.reliable.as_mut()?;
+        if cx.now >= waiting.until {
+            return None;
+        }
+        waiting.interval *= 2;
+        let due = (cx.now + waiting.interval).min(waiting.until);
+        waiting.timer = timers.arm(due, Timer::Reliable(key));
+        Some(waiting.bytes.clone())
+    }
+
+    /// Whether the call's answer has to wait for a PRACK; it comes then.
+    pub fn answers_later(&mut self) -> bool {
+        match &mut self.reliable {
+            Some(waiting) => {
+                waiting.answers = true;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A PRACK came (RFC 3262 §3): whether it is the one that was waited for, and the call is to be
+    /// answered now.
+    pub fn pracked(&mut self, prack: &Message, timers: &mut TimerTable<Timer>) -> Option<bool> {
+        let waiting = self.reliable.as_ref()?;
+        let rack = std::str::from_utf8(prack.header(HeaderName::RAck)?).ok()?;
+        let number = rack.split_ascii_whitespace().next()?;
+        (number.parse() == Ok(waiting.number)).then_some(())?;
+        let answers = waiting.answers;
+        self.disarm_reliable(timers);
+        Some(answers)
+    }
+
+    fn disarm_reliable(&mut self, timers: &mut TimerTable<Timer>) {
+        if let Some(waiting) = self.reliable.take() {
+            timers.cancel(waiting.timer);
+        }
     }
 
     /// The 200 with our description.
@@ -179,9 +336,18 @@ impl Leg {
                 }
             },
         };
-        let response = self.dialog.response(&invite, 200);
+        let mut response = self.dialog.response(&invite, 200);
+        if let Ok(Some(timer)) = session_timer::asked(&invite) {
+            response = timed(response, timer);
+        }
         self.last_answer = response.body("application/sdp", body).render();
         Ok(self.last_answer.clone())
+    }
+
+    /// The time that the caller's INVITE asks for.
+    pub fn session_timer_asked(&self) -> Option<SessionTimer> {
+        let pending = self.pending.as_ref()?;
+        session_timer::asked(&pending.invite).ok().flatten()
     }
 
     /// The final answer of a call that fails, if it has none yet.
@@ -207,12 +373,17 @@ impl Leg {
         if self.talk.is_offered() && (is_invite || !request.body().is_empty()) {
             return Err((491, "Request Pending"));
         }
+        let timer = session_timer::asked(request);
+        let timer = timer.map_err(|_| (422, "Session Interval Too Small"))?;
         self.dialog.retarget(request);
         let body = match (is_invite, request.body()) {
             (false, []) => None,
             (_, offer) => Some(self.talk.describe(offer, rng)?),
         };
         let mut response = self.dialog.response(request, 200);
+        if let Some(timer) = timer {
+            response = timed(response, timer);
+        }
         if let Some(body) = body {
             response = response.body("application/sdp", body);
         }
@@ -263,10 +434,10 @@ impl Leg {
     pub fn invite(
         &mut self,
         rng: &mut Rng,
-        codings: &[Coding],
+        (codings, secure): (&[Coding], bool),
         headers: &[(Box<str>, Box<str>)],
     ) -> Bytes {
-        let offer = self.talk.offer(codings);
+        let offer = self.talk.offer(codings, secure, rng);
         let (via, number) = (self.dialog.new_via(rng), self.dialog.next_number());
         let mut request = self
             .dialog
@@ -278,14 +449,7 @@ impl Leg {
             request = request.raw_header(name, &**value);
         }
         let bytes = request.body("application/sdp", offer).render();
-        // Our own can be read.
-        self.sent = Message::parse(bytes.clone()).ok().map(|invite| Sent {
-            number,
-            invite,
-            proceeds: false,
-            given_up: false,
-            patience: None,
-        });
+        self.sent = Sent::of(number, &bytes);
         bytes
     }
 
@@ -309,8 +473,7 @@ impl Leg {
 
     /// The ACK of a refusal: of the same transaction (RFC 3261 §17.1.1.3). The INVITE is over.
     pub fn acknowledge_refusal(&mut self, refusal: &Message) -> Option<Bytes> {
-        let sent = self.sent.take()?;
-        sent.of_its_own(Method::Ack, refusal.header(HeaderName::To)?)
+        self.sent.take()?.acknowledge(refusal)
     }
 
     /// The ACK of a 2xx to an INVITE of this number (RFC 3261 §13.2.2.4).
@@ -330,6 +493,107 @@ impl Leg {
         })
     }
 
+    /// The PRACK of a provisional answer that wants one, unless that came before (RFC 3262 §4).
+    pub fn prack(&mut self, response: &Message, rng: &mut Rng) -> Option<Bytes> {
+        if !response.has_token(HeaderName::Require, "100rel") {
+            return None;
+        }
+        let number = response.number(HeaderName::RSeq).ok()??;
+        if number <= self.rseq {
+            return None;
+        }
+        self.rseq = number;
+        let invite = response.cseq().ok()?.number;
+        let rack = format!("{number} {invite} INVITE");
+        let (via, number) = (self.dialog.new_via(rng), self.dialog.next_number());
+        let request = self.dialog.request(Method::Prack, number, &via);
+        Some(request.header(HeaderName::RAck, rack).render())
+    }
+
+    /// From now on the session lasts as was agreed on.
+    pub fn lasts(
+        &mut self,
+        cx: &Context<'_>,
+        agreed: Option<SessionTimer>,
+        timers: &mut TimerTable<Timer>,
+        key: Key,
+    ) {
+        if let Some(old) = self.refresh.take() {
+            timers.cancel(old.timer);
+        }
+        self.refresh = agreed.map(|agreed| Refresh {
+            agreed,
+            until: cx.now + agreed.interval,
+            timer: timers.arm(cx.now + agreed.due(), Timer::Session(key)),
+        });
+    }
+
+    /// Something is due for the session: whether it can be refreshed by us. One that was not
+    /// answered in all that time cannot.
+    pub fn refreshes(&self, now: Instant) -> bool {
+        let ours = |refresh: &Refresh| refresh.agreed.ours && now < refresh.until;
+        self.refreshing.is_none() && self.refresh.as_ref().is_some_and(ours)
+    }
+
+    /// The answer to our refresh; its transaction, unless it is of another one.
+    pub fn refreshed(&mut self, response: &Message) -> Option<Sent> {
+        let number = response.cseq().ok()?.number;
+        self.refreshing
+            .take_if(|sent| sent.number == number && response.status() >= 200)
+    }
+
+    /// A refresh failed for now: once more in a while, but before the session ends.
+    pub fn refresh_again(
+        &mut self,
+        cx: &Context<'_>,
+        wait: Duration,
+        timers: &mut TimerTable<Timer>,
+        key: Key,
+    ) {
+        if let Some(refresh) = &mut self.refresh {
+            timers.cancel(refresh.timer);
+            let due = (cx.now + wait).min(refresh.until);
+            refresh.timer = timers.arm(due, Timer::Session(key));
+        }
+    }
+
+    /// What is agreed on about the session's time.
+    pub fn session_timer(&self) -> Option<SessionTimer> {
+        self.refresh.as_ref().map(|refresh| refresh.agreed)
+    }
+
+    /// A refresh of ours: UPDATE where the far end knows it, otherwise a re-INVITE that offers what
+    /// is agreed on (RFC 4028 §10).
+    pub fn refresh(&mut self, rng: &mut Rng) -> Option<Bytes> {
+        let value = self.refresh.as_ref()?.agreed.in_request();
+        let update = self.dialog.knows_update();
+        let offer = match (update, self.talk.coding()) {
+            (false, Some(coding)) => {
+                let secure = self.talk.is_secure();
+                Some(self.talk.offer(&[coding], secure, rng))
+            }
+            _ => None,
+        };
+        let method = if update {
+            Method::Update
+        } else {
+            Method::Invite
+        };
+        let (via, number) = (self.dialog.new_via(rng), self.dialog.next_number());
+        let mut request = self
+            .dialog
+            .request(method, number, &via)
+            .header(HeaderName::Contact, self.dialog.contact())
+            .header(HeaderName::Supported, super::SUPPORTED)
+            .header(HeaderName::SessionExpires, value);
+        if let Some(offer) = offer {
+            request = request.body("application/sdp", offer);
+        }
+        let bytes = request.render();
+        self.refreshing = Sent::of(number, &bytes);
+        Some(bytes)
+    }
+
     /// A request in the dialog, without body.
     pub fn request(&mut self, method: Method<'_>, rng: &mut Rng) -> Bytes {
         let (via, number) = (self.dialog.new_via(rng), self.dialog.next_number());
@@ -339,8 +603,21 @@ impl Leg {
     /// No timer runs any more but the program's.
     pub fn silence(&mut self, timers: &mut TimerTable<Timer>) {
         self.disarm(timers);
+        self.disarm_reliable(timers);
+        if let Some(refresh) = self.refresh.take() {
+            timers.cancel(refresh.timer);
+        }
         if let Some(timer) = self.sent.as_mut().and_then(|sent| sent.patience.take()) {
             timers.cancel(timer);
         }
+    }
+}
+
+/// With the time that the session lasts (RFC 4028 §9).
+fn timed(response: ResponseBuilder<'_>, timer: SessionTimer) -> ResponseBuilder<'_> {
+    let response = response.header(HeaderName::SessionExpires, timer.in_response());
+    match timer.ours {
+        true => response,
+        false => response.header(HeaderName::Require, "timer"),
     }
 }

@@ -12,6 +12,7 @@
 //! | [`talk`] | its offers and answers |
 //! | [`inbound`], [`outbound`] | calls that come, calls that are made |
 //! | [`joined`] | two legs that hear each other |
+//! | [`transfer`] | legs that change places: REFER, Replaces |
 //! | [`seat`] | the program that serves a caller, and its timers |
 //! | [`program`] | what programs are made of: events, effects, the scene |
 //! | [`service`] | which program a call came here for |
@@ -34,6 +35,7 @@ mod stage;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod voice;
 mod voicemail;
 
@@ -42,6 +44,7 @@ use crate::call::CallTable;
 use crate::config::Config;
 use crate::mailbox::Mailboxes;
 use crate::media::{News, Order};
+use crate::sip::session_timer::INTERVAL_MIN;
 use crate::store::Record;
 use crate::wire::sip::{HeaderName, Message, Method, ResponseBuilder, default_reason};
 use bytes::Bytes;
@@ -50,9 +53,9 @@ use program::{Effect, Event};
 use std::collections::{HashMap, VecDeque};
 
 /// What we understand in a request.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY";
 /// The extensions that we know.
-const SUPPORTED: &str = "replaces";
+const SUPPORTED: &str = "100rel, replaces, timer";
 
 /// Everything that the services use and do not own, for the time of one call.
 #[derive(Debug)]
@@ -97,6 +100,10 @@ type Refusal = (u16, &'static str);
 enum Timer {
     /// The 2xx again.
     Ack(Key),
+    /// A reliable provisional answer again.
+    Reliable(Key),
+    /// The session's refresh, or its end.
+    Session(Key),
     /// A program's own.
     Program(Key, u32),
     /// Somebody's phone rang long enough.
@@ -177,6 +184,8 @@ impl Pbx {
                 self.answer(key, flow, request, (200, "OK"));
                 self.on_info(cx, key, request);
             }
+            Method::Prack => self.on_prack(cx, key, flow, request),
+            Method::Refer => self.on_refer(cx, key, flow, request),
             Method::Options => self.answer(key, flow, request, (200, "OK")),
             _ => self.answer(key, flow, request, (405, "Method Not Allowed")),
         }
@@ -191,12 +200,16 @@ impl Pbx {
             // A studio that was restarted knows nothing of its callers: they hear nothing any more.
             News::Failed { .. } => self.hang_up(cx, key),
             News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
+            News::Key { key: pressed, .. } => self.follow(cx, key, Event::Key(*pressed)),
+            News::Measured { figures, .. } => self.follow(cx, key, Event::Measured(*figures)),
             News::Recorded { task, ms, end, .. } => {
                 let (task, ms, end) = (*task, *ms, *end);
                 self.follow(cx, key, Event::Recorded { task, ms, end });
             }
-            News::Key { key: pressed, .. } => self.follow(cx, key, Event::Key(*pressed)),
-            News::Measured { figures, .. } => self.follow(cx, key, Event::Measured(*figures)),
+            News::Filed { task, outcome, .. } => {
+                let (task, outcome) = (*task, outcome.clone());
+                self.follow(cx, key, Event::Filed { task, outcome });
+            }
         }
     }
 
@@ -215,8 +228,10 @@ impl Pbx {
         while let Some((_, timer)) = self.timers.pop_due(cx.now) {
             match timer {
                 Timer::Ack(key) => self.on_unacknowledged(cx, key),
+                Timer::Reliable(key) => self.on_unreliable(cx, key),
+                Timer::Session(key) => self.on_session(cx, key),
                 Timer::Patience(key) => self.on_patience(cx, key),
-                Timer::Unreachable(key) => self.follow(cx, key, Event::Refused(503)),
+                Timer::Unreachable(key) => self.unreachable(cx, key),
                 Timer::Program(key, number) => self.on_due(cx, key, number),
             }
         }
@@ -272,11 +287,23 @@ impl Pbx {
             Effect::Persist(record) => {
                 return self.outputs.push_back(Output::Persist(record));
             }
+            // Files outlive the call that they are of.
+            Effect::File(task, what) => {
+                if let Some(session) = leg.session {
+                    let order = Order::Files {
+                        session,
+                        task,
+                        what,
+                    };
+                    self.outputs.push_back(Output::Media(order));
+                }
+                return;
+            }
             Effect::HangUp | Effect::Fail(_) if seat.is_over() => return self.forget(key),
             _ if seat.is_over() => return,
             Effect::HangUp => return self.hang_up(cx, key),
             Effect::Fail(status) => return self.fail(cx, key, (status, default_reason(status))),
-            Effect::Ring => return self.ring(key),
+            Effect::Ring => return self.ring(cx, key),
             Effect::Early => return self.open_early(cx, key),
             Effect::Answer => return self.take(cx, key),
             Effect::Connect(reach) => return self.connect(cx, key, &reach),
@@ -366,6 +393,14 @@ impl Pbx {
     fn unseat(&mut self, cx: &mut Context<'_>, key: Key) {
         self.let_go(cx, key);
         let leg = self.legs.get_mut(key);
+        let seat = leg.and_then(|leg| leg.seat.as_mut());
+        if let Some(asked) = seat.and_then(|seat| seat.transferor.take())
+            && let Some(leg) = self.legs.get_mut(asked)
+        {
+            leg.caller = None;
+            self.hang_up(cx, asked);
+        }
+        let leg = self.legs.get_mut(key);
         let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
             return self.forget(key);
         };
@@ -402,8 +437,10 @@ impl Pbx {
         };
         let mut response = ResponseBuilder::new(request, status).to_tag(leg.dialog.tag());
         response = response.reason(reason);
-        if status == 405 {
-            response = response.header(HeaderName::Allow, ALLOW);
+        match status {
+            405 => response = response.header(HeaderName::Allow, ALLOW),
+            422 => response = response.header(HeaderName::MinSe, min_se()),
+            _ => {}
         }
         let bytes = response.render();
         drop(response);
@@ -423,7 +460,10 @@ impl Pbx {
         (status, reason): (u16, &str),
     ) {
         let tag = cx.rng.token::<10>();
-        let response = ResponseBuilder::new(request, status).reason(reason);
+        let mut response = ResponseBuilder::new(request, status).reason(reason);
+        if status == 422 {
+            response = response.header(HeaderName::MinSe, min_se());
+        }
         let bytes = response.to_tag(&tag).render();
         self.send(*flow, bytes);
     }
@@ -431,6 +471,11 @@ impl Pbx {
     fn send(&mut self, flow: Flow, bytes: Bytes) {
         self.outputs.push_back(Output::Message { flow, bytes });
     }
+}
+
+/// The shortest time that a session may last (RFC 4028 §5).
+fn min_se() -> String {
+    INTERVAL_MIN.as_secs().to_string()
 }
 
 fn to_tag(message: &Message) -> &[u8] {

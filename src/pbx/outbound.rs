@@ -1,15 +1,17 @@
-//! Calls that a program makes for its caller (RFC 3261 §13.2): through the proxy, on an account that
-//! the proxy is told, as any phone's call.
+//! Calls that a program makes for its caller (RFC 3261 §13.2): through the proxy, on an account
+//! that the proxy is told, as any phone's call.
 
 use super::dialog::Parties;
-use super::leg::Leg;
+use super::leg::{Leg, Sent};
 use super::program::{Account, Caller, Event, Reach};
 use super::{Context, Output, Pbx, Timer};
 use crate::base::{Key, hash64};
 use crate::call::inside;
 use crate::media::Order;
+use crate::sip::session_timer;
 use crate::wire::rtp::Coding;
 use crate::wire::sip::{HeaderName, Message, Method};
+use std::time::Duration;
 
 /// Tries for a Call-ID that this shard owns, for each shard there is: none of so many fits in one
 /// of 10^27 calls.
@@ -19,6 +21,15 @@ impl Pbx {
     /// Calls somebody for a caller, instead of whom it is joined with.
     pub(super) fn connect(&mut self, cx: &mut Context<'_>, key: Key, reach: &Reach) {
         self.let_go(cx, key);
+        self.call_out(cx, key, reach);
+    }
+
+    /// Calls somebody for a caller, who is joined with nobody.
+    pub(super) fn call_out(&mut self, cx: &mut Context<'_>, key: Key, reach: &Reach) {
+        self.offer_to(cx, key, reach, false);
+    }
+
+    fn offer_to(&mut self, cx: &mut Context<'_>, key: Key, reach: &Reach, secure: bool) {
         let Some(leg) = self.legs.get(key) else {
             return;
         };
@@ -34,7 +45,8 @@ impl Pbx {
         let name_of = |header: HeaderName| header.as_str().into();
         let mut headers = vec![(name_of(HeaderName::XVoipAccount), account.into())];
         headers.extend(reach.headers.iter().cloned());
-        let invite = called.invite(cx.rng, &codings, &headers);
+        let invite = called.invite(cx.rng, (&codings, secure), &headers);
+        called.again = (!secure).then(|| Box::new(reach.clone()));
         let name = called.dialog.name();
         let Ok(called) = self.legs.insert(Box::new(called)) else {
             self.timers.arm(cx.now, Timer::Unreachable(key));
@@ -97,8 +109,20 @@ impl Pbx {
         let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
         if let Some(seat) = seat.filter(|seat| seat.called == Some(called)) {
             seat.called = None;
+            self.tell_of_called(cx, caller, event);
+        }
+    }
+
+    /// What becomes of whom a caller calls: a transfer's affair, or the program's.
+    fn tell_of_called(&mut self, cx: &mut Context<'_>, caller: Key, event: Event) {
+        if !self.on_transfer(cx, caller, &event) {
             self.follow(cx, caller, event);
         }
+    }
+
+    /// There was no room for a call that a program wanted.
+    pub(super) fn unreachable(&mut self, cx: &mut Context<'_>, key: Key) {
+        self.tell_of_called(cx, key, Event::Refused(503));
     }
 
     /// An answer to a request of ours.
@@ -109,6 +133,9 @@ impl Pbx {
         let Some(leg) = self.legs.get_mut(key) else {
             return;
         };
+        if let Some(refresh) = leg.refreshed(response) {
+            return self.on_refreshed(cx, key, &refresh, response);
+        }
         if !leg.answers_invite(response) {
             if response.method() == Method::Invite && response.status() / 100 == 2 {
                 self.on_other_answer(cx, key, response);
@@ -142,6 +169,13 @@ impl Pbx {
             return;
         }
         leg.dialog.learn(response);
+        let (prack, flow) = (leg.prack(response, cx.rng), leg.dialog.flow);
+        if let Some(prack) = prack {
+            self.send(flow, prack);
+        }
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
         let Some(caller) = leg.caller else {
             return;
         };
@@ -149,9 +183,9 @@ impl Pbx {
         if heard {
             self.know_session(cx, key, response);
             self.open(cx, key);
-            self.follow(cx, caller, Event::Heard);
+            self.tell_of_called(cx, caller, Event::Heard);
         } else {
-            self.follow(cx, caller, Event::Ringing);
+            self.tell_of_called(cx, caller, Event::Ringing);
         }
     }
 
@@ -163,6 +197,7 @@ impl Pbx {
         let given_up = leg.sent.take().is_none_or(|sent| sent.given_up);
         leg.dialog.learn(response);
         leg.talk.conclude(response.body());
+        leg.lasts(cx, session_timer::agreed(response), &mut self.timers, key);
         let agrees = leg.talk.agrees();
         let number = response.cseq().map_or(0, |cseq| cseq.number);
         let (ack, flow) = (leg.acknowledge(number, cx.rng), leg.dialog.flow);
@@ -181,7 +216,7 @@ impl Pbx {
             }
             Some(caller) if !given_up => {
                 self.open(cx, key);
-                self.follow(cx, caller, Event::Joined);
+                self.tell_of_called(cx, caller, Event::Joined);
             }
             _ => self.hang_up(cx, key),
         }
@@ -216,12 +251,78 @@ impl Pbx {
         leg.silence(&mut self.timers);
         let flow = leg.dialog.flow;
         let caller = leg.caller.take();
+        let again = leg
+            .again
+            .take()
+            .filter(|_| matches!(status, 415 | 488 | 606));
         if let Some(ack) = leg.acknowledge_refusal(response) {
             self.send(flow, ack);
         }
         self.over(cx, key);
-        if let Some(caller) = caller {
-            self.lost(cx, caller, key, Event::Refused(status));
+        let Some(caller) = caller else { return };
+        let seat = self.legs.get(caller).and_then(|leg| leg.seat.as_ref());
+        let waits = seat.is_some_and(|seat| seat.called == Some(key));
+        match again {
+            Some(reach) if waits => self.offer_to(cx, caller, &reach, true),
+            _ => self.lost(cx, caller, key, Event::Refused(status)),
+        }
+    }
+
+    /// A session's time is up: it is refreshed, or over (RFC 4028 §10).
+    pub(super) fn on_session(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        if !leg.refreshes(cx.now) {
+            return self.hang_up(cx, key);
+        }
+        let flow = leg.dialog.flow;
+        let Some(refresh) = leg.refresh(cx.rng) else {
+            return;
+        };
+        let rest = leg.session_timer().map(|timer| timer.interval / 3);
+        leg.refresh_again(cx, rest.unwrap_or_default(), &mut self.timers, key);
+        self.send(flow, refresh);
+    }
+
+    fn on_refreshed(&mut self, cx: &mut Context<'_>, key: Key, refresh: &Sent, response: &Message) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let (status, flow) = (response.status(), leg.dialog.flow);
+        let is_invite = response.method() == Method::Invite;
+        if is_invite
+            && status >= 300
+            && let Some(ack) = refresh.acknowledge(response)
+        {
+            self.outputs.push_back(Output::Message { flow, bytes: ack });
+        }
+        match status {
+            200..300 => {
+                leg.dialog.retarget(response);
+                if is_invite {
+                    leg.talk.conclude(response.body());
+                }
+                let agreed = session_timer::agreed(response).or(leg.session_timer());
+                leg.lasts(cx, agreed, &mut self.timers, key);
+                if is_invite {
+                    let ack = leg.acknowledge(refresh.number, cx.rng);
+                    self.send(flow, ack);
+                    self.open(cx, key);
+                }
+            }
+            // RFC 3261 §12.2.1.2: the dialog is gone.
+            408 | 481 => self.hang_up(cx, key),
+            _ => {
+                leg.talk.withdraw();
+                // RFC 3261 §14.1: whoever owns the Call-ID waits longer.
+                let ms = match leg.seat.is_none() {
+                    true => 2_100 + cx.rng.below(1_900),
+                    false => cx.rng.below(2_000),
+                };
+                let wait = Duration::from_millis(ms);
+                leg.refresh_again(cx, wait, &mut self.timers, key);
+            }
         }
     }
 
@@ -260,6 +361,7 @@ fn preferring(first: Option<Coding>) -> Vec<Coding> {
 fn account(reach: &Reach, caller: &Caller) -> inside::Account {
     match &reach.account {
         Account::User(aor) => inside::Account::User(aor.clone()),
+        Account::Way(name) => inside::Account::Way(name.clone()),
         Account::House => inside::Account::House,
         Account::Operator => inside::Account::Operator,
         Account::Caller => match (&caller.user, &caller.way) {

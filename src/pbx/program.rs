@@ -4,8 +4,8 @@ use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::Config;
 use crate::mailbox::Mailboxes;
-use crate::media::order::RecordEnd;
-use crate::media::{Figures, Sound, Task};
+use crate::media::file::{FileOrder, Filed};
+use crate::media::{Figures, RecordEnd, Sound, Task};
 use crate::store::Record;
 use crate::wire::sip::Uri;
 use std::time::Duration;
@@ -48,8 +48,10 @@ pub(super) enum Account {
     House,
     /// Ours, and routes lead out: where the operator wrote the number.
     Operator,
-    /// This user's.
+    /// This user's, if there is one; otherwise ours.
     User(Box<str>),
+    /// A trunk's or a pool's, by its name.
+    Way(Box<str>),
 }
 
 /// Whom a program calls for its caller.
@@ -76,17 +78,24 @@ pub(super) enum Event {
     Done(u32),
     /// A key was pressed.
     Key(char),
-    /// A recording is over: its file is whole and on the disk, unless it failed.
+    /// What was asked for by [`Scene::measure`].
+    Measured(Figures),
+    /// A recording ended; of one without any sound there is no file.
     Recorded {
-        /// Of which task.
+        /// Which task it was.
         task: u32,
-        /// How long it is.
+        /// How long it is, milliseconds.
         ms: u32,
         /// Why it ended.
         end: RecordEnd,
     },
-    /// What was asked for by [`Scene::measure`].
-    Measured(Figures),
+    /// What became of [`Scene::file`].
+    Filed {
+        /// Its number.
+        task: u32,
+        /// What.
+        outcome: Filed,
+    },
     /// The time of [`Scene::after`] has passed.
     Due(u32),
     /// Whom [`Scene::connect`] calls is told of the call.
@@ -111,6 +120,8 @@ pub(super) enum Effect {
     Do(u32, Task),
     /// The way of the caller's sound is measured.
     Measure,
+    /// Something is done with a file, under this number.
+    File(u32, FileOrder),
     /// [`Event::Due`] of this number comes after a while, instead of one that was asked for before.
     After(Duration, u32),
     /// For the store.
@@ -175,6 +186,12 @@ impl Scene<'_> {
     /// Asks for [`Event::Measured`].
     pub fn measure(&mut self) {
         self.want(Effect::Measure);
+    }
+
+    /// Asks for something to be done with a file of the spool; [`Event::Filed`] tells what became of
+    /// it.
+    pub fn file(&mut self, task: u32, what: FileOrder) {
+        self.want(Effect::File(task, what));
     }
 
     /// Asks for [`Event::Due`]; one timer of each number runs at a time.

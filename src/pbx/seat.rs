@@ -12,12 +12,20 @@ const TIMERS_MAX: usize = 8;
 /// Programs that take a caller over from each other in one go.
 const CHANGES_MAX: usize = 8;
 
+/// A timer of a program.
+#[derive(Debug)]
+struct Alarm {
+    number: u32,
+    at: Instant,
+    timer: TimerId,
+}
+
 #[derive(Debug)]
 pub(super) struct Seat {
     program: Box<dyn Program>,
     caller: Caller,
     /// The program's, by its numbers.
-    timers: SmallVec<[(u32, TimerId); 2]>,
+    timers: SmallVec<[Alarm; 2]>,
     /// What the studio does for the caller, as the program numbers it.
     task: u32,
     begun: bool,
@@ -118,21 +126,30 @@ impl Seat {
         self.woken(number, timers);
         if self.timers.len() < TIMERS_MAX {
             let timer = timers.arm(at, Timer::Program(key, number));
-            self.timers.push((number, timer));
+            self.timers.push(Alarm { number, at, timer });
+        }
+    }
+
+    /// Another caller sits here now, on the leg `key`.
+    pub fn moved(&mut self, caller: Caller, timers: &mut TimerTable<Timer>, key: Key) {
+        self.caller = caller;
+        for alarm in &mut self.timers {
+            timers.cancel(alarm.timer);
+            alarm.timer = timers.arm(alarm.at, Timer::Program(key, alarm.number));
         }
     }
 
     /// A timer of the program is over.
     pub fn woken(&mut self, number: u32, timers: &mut TimerTable<Timer>) {
-        if let Some(at) = self.timers.iter().position(|(n, _)| *n == number) {
-            timers.cancel(self.timers.swap_remove(at).1);
+        if let Some(at) = self.timers.iter().position(|a| a.number == number) {
+            timers.cancel(self.timers.swap_remove(at).timer);
         }
     }
 
     /// No timer of the program runs any more.
     pub fn silence(&mut self, timers: &mut TimerTable<Timer>) {
-        for (_, timer) in self.timers.drain(..) {
-            timers.cancel(timer);
+        for alarm in self.timers.drain(..) {
+            timers.cancel(alarm.timer);
         }
     }
 }

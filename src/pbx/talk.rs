@@ -5,7 +5,7 @@ use super::Refusal;
 use crate::base::Rng;
 use crate::media::{Format, Keys};
 use crate::sip::offer_answer::{self, Agreed, Origin};
-use crate::srtp::MasterKey;
+use crate::srtp::{MasterKey, Profile};
 use crate::wire::rtp::Coding;
 use crate::wire::sdp::Direction;
 use std::net::IpAddr;
@@ -38,7 +38,8 @@ impl Talk {
     /// The answer to an offer, or an offer of ours where there is none.
     pub fn describe(&mut self, offer: &[u8], rng: &mut Rng) -> Result<Vec<u8>, Refusal> {
         if offer.is_empty() {
-            return Ok(self.offer(Coding::ALL));
+            let secure = self.is_secure();
+            return Ok(self.offer(Coding::ALL, secure, rng));
         }
         self.origin.version = self.origin.version.wrapping_add(1);
         let known = &mut self.key;
@@ -54,10 +55,24 @@ impl Talk {
     }
 
     /// An offer of ours, the preferred coding first.
-    pub fn offer(&mut self, codings: &[Coding]) -> Vec<u8> {
+    pub fn offer(&mut self, codings: &[Coding], secure: bool, rng: &mut Rng) -> Vec<u8> {
         self.origin.version = self.origin.version.wrapping_add(1);
         self.offered = true;
-        offer_answer::offer(codings, self.origin, Direction::SendRecv)
+        let profile = Profile::AesCm128HmacSha1_80;
+        self.key = match (self.key.take(), secure) {
+            (_, false) => None,
+            (Some(key), true) if key.profile() == profile => Some(key),
+            (_, true) => Some(MasterKey::generate(profile, |bytes| rng.fill(bytes))),
+        };
+        let key = self.key.as_ref();
+        offer_answer::offer(codings, self.origin, Direction::SendRecv, key)
+    }
+
+    /// Whether sound is secure.
+    pub fn is_secure(&self) -> bool {
+        self.agreed
+            .as_ref()
+            .is_some_and(|agreed| agreed.keys.is_some())
     }
 
     /// Whether the answer to our offer is still to come.
@@ -70,14 +85,15 @@ impl Talk {
         if !std::mem::take(&mut self.offered) {
             return false;
         }
-        self.agreed = offer_answer::accepted(answer, Coding::ALL).ok();
+        let key = self.key.as_ref();
+        self.agreed = offer_answer::accepted(answer, Coding::ALL, key).ok();
         self.agreed.is_some()
     }
 
     /// The answer to our offer comes before the call's (RFC 3261 §13.2.1); it may come again, or
     /// be another phone's. Whether it agrees.
     pub fn accept_early(&mut self, answer: &[u8]) -> bool {
-        match offer_answer::accepted(answer, Coding::ALL) {
+        match offer_answer::accepted(answer, Coding::ALL, self.key.as_ref()) {
             Ok(agreed) => self.agreed = Some(agreed),
             Err(_) => return false,
         }

@@ -328,7 +328,16 @@ fn an_announcement_is_early_and_ends_in_its_status() {
     // Nothing is repeated, and nothing ends it but what was said.
     assert_eq!(world.pass(Duration::from_secs(60)), []);
     let (session, task) = (*session, *task);
-    world.with(|pbx, cx| pbx.on_news(cx, &News::Done { session, task }));
+    world.with(|pbx, cx| {
+        pbx.on_news(
+            cx,
+            &News::Done {
+                session,
+                task,
+                played_ms: 0,
+            },
+        )
+    });
     let failed = world.messages().remove(0);
     assert_eq!((failed.status(), tag(&failed)), (404, tag(&early)));
     assert!(world.pbx.is_empty());

@@ -41,6 +41,8 @@ const EXPIRES_MIN_S: u32 = 60;
 const EXPIRES_MAX_S: u32 = 86_400;
 /// A phone that registers and means to subscribe does so before it is told unasked.
 const GREETING_WAIT: Duration = Duration::from_secs(3);
+/// The user part of our Contact.
+const USER: &[u8] = b"message-waiting";
 /// Route values of a subscription.
 const ROUTES_MAX: usize = 8;
 
@@ -123,6 +125,13 @@ impl Notifier {
         let package = event.split(|b| *b == b';').next().unwrap_or_default();
         message.method() == Method::Subscribe
             && package.trim_ascii().eq_ignore_ascii_case(EVENT.as_bytes())
+    }
+
+    /// Whether a SUBSCRIBE goes to our Contact: in a dialog that we do not know any more, after a
+    /// restart, it wants a 481, so that the phone subscribes anew (RFC 6665 §4.1.2.4).
+    pub(super) fn was_for_us(message: &Message) -> bool {
+        let uri = crate::wire::sip::Uri::parse(message.request_uri());
+        Self::is_for_us(message) && uri.is_ok_and(|uri| uri.user() == Some(USER))
     }
 
     /// A SUBSCRIBE in a dialog of ours; `None` if it is none.
@@ -216,7 +225,11 @@ impl Notifier {
             target,
             // RFC 3261 §12.1.1: as they stand, for the side that is called.
             routes: routes.take(ROUTES_MAX).map(Box::from).collect(),
-            contact: format!("<sip:mwi@{ours};transport={transport}>").into(),
+            contact: format!(
+                "<sip:{}@{ours};transport={transport}>",
+                String::from_utf8_lossy(USER)
+            )
+            .into(),
             flow: *flow,
             cseq: 0,
             heard: message.cseq().map_or(0, |cseq| cseq.number),

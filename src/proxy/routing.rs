@@ -113,6 +113,9 @@ impl Proxy {
             cx.layer.respond(cx.now, arrival.server, answer);
             return Ok(());
         }
+        if has_to_tag(message) && Notifier::was_for_us(message) {
+            return Err(reject(481, "Subscription Does Not Exist"));
+        }
         let (own, repaired) = self.preprocess(cx, message)?;
         let uri = repaired.uri.as_deref();
         let uri = Uri::parse(uri.unwrap_or_else(|| message.request_uri()))

@@ -3,6 +3,7 @@
 
 use crate::base::{Anchor, Instant};
 use crate::mailbox::Errand;
+use crate::media::file::FileOrder;
 use crate::media::{News, Order, Outlet, Studio};
 use crate::relay::{
     BindError, Lane, MediaCommand, MediaEvent, Relay, RelaySettings, SocketAction, Verdict,
@@ -72,10 +73,21 @@ impl MediaNews {
     }
 }
 
+/// The session of orders about files that are of no call.
+const NOBODY: u64 = u64::MAX;
+
 /// What is to be done with a file of a mailbox.
-pub(super) fn errand(errand: Errand) -> Option<MediaOrder> {
-    let _ = errand;
-    None
+pub(super) fn errand(errand: Errand) -> MediaOrder {
+    let what = match errand {
+        Errand::Remove(path) => FileOrder::Remove { path },
+        Errand::Rename(from, to) => FileOrder::Rename { from, to },
+    };
+    // Nobody waits for what becomes of it: a file that stays is found by the next start.
+    MediaOrder::Studio(Order::Files {
+        session: NOBODY,
+        task: 0,
+        what,
+    })
 }
 
 /// Sends packets.

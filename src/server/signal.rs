@@ -676,7 +676,7 @@ impl SignalCore {
                 self.outputs.push_back(Output::Tell { shard, input });
             }
         }
-        let orders = errands.into_iter().filter_map(super::media::errand);
+        let orders = errands.into_iter().map(super::media::errand);
         self.outputs.extend(orders.map(Output::Media));
     }
 

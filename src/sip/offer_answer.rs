@@ -1,8 +1,8 @@
 //! Offer and answer (RFC 3264) for a leg whose sound begins and ends here: what an offer becomes,
 //! and what both sides agreed on. One stream of sound is taken; all others are refused.
 //!
-//! Sound may be secure by keys in the descriptions (SDES, RFC 4568); what we offer ourselves is in
-//! the clear.
+//! Sound may be secure by keys in the descriptions (SDES, RFC 4568). An offer of ours is either
+//! secure or in the clear: who wants the other refuses it, and is asked once more.
 //!
 //! Not done here: ports and addresses, which the relay puts in on the way (`call`); DTLS.
 
@@ -128,10 +128,21 @@ pub fn is_heard(offer: &[u8]) -> bool {
     })
 }
 
-/// An offer of our own: one stream of sound.
-pub fn offer(codings: &[Coding], origin: Origin, direction: Direction) -> Vec<u8> {
+/// An offer of our own: one stream of sound, secure where there is a key.
+pub fn offer(
+    codings: &[Coding],
+    origin: Origin,
+    direction: Direction,
+    key: Option<&MasterKey>,
+) -> Vec<u8> {
     let mut text = head(origin);
     if let Some(&first) = codings.first() {
+        let crypto = key.map(own_crypto);
+        let protocol = if crypto.is_some() {
+            "RTP/SAVP"
+        } else {
+            "RTP/AVP"
+        };
         let ours = Agreed {
             stream: 0,
             coding: first,
@@ -139,18 +150,39 @@ pub fn offer(codings: &[Coding], origin: Origin, direction: Direction) -> Vec<u8
             events: Some(EVENTS),
             packet_ms: PACKET_MS,
             direction,
-            keys: None,
+            keys: crypto.map(|ours| Keys {
+                theirs: ours.clone(),
+                ours,
+            }),
         };
-        section(&mut text, "RTP/AVP", &ours, codings);
+        section(&mut text, protocol, &ours, codings);
     }
     text.into_bytes()
 }
 
-/// What an answer to an offer of ours agrees on. An answer names formats of the offer only (RFC
-/// 3264 §6.1).
-pub fn accepted(answer: &[u8], codings: &[Coding]) -> Result<Agreed, Disagreement> {
+/// What an answer to an offer of ours agrees on; `key` is the offer's. An answer names formats of
+/// the offer only (RFC 3264 §6.1).
+pub fn accepted(
+    answer: &[u8],
+    codings: &[Coding],
+    key: Option<&MasterKey>,
+) -> Result<Agreed, Disagreement> {
     let answer = Sdp::parse(answer).map_err(|_| Disagreement::Unreadable)?;
-    agree(&answer, codings, false)
+    let mut agreed = agree(&answer, codings, key.is_some())?;
+    if let (Some(keys), Some(key)) = (&mut agreed.keys, key) {
+        keys.ours = own_crypto(key);
+    }
+    Ok(agreed)
+}
+
+/// The one key of an offer of ours (RFC 4568 §5.1.1).
+fn own_crypto(key: &MasterKey) -> Crypto {
+    Crypto {
+        tag: 1,
+        master: key.clone(),
+        lifetime: None,
+        mki: None,
+    }
 }
 
 /// The first stream of sound, secure or in the clear, that both sides can use. Its direction is the
@@ -432,10 +464,36 @@ mod tests {
 
     #[test]
     fn an_offer_of_ours_is_answered_and_read() {
-        let ours = offer(Coding::ALL, ORIGIN, Direction::SendRecv);
+        let ours = offer(Coding::ALL, ORIGIN, Direction::SendRecv, None);
         let (theirs, seen) = answer(&ours, &[Coding::Pcmu], ORIGIN, key).unwrap();
-        let agreed = accepted(&theirs, Coding::ALL).unwrap();
+        let agreed = accepted(&theirs, Coding::ALL, None).unwrap();
         assert_eq!((agreed.coding, agreed.events), (Coding::Pcmu, Some(101)));
         assert_eq!(seen.coding, agreed.coding);
+    }
+
+    #[test]
+    fn a_secure_offer_of_ours_is_answered_with_a_key() {
+        let own = key(Profile::AesCm128HmacSha1_80);
+        let ours = offer(Coding::ALL, ORIGIN, Direction::SendRecv, Some(&own));
+        let text = String::from_utf8(ours.clone()).unwrap();
+        assert!(text.contains("m=audio 9 RTP/SAVP 8 "), "{text}");
+        let other = |profile| MasterKey::generate(profile, |bytes| bytes.fill(9));
+        let (theirs, seen) = answer(&ours, &[Coding::Pcmu], ORIGIN, other).unwrap();
+        let agreed = accepted(&theirs, Coding::ALL, Some(&own)).unwrap();
+        let (mine, seen) = (agreed.keys.unwrap(), seen.keys.unwrap());
+        assert_eq!(
+            (&mine.ours.master, &mine.theirs.master),
+            (&seen.theirs.master, &seen.ours.master)
+        );
+        assert_eq!(mine.ours.master, own);
+        // An answer in the clear is none.
+        let (clear, _) = answer(
+            &offered("m=audio 4000 RTP/AVP 0\r\n"),
+            Coding::ALL,
+            ORIGIN,
+            key,
+        )
+        .unwrap();
+        assert!(accepted(&clear, Coding::ALL, Some(&own)).is_err());
     }
 }

@@ -236,6 +236,9 @@ fn a_bridge_that_fails_tells_the_callers_why() {
     let invite = refused_for_codecs(&mut w);
     w.answer(&bob(), &invite, 488, "b");
     assert_eq!(w.take(&bob()).method(), Method::Ack);
+    let secure = w.take(&bob());
+    w.answer(&bob(), &secure, 488, "b");
+    assert_eq!(w.take(&bob()).method(), Method::Ack);
     assert_eq!(at_alice(&mut w).status(), 488);
     w.wait_s(64);
     assert_eq!((w.core.load(), w.core.callers()), ((0, 0), 0));
@@ -276,4 +279,324 @@ fn without_transcoding_the_refusal_stands() {
     assert_eq!(w.take(&bob()).method(), Method::Ack);
     assert_eq!(at_alice(&mut w).status(), 488);
     w.nothing();
+}
+
+fn carol() -> Peer {
+    Peer::udp("192.0.2.22:5060")
+}
+
+/// The status lines that NOTIFYs to a peer told, each of which is answered.
+fn told(w: &mut World, peer: &Peer) -> Vec<String> {
+    let mut lines = Vec::new();
+    while let Some(at) = w
+        .sent
+        .iter()
+        .position(|s| s.message.method() == Method::Notify)
+    {
+        let notify = w.sent.remove(at).unwrap().message;
+        assert_eq!(header(&notify, HeaderName::Event), "refer");
+        let state = header(&notify, HeaderName::SubscriptionState);
+        let line = text(notify.body()).trim().replacen("SIP/2.0 ", "", 1);
+        lines.push(format!("{} {line}", state.split(';').next().unwrap()));
+        w.answer(peer, &notify, 200, "n");
+    }
+    lines
+}
+
+/// 200, called over the bridge, transfers its caller to 300; what 300 gets.
+fn transferred(w: &mut World, target: &str) -> Message {
+    w.register("300", &carol(), "");
+    let (invite, _) = talking(w);
+    let contact = invite.addresses(HeaderName::Contact).next().unwrap();
+    let uri = text(contact.unwrap().uri_bytes());
+    let tag = text(invite.from().unwrap().tag().unwrap());
+    let refer = of_bob("REFER", &invite, &uri, 1, ("b", &tag));
+    let own = format!("Contact: {}", bob().contact("200"));
+    let refer = refer.extra(&own).extra(&format!("Refer-To: <{target}>"));
+    w.send(&bob(), &refer);
+    assert_eq!(w.status(&bob()), 202);
+    assert_eq!(told(w, &bob()), ["active 100 Trying"]);
+    w.take(&carol())
+}
+
+#[test]
+fn the_called_side_transfers_its_caller() {
+    let mut w = World::new();
+    let there = transferred(&mut w, "sip:300@example.com");
+    assert_eq!(there.method(), Method::Invite);
+    // The caller is shown; who transfers is named, and it goes on its account.
+    assert!(header(&there, HeaderName::From).contains("sip:100@example.com"));
+    assert!(header(&there, HeaderName::ReferredBy).contains("sip:200@example.com"));
+    w.answer(&carol(), &there, 180, "c");
+    assert_eq!(told(&mut w, &bob()), ["active 180 Ringing"]);
+    let Some((_, Task::Play { sounds, .. })) = tasks(&w).pop() else {
+        panic!("{:?}", tasks(&w))
+    };
+    assert!(matches!(sounds[..], [Sound::Tone { .. }]));
+    described(&mut w, &carol(), &there, 200, "c", PCMU);
+    assert_eq!(w.take(&carol()).method(), Method::Ack);
+    assert_eq!(told(&mut w, &bob()), ["terminated 200 OK"]);
+    let bye = w.take(&bob());
+    assert_eq!(bye.method(), Method::Bye);
+    w.answer(&bob(), &bye, 200, "b");
+    // 100 and 300 hear each other.
+    let tasks = tasks(&w);
+    let [
+        ..,
+        (a, Task::Bridge { with: c }),
+        (c2, Task::Bridge { with: a2 }),
+    ] = &tasks[..]
+    else {
+        panic!("{tasks:?}")
+    };
+    assert_eq!((a, c), (a2, c2));
+    // 300 hangs up, so does the call.
+    let contact = there.addresses(HeaderName::Contact).next().unwrap();
+    let uri = text(contact.unwrap().uri_bytes());
+    let tag = text(there.from().unwrap().tag().unwrap());
+    let mut bye = of_bob("BYE", &there, &uri, 1, ("c", &tag));
+    bye.from = "sip:300@example.com";
+    w.send(&carol(), &bye);
+    assert_eq!(w.status(&carol()), 200);
+    let bye = at_alice(&mut w);
+    assert_eq!(bye.method(), Method::Bye);
+    w.answer(&alice(), &bye, 200, "x");
+    w.wait_s(64);
+    assert_eq!((w.core.load(), w.core.callers()), ((0, 0), 0));
+}
+
+#[test]
+fn a_transfer_that_fails_changes_nothing() {
+    let mut w = World::new();
+    let there = transferred(&mut w, "sip:300@example.com");
+    w.answer(&carol(), &there, 486, "c");
+    assert_eq!(w.take(&carol()).method(), Method::Ack);
+    assert_eq!(told(&mut w, &bob()), ["terminated 486 Busy Here"]);
+    let formats = formats(&w);
+    let (called, caller) = (formats[0].0, formats[1].0);
+    let joined = [
+        (caller, Task::Bridge { with: called }),
+        (called, Task::Bridge { with: caller }),
+    ];
+    let tasks = tasks(&w);
+    assert_eq!(tasks[tasks.len() - 2..], joined);
+    assert_eq!(w.core.callers(), 2);
+}
+
+#[test]
+fn an_attended_transfer_names_the_dialog_to_replace() {
+    let mut w = World::new();
+    let target = "sip:300@example.com?Replaces=abc%40192.0.2.21%3Bto-tag%3Dt%3Bfrom-tag%3Df";
+    let there = transferred(&mut w, target);
+    assert_eq!(there.request_uri(), b"sip:300@192.0.2.22:5060");
+    let replaces = header(&there, HeaderName::Replaces);
+    assert_eq!(replaces, "abc@192.0.2.21;to-tag=t;from-tag=f");
+}
+
+#[test]
+fn nobody_is_transferred_to_the_outside_by_a_stranger_s_number() {
+    // 200 is a user of ours: its account decides, as if it called itself.
+    let mut w = World::new();
+    let (invite, _) = talking(&mut w);
+    let contact = invite.addresses(HeaderName::Contact).next().unwrap();
+    let uri = text(contact.unwrap().uri_bytes());
+    let tag = text(invite.from().unwrap().tag().unwrap());
+    for (cseq, refer_to, status) in [(1, "<sip:300@example.com;method=BYE>", 501), (2, "<>", 400)] {
+        let refer = of_bob("REFER", &invite, &uri, cseq, ("b", &tag));
+        w.send(&bob(), &refer.extra(&format!("Refer-To: {refer_to}")));
+        assert_eq!(w.status(&bob()), status, "{refer_to}");
+    }
+}
+
+#[test]
+fn the_caller_transfers_whom_it_called() {
+    let mut w = World::new();
+    w.register("300", &carol(), "");
+    let (_, answer) = talking(&mut w);
+    let (mut tag, mut uri) = (String::new(), String::new());
+    let own = format!("Contact: {}", alice().contact("100"));
+    let refer = of_alice("REFER", &answer, (&mut tag, &mut uri), 3);
+    let refer = refer.extra(&own).extra("Refer-To: <sip:300@example.com>");
+    w.send(&alice(), &refer);
+    assert_eq!(at_alice(&mut w).status(), 202);
+    assert_eq!(told(&mut w, &alice()), ["active 100 Trying"]);
+    let there = w.take(&carol());
+    assert!(header(&there, HeaderName::From).contains("sip:200@example.com"));
+    described(&mut w, &carol(), &there, 200, "c", PCMU);
+    assert_eq!(w.take(&carol()).method(), Method::Ack);
+    assert_eq!(told(&mut w, &alice()), ["terminated 200 OK"]);
+    let bye = at_alice(&mut w);
+    assert_eq!(bye.method(), Method::Bye);
+    w.answer(&alice(), &bye, 200, "x");
+    assert_eq!(w.core.callers(), 2);
+}
+
+#[test]
+fn a_leg_of_ours_is_replaced() {
+    let mut w = World::new();
+    w.register("300", &carol(), "");
+    let (_, answer) = talking(&mut w);
+    let far = text(answer.from().unwrap().tag().unwrap());
+    let ours = text(answer.to().unwrap().tag().unwrap());
+    let contact = answer.addresses(HeaderName::Contact).next().unwrap();
+    let uri = text(contact.unwrap().uri_bytes());
+    let own = format!("Contact: {}", carol().contact("300"));
+    for (tag, branch, status) in [("nobody", "z9hG4bK71", 481), (&*ours, "z9hG4bK72", 200)] {
+        let replaces = format!("Replaces: call-1;to-tag={tag};from-tag={far}");
+        let mut invite = req("INVITE", &uri).extra(&own).extra(&replaces);
+        (invite.from, invite.to) = ("sip:300@example.com", &uri);
+        (invite.call_id, invite.branch, invite.body) = (tag, branch, PCMA);
+        w.send_proven(&carol(), &invite, "300");
+        let mut got = w.take(&carol());
+        while got.status() == 100 {
+            got = w.take(&carol());
+        }
+        assert_eq!(got.status(), status);
+    }
+    let bye = at_alice(&mut w);
+    assert_eq!(bye.method(), Method::Bye);
+    let tasks = tasks(&w);
+    let [
+        ..,
+        (a, Task::Bridge { with: b }),
+        (b2, Task::Bridge { with: a2 }),
+    ] = &tasks[..]
+    else {
+        panic!("{tasks:?}")
+    };
+    assert_eq!((a, b), (a2, b2));
+    assert_eq!(w.core.callers(), 2);
+}
+
+const SECURE: &str = "v=0\r\no=- 2 1 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
+    m=audio 5000 RTP/SAVP 8\r\n\
+    a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n";
+
+#[test]
+fn who_wants_secure_sound_gets_a_secure_offer() {
+    let mut w = World::new();
+    let clear = refused_for_codecs(&mut w);
+    assert!(text(clear.body()).contains(" RTP/AVP "));
+    w.answer(&bob(), &clear, 488, "b");
+    assert_eq!(w.take(&bob()).method(), Method::Ack);
+    let secure = w.take(&bob());
+    let offer = text(secure.body());
+    assert!(
+        offer.contains(" RTP/SAVP 8 ") && offer.contains("a=crypto:1 AES_CM"),
+        "{offer}"
+    );
+    described(&mut w, &bob(), &secure, 200, "b", SECURE);
+    let answer = at_alice(&mut w);
+    assert_eq!(answer.status(), 200);
+    assert!(text(answer.body()).contains(" RTP/AVP 8 101"));
+    let keys = w.orders.iter().filter_map(|order| match order {
+        MediaOrder::Studio(Order::Open { format, .. }) => Some(format.keys.is_some()),
+        _ => None,
+    });
+    assert_eq!(keys.collect::<Vec<_>>(), [true, false]);
+}
+
+/// 200 answers with these lines in its 200, or any other status.
+fn with_lines(w: &mut World, request: &Message, status: u16, lines: &[(HeaderName, &str)]) {
+    let contact = bob().contact("x");
+    let mut response = ResponseBuilder::new(request, status)
+        .to_tag("b")
+        .record_route()
+        .header(HeaderName::Contact, contact.as_bytes());
+    for (name, value) in lines {
+        response = response.header(*name, *value);
+    }
+    if request.method() == Method::Invite {
+        response = response.body("application/sdp", PCMU.as_bytes().to_vec());
+    }
+    let bytes = response.render();
+    w.from(&bob(), bytes);
+}
+
+#[test]
+fn a_reliable_ringing_is_acknowledged() {
+    let mut w = World::new();
+    let invite = refused_for_codecs(&mut w);
+    assert!(header(&invite, HeaderName::Supported).contains("100rel"));
+    for rseq in ["7", "7", "8"] {
+        let reliable = [(HeaderName::Require, "100rel"), (HeaderName::RSeq, rseq)];
+        with_lines(&mut w, &invite, 183, &reliable);
+        let known = w.sent.iter().any(|s| s.message.method() == Method::Prack);
+        if known {
+            let prack = w.take(&bob());
+            let cseq = invite.cseq().unwrap().number;
+            assert_eq!(
+                header(&prack, HeaderName::RAck),
+                format!("{rseq} {cseq} INVITE")
+            );
+            w.answer(&bob(), &prack, 200, "b");
+        }
+    }
+    assert_eq!(at_alice(&mut w).status(), 183);
+    let pracks = |s: &&crate::world::Sent| s.message.method() == Method::Prack;
+    assert_eq!(w.sent.iter().filter(pracks).count(), 0);
+}
+
+#[test]
+fn a_session_is_refreshed_by_us() {
+    let mut w = World::new();
+    let invite = refused_for_codecs(&mut w);
+    let lines = [
+        (HeaderName::SessionExpires, "100;refresher=uac"),
+        (HeaderName::Require, "timer"),
+        (HeaderName::Allow, "INVITE, UPDATE"),
+    ];
+    with_lines(&mut w, &invite, 200, &lines);
+    let answer = at_alice(&mut w);
+    let (mut tag, mut uri) = (String::new(), String::new());
+    let ack = of_alice("ACK", &answer, (&mut tag, &mut uri), 2);
+    w.send(&alice(), &ack);
+    assert_eq!(w.take(&bob()).method(), Method::Ack);
+    w.wait_s(49);
+    w.nothing();
+    w.wait_s(2);
+    let update = w.take(&bob());
+    assert_eq!((update.method(), update.body().len()), (Method::Update, 0));
+    assert_eq!(
+        header(&update, HeaderName::SessionExpires),
+        "100;refresher=uac"
+    );
+    with_lines(&mut w, &update, 200, &lines[..1]);
+    w.sent.clear();
+    // One that finds no dialog any more ends the session.
+    w.wait_s(51);
+    let update = w.take(&bob());
+    assert_eq!(update.method(), Method::Update);
+    w.answer(&bob(), &update, 481, "b");
+    let bye = at_alice(&mut w);
+    assert_eq!(bye.method(), Method::Bye);
+    w.answer(&alice(), &bye, 200, "x");
+    w.wait_s(64);
+    assert_eq!(w.core.callers(), 0);
+}
+
+#[test]
+fn a_session_that_nobody_refreshes_ends() {
+    let mut w = World::new();
+    let invite = refused_for_codecs(&mut w);
+    with_lines(
+        &mut w,
+        &invite,
+        200,
+        &[(HeaderName::SessionExpires, "90;refresher=uas")],
+    );
+    let answer = at_alice(&mut w);
+    let (mut tag, mut uri) = (String::new(), String::new());
+    let ack = of_alice("ACK", &answer, (&mut tag, &mut uri), 2);
+    w.send(&alice(), &ack);
+    assert_eq!(w.take(&bob()).method(), Method::Ack);
+    w.wait_s(59);
+    w.nothing();
+    w.wait_s(2);
+    let mut ended = [
+        at_alice(&mut w).method().to_string(),
+        w.take(&bob()).method().to_string(),
+    ];
+    ended.sort();
+    assert_eq!(ended, ["BYE", "BYE"]);
 }

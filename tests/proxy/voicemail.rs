@@ -3,7 +3,7 @@
 use crate::world::{Peer, World, header, req, text, values};
 use voip::control::{Command, Reply};
 use voip::feature::Change;
-use voip::media::order::RecordEnd;
+use voip::media::RecordEnd;
 use voip::media::{News, Order, Sound, Task};
 use voip::server::{Input, MediaNews, MediaOrder};
 use voip::store::{Folder, Record};

@@ -644,6 +644,7 @@ impl Program for Fetch {
             Event::Done(_)
             | Event::Due(_)
             | Event::Recorded { .. }
+            | Event::Filed { .. }
             | Event::Measured(_)
             | Event::Ringing
             | Event::Heard

@@ -13,11 +13,13 @@ use super::super::program::{Event, Program, Scene};
 use super::takes::{Bounds, Outcome, Takes};
 use super::{Fetch, Teller, greeting};
 use crate::mailbox::NoRoom;
+use crate::media::RecordEnd;
+use crate::media::file::{FileOrder, Filed};
 use crate::store::Folder;
 use std::time::Duration;
 
-/// How long the studio may take to finish the file of a caller who is gone. What comes later is
-/// found by the next start.
+/// How long the studio may take to finish the file of a caller who is gone, and how long to make
+/// whole what another studio left. What comes later is found by the next start.
 const LAST_WORD: Duration = Duration::from_secs(30);
 /// Recordings that are too short before the caller is left alone.
 const SHORT_MAX: u32 = 3;
@@ -171,21 +173,49 @@ impl Leave {
                 None => self.drop_take(scene, id),
             };
         }
-        if let Event::Due(LAST_WORD_TIMER) = event {
-            tracing::warn!(mailbox = %self.aor, id, "a recording did not end; the next start looks");
-            return scene.hang_up();
+        match event {
+            // The studio was restarted meanwhile: what was said may still be made whole.
+            Event::Due(LAST_WORD_TIMER) => {
+                let file = takes.file().into();
+                scene.file(SALVAGE, FileOrder::Salvage { file });
+                return scene.after(LAST_WORD, SALVAGE_TIMER);
+            }
+            Event::Filed {
+                task: SALVAGE,
+                outcome: Filed::Salvaged { ms },
+            } => {
+                let outcome = match *ms >= bounds(scene).min_ms {
+                    true => Outcome::Accepted { ms: *ms },
+                    false => Outcome::TooShort,
+                };
+                return self.taken(scene, id, outcome, true);
+            }
+            Event::Filed { .. } | Event::Due(SALVAGE_TIMER) => {
+                tracing::warn!(
+                    mailbox = %self.aor, id,
+                    "a recording did not end; the next start of voipd looks for it"
+                );
+                return scene.hang_up();
+            }
+            _ => {}
         }
         let outcome = takes.on(scene, &mut self.teller, event);
-        let end = |event: &Event| match event {
-            Event::Recorded { end, .. } => *end == crate::media::order::RecordEnd::Closed,
-            _ => false,
-        };
-        self.taken(scene, id, outcome, end(event));
+        let gone = matches!(
+            event,
+            Event::Recorded {
+                end: RecordEnd::Closed,
+                ..
+            }
+        );
+        self.taken(scene, id, outcome, gone);
     }
 }
 
 /// Beside the one timer for keys.
 const LAST_WORD_TIMER: u32 = 1;
+const SALVAGE_TIMER: u32 = 2;
+/// The only order about files.
+const SALVAGE: u32 = 0;
 
 fn bounds(scene: &Scene<'_>) -> Bounds {
     let mail = &scene.config.voicemail;

@@ -16,7 +16,7 @@ use super::program::Scene;
 use super::voice::Voice;
 use crate::mailbox::greeting_file;
 use crate::media::Sound;
-use crate::media::order::Root;
+use crate::media::file::Root;
 use crate::media::say::{Gender, say_date, say_time_of_day};
 use crate::plan::local_time;
 use crate::store::{Greeting, MessageRecord};

@@ -10,7 +10,7 @@
 
 use super::super::program::{Event, Scene};
 use super::{KEY_WAIT, Teller, recording};
-use crate::media::order::RecordEnd;
+use crate::media::RecordEnd;
 use crate::media::{Sound, Task};
 
 /// How often the review menu is said before silence means yes.
@@ -107,6 +107,11 @@ impl Takes {
         self.state == State::Recording
     }
 
+    /// What is recorded into.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// Whether another take may follow.
     pub fn may_repeat(&self) -> bool {
         self.takes < TAKES_MAX
@@ -155,6 +160,7 @@ impl Takes {
             max_ms: self.bounds.max_ms,
             silence_ms: self.bounds.silence_ms,
             until_key: true,
+            beep: None,
         };
         let task = teller.next();
         scene.order(task, what);

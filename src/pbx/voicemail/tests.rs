@@ -2,8 +2,9 @@ use super::super::program::{Account, Effect, Event};
 use super::super::stage::{Stage, spoken};
 use super::*;
 use crate::mailbox::{Counts, Errand, Mailboxes, take_of_greeting};
+use crate::media::RecordEnd;
 use crate::media::Task;
-use crate::media::order::RecordEnd;
+use crate::media::file::{FileOrder, Filed};
 use crate::store::{Folder, PinHash, Record};
 
 const ANA: &str = "200@localhost";
@@ -196,16 +197,40 @@ fn who_hangs_up_leaves_what_was_said() {
     assert_eq!(counts(&stage.mailboxes), (1, 0), "in the review");
 }
 
-/// The row stays as it is: the next start finds the file.
+/// Where nothing helps the row stays as it is: the next start finds the file.
 #[test]
 fn a_studio_that_says_nothing_more_costs_no_message() {
-    let mut stage = leaving();
-    record(&mut stage);
-    let Effect::After(_, timer) = stage.tell(Event::Ended)[0] else {
-        panic!("no timer")
+    let overdue = |stage: &mut Leaving| {
+        record(stage);
+        let Effect::After(_, timer) = stage.tell(Event::Ended)[0] else {
+            panic!("no timer")
+        };
+        let effects = stage.tell(Event::Due(timer));
+        let [
+            Effect::File(task, FileOrder::Salvage { .. }),
+            Effect::After(_, timer),
+        ] = effects[..]
+        else {
+            panic!("{effects:?}")
+        };
+        (task, timer)
     };
+    let salvaged = |task, ms| Event::Filed {
+        task,
+        outcome: Filed::Salvaged { ms },
+    };
+    let mut stage = leaving();
+    let (_, timer) = overdue(&mut stage);
     assert_eq!(stage.tell(Event::Due(timer)), [Effect::HangUp]);
     assert_eq!(stage.mailboxes.messages(ANA, Folder::Recording).len(), 1);
+    let mut stage = leaving();
+    let (task, _) = overdue(&mut stage);
+    let kept = stage.tell(salvaged(task, 2_500));
+    assert!(hung_up(&kept) && folders(&kept) == [Folder::New]);
+    let mut stage = leaving();
+    let (task, _) = overdue(&mut stage);
+    let gone = stage.tell(salvaged(task, 0));
+    assert!(hung_up(&gone) && folders(&gone) == [Folder::Gone]);
 }
 
 #[test]

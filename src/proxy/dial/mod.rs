@@ -111,6 +111,14 @@ impl Proxy {
             let targets = vec![expand::to_service(service, domain)];
             return Ok(Dialled::Lead(targets.into()));
         }
+        // A leg of ours that is to be replaced: its Contact is no user's name.
+        let replaces = invite && asked.message.has(HeaderName::Replaces);
+        let guest = matches!(asked.caller, Caller::Guest);
+        if replaces && !inside && !guest && cx.directory.get(&aor).is_none() {
+            let domain = cx.config.node.default_domain();
+            let leg = announce::service(format!("sip:replaces@{domain}"));
+            return Ok(Dialled::Lead(vec![leg].into()));
+        }
         let mut journey = Journey::of(asked, &aor);
         let led = self.lead(cx, asked, &number, &mut journey);
         ways.learn(&journey.ways);

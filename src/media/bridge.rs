@@ -1,0 +1,175 @@
+//! What a leg says of another one that it is bridged with.
+//!
+//! Where both sides write sound alike and tell keys alike, the other's packets go out as they came,
+//! under our own numbers: gaps stay gaps, so that the far end conceals for itself. Otherwise the
+//! other is heard ([`Ear`]) and its sound written anew by a clock of our own; keys that it tells as
+//! events (RFC 4733) become tones for a side that has none, and tones become events.
+
+use super::codec::{Codec, Encoder};
+use super::dtmf::{Digit, Generator, LEVEL_DBM0};
+use super::ear::{Ear, Heard};
+use super::event::{EventSender, KEY_MS, KeyChange};
+use super::order::Format;
+use crate::base::Instant;
+use crate::wire::rtp::Header;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Keys that wait to be said as tones; more are lost.
+const TONES_MAX: usize = 64;
+/// Between two tones, milliseconds.
+const PAUSE_MS: u32 = 80;
+/// After so many frames of nothing none are sent until somebody speaks again.
+const QUIET_MAX: u32 = 25;
+
+/// How the other's packets become ours.
+#[derive(Debug)]
+pub(super) struct Bridged {
+    /// The other leg's session.
+    pub with: u64,
+    /// Where the other's packets cannot go out as they came.
+    pub convert: Option<Box<Convert>>,
+}
+
+/// What becomes of a packet of the other leg.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Way {
+    /// It goes out as it came, with this payload type.
+    Through(u8),
+    /// It is heard.
+    Heard,
+    /// It is none of the other's formats.
+    Nowhere,
+}
+
+impl Bridged {
+    pub fn new(with: u64) -> Self {
+        Self {
+            with,
+            convert: None,
+        }
+    }
+
+    /// The way of a packet from the other leg, whose format is `theirs`, to ours.
+    pub fn way(&mut self, now: Instant, theirs: &Format, ours: &Format, payload_type: u8) -> Way {
+        let alike =
+            theirs.coding == ours.coding && theirs.events.is_some() == ours.events.is_some();
+        if alike {
+            self.convert = None;
+            return match (payload_type, ours.events) {
+                (t, _) if t == theirs.payload_type => Way::Through(ours.payload_type),
+                (t, Some(events)) if Some(t) == theirs.events => Way::Through(events),
+                _ => Way::Nowhere,
+            };
+        }
+        let fits = |convert: &Convert| convert.fits(theirs, ours);
+        if !self.convert.as_deref().is_some_and(fits) {
+            self.convert = Some(Box::new(Convert::new(now, theirs, ours)));
+        }
+        Way::Heard
+    }
+}
+
+/// The other leg's sound, written anew.
+#[derive(Debug)]
+pub(super) struct Convert {
+    pub ear: Ear,
+    codec: Codec,
+    encoder: Encoder,
+    /// When the next packet leaves.
+    pub due: Instant,
+    /// Keys as events, where our side has them.
+    pub events: Option<EventSender>,
+    tones: VecDeque<Digit>,
+    tone: Option<Generator>,
+    /// While the other's key sounds, which leaves as an event.
+    muted: bool,
+    quiet: u32,
+}
+
+impl Convert {
+    fn new(now: Instant, theirs: &Format, ours: &Format) -> Self {
+        let codec = Codec::from(ours.coding);
+        let events = ours.events.map(|_| EventSender::new(codec.clock_rate()));
+        Self {
+            ear: Ear::new(theirs, codec.sample_rate()),
+            codec,
+            encoder: Encoder::new(codec),
+            due: now,
+            events,
+            tones: VecDeque::new(),
+            tone: None,
+            muted: false,
+            quiet: 0,
+        }
+    }
+
+    fn fits(&self, theirs: &Format, ours: &Format) -> bool {
+        let events = self.events.is_some() == ours.events.is_some();
+        self.ear.fits(theirs) && self.codec == Codec::from(ours.coding) && events
+    }
+
+    /// A packet of the other leg.
+    pub fn put(&mut self, now: Instant, header: &Header, payload: &[u8]) {
+        self.ear.put(now, header, payload);
+    }
+
+    /// A key of the other leg changed; `sounds` says that it is in the sound too.
+    pub fn key(&mut self, change: KeyChange, sounds: bool) {
+        match (change, &mut self.events) {
+            (KeyChange::Pressed { code }, Some(events)) => {
+                self.muted = sounds;
+                // Of more keys than anybody presses some are lost.
+                let _ = events.press(code, KEY_MS);
+            }
+            (KeyChange::Pressed { code }, None) => {
+                if let Some(digit) = Digit::from_code(code)
+                    && !sounds
+                    && self.tones.len() < TONES_MAX
+                {
+                    self.tones.push_back(digit);
+                }
+            }
+            (KeyChange::Released { .. }, _) => self.muted = false,
+        }
+    }
+
+    /// Makes the next frame of so many samples, and writes it into `payload`; whether there is
+    /// anything to say.
+    pub fn say(&mut self, samples: &mut [i16], payload: &mut [u8]) -> bool {
+        let heard = self.ear.frame(self.due, samples);
+        if self.muted {
+            samples.fill(0);
+        }
+        if self.tone.is_none()
+            && let Some(digit) = self.tones.pop_front()
+        {
+            let rate = self.codec.sample_rate();
+            self.tone = Some(Generator::new(digit, rate, KEY_MS, PAUSE_MS, LEVEL_DBM0));
+        }
+        let sounds = self.tone.is_some();
+        if let Some(tone) = &mut self.tone {
+            tone.fill(samples);
+            if tone.is_over() {
+                self.tone = None;
+            }
+        }
+        self.quiet = match heard {
+            Heard::Nothing if !sounds => self.quiet.saturating_add(1),
+            Heard::Nothing | Heard::Sound => 0,
+        };
+        if self.quiet > QUIET_MAX {
+            return false;
+        }
+        self.encoder.encode(samples, payload);
+        true
+    }
+
+    /// The next packet leaves so much later; not in a burst after a pause of ours.
+    pub fn advance(&mut self, now: Instant, ms: u32, late_max: Duration) {
+        if now.since(self.due) > late_max {
+            self.due = now;
+        }
+        self.due += Duration::from_millis(ms.into());
+    }
+}

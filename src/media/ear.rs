@@ -1,0 +1,237 @@
+//! What a leg hears, as samples: its packets in order and in time ([`super::jitter`]), decoded;
+//! what is lost concealed; comfort noise where the far end describes its silence (RFC 3389); all at
+//! the rate that the listener wants.
+//!
+//! Packets go in as they come, and frames are taken by the listener's own clock: conferences,
+//! recorders and the transcoding of bridged legs all hear by it. Not done here: statistics of the
+//! stream ([`super::stream`]), keys ([`super::event`], [`super::dtmf`]).
+
+use super::codec::{Codec, Decoder, PTIME_MS_MAX};
+use super::comfort::{self, NoiseGenerator};
+use super::conceal::Concealer;
+use super::jitter::{Config, JitterBuffer, PAYLOAD_MAX, PayloadTypes, Pull, TICK_MS};
+use super::order::Format;
+use super::resample::Resampler;
+use crate::base::Instant;
+use crate::wire::rtp::Header;
+use std::time::Duration;
+
+#[cfg(test)]
+mod tests;
+
+/// The longest frame that can be asked for, milliseconds.
+pub const FRAME_MS_MAX: u32 = 120;
+/// What is pulled out of the buffer for one frame, at most: every packet of it and as many gaps.
+const PULLS_MAX: usize = 512;
+/// Samples of one call of the resampler: a tick at 16 kHz.
+const PIECE: usize = 320;
+
+/// What the listener got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// Sound, or what goes on in place of a short loss.
+    Sound,
+    /// Silence, or the comfort noise that stands for it.
+    Nothing,
+}
+
+/// The ear of one leg.
+#[derive(Debug)]
+pub struct Ear {
+    codec: Codec,
+    rate: u32,
+    payload_type: u8,
+    events: Option<u8>,
+    buffer: JitterBuffer,
+    decoder: Decoder,
+    concealer: Concealer,
+    noise: Box<NoiseGenerator>,
+    /// Whether the far end told of its noise: then its silence sounds like it.
+    comfort: bool,
+    /// `None` where no way leads from the codec's rate to the listener's: silence.
+    resampler: Option<Box<Resampler>>,
+    /// Samples at the codec's rate that nobody took yet.
+    ready: Box<[i16]>,
+    count: usize,
+}
+
+impl Ear {
+    /// For a leg of that format; samples come at `rate` per second: 8000, 16,000, 24,000, 32,000 or
+    /// 48,000. At another rate all is silent.
+    pub fn new(format: &Format, rate: u32) -> Self {
+        let codec = Codec::from(format.coding);
+        let clock = codec.clock_rate();
+        let own = format.payload_type;
+        // RFC 3389 §4: the static type is of the clock 8000; any other had to be agreed on.
+        let noise =
+            (clock == 8000 && own != comfort::PAYLOAD_TYPE).then_some(comfort::PAYLOAD_TYPE);
+        let accepted = PayloadTypes::of(&[own, noise.unwrap_or(own)]);
+        let second = codec.payload_len(codec.sample_rate() as usize);
+        // RFC 3551 §4.2: a receiver takes packets of up to 200 ms.
+        let longest = codec.payload_len(codec.samples(PTIME_MS_MAX));
+        let config = Config {
+            comfort: noise,
+            payload_max: longest.min(PAYLOAD_MAX),
+            ..Config::new(clock, second as u32, accepted)
+        };
+        let room = codec.samples(FRAME_MS_MAX) + codec.payload_samples(longest);
+        Self {
+            codec,
+            rate,
+            payload_type: own,
+            events: format.events,
+            buffer: JitterBuffer::new(config),
+            decoder: Decoder::new(codec),
+            concealer: Concealer::new(codec.sample_rate()),
+            noise: Box::new(NoiseGenerator::new(u32::from(own) + 1)),
+            comfort: false,
+            resampler: Resampler::new(codec.sample_rate(), rate).map(Box::new),
+            ready: vec![0; room].into_boxed_slice(),
+            count: 0,
+        }
+    }
+
+    /// The rate of its samples.
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// Whether it hears a leg of that format; otherwise another ear is needed.
+    pub fn fits(&self, format: &Format) -> bool {
+        let same = self.codec == Codec::from(format.coding);
+        same && (self.payload_type, self.events) == (format.payload_type, format.events)
+    }
+
+    /// The buffer behind it, with its counters.
+    pub fn buffer(&self) -> &JitterBuffer {
+        &self.buffer
+    }
+
+    /// A packet of the leg has come. What the buffer refuses it counts.
+    pub fn put(&mut self, now: Instant, header: &Header, payload: &[u8]) {
+        let taken = match Some(header.payload_type) == self.events {
+            true => self.buffer.put_other(now, header),
+            false => self.buffer.put(now, header, payload),
+        };
+        // Said by its counters.
+        let _ = taken;
+    }
+
+    /// The next samples: 20 ms of them, or up to [`FRAME_MS_MAX`] of whole milliseconds. All are
+    /// filled, whatever came.
+    pub fn frame(&mut self, now: Instant, samples: &mut [i16]) -> Heard {
+        let wanted = samples.len() as u64 * u64::from(self.codec.sample_rate());
+        let wanted = (wanted / u64::from(self.rate.max(1))) as usize;
+        let wanted = wanted.min(self.codec.samples(FRAME_MS_MAX));
+        let heard = self.gather(now, wanted);
+        self.hand_over(wanted, samples);
+        heard
+    }
+
+    /// Decodes until so many samples are there.
+    fn gather(&mut self, now: Instant, wanted: usize) -> Heard {
+        // What is asked for in larger pieces than the buffer counts on is asked for as late.
+        let tick = self.codec.samples(TICK_MS);
+        let later = wanted.saturating_sub(tick) as u64 * 1_000_000;
+        let later = later / u64::from(self.codec.sample_rate());
+        let now = now - Duration::from_micros(later);
+        let mut heard = match self.count {
+            0 => Heard::Nothing,
+            _ => Heard::Sound,
+        };
+        let mut payload = [0; PAYLOAD_MAX];
+        for _ in 0..PULLS_MAX {
+            if self.count >= wanted {
+                return heard;
+            }
+            let queued = self.units(self.count);
+            match self.buffer.pull(now, queued, &mut payload) {
+                Pull::Packet {
+                    payload_type,
+                    length,
+                    seam,
+                } => {
+                    let payload = payload.get(..length).unwrap_or_default();
+                    if payload_type == self.payload_type {
+                        self.decode(payload, seam);
+                        self.comfort = false;
+                        heard = Heard::Sound;
+                    } else {
+                        self.noise.update(payload);
+                        self.comfort = true;
+                    }
+                }
+                Pull::Lost { units } => {
+                    self.conceal(self.samples(units));
+                    heard = Heard::Sound;
+                }
+                Pull::Nothing => break,
+            }
+        }
+        self.be_silent(wanted);
+        heard
+    }
+
+    fn decode(&mut self, payload: &[u8], seam: bool) {
+        let room = self.ready.get_mut(self.count..).unwrap_or_default();
+        let made = self.decoder.decode(payload, room);
+        if made == 0 {
+            // A frame cut short stands in the place of one.
+            return self.conceal(self.codec.samples(TICK_MS));
+        }
+        if let Some(frame) = room.get_mut(..made) {
+            self.concealer.on_frame(frame, seam);
+        }
+        self.count += made;
+    }
+
+    fn conceal(&mut self, samples: usize) {
+        let room = self.ready.get_mut(self.count..).unwrap_or_default();
+        let samples = samples.min(room.len());
+        if let Some(frame) = room.get_mut(..samples) {
+            self.concealer.on_loss(frame);
+        }
+        self.count += samples;
+    }
+
+    /// Until there are so many.
+    fn be_silent(&mut self, wanted: usize) {
+        if let Some(rest) = self.ready.get_mut(self.count..wanted) {
+            match self.comfort {
+                true => self.noise.fill(rest),
+                false => rest.fill(0),
+            }
+            if !rest.is_empty() {
+                self.concealer.on_silence();
+            }
+        }
+        self.count = self.count.max(wanted);
+    }
+
+    /// Gives away the first `taken` samples.
+    fn hand_over(&mut self, taken: usize, samples: &mut [i16]) {
+        let mut made = 0;
+        if let (Some(ready), Some(resampler)) = (self.ready.get(..taken), &mut self.resampler) {
+            for piece in ready.chunks(PIECE) {
+                let room = samples.get_mut(made..).unwrap_or_default();
+                made += resampler.process(piece, room);
+            }
+        }
+        if let Some(rest) = samples.get_mut(made..) {
+            rest.fill(0);
+        }
+        self.ready.copy_within(taken..self.count, 0);
+        self.count -= taken;
+    }
+
+    /// Samples as units of the timestamp.
+    fn units(&self, samples: usize) -> u32 {
+        let units = samples as u64 * u64::from(self.codec.clock_rate());
+        (units / u64::from(self.codec.sample_rate())) as u32
+    }
+
+    fn samples(&self, units: u32) -> usize {
+        let samples = u64::from(units) * u64::from(self.codec.sample_rate());
+        (samples / u64::from(self.codec.clock_rate())) as usize
+    }
+}

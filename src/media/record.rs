@@ -1,0 +1,236 @@
+//! A recording: samples in, and what to write. It outlives its leg until the disk has said that it
+//! is whole.
+//!
+//! ```text
+//!   Rolling --key, silence, limit, leg's end--> Closing --all written--> Finishing --> over
+//!      '---------- the disk refuses, or is too far behind --------------------^
+//! ```
+//! Pieces are written at least once a second, one at a time, so that a crash loses no more.
+
+use super::activity::{Activity, mean_square};
+use super::codec::g711;
+use super::file::{FileFailure, FileWish};
+use super::order::RecordEnd;
+use super::shelf::length_ms;
+use super::wav::{Encoding, Layout};
+
+#[cfg(test)]
+mod tests;
+
+/// The rate that is recorded at.
+pub const RATE: u32 = 8000;
+/// Milliseconds of one frame.
+pub const FRAME_MS: u32 = 20;
+/// Samples of one frame.
+pub const FRAME: usize = (RATE * FRAME_MS / 1000) as usize;
+/// The longest recording: two hours, 58 MB.
+pub const LENGTH_MS_MAX: u32 = 2 * 3600 * 1000;
+/// The first piece, which tells early whether anything can be written.
+const FIRST_BYTES: usize = RATE as usize / 5;
+/// The pieces behind it.
+const PIECE_BYTES: usize = RATE as usize;
+/// What waits for the disk, at most: eight seconds.
+const WAITING_BYTES_MAX: usize = 8 * RATE as usize;
+/// What is kept of a silence that ends a recording: the breath behind the last word.
+const KEPT_BYTES: u64 = RATE as u64 / 4;
+
+/// When a recording ends by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The longest, milliseconds; nought and what is too much mean [`LENGTH_MS_MAX`].
+    pub max_ms: u32,
+    /// The silence that ends it, milliseconds; nought: none does.
+    pub silence_ms: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Rolling,
+    Closing(RecordEnd),
+    Finishing(RecordEnd),
+    Over { ms: u32, end: RecordEnd },
+}
+
+/// One recording.
+#[derive(Debug)]
+pub struct Recorder {
+    name: Box<str>,
+    limits: Limits,
+    activity: Activity,
+    state: State,
+    /// What the disk has, and what it is being asked to take.
+    written: u64,
+    flying: Vec<u8>,
+    asked: bool,
+    waiting: Vec<u8>,
+    /// Frames heard, and the last that somebody talked in.
+    frames: u64,
+    talked: u64,
+}
+
+/// What all recordings are made of.
+pub fn layout() -> Layout {
+    Layout::mono(Encoding::Alaw, RATE)
+}
+
+impl Recorder {
+    /// Nothing is recorded yet.
+    pub fn new(name: Box<str>, limits: Limits) -> Self {
+        Self {
+            name,
+            limits,
+            activity: Activity::new(FRAME_MS),
+            state: State::Rolling,
+            written: 0,
+            flying: Vec::new(),
+            asked: false,
+            waiting: Vec::new(),
+            frames: 0,
+            talked: 0,
+        }
+    }
+
+    /// Takes the next frame; whether the recording goes on.
+    pub fn push(&mut self, frame: &[i16; FRAME]) -> bool {
+        if self.state != State::Rolling {
+            return false;
+        }
+        if self.waiting.len() >= WAITING_BYTES_MAX {
+            self.close(RecordEnd::Failed);
+            return false;
+        }
+        let mut bytes = [0; FRAME];
+        g711::alaw_encode(frame, &mut bytes);
+        self.waiting.extend_from_slice(&bytes);
+        self.frames += 1;
+        if self.activity.push(mean_square(frame)) {
+            self.talked = self.frames;
+        }
+        let ms = |frames: u64| frames.saturating_mul(FRAME_MS.into());
+        let longest = match self.limits.max_ms {
+            0 => LENGTH_MS_MAX,
+            max_ms => max_ms.min(LENGTH_MS_MAX),
+        };
+        let silence = u64::from(self.limits.silence_ms);
+        if silence > 0 && ms(self.frames - self.talked) >= silence {
+            self.close(RecordEnd::Silence);
+        } else if ms(self.frames) >= longest.into() {
+            self.close(RecordEnd::Limit);
+        }
+        self.state == State::Rolling
+    }
+
+    /// It ends; what was heard is kept. Nothing if it has ended already.
+    pub fn close(&mut self, end: RecordEnd) {
+        if self.state != State::Rolling {
+            return;
+        }
+        if end == RecordEnd::Silence {
+            let said = match self.talked {
+                0 => 0,
+                talked => talked * FRAME as u64 + KEPT_BYTES,
+            };
+            let before = self.written + self.flying.len() as u64;
+            let kept = usize::try_from(said.saturating_sub(before)).unwrap_or(usize::MAX);
+            self.waiting.truncate(kept);
+            // What was written already is cut by `Finish`.
+            self.talked = said;
+        }
+        self.state = State::Closing(end);
+    }
+
+    /// What to ask of the disk. Its answer goes to [`Recorder::handle_answer`].
+    pub fn poll_wish(&mut self) -> Option<FileWish> {
+        if self.asked {
+            return None;
+        }
+        let enough = match self.written {
+            0 => FIRST_BYTES,
+            _ => PIECE_BYTES,
+        };
+        match self.state {
+            State::Rolling if self.waiting.len() < enough => None,
+            State::Rolling => Some(self.append()),
+            State::Closing(_) if !self.waiting.is_empty() => Some(self.append()),
+            State::Closing(end) if self.written == 0 => {
+                self.state = State::Over { ms: 0, end };
+                None
+            }
+            State::Closing(end) | State::Finishing(end) => Some(self.finish(end)),
+            State::Over { .. } => None,
+        }
+    }
+
+    fn append(&mut self) -> FileWish {
+        self.asked = true;
+        self.flying = std::mem::take(&mut self.waiting);
+        FileWish::Append {
+            name: self.name.clone(),
+            layout: layout(),
+            at: self.written,
+            bytes: self.flying.clone(),
+        }
+    }
+
+    fn finish(&mut self, end: RecordEnd) -> FileWish {
+        self.asked = true;
+        self.state = State::Finishing(end);
+        FileWish::Finish {
+            name: self.name.clone(),
+            layout: layout(),
+            data_size: self.kept(end),
+        }
+    }
+
+    /// How much of what was written stays.
+    fn kept(&self, end: RecordEnd) -> u64 {
+        match end {
+            // Made bytes of frames by `close`.
+            RecordEnd::Silence => self.written.min(self.talked),
+            RecordEnd::Key | RecordEnd::Limit | RecordEnd::Closed | RecordEnd::Failed => {
+                self.written
+            }
+        }
+    }
+
+    /// The disk has answered.
+    pub fn handle_answer(&mut self, answer: Result<(), FileFailure>) {
+        self.asked = false;
+        let flying = std::mem::take(&mut self.flying);
+        match (self.state, answer) {
+            (State::Finishing(end), Ok(())) => {
+                let ms = length_ms(layout(), self.kept(end));
+                self.state = State::Over { ms, end };
+            }
+            // What is in the file now can be salvaged.
+            (State::Finishing(_), Err(_)) => {
+                let end = RecordEnd::Failed;
+                self.state = State::Over { ms: 0, end };
+            }
+            (State::Rolling | State::Closing(_), Ok(())) => self.written += flying.len() as u64,
+            (State::Rolling, Err(FileFailure::Busy)) => {
+                // Later, with what has come meanwhile.
+                let newer = std::mem::replace(&mut self.waiting, flying);
+                self.waiting.extend(newer);
+            }
+            (State::Rolling | State::Closing(_), Err(_)) => {
+                self.waiting.clear();
+                self.state = State::Closing(RecordEnd::Failed);
+            }
+            (State::Over { .. }, _) => {}
+        }
+    }
+
+    /// How it ended, once nothing is left to do.
+    pub fn outcome(&self) -> Option<(u32, RecordEnd)> {
+        match self.state {
+            State::Over { ms, end } => Some((ms, end)),
+            State::Rolling | State::Closing(_) | State::Finishing(_) => None,
+        }
+    }
+
+    /// Whether it takes no more frames.
+    pub fn has_ended(&self) -> bool {
+        self.state != State::Rolling
+    }
+}

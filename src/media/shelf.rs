@@ -1,0 +1,246 @@
+//! How a disk's questions are answered: by whatever can read, write and rename files below a root.
+//! The rules of recordings and of what can be played are here, so that the daemon's disk and the
+//! simulation's keep the same.
+//!
+//! A name is checked here, before any disk sees it.
+
+use super::file::{
+    FileAnswer, FileFailure, FileOrder, FileWish, Filed, LISTED_MAX, PART, PIECE_BYTES_MAX, Root,
+    is_name,
+};
+use super::wav::{self, HEADER_SIZE, Kind, Layout, Wav};
+
+#[cfg(test)]
+pub(super) mod tests;
+
+/// The beginning of a file that is looked at for its header.
+const HEAD_BYTES: u32 = 4096;
+/// Where the site's music lies, below its prompts.
+pub const MUSIC: &str = "moh";
+
+/// Files below roots. Names have been checked.
+pub trait Shelf {
+    /// How long a plain file is.
+    fn size(&mut self, root: Root, name: &str) -> Result<u64, FileFailure>;
+    /// Up to `length` bytes from `at` on; fewer at the end.
+    fn read(
+        &mut self,
+        root: Root,
+        name: &str,
+        at: u64,
+        length: u32,
+    ) -> Result<Vec<u8>, FileFailure>;
+    /// Writes into the spool's file at an offset. `anew`: the file and its directories are made,
+    /// and what was in the file is gone. Otherwise it must be there.
+    fn write(&mut self, name: &str, at: u64, bytes: &[u8], anew: bool) -> Result<(), FileFailure>;
+    /// Cuts a file of the spool, and sees that it is on the disk.
+    fn settle(&mut self, name: &str, size: u64) -> Result<(), FileFailure>;
+    /// Gives a file of the spool another name, in place of what has it, and sees that this is on
+    /// the disk. Directories are made as needed.
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), FileFailure>;
+    /// Removes a file of the spool.
+    fn remove(&mut self, name: &str) -> Result<(), FileFailure>;
+    /// All plain files below a directory with their names below the root, in any order.
+    fn list(&mut self, root: Root, below: &str) -> Result<Vec<Box<str>>, FileFailure>;
+}
+
+/// Answers one question.
+pub fn answer(shelf: &mut impl Shelf, wish: FileWish) -> Result<FileAnswer, FileFailure> {
+    match wish {
+        FileWish::Open { root, names } => open(shelf, root, names),
+        FileWish::Read {
+            root,
+            name,
+            at,
+            length,
+        } => {
+            checked(&name)?;
+            let bytes = shelf.read(root, &name, at, length.min(PIECE_BYTES_MAX))?;
+            Ok(FileAnswer::Bytes(bytes))
+        }
+        FileWish::Music => {
+            let mut names = shelf.list(Root::Prompts, MUSIC)?;
+            names.retain(|name| is_name(name) && kind(name).is_some());
+            names.sort();
+            names.truncate(LISTED_MAX);
+            Ok(FileAnswer::Names(names))
+        }
+        FileWish::Append {
+            name,
+            layout,
+            at,
+            bytes,
+        } => {
+            checked(&name)?;
+            append(shelf, &part(&name), layout, at, &bytes)?;
+            Ok(FileAnswer::Written)
+        }
+        FileWish::Finish {
+            name,
+            layout,
+            data_size,
+        } => {
+            checked(&name)?;
+            finish(shelf, &name, layout, data_size)?;
+            Ok(FileAnswer::Written)
+        }
+        FileWish::Order(order) => Ok(FileAnswer::Filed(match file(shelf, order) {
+            Ok(filed) => filed,
+            Err(failure) => Filed::Failed(failure),
+        })),
+    }
+}
+
+fn checked(name: &str) -> Result<(), FileFailure> {
+    match is_name(name) {
+        true => Ok(()),
+        false => Err(FileFailure::BadName),
+    }
+}
+
+fn part(name: &str) -> String {
+    format!("{name}{PART}")
+}
+
+/// What a file is, by its name.
+fn kind(name: &str) -> Option<Kind> {
+    let (_, extension) = name.rsplit_once('.')?;
+    Kind::from_extension(extension)
+}
+
+fn open(
+    shelf: &mut impl Shelf,
+    root: Root,
+    names: Vec<Box<str>>,
+) -> Result<FileAnswer, FileFailure> {
+    let mut worst = FileFailure::Missing;
+    for name in names {
+        match checked(&name).and_then(|()| describe(shelf, root, &name)) {
+            Ok((layout, data)) => return Ok(FileAnswer::Opened { name, layout, data }),
+            Err(FileFailure::Missing) => {}
+            Err(failure) => worst = failure,
+        }
+    }
+    Err(worst)
+}
+
+fn describe(
+    shelf: &mut impl Shelf,
+    root: Root,
+    name: &str,
+) -> Result<(Layout, std::ops::Range<u64>), FileFailure> {
+    let size = shelf.size(root, name)?;
+    match kind(name).ok_or(FileFailure::Broken)? {
+        Kind::Raw(layout) => Ok((layout, 0..size)),
+        Kind::Wav => {
+            let head = shelf.read(root, name, 0, HEAD_BYTES)?;
+            let wav = Wav::parse(&head, size).map_err(|_| FileFailure::Broken)?;
+            Ok((wav.layout, wav.data))
+        }
+    }
+}
+
+fn append(
+    shelf: &mut impl Shelf,
+    part: &str,
+    layout: Layout,
+    at: u64,
+    bytes: &[u8],
+) -> Result<(), FileFailure> {
+    if at > 0 {
+        let at = at.saturating_add(HEADER_SIZE as u64);
+        return shelf.write(part, at, bytes, false);
+    }
+    let header = wav::header(layout, None).ok_or(FileFailure::Broken)?;
+    shelf.write(part, 0, &[&header[..], bytes].concat(), true)
+}
+
+fn finish(
+    shelf: &mut impl Shelf,
+    name: &str,
+    layout: Layout,
+    data_size: u64,
+) -> Result<(), FileFailure> {
+    let part = part(name);
+    if data_size == 0 {
+        return match shelf.remove(&part) {
+            Err(FileFailure::Missing) => Ok(()),
+            done => done,
+        };
+    }
+    for (at, bytes) in wav::lengths(layout, data_size) {
+        shelf.write(&part, at as u64, &bytes, false)?;
+    }
+    let end = (HEADER_SIZE as u64).saturating_add(data_size);
+    if data_size % 2 == 1 {
+        shelf.write(&part, end, &[0], false)?;
+    }
+    shelf.settle(&part, end + data_size % 2)?;
+    shelf.rename(&part, name)
+}
+
+fn file(shelf: &mut impl Shelf, order: FileOrder) -> Result<Filed, FileFailure> {
+    match order {
+        FileOrder::Remove { path } => {
+            checked(&path)?;
+            match shelf.remove(&path) {
+                Ok(()) | Err(FileFailure::Missing) => Ok(Filed::Done),
+                Err(failure) => Err(failure),
+            }
+        }
+        FileOrder::Rename { from, to } => {
+            checked(&from)?;
+            checked(&to)?;
+            shelf.rename(&from, &to)?;
+            Ok(Filed::Done)
+        }
+        FileOrder::Salvage { file } => {
+            checked(&file)?;
+            salvage(shelf, &file)
+        }
+        FileOrder::List { below, after } => {
+            checked(&below)?;
+            let mut names = shelf.list(Root::Spool, &below)?;
+            names.retain(|name| is_name(name) && **name > *after);
+            names.sort();
+            let more = names.len() > LISTED_MAX;
+            names.truncate(LISTED_MAX);
+            Ok(Filed::Listed { names, more })
+        }
+    }
+}
+
+/// The lengths of a recording that nobody finished are told by its size.
+fn salvage(shelf: &mut impl Shelf, name: &str) -> Result<Filed, FileFailure> {
+    let broken_off = part(name);
+    let size = match shelf.size(Root::Spool, &broken_off) {
+        Ok(size) => size,
+        Err(FileFailure::Missing) => {
+            let (layout, data) = describe(shelf, Root::Spool, name)?;
+            let ms = length_ms(layout, data.end.saturating_sub(data.start));
+            return Ok(Filed::Salvaged { ms });
+        }
+        Err(failure) => return Err(failure),
+    };
+    let head = shelf.read(Root::Spool, &broken_off, 0, HEAD_BYTES)?;
+    let Ok(wav) = Wav::parse(&head, size) else {
+        // Not even a header came to the disk: there is no sound in it.
+        shelf.remove(&broken_off)?;
+        return Ok(Filed::Salvaged { ms: 0 });
+    };
+    let data_size = match wav::is_unfinished(&head) {
+        true => size.saturating_sub(HEADER_SIZE as u64),
+        // The lengths were written, and then the crash came.
+        false => wav.data.end.saturating_sub(wav.data.start),
+    };
+    let (block, _) = wav.layout.block();
+    let data_size = data_size / block as u64 * block as u64;
+    finish(shelf, name, wav.layout, data_size)?;
+    let ms = length_ms(wav.layout, data_size);
+    Ok(Filed::Salvaged { ms })
+}
+
+/// How long so much sound is.
+pub fn length_ms(layout: Layout, bytes: u64) -> u32 {
+    u32::try_from(layout.duration_ms(bytes)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,556 @@
+//! The studio with a disk that answers late, refuses, or is gone.
+
+use super::*;
+use crate::base::Rng;
+use crate::media::file::{
+    FileAnswer, FileAsk, FileFailure, FileNews, FileOrder, FileWish, Filed, Root,
+};
+use crate::media::record::layout;
+use crate::media::shelf::{Shelf, answer, tests::Memory};
+use crate::media::wav::Wav;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A studio, a far end that talks to it, and a disk that is `late_ms` behind.
+struct Stage {
+    studio: Studio,
+    disk: Memory,
+    late_ms: u64,
+    asked: VecDeque<(Instant, FileAsk)>,
+    now: Instant,
+    news: Vec<News>,
+    sent: Sent,
+    sequence: u16,
+    timestamp: u32,
+    rng: Rng,
+}
+
+impl Stage {
+    fn new(late_ms: u64) -> Self {
+        let mut studio = Studio::new(8, ANCHOR);
+        let (spool, prompts) = (true, false);
+        studio.handle_file(Instant::ZERO, FileNews::Roots { spool, prompts });
+        Self {
+            studio,
+            disk: Memory::default(),
+            late_ms,
+            asked: VecDeque::new(),
+            now: Instant::from_millis(1000),
+            news: Vec::new(),
+            sent: Sent::default(),
+            sequence: 65_500,
+            timestamp: u32::MAX - 40_000,
+            rng: Rng::from_u64(late_ms),
+        }
+    }
+
+    fn order(&mut self, order: Order) {
+        self.studio.handle_order(self.now, order);
+        self.settle();
+    }
+
+    fn open(&mut self, session: u64, format: Format) {
+        let seed = session;
+        self.order(Order::Open {
+            session,
+            format,
+            seed,
+        });
+    }
+
+    fn run(&mut self, session: u64, task: u32, what: Task) {
+        self.order(Order::Do {
+            session,
+            task,
+            what,
+        });
+    }
+
+    fn settle(&mut self) {
+        while let Some(ask) = self.studio.poll_file() {
+            let at = self.now + Duration::from_millis(self.late_ms);
+            self.asked.push_back((at, ask));
+        }
+        while let Some(news) = self.studio.poll_news() {
+            self.news.push(news);
+        }
+    }
+
+    fn answer(&mut self) {
+        while let Some((_, ask)) = self.asked.pop_front_if(|(at, _)| *at <= self.now) {
+            let what = answer(&mut self.disk, ask.what);
+            let ticket = ask.ticket;
+            let news = FileNews::Answer { ticket, what };
+            self.studio.handle_file(self.now, news);
+            self.settle();
+        }
+    }
+
+    fn step(&mut self) {
+        self.now += Duration::from_millis(20);
+        self.answer();
+        self.studio.handle_timeout(self.now, &mut self.sent);
+        self.settle();
+    }
+
+    fn hears(&mut self, session: u64, mut bytes: Vec<u8>) {
+        self.studio
+            .handle_rtp(self.now, session, 0, &mut bytes, &mut self.sent);
+        self.settle();
+    }
+
+    /// A packet of loud noise.
+    fn talk(&mut self, session: u64) {
+        let mut body = [0; 160];
+        self.rng.fill(&mut body);
+        // Loud, either sign.
+        body.iter_mut().for_each(|byte| *byte = *byte & 0x8f | 0x20);
+        let bytes = packet(self.sequence, self.timestamp, 9, 8, &body);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(160);
+        self.hears(session, bytes);
+    }
+
+    fn recorded(&self) -> Option<(u32, RecordEnd)> {
+        let mut news = self.news.iter();
+        news.find_map(|news| match news {
+            News::Recorded { ms, end, task, .. } => {
+                assert_eq!(*task, 5);
+                Some((*ms, *end))
+            }
+            _ => None,
+        })
+    }
+
+    /// What the file says that it holds, in milliseconds.
+    fn length(&mut self) -> u32 {
+        let size = self.disk.size(Root::Spool, FILE).unwrap();
+        let bytes = self.disk.read(Root::Spool, FILE, 0, 4096).unwrap();
+        let wav = Wav::parse(&bytes, size).unwrap();
+        assert_eq!(wav.layout, layout());
+        assert_eq!(size, wav.data.end + wav.data.end % 2);
+        ((wav.data.end - wav.data.start) / 8) as u32
+    }
+}
+
+const FILE: &str = "mail/201/new/1.wav";
+
+fn record(max_ms: u32, silence_ms: u32) -> Task {
+    Task::Record {
+        file: FILE.into(),
+        max_ms,
+        silence_ms,
+        until_key: true,
+        beep: Some(beep(250)),
+    }
+}
+
+fn key(stage: &mut Stage, session: u64, code: u8) {
+    let body = [code, 0x80 | 10, 3, 32];
+    let bytes = packet(stage.sequence, stage.timestamp, 9, 101, &body);
+    stage.sequence = stage.sequence.wrapping_add(1);
+    stage.hears(session, bytes);
+}
+
+#[test]
+fn a_caller_hears_the_beep_is_recorded_and_ends_it_by_a_key() {
+    for late_ms in [0, 30, 700] {
+        let mut stage = Stage::new(late_ms);
+        stage.open(7, format());
+        stage.run(7, 5, record(60_000, 4000));
+        for _ in 0..200 {
+            stage.talk(7);
+            stage.step();
+        }
+        let beeps = stage.sent.0.len();
+        assert!((12..=14).contains(&beeps), "{beeps} packets of the beep");
+        key(&mut stage, 7, 11);
+        assert!(stage.news.contains(&News::Key {
+            session: 7,
+            key: '#'
+        }));
+        for _ in 0..(3 * late_ms / 20 + 2) {
+            stage.step();
+        }
+        let (ms, end) = stage.recorded().unwrap();
+        assert_eq!(end, RecordEnd::Key);
+        // Four seconds without the beep.
+        assert!((3600..=3760).contains(&ms), "{ms}");
+        assert_eq!(stage.length(), ms);
+        assert_eq!(stage.disk.files.len(), 1);
+        assert_eq!(stage.studio.recordings_left(), 0);
+    }
+}
+
+#[test]
+fn who_hangs_up_in_the_middle_has_said_it() {
+    for end in 0..3 {
+        let mut stage = Stage::new(100);
+        stage.open(7, format());
+        stage.run(7, 5, record(0, 0));
+        for _ in 0..150 {
+            stage.talk(7);
+            stage.step();
+        }
+        match end {
+            0 => stage.order(Order::Close { session: 7 }),
+            1 => stage.run(7, 6, Task::Rest),
+            _ => stage.run(7, 6, Task::Echo),
+        }
+        assert_eq!(stage.recorded(), None, "before it is on the disk");
+        for _ in 0..30 {
+            stage.step();
+        }
+        let (ms, end) = stage.recorded().unwrap();
+        assert_eq!(end, RecordEnd::Closed);
+        assert!((2600..=2760).contains(&ms), "{ms}");
+        assert_eq!(stage.length(), ms);
+    }
+}
+
+#[test]
+fn silence_and_length_end_it() {
+    let mut stage = Stage::new(0);
+    stage.open(7, format());
+    stage.run(7, 5, record(0, 3000));
+    for _ in 0..100 {
+        stage.talk(7);
+        stage.step();
+    }
+    // No packet comes any more.
+    for _ in 0..300 {
+        stage.step();
+    }
+    let (ms, end) = stage.recorded().unwrap();
+    assert_eq!(end, RecordEnd::Silence);
+    assert!((2000..=2700).contains(&ms), "{ms}");
+    assert_eq!(stage.length(), ms);
+
+    let mut stage = Stage::new(0);
+    stage.open(7, format());
+    stage.run(7, 5, record(2000, 0));
+    for _ in 0..150 {
+        stage.talk(7);
+        stage.step();
+    }
+    assert_eq!(stage.recorded(), Some((2000, RecordEnd::Limit)));
+}
+
+#[test]
+fn who_says_nothing_leaves_nothing() {
+    let mut stage = Stage::new(0);
+    stage.open(7, format());
+    stage.run(7, 5, record(0, 3000));
+    for _ in 0..200 {
+        stage.step();
+    }
+    assert_eq!(stage.recorded(), Some((0, RecordEnd::Silence)));
+    assert!(stage.disk.files.is_empty());
+}
+
+#[test]
+fn without_a_spool_or_with_a_full_disk_it_fails_at_once() {
+    for full in [false, true] {
+        let mut stage = Stage::new(0);
+        let (spool, prompts) = (full, false);
+        let roots = FileNews::Roots { spool, prompts };
+        stage.studio.handle_file(stage.now, roots);
+        stage.disk.refuses = Some(FileFailure::Disk);
+        stage.open(7, format());
+        stage.run(7, 5, record(0, 0));
+        let mut steps = 0;
+        while stage.recorded().is_none() && steps < 100 {
+            stage.talk(7);
+            stage.step();
+            steps += 1;
+        }
+        assert_eq!(stage.recorded(), Some((0, RecordEnd::Failed)));
+        // The beep and 200 ms.
+        assert!(steps < 30, "{steps}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_not_asked_is_told_of_by_refusal() {
+    let mut stage = Stage::new(0);
+    stage.open(7, format());
+    stage.run(7, 5, record(0, 0));
+    let mut refused = 0;
+    for _ in 0..150 {
+        stage.talk(7);
+        stage.now += Duration::from_millis(20);
+        stage.studio.handle_timeout(stage.now, &mut stage.sent);
+        // The file thread has too much to do for two seconds.
+        while let Some(ask) = stage.studio.poll_file() {
+            let news = match refused < 50 {
+                true => refused_by(&mut refused, &ask),
+                false => FileNews::Answer {
+                    ticket: ask.ticket,
+                    what: answer(&mut stage.disk, ask.what),
+                },
+            };
+            stage.studio.handle_file(stage.now, news);
+            if refused > 0 && refused < 50 {
+                break;
+            }
+        }
+        stage.settle();
+    }
+    key(&mut stage, 7, 1);
+    stage.step();
+    let (ms, end) = stage.recorded().unwrap();
+    assert_eq!(end, RecordEnd::Key);
+    assert!((2600..=2760).contains(&ms), "{ms}");
+    assert_eq!(stage.length(), ms);
+}
+
+fn refused_by(count: &mut u32, ask: &FileAsk) -> FileNews {
+    *count += 1;
+    refused(ask)
+}
+
+#[test]
+fn files_are_played_and_what_plays_ends() {
+    let mut stage = Stage::new(50);
+    stage.disk.put(Root::Spool, "a.alaw", &[0xd5; 8000]);
+    stage.open(7, format());
+    let file = |path: &str| Sound::File {
+        root: Root::Spool,
+        path: path.into(),
+    };
+    let sounds = vec![file("a.alaw"), file("missing.wav"), file("a.alaw")];
+    let what = Task::Play {
+        sounds,
+        rounds: Some(1),
+        until_key: false,
+    };
+    stage.run(7, 3, what);
+    for _ in 0..130 {
+        stage.step();
+    }
+    let done = News::Done {
+        session: 7,
+        task: 3,
+        played_ms: 2000,
+    };
+    assert_eq!(stage.news, [done]);
+    stage.order(Order::Close { session: 7 });
+    let whole = Task::Play {
+        sounds: vec![file("missing.wav")],
+        rounds: Some(1),
+        until_key: false,
+    };
+    stage.open(8, format());
+    stage.run(8, 3, whole);
+    for _ in 0..10 {
+        stage.step();
+    }
+    assert!(matches!(
+        stage.news.last(),
+        Some(News::Done { session: 8, .. })
+    ));
+    assert_eq!(stage.studio.counters().skipped, 2);
+}
+
+#[test]
+fn the_owner_of_files_is_answered_without_a_leg() {
+    let mut stage = Stage::new(20);
+    stage.disk.put(Root::Spool, "a.wav", b"x");
+    let filed = |stage: &mut Stage, what| {
+        stage.order(Order::Files {
+            session: 99,
+            task: 4,
+            what,
+        });
+        stage.step();
+        match stage.news.pop() {
+            Some(News::Filed {
+                session: 99,
+                task: 4,
+                outcome,
+            }) => outcome,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (from, to) = ("a.wav".into(), "b/a.wav".into());
+    assert_eq!(
+        filed(&mut stage, FileOrder::Rename { from, to }),
+        Filed::Done
+    );
+    let (below, after) = ("b".into(), "".into());
+    let listed = Filed::Listed {
+        names: vec!["b/a.wav".into()],
+        more: false,
+    };
+    assert_eq!(filed(&mut stage, FileOrder::List { below, after }), listed);
+    let path = "b/a.wav".into();
+    assert_eq!(filed(&mut stage, FileOrder::Remove { path }), Filed::Done);
+    let file = "b/a.wav".into();
+    let missing = Filed::Failed(FileFailure::Missing);
+    assert_eq!(filed(&mut stage, FileOrder::Salvage { file }), missing);
+    // An answer that nobody asked for.
+    let ticket = 12_345;
+    let what = Ok(FileAnswer::Written);
+    stage
+        .studio
+        .handle_file(stage.now, FileNews::Answer { ticket, what });
+    stage.settle();
+    assert!(stage.news.is_empty());
+}
+
+#[test]
+fn prompts_of_the_site_are_looked_up_once_in_a_while() {
+    let mut stage = Stage::new(0);
+    let (spool, prompts) = (false, true);
+    stage
+        .studio
+        .handle_file(stage.now, FileNews::Roots { spool, prompts });
+    stage
+        .disk
+        .put(Root::Prompts, "es/digits/2.alaw", &[0xd5; 4000]);
+    stage.open(7, format());
+    let prompt = |name: &str| Sound::Prompt {
+        language: order::Language::Es,
+        name: name.into(),
+    };
+    let mut asked = [0; 3];
+    for (round, count) in asked.iter_mut().enumerate() {
+        let what = Task::Play {
+            sounds: vec![prompt("digits/1"), prompt("digits/2"), prompt("digits/1")],
+            rounds: Some(1),
+            until_key: false,
+        };
+        stage.studio.handle_order(
+            stage.now,
+            Order::Do {
+                session: 7,
+                task: 1,
+                what,
+            },
+        );
+        for _ in 0..200 {
+            stage.now += Duration::from_millis(20);
+            while let Some(ask) = stage.studio.poll_file() {
+                *count += u32::from(matches!(ask.what, FileWish::Open { .. }));
+                let (ticket, what) = (ask.ticket, answer(&mut stage.disk, ask.what));
+                stage
+                    .studio
+                    .handle_file(stage.now, FileNews::Answer { ticket, what });
+            }
+            stage.studio.handle_timeout(stage.now, &mut stage.sent);
+        }
+        stage.settle();
+        assert!(
+            matches!(stage.news.pop(), Some(News::Done { .. })),
+            "{round}"
+        );
+        if round == 1 {
+            stage.now += Duration::from_secs(40);
+        }
+    }
+    assert_eq!(asked, [2, 0, 2]);
+}
+
+/// Everything that a network and a disk can do, at random: each recording is told of once, and what
+/// it says is in its file.
+#[test]
+fn whatever_comes_each_recording_ends_once() {
+    for seed in 0..40 {
+        let mut rng = Rng::from_u64(seed);
+        let mut stage = Stage::new(rng.below(300));
+        stage.rng = Rng::from_u64(seed + 1000);
+        stage.open(7, format());
+        stage.run(7, 5, record(10_000, 2000));
+        for _ in 0..rng.below(500) {
+            match rng.below(20) {
+                // Lost.
+                0 => {
+                    stage.sequence = stage.sequence.wrapping_add(1);
+                    stage.timestamp = stage.timestamp.wrapping_add(160);
+                }
+                // The sender's clock jumps.
+                1 if rng.chance(1, 5) => stage.timestamp = rng.next_u64() as u32,
+                // Another source.
+                2 => {
+                    let bytes = packet(1, 1, rng.below(3) as u32, 8, &[1; 160]);
+                    stage.hears(7, bytes);
+                }
+                // Garbage, large and small, and types that nobody agreed on.
+                3 => {
+                    let mut bytes = vec![0; rng.below(3000) as usize];
+                    rng.fill(&mut bytes);
+                    stage.hears(7, bytes);
+                }
+                4 => {
+                    let bytes = packet(stage.sequence, stage.timestamp, 9, 8, &[1; 1461]);
+                    stage.hears(7, bytes);
+                }
+                5 => {
+                    let bytes = packet(stage.sequence, stage.timestamp, 9, 111, &[1; 160]);
+                    stage.hears(7, bytes);
+                }
+                6 if rng.chance(1, 10) => stage.now += Duration::from_secs(60),
+                7 => stage.disk.refuses = rng.chance(1, 4).then_some(FileFailure::Disk),
+                _ => stage.talk(7),
+            }
+            stage.step();
+        }
+        stage.order(Order::Close { session: 7 });
+        stage.disk.refuses = None;
+        for _ in 0..100 {
+            stage.step();
+        }
+        let recorded = stage.news.iter();
+        let recorded = recorded.filter(|n| matches!(n, News::Recorded { .. }));
+        assert_eq!(recorded.count(), 1, "seed {seed}");
+        let (ms, end) = stage.recorded().unwrap();
+        if ms > 0 {
+            assert_eq!(stage.length(), ms, "seed {seed}");
+        } else {
+            let whole = stage.disk.size(Root::Spool, FILE);
+            assert_eq!(whole, Err(FileFailure::Missing), "seed {seed} {end:?}");
+        }
+        assert_eq!(
+            (stage.studio.legs(), stage.studio.recordings_left()),
+            (0, 0)
+        );
+        assert_eq!(stage.studio.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn what_is_not_heard_is_counted() {
+    let mut stage = Stage::new(0);
+    stage.open(7, format());
+    stage.run(7, 5, record(0, 0));
+    for _ in 0..50 {
+        stage.talk(7);
+        stage.step();
+    }
+    stage.hears(8, packet(1, 1, 9, 8, b"x"));
+    stage.hears(7, vec![0x80; 5]);
+    stage.hears(7, packet(stage.sequence, stage.timestamp, 9, 8, &[1; 1461]));
+    stage.hears(7, packet(stage.sequence, stage.timestamp, 9, 111, b"x"));
+    stage.hears(7, packet(1, 1, 77, 8, &[1; 160]));
+    let expected = StudioCounters {
+        strays: 1,
+        malformed: 1,
+        oversized: 1,
+        wrong_type: 1,
+        unproven: 1,
+        skipped: 0,
+    };
+    assert_eq!(stage.studio.counters(), expected);
+    // A minute of nothing, and the same far end under another name.
+    stage.now += Duration::from_secs(60);
+    for n in 0..100 {
+        let bytes = packet(n, u32::from(n) * 160, 78, 8, &[0x2a; 160]);
+        stage.hears(7, bytes);
+        stage.step();
+    }
+    key(&mut stage, 7, 0);
+    stage.order(Order::Close { session: 7 });
+    stage.step();
+    let (ms, _) = stage.recorded().unwrap();
+    assert!(ms > 1500, "{ms}");
+}

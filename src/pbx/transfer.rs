@@ -1,0 +1,353 @@
+//! Transfers (RFC 3515, RFC 5589): one end of two that are joined asks that the other be joined
+//! with somebody else, blindly or in place of a dialog that it has with that one (RFC 3891). And
+//! the other way round: a call that takes the place of a leg of ours.
+//!
+//! ```text
+//!   joined --REFER--> 202, NOTIFY 100; who stays hears ringing, who asked waits
+//!                       +-- answered: NOTIFY 200, BYE to who asked
+//!                       +-- refused: NOTIFY with the status; joined as before, if who asked
+//!                           is still there
+//! ```
+
+use super::bridge::Stay;
+use super::leg::Leg;
+use super::program::{Account, Caller, Event, Reach};
+use super::seat::Seat;
+use super::{Context, Output, Pbx, Refusal};
+use crate::base::{Flow, Key};
+use crate::media::tone::Tone;
+use crate::media::{Order, Task};
+use crate::wire::sip::{HeaderName, Message, Method, NameAddr, Uri, default_reason};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// How long the new side may ring.
+const RING: Duration = Duration::from_secs(120);
+/// What the studio does meanwhile; no program's number.
+const WAITING: u32 = u32::MAX - 1;
+/// The longest Replaces value that is passed on, in bytes.
+const REPLACES_BYTES_MAX: usize = 512;
+
+/// Who is asked for.
+#[derive(Debug)]
+struct Wanted {
+    uri: Box<str>,
+    /// The Replaces value, unescaped.
+    replaces: Option<Box<str>>,
+}
+
+impl Pbx {
+    /// A REFER within a dialog.
+    pub(super) fn on_refer(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: Key,
+        flow: &Flow,
+        refer: &Message,
+    ) {
+        let asked = self.asked(key, refer);
+        let (wanted, stays) = match asked {
+            Ok(asked) => asked,
+            Err(why) => return self.answer(key, flow, refer, why),
+        };
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let silent = refer.header(HeaderName::ReferSub) == Some(b"false");
+        leg.tells = !silent;
+        let mut response = leg.dialog.response(refer, 202);
+        if silent {
+            response = response.header(HeaderName::ReferSub, "false");
+        }
+        let bytes = response.render();
+        drop(response);
+        self.send(*flow, bytes);
+        self.notify(cx, key, 100, false);
+        let Some(account) = self.turn(cx, key, stays) else {
+            return;
+        };
+        let mut headers = Vec::new();
+        let name_of = |header: HeaderName| header.as_str().into();
+        if let Some(replaces) = wanted.replaces {
+            headers.push((name_of(HeaderName::Replaces), replaces));
+        }
+        if let Some(by) = self.legs.get(key).and_then(|leg| leg.dialog.far_uri()) {
+            headers.push((name_of(HeaderName::ReferredBy), format!("<{by}>").into()));
+        }
+        self.call_out(
+            cx,
+            stays,
+            &Reach {
+                to: wanted.uri,
+                account,
+                caller_id: None,
+                ring: RING,
+                headers,
+            },
+        );
+    }
+
+    /// What a REFER asks for, and which leg stays.
+    fn asked(&self, key: Key, refer: &Message) -> Result<(Wanted, Key), Refusal> {
+        let wanted = wanted(refer)?;
+        let alone = (603, "Nobody To Transfer");
+        let stays = self.other(key).ok_or(alone)?;
+        let seats = [key, stays].map(|key| self.legs.get(key).and_then(|leg| leg.seat.as_ref()));
+        if seats.into_iter().flatten().any(|s| s.transferor.is_some()) {
+            return Err((491, "Transfer Under Way"));
+        }
+        Ok((wanted, stays))
+    }
+
+    /// The leg that this one is joined with.
+    fn other(&self, key: Key) -> Option<Key> {
+        let leg = self.legs.get(key).filter(|leg| leg.opened)?;
+        let other = match &leg.seat {
+            Some(seat) => seat.called?,
+            None => leg.caller?,
+        };
+        let settled = |leg: &Leg| leg.opened && leg.sent.is_none() && leg.branch().is_none();
+        self.legs.get(other).filter(|leg| settled(leg))?;
+        Some(other)
+    }
+
+    /// Who stays gets the seat, who asks for the transfer waits beside it. On whose account the new
+    /// call goes.
+    fn turn(&mut self, cx: &mut Context<'_>, asks: Key, stays: Key) -> Option<Account> {
+        let leg = self.legs.get_mut(asks)?;
+        let Some(mut seat) = leg.seat.take() else {
+            // The one who was called asks.
+            let account = Account::User(leg.reached.clone());
+            let seat = self.legs.get_mut(stays)?.seat.as_mut()?;
+            (seat.called, seat.transferor) = (None, Some(asks));
+            return Some(account);
+        };
+        // The caller asks: its program ends.
+        leg.caller = Some(stays);
+        seat.silence(&mut self.timers);
+        let account = match (&seat.caller().user, &seat.caller().way) {
+            (Some(aor), _) => Account::User(aor.clone()),
+            (None, Some(name)) => Account::Way(name.clone()),
+            (None, None) => Account::House,
+        };
+        for effect in seat.tell(cx, Event::Ended) {
+            if let super::Effect::Persist(record) = effect {
+                self.outputs.push_back(Output::Persist(record));
+            }
+        }
+        let leg = self.legs.get_mut(stays)?;
+        leg.caller = None;
+        let number = leg.reached.split('@').next().unwrap_or_default();
+        let caller = Caller {
+            number: number.into(),
+            session: leg.session?,
+            ..Caller::default()
+        };
+        let mut seat = Seat::new(Box::new(Stay), caller);
+        seat.begins();
+        seat.transferor = Some(asks);
+        leg.seat = Some(Box::new(seat));
+        Some(account)
+    }
+
+    /// What becomes of the new call while a transfer is under way; `false` if none is.
+    pub(super) fn on_transfer(&mut self, cx: &mut Context<'_>, key: Key, event: &Event) -> bool {
+        let seat = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut());
+        let Some(seat) = seat else { return false };
+        let Some(asked) = seat.transferor else {
+            return false;
+        };
+        match event {
+            Event::Ringing => {
+                seat.interrupt(WAITING);
+                self.ring_back(cx, key);
+                self.notify(cx, asked, 180, false);
+            }
+            Event::Heard => self.notify(cx, asked, 183, false),
+            Event::Joined => {
+                seat.transferor = None;
+                self.notify(cx, asked, 200, true);
+                if let Some(leg) = self.legs.get_mut(asked) {
+                    leg.caller = None;
+                    self.hang_up(cx, asked);
+                }
+            }
+            Event::Refused(status) => self.transfer_failed(cx, key, asked, *status),
+            _ => self.transfer_failed(cx, key, asked, 487),
+        }
+        true
+    }
+
+    fn transfer_failed(&mut self, cx: &mut Context<'_>, key: Key, asked: Key, status: u16) {
+        self.notify(cx, asked, status, true);
+        let there = self.legs.get(asked).is_some();
+        let seat = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut());
+        let Some(seat) = seat else { return };
+        seat.transferor = None;
+        if there {
+            seat.called = Some(asked);
+            self.join(cx, key);
+        } else {
+            self.follow(cx, key, Event::Parted);
+        }
+    }
+
+    /// Who waits hears that a phone rings.
+    fn ring_back(&mut self, cx: &Context<'_>, key: Key) {
+        let voice = super::voice::Voice::of(cx.config.node.locale);
+        let Some(session) = self.legs.get(key).and_then(|leg| leg.session) else {
+            return;
+        };
+        let what = Task::Play {
+            sounds: vec![voice.tone(Tone::RingBack, None)],
+            rounds: None,
+            until_key: false,
+        };
+        self.outputs.push_back(Output::Media(Order::Do {
+            session,
+            task: WAITING,
+            what,
+        }));
+    }
+
+    /// Tells who asked for a transfer how it fares (RFC 3515 §2.4.5).
+    fn notify(&mut self, cx: &mut Context<'_>, key: Key, status: u16, over: bool) {
+        let Some(leg) = self.legs.get_mut(key).filter(|leg| leg.tells) else {
+            return;
+        };
+        leg.tells = !over;
+        let state = match over {
+            true => "terminated;reason=noresource",
+            false => "active;expires=180",
+        };
+        let line = format!("SIP/2.0 {status} {}\r\n", default_reason(status));
+        let (via, number) = (leg.dialog.new_via(cx.rng), leg.dialog.next_number());
+        let request = leg
+            .dialog
+            .request(Method::Notify, number, &via)
+            .header(HeaderName::Contact, leg.dialog.contact())
+            .header(HeaderName::Event, "refer")
+            .header(HeaderName::SubscriptionState, state)
+            .body("message/sipfrag;version=2.0", line.into_bytes());
+        let (flow, bytes): (Flow, Bytes) = (leg.dialog.flow, request.render());
+        drop(request);
+        self.send(flow, bytes);
+    }
+
+    // ------------------------------------------------------------ calls that replace legs
+
+    /// The leg that an INVITE wants to replace (RFC 3891 §3).
+    pub(super) fn replaced(&self, invite: &Message) -> Result<Option<Key>, Refusal> {
+        let Some(value) = invite.header(HeaderName::Replaces) else {
+            return Ok(None);
+        };
+        let value = std::str::from_utf8(value).map_err(|_| (400, "Malformed Replaces"))?;
+        let mut parts = value.split(';').map(str::trim);
+        let call_id = parts.next().unwrap_or_default();
+        let (mut ours, mut theirs, mut early_only) = (None, None, false);
+        for part in parts {
+            match part.split_once('=') {
+                Some(("to-tag", tag)) => ours = Some(tag),
+                Some(("from-tag", tag)) => theirs = Some(tag),
+                _ => early_only |= part == "early-only",
+            }
+        }
+        let (Some(ours), Some(theirs)) = (ours, theirs) else {
+            return Err((400, "Malformed Replaces"));
+        };
+        let none = (481, "Dialog To Be Replaced Does Not Exist");
+        let name = (call_id.as_bytes().into(), ours.as_bytes().into());
+        let key = self.by_name.get(&name).copied().ok_or(none)?;
+        let leg = self.legs.get(key).ok_or(none)?;
+        if leg.dialog.far_tag().as_deref() != Some(theirs.as_bytes()) {
+            return Err(none);
+        }
+        // Early legs of callers are not replaced; answered ones are not early any more.
+        if leg.branch().is_some() || leg.sent.is_some() {
+            return Err(none);
+        }
+        if early_only {
+            return Err((486, "Answered Already"));
+        }
+        Ok(Some(key))
+    }
+
+    /// A call takes the place of a leg: its seat, or its place beside a caller.
+    pub(super) fn replace(
+        &mut self,
+        cx: &mut Context<'_>,
+        old: Key,
+        caller: Caller,
+        (flow, invite): (&Flow, &Message),
+    ) {
+        let seat = Seat::new(Box::new(Stay), caller.clone());
+        let Some(new) = self.settle_in(cx, seat, flow, invite) else {
+            return;
+        };
+        let Some(leg) = self.legs.get_mut(old) else {
+            return;
+        };
+        let (seat, beside) = (leg.seat.take(), leg.caller.take());
+        if let Some(mut seat) = seat {
+            seat.moved(caller, &mut self.timers, new);
+            let beside = [seat.called, seat.transferor];
+            if let Some(leg) = self.legs.get_mut(new) {
+                leg.seat = Some(seat);
+            }
+            for key in beside.into_iter().flatten() {
+                if let Some(leg) = self.legs.get_mut(key) {
+                    leg.caller = Some(new);
+                }
+            }
+        } else {
+            if let Some(leg) = self.legs.get_mut(new) {
+                (leg.seat, leg.caller) = (None, beside);
+            }
+            let holder = beside.and_then(|key| self.legs.get_mut(key));
+            if let Some(seat) = holder.and_then(|leg| leg.seat.as_mut()) {
+                seat.called = Some(new);
+            }
+        }
+        self.take(cx, new);
+        self.hang_up(cx, old);
+    }
+}
+
+fn wanted(refer: &Message) -> Result<Wanted, Refusal> {
+    let malformed = (400, "Malformed Refer-To");
+    let value = refer.header(HeaderName::ReferTo).ok_or(malformed)?;
+    let address = NameAddr::parse(value).map_err(|_| malformed)?;
+    let uri = address.uri().map_err(|_| malformed)?;
+    let bytes = uri.as_bytes();
+    let end = memchr::memchr(b'?', bytes).unwrap_or(bytes.len());
+    let bare = bytes.get(..end).unwrap_or_default();
+    if !matches!(uri.param("method"), None | Some(Some(b"INVITE"))) {
+        return Err((501, "Only INVITE Can Be Referred"));
+    }
+    let mut headers = uri.headers();
+    let replaces = headers.find(|(name, _)| name.eq_ignore_ascii_case(b"replaces"));
+    let replaces = match replaces.and_then(|(_, value)| value) {
+        Some(value) => {
+            let value = std::str::from_utf8(value).ok();
+            let value = value.and_then(crate::call::inside::unescape);
+            let fits = |v: &String| v.len() <= REPLACES_BYTES_MAX && !v.contains(['\r', '\n']);
+            Some(value.filter(fits).ok_or(malformed)?.into())
+        }
+        None => None,
+    };
+    Ok(Wanted {
+        uri: String::from_utf8(bare.to_vec())
+            .map_err(|_| malformed)?
+            .into(),
+        replaces,
+    })
+}
+
+/// `user@host` of a SIP URI, as an address of record is written.
+pub(super) fn aor_of(uri: &str) -> Box<str> {
+    let Ok(uri) = Uri::parse(uri.as_bytes()) else {
+        return "".into();
+    };
+    let user = uri.user_unescaped();
+    format!("{}@{}", String::from_utf8_lossy(&user), uri.host()).into()
+}

@@ -188,8 +188,8 @@ impl Scene<'_> {
         self.want(Effect::Measure);
     }
 
-    /// Asks for something to be done with a file of the spool; [`Event::Filed`] tells what became of
-    /// it.
+    /// Asks for something to be done with a file of the spool; [`Event::Filed`] tells what became
+    /// of it.
     pub fn file(&mut self, task: u32, what: FileOrder) {
         self.want(Effect::File(task, what));
     }

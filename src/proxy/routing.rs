@@ -64,7 +64,10 @@ impl Proxy {
             message: inside.as_ref().unwrap_or(&message),
             border: border.filter(|_| inside.is_some()),
         };
-        let routed = self.route(cx, arrival);
+        let routed = match self.refresh_mail(cx, arrival) {
+            Some(refreshed) => refreshed,
+            None => self.route(cx, arrival),
+        };
         match routed {
             Ok(()) => {}
             Err(reject) => self.refuse(cx, server, &message, reject),
@@ -107,15 +110,6 @@ impl Proxy {
     fn route(&mut self, cx: &mut Context<'_>, arrival: Arrival<'_>) -> Result<(), Reject> {
         let Arrival { message, flow, .. } = arrival;
         let loop_hash = loops::loop_hash(message, self.loop_key);
-        if message.method() == Method::Subscribe
-            && let Some(answer) = self.mwi.refresh(cx, flow, message)
-        {
-            cx.layer.respond(cx.now, arrival.server, answer);
-            return Ok(());
-        }
-        if has_to_tag(message) && Notifier::was_for_us(message) {
-            return Err(reject(481, "Subscription Does Not Exist"));
-        }
         let (own, repaired) = self.preprocess(cx, message)?;
         let uri = repaired.uri.as_deref();
         let uri = Uri::parse(uri.unwrap_or_else(|| message.request_uri()))
@@ -140,8 +134,7 @@ impl Proxy {
         let known = arrival.border.is_some()
             || in_dialog && indialog::vouches(cx, message, &uri, &own, &repaired, call);
         let via_flow = indialog::current_flow(cx, message, &uri, &own)?;
-        let caller = self.caller(cx, arrival.server, flow, message, known, &destined)?;
-        let Some(caller) = caller else {
+        let Some(caller) = self.caller(cx, arrival.server, flow, message, known, &destined)? else {
             return Ok(());
         };
         if !in_dialog && !matches!(destined, Destined::Onward) && Notifier::is_for_us(message) {
@@ -183,6 +176,24 @@ impl Proxy {
             ways,
         };
         self.enter(cx, arrival, inbound, start)
+    }
+
+    /// A SUBSCRIBE in a dialog of ours; `None` if it is none.
+    fn refresh_mail(
+        &mut self,
+        cx: &mut Context<'_>,
+        arrival: Arrival<'_>,
+    ) -> Option<Result<(), Reject>> {
+        let Arrival { message, flow, .. } = arrival;
+        if message.method() != Method::Subscribe || !has_to_tag(message) {
+            return None;
+        }
+        if let Some(answer) = self.mwi.refresh(cx, flow, message) {
+            cx.layer.respond(cx.now, arrival.server, answer);
+            return Some(Ok(()));
+        }
+        let lost = reject(481, "Subscription Does Not Exist");
+        Notifier::was_for_us(message).then_some(Err(lost))
     }
 
     /// A SUBSCRIBE to message waiting, which ends here. Phones write their own address, that of

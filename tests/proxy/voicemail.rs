@@ -132,7 +132,12 @@ impl House {
 
     fn done(&mut self) {
         let (session, task) = self.task();
-        self.news(News::Done { session, task });
+        let played_ms = 0;
+        self.news(News::Done {
+            session,
+            task,
+            played_ms,
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! The verbs of `voipctl`. They speak with a running voipd over its control socket; those about
-//! users, their features and mailboxes and calls that are over work on the database file when none runs. `ping`
-//! and `probe` speak SIP through `rsip`, an implementation that does not share the server's faults.
-//! `e1` speaks with the kernel module.
+//! users, their features and mailboxes, and calls that are over work on the database file when none
+//! runs. `ping` and `probe` speak SIP through `rsip`, an implementation that does not share the
+//! server's faults. `e1` speaks with the kernel module.
 
 mod access;
 mod agent;

@@ -10,11 +10,11 @@ use crate::store::{Folder, PinHash, Record};
 const ANA: &str = "200@localhost";
 
 fn number_of(effects: &[Effect]) -> u32 {
-    let tasks = effects.iter().filter_map(|effect| match effect {
+    let mut tasks = effects.iter().rev().filter_map(|effect| match effect {
         Effect::Do(task, _) => Some(*task),
         _ => None,
     });
-    tasks.last().expect("something to do")
+    tasks.next().expect("something to do")
 }
 
 /// The file that is being recorded, and as which task.

@@ -177,6 +177,18 @@ impl Proxy {
             }
             Incoming::Ring { ring } => ring,
         };
+        self.lead_to_rings(cx, asked, aor, journey, (settings, ring, mail))
+    }
+
+    /// The phones of a user ring so long, and then what the user wants becomes of the call.
+    fn lead_to_rings(
+        &self,
+        cx: &Context<'_>,
+        asked: &Asked<'_>,
+        aor: &str,
+        journey: &mut Journey,
+        (settings, ring, mail): (Arc<Settings>, Option<Duration>, bool),
+    ) -> Result<Dialled, Reject> {
         match self.phones_of(cx, aor, asked.secure) {
             Ok(mut phones) => {
                 journey.mark(&mut phones);

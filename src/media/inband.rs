@@ -113,7 +113,7 @@ mod tests {
                     let mut payload = vec![0; codec.payload_len(samples.len())];
                     encoder.encode(&samples, &mut payload);
                     header.sequence = header.sequence.wrapping_add(1);
-                    if lost > 0 && header.sequence % lost == 0 {
+                    if lost > 0 && header.sequence.is_multiple_of(lost) {
                         continue;
                     }
                     // The second time is too late.

@@ -2,12 +2,13 @@
 //! other (RFC 3264 §8.4) lets it hear music.
 
 use super::program::Event;
+use super::seat::OWN_TASKS;
 use super::{Context, Output, Pbx};
 use crate::base::Key;
 use crate::media::{Order, Sound, Task};
 
 /// What the studio does for legs that are joined; no program's number.
-const JOINED: u32 = u32::MAX;
+const JOINED: u32 = OWN_TASKS;
 
 impl Pbx {
     /// Joins a leg with its other side, if both are open.

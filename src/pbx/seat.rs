@@ -9,6 +9,8 @@ use smallvec::SmallVec;
 
 /// Timers that a program may have at a time.
 const TIMERS_MAX: usize = 8;
+/// Tasks from here on are not the program's: who is joined, who waits for a transfer.
+pub(super) const OWN_TASKS: u32 = u32::MAX - 15;
 /// Programs that take a caller over from each other in one go.
 const CHANGES_MAX: usize = 8;
 
@@ -73,7 +75,7 @@ impl Seat {
     /// it.
     pub fn tell(&mut self, cx: &mut super::Context<'_>, event: Event) -> Vec<Effect> {
         if let Event::Done(task) = event
-            && task != self.task
+            && (task != self.task || task >= OWN_TASKS)
         {
             return Vec::new();
         }

@@ -12,7 +12,7 @@
 use super::bridge::Stay;
 use super::leg::Leg;
 use super::program::{Account, Caller, Event, Reach};
-use super::seat::Seat;
+use super::seat::{OWN_TASKS, Seat};
 use super::{Context, Output, Pbx, Refusal};
 use crate::base::{Flow, Key};
 use crate::media::tone::Tone;
@@ -24,7 +24,7 @@ use std::time::Duration;
 /// How long the new side may ring.
 const RING: Duration = Duration::from_secs(120);
 /// What the studio does meanwhile; no program's number.
-const WAITING: u32 = u32::MAX - 1;
+const WAITING: u32 = OWN_TASKS + 1;
 /// The longest Replaces value that is passed on, in bytes.
 const REPLACES_BYTES_MAX: usize = 512;
 

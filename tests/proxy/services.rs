@@ -77,7 +77,11 @@ fn task(w: &World) -> Option<(u64, u32, &Task)> {
 
 fn said(w: &mut World) {
     let (session, task) = task(w).map(|(session, task, _)| (session, task)).unwrap();
-    let done = News::Done { session, task };
+    let done = News::Done {
+        session,
+        task,
+        played_ms: 0,
+    };
     w.input(Input::Media(MediaNews::Studio(done)));
 }
 

@@ -181,8 +181,10 @@ fn the_first_file_that_is_there_and_can_be_read_is_opened() {
 
 #[test]
 fn bad_names_reach_no_disk() {
-    let mut disk = Memory::default();
-    disk.refuses = Some(FileFailure::Disk);
+    let mut disk = Memory {
+        refuses: Some(FileFailure::Disk),
+        ..Memory::default()
+    };
     let bad = Filed::Failed(FileFailure::BadName);
     let up: Box<str> = "../a.wav".into();
     for what in [

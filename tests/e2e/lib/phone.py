@@ -33,6 +33,7 @@ ctrl_tcp_listen 127.0.0.1:{control}
 snd_path {folder}
 module_path {modules}
 module g711.so
+module g722.so
 module ausine.so
 module aubridge.so
 module sndfile.so
@@ -58,7 +59,7 @@ class Phone:
         return phone
 
     def __init__(self, case, name, server, tone, **options):
-        """Options: password, domain, transport, address, netns, cafile, secure (SRTP)."""
+        """Options: password, domain, transport, address, netns, cafile, secure (SRTP), codecs."""
         self.case, self.name, self.tone = case, name, tone
         self.domain = options.get("domain", DOMAIN)
         self.netns = options.get("netns")
@@ -82,7 +83,7 @@ class Phone:
             f"<sip:{name}@{self.domain};transport={transport}>;auth_user={name}"
             f";auth_pass={options.get('password', 'secret')}"
             f';outbound="sip:{outbound};transport={transport}"'
-            f";regint=60;answermode=auto;audio_codecs=PCMU,PCMA"
+            f";regint=60;answermode=auto;audio_codecs={options.get('codecs', 'PCMU,PCMA')}"
         )
         if options.get("secure"):
             account += ";mediaenc=srtp-mand"

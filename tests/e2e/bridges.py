@@ -1,0 +1,85 @@
+"""Ends that share no codec, or of which only one encrypts, hear each other all the same."""
+
+import time
+
+from lib.case import wait_for
+from lib.phone import Phone
+from lib.tone import hears
+from lib.voipd import Voipd
+
+LOW, HIGH = 440, 880
+
+
+def talk(case, voipd, alice, bob):
+    """Alice calls bob; each hears the other's tone."""
+    alice.wait_registered()
+    bob.wait_registered()
+    alice.dial("bob")
+    wait_for("both calls to be up", lambda: up(voipd) == 2)
+    time.sleep(4)
+    during = voipd.calls()
+    alice.hangup()
+    wait_for("the calls to be gone", lambda: voipd.calls() == [])
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    return during
+
+
+def up(voipd):
+    return sum(call["state"] == "up" for call in voipd.calls())
+
+
+def between(case, own, other, **tables):
+    """A call from a phone with some options to one with others."""
+    voipd = Voipd(case, **tables)
+    voipd.add_user("alice")
+    voipd.add_user("bob")
+    alice = Phone(case, "alice", voipd, LOW, **own)
+    bob = Phone(case, "bob", voipd, HIGH, **other)
+    return voipd, alice, bob
+
+
+def test_pcma_and_pcmu(case):
+    voipd, alice, bob = between(case, {"codecs": "PCMA"}, {"codecs": "PCMU"})
+    talk(case, voipd, alice, bob)
+    records = voipd.json("cdr")[:2]
+    ways = sorted(record["way_out"] for record in records)
+    assert ways == ["", "service:bridge"], records
+    assert all(record["status"] == 200 for record in records), records
+
+
+def test_g722_and_pcma(case):
+    voipd, alice, bob = between(case, {"codecs": "G722/16000/1"}, {"codecs": "PCMA"})
+    talk(case, voipd, alice, bob)
+
+
+def test_secure_and_clear(case):
+    """A phone that speaks nothing but SRTP calls one that knows none of it."""
+    voipd, alice, bob = between(case, {"secure": True}, {})
+    talk(case, voipd, alice, bob)
+
+
+def test_clear_and_secure(case):
+    voipd, alice, bob = between(case, {}, {"secure": True})
+    talk(case, voipd, alice, bob)
+
+
+def test_callee_hangs_up(case):
+    voipd, alice, bob = between(case, {"codecs": "PCMA"}, {"codecs": "PCMU"})
+    alice.wait_registered()
+    bob.wait_registered()
+    alice.dial("bob")
+    wait_for("both calls to be up", lambda: up(voipd) == 2)
+    bob.hangup()
+    wait_for("the calls to be gone", lambda: voipd.calls() == [])
+    wait_for("alice to hear of it", lambda: "session closed" in alice.process.text())
+
+
+def test_without_transcoding(case):
+    voipd, alice, bob = between(
+        case, {"codecs": "PCMA"}, {"codecs": "PCMU"}, services={"transcoding": False})
+    alice.wait_registered()
+    bob.wait_registered()
+    alice.dial("bob")
+    wait_for("the call's record", lambda: voipd.json("cdr"))
+    assert voipd.json("cdr")[0]["status"] == 488

@@ -12,7 +12,7 @@
 //! | F2 | `config`, `control`, `store` | the file, the operator's commands, the records |
 //! | F3 | `sip`, `location`, `pri`, `relay` | SIP; bindings; spans; RTP |
 //! | | `media` | what begins and ends here: sound |
-//! | | `plan`, `feature` | numbers; call features |
+//! | | `plan`, `feature`, `mailbox` | numbers; call features; voicemail's index |
 //! | F4 | `call`, `peer` | calls and their legs, from INVITE to call detail record; trunks, pools |
 //! | F5 | `proxy`, `pbx` | registrar, routing, forking; services that answer calls |
 //! | F6 | `server`, `web` | `SignalCore` and `MediaCore`: the whole, composed; the HTTP interface |
@@ -35,6 +35,7 @@ pub mod config;
 pub mod control;
 pub mod feature;
 pub mod location;
+pub mod mailbox;
 pub mod media;
 pub mod os;
 pub mod pbx;

@@ -14,7 +14,8 @@ use voip::control::{
     StatusRow, TraceDirection, TraceRow, TrunkRow,
 };
 use voip::feature::Features;
-use voip::os::control::{Asked, Server, cdrs, users};
+use voip::mailbox::Mailboxes;
+use voip::os::control::{Asked, Server, Tables, cdrs, users};
 use voip::os::settings;
 use voip::os::store::{Database, Store};
 use voip::store::{Cdr, CdrLeg, Directory, EndCause, Record};
@@ -120,8 +121,10 @@ impl Daemon {
         let config = settings::load(&site.config()).unwrap();
         let mut database = Database::open(&config.store).unwrap();
         let (directory, features) = (Directory::new(), Features::new());
+        let mailboxes = Mailboxes::new();
         let loaded = database.load().unwrap();
         features.load(loaded.features, loaded.features_revision_max);
+        mailboxes.load(loaded.mailboxes, loaded.messages);
         for user in loaded.users {
             directory.put(user).unwrap();
         }
@@ -139,9 +142,15 @@ impl Daemon {
                 ready.send(()).unwrap();
                 let answer = async {
                     while let Some(Asked { command, reply }) = asked.recv().await {
-                        let said =
-                            users::answer(&command, &config.node, &directory, &features, &store)
-                                .or_else(|| cdrs::answer(&command, &config, &store));
+                        let said = {
+                            let tables = Tables {
+                                directory: &directory,
+                                features: &features,
+                                mailboxes: &mailboxes,
+                            };
+                            users::answer(&command, &config.node, tables, &store)
+                        }
+                        .or_else(|| cdrs::answer(&command, &config, &store));
                         let _ = reply.send(said.unwrap_or_else(|| canned(command)));
                     }
                 };

@@ -26,7 +26,7 @@ const FLOORS: &[&[&str]] = &[
     &["wire", "srtp"],
     &["config", "control", "store"],
     &[
-        "sip", "location", "pri", "media", "relay", "plan", "feature",
+        "sip", "location", "pri", "media", "relay", "plan", "feature", "mailbox",
     ],
     &["call", "peer"],
     &["proxy", "pbx", "ng"],

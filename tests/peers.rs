@@ -164,6 +164,7 @@ impl World {
             directory: Arc::new(Directory::new()),
             features: Arc::new(Features::new()),
             rooms: Default::default(),
+            mailboxes: Arc::default(),
             guard: Arc::new(Guard::new(guard::Settings::of(config), [7; 16])),
             peers: Arc::clone(&self.peers),
             rng,

@@ -94,6 +94,7 @@ fn world(extra: &str) -> World {
         directory: directory.clone(),
         features: Arc::new(Features::new()),
         rooms: Default::default(),
+        mailboxes: Arc::default(),
         replays: Arc::new(digest::Replays::new()),
         guard: guard.clone(),
         rng: Rng::from_u64(9),

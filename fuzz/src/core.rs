@@ -209,6 +209,7 @@ impl World {
             directory,
             features: Arc::new(Features::new()),
             rooms: Default::default(),
+            mailboxes: Arc::default(),
             rng: Rng::from_u64(1),
             anchor,
             secret: [3; 32],

@@ -24,6 +24,7 @@ mod reader;
 mod services;
 #[cfg(test)]
 mod tests;
+mod voicemail;
 
 pub use conference::{Announce, CONFERENCE_MEMBERS_MAX, Conference, ModeratorLeaves};
 pub use dialing::{
@@ -40,6 +41,7 @@ pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute}
 pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MAX};
 pub use reader::nearest;
 pub use services::{Service, Services};
+pub use voicemail::{Smtp, Voicemail};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -87,6 +89,8 @@ pub struct Config {
     pub numbers: Numbers,
     /// `[services]`
     pub services: Services,
+    /// `[voicemail]`
+    pub voicemail: Voicemail,
     /// `[[route]]`, in order.
     pub routes: Vec<Route>,
     /// `[[trunk]]`
@@ -627,6 +631,11 @@ impl std::str::FromStr for LogLevel {
     }
 }
 
+/// Whether mail can be sent there: `name@host`, without what would need quoting.
+pub fn is_mail_address(text: &str) -> bool {
+    parse::is_mail_address(text)
+}
+
 impl Config {
     /// Reads the text of the file `path`; relative paths inside it are relative to the file.
     pub fn parse(text: &str, path: &Path) -> Result<Config, Mistakes> {
@@ -661,6 +670,11 @@ impl Config {
             let file = trunk.password_file.as_deref()?;
             Some(("trunk.password_file", file))
         });
-        tls.into_iter().chain(secrets).collect()
+        let smtp = self.voicemail.smtp.as_ref();
+        let mail = smtp.and_then(|smtp| {
+            let file = smtp.password_file.as_deref()?;
+            Some(("voicemail.smtp_password_file", file))
+        });
+        tls.into_iter().chain(secrets).chain(mail).collect()
     }
 }

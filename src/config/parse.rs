@@ -1,6 +1,9 @@
 //! The keys of `voip.toml`, table by table.
 
 mod fraud;
+mod voicemail;
+
+pub(super) use voicemail::is_address as is_mail_address;
 
 use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
@@ -104,6 +107,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("admin", &["socket", "pid_file", "log", "web", "token_file"]),
     ("numbers", parse_dialing::NUMBERS),
     ("services", parse_dialing::SERVICES),
+    ("voicemail", voicemail::KEYS),
     ("route", parse_dialing::ROUTE),
     ("trunk", parse_dialing::TRUNK),
     ("pool", parse_dialing::POOL),
@@ -294,6 +298,7 @@ impl<'d> File<'_, '_, 'd> {
             admin: self.admin(&node.state_dir),
             numbers: self.numbers(),
             services: self.services(),
+            voicemail: self.voicemail(),
             trunks: self.trunks(),
             pools: self.pools(),
             groups: self.groups(&node),

@@ -4,7 +4,7 @@
 use super::print_dialing::dialing;
 use super::{
     Blocklist, Config, Digest, Durability, Fastpath, Fraud, Keepalive, Limits, Locale, Relay, Sip,
-    Timers,
+    Timers, Voicemail,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -35,6 +35,7 @@ impl Display for Config {
             text(f, "web", &web.listen)?;
             text(f, "token_file", &web.token_file.display())?;
         }
+        voicemail(f, &self.voicemail)?;
         dialing(f, self)
     }
 }
@@ -82,6 +83,33 @@ impl Config {
             Blocklist::Socket(path) => text(f, "blocklist", &path.display()),
         }?;
         fraud(f, &self.fraud)
+    }
+}
+
+fn voicemail(f: &mut Formatter<'_>, mail: &Voicemail) -> fmt::Result {
+    writeln!(f, "\n[voicemail]")?;
+    plain(f, "enabled", mail.enabled)?;
+    plain(f, "ring_s", mail.ring_s)?;
+    plain(f, "message_min_s", mail.message_min_s)?;
+    plain(f, "message_max_s", mail.message_max_s)?;
+    plain(f, "silence_s", mail.silence_s)?;
+    plain(f, "messages_max", mail.messages_max)?;
+    plain(f, "ask_pin", mail.ask_pin)?;
+    plain(f, "pin_tries", mail.pin_tries)?;
+    plain(f, "lock_s", mail.lock_s)?;
+    if let Some(from) = &mail.email_from {
+        text(f, "email_from", from)?;
+    }
+    let Some(smtp) = &mail.smtp else {
+        return Ok(());
+    };
+    text(f, "smtp", smtp)?;
+    if let Some(user) = &smtp.user {
+        text(f, "smtp_user", user)?;
+    }
+    match &smtp.password_file {
+        Some(file) => text(f, "smtp_password_file", &file.display()),
+        None => Ok(()),
     }
 }
 

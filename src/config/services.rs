@@ -13,6 +13,8 @@ pub enum Service {
     Disa,
     /// Agents log in at queues and leave them.
     QueueLogin,
+    /// Takes messages, and lets them be heard.
+    Voicemail,
 }
 
 impl Service {
@@ -22,6 +24,7 @@ impl Service {
         Service::Conference,
         Service::Disa,
         Service::QueueLogin,
+        Service::Voicemail,
     ];
 
     /// As the file writes it: the key of its code, and `service:echo` in a route.
@@ -31,6 +34,7 @@ impl Service {
             Service::Conference => "conference",
             Service::Disa => "disa",
             Service::QueueLogin => "queue_login",
+            Service::Voicemail => "voicemail",
         }
     }
 
@@ -46,6 +50,7 @@ impl Service {
             Service::Conference => "*125",
             Service::Disa => "*128",
             Service::QueueLogin => "*45",
+            Service::Voicemail => "*123",
         }
     }
 }

@@ -9,6 +9,7 @@
 //! added, never renamed nor removed, while [`VERSION`] stays.
 
 mod conference;
+mod mail;
 mod merge;
 mod peers;
 mod queues;
@@ -16,6 +17,7 @@ mod rows;
 mod time;
 
 pub use conference::{ConferenceMemberRow, ConferenceRow, MemberChange, RoomChange};
+pub use mail::{MailboxRow, MessageRow};
 pub use peers::{MemberRow, PoolRow, TrunkRow};
 pub use queues::{AgentRow, QueueRow};
 pub use rows::{
@@ -269,6 +271,36 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         value: Option<String>,
     },
+    /// The mailboxes of users, ordered by domain and name, at most [`USER_ROWS_MAX`] at a time.
+    MailboxList {
+        /// Only addresses that contain this text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        filter: Option<String>,
+        /// Only users behind this address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+    },
+    /// A user's mailbox, and the messages in it.
+    MailboxShow {
+        /// `name@domain`.
+        aor: String,
+    },
+    /// Change something of a user's mailbox.
+    MailboxSet {
+        /// `name@domain`.
+        aor: String,
+        /// `enabled`, `pin`, `email`, `messages-max`, `locked`, or a greeting.
+        key: String,
+        /// To what; a PIN as its hash alone.
+        value: String,
+    },
+    /// Delete a message of a user's.
+    MailboxDeleteMessage {
+        /// `name@domain`.
+        aor: String,
+        /// Of [`MessageRow::id`].
+        id: u64,
+    },
 }
 
 /// Who answers a command.
@@ -315,7 +347,11 @@ impl Command {
             | Command::Cdrs { .. }
             | Command::FeatureShow { .. }
             | Command::FeatureSet { .. }
-            | Command::FeatureClear { .. } => Scope::Process,
+            | Command::FeatureClear { .. }
+            | Command::MailboxList { .. }
+            | Command::MailboxShow { .. }
+            | Command::MailboxSet { .. }
+            | Command::MailboxDeleteMessage { .. } => Scope::Process,
         }
     }
 }
@@ -438,6 +474,20 @@ pub enum Reply {
     Features {
         /// Of the user.
         row: Box<FeatureRow>,
+    },
+    /// To [`Command::MailboxList`].
+    Mailboxes {
+        /// In order.
+        rows: Vec<MailboxRow>,
+        /// Whether there are more behind the last.
+        more: bool,
+    },
+    /// To [`Command::MailboxShow`], and what is so now to those that change it.
+    Mailbox {
+        /// Of the user.
+        row: Box<MailboxRow>,
+        /// The oldest first.
+        messages: Vec<MessageRow>,
     },
     /// To [`Command::UserImport`].
     Imported {

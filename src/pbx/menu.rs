@@ -169,10 +169,7 @@ impl Attendant {
                 }
             }
             Action::Route(number) => self.call(scene, number, Account::Operator),
-            Action::Voicemail(user) => match service::voicemail(scene.config, &user) {
-                Some(program) => scene.change(program),
-                None => self.say(scene, &["vm-cannot-record"], Next::HangUp),
-            },
+            Action::Voicemail(user) => scene.change(service::voicemail(scene.config, &user)),
             Action::Queue(name) => match service::queue(scene.config, &name) {
                 Some(program) => scene.change(program),
                 None => self.say(scene, &["service-unavailable"], Next::HangUp),

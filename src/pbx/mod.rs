@@ -19,7 +19,7 @@
 //! | [`voice`] | in which language, with whose tones |
 //! | [`rooms`] | who is in which conference, for all shards |
 //! | [`echo`], [`announce`], [`bridge`], [`conference`] | programs |
-//! | [`menu`], [`disa`], [`queue`], [`agent`] | and more of them |
+//! | [`voicemail`], [`menu`], [`disa`], [`queue`], [`agent`] | and more of them |
 //! | [`spell`] | the directory by name |
 
 mod agent;
@@ -52,10 +52,12 @@ mod tests;
 mod transfer;
 #[allow(dead_code, reason = "menus and voicemail say digits; they come next")]
 mod voice;
+mod voicemail;
 
 use crate::base::{Anchor, Flow, Instant, Key, Rng, Slab, TimerTable};
 use crate::call::CallTable;
 use crate::config::Config;
+use crate::mailbox::Mailboxes;
 use crate::media::{News, Order};
 use crate::sip::session_timer::INTERVAL_MIN;
 use crate::store::Record;
@@ -85,6 +87,8 @@ pub struct Context<'a> {
     pub config: &'a Config,
     /// What the whole system knows.
     pub house: House<'a>,
+    /// Whose messages there are; shared by all shards.
+    pub mailboxes: &'a Mailboxes,
     /// The calls under way: which session of the media side a call has.
     pub calls: &'a CallTable,
     /// Who is in which conference; shared by all shards.

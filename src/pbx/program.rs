@@ -5,6 +5,7 @@ use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::Config;
 use crate::feature::Features;
+use crate::mailbox::Mailboxes;
 use crate::media::file::{FileOrder, Filed};
 use crate::media::room::RoomOrder;
 use crate::media::{Figures, RecordEnd, Sound, Task};
@@ -188,6 +189,8 @@ pub(super) struct Scene<'a> {
     pub config: &'a Config,
     /// Who is there.
     pub house: House<'a>,
+    /// Whose messages there are.
+    pub mailboxes: &'a Mailboxes,
     /// For what must not be guessed.
     pub rng: &'a mut Rng,
     /// In which language we speak.

@@ -88,6 +88,7 @@ impl Seat {
                 unix_ms: cx.anchor.unix_ms(cx.now),
                 config: cx.config,
                 house: cx.house,
+                mailboxes: cx.mailboxes,
                 rng: cx.rng,
                 voice: Voice::of(cx.config.node.locale),
                 rooms: cx.rooms,

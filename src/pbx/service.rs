@@ -9,6 +9,7 @@ use super::echo::Echo;
 use super::menu::Attendant;
 use super::program::{Program, parameter};
 use super::queue::Queueing;
+use super::voicemail::{Fetch, Leave};
 use crate::call::inside;
 use crate::config::{Config, Service};
 use crate::wire::sip::{Message, Uri};
@@ -18,14 +19,14 @@ pub(super) fn program_of(config: &Config, invite: &Message) -> Option<Box<dyn Pr
     program_at(config, &Uri::parse(invite.request_uri()).ok()?)
 }
 
-/// What takes a message for a user.
-pub(super) fn voicemail(config: &Config, user: &str) -> Option<Box<dyn Program>> {
+/// What takes a message for a user, of the first of our domains where none is said.
+pub(super) fn voicemail(config: &Config, user: &str) -> Box<dyn Program> {
     let domain = config.node.default_domain();
-    let uri = format!(
-        "sip:voicemail@{domain};mailbox={};why=unavailable",
-        inside::escape(user)
-    );
-    program_at(config, &Uri::parse(uri.as_bytes()).ok()?)
+    let aor = match user.contains('@') {
+        true => user.to_owned(),
+        false => format!("{user}@{domain}"),
+    };
+    Box::new(Leave::new(&aor, false))
 }
 
 /// Where callers wait.
@@ -63,6 +64,14 @@ fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
                 }))
             }
             Service::Disa => Some(Box::new(Disa::new(&config.disa)?)),
+            Service::Voicemail => match parameter(uri, "mailbox") {
+                Some(name) => {
+                    let aor = format!("{}@{}", inside::unescape(name)?, uri.host());
+                    let busy = parameter(uri, "why") == Some("busy");
+                    Some(Box::new(Leave::new(&aor, busy)))
+                }
+                None => Some(Box::new(Fetch::new())),
+            },
         },
     }
 }

@@ -6,6 +6,7 @@ use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::{Config, Locale};
 use crate::feature::Features;
+use crate::mailbox::Mailboxes;
 use crate::media::room::RoomOrder;
 use crate::media::{Sound, Task, prompts};
 use crate::store::Directory;
@@ -33,6 +34,7 @@ pub(super) struct Stage<P> {
     pub rooms: Arc<Roster>,
     pub shard: usize,
     pub caller: Caller,
+    pub mailboxes: Mailboxes,
     pub now: Instant,
     pub unix_ms: u64,
     pub rng: Rng,
@@ -40,6 +42,25 @@ pub(super) struct Stage<P> {
     pub locale: Locale,
     /// Who took the caller over.
     pub next: Option<Box<dyn Program>>,
+}
+
+macro_rules! scene {
+    ($stage:expr) => {
+        Scene {
+            now: $stage.now,
+            unix_ms: $stage.unix_ms,
+            config: &$stage.config,
+            house: $stage.house.lend(),
+            rooms: &$stage.rooms,
+            shard: $stage.shard,
+            mailboxes: &$stage.mailboxes,
+            rng: &mut $stage.rng,
+            voice: Voice::of($stage.locale),
+            caller: &$stage.caller,
+            effects: Vec::new(),
+            next: None,
+        }
+    };
 }
 
 impl<P: Program> Stage<P> {
@@ -50,6 +71,7 @@ impl<P: Program> Stage<P> {
             rooms: Arc::new(Roster::new()),
             shard: 0,
             caller: Caller::default(),
+            mailboxes: Mailboxes::new(),
             now: Instant::ZERO,
             unix_ms: 1_790_000_000_000,
             rng: Rng::from_u64(1),
@@ -61,21 +83,16 @@ impl<P: Program> Stage<P> {
 
     /// Tells it something; what it wants.
     pub fn tell(&mut self, event: Event) -> Vec<Effect> {
-        let mut scene = Scene {
-            now: self.now,
-            unix_ms: self.unix_ms,
-            config: &self.config,
-            house: self.house.lend(),
-            rng: &mut self.rng,
-            voice: Voice::of(self.locale),
-            rooms: &self.rooms,
-            shard: self.shard,
-            caller: &self.caller,
-            effects: Vec::new(),
-            next: None,
-        };
+        let mut scene = scene!(self);
         self.program.on(&mut scene, event);
         self.next = scene.next;
+        scene.effects
+    }
+
+    /// Tells another program something, with the same caller; what that wants.
+    pub fn of(&mut self, program: &mut dyn Program, event: Event) -> Vec<Effect> {
+        let mut scene = scene!(self);
+        program.on(&mut scene, event);
         scene.effects
     }
 }

@@ -92,6 +92,7 @@ impl World {
             shard: (0, 1),
             config: &self.config,
             house: house.lend(),
+            mailboxes: &Mailboxes::new(),
             calls: &self.calls,
             rooms: &self.rooms,
             rng: &mut self.rng,

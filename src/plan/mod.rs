@@ -17,7 +17,7 @@ mod time;
 pub use compile::Plan;
 pub use explain::{EXPLAINED_MAX, Explained, Verdict};
 pub use number::{NumberRules, dialled};
-pub use time::{is_open, moment};
+pub use time::{is_open, local_time, moment};
 
 use crate::config::{Class, FailureKind, Service};
 use crate::wire::sip::Method;

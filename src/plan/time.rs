@@ -48,18 +48,23 @@ pub fn moment(text: &str, zone: &str, now_ms: u64) -> Option<u64> {
     ms(zone.to_timestamp(local).ok()?)
 }
 
+/// What the clock of a time zone shows at an instant; UTC's for a zone that is not known.
+pub fn local_time(unix_ms: u64, zone: &str) -> DateTime {
+    let mut zones = Zones::default();
+    let place = zones.place(zone);
+    let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
+    let at = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX);
+    let zone = zones.0.get(place).map(|(_, zone)| zone);
+    zone.unwrap_or(&TimeZone::UTC).to_datetime(at)
+}
+
 /// Whether somebody is there at a moment; `default_zone` where the opening hours name no other.
 pub fn is_open(opening: &Opening, default_zone: &str, unix_ms: u64) -> bool {
     let name = match &*opening.timezone {
         "" => default_zone,
         name => name,
     };
-    let mut zones = Zones::default();
-    zones.place(name);
-    let zone = zones.0.first().map(|(_, zone)| zone);
-    let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
-    let at = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX);
-    let local = zone.unwrap_or(&TimeZone::UTC).to_datetime(at);
+    let local = local_time(unix_ms, name);
     let (today, minute) = (local.date(), minute_of(local));
     let works = |day: Date| {
         let month_and_day = (day.month() as u8, day.day() as u8);

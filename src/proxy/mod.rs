@@ -7,6 +7,7 @@
 //! | [`targets`] | Request-URI to targets, by preference | RFC 3261 §16.5, RFC 5626 §7 |
 //! | [`dial`] | what the number plan makes of a number |
 //! | [`registration`] | REGISTER for a domain of ours | RFC 3261 §10 |
+//! | [`mwi`] | telling phones that messages wait | RFC 3842, RFC 6665 |
 //! | [`probe`] | OPTIONS for us | RFC 3261 §11 |
 //! | [`forking`] | branches: sent, failed over, cancelled | RFC 3261 §16.6, §16.8 to §16.10 |
 //! | [`responses`] | answers on their way back, the best one chosen | RFC 3261 §16.7 |
@@ -40,6 +41,7 @@ pub mod guard;
 mod indialog;
 pub mod keepalive;
 mod loops;
+pub mod mwi;
 pub mod nat;
 mod onward;
 pub mod outbound;
@@ -61,6 +63,7 @@ use crate::call::{CallKey, CallTable};
 use crate::config::Config;
 use crate::feature::{Features, Hunt};
 use crate::location::Location;
+use crate::mailbox::Mailboxes;
 use crate::peer::Peers;
 use crate::plan::Plan;
 use crate::sip::digest::Authenticator;
@@ -106,6 +109,8 @@ pub struct Context<'a> {
     pub directory: &'a Directory,
     /// What users want to become of calls.
     pub features: &'a Features,
+    /// Who takes messages.
+    pub mailboxes: &'a Mailboxes,
     /// Challenges, and checks answers to them.
     pub authenticator: &'a mut Authenticator,
     /// Counts failures.
@@ -183,6 +188,8 @@ pub struct Proxy {
     hunt: Hunt,
     mint: TokenMint,
     registrar: registrar::Registrar,
+    /// Who wants to know of waiting messages.
+    pub mwi: mwi::Notifier,
     loop_key: u64,
     stats: Stats,
 }
@@ -214,6 +221,7 @@ impl Proxy {
             hunt: hunt(config, features),
             mint: TokenMint::new(&secret),
             registrar,
+            mwi: mwi::Notifier::new((shard, shards)),
             loop_key: secret
                 .iter()
                 .fold(0, |key: u64, b| key.rotate_left(9) ^ u64::from(*b)),
@@ -303,8 +311,17 @@ impl Proxy {
 
     /// When to call [`Proxy::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let timers = [self.timers.next(), self.borders.next_expiry()];
+        let timers = [
+            self.timers.next(),
+            self.borders.next_expiry(),
+            self.mwi.poll_timeout(),
+        ];
         timers.into_iter().flatten().min()
+    }
+
+    /// The messages of a user's mailbox changed.
+    pub fn mail_changed(&mut self, cx: &mut Context<'_>, aor: &std::sync::Arc<str>) {
+        self.mwi.changed(cx, aor);
     }
 
     /// A call ended.
@@ -333,6 +350,7 @@ impl Proxy {
     /// Does what is due, up to [`TIMERS_PER_TURN`]; the rest is due at once again.
     pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         self.borders.expire(cx.now);
+        self.mwi.handle_timeout(cx);
         for _ in 0..TIMERS_PER_TURN {
             let Some((_, key)) = self.timers.pop_due(cx.now) else {
                 return;

@@ -11,7 +11,7 @@ use super::routing::has_to_tag;
 use super::{Context, Proxy};
 use crate::base::Flow;
 use crate::sip::transaction::ServerKey;
-use crate::store::User;
+use crate::store::{Record, User};
 use crate::wire::sip::{HeaderName, Message, Method, Uri};
 use bytes::Bytes;
 
@@ -106,6 +106,11 @@ impl Proxy {
             registrant,
             to_tag: &tag,
         });
+        for record in &outcome.records {
+            if let Record::PutBinding(binding) = record {
+                self.mwi.registered(cx, &binding.aor, binding.serial);
+            }
+        }
         cx.outputs.records.extend(outcome.records);
         outcome.response
     }

@@ -280,7 +280,9 @@ impl Proxy {
         let goes_on = branch.target.step.as_ref();
         let goes_on = goes_on.is_some_and(|step| step.goes_on(status, false));
         context.branch_ended(index, status, false);
-        if (300..400).contains(&status) && branch_is_phone && context.forwarding.is_some() {
+        let follows = context.forwarding.as_ref();
+        let follows = follows.is_some_and(|f| f.follows_phones());
+        if (300..400).contains(&status) && branch_is_phone && follows {
             context.deflected = deflection(&message);
         }
         match (unanswered, unknown_there) {

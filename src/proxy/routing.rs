@@ -7,12 +7,14 @@ use super::dial::{Asked, Dialled, Lead};
 use super::forking::Start;
 use super::gruu::Resolved;
 use super::loops::{self, MAX_FORWARDS_DEFAULT};
+use super::mwi::Notifier;
 use super::record_route::{self, OwnRoutes};
 use super::targets::{self, Place, Target};
 use super::token::{Kind, Token};
 use super::{Context, Proxy, indialog, nat, privacy, probe};
 use crate::base::{Flow, Key};
 use crate::call::{CallerInfo, Ways};
+use crate::config::Service;
 use crate::sip::transaction::ServerKey;
 use crate::wire::sip::{HeaderName, Message, Method, NameAddr, ResponseBuilder, Scheme, Uri};
 use std::borrow::Cow;
@@ -62,7 +64,10 @@ impl Proxy {
             message: inside.as_ref().unwrap_or(&message),
             border: border.filter(|_| inside.is_some()),
         };
-        let routed = self.route(cx, arrival);
+        let routed = match self.refresh_mail(cx, arrival) {
+            Some(refreshed) => refreshed,
+            None => self.route(cx, arrival),
+        };
         match routed {
             Ok(()) => {}
             Err(reject) => self.refuse(cx, server, &message, reject),
@@ -116,7 +121,7 @@ impl Proxy {
         };
         let destined = self.destined(cx, message, &uri, &own, &repaired)?;
         let mine = match destined {
-            Destined::Myself => true,
+            Destined::Myself => !Notifier::is_for_us(message),
             Destined::Local { .. } => message.method() == Method::Register,
             Destined::Onward => false,
         };
@@ -129,10 +134,12 @@ impl Proxy {
         let known = arrival.border.is_some()
             || in_dialog && indialog::vouches(cx, message, &uri, &own, &repaired, call);
         let via_flow = indialog::current_flow(cx, message, &uri, &own)?;
-        let caller = self.caller(cx, arrival.server, flow, message, known, &destined)?;
-        let Some(caller) = caller else {
+        let Some(caller) = self.caller(cx, arrival.server, flow, message, known, &destined)? else {
             return Ok(());
         };
+        if !in_dialog && !matches!(destined, Destined::Onward) && Notifier::is_for_us(message) {
+            return self.watch_mail(cx, arrival, &caller, &destined);
+        }
         if privacy::impossible(message) {
             return Err(reject(500, "Privacy Cannot Be Provided"));
         }
@@ -169,6 +176,55 @@ impl Proxy {
             ways,
         };
         self.enter(cx, arrival, inbound, start)
+    }
+
+    /// A SUBSCRIBE in a dialog of ours; `None` if it is none.
+    fn refresh_mail(
+        &mut self,
+        cx: &mut Context<'_>,
+        arrival: Arrival<'_>,
+    ) -> Option<Result<(), Reject>> {
+        let Arrival { message, flow, .. } = arrival;
+        if message.method() != Method::Subscribe || !has_to_tag(message) {
+            return None;
+        }
+        if let Some(answer) = self.mwi.refresh(cx, flow, message) {
+            cx.layer.respond(cx.now, arrival.server, answer);
+            return Some(Ok(()));
+        }
+        let lost = reject(481, "Subscription Does Not Exist");
+        Notifier::was_for_us(message).then_some(Err(lost))
+    }
+
+    /// A SUBSCRIBE to message waiting, which ends here. Phones write their own address, that of
+    /// voicemail, or none: it is the mailbox of whoever proves to be its owner.
+    fn watch_mail(
+        &mut self,
+        cx: &mut Context<'_>,
+        arrival: Arrival<'_>,
+        caller: &Caller,
+        destined: &Destined,
+    ) -> Result<(), Reject> {
+        let code = cx.config.services.code(Service::Voicemail);
+        let named = match destined {
+            Destined::Local { aor, .. } => Some(&**aor),
+            Destined::Myself | Destined::Onward => None,
+        };
+        let voicemail = |aor: &&str| {
+            let user = aor.split('@').next().unwrap_or_default();
+            user == Service::Voicemail.name() || !code.is_empty() && user == code
+        };
+        let named = named.filter(|aor| !voicemail(aor));
+        let aor = match (caller, named) {
+            (Caller::User(user), None) => &**user,
+            (Caller::User(user), Some(aor)) if **user == *aor => aor,
+            (Caller::Trusted, Some(aor)) if cx.directory.get(aor).is_some() => aor,
+            _ => return Err(reject(403, "Not Your Mailbox")),
+        };
+        let (aor, message) = (aor.to_owned(), arrival.message);
+        let answer = self.mwi.subscribe(cx, arrival.flow, message, &aor);
+        cx.layer.respond(cx.now, arrival.server, answer);
+        Ok(())
     }
 
     /// Where the request leads; `None` if it was answered instead.

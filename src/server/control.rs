@@ -88,7 +88,11 @@ impl SignalCore {
             | Command::Cdrs { .. }
             | Command::FeatureShow { .. }
             | Command::FeatureSet { .. }
-            | Command::FeatureClear { .. } => {
+            | Command::FeatureClear { .. }
+            | Command::MailboxList { .. }
+            | Command::MailboxShow { .. }
+            | Command::MailboxSet { .. }
+            | Command::MailboxDeleteMessage { .. } => {
                 Reply::failed(Failure::BadCommand, "not a shard's affair", "")
             }
         };

@@ -2,7 +2,8 @@
 //! here go to the [`Studio`] and come from there.
 
 use crate::base::{Anchor, Instant};
-use crate::media::file::{FileAsk, FileNews};
+use crate::mailbox::Errand;
+use crate::media::file::{FileAsk, FileNews, FileOrder};
 use crate::media::room::Rooms;
 use crate::media::{News, Order, Outlet, Studio, StudioCounters};
 use crate::relay::{
@@ -72,6 +73,23 @@ impl MediaNews {
             MediaNews::Studio(news) => MediaNews::Studio(news.rename(to)),
         }
     }
+}
+
+/// The session of orders about files that are of no call.
+const NOBODY: u64 = u64::MAX;
+
+/// What is to be done with a file of a mailbox.
+pub(super) fn errand(errand: Errand) -> MediaOrder {
+    let what = match errand {
+        Errand::Remove(path) => FileOrder::Remove { path },
+        Errand::Rename(from, to) => FileOrder::Rename { from, to },
+    };
+    // Nobody waits for what becomes of it: a file that stays is found by the next start.
+    MediaOrder::Studio(Order::Files {
+        session: NOBODY,
+        task: 0,
+        what,
+    })
 }
 
 /// Sends packets.

@@ -11,6 +11,7 @@ use crate::config::{Config, Digest};
 use crate::control::{Command, Reply};
 use crate::feature::Features;
 use crate::location::{Limits, Location};
+use crate::mailbox::Mailboxes;
 use crate::media::News;
 use crate::pbx::rooms::{Address, Roster, Wish};
 use crate::pbx::{self, Pbx};
@@ -36,6 +37,10 @@ const PENDING_MAX: usize = 16;
 /// Beside [`CONTEXT_FOREIGN`]: the transaction is the peers' client's, and the bits below are its
 /// name for it. Without, they name a keepalive; zero is a BYE whose answer nobody waits for.
 const CONTEXT_PEER: u64 = 1 << 62;
+
+/// Beside both: the transaction is a NOTIFY of waiting messages; the peers' names are counted from
+/// zero and never come so far.
+const CONTEXT_MWI: u64 = 1 << 61;
 
 /// What network, clock or operator brings.
 #[derive(Debug)]
@@ -90,6 +95,10 @@ pub enum Input {
         /// What.
         command: Command,
     },
+    /// The messages of this user's mailbox changed.
+    MailChanged(Arc<str>),
+    /// The mailboxes were changed by nobody's call: what that brings is to be passed on.
+    Mailboxes,
     /// A phone picks up a call of this shard.
     PickUp(PickUp),
     /// Something is wanted of a member of a conference whose call is of this shard.
@@ -160,6 +169,8 @@ pub struct Setup {
     pub directory: Arc<Directory>,
     /// What users want to become of calls; shared.
     pub features: Arc<Features>,
+    /// The voicemail of users; shared.
+    pub mailboxes: Arc<Mailboxes>,
     /// Who is shut out; shared.
     pub guard: Arc<Guard>,
     /// Trunks and pools; shared.
@@ -189,6 +200,7 @@ pub struct SignalCore {
     pub(super) location: Arc<Location>,
     pub(super) directory: Arc<Directory>,
     pub(super) features: Arc<Features>,
+    pub(super) mailboxes: Arc<Mailboxes>,
     pub(super) guard: Arc<Guard>,
     pub(super) peers: Arc<Peers>,
     pub(super) rng: Rng,
@@ -279,6 +291,7 @@ impl SignalCore {
             location,
             directory,
             features,
+            mailboxes,
             guard,
             peers,
             rooms,
@@ -327,6 +340,7 @@ impl SignalCore {
             location,
             directory,
             features,
+            mailboxes,
             guard,
             peers,
             rng,
@@ -352,6 +366,10 @@ impl SignalCore {
             Input::Member { session, wish } => {
                 self.with_pbx(now, |pbx, cx| pbx.on_wish(cx, session, wish));
             }
+            Input::MailChanged(aor) => {
+                self.with_proxy(now, |proxy, cx| proxy.mail_changed(cx, &aor));
+            }
+            Input::Mailboxes => {}
             Input::Configure(config) => self.configure(config),
             Input::Wall(anchor) => {
                 self.anchor = anchor;
@@ -420,6 +438,11 @@ impl SignalCore {
         &self.features
     }
 
+    /// The voicemail of users.
+    pub fn mailboxes(&self) -> &Mailboxes {
+        &self.mailboxes
+    }
+
     /// Calls that go over a border, for checkers.
     pub fn borders(&self) -> usize {
         self.proxy.borders()
@@ -481,6 +504,7 @@ impl SignalCore {
             location: &self.location,
             directory: &self.directory,
             features: &self.features,
+            mailboxes: &self.mailboxes,
             authenticator: &mut self.authenticator,
             guard: &self.guard,
             peers: &self.peers,
@@ -548,10 +572,22 @@ impl SignalCore {
                     peer::Output::Abandon(client) => self.layer.abandon(client),
                 }
             }
+            while let Some(notice) = self.proxy.mwi.poll_output() {
+                moved = true;
+                let context = CONTEXT_FOREIGN | CONTEXT_PEER | CONTEXT_MWI | notice.id;
+                let sent = self.send_own(now, notice.request, notice.to, context);
+                if sent.is_none() {
+                    let id = notice.id;
+                    self.with_proxy(now, |proxy, cx| proxy.mwi.answered(cx, id, 0));
+                }
+            }
             moved |= self.exchange_inside(now);
             if !moved {
                 break;
             }
+        }
+        if self.mailboxes.is_stirred() {
+            self.pass_on_mail();
         }
         while let Some((query, question)) = self.locator.poll_question() {
             self.outputs.push_back(Output::Resolve { query, question });
@@ -621,6 +657,7 @@ impl SignalCore {
                 directory: &self.directory,
                 features: &self.features,
             },
+            mailboxes: &self.mailboxes,
             calls: &self.calls,
             rooms: &self.rooms,
             rng: &mut self.rng,
@@ -653,10 +690,37 @@ impl SignalCore {
         }
         let id = foreign & !(CONTEXT_FOREIGN | CONTEXT_PEER);
         match foreign & CONTEXT_PEER {
+            CONTEXT_PEER if id & CONTEXT_MWI != 0 => {
+                self.on_notified(now, id & !CONTEXT_MWI, &event);
+            }
             0 if id == 0 => {}
             0 => self.on_ping_event(id, event),
             _ => self.on_peer_event(now, id, event),
         }
+    }
+
+    /// What a phone said to a NOTIFY of waiting messages.
+    fn on_notified(&mut self, now: Instant, id: u64, event: &Event) {
+        let status = match event {
+            Event::Response { message, .. } if message.status() >= 200 => message.status(),
+            Event::Failed { .. } => 0,
+            _ => return,
+        };
+        self.with_proxy(now, |proxy, cx| proxy.mwi.answered(cx, id, status));
+    }
+
+    /// What became of mailboxes goes to those that it concerns: phones by the shards that know
+    /// them, files to the studio.
+    fn pass_on_mail(&mut self) {
+        let (changed, errands) = self.mailboxes.take_work();
+        for aor in changed {
+            for shard in 0..self.shards {
+                let input = Input::MailChanged(Arc::clone(&aor));
+                self.outputs.push_back(Output::Tell { shard, input });
+            }
+        }
+        let orders = errands.into_iter().map(super::media::errand);
+        self.outputs.extend(orders.map(Output::Media));
     }
 
     fn on_peer_event(&mut self, now: Instant, id: u64, event: Event) {

@@ -70,6 +70,7 @@ fn bench(extra: &str) -> Bench {
         directory: Arc::new(directory),
         features: Arc::new(Features::new()),
         rooms: Default::default(),
+        mailboxes: Arc::default(),
         rng: Rng::from_u64(1),
         anchor: Anchor {
             instant: Instant::ZERO,

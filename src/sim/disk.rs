@@ -2,7 +2,7 @@
 //! process dies.
 
 use crate::base::Instant;
-use crate::store::{BindingRecord, Cdr, FeatureRecord, Record};
+use crate::store::{BindingRecord, Cdr, FeatureRecord, MailboxRecord, MessageRecord, Record};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ pub struct Disk {
     bindings: BTreeMap<(Box<str>, Box<str>), BindingRecord>,
     cdrs: Vec<Cdr>,
     features: BTreeMap<Box<str>, FeatureRecord>,
+    mailboxes: BTreeMap<Box<str>, MailboxRecord>,
+    messages: BTreeMap<u64, MessageRecord>,
     waiting: VecDeque<(Instant, Record)>,
 }
 
@@ -51,6 +53,16 @@ impl Disk {
         self.features.values()
     }
 
+    /// The mailboxes as a restart finds them.
+    pub fn mailboxes(&self) -> impl Iterator<Item = &MailboxRecord> {
+        self.mailboxes.values()
+    }
+
+    /// The messages as a restart finds them, the oldest first.
+    pub fn messages(&self) -> impl Iterator<Item = &MessageRecord> {
+        self.messages.values()
+    }
+
     /// The call detail records, those that wait for their batch included.
     pub fn cdrs(&self) -> impl Iterator<Item = &Cdr> {
         let waiting = self.waiting.iter().filter_map(|(_, record)| match record {
@@ -62,7 +74,9 @@ impl Disk {
             | Record::DeleteBan { .. }
             | Record::PutUser(_)
             | Record::DeleteUser { .. }
-            | Record::PutFeatures(_) => None,
+            | Record::PutFeatures(_)
+            | Record::PutMailbox(_)
+            | Record::PutMessage(_) => None,
         });
         self.cdrs.iter().chain(waiting)
     }
@@ -92,6 +106,18 @@ impl Disk {
                 let older = self.features.get(&features.aor);
                 if older.is_none_or(|o| o.revision < features.revision) {
                     self.features.insert(features.aor.clone(), *features);
+                }
+            }
+            Record::PutMailbox(mailbox) => {
+                let older = self.mailboxes.get(&mailbox.aor);
+                if older.is_none_or(|o| o.revision < mailbox.revision) {
+                    self.mailboxes.insert(mailbox.aor.clone(), *mailbox);
+                }
+            }
+            Record::PutMessage(message) => {
+                let older = self.messages.get(&message.id);
+                if older.is_none_or(|o| o.revision < message.revision) {
+                    self.messages.insert(message.id, *message);
                 }
             }
         }

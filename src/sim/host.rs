@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::control::Command;
 use crate::feature::{Change, Features, Refusal};
 use crate::location::{Clock, Limits, Location};
+use crate::mailbox::Mailboxes;
 use crate::media::room::Rooms;
 use crate::pbx::rooms::Roster;
 use crate::peer::Peers;
@@ -74,6 +75,7 @@ pub struct Host {
     directory: Arc<Directory>,
     features: Arc<Features>,
     rooms: Arc<Roster>,
+    mailboxes: Arc<Mailboxes>,
     location: Arc<Location>,
     shards: Vec<Shard>,
     rng: Rng,
@@ -107,6 +109,7 @@ impl Host {
             directory: Arc::new(Directory::new()),
             features: Arc::new(Features::new()),
             rooms: Arc::default(),
+            mailboxes: Arc::default(),
             location: Arc::new(Location::new(Limits::default())),
             shards: Vec::new(),
             rng,
@@ -207,6 +210,10 @@ impl Host {
         self.features = Arc::new(Features::new());
         self.features
             .load(self.disk.features().cloned().collect(), 0);
+        self.mailboxes = Arc::default();
+        let mailboxes = self.disk.mailboxes().cloned().collect();
+        let messages = self.disk.messages().cloned().collect();
+        self.mailboxes.load(mailboxes, messages);
         self.boot(now, shards);
         let clock = Clock {
             now,
@@ -273,6 +280,7 @@ impl Host {
                 directory: Arc::clone(&self.directory),
                 features: Arc::clone(&self.features),
                 rooms: Arc::clone(&self.rooms),
+                mailboxes: Arc::clone(&self.mailboxes),
                 guard: Arc::clone(&guard),
                 rng: self.rng.fork(),
                 anchor: anchor(),

@@ -1,5 +1,6 @@
 //! One type per table of the store.
 
+use super::mailbox::{MailboxRecord, MessageRecord};
 use super::settings::FeatureRecord;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -296,6 +297,10 @@ pub enum Record {
     },
     /// A user's call features changed, or ended with the user.
     PutFeatures(Box<FeatureRecord>),
+    /// A user's mailbox changed, or ended with the user.
+    PutMailbox(Box<MailboxRecord>),
+    /// A message came, was moved, or is gone.
+    PutMessage(Box<MessageRecord>),
 }
 
 #[cfg(test)]

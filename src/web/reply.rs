@@ -40,6 +40,12 @@ fn of(reply: Reply) -> Answer {
             Answer::json(200, &json!({ "rows": rows, "more": more }))
         }
         Reply::Users { rows, more } => Answer::json(200, &json!({ "rows": rows, "more": more })),
+        Reply::Mailboxes { rows, more } => {
+            Answer::json(200, &json!({ "rows": rows, "more": more }))
+        }
+        Reply::Mailbox { row, messages } => {
+            Answer::json(200, &json!({ "mailbox": row, "messages": messages }))
+        }
         Reply::Calls { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Cdrs { rows, next } => Answer::json(200, &json!({ "rows": rows, "next": next })),
         Reply::Features { row } => Answer::json(200, &row),

@@ -72,6 +72,7 @@ fn core() -> SignalCore {
         directory: Arc::new(directory),
         features: Arc::new(Features::new()),
         rooms: Default::default(),
+        mailboxes: Arc::default(),
         rng: Rng::from_u64(1),
         anchor: Anchor {
             instant: Instant::ZERO,

@@ -231,6 +231,7 @@ impl World {
             directory: Arc::new(directory),
             features: Arc::new(Features::new()),
             rooms: Default::default(),
+            mailboxes: Arc::default(),
             rng: Rng::from_u64(1),
             anchor: ANCHOR,
             secret: [3; 32],

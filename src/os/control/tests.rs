@@ -2,6 +2,7 @@ use super::*;
 use crate::config::{Config, Node};
 use crate::control::{Command, Failure, NewUser, REQUEST_BYTES_MAX, Reply, StatusRow};
 use crate::feature::Features;
+use crate::mailbox::Mailboxes;
 use crate::store::{Directory, Record};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -187,13 +188,32 @@ fn new_user(aor: &str) -> NewUser {
     }
 }
 
+fn tables<'a>(
+    directory: &'a Directory,
+    features: &'a Features,
+    mailboxes: &'a Mailboxes,
+) -> Tables<'a> {
+    Tables {
+        directory,
+        features,
+        mailboxes,
+    }
+}
+
 #[test]
 fn a_users_life() {
     let (node, directory, features) = (node(), Directory::new(), Features::new());
+    let mailboxes = Mailboxes::new();
     let mut kept = Vec::new();
     let mut run = |command: Command| {
         let keep = |r| kept.push(r);
-        users::execute(&command, &node, &directory, &features, keep).unwrap()
+        users::execute(
+            &command,
+            &node,
+            tables(&directory, &features, &mailboxes),
+            keep,
+        )
+        .unwrap()
     };
     let user = new_user("100@example.com");
     let add = Command::UserAdd { user };
@@ -229,7 +249,15 @@ fn a_users_life() {
     let del = Command::UserDel { aor };
     assert_eq!(message(run(del.clone())), "100@example.com is deleted");
     assert_eq!(kind(run(del)), Failure::NotFound);
-    assert!(users::execute(&Command::Status, &node, &directory, &features, drop).is_none());
+    assert!(
+        users::execute(
+            &Command::Status,
+            &node,
+            tables(&directory, &features, &mailboxes),
+            drop
+        )
+        .is_none()
+    );
     assert!(matches!(
         kept[..],
         [
@@ -243,10 +271,17 @@ fn a_users_life() {
 #[test]
 fn features_are_set_shown_and_end_with_their_user() {
     let (node, directory, features) = (node(), Directory::new(), Features::new());
+    let mailboxes = Mailboxes::new();
     let mut kept = Vec::new();
     let mut run = |command: Command| {
         let keep = |r| kept.push(r);
-        users::execute(&command, &node, &directory, &features, keep).unwrap()
+        users::execute(
+            &command,
+            &node,
+            tables(&directory, &features, &mailboxes),
+            keep,
+        )
+        .unwrap()
     };
     let aor = || "100@EXAMPLE.com".to_string();
     let set = |key: &str, value: &str| Command::FeatureSet {
@@ -297,6 +332,7 @@ fn features_are_set_shown_and_end_with_their_user() {
 #[test]
 fn imports_add_and_replace() {
     let (node, directory, features) = (node(), Directory::new(), Features::new());
+    let mailboxes = Mailboxes::new();
     let users = [
         "1@example.com",
         "2@example.com",
@@ -307,8 +343,7 @@ fn imports_add_and_replace() {
     let reply = users::execute(
         &Command::UserImport { users },
         &node,
-        &directory,
-        &features,
+        tables(&directory, &features, &mailboxes),
         drop,
     )
     .unwrap();

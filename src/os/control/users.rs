@@ -1,11 +1,11 @@
-//! Commands about users and their call features, carried out on the tables in memory and told to
-//! the store.
+//! Commands about users, their call features and mailboxes, carried out on the tables in memory and
+//! told to the store.
 
+use super::Tables;
 use crate::config::Node;
 use crate::control::{
     Command, Failure, IMPORT_USERS_MAX, NewUser, Reply, USER_ROWS_MAX, UserRow, Verifier,
 };
-use crate::feature::Features;
 use crate::os::store::Store;
 use crate::store::{Directory, Ha1, Record, User};
 use std::time::Duration;
@@ -18,15 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Carries out a command about users in a running daemon and waits until the change is on the disk;
 /// `None` if it is about something else. Blocks: not for a thread that serves the network.
-pub fn answer(
-    command: &Command,
-    node: &Node,
-    directory: &Directory,
-    features: &Features,
-    store: &Store,
-) -> Option<Reply> {
+pub fn answer(command: &Command, node: &Node, tables: Tables<'_>, store: &Store) -> Option<Reply> {
     let mut changed = false;
-    let reply = execute(command, node, directory, features, |record| {
+    let reply = execute(command, node, tables, |record| {
         changed = true;
         store.persist(record);
     })?;
@@ -56,14 +50,18 @@ pub fn answer(
 pub fn execute(
     command: &Command,
     node: &Node,
-    directory: &Directory,
-    features: &Features,
+    tables: Tables<'_>,
     mut keep: impl FnMut(Record),
 ) -> Option<Reply> {
+    let Tables {
+        directory,
+        features,
+        ..
+    } = tables;
     let result = match command {
         Command::UserAdd { user } => add(user, node, directory, &mut keep),
         Command::UserImport { users } => import(users, node, directory, &mut keep),
-        Command::UserDel { aor } => del(aor, directory, features, &mut keep),
+        Command::UserDel { aor } => del(aor, tables, &mut keep),
         Command::UserPasswd { aor, verifier } => passwd(aor, verifier, directory, &mut keep),
         Command::UserShow { aor } => find(aor, directory).map(|u| Reply::Users {
             rows: vec![row(&u)],
@@ -72,6 +70,12 @@ pub fn execute(
         Command::UserList { filter, after } => Ok(list(filter, after, directory)),
         Command::FeatureShow { .. } | Command::FeatureSet { .. } | Command::FeatureClear { .. } => {
             return super::features::execute(command, directory, features, &mut keep);
+        }
+        Command::MailboxList { .. }
+        | Command::MailboxShow { .. }
+        | Command::MailboxSet { .. }
+        | Command::MailboxDeleteMessage { .. } => {
+            return super::mailboxes::execute(command, tables, &mut keep);
         }
         Command::Status
         | Command::Registrations { .. }
@@ -179,12 +183,12 @@ fn import(
     })
 }
 
-fn del(
-    aor: &str,
-    directory: &Directory,
-    features: &Features,
-    keep: &mut dyn FnMut(Record),
-) -> Outcome {
+fn del(aor: &str, tables: Tables<'_>, keep: &mut dyn FnMut(Record)) -> Outcome {
+    let Tables {
+        directory,
+        features,
+        mailboxes,
+    } = tables;
     let user = find(aor, directory)?;
     directory.remove(&user.aor());
     keep(Record::DeleteUser {
@@ -194,6 +198,10 @@ fn del(
     if let Some(record) = features.remove(&user.aor()) {
         keep(Record::PutFeatures(Box::new(record)));
     }
+    mailboxes
+        .forget(&user.aor())
+        .into_iter()
+        .for_each(&mut *keep);
     Ok(Reply::done(format!("{} is deleted", user.aor())))
 }
 

@@ -1,6 +1,6 @@
 //! The way to the daemon, and to its database when it does not run.
 
-use super::super::control::{Client, ClientError, cdrs, users};
+use super::super::control::{Client, ClientError, Tables, cdrs, users};
 use super::super::settings;
 use super::super::store::Database;
 use super::failure::Failure;
@@ -8,6 +8,7 @@ use crate::config::{Config, DEFAULT_FILE};
 use crate::control::Failure::NotFound;
 use crate::control::{Command, Reply};
 use crate::feature::Features;
+use crate::mailbox::Mailboxes;
 use crate::store::{Directory, Record};
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,7 @@ pub(super) struct Offline {
     database: Database,
     directory: Directory,
     features: Features,
+    mailboxes: Mailboxes,
 }
 
 impl Access {
@@ -79,6 +81,8 @@ impl Access {
                 let (directory, features) = (Directory::new(), Features::new());
                 let loaded = database.load()?;
                 features.load(loaded.features, loaded.features_revision_max);
+                let mailboxes = Mailboxes::new();
+                mailboxes.load(loaded.mailboxes, loaded.messages);
                 for user in loaded.users {
                     // What was stored fitted.
                     let _ = directory.put(user);
@@ -88,6 +92,7 @@ impl Access {
                     database,
                     directory,
                     features,
+                    mailboxes,
                 })))
             }
             Err(other) => Err(other.into()),
@@ -127,13 +132,12 @@ impl Offline {
     fn ask(&mut self, command: &Command) -> Result<Reply, Failure> {
         let mut records: Vec<Record> = Vec::new();
         let keep = |record| records.push(record);
-        let reply = users::execute(
-            command,
-            &self.config.node,
-            &self.directory,
-            &self.features,
-            keep,
-        );
+        let tables = Tables {
+            directory: &self.directory,
+            features: &self.features,
+            mailboxes: &self.mailboxes,
+        };
+        let reply = users::execute(command, &self.config.node, tables, keep);
         self.database.apply(records.iter())?;
         let reply = reply.or_else(|| cdrs::read(command, &self.config, &self.database));
         reply.ok_or_else(|| Failure::new(super::exit::SOFTWARE, "this needs voipd"))

@@ -45,6 +45,9 @@ pub enum Verb {
     /// Show and set what users want to become of calls; also while voipd does not run.
     #[command(subcommand)]
     Feature(FeatureVerb),
+    /// Show and change the voicemail of users; also while voipd does not run.
+    #[command(subcommand)]
+    Mailbox(MailboxVerb),
     /// List who is registered, and from where.
     Registrations {
         /// Only addresses that contain this text.
@@ -213,6 +216,39 @@ pub enum FeatureVerb {
     },
     /// List the codes that phones dial, and the keys of set and clear.
     Codes,
+}
+
+/// What to do with mailboxes.
+#[derive(Subcommand, Debug)]
+pub enum MailboxVerb {
+    /// List the mailboxes of users: messages, whether calls fall to them, PIN, e-mail.
+    List {
+        /// Only addresses that contain this text.
+        filter: Option<String>,
+    },
+    /// Show a user's mailbox and the messages in it.
+    Show {
+        /// NAME or NAME@DOMAIN.
+        user: String,
+    },
+    /// Change something of a user's mailbox.
+    Set {
+        /// NAME or NAME@DOMAIN.
+        user: String,
+        /// enabled, pin, email, messages-max, locked; unavail, busy, greet (recorded greetings).
+        key: String,
+        /// enabled: on, off, default. pin: digits, - to read them from standard input, none.
+        /// email: an address, none. messages-max: a number, default. locked: off. A greeting:
+        /// default.
+        value: String,
+    },
+    /// Delete a message with its sound.
+    DeleteMessage {
+        /// NAME or NAME@DOMAIN.
+        user: String,
+        /// As voipctl mailbox show lists it.
+        id: u64,
+    },
 }
 
 /// Of `cdr`.

@@ -1,7 +1,7 @@
 //! The verbs of `voipctl`. They speak with a running voipd over its control socket; those about
-//! users, their features and calls that are over work on the database file when none runs. `ping`
-//! and `probe` speak SIP through `rsip`, an implementation that does not share the server's faults.
-//! `e1` speaks with the kernel module.
+//! users, their features and mailboxes, and calls that are over work on the database file when none
+//! runs. `ping` and `probe` speak SIP through `rsip`, an implementation that does not share the
+//! server's faults. `e1` speaks with the kernel module.
 
 mod access;
 mod agent;
@@ -15,6 +15,7 @@ mod failure;
 mod features;
 mod ladder;
 mod listing;
+mod mailboxes;
 mod output;
 mod peers;
 mod ping;
@@ -70,6 +71,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Status => listing::status(&access, output),
         Verb::User(verb) => users::run(verb, &access, output),
         Verb::Feature(verb) => features::run(verb, &access, output),
+        Verb::Mailbox(verb) => mailboxes::run(verb, &access, output),
         Verb::Registrations { filter } => listing::registrations(&access, filter, output),
         Verb::Calls => listing::calls(&access, output),
         Verb::Cdr(args) => cdr::run(&access, args, output),

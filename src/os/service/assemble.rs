@@ -8,10 +8,11 @@ use crate::config::Config;
 use crate::control::{Command, Failure, Reply, Scope};
 use crate::feature::Features;
 use crate::location::{self, Location};
+use crate::mailbox::Mailboxes;
 use crate::media::room::Rooms;
 use crate::os::blocklist::{self, Notice};
 use crate::os::clock::Clock;
-use crate::os::control::{Asked, cdrs, users};
+use crate::os::control::{Asked, Tables, cdrs, users};
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::interfaces;
 use crate::os::log::Log;
@@ -115,6 +116,7 @@ pub(in crate::os) struct Running {
     listening: Vec<String>,
     directory: Arc<Directory>,
     features: Arc<Features>,
+    mailboxes: Arc<Mailboxes>,
     location: Arc<Location>,
     guard: Arc<Guard>,
     peers: Arc<Peers>,
@@ -212,6 +214,7 @@ impl Surroundings {
 struct Restored {
     directory: Arc<Directory>,
     features: Arc<Features>,
+    mailboxes: Arc<Mailboxes>,
     location: Arc<Location>,
     guard: Arc<Guard>,
     store: Store,
@@ -236,6 +239,8 @@ impl Restored {
         }
         let features = Features::new();
         features.load(loaded.features, loaded.features_revision_max);
+        let mailboxes = Mailboxes::new();
+        mailboxes.load(loaded.mailboxes, loaded.messages);
         let location = Location::new(location::Limits::of(config));
         location.reserve_serials(loaded.serial_max);
         let now = clock.now();
@@ -263,6 +268,7 @@ impl Restored {
         Ok(Self {
             directory: Arc::new(directory),
             features: Arc::new(features),
+            mailboxes: Arc::new(mailboxes),
             location: Arc::new(location),
             guard: Arc::new(guard),
             store,
@@ -293,6 +299,7 @@ impl Restored {
                 directory: Arc::clone(&self.directory),
                 features: Arc::clone(&self.features),
                 rooms: Arc::clone(&rooms),
+                mailboxes: Arc::clone(&self.mailboxes),
                 guard: Arc::clone(&self.guard),
                 rng: rng.fork(),
                 anchor,
@@ -428,6 +435,7 @@ impl Running {
             listening,
             directory: restored.directory,
             features: restored.features,
+            mailboxes: restored.mailboxes,
             location: restored.location,
             guard: restored.guard,
             peers,
@@ -595,10 +603,21 @@ impl Running {
     fn ask_users(&self, command: Command, reply: tokio::sync::oneshot::Sender<Reply>) {
         let (config, directory) = (Arc::clone(&self.config), Arc::clone(&self.directory));
         let features = Arc::clone(&self.features);
+        let mailboxes = Arc::clone(&self.mailboxes);
+        let switch = Arc::clone(&self.node.shared().switch);
         let store = self.store.clone();
         let location = Arc::clone(&self.location);
         tokio::task::spawn_blocking(move || {
-            let done = users::answer(&command, &config.node, &directory, &features, &store);
+            let tables = Tables {
+                directory: &directory,
+                features: &features,
+                mailboxes: &mailboxes,
+            };
+            let done = users::answer(&command, &config.node, tables, &store);
+            if mailboxes.is_stirred() {
+                // What there is to tell phones and to do with files, a shard passes on.
+                switch.tell(0, Input::Mailboxes);
+            }
             let done = done.or_else(|| cdrs::answer(&command, &config, &store));
             // Who is no user any more is not called any more either.
             if let Command::UserDel { aor } = &command

@@ -21,6 +21,7 @@
 mod cdrs;
 mod error;
 mod journal;
+mod mailbox;
 mod pending;
 mod schema;
 mod sqlite;

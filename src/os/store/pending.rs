@@ -1,5 +1,5 @@
-//! Records on their way to the disk: of each binding, ban, user and user's features only the
-//! newest.
+//! Records on their way to the disk: of each binding, ban, user, user's features, mailbox and
+//! message only the newest.
 
 use crate::base::hash64;
 use crate::store::{Record, Touch};
@@ -16,6 +16,8 @@ enum Subject<'r> {
     Ban(std::net::IpAddr, Option<&'r str>),
     User(&'r str, &'r str),
     Features(&'r str),
+    Mailbox(&'r str),
+    Message(u64),
     /// Nothing that another record could be about.
     Own,
 }
@@ -28,7 +30,8 @@ impl Subject<'_> {
                 hash64(source.to_string().as_bytes()) ^ hash64(user.unwrap_or_default().as_bytes())
             }
             Subject::User(name, domain) => hash64(name.as_bytes()) ^ hash64(domain.as_bytes()),
-            Subject::Features(aor) => hash64(aor.as_bytes()),
+            Subject::Features(aor) | Subject::Mailbox(aor) => hash64(aor.as_bytes()),
+            Subject::Message(id) => hash64(&id.to_le_bytes()),
             Subject::Own => 0,
         }
     }
@@ -45,6 +48,8 @@ fn subject(record: &Record) -> Subject<'_> {
         Record::PutUser(u) => Subject::User(&u.username, &u.domain),
         Record::DeleteUser { username, domain } => Subject::User(username, domain),
         Record::PutFeatures(f) => Subject::Features(&f.aor),
+        Record::PutMailbox(m) => Subject::Mailbox(&m.aor),
+        Record::PutMessage(m) => Subject::Message(m.id),
     }
 }
 
@@ -54,6 +59,8 @@ fn outdated(record: &Record, older: &Record) -> bool {
         (Record::PutFeatures(record), Record::PutFeatures(older)) => {
             record.revision < older.revision
         }
+        (Record::PutMailbox(record), Record::PutMailbox(older)) => record.revision < older.revision,
+        (Record::PutMessage(record), Record::PutMessage(older)) => record.revision < older.revision,
         _ => false,
     }
 }

@@ -99,6 +99,30 @@ ALTER TABLE cdrs ADD COLUMN way_out TEXT NOT NULL DEFAULT '';
 ALTER TABLE cdrs ADD COLUMN route   TEXT NOT NULL DEFAULT '';
 ALTER TABLE cdrs ADD COLUMN note    TEXT NOT NULL DEFAULT '';
 ",
+    "
+CREATE TABLE mailboxes (
+    aor             TEXT NOT NULL PRIMARY KEY,
+    enabled         INTEGER,       -- NULL: as the configuration says
+    pin             TEXT NOT NULL, -- a hash; empty: none
+    email           TEXT NOT NULL,
+    messages_max    INTEGER,       -- NULL: as the configuration says
+    wrong_pins      INTEGER NOT NULL,
+    locked_until_ms INTEGER NOT NULL,
+    greetings       INTEGER NOT NULL, -- recorded: 1 unavailable, 2 busy, 4 name
+    revision        INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE messages (
+    id          INTEGER PRIMARY KEY,
+    mailbox     TEXT NOT NULL,
+    folder      TEXT NOT NULL, -- recording, new, saved, deleted, gone
+    file        TEXT NOT NULL, -- below the spool
+    number      TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    received_ms INTEGER NOT NULL,
+    duration_ms INTEGER NOT NULL,
+    revision    INTEGER NOT NULL
+);
+",
 ];
 
 /// The version of a database that this program makes.
@@ -125,6 +149,38 @@ pub(super) const PUT_FEATURES: &str = "INSERT INTO features (aor, settings, revi
 pub(super) const DELETE_IDLE_FEATURES: &str = "DELETE FROM features WHERE settings = '{}'
     OR NOT EXISTS (SELECT 1 FROM users WHERE domain = substr(aor, instr(aor, '@') + 1)
     AND username = substr(aor, 1, instr(aor, '@') - 1))";
+
+pub(super) const SELECT_MAILBOXES: &str = "SELECT aor, enabled, pin, email, messages_max,
+    wrong_pins, locked_until_ms, greetings, revision FROM mailboxes";
+
+/// As with features: the later change wins, whichever comes first.
+pub(super) const PUT_MAILBOX: &str = "INSERT INTO mailboxes (aor, enabled, pin, email,
+    messages_max, wrong_pins, locked_until_ms, greetings, revision)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (aor) DO UPDATE
+    SET enabled = excluded.enabled, pin = excluded.pin, email = excluded.email,
+    messages_max = excluded.messages_max, wrong_pins = excluded.wrong_pins,
+    locked_until_ms = excluded.locked_until_ms, greetings = excluded.greetings,
+    revision = excluded.revision
+    WHERE excluded.revision > mailboxes.revision";
+
+/// Of nobody, or with nothing of their own.
+pub(super) const DELETE_IDLE_MAILBOXES: &str = "DELETE FROM mailboxes WHERE (enabled IS NULL
+    AND pin = '' AND email = '' AND messages_max IS NULL AND wrong_pins = 0
+    AND locked_until_ms = 0 AND greetings = 0)
+    OR NOT EXISTS (SELECT 1 FROM users WHERE domain = substr(aor, instr(aor, '@') + 1)
+    AND username = substr(aor, 1, instr(aor, '@') - 1))";
+
+pub(super) const SELECT_MESSAGES: &str = "SELECT id, mailbox, folder, file, number, name,
+    received_ms, duration_ms, revision FROM messages ORDER BY id";
+
+pub(super) const PUT_MESSAGE: &str = "INSERT INTO messages (id, mailbox, folder, file, number,
+    name, received_ms, duration_ms, revision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE
+    SET folder = excluded.folder, file = excluded.file, duration_ms = excluded.duration_ms,
+    revision = excluded.revision
+    WHERE excluded.revision > messages.revision";
+
+pub(super) const DELETE_GONE_MESSAGES: &str = "DELETE FROM messages WHERE folder = 'gone'";
 
 pub(super) const SELECT_BINDINGS: &str = "SELECT aor, key, contact, parameters, q, expires_at_ms,
     registered_at_ms, call_id, cseq, path, transport, local, received, behind_nat, instance, reg_id,

@@ -3,10 +3,12 @@
 use super::cdrs::{CdrPage, CdrQuery};
 use super::error::{StoreError, recovery};
 use super::journal::{Journal, Touches};
+use super::mailbox;
 use super::schema::{self, APPLICATION_ID, MIGRATIONS, VERSION};
 use crate::config;
 use crate::store::{
-    Ban, BindingRecord, Cdr, CdrLeg, EndCause, FeatureRecord, Ha1, Record, Touch, User,
+    Ban, BindingRecord, Cdr, CdrLeg, EndCause, FeatureRecord, Ha1, MailboxRecord, MessageRecord,
+    Record, Touch, User,
 };
 use rusqlite::{Connection, OpenFlags, Row, Transaction, params};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -51,6 +53,10 @@ pub struct Loaded {
     pub features: Vec<FeatureRecord>,
     /// No revision of features above it is on the disk.
     pub features_revision_max: u64,
+    /// The mailboxes of users.
+    pub mailboxes: Vec<MailboxRecord>,
+    /// The messages in them, the oldest first.
+    pub messages: Vec<MessageRecord>,
     /// No serial above it is in use anywhere on the disk.
     pub serial_max: u64,
 }
@@ -205,6 +211,7 @@ impl Database {
             .query_map([], user)?
             .collect::<Result<_, _>>()?;
         let (features, features_revision_max) = load_features(c)?;
+        let (mailboxes, messages) = mailbox::load(c)?;
         let mut bindings: Vec<BindingRecord> = c
             .prepare(schema::SELECT_BINDINGS)?
             .query_map([], binding)?
@@ -229,6 +236,7 @@ impl Database {
         // and the journal stays until its touches are home.
         let _ = c.execute(schema::DELETE_OLD_BANS, [now_ms]);
         let _ = c.execute(schema::DELETE_IDLE_FEATURES, []);
+        mailbox::sweep(c);
         let touches: Vec<Touch> = touches.into_values().collect();
         if self.touch_rows(&touches, true).is_ok() {
             let _ = self
@@ -244,6 +252,8 @@ impl Database {
             bans,
             features,
             features_revision_max,
+            mailboxes,
+            messages,
             serial_max,
         })
     }
@@ -314,7 +324,7 @@ impl Database {
     ) -> rusqlite::Result<()> {
         let typed = |r: &Record| {
             let user = matches!(r, Record::PutUser(_) | Record::DeleteUser { .. });
-            user || matches!(r, Record::PutFeatures(_))
+            user || matches!(r, Record::PutFeatures(_) | Record::PutMailbox(_))
         };
         let by_operator = records.clone().any(typed);
         if by_operator {
@@ -467,6 +477,8 @@ fn write(t: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
             .execute(params![username, domain])
             .map(drop),
         Record::PutFeatures(f) => put_features(t, f),
+        Record::PutMailbox(m) => mailbox::put(t, m),
+        Record::PutMessage(m) => mailbox::put_message(t, m),
     }
 }
 
@@ -661,11 +673,11 @@ fn leg(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<CdrLeg>> {
 }
 
 /// SQLite's integers have a sign.
-fn signed(n: u64) -> i64 {
+pub(super) fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-fn unsigned(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+pub(super) fn unsigned(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
     let n: i64 = row.get(index)?;
     Ok(u64::try_from(n).unwrap_or(0))
 }

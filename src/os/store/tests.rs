@@ -1,5 +1,6 @@
 mod cdrs;
 mod features;
+mod mailboxes;
 
 use super::sqlite::unix_ms;
 use super::*;

@@ -7,7 +7,7 @@ use super::super::egress;
 use super::super::routing::reject;
 use super::super::targets::{self, Place, Target};
 use super::super::{Context, Proxy};
-use super::{Asked, Dialled, Lead, identify};
+use super::{Asked, Dialled, Lead, identify, voicemail};
 use crate::base::Key;
 use crate::call::Ways;
 use crate::feature::{self, Chain, Diversions, Failure, Forward, History, Incoming, target_aor};
@@ -94,6 +94,8 @@ pub(in crate::proxy) struct Forwarding {
     journey: Journey,
     /// How long the phones ring, if the user said so.
     pub ring: Option<Duration>,
+    /// Whether the call falls to the user's voicemail in the end.
+    mail: bool,
     /// Who calls, and how, for what follows.
     caller: Caller,
     secure: bool,
@@ -104,6 +106,25 @@ impl Forwarding {
     pub fn goes_on(&self, status: u16, rang: bool) -> bool {
         let failure = Failure::of_status(status, rang);
         failure.is_some_and(|failure| feature::after(&self.settings, failure).is_some())
+            || self.mail && voicemail::of_status(status, rang).is_some()
+    }
+
+    /// Whether the user's phones may send the call elsewhere.
+    pub fn follows_phones(&self) -> bool {
+        !self.settings.is_empty()
+    }
+
+    /// Voicemail alone, for a call that the user's forwarding sent elsewhere.
+    fn mail_alone(asked: &Asked<'_>, aor: &str, journey: &Journey) -> Box<Self> {
+        Box::new(Self {
+            aor: aor.into(),
+            settings: Arc::default(),
+            journey: journey.clone(),
+            ring: None,
+            mail: true,
+            caller: asked.caller.clone(),
+            secure: asked.secure,
+        })
     }
 }
 
@@ -116,14 +137,19 @@ impl Proxy {
         aor: &str,
         journey: &mut Journey,
     ) -> Result<Dialled, Reject> {
+        let mail = voicemail::takes(cx, asked.message, asked.caller, aor);
         let settings = match asked.message.method() {
             Method::Invite => cx.features.settings(aor),
             _ => None,
         };
-        let Some(settings) = settings else {
-            let mut phones = self.phones_of(cx, aor, asked.secure)?;
-            journey.mark(&mut phones);
-            return Ok(Dialled::Lead(phones.into()));
+        let settings = match settings {
+            Some(settings) => settings,
+            None if mail => Arc::default(),
+            None => {
+                let mut phones = self.phones_of(cx, aor, asked.secure)?;
+                journey.mark(&mut phones);
+                return Ok(Dialled::Lead(phones.into()));
+            }
         };
         let identified = identify(cx, asked);
         let uri = asked.message.from().map(|from| from.uri_bytes().to_vec());
@@ -134,12 +160,35 @@ impl Proxy {
             anonymous: identified.private || feature::Caller::hides(asked.message),
         };
         let ring = match feature::incoming(&settings, caller) {
+            // Who wants not to be disturbed may be told something; who shuts a caller out wants
+            // nothing of it.
+            Incoming::Refuse(refusal) if mail && settings.dnd && refusal.status == 480 => {
+                return Ok(to_mail(aor, true));
+            }
             Incoming::Refuse(refusal) => return Err(refusal.into()),
             Incoming::Forward(forward) => {
-                return self.send_on(cx, asked, aor, &forward, journey);
+                let before = journey.clone();
+                let led = self.send_on(cx, asked, aor, &forward, journey);
+                return or_mail(led, mail, asked, aor, &before);
+            }
+            Incoming::Ring { ring } if mail => {
+                let seconds = cx.config.voicemail.ring_s.into();
+                Some(ring.unwrap_or(Duration::from_secs(seconds)))
             }
             Incoming::Ring { ring } => ring,
         };
+        self.lead_to_rings(cx, asked, aor, journey, (settings, ring, mail))
+    }
+
+    /// The phones of a user ring so long, and then what the user wants becomes of the call.
+    fn lead_to_rings(
+        &self,
+        cx: &Context<'_>,
+        asked: &Asked<'_>,
+        aor: &str,
+        journey: &mut Journey,
+        (settings, ring, mail): (Arc<Settings>, Option<Duration>, bool),
+    ) -> Result<Dialled, Reject> {
         match self.phones_of(cx, aor, asked.secure) {
             Ok(mut phones) => {
                 journey.mark(&mut phones);
@@ -148,6 +197,7 @@ impl Proxy {
                     settings,
                     journey: journey.clone(),
                     ring,
+                    mail,
                     caller: asked.caller.clone(),
                     secure: asked.secure,
                 };
@@ -158,8 +208,11 @@ impl Proxy {
             }
             Err(why) => match feature::after(&settings, Failure::Unregistered) {
                 Some(forward) if why.status == 480 => {
-                    self.send_on(cx, asked, aor, &forward, journey)
+                    let before = journey.clone();
+                    let led = self.send_on(cx, asked, aor, &forward, journey);
+                    or_mail(led, mail, asked, aor, &before)
                 }
+                None if mail && why.status == 480 => Ok(to_mail(aor, false)),
                 _ => Err(why),
             },
         }
@@ -215,7 +268,11 @@ impl Proxy {
     ) -> Option<Vec<Target>> {
         let context = self.contexts.get_mut(key)?;
         let forwarding = context.forwarding.take()?;
-        let forward = forward_after(context, &forwarding)?;
+        let Some(forward) = forward_after(context, &forwarding) else {
+            let busy = voicemail::falls(context).filter(|_| forwarding.mail)?;
+            context.best = Default::default();
+            return Some(vec![voicemail::target(&forwarding.aor, busy)]);
+        };
         let flow = context.inbound.flow;
         let message = self.request_of(cx, key)?;
         let uri = Uri::parse(message.request_uri()).ok()?;
@@ -227,7 +284,9 @@ impl Proxy {
             secure: forwarding.secure,
         };
         let mut journey = forwarding.journey.clone();
+        let before = journey.clone();
         let led = self.send_on(cx, &asked, &forwarding.aor, &forward, &mut journey);
+        let led = or_mail(led, forwarding.mail, &asked, &forwarding.aor, &before);
         let call = self.contexts.get(key).and_then(|c| c.call);
         if let Some(ways) = call.and_then(|call| cx.calls.ways(call)) {
             ways.learn(&journey.ways);
@@ -245,6 +304,32 @@ impl Proxy {
             self.holds.entry(call).or_default().push(hold);
         }
         Some(lead.targets)
+    }
+}
+
+/// A call that goes to voicemail at once.
+fn to_mail(aor: &str, busy: bool) -> Dialled {
+    Dialled::Lead(vec![voicemail::target(aor, busy)].into())
+}
+
+/// A call that the user sends elsewhere falls to the user's voicemail, too, unless who it goes to
+/// has an own one.
+fn or_mail(
+    led: Result<Dialled, Reject>,
+    mail: bool,
+    asked: &Asked<'_>,
+    aor: &str,
+    journey: &Journey,
+) -> Result<Dialled, Reject> {
+    match led {
+        Ok(Dialled::Lead(mut lead)) if mail && lead.forwarding.is_none() => {
+            lead.forwarding = Some(Forwarding::mail_alone(asked, aor, journey));
+            Ok(Dialled::Lead(lead))
+        }
+        Err(why) if mail && voicemail::of_status(why.status, false).is_some() => {
+            Ok(to_mail(aor, false))
+        }
+        led => led,
     }
 }
 

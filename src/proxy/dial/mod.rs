@@ -7,11 +7,13 @@
 //! | `announce` | what a caller is told by voice |
 //! | `entry` | calls that come in over trunks |
 //! | `forward` | forwarding, before a phone rings and after it failed |
+//! | `voicemail` | what no phone takes |
 
 mod announce;
 mod entry;
 mod expand;
 mod forward;
+mod voicemail;
 
 pub(super) use forward::{Forwarding, Marks, deflection};
 

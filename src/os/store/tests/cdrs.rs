@@ -60,7 +60,7 @@ fn a_database_that_knows_nothing_of_ways_is_brought_up() {
     let version = database
         .connection()
         .pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0));
-    assert_eq!(version, Ok(5));
+    assert_eq!(version, Ok(schema::VERSION));
 }
 
 #[test]

@@ -1,0 +1,721 @@
+use super::super::program::{Account, Effect, Event};
+use super::super::stage::{Stage, spoken};
+use super::*;
+use crate::mailbox::{Counts, Errand, Mailboxes, take_of_greeting};
+use crate::media::RecordEnd;
+use crate::media::Task;
+use crate::media::file::{FileOrder, Filed};
+use crate::store::{Folder, PinHash, Record};
+
+const ANA: &str = "200@localhost";
+
+fn number_of(effects: &[Effect]) -> u32 {
+    let mut tasks = effects.iter().rev().filter_map(|effect| match effect {
+        Effect::Do(task, _) => Some(*task),
+        _ => None,
+    });
+    tasks.next().expect("something to do")
+}
+
+/// The file that is being recorded, and as which task.
+fn recorded_file(effects: &[Effect]) -> (u32, String) {
+    let found = effects.iter().find_map(|effect| match effect {
+        Effect::Do(task, Task::Record { file, .. }) => Some((*task, file.to_string())),
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("{effects:?}"))
+}
+
+/// Files that are played.
+fn played(effects: &[Effect]) -> Vec<&str> {
+    let lists = effects.iter().filter_map(|effect| match effect {
+        Effect::Do(_, Task::Play { sounds, .. }) => Some(sounds),
+        _ => None,
+    });
+    let files = lists.flatten().filter_map(|sound| match sound {
+        Sound::File { root, path } => {
+            assert_eq!(*root, Root::Spool);
+            Some(&**path)
+        }
+        _ => None,
+    });
+    files.collect()
+}
+
+fn folders(effects: &[Effect]) -> Vec<Folder> {
+    let records = effects.iter().filter_map(|effect| match effect {
+        Effect::Persist(Record::PutMessage(message)) => Some(message.folder),
+        _ => None,
+    });
+    records.collect()
+}
+
+fn hung_up(effects: &[Effect]) -> bool {
+    effects.contains(&Effect::HangUp)
+}
+
+// ---------------------------------------------------------------- leaving
+
+type Leaving = Stage<Leave>;
+
+fn leaving() -> Leaving {
+    let mut stage = Stage::new(Leave::new(ANA, false));
+    stage.caller.number = "915550100".into();
+    stage.caller.name = "José".into();
+    stage
+}
+
+fn done(effects: &[Effect]) -> Event {
+    Event::Done(number_of(effects))
+}
+
+/// Up to the recording; its task.
+fn record(stage: &mut Leaving) -> u32 {
+    let greeting = stage.tell(Event::Begin);
+    let beep = stage.tell(done(&greeting));
+    let effects = stage.tell(done(&beep));
+    assert_eq!(
+        folders(&effects),
+        [Folder::Recording],
+        "the row comes first"
+    );
+    recorded_file(&effects).0
+}
+
+fn end(task: u32, ms: u32, end: RecordEnd) -> Event {
+    Event::Recorded { task, ms, end }
+}
+
+fn counts(mailboxes: &Mailboxes) -> (u32, u32) {
+    let Counts { new, saved } = mailboxes.counts(ANA);
+    (new, saved)
+}
+
+#[test]
+fn a_message_is_greeted_recorded_reviewed_and_kept() {
+    let mut stage = leaving();
+    let greeting = stage.tell(Event::Begin);
+    assert_eq!(
+        spoken(&greeting),
+        [
+            "vm-theperson",
+            "digits/2",
+            "digits/0",
+            "digits/0",
+            "vm-isunavail",
+            "vm-intro"
+        ]
+    );
+    let beep = stage.tell(done(&greeting));
+    let effects = stage.tell(done(&beep));
+    let (task, file) = recorded_file(&effects);
+    assert!(file.starts_with("voicemail/200@localhost/") && file.ends_with(".wav"));
+    assert_eq!(
+        stage.tell(Event::Key('#')),
+        [],
+        "the studio tells of the end"
+    );
+    let review = stage.tell(end(task, 4_000, RecordEnd::Key));
+    assert_eq!(spoken(&review), ["vm-review"]);
+    assert_eq!(
+        counts(&stage.mailboxes),
+        (0, 0),
+        "not before the caller is content"
+    );
+    let heard = stage.tell(Event::Key('2'));
+    assert_eq!(played(&heard), [&*file]);
+    let kept = stage.tell(Event::Key('1'));
+    assert_eq!(folders(&kept), [Folder::New]);
+    assert_eq!(spoken(&kept), ["vm-msgsaved", "goodbye"]);
+    assert!(
+        matches!(kept[0], Effect::Persist(_)),
+        "before it is said: {kept:?}"
+    );
+    let message = &stage.mailboxes.messages(ANA, Folder::New)[0];
+    assert_eq!(
+        (&*message.number, &*message.name, message.duration_ms),
+        ("915550100", "José", 4_000)
+    );
+    assert_eq!(message.received_ms, stage.unix_ms);
+    assert!(hung_up(&stage.tell(done(&kept))));
+}
+
+#[test]
+fn a_hash_skips_the_greeting_and_three_records_anew() {
+    let mut stage = leaving();
+    stage.tell(Event::Begin);
+    let beep = stage.tell(Event::Key('#'));
+    let (task, first) = recorded_file(&stage.tell(done(&beep)));
+    stage.tell(end(task, 4_000, RecordEnd::Silence));
+    let again = stage.tell(Event::Key('3'));
+    assert_eq!(folders(&again), [Folder::Gone]);
+    let (task, second) = recorded_file(&stage.tell(done(&again)));
+    assert_ne!(first, second);
+    stage.tell(end(task, 300_000, RecordEnd::Limit));
+    stage.tell(Event::Key('1'));
+    let messages = stage.mailboxes.messages(ANA, Folder::New);
+    assert_eq!(messages.len(), 1);
+    assert_eq!(&*messages[0].file, second);
+    let (_, errands) = stage.mailboxes.take_work();
+    assert_eq!(errands, [Errand::Remove(first.into())]);
+}
+
+/// In each state what was said is kept, and nothing else.
+#[test]
+fn who_hangs_up_leaves_what_was_said() {
+    let mut stage = leaving();
+    stage.tell(Event::Begin);
+    assert_eq!(stage.tell(Event::Ended), [], "in the greeting");
+    assert!(stage.mailboxes.is_empty());
+
+    let mut stage = leaving();
+    stage.tell(Event::Begin);
+    stage.tell(Event::Key('#'));
+    stage.tell(Event::Ended);
+    assert!(stage.mailboxes.is_empty(), "in the tone");
+
+    let mut stage = leaving();
+    let task = record(&mut stage);
+    let waits = stage.tell(Event::Ended);
+    assert!(matches!(waits[..], [Effect::After(..)]), "{waits:?}");
+    let kept = stage.tell(end(task, 2_000, RecordEnd::Closed));
+    assert_eq!(folders(&kept), [Folder::New]);
+    assert!(hung_up(&kept) && counts(&stage.mailboxes) == (1, 0));
+
+    let mut stage = leaving();
+    let task = record(&mut stage);
+    stage.tell(Event::Ended);
+    let dropped = stage.tell(end(task, 1_999, RecordEnd::Closed));
+    assert_eq!(folders(&dropped), [Folder::Gone]);
+    assert!(hung_up(&dropped) && stage.mailboxes.is_empty());
+
+    let mut stage = leaving();
+    let task = record(&mut stage);
+    stage.tell(end(task, 4_000, RecordEnd::Key));
+    let kept = stage.tell(Event::Ended);
+    assert_eq!(folders(&kept), [Folder::New]);
+    assert_eq!(counts(&stage.mailboxes), (1, 0), "in the review");
+}
+
+/// Where nothing helps the row stays as it is: the next start finds the file.
+#[test]
+fn a_studio_that_says_nothing_more_costs_no_message() {
+    let overdue = |stage: &mut Leaving| {
+        record(stage);
+        let Effect::After(_, timer) = stage.tell(Event::Ended)[0] else {
+            panic!("no timer")
+        };
+        let effects = stage.tell(Event::Due(timer));
+        let [
+            Effect::File(task, FileOrder::Salvage { .. }),
+            Effect::After(_, timer),
+        ] = effects[..]
+        else {
+            panic!("{effects:?}")
+        };
+        (task, timer)
+    };
+    let salvaged = |task, ms| Event::Filed {
+        task,
+        outcome: Filed::Salvaged { ms },
+    };
+    let mut stage = leaving();
+    let (_, timer) = overdue(&mut stage);
+    assert_eq!(stage.tell(Event::Due(timer)), [Effect::HangUp]);
+    assert_eq!(stage.mailboxes.messages(ANA, Folder::Recording).len(), 1);
+    let mut stage = leaving();
+    let (task, _) = overdue(&mut stage);
+    let kept = stage.tell(salvaged(task, 2_500));
+    assert!(hung_up(&kept) && folders(&kept) == [Folder::New]);
+    let mut stage = leaving();
+    let (task, _) = overdue(&mut stage);
+    let gone = stage.tell(salvaged(task, 0));
+    assert!(hung_up(&gone) && folders(&gone) == [Folder::Gone]);
+}
+
+#[test]
+fn who_says_nothing_is_told_and_let_go() {
+    let mut stage = leaving();
+    let mut task = record(&mut stage);
+    for _ in 0..2 {
+        let told = stage.tell(end(task, 500, RecordEnd::Silence));
+        assert_eq!(spoken(&told), ["vm-tooshort", "vm-intro"]);
+        let beep = stage.tell(done(&told));
+        task = recorded_file(&stage.tell(done(&beep))).0;
+    }
+    let last = stage.tell(end(task, 500, RecordEnd::Key));
+    assert_eq!(spoken(&last), ["vm-tooshort", "goodbye"]);
+    assert!(hung_up(&stage.tell(done(&last))) && stage.mailboxes.is_empty());
+}
+
+#[test]
+fn silence_in_the_review_means_yes() {
+    let mut stage = leaving();
+    let task = record(&mut stage);
+    let mut said = stage.tell(end(task, 4_000, RecordEnd::Silence));
+    for _ in 0..2 {
+        let waits = stage.tell(done(&said));
+        assert!(matches!(waits[..], [Effect::After(..)]));
+        said = stage.tell(Event::Due(TIMER));
+        assert_eq!(spoken(&said), ["vm-review"]);
+        assert_eq!(stage.tell(Event::Due(TIMER)), [], "not while it is said");
+    }
+    stage.tell(done(&said));
+    assert_eq!(folders(&stage.tell(Event::Due(TIMER))), [Folder::New]);
+}
+
+#[test]
+fn a_full_mailbox_or_disk_takes_no_message() {
+    let mut stage = leaving();
+    stage.config.voicemail.messages_max = 1;
+    let task = record(&mut stage);
+    stage.tell(end(task, 4_000, RecordEnd::Key));
+    stage.tell(Event::Key('1'));
+    stage.program = Leave::new(ANA, false);
+    let full = stage.tell(Event::Begin);
+    assert_eq!(spoken(&full), ["vm-mailboxfull", "goodbye"]);
+    assert!(hung_up(&stage.tell(done(&full))));
+
+    let mut stage = leaving();
+    let task = record(&mut stage);
+    let failed = stage.tell(end(task, 0, RecordEnd::Failed));
+    assert_eq!(spoken(&failed), ["vm-cannot-record", "goodbye"]);
+    assert!(stage.mailboxes.is_empty());
+}
+
+#[test]
+fn greetings_are_the_owners_where_there_are_any() {
+    let mut stage = leaving();
+    let greetings = |stage: &mut Leaving, busy: bool| {
+        stage.program = Leave::new(ANA, busy);
+        let effects = stage.tell(Event::Begin);
+        let files = played(&effects).into_iter().map(str::to_owned);
+        let spoken = spoken(&effects).into_iter().map(str::to_owned);
+        files.chain(spoken).collect::<Vec<_>>()
+    };
+    stage.mailboxes.set_greeting(ANA, Greeting::Name).unwrap();
+    let name = greeting_file(ANA, Greeting::Name).to_string();
+    let said = greetings(&mut stage, true);
+    assert_eq!(said, [&*name, "vm-isonphone", "vm-intro"]);
+    stage.mailboxes.set_greeting(ANA, Greeting::Unavailable);
+    let away = greeting_file(ANA, Greeting::Unavailable).to_string();
+    assert_eq!(greetings(&mut stage, true), [&*away]);
+    stage.mailboxes.set_greeting(ANA, Greeting::Busy);
+    let busy = greeting_file(ANA, Greeting::Busy).to_string();
+    assert_eq!(greetings(&mut stage, true), [&*busy]);
+    assert_eq!(greetings(&mut stage, false), [&*away]);
+    // A name that has no digits is not spelt.
+    stage.program = Leave::new("ana@localhost", false);
+    let said = stage.tell(Event::Begin);
+    assert_eq!(spoken(&said), ["call-unavailable", "vm-intro"]);
+}
+
+#[test]
+fn a_star_in_the_greeting_opens_the_mailbox() {
+    let mut stage = leaving();
+    stage.tell(Event::Begin);
+    stage.tell(Event::Key('*'));
+    let mut next = stage.next.take().expect("another program");
+    let effects = stage.of(&mut *next, Event::Begin);
+    assert_eq!(spoken(&effects), ["vm-password"]);
+    stage.caller.user = Some(ANA.into());
+    stage.tell(Event::Key('*'));
+    let mut next = stage.next.take().expect("another program");
+    let effects = stage.of(&mut *next, Event::Begin);
+    assert_eq!(spoken(&effects)[..2], ["vm-youhaveno", "vm-messages"]);
+}
+
+// ---------------------------------------------------------------- fetching
+
+type Fetching = Stage<Fetch>;
+
+fn leave(mailboxes: &Mailboxes, unix_ms: u64) -> u64 {
+    let begun = mailboxes.begin(ANA, ("915550100", ""), unix_ms, 100);
+    let id = begun.unwrap().id;
+    mailboxes.keep(ANA, id, 65_000).unwrap();
+    id
+}
+
+/// The owner's phone, with so many messages.
+fn fetching(messages: u64) -> Fetching {
+    let mut stage = Stage::new(Fetch::new());
+    stage.caller.user = Some(ANA.into());
+    for n in 0..messages {
+        leave(&stage.mailboxes, stage.unix_ms - n * 1000);
+    }
+    stage
+}
+
+fn press(stage: &mut Fetching, keys: &str) -> Vec<Effect> {
+    let told = keys.chars().map(|key| stage.tell(Event::Key(key)));
+    told.last().unwrap_or_default()
+}
+
+#[test]
+fn the_owners_phone_hears_what_there_is() {
+    let mut stage = fetching(2);
+    let main = stage.tell(Event::Begin);
+    assert_eq!(
+        spoken(&main),
+        [
+            "vm-youhave",
+            "digits/2",
+            "vm-messages",
+            "vm-INBOX",
+            "vm-onefor-full",
+            "vm-opts-full",
+            "vm-helpexit"
+        ]
+    );
+    let first = stage.tell(Event::Key('1'));
+    let words = spoken(&first);
+    assert_eq!(words[..2], ["vm-message", "digits/1"]);
+    assert_eq!(words[2..4], ["vm-received", "digits/today"]);
+    let from = words
+        .iter()
+        .position(|w| *w == "vm-from-phonenumber")
+        .unwrap();
+    assert_eq!(
+        words[from + 1..from + 4],
+        ["digits/9", "digits/1", "digits/5"]
+    );
+    assert_eq!(played(&first).len(), 1);
+    assert_eq!(folders(&first), [Folder::Saved], "heard");
+    assert_eq!(counts(&stage.mailboxes), (1, 1));
+}
+
+#[test]
+fn the_clock_is_that_of_the_configured_zone() {
+    let mut stage = fetching(1);
+    stage.config.numbers.timezone = "Europe/Madrid".into();
+    // 2026-09-21 14:13:20 UTC; two hours later there.
+    stage.tell(Event::Begin);
+    let first = stage.tell(Event::Key('1'));
+    let words = spoken(&first);
+    let at = words.iter().position(|w| *w == "digits/at").unwrap();
+    assert_eq!(words[at + 1], "digits/4", "{words:?}");
+}
+
+#[test]
+fn messages_are_stepped_through_saved_and_deleted() {
+    let mut stage = fetching(3);
+    let files: Vec<String> = stage
+        .mailboxes
+        .messages(ANA, Folder::New)
+        .iter()
+        .map(|m| m.file.to_string())
+        .collect();
+    stage.tell(Event::Begin);
+    let mut at = |key: char| {
+        let effects = stage.tell(Event::Key(key));
+        played(&effects).first().map(|file| {
+            let place = files.iter().position(|f| f == file);
+            place.expect("one of them")
+        })
+    };
+    assert_eq!(at('1'), Some(0));
+    assert_eq!(at('5'), Some(0), "again");
+    assert_eq!(at('6'), Some(1));
+    assert_eq!(at('4'), Some(0));
+    assert_eq!(at('4'), Some(0), "before the first is none");
+    assert_eq!(at('6'), Some(1));
+    assert_eq!(at('3'), None, "the envelope alone");
+    assert_eq!(at('7'), None);
+    assert_eq!(at('6'), Some(2));
+    assert_eq!(at('9'), None);
+    let end = stage.tell(Event::Key('6'));
+    assert_eq!(spoken(&end)[0], "vm-nomore");
+    assert_eq!(counts(&stage.mailboxes), (0, 2));
+    // The deleted one goes with the caller.
+    let left = stage.tell(Event::Ended);
+    assert_eq!(folders(&left), [Folder::Gone]);
+    let (_, errands) = stage.mailboxes.take_work();
+    assert_eq!(errands, [Errand::Remove(files[1].as_str().into())]);
+    assert_eq!(stage.mailboxes.len(), 2);
+}
+
+#[test]
+fn what_is_deleted_can_be_recovered() {
+    let mut stage = fetching(1);
+    stage.tell(Event::Begin);
+    stage.tell(Event::Key('1'));
+    let deleted = stage.tell(Event::Key('7'));
+    assert_eq!(spoken(&deleted), ["vm-deleted"]);
+    stage.tell(done(&deleted));
+    let menu = stage.tell(Event::Due(TIMER));
+    assert!(spoken(&menu).contains(&"vm-undelete"));
+    assert_eq!(spoken(&stage.tell(Event::Key('7'))), ["vm-undeleted"]);
+    assert_eq!(stage.tell(Event::Ended), []);
+    assert_eq!(counts(&stage.mailboxes), (0, 1));
+}
+
+#[test]
+fn the_envelope_and_the_menu_are_told_when_asked_for() {
+    let mut stage = fetching(1);
+    stage.tell(Event::Begin);
+    stage.tell(Event::Key('1'));
+    let envelope = stage.tell(Event::Key('3'));
+    let words = spoken(&envelope);
+    let at = words.iter().position(|w| *w == "vm-duration").unwrap();
+    // Sixty-five seconds.
+    assert_eq!(
+        words[at + 1..at + 5],
+        ["digits/60", "digits/and", "digits/5", "seconds"]
+    );
+    assert_eq!(spoken(&stage.tell(Event::Key('*')))[0], "vm-prev");
+    let main = stage.tell(Event::Key('#'));
+    assert_eq!(spoken(&main)[0], "vm-youhave");
+    let bye = stage.tell(Event::Key('#'));
+    assert_eq!(spoken(&bye), ["goodbye"]);
+    assert!(hung_up(&stage.tell(done(&bye))));
+}
+
+#[test]
+fn folders_are_changed_and_empty_ones_told() {
+    let mut stage = fetching(1);
+    stage.tell(Event::Begin);
+    assert_eq!(spoken(&stage.tell(Event::Key('2')))[0], "vm-nomore");
+    // Heard, it lies among the saved ones, where 1 finds it as there is no new one.
+    stage.tell(Event::Key('1'));
+    stage.tell(Event::Key('#'));
+    assert_eq!(played(&stage.tell(Event::Key('1'))).len(), 1);
+    let mut stage = fetching(0);
+    let main = stage.tell(Event::Begin);
+    assert!(!spoken(&main).contains(&"vm-onefor-full"));
+    assert_eq!(spoken(&stage.tell(Event::Key('1')))[0], "vm-nomore");
+}
+
+#[test]
+fn a_caller_is_called_back() {
+    let mut stage = fetching(1);
+    stage.tell(Event::Begin);
+    stage.tell(Event::Key('1'));
+    for (key, end) in [
+        ('8', Event::Refused(486)),
+        ('2', Event::Parted),
+        ('8', Event::Key('#')),
+    ] {
+        let effects = stage.tell(Event::Key(key));
+        assert_eq!(spoken(&effects), ["pls-hold-while-try"]);
+        let reach = effects.iter().find_map(|effect| match effect {
+            Effect::Connect(reach) => Some((&*reach.to, &reach.account)),
+            _ => None,
+        });
+        assert_eq!(reach, Some(("915550100", &Account::Caller)));
+        assert_eq!(stage.tell(Event::Key('7')), [], "no key of the menu");
+        let back = stage.tell(end);
+        assert!(spoken(&back).contains(&"vm-delete"), "{back:?}");
+    }
+    let id = stage.mailboxes.begin(ANA, ("", ""), 1, 9).unwrap().id;
+    stage.mailboxes.keep(ANA, id, 3_000);
+    press(&mut stage, "##");
+    stage.program = Fetch::new();
+    stage.tell(Event::Begin);
+    press(&mut stage, "1");
+    assert_eq!(spoken(&stage.tell(Event::Key('8'))), ["vm-unknown-caller"]);
+}
+
+/// Another phone: mailbox and PIN.
+fn locked_out() -> Fetching {
+    let mut stage = fetching(1);
+    stage.caller.user = None;
+    let pin = PinHash::of("2468", [5; 16]);
+    stage.mailboxes.update(ANA, |m| m.pin = pin).unwrap();
+    stage
+}
+
+#[test]
+fn another_phone_needs_number_and_pin() {
+    let mut stage = locked_out();
+    assert_eq!(spoken(&stage.tell(Event::Begin)), ["vm-login"]);
+    assert_eq!(spoken(&press(&mut stage, "200#")), ["vm-password"]);
+    assert_eq!(spoken(&press(&mut stage, "2468#"))[0], "vm-youhave");
+    // Digits without a hash count after a while.
+    let mut stage = locked_out();
+    stage.tell(Event::Begin);
+    press(&mut stage, "200");
+    assert_eq!(spoken(&stage.tell(Event::Due(TIMER))), ["vm-password"]);
+    press(&mut stage, "2468");
+    assert_eq!(spoken(&stage.tell(Event::Due(TIMER)))[0], "vm-youhave");
+}
+
+#[test]
+fn wrong_pins_are_waited_off_and_end_the_call() {
+    let mut stage = locked_out();
+    stage.tell(Event::Begin);
+    press(&mut stage, "200#");
+    for wait in [1, 2] {
+        let effects = press(&mut stage, "0000#");
+        let waits = effects.iter().find_map(|effect| match effect {
+            Effect::After(wait, _) => Some(wait.as_secs()),
+            _ => None,
+        });
+        assert_eq!(waits, Some(wait));
+        assert!(matches!(
+            &effects[0],
+            Effect::Persist(Record::PutMailbox(_))
+        ));
+        assert_eq!(press(&mut stage, "2468#"), [], "nothing is heard meanwhile");
+        let again = stage.tell(Event::Due(TIMER));
+        assert_eq!(spoken(&again), ["vm-incorrect", "vm-password"]);
+    }
+    let bye = press(&mut stage, "0000#");
+    assert_eq!(spoken(&bye), ["vm-incorrect", "goodbye"]);
+    assert!(hung_up(&stage.tell(done(&bye))));
+    // The count goes on in the next call.
+    stage.program = Fetch::new();
+    stage.tell(Event::Begin);
+    press(&mut stage, "200#0000#");
+    stage.tell(Event::Due(TIMER));
+    let locked = press(&mut stage, "0000#");
+    assert_eq!(spoken(&locked), ["vm-locked", "goodbye"]);
+    stage.program = Fetch::new();
+    stage.tell(Event::Begin);
+    let locked = press(&mut stage, "200#2468#");
+    assert_eq!(
+        spoken(&locked),
+        ["vm-locked", "goodbye"],
+        "the right one, too"
+    );
+    stage.unix_ms += 900_000;
+    stage.program = Fetch::new();
+    stage.tell(Event::Begin);
+    assert_eq!(spoken(&press(&mut stage, "200#2468#"))[0], "vm-youhave");
+}
+
+/// Who is not let in can end the call in any way: nothing of the mailbox changes.
+#[test]
+fn a_stranger_expunges_nothing() {
+    let mut stage = locked_out();
+    let id = stage.mailboxes.messages(ANA, Folder::New)[0].id;
+    stage.mailboxes.put(ANA, id, Folder::Deleted);
+    stage.tell(Event::Begin);
+    press(&mut stage, "200#1#");
+    assert_eq!(stage.tell(Event::Ended), []);
+    stage.program = Fetch::new();
+    stage.tell(Event::Begin);
+    press(&mut stage, "200#");
+    let bye = stage.tell(Event::Due(TIMER));
+    assert_eq!(bye, [], "the prompt is not over");
+    assert_eq!(stage.tell(Event::Ended), []);
+    assert_eq!(stage.mailboxes.messages(ANA, Folder::Deleted).len(), 1);
+}
+
+#[test]
+fn a_mailbox_without_pin_or_without_user_opens_to_nobody_else() {
+    for number in ["200", "999"] {
+        let mut stage = fetching(1);
+        stage.caller.user = Some("201@localhost".into());
+        stage.program = Fetch::of("x@localhost");
+        stage.tell(Event::Begin);
+        stage.tell(Event::Key('*'));
+        press(&mut stage, &format!("{number}#"));
+        for pin in ["#", "0000#", "1234#"] {
+            let effects = press(&mut stage, pin);
+            assert!(!spoken(&effects).contains(&"vm-youhave"));
+            stage.tell(Event::Due(TIMER));
+        }
+    }
+}
+
+#[test]
+fn the_owners_phone_is_asked_where_that_is_wanted() {
+    let mut stage = locked_out();
+    stage.caller.user = Some(ANA.into());
+    assert_eq!(spoken(&stage.tell(Event::Begin))[0], "vm-youhave");
+    stage.config.voicemail.ask_pin = true;
+    stage.program = Fetch::new();
+    assert_eq!(spoken(&stage.tell(Event::Begin)), ["vm-password"]);
+}
+
+#[test]
+fn a_greeting_is_recorded_heard_and_accepted() {
+    let mut stage = fetching(0);
+    stage.tell(Event::Begin);
+    assert_eq!(spoken(&stage.tell(Event::Key('0')))[0], "vm-options");
+    let asked = stage.tell(Event::Key('1'));
+    assert_eq!(spoken(&asked), ["vm-rec-unv"]);
+    let (task, file) = recorded_file(&stage.tell(done(&asked)));
+    let take = take_of_greeting(ANA, Greeting::Unavailable);
+    assert_eq!(file, *take);
+    stage.tell(end(task, 3_000, RecordEnd::Key));
+    assert_eq!(played(&stage.tell(Event::Key('2'))), [&*take]);
+    let again = stage.tell(Event::Key('3'));
+    let (task, _) = recorded_file(&stage.tell(done(&again)));
+    stage.tell(end(task, 3_000, RecordEnd::Key));
+    let accepted = stage.tell(Event::Key('1'));
+    assert_eq!(spoken(&accepted)[..2], ["vm-msgsaved", "vm-options"]);
+    assert!(matches!(
+        &accepted[0],
+        Effect::Persist(Record::PutMailbox(_))
+    ));
+    let (_, errands) = stage.mailboxes.take_work();
+    let kept = greeting_file(ANA, Greeting::Unavailable);
+    assert_eq!(errands, [Errand::Rename(take, kept)]);
+    let short = stage.tell(Event::Key('2'));
+    let (task, _) = recorded_file(&stage.tell(done(&short)));
+    let told = stage.tell(end(task, 100, RecordEnd::Key));
+    assert_eq!(spoken(&told)[0], "vm-tooshort");
+    let name = stage.tell(Event::Key('3'));
+    assert_eq!(spoken(&name), ["vm-rec-name"]);
+    assert_eq!(spoken(&stage.tell(Event::Key('*')))[0], "vm-options");
+    assert!(
+        stage
+            .mailboxes
+            .mailbox(ANA)
+            .greetings
+            .has(Greeting::Unavailable)
+    );
+    assert!(!stage.mailboxes.mailbox(ANA).greetings.has(Greeting::Busy));
+}
+
+#[test]
+fn a_pin_is_set_when_entered_twice() {
+    let mut stage = fetching(0);
+    stage.tell(Event::Begin);
+    stage.tell(Event::Key('0'));
+    assert_eq!(spoken(&stage.tell(Event::Key('5'))), ["vm-newpassword"]);
+    assert_eq!(spoken(&press(&mut stage, "12#")), ["vm-invalid-password"]);
+    assert_eq!(spoken(&press(&mut stage, "1357#")), ["vm-reenterpassword"]);
+    let told = press(&mut stage, "1358#");
+    assert_eq!(spoken(&told), ["vm-mismatch", "vm-newpassword"]);
+    press(&mut stage, "1357#");
+    let set = press(&mut stage, "1357#");
+    assert_eq!(spoken(&set)[0], "vm-passchanged");
+    assert!(matches!(&set[0], Effect::Persist(Record::PutMailbox(_))));
+    assert!(stage.mailboxes.mailbox(ANA).pin.unwrap().is_of("1357"));
+    stage.tell(Event::Key('5'));
+    assert_eq!(spoken(&stage.tell(Event::Key('*')))[0], "vm-options");
+}
+
+#[test]
+fn who_presses_nothing_is_let_go() {
+    let mut stage = fetching(1);
+    let mut said = stage.tell(Event::Begin);
+    for _ in 0..2 {
+        stage.tell(done(&said));
+        said = stage.tell(Event::Due(TIMER));
+        assert_eq!(spoken(&said)[0], "vm-onefor-full");
+    }
+    stage.tell(done(&said));
+    let bye = stage.tell(Event::Due(TIMER));
+    assert_eq!(spoken(&bye), ["goodbye"]);
+    assert!(hung_up(&stage.tell(done(&bye))));
+}
+
+/// Another call of the owner's deleted what this one hears.
+#[test]
+fn a_message_that_goes_meanwhile_is_stepped_over() {
+    let mut stage = fetching(2);
+    let ids: Vec<u64> = stage
+        .mailboxes
+        .messages(ANA, Folder::New)
+        .iter()
+        .map(|m| m.id)
+        .collect();
+    stage.tell(Event::Begin);
+    stage.mailboxes.remove(ANA, ids[0]).unwrap();
+    stage.tell(Event::Key('1'));
+    stage.mailboxes.remove(ANA, ids[1]).unwrap();
+    assert_eq!(spoken(&stage.tell(Event::Key('5')))[0], "vm-nomore");
+}

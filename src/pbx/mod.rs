@@ -34,10 +34,6 @@ mod joined;
 mod leg;
 mod menu;
 mod outbound;
-#[allow(
-    dead_code,
-    reason = "voicemail, menus and conferences use all of it; they come next"
-)]
 mod program;
 mod queue;
 pub mod rooms;
@@ -50,7 +46,6 @@ mod talk;
 #[cfg(test)]
 mod tests;
 mod transfer;
-#[allow(dead_code, reason = "menus and voicemail say digits; they come next")]
 mod voice;
 mod voicemail;
 

@@ -253,6 +253,14 @@ impl Leg {
         }
     }
 
+    /// A place for what records its room; none without, or if it is recorded already.
+    pub fn record_room(&self) -> Option<room::Seat> {
+        match &self.doing {
+            Doing::Meeting(meeting) => meeting.record(),
+            _ => None,
+        }
+    }
+
     /// What signalling must hear of its turn in a room.
     pub fn news(&mut self) -> Option<News> {
         match &mut self.doing {

@@ -76,6 +76,12 @@ pub enum RoomOrder {
     Announce(Vec<Sound>),
     /// It alone hears this, over the others; the end is told as that of this task.
     Whisper(u32, Vec<Sound>),
+    /// The room is recorded from now on, into a file of the spool, until [`RoomOrder::EndRecord`]
+    /// or until nobody is there; not again if it is already. The end is told as that of this task,
+    /// to this leg if it is there still.
+    Record(u32, Box<str>),
+    /// The room is recorded no longer.
+    EndRecord,
 }
 
 /// The samples of a room as payloads of one encoding.
@@ -142,6 +148,7 @@ struct Room {
     announcements: VecDeque<Vec<Sound>>,
     /// Without a site's prompts: announcements are nobody's to ask a disk for.
     stock: Arc<Stock>,
+    recorded: bool,
     late: u64,
 }
 
@@ -155,6 +162,7 @@ impl Room {
             announcement: None,
             announcements: VecDeque::new(),
             stock: Arc::default(),
+            recorded: false,
             late: 0,
         })
     }
@@ -295,23 +303,7 @@ impl Rooms {
         };
         let mut inside = locked(&room);
         let key = inside.mixer.join()?;
-        let (rate, length) = (inside.rate, inside.mixer.frame_samples());
-        drop(inside);
-        Some(Seat {
-            rooms: Arc::clone(self),
-            name: name.into(),
-            room,
-            key,
-            rate,
-            frame: 0,
-            volume: VOLUME_ONE,
-            own: None,
-            samples: vec![0; length].into_boxed_slice(),
-            talks: false,
-            told: false,
-            told_at: 0,
-            farewell: Vec::new(),
-        })
+        Some(Seat::new(Arc::clone(self), name, &room, &inside, key))
     }
 }
 
@@ -322,6 +314,17 @@ pub enum Taken {
     Payload(usize),
     /// The frame was closed already: what was said is lost, and nothing is heard.
     Late,
+}
+
+/// What a recorder's turn brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listened {
+    /// The frame, maybe silent.
+    Sound,
+    /// The frame was closed already.
+    Late,
+    /// Nothing more is to be recorded.
+    Over,
 }
 
 /// What the part of a turn under the lock brought.
@@ -351,9 +354,79 @@ pub struct Seat {
     told: bool,
     told_at: u64,
     farewell: Vec<Sound>,
+    /// Whether nobody sits here, and what is heard is recorded.
+    records: bool,
 }
 
 impl Seat {
+    fn new(
+        rooms: Arc<Rooms>,
+        name: &str,
+        room: &Arc<Mutex<Room>>,
+        inside: &Room,
+        key: Key,
+    ) -> Self {
+        Self {
+            rooms,
+            name: name.into(),
+            room: Arc::clone(room),
+            key,
+            rate: inside.rate,
+            frame: 0,
+            volume: VOLUME_ONE,
+            own: None,
+            samples: vec![0; inside.mixer.frame_samples()].into_boxed_slice(),
+            talks: false,
+            told: false,
+            told_at: 0,
+            farewell: Vec::new(),
+            records: false,
+        }
+    }
+
+    /// A place for what records the room; `None` if it is recorded already, or full.
+    pub fn record(&self) -> Option<Seat> {
+        let mut inside = locked(&self.room);
+        if inside.recorded {
+            return None;
+        }
+        let key = inside.mixer.join()?;
+        inside.recorded = true;
+        let mut seat = Seat::new(
+            Arc::clone(&self.rooms),
+            &self.name,
+            &self.room,
+            &inside,
+            key,
+        );
+        seat.records = true;
+        Some(seat)
+    }
+
+    /// The room is recorded no longer.
+    pub fn end_record(&self) {
+        locked(&self.room).recorded = false;
+    }
+
+    /// A recorder's turn in `frame`: what all say, a frame at the room's rate.
+    pub fn listen(&mut self, frame: u64, samples: &mut [i16]) -> Listened {
+        let goes_on = {
+            let room = locked(&self.room);
+            room.recorded && room.mixer.len() > 1
+        };
+        if !goes_on {
+            return Listened::Over;
+        }
+        match self.exchange(frame, &[], None, &mut []) {
+            Exchange::Late => return Listened::Late,
+            Exchange::Common(_) | Exchange::Own => {}
+        }
+        for (to, from) in samples.iter_mut().zip(&self.samples) {
+            *to = *from;
+        }
+        Listened::Sound
+    }
+
     /// The room's rate.
     pub fn rate(&self) -> u32 {
         self.rate
@@ -488,6 +561,7 @@ impl Drop for Seat {
         let mut rooms = locked(&self.rooms.rooms);
         let mut room = locked(&self.room);
         room.mixer.leave(self.key);
+        room.recorded &= !self.records;
         room.queue(std::mem::take(&mut self.farewell));
         if room.mixer.is_empty() {
             rooms.remove(&self.name);

@@ -23,8 +23,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
+mod start;
 #[cfg(test)]
 mod tests;
+
+pub use start::find;
 
 /// Questions that wait for the thread; for more, callers hear that nothing can be recorded.
 const JOBS_MAX: usize = 4096;

@@ -1,10 +1,14 @@
 """Voicemail: left, told of, fetched and deleted by phones; what full disks, kills and strangers bring."""
 
 import re
+import struct
+import threading
 import time
 
 from lib.case import wait_for
 from lib.phone import Phone
+from lib.sip import Agent
+from lib.talker import RATE, Sound, Talker, prompts
 from lib.tone import holds, speech_seconds, tone_seconds
 from lib.voipd import DOMAIN, Voipd
 
@@ -86,3 +90,209 @@ def test_left_told_of_fetched_deleted(case):
     wait_for("the message to be gone", lambda: shown(voipd, "bob")[1] == [])
     wait_for("its file to be gone", lambda: not list(voipd.state.glob("spool/**/*.wav*")))
     wait_for("bob's lamp to go out", lambda: lamp(bob) == "no 0/0")
+
+
+# Prompts that a test listens for.
+PROMPTS = ["vm-intro", "vm-password", "vm-incorrect", "vm-locked", "vm-login", "vm-review", "vm-msgsaved",
+           "vm-tooshort", "vm-mailboxfull", "vm-cannot-record", "vm-deleted", "vm-nomore", "vm-rec-unv",
+           "vm-options", "vm-onefor-full", "vm-helpexit", "vm-isunavail", "vm-isonphone", "goodbye"]
+MESSAGE, OTHER = 440, 2500
+
+
+class House:
+    """voipd with some users, none of whom is there, and phones that hear each prompt as a tone."""
+
+    def __init__(self, case, users=("bob", "carol"), **settings):
+        self.case = case
+        site = case.folder / "prompts"
+        self.tones = prompts(site, PROMPTS)
+        services = settings.pop("services", {}) | {"prompts": str(site)}
+        mail = {"message_min_s": 1} | settings.pop("voicemail", {})
+        self.voipd = Voipd(case, services=services, voicemail=mail, **settings)
+        self.spool = self.voipd.state / "spool"
+        for user in users:
+            self.voipd.add_user(user)
+        self.sound = Sound(case)
+
+    def phone(self, user):
+        return Talker(self.case, self.voipd, user, self.sound, self.tones)
+
+    def leave(self, caller, callee, hertz=MESSAGE, seconds=3, accept=True):
+        """A message is left, and accepted by keys, or by hanging up in the middle."""
+        caller.call(callee)
+        caller.hears("vm-intro")
+        caller.hears("beep")
+        caller.say(hertz)
+        time.sleep(seconds)
+        if not accept:
+            return caller.hang_up()
+        caller.press("#")
+        caller.hears("vm-review")
+        caller.press("1")
+        caller.hears("vm-msgsaved")
+        caller.is_hung_up()
+
+    def wait_counts(self, user, new, saved, seconds=20):
+        wait_for(f"{user} to have {new} new and {saved} saved",
+                 lambda: counts(self.voipd, user) == (new, saved), seconds)
+
+    def is_clean(self):
+        """No call is left, and nothing half below the spool."""
+        wait_for("the calls to be gone", lambda: self.voipd.calls() == [])
+        assert not list(self.spool.rglob("*.part")), list(self.spool.rglob("*"))
+        for path in self.spool.rglob("*.wav"):
+            is_whole(path)
+
+
+def is_whole(path):
+    """The lengths in a WAV file's header agree with its own."""
+    data = path.read_bytes()
+    riff, = struct.unpack("<I", data[4:8])
+    at = data.index(b"data")
+    sound, = struct.unpack("<I", data[at + 4 : at + 8])
+    assert data[:4] == b"RIFF" and riff == len(data) - 8, (path, riff, len(data))
+    assert at + 8 + sound + sound % 2 == len(data) and sound, (path, at, sound, len(data))
+    return sound / RATE
+
+
+def notified(agent, seconds=20.0):
+    """The next NOTIFY of waiting messages, answered."""
+    notify = agent.expect("NOTIFY", seconds)
+    agent.reply(notify, 200)
+    assert notify["event"] == "message-summary", notify.text()
+    body = notify.body.decode()
+    waiting = re.search(r"Messages-Waiting: (\w+)", body).group(1)
+    return waiting, re.search(r"Voice-Message: (\d+/\d+)", body).group(1)
+
+
+def test_told_unasked_and_kept_when_the_caller_hangs_up(case):
+    """A phone that never subscribes is told all the same; a caller who just hangs up leaves what was
+    said; bob's other phone fetches it."""
+    house = House(case)
+    desk = Agent(case, house.voipd, "bob")
+    desk.register()
+    assert notified(desk) == ("no", "0/0")
+    carol, bob = house.phone("carol"), house.phone("bob")
+    carol.ringing = threading.Thread(target=lambda: desk.reply(desk.expect("INVITE", 20), 486))
+    carol.ringing.start()
+    house.leave(carol, "bob", accept=False)
+    carol.ringing.join()
+    assert carol.heard("vm-intro")
+    desk.expect("ACK")
+    assert notified(desk) == ("yes", "1/0")
+    message, = shown(house.voipd, "bob")[1]
+    assert message["number"] == "carol" and 2 < message["duration_ms"] / 1000 < 6, message
+    bob.call("*123")
+    bob.hears("vm-onefor-full")
+    bob.press("1")
+    bob.hears(MESSAGE)
+    assert notified(desk) == ("no", "0/1")
+    bob.hears("vm-helpexit")
+    assert bob.seconds_of(MESSAGE) > 2, bob.seconds_of(MESSAGE)
+    bob.press("7")
+    bob.hears("vm-deleted")
+    assert notified(desk) == ("no", "0/0")
+    bob.hang_up()
+    wait_for("the file to be gone", lambda: not list(house.spool.rglob("*.wav*")))
+    house.is_clean()
+
+
+def test_pin(case):
+    """Another's phone opens a mailbox by its PIN; wrong ones slow the next down and lock it."""
+    house = House(case, users=("200", "carol"), voicemail={"lock_s": 60, "pin_tries": 4})
+    voipd, carol = house.voipd, house.phone("carol")
+    house.leave(carol, "200")
+    voipd.ctl("mailbox", "set", "200", "pin", "-", stdin="2468\n")
+    carol.call("200")
+    carol.hears("vm-intro")
+    carol.press("*")
+    carol.hears("vm-password")
+    for wait in (1, 2):
+        carol.press("1111#")
+        carol.pressed()
+        pressed = time.monotonic()
+        carol.hears("vm-incorrect")
+        assert time.monotonic() - pressed > wait - 0.3, f"no wait of {wait} s"
+        carol.hears("vm-password")
+    carol.press("2468#")
+    carol.hears("vm-onefor-full")
+    carol.press("1")
+    carol.hears(MESSAGE)
+    carol.hang_up()
+    # The right one has made good the wrong ones: four more lock it.
+    voipd.ctl("mailbox", "set", "carol", "pin", "-", stdin="1357\n")
+    voipd.tables["voicemail"]["ask_pin"] = True
+    voipd.write()
+    voipd.reload()
+    for tries in (3, 1):
+        # By one's own phone to another's mailbox.
+        carol.call("*123")
+        carol.hears("vm-password")
+        carol.press("*")
+        carol.hears("vm-login")
+        carol.press("200#")
+        for n in range(tries):
+            carol.hears("vm-password")
+            carol.press("0000#")
+            carol.hears("vm-incorrect" if tries > 1 else "vm-locked")
+        carol.hears("goodbye")
+        carol.is_hung_up()
+    box = shown(voipd, "200")[0]
+    assert box["locked_until_ms"] > 0 and box["wrong_pins"] == 4, box
+    # Nor does a restart open it.
+    voipd.kill()
+    voipd.restart()
+    carol.call("200")
+    carol.hears("vm-intro")
+    carol.press("*")
+    carol.hears("vm-password")
+    carol.press("2468#")
+    carol.hears("vm-locked")
+    carol.is_hung_up()
+    house.is_clean()
+
+
+def test_own_greeting(case):
+    house = House(case)
+    bob, carol = house.phone("bob"), house.phone("carol")
+    bob.call("*123")
+    bob.hears("vm-onefor-full")
+    bob.press("01")
+    bob.hears("vm-rec-unv")
+    bob.hears("beep")
+    bob.say(OTHER)
+    time.sleep(2)
+    bob.press("#")
+    bob.hears("vm-review")
+    bob.press("2")
+    bob.hears(OTHER)
+    bob.hears("vm-review")
+    bob.press("1")
+    bob.hears("vm-msgsaved")
+    bob.hang_up()
+    assert shown(house.voipd, "bob")[0]["greetings"] == ["unavail"], shown(house.voipd, "bob")
+    for _ in range(2):
+        carol.call("bob")
+        carol.hears(OTHER)
+        carol.hears("beep")
+        assert not carol.heard("vm-intro"), "the spoken greeting came, too"
+        carol.hang_up()
+        house.voipd.kill()
+        house.voipd.restart()
+    house.voipd.ctl("mailbox", "set", "bob", "unavail", "default")
+    carol.call("bob")
+    carol.hears("vm-intro")
+    carol.hang_up()
+    wait_for("the greeting to be gone", lambda: not list(house.spool.rglob("*.wav*")))
+    house.is_clean()
+
+
+def test_mailbox_full(case):
+    house = House(case, voicemail={"messages_max": 1})
+    carol = house.phone("carol")
+    house.leave(carol, "bob")
+    carol.call("bob")
+    carol.hears("vm-mailboxfull")
+    carol.is_hung_up()
+    assert counts(house.voipd, "bob") == (1, 0)
+    house.is_clean()

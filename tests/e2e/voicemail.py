@@ -1,11 +1,15 @@
 """Voicemail: left, told of, fetched and deleted by phones; what full disks, kills and strangers bring."""
 
+import os
+import pathlib
 import re
+import signal
 import struct
+import subprocess
 import threading
 import time
 
-from lib.case import wait_for
+from lib.case import Skip, wait_for
 from lib.phone import Phone
 from lib.sip import Agent
 from lib.talker import RATE, Sound, Talker, prompts
@@ -92,11 +96,13 @@ def test_left_told_of_fetched_deleted(case):
     wait_for("bob's lamp to go out", lambda: lamp(bob) == "no 0/0")
 
 
-# Prompts that a test listens for.
+# Prompts that a test listens for, and those around them, which are shorter as tones.
 PROMPTS = ["vm-intro", "vm-password", "vm-incorrect", "vm-locked", "vm-login", "vm-review", "vm-msgsaved",
            "vm-tooshort", "vm-mailboxfull", "vm-cannot-record", "vm-deleted", "vm-nomore", "vm-rec-unv",
-           "vm-options", "vm-onefor-full", "vm-helpexit", "vm-isunavail", "vm-isonphone", "goodbye"]
-MESSAGE, OTHER = 440, 2500
+           "vm-options", "vm-onefor-full", "vm-helpexit", "call-unavailable", "call-busy", "goodbye",
+           "vm-opts-full", "vm-prev", "vm-repeat", "vm-next", "vm-delete", "vm-savemessage",
+           "vm-tocallback", "vm-tohearenv", "vm-unknown-caller"]
+MESSAGE, OTHER = 440, 2600
 
 
 class House:
@@ -256,7 +262,7 @@ def test_own_greeting(case):
     house = House(case)
     bob, carol = house.phone("bob"), house.phone("carol")
     bob.call("*123")
-    bob.hears("vm-onefor-full")
+    bob.hears("vm-helpexit")
     bob.press("01")
     bob.hears("vm-rec-unv")
     bob.hears("beep")
@@ -296,3 +302,176 @@ def test_mailbox_full(case):
     carol.is_hung_up()
     assert counts(house.voipd, "bob") == (1, 0)
     house.is_clean()
+
+
+def in_small_disk(spool, kilobytes):
+    """Words before voipd that give it a disk of its own at its spool, in a mount namespace."""
+    mount = 'mount -t tmpfs -o size="$1"k none "$0" && shift && exec "$@"'
+    try:
+        subprocess.run(["unshare", "-m", "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise Skip("cannot make a mount namespace") from None
+    return ["unshare", "-m", "sh", "-c", mount, spool, kilobytes]
+
+
+TROUBLE = "nothing can be recorded"
+
+
+def test_full_disk(case):
+    """Who calls when the disk is full, or in whose message it fills, hears that no message can be taken; the
+    log says so once. Once there is room again all goes on."""
+    spool = case.folder / "spool"
+    spool.mkdir()
+    house = House(case, within=in_small_disk(spool, 64), spool={"directory": str(spool)})
+    house.spool = seen = pathlib.Path(f"/proc/{house.voipd.process.pid}/root{spool}")
+    carol = house.phone("carol")
+    # It fills in the middle.
+    carol.call("bob")
+    carol.hears("beep")
+    carol.say(MESSAGE)
+    carol.hears("vm-cannot-record", 40)
+    carol.is_hung_up()
+    wait_for("what was recorded of it to be gone", lambda: not list(seen.rglob("*.wav*")))
+    assert shown(house.voipd, "bob")[1] == []
+    # It is full from the first sample on.
+    filler = seen / "filler"
+    with open(filler, "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(1024)):
+                pass
+        except OSError:
+            pass
+    for _ in range(2):
+        carol.call("bob")
+        carol.hears("beep")
+        carol.say(MESSAGE)
+        carol.hears("vm-cannot-record")
+        carol.is_hung_up()
+    assert shown(house.voipd, "bob")[1] == []
+    log = house.voipd.process.text()
+    assert log.count(TROUBLE) == 1 and "make room" in log, log
+    filler.unlink()
+    house.leave(carol, "bob")
+    assert "is written again" in house.voipd.process.text()
+    assert counts(house.voipd, "bob") == (1, 0)
+    house.is_clean()
+
+
+def test_spool_that_cannot_be_written(case):
+    """It is said at the start, with the remedy; calls go on, and callers hear that no message can be taken."""
+    spool = case.folder / "theirs"
+    spool.mkdir(mode=0o755)
+    if os.geteuid() != 0:
+        raise Skip("needs root to become somebody else")
+    state = case.folder / "voipd"
+    flags = os.environ.get("VOIPD_FLAGS", "").split() + ["-u", "nobody"]
+    within = ["sh", "-c", 'chown nobody "$0" && exec "$@"', state]
+    house = House(case, flags=flags, within=within, spool={"directory": str(spool)})
+    log = house.voipd.process.text()
+    assert log.count(TROUBLE) == 1 and "[spool] directory" in log and "chown" in log, log
+    carol = house.phone("carol")
+    carol.call("bob")
+    carol.hears("beep")
+    carol.hears("vm-cannot-record")
+    carol.is_hung_up()
+    assert house.voipd.process.text().count(TROUBLE) == 1
+
+
+RECORDINGS = 50
+
+
+def test_kill_in_the_middle_of_many_recordings(case):
+    """Fifty speak when the daemon, or all processes of it, is killed: every third has accepted before. What
+    was accepted is there and plays; what was said so far of the others is kept; nothing is half there."""
+    boxes = [f"{n}" for n in range(300, 310)]
+    house = House(case, users=[*boxes, "carol"], guard={"exempt": ["127.0.0.0/8"]})
+    voipd = house.voipd
+    callers = [house.phone("carol") for _ in range(RECORDINGS)]
+    owner = {caller: boxes[n % len(boxes)] for n, caller in enumerate(callers)}
+    for caller in callers:
+        caller.call(owner[caller])
+    for caller in callers:
+        caller.hears("beep", 60)
+        caller.say(MESSAGE)
+    begun = time.monotonic()
+    accepted = callers[::3]
+    time.sleep(2.5)
+    for caller in accepted:
+        caller.press("#")
+    for caller in accepted:
+        caller.hears("vm-review")
+        caller.press("1")
+    for caller in accepted:
+        # From here on it may not be lost.
+        caller.hears("vm-msgsaved")
+    time.sleep(max(0, begun + 5 - time.monotonic()))
+    assert len(voipd.calls()) >= RECORDINGS - len(accepted)
+    parts = list(house.spool.rglob("*.part"))
+    assert len(parts) >= RECORDINGS - len(accepted) - 2, f"only {len(parts)} recordings go on"
+    for pid in [voipd.process.pid, *voipd.pids()]:
+        os.kill(pid, signal.SIGKILL)
+    voipd.kill()
+    voipd.restart()
+    listed = {box: shown(voipd, box)[1] for box in boxes}
+    number = {box: sum(owner[c] == box for c in callers) for box in boxes}
+    assert {box: len(rows) for box, rows in listed.items()} == number, listed
+    files = {path.relative_to(house.spool): is_whole(path) for path in house.spool.rglob("*.wav")}
+    assert len(files) == RECORDINGS and not list(house.spool.rglob("*.part")), files
+    assert min(files.values()) > 2, files
+    rows = [row for rows in listed.values() for row in rows]
+    assert all(row["folder"] == "new" and row["duration_ms"] > 2000 for row in rows), rows
+    log = voipd.process.text()
+    assert f"{RECORDINGS - len(accepted)} messages that a crash broke off were kept" in log, log[-2000:]
+    bob = house.phone(boxes[0])
+    bob.call("*123")
+    bob.hears("vm-onefor-full")
+    bob.press("1")
+    for n in range(number[boxes[0]]):
+        bob.hears(MESSAGE)
+        bob.hears("vm-helpexit", 40)
+        bob.press("76" if n == 0 else "6")
+    bob.hears("vm-nomore")
+    bob.hang_up()
+    house.wait_counts(boxes[0], 0, number[boxes[0]] - 1)
+    house.is_clean()
+
+
+def test_media_dies_in_a_recording(case):
+    """Only with several processes: the caller is hung up, and what was said is a message at once."""
+    house = House(case)
+    if "--processes" not in house.voipd.flags:
+        raise Skip("media is no process of its own here")
+    carol = house.phone("carol")
+    carol.call("bob")
+    carol.hears("beep")
+    carol.say(MESSAGE)
+    time.sleep(4)
+    media, = house.voipd.pids("media")
+    os.kill(media, signal.SIGKILL)
+    carol.is_hung_up()
+    house.wait_counts("bob", 1, 0, 10)
+    house.is_clean()
+    house.leave(carol, "bob")
+    house.wait_counts("bob", 2, 0)
+    house.is_clean()
+
+
+def test_signalling_dies_in_a_recording(case):
+    """Only with several processes: media finish what was said, and the new signalling finds it."""
+    house = House(case)
+    if "--processes" not in house.voipd.flags:
+        raise Skip("signalling is no process of its own here")
+    carol = house.phone("carol")
+    carol.call("bob")
+    carol.hears("beep")
+    carol.say(MESSAGE)
+    time.sleep(4)
+    signalling, = house.voipd.pids("signal")
+    os.kill(signalling, signal.SIGKILL)
+    wait_for("signalling to be back", lambda: house.voipd.pids("signal") not in ([], [signalling]), 20)
+    wait_for("voipd to serve", house.voipd.serves, 20)
+    house.wait_counts("bob", 1, 0)
+    house.is_clean()
+    house.sound.remove(carol.line)
+    house.leave(carol, "bob")
+    house.wait_counts("bob", 2, 0)

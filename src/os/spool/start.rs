@@ -36,7 +36,7 @@ impl Roots {
         let tried = disk.write_at(PROBE, 0, b"voipd", true);
         let removed = disk.remove_at(PROBE);
         // What went wrong is in the log now; callers will hear it.
-        let _ = disk.written(tried.and(removed));
+        let _ = disk.written(PROBE, tried.and(removed));
         if let Err(failure) = mend(&mut disk) {
             tracing::error!(
                 "[spool] directory: what was being recorded is not looked for: {failure}"
@@ -53,7 +53,7 @@ pub fn find(spool: &Path, wants_length: impl Fn(&str) -> bool) -> Option<Vec<Fou
     let directory = File::open(spool).ok()?;
     let mut disk = Disk::new(Roots {
         spool: Some(directory.into()),
-        prompts: None,
+        ..Roots::default()
     });
     let until = Instant::now() + FINISHING_MAX;
     let outcome = loop {

@@ -223,8 +223,7 @@ impl Pbx {
             return;
         };
         match news {
-            // A studio that was restarted knows nothing of its callers: they hear nothing any more.
-            News::Failed { .. } => self.hang_up(cx, key),
+            News::Failed { .. } => self.bereave(cx, key),
             News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
             News::Key { key: pressed, .. } => self.follow(cx, key, Event::Key(*pressed)),
             News::Measured { figures, .. } => self.follow(cx, key, Event::Measured(*figures)),
@@ -455,6 +454,22 @@ impl Pbx {
         }
         if !lingers {
             self.forget(key);
+        }
+    }
+
+    /// A studio that was restarted knows nothing of its callers: they hear nothing any more, and of
+    /// those who are gone it has no last word, so that no program waits for it.
+    fn bereave(&mut self, cx: &mut Context<'_>, key: Key) {
+        let leg = self.legs.get(key);
+        let seat = leg.and_then(|leg| leg.seat.as_ref());
+        if !seat.is_some_and(|seat| seat.is_over()) {
+            self.hang_up(cx, key);
+        }
+        let leg = self.legs.get(key);
+        let seat = leg.and_then(|leg| leg.seat.as_ref());
+        let number = seat.filter(|seat| seat.is_over()).and_then(|s| s.alarm());
+        if let Some(number) = number {
+            self.on_due(cx, key, number);
         }
     }
 

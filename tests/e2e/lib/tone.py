@@ -110,3 +110,9 @@ def speech_seconds(path, *tones):
     pieces, rate = windows(path)
     spoken = [p for p in pieces if all(power(p, rate, tone) < 0.4 for tone in tones)]
     return len(spoken) * 0.1
+
+
+def tone_seconds(path, tone):
+    """For how long a tone sounds alone."""
+    pieces, rate = windows(path)
+    return len([piece for piece in pieces if power(piece, rate, tone) > 0.7]) * 0.1

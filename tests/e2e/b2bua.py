@@ -8,8 +8,11 @@ is bridged: voipd is UAS to the one and UAC to the other.
 import time
 
 from lib.case import wait_for
+from lib.phone import Phone
 from lib.sip import Agent, Dialog
 from lib.sipp import Sipp
+from lib.tone import hears, hears_all, power, windows
+from lib.voice import Voice
 from lib.voipd import DOMAIN, Voipd
 
 PCMA = ("v=0\r\no=- {port} {version} IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
@@ -163,10 +166,17 @@ class Bob(Agent):
         return self.expect("INVITE")
 
     def within(self, invite, method, **options):
-        """A request in the dialog of an INVITE, early or not; its answer."""
-        dialog = Dialog.called(self, invite)
+        """A request in the dialog of an INVITE, early or not; its answer, acknowledged if it refuses
+        an INVITE."""
+        dialog, via = Dialog.called(self, invite), self.via()
+        # The ACK of a refusal is of the same transaction (RFC 3261 §17.1.1.3).
+        self.via = lambda: via
         dialog.send(method, **options)
-        return self.final()
+        answer = self.final()
+        if method == "INVITE" and answer.status >= 300:
+            dialog.send("ACK", cseq=self.cseq)
+        del self.via
+        return answer
 
 
 def with_bob(case, pause_ms=500):
@@ -219,7 +229,6 @@ def test_callee_s_offers_wait_for_ours(case):
     # A re-INVITE gets the same, and its ACK is none of our answer's.
     answer = bob.within(invite, "INVITE", body=described(PCMU, 6002))
     assert answer.status == 491, answer.text()
-    Dialog.called(bob, invite).send("ACK", cseq=bob.cseq)
     bob.reply(invite, 200, body=described(PCMU, 6002))
     bob.expect("ACK")
     finish(voipd, bob, calling)
@@ -293,3 +302,135 @@ def test_tags_tell_dialogs(case):
     dialog.send("UPDATE")
     assert bob.final().status == 200
     finish(voipd, bob, calling)
+
+
+# ---------------------------------------------------------------- keys
+
+
+def keys_arrive(case, press, caller_events=None):
+    """Keys that the caller presses its own way arrive at callees that know events, and at those that
+    hear tones alone."""
+    for events in (96, None):
+        voipd = house(case, "alice", "bob", name=f"voipd-{events}")
+        bob, alice = Bob(case, voipd), Agent(case, voipd, "alice")
+        there, here = Voice(case, "PCMU", events), Voice(case, "PCMA", caller_events)
+        call = alice.invite("bob", here.sdp(), believed=True)
+        first = bob.expect("INVITE")
+        bob.reply(first, 488)
+        bob.expect("ACK")
+        invite = bob.expect("INVITE")
+        bob.answer(invite, there.sdp())
+        dialog = call.established()
+        there.talk(bob.expect("ACK") and invite)
+        here.talk(dialog.answer)
+        time.sleep(1)
+        press(here, dialog)
+        here.said()
+        time.sleep(1)
+        heard = there.heard_events() if events else there.heard_tones()
+        assert heard == "159#", f"{heard!r} heard as {'events' if events else 'tones'}"
+        if events:
+            # What passed before it was known for a key is no key.
+            assert there.heard_tones(4) == "", "twice"
+        dialog.send("BYE")
+        bob.reply(bob.expect("BYE"), 200)
+        alice.expect(200)
+        idle(voipd)
+
+
+def test_keys_by_events(case):
+    keys_arrive(case, lambda here, _: here.press_events("159#"), 101)
+
+
+def test_keys_in_the_sound(case):
+    keys_arrive(case, lambda here, _: here.press_tones("159#"))
+
+
+def press_info(here, dialog):
+    for key in "159#":
+        body = f"Signal={key}\r\nDuration=160\r\n"
+        # Dialog.send describes sound; this is none.
+        agent = dialog.agent
+        agent.cseq += 1
+        agent.send([
+            f"INFO {dialog.target} SIP/2.0", f"Via: {agent.via()}", "Max-Forwards: 70",
+            *[f"Route: {route}" for route in dialog.routes], f"From: {dialog.local}",
+            f"To: {dialog.remote}", f"Call-ID: {dialog.call_id}", f"CSeq: {agent.cseq} INFO",
+            "Content-Type: application/dtmf-relay"], body)
+        assert agent.final().status == 200
+        time.sleep(0.4)
+
+
+def test_keys_by_info(case):
+    keys_arrive(case, press_info)
+
+
+# ---------------------------------------------------------------- phones
+
+
+LOW, HIGH, OTHER = 440, 880, 1320
+
+
+def phones(case, codecs, **tables):
+    """Phones by their codecs, each with a tone of its own."""
+    voipd = Voipd(case, **tables)
+    made = []
+    for (name, codec), tone in zip(codecs.items(), (LOW, HIGH, OTHER)):
+        voipd.add_user(name)
+        made.append(Phone(case, name, voipd, tone, codecs=codec))
+    for phone in made:
+        phone.wait_registered()
+    return voipd, made
+
+
+def talk(voipd, alice, calls):
+    alice.dial("bob")
+    wait_for("the call to be up", lambda: up(voipd) == calls)
+    time.sleep(2)
+
+
+def up(voipd):
+    return sum(call["state"] == "up" for call in voipd.calls())
+
+
+def test_hold_and_music(case):
+    """Who is held hears music, and the other again when it is over."""
+    voipd, (alice, bob) = phones(case, {"alice": "PCMA", "bob": "PCMU"})
+    talk(voipd, alice, 2)
+    alice.command("hold")
+    time.sleep(4)
+    alice.command("resume")
+    time.sleep(3)
+    alice.hangup()
+    idle(voipd)
+    pieces, rate = windows(bob.recording())
+    kinds = "".join("t" if power(p, rate, LOW) > 0.5 else "m" for p in pieces)
+    assert kinds.count("m") > 20, f"no music: {kinds}"
+    first, last = kinds.index("m" * 5), kinds.rindex("m" * 5)
+    assert "t" * 5 in kinds[:first] and "t" * 10 in kinds[last:], kinds
+    hears(alice.recording(), HIGH, [LOW])
+
+
+def blind(case, codecs, before, after):
+    """Bob transfers alice to carol, without asking her."""
+    voipd, (alice, bob, carol) = phones(case, codecs)
+    talk(voipd, alice, before)
+    bob.command("transfer", f"sip:carol@{DOMAIN}")
+    wait_for("carol's call", lambda: any("carol@" in call["to"] and call["state"] == "up"
+                                         for call in voipd.calls()))
+    wait_for("bob to be rid of it", lambda: up(voipd) == after)
+    time.sleep(3)
+    alice.hangup()
+    idle(voipd)
+    # A jitter buffer that has been cautious with who is new becomes quicker: a tone's phase jumps.
+    hears_all(alice.recording(), [OTHER], [LOW, HIGH])
+    hears_all(carol.recording(), [LOW], [OTHER, HIGH])
+
+
+def test_blind_transfer_of_a_bridged_call(case):
+    blind(case, {"alice": "PCMA", "bob": "PCMU", "carol": "PCMU"}, 2, 2)
+
+
+def test_blind_transfer_into_a_bridge(case):
+    """Alice's phone is told by bob's to call carol, with whom she shares no codec."""
+    blind(case, {"alice": "PCMA", "bob": "PCMA", "carol": "PCMU"}, 1, 2)

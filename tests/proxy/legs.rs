@@ -129,7 +129,10 @@ fn a_refresh_that_is_too_short_is_made_longer() {
     let refresh = at_alice(&mut w);
     assert_eq!(refresh.method(), Method::Update);
     let (longer, seconds) = refreshed_again(&mut w, &refresh, 422, &[(HeaderName::MinSe, "120")]);
-    assert!(longer.method() == Method::Update && seconds <= 1, "{seconds}");
+    assert!(
+        longer.method() == Method::Update && seconds <= 1,
+        "{seconds}"
+    );
     assert_eq!(
         header(&longer, HeaderName::SessionExpires),
         "120;refresher=uac"

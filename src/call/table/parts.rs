@@ -105,7 +105,7 @@ impl CallTable {
             call.ways.add_note("bridged");
             call.codecs = format!("{}/{}", call.codecs, part.codecs).into();
             if let (Some(own), Some(theirs)) = (&mut call.stats, &part.stats) {
-                own[1] = theirs[1].clone();
+                own[1] = theirs[1];
             }
         }
         call.kin.cause = match cause {

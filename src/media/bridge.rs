@@ -3,7 +3,8 @@
 //! Where both sides write sound alike and tell keys alike, the other's packets go out as they came,
 //! under our own numbers: gaps stay gaps, so that the far end conceals for itself. Otherwise the
 //! other is heard ([`Ear`]) and its sound written anew by a clock of our own; keys that it tells as
-//! events (RFC 4733) become tones for a side that has none, and tones become events.
+//! events (RFC 4733) become tones for a side that has none, and tones become events. Keys that come
+//! by signalling (INFO) become what our side has.
 
 use super::codec::{Codec, Encoder};
 use super::dtmf::{Digit, Generator, LEVEL_DBM0};
@@ -29,6 +30,9 @@ pub(super) struct Bridged {
     pub with: u64,
     /// Where the other's packets cannot go out as they came.
     pub convert: Option<Box<Convert>>,
+    /// Whether the other tells keys beside its sound: those are ours to say, and between packets
+    /// that go out as they came there is no place for any.
+    told: bool,
 }
 
 /// What becomes of a packet of the other leg.
@@ -47,6 +51,7 @@ impl Bridged {
         Self {
             with,
             convert: None,
+            told: false,
         }
     }
 
@@ -54,7 +59,7 @@ impl Bridged {
     pub fn way(&mut self, now: Instant, theirs: &Format, ours: &Format, payload_type: u8) -> Way {
         let alike =
             theirs.coding == ours.coding && theirs.events.is_some() == ours.events.is_some();
-        if alike {
+        if alike && !self.told {
             self.convert = None;
             return match (payload_type, ours.events) {
                 (t, _) if t == theirs.payload_type => Way::Through(ours.payload_type),
@@ -62,11 +67,22 @@ impl Bridged {
                 _ => Way::Nowhere,
             };
         }
-        let fits = |convert: &Convert| convert.fits(theirs, ours);
-        if !self.convert.as_deref().is_some_and(fits) {
-            self.convert = Some(Box::new(Convert::new(now, theirs, ours)));
-        }
+        self.converted(now, theirs, ours);
         Way::Heard
+    }
+
+    fn converted(&mut self, now: Instant, theirs: &Format, ours: &Format) -> &mut Convert {
+        let known = self.convert.take().filter(|known| known.fits(theirs, ours));
+        let fresh = || Box::new(Convert::new(now, theirs, ours));
+        self.convert.insert(known.unwrap_or_else(fresh))
+    }
+
+    /// The other tells a key beside its sound. From then on its sound is written anew.
+    pub fn press(&mut self, now: Instant, theirs: &Format, ours: &Format, digit: Digit) {
+        self.told = true;
+        let code = digit.code();
+        let convert = self.converted(now, theirs, ours);
+        convert.key(KeyChange::Pressed { code }, false);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::bridge::{Bridged, Way};
 use super::codec::{Codec, Encoder};
+use super::dtmf::Digit;
 use super::ear::Ear;
 use super::event::{EventReceiver, KeyChange};
 use super::file::{FileAnswer, FileFailure, FileWish, Ticket};
@@ -502,6 +503,15 @@ impl Leg {
             && let Some(convert) = &mut bridged.convert
         {
             convert.key(change, sounds);
+        }
+    }
+
+    /// A key of the other leg, whose format is `theirs`, that came beside its sound.
+    pub fn press(&mut self, now: Instant, theirs: &Format, key: char) {
+        if let Doing::Bridged(bridged) = &mut self.doing
+            && let Some(digit) = Digit::from_char(key)
+        {
+            bridged.press(now, theirs, &self.format, digit);
         }
     }
 

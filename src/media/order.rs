@@ -174,6 +174,14 @@ pub enum Order {
         /// What.
         what: RoomOrder,
     },
+    /// A leg that is bridged says a key to its far end, as an event or as a tone: one that the
+    /// other side told beside its sound. Nothing to one that is not.
+    Press {
+        /// Which.
+        session: u64,
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        key: char,
+    },
     /// Asks for [`News::Measured`].
     Measure {
         /// Which.
@@ -203,6 +211,7 @@ impl Order {
             | Order::Do { session, .. }
             | Order::Room { session, .. }
             | Order::Measure { session }
+            | Order::Press { session, .. }
             | Order::Files { session, .. }
             | Order::Close { session } => *session,
         }
@@ -221,6 +230,7 @@ impl Order {
             Order::Open { session, .. }
             | Order::Room { session, .. }
             | Order::Measure { session }
+            | Order::Press { session, .. }
             | Order::Files { session, .. }
             | Order::Close { session } => *session = to,
         }

@@ -146,7 +146,11 @@ impl Studio {
                     self.tell(News::Measured { session, figures });
                 }
             }
-            (Order::Do { .. } | Order::Room { .. } | Order::Measure { .. }, None) => {
+            (Order::Press { key: pressed, .. }, Some(key)) => self.press(now, key, pressed),
+            (
+                Order::Do { .. } | Order::Room { .. } | Order::Measure { .. } | Order::Press { .. },
+                None,
+            ) => {
                 self.tell(News::Failed { session });
             }
             (Order::Close { .. }, Some(key)) => self.close(now, session, key),
@@ -218,6 +222,17 @@ impl Studio {
                 self.minutes.remove(&number);
             }
             self.serve_left(now, number);
+        }
+    }
+
+    /// A key that a leg is to say of whom it is bridged with.
+    fn press(&mut self, now: Instant, key: Key, pressed: char) {
+        let with = self.legs.get(key).and_then(|leg| leg.partner());
+        let with = with.and_then(|with| self.by_session.get(&with));
+        let theirs = with.and_then(|with| Some(self.legs.get(*with)?.format.bare()));
+        if let (Some(theirs), Some(leg)) = (theirs, self.legs.get_mut(key)) {
+            leg.press(now, &theirs, pressed);
+            self.arm(key);
         }
     }
 

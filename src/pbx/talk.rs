@@ -96,13 +96,22 @@ impl Talk {
         true
     }
 
+    /// What is agreed on now.
+    pub fn agreed(&self) -> Option<Agreed> {
+        self.agreed.clone()
+    }
+
+    /// What one of several far ends had agreed to holds.
+    pub fn recall(&mut self, agreed: Agreed) {
+        self.agreed = Some(agreed);
+    }
+
     /// The call's answer comes, with the answer to our offer unless that came before.
     pub fn conclude(&mut self, answer: &[u8]) {
-        match answer {
-            [] => self.withdraw(),
-            answer => {
-                self.accept(answer);
-            }
+        self.withdraw();
+        if !answer.is_empty() {
+            let key = self.key.as_ref();
+            self.agreed = offer_answer::accepted(answer, Coding::ALL, key).ok();
         }
     }
 

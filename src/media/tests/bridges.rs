@@ -300,6 +300,50 @@ fn keys_arrive_whatever_each_side_has() {
 }
 
 #[test]
+fn keys_that_come_by_signalling_arrive() {
+    for (coding, theirs) in [
+        (Coding::Pcma, Some(96)),
+        (Coding::Pcma, None),
+        (Coding::G722, Some(96)),
+        (Coding::G722, None),
+    ] {
+        let events = Some(101).filter(|_| theirs.is_some());
+        let mut call = Call::new(of(Coding::Pcma, events), of(coding, theirs));
+        call.run(50);
+        for key in "159*#D0".chars() {
+            call.order(Order::Press { session: 2, key });
+        }
+        call.run(150);
+        let heard = match theirs {
+            Some(_) => call.phones[1].events.clone(),
+            None => call.phones[1].tones(),
+        };
+        assert_eq!(heard, "159*#D0", "{coding:?} {theirs:?}");
+        // The sound goes on, and other keys find their way.
+        call.run(50);
+        assert!(level(&call.phones[1]).abs() < 1.0, "{coding:?} {theirs:?}");
+        call.phones[0].press('7');
+        call.run(50);
+        if theirs.is_some() {
+            assert_eq!(call.phones[1].events, "159*#D07", "{coding:?}");
+        }
+        assert_eq!(call.phones[0].events, "");
+    }
+    // Who is not bridged has nobody to say it for.
+    let mut call = Call::new(of(Coding::Pcma, None), of(Coding::Pcma, None));
+    let (session, what) = (2, Task::Rest);
+    let task = 9;
+    call.order(Order::Do {
+        session,
+        task,
+        what,
+    });
+    call.order(Order::Press { session, key: '1' });
+    call.run(50);
+    assert!(call.phones[1].packets.is_empty());
+}
+
+#[test]
 fn both_must_want_it_and_the_end_of_one_is_told_to_the_other() {
     for b in [Coding::Pcma, Coding::G722] {
         let mut call = Call::new(of(Coding::Pcma, Some(101)), of(b, Some(101)));

@@ -17,7 +17,7 @@ use voip::media::room::{Join, VOLUME_ONE};
 use voip::media::{Format, News, Order, Task};
 use voip::relay::{LegSpec, MediaCommand, MediaKind, MediaSpec, Relay, RelaySettings};
 use voip::server::{Carrier, MediaCore, MediaNews, MediaOrder};
-use voip::wire::rtp::{Coding, Header};
+use voip::wire::rtp::{Coding, Header, Wishes};
 use voip::wire::sdp::Direction;
 
 const PARTICIPANTS: usize = 500;
@@ -122,6 +122,7 @@ impl Phone {
             payload_type: self.coding.payload_type(),
             events: Some(101),
             packet_ms: 20,
+            wishes: Wishes::default(),
             sends: true,
             keys: None,
         };

@@ -42,8 +42,8 @@ pub enum Heard {
     Nothing,
 }
 
-/// How loud what a codec conceals by itself is: as that has it, until the silence that follows a long
-/// gap is near.
+/// How loud what a codec conceals by itself is: as that has it, until the silence that follows a
+/// long gap is near.
 #[derive(Clone, Copy, Debug)]
 struct Fade {
     /// Samples of a millisecond.

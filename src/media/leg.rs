@@ -710,8 +710,8 @@ fn meet(
     say(now, format, stream, (step, length), out)
 }
 
-/// Sends the payload of so many bytes that stands in `out`, behind its header's place; nothing where
-/// there is none.
+/// Sends the payload of so many bytes that stands in `out`, behind its header's place; nothing
+/// where there is none.
 fn say(
     now: Instant,
     format: &Format,

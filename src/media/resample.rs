@@ -7,8 +7,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-/// Filter taps per sample of the lower rate, or a few more. They make the width of the transition, and the delay
-/// of half as many samples.
+/// Filter taps per sample of the lower rate, or a few more. They make the width of the transition,
+/// and the delay of half as many samples.
 const TAPS: usize = 24;
 /// Kaiser's parameter for 60 dB.
 const BETA: f64 = 5.65;

@@ -32,8 +32,8 @@ pub const ROOMS_MAX: usize = 1_000;
 const ANNOUNCEMENTS_MAX: usize = 4;
 /// Samples of a frame at the highest rate of a room.
 pub const SAMPLES_MAX: usize = 960;
-/// The longest payload of a frame: that of linear samples at 44.1 kHz. Only that one is cut in two on
-/// the way (IP fragments, as anybody's 20 ms of them are).
+/// The longest payload of a frame: that of linear samples at 44.1 kHz. Only that one is cut in two
+/// on the way (IP fragments, as anybody's 20 ms of them are).
 pub const PAYLOAD_MAX: usize = 1764;
 /// How loud a member hears the others, in 4096ths: as they are.
 pub const VOLUME_ONE: u16 = 1 << VOLUME_BITS;

@@ -1,8 +1,9 @@
 //! Opus (RFC 6716) by libopus, one channel.
 //!
-//! libopus takes and gives samples at 8, 12, 16, 24 or 48 kHz, whatever is on the wire; who converts
-//! to or from 8 kHz asks for 8 kHz and needs no rate conversion of ours. Its decoder conceals losses
-//! itself, by what it knows of the voice or by the copy that the next packet carries (§2.1.7).
+//! libopus takes and gives samples at 8, 12, 16, 24 or 48 kHz, whatever is on the wire; who
+//! converts to or from 8 kHz asks for 8 kHz and needs no rate conversion of ours. Its decoder
+//! conceals losses itself, by what it knows of the voice or by the copy that the next packet
+//! carries (§2.1.7).
 //!
 //! The state is libopus's and lies on its heap; where none can be had (no memory), an encoder
 //! writes nothing and a decoder is silent.

@@ -12,7 +12,7 @@ use super::ear::{Ear, Heard};
 use super::event::{EventSender, KEY_MS, KeyChange};
 use super::order::Format;
 use crate::base::Instant;
-use crate::wire::rtp::Header;
+use crate::wire::rtp::{Header, Wishes};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -86,12 +86,19 @@ impl Bridged {
     }
 }
 
+/// How what the other leg says is written: with no more of a choice than its sound is worth.
+fn spoken(theirs: &Format, ours: &Format) -> Codec {
+    let best = Codec::at(theirs.coding, u32::MAX).sample_rate();
+    Codec::at(ours.coding, best)
+}
+
 /// The other leg's sound, written anew.
 #[derive(Debug)]
 pub(super) struct Convert {
     pub ear: Ear,
     codec: Codec,
     encoder: Encoder,
+    wishes: Wishes,
     /// When the next packet leaves.
     pub due: Instant,
     /// Keys as events, where our side has them.
@@ -105,12 +112,13 @@ pub(super) struct Convert {
 
 impl Convert {
     fn new(now: Instant, theirs: &Format, ours: &Format) -> Self {
-        let codec = Codec::from(ours.coding);
+        let codec = spoken(theirs, ours);
         let events = ours.events.map(|_| EventSender::new(codec.clock_rate()));
         Self {
             ear: Ear::new(theirs, codec.sample_rate()),
             codec,
-            encoder: Encoder::new(codec),
+            encoder: Encoder::wished(codec, ours.wishes),
+            wishes: ours.wishes,
             due: now,
             events,
             tones: VecDeque::new(),
@@ -122,7 +130,13 @@ impl Convert {
 
     fn fits(&self, theirs: &Format, ours: &Format) -> bool {
         let events = self.events.is_some() == ours.events.is_some();
-        self.ear.fits(theirs) && self.codec == Codec::from(ours.coding) && events
+        let asked = self.wishes == ours.wishes && self.codec == spoken(theirs, ours);
+        self.ear.fits(theirs) && asked && events
+    }
+
+    /// How its sound is written.
+    pub fn codec(&self) -> Codec {
+        self.codec
     }
 
     /// A packet of the other leg.
@@ -150,9 +164,9 @@ impl Convert {
         }
     }
 
-    /// Makes the next frame of so many samples, and writes it into `payload`; whether there is
-    /// anything to say.
-    pub fn say(&mut self, samples: &mut [i16], payload: &mut [u8]) -> bool {
+    /// Makes the next frame of so many samples, and writes it into `payload`; how many bytes, if
+    /// there is anything to say.
+    pub fn say(&mut self, samples: &mut [i16], payload: &mut [u8]) -> Option<usize> {
         let heard = self.ear.frame(self.due, samples);
         if self.muted {
             samples.fill(0);
@@ -175,10 +189,9 @@ impl Convert {
             Heard::Nothing | Heard::Sound => 0,
         };
         if self.quiet > QUIET_MAX {
-            return false;
+            return None;
         }
-        self.encoder.encode(samples, payload);
-        true
+        Some(self.encoder.encode(samples, payload)).filter(|length| *length > 0)
     }
 
     /// The next packet leaves so much later; not in a burst after a pause of ours.

@@ -3,7 +3,7 @@
 use super::file::{FileOrder, Filed, Root};
 use super::room::{Join, RoomOrder};
 use super::tone::{Country, Tone};
-use crate::wire::rtp::Coding;
+use crate::wire::rtp::{Coding, Wishes};
 use serde::{Deserialize, Serialize};
 
 /// Sounds of one list; of more the first are played.
@@ -37,6 +37,8 @@ pub struct Format {
     pub events: Option<u8>,
     /// Milliseconds of sound in one packet of ours.
     pub packet_ms: u8,
+    /// What else the far end asks of our sound.
+    pub wishes: Wishes,
     /// Whether the far end wants to hear us.
     pub sends: bool,
     /// Where the leg is secure.

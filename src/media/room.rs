@@ -19,7 +19,7 @@ use super::order::Sound;
 use super::player::{Player, Stock};
 use super::resample::Resampler;
 use crate::base::Key;
-use crate::wire::rtp::Coding;
+use crate::wire::rtp::{Coding, Wishes};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,10 +32,9 @@ pub const ROOMS_MAX: usize = 1_000;
 const ANNOUNCEMENTS_MAX: usize = 4;
 /// Samples of a frame at the highest rate of a room.
 pub const SAMPLES_MAX: usize = 960;
-/// Samples of a frame at the highest rate of a codec, 16 kHz.
-const CODEC_SAMPLES_MAX: usize = 320;
-/// The longest payload of a frame: G.711's and G.722's 160 octets.
-pub const PAYLOAD_MAX: usize = 160;
+/// The longest payload of a frame: that of linear samples at 44.1 kHz. Only that one is cut in two
+/// on the way (IP fragments, as anybody's 20 ms of them are).
+pub const PAYLOAD_MAX: usize = 1764;
 /// How loud a member hears the others, in 4096ths: as they are.
 pub const VOLUME_ONE: u16 = 1 << VOLUME_BITS;
 /// The loudest: 12 dB more.
@@ -85,8 +84,9 @@ pub enum RoomOrder {
 }
 
 /// The samples of a room as payloads of one encoding.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Coder {
+    rate: u32,
     coding: Coding,
     resampler: Option<Resampler>,
     encoder: Encoder,
@@ -94,16 +94,31 @@ struct Coder {
 
 impl Coder {
     fn new(rate: u32, coding: Coding) -> Self {
-        let codec = Codec::from(coding);
+        let codec = Codec::at(coding, rate);
+        // Of those who hear the same some may use the copies, and all can do without.
+        let wishes = Wishes {
+            fec: true,
+            ..Wishes::default()
+        };
         Self {
+            rate,
             coding,
             resampler: Resampler::new(rate, codec.sample_rate()),
-            encoder: Encoder::new(codec),
+            encoder: Encoder::wished(codec, wishes),
         }
     }
 
+    /// Another in the same state, or as near to it as `past` brings it, which is what this one
+    /// encoded last: the state of some encoders cannot be copied.
+    fn twin(&self, past: &[i16]) -> Self {
+        let mut twin = Self::new(self.rate, self.coding);
+        twin.encode(past, &mut [0; PAYLOAD_MAX]);
+        twin.follow(self);
+        twin
+    }
+
     fn encode(&mut self, samples: &[i16], payload: &mut [u8]) -> usize {
-        let mut converted = [0; CODEC_SAMPLES_MAX];
+        let mut converted = [0; SAMPLES_MAX];
         let made = match &mut self.resampler {
             Some(resampler) => resampler.process(samples, &mut converted),
             None => 0,
@@ -115,12 +130,7 @@ impl Coder {
     /// Becomes the same as another of its encoding, without taking memory.
     fn follow(&mut self, other: &Coder) {
         self.resampler.clone_from(&other.resampler);
-        match (&mut self.encoder, &other.encoder) {
-            (Encoder::G722(to), Encoder::G722(from)) => (**to).clone_from(from),
-            (Encoder::Gsm(to), Encoder::Gsm(from)) => (**to).clone_from(from),
-            // The others remember nothing.
-            _ => {}
-        }
+        self.encoder.follow(&other.encoder);
     }
 }
 
@@ -144,6 +154,8 @@ struct Room {
     /// The frame that is being put together.
     frame: u64,
     common: [Option<Box<Common>>; Coding::ALL.len()],
+    /// What all heard in the frame before the one that was closed last.
+    past: Box<[i16]>,
     announcement: Option<Box<Player>>,
     announcements: VecDeque<Vec<Sound>>,
     /// Without a site's prompts: announcements are nobody's to ask a disk for.
@@ -154,9 +166,11 @@ struct Room {
 
 impl Room {
     fn new(rate: u32) -> Option<Self> {
+        let mixer = Mixer::new(rate, PARTICIPANTS_MAX)?;
         Some(Self {
             rate,
-            mixer: Mixer::new(rate, PARTICIPANTS_MAX)?,
+            past: vec![0; mixer.frame_samples()].into_boxed_slice(),
+            mixer,
             frame: 0,
             common: Default::default(),
             announcement: None,
@@ -172,6 +186,7 @@ impl Room {
         if frame <= self.frame {
             return;
         }
+        self.past.copy_from_slice(self.mixer.shared());
         self.mixer.finish_frame();
         self.mixer.begin_frame();
         if frame > self.frame + 1 {
@@ -212,13 +227,12 @@ impl Room {
         let place = Coding::ALL.iter().position(|c| *c == coding)?;
         let common = self.common.get_mut(place)?;
         Some(common.get_or_insert_with(|| {
-            let coder = Coder::new(rate, coding);
             Box::new(Common {
                 frame: 0,
                 payload: [0; PAYLOAD_MAX],
                 length: 0,
-                before: coder.clone(),
-                behind: coder,
+                before: Coder::new(rate, coding),
+                behind: Coder::new(rate, coding),
             })
         }))
     }
@@ -253,11 +267,14 @@ impl Room {
     /// An encoder in the state in which the common one was before what is heard in `frame`.
     fn own_coder(&mut self, frame: u64, coding: Coding) -> Coder {
         let rate = self.rate;
-        match self.common(coding) {
-            Some(common) if common.frame == frame => common.before.clone(),
-            Some(common) => common.behind.clone(),
+        let past = std::mem::take(&mut self.past);
+        let coder = match self.common(coding) {
+            Some(common) if common.frame == frame => common.before.twin(&past),
+            Some(common) => common.behind.twin(&past),
             None => Coder::new(rate, coding),
-        }
+        };
+        self.past = past;
+        coder
     }
 }
 

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// The longest payload that is looked at: as much as a datagram holds without fragments.
-const PAYLOAD_MAX: usize = 1_460;
+const PAYLOAD_MAX: usize = super::jitter::PAYLOAD_MAX;
 
 /// News that wait for the driver, which drains them after each call; more are dropped.
 const NEWS_MAX: usize = 4_096;

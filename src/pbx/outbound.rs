@@ -361,9 +361,9 @@ impl Pbx {
     }
 }
 
-/// All codings, this one first.
+/// What is offered, this one first.
 fn preferring(first: Option<Coding>) -> Vec<Coding> {
-    let others = Coding::ALL.iter().copied();
+    let others = Coding::OFFERED.iter().copied();
     let others = others.filter(|coding| Some(*coding) != first);
     first.into_iter().chain(others).collect()
 }

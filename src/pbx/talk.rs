@@ -39,7 +39,7 @@ impl Talk {
     pub fn describe(&mut self, offer: &[u8], rng: &mut Rng) -> Result<Vec<u8>, Refusal> {
         if offer.is_empty() {
             let secure = self.is_secure();
-            return Ok(self.offer(Coding::ALL, secure, rng));
+            return Ok(self.offer(Coding::OFFERED, secure, rng));
         }
         self.origin.version = self.origin.version.wrapping_add(1);
         let known = &mut self.key;
@@ -145,6 +145,7 @@ impl Talk {
             payload_type: agreed.payload_type,
             events: agreed.events,
             packet_ms: agreed.packet_ms,
+            wishes: agreed.wishes,
             sends: agreed.direction.sends(),
             keys: agreed.keys.as_ref().map(|keys| Keys {
                 ours: keys.ours.to_string().into(),

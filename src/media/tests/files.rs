@@ -482,7 +482,7 @@ fn whatever_comes_each_recording_ends_once() {
                     stage.hears(7, bytes);
                 }
                 4 => {
-                    let bytes = packet(stage.sequence, stage.timestamp, 9, 8, &[1; 1461]);
+                    let bytes = packet(stage.sequence, stage.timestamp, 9, 8, &[1; 1921]);
                     stage.hears(7, bytes);
                 }
                 5 => {
@@ -529,7 +529,7 @@ fn what_is_not_heard_is_counted() {
     }
     stage.hears(8, packet(1, 1, 9, 8, b"x"));
     stage.hears(7, vec![0x80; 5]);
-    stage.hears(7, packet(stage.sequence, stage.timestamp, 9, 8, &[1; 1461]));
+    stage.hears(7, packet(stage.sequence, stage.timestamp, 9, 8, &[1; 1921]));
     stage.hears(7, packet(stage.sequence, stage.timestamp, 9, 111, b"x"));
     stage.hears(7, packet(1, 1, 77, 8, &[1; 160]));
     let expected = StudioCounters {

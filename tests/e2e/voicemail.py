@@ -60,7 +60,7 @@ def test_left_told_of_fetched_deleted(case):
     bob = Phone(case, "bob", voipd, HIGH, answers=False, modules=["mwi"])
     alice.wait_registered()
     bob.wait_registered()
-    wait_for("bob's phone to be told of no messages", lambda: lamp(bob) == "no 0/0")
+    wait_for("bob's phone to be told of no messages", lambda: lamp(bob) == "no 0/0", 40)
     alice.dial("bob")
     up(voipd)
     wait_for("a message to be recorded",

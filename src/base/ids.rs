@@ -17,6 +17,22 @@ pub fn shard_of(call_id: &[u8], shards: usize) -> usize {
     usize::try_from(hash64(call_id) % shards).unwrap_or(0)
 }
 
+/// Tries for a Call-ID of a shard, for each shard there is: none of so many fits in one of 10^27
+/// calls.
+const CALL_ID_TRIES: usize = 64;
+
+/// A Call-ID whose messages come to `shard`: the first that fits of those that `make` makes.
+pub fn call_id_of(shard: usize, shards: usize, mut make: impl FnMut() -> String) -> String {
+    let mut call_id = make();
+    for _ in 1..CALL_ID_TRIES * shards.max(1) {
+        if shard_of(call_id.as_bytes(), shards) == shard {
+            break;
+        }
+        call_id = make();
+    }
+    call_id
+}
+
 /// The finaliser of SplitMix64: every bit of `h` reaches every bit of the result, and no two
 /// numbers have one result.
 pub const fn mix64(mut h: u64) -> u64 {
@@ -27,7 +43,21 @@ pub const fn mix64(mut h: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::hash64;
+    use super::*;
+
+    #[test]
+    fn call_ids_are_made_for_any_shard() {
+        for shards in [1, 2, 7, 64] {
+            for shard in 0..shards {
+                let mut count = 0;
+                let call_id = call_id_of(shard, shards, || {
+                    count += 1;
+                    format!("call-{shard}-{count}@host")
+                });
+                assert_eq!(shard_of(call_id.as_bytes(), shards), shard, "{call_id}");
+            }
+        }
+    }
 
     #[test]
     fn spreads_low_bits() {

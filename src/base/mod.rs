@@ -10,7 +10,7 @@ mod slab;
 mod timers;
 
 pub use flow::{ConnectionId, Destination, Flow, Transmit, TransmitTag, Transport};
-pub use ids::{hash64, mix64, shard_of};
+pub use ids::{call_id_of, hash64, mix64, shard_of};
 pub use instant::{Anchor, Instant};
 pub use queue::BoundedQueue;
 pub use rate::{Admission, Rate, RateTable};

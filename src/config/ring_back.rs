@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 /// Longest name of a prompt, in bytes.
 const NAME_MAX: usize = 64;
-/// The countries whose ring back tone is known.
-const TONES: [&str; 9] = ["ar", "de", "es", "fr", "gb", "it", "mx", "pt", "us"];
+/// The countries whose ring back tone is known: those of `media::tone::Country`.
+pub const RING_BACK_COUNTRIES: [&str; 9] = ["ar", "de", "es", "fr", "gb", "it", "mx", "pt", "us"];
 
 /// `ringback = "music"`, `"tone:es"`, or a prompt's name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,7 +29,7 @@ impl RingBack {
             return Some(RingBack::Music);
         }
         if let Some(country) = text.strip_prefix("tone:") {
-            let known = TONES.iter().find(|known| **known == country);
+            let known = RING_BACK_COUNTRIES.iter().find(|known| **known == country);
             return known.copied().map(RingBack::Tone);
         }
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');

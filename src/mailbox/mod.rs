@@ -25,7 +25,8 @@ pub use reconcile::{Found, Sorted, reconcile};
 
 use crate::store::{Folder, Greeting, Mailbox, MailboxRecord, MessageRecord, Record, USERS_MAX};
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Most messages of one mailbox, whatever is configured.
@@ -114,6 +115,35 @@ pub struct Mailboxes {
     state: Mutex<State>,
     /// Whether changes or errands wait, so that a shard that looks touches no lock.
     stirred: AtomicBool,
+    /// Of how many mailboxes anything is known, so that calls and registrations of a system that
+    /// uses none touch no lock.
+    known: AtomicUsize,
+}
+
+/// The state under its lock; what is told without the lock holds again once this is dropped.
+struct Held<'a> {
+    state: MutexGuard<'a, State>,
+    known: &'a AtomicUsize,
+}
+
+impl Deref for Held<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.known.store(self.state.kept.len(), Ordering::Release);
+    }
 }
 
 impl Mailboxes {
@@ -153,6 +183,9 @@ impl Mailboxes {
     /// Whether calls to the user fall to the mailbox; `by_default` where nobody said so of this
     /// one.
     pub fn takes_calls(&self, aor: &str, by_default: bool) -> bool {
+        if self.is_unused() {
+            return by_default;
+        }
         let state = self.lock();
         let own = state.kept.get(aor).and_then(|kept| kept.mailbox.enabled);
         own.unwrap_or(by_default)
@@ -179,6 +212,9 @@ impl Mailboxes {
 
     /// How many messages there are.
     pub fn counts(&self, aor: &str) -> Counts {
+        if self.is_unused() {
+            return Counts::default();
+        }
         let state = self.lock();
         state
             .kept
@@ -404,8 +440,15 @@ impl Mailboxes {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Held<'_> {
+        Held {
+            state: self.state.lock().unwrap_or_else(PoisonError::into_inner),
+            known: &self.known,
+        }
+    }
+
+    fn is_unused(&self) -> bool {
+        self.known.load(Ordering::Acquire) == 0
     }
 }
 

@@ -181,14 +181,8 @@ impl Studio {
             recorder: Recorder::new(file, limits),
             asked: None,
         };
-        let Ok(number) = self.library.leave(left) else {
-            let (ms, end) = (0, RecordEnd::Failed);
-            return self.tell(News::Recorded {
-                session,
-                task,
-                ms,
-                end,
-            });
+        let Some(number) = self.adopt(left) else {
+            return;
         };
         match Minutes::new(now, seat) {
             Some(minutes) => {
@@ -471,16 +465,25 @@ impl Studio {
         let Some(left) = left else {
             return;
         };
-        match self.library.leave(left) {
-            Ok(number) => self.serve_left(now, number),
-            // What is on the disk can be salvaged.
-            Err(left) => self.tell(News::Recorded {
-                session: left.session,
-                task: left.task,
-                ms: 0,
-                end: RecordEnd::Failed,
-            }),
+        if let Some(number) = self.adopt(left) {
+            self.serve_left(now, number);
         }
+    }
+
+    /// Takes a recorder over from its leg; its number in the library.
+    fn adopt(&mut self, left: Left) -> Option<u64> {
+        let refused = match self.library.leave(left) {
+            Ok(number) => return Some(number),
+            Err(refused) => refused,
+        };
+        // What is on the disk can be salvaged.
+        self.tell(News::Recorded {
+            session: refused.session,
+            task: refused.task,
+            ms: 0,
+            end: RecordEnd::Failed,
+        });
+        None
     }
 
     fn serve_left(&mut self, now: Instant, number: u64) {

@@ -397,6 +397,19 @@ fn a_secure_leg_speaks_and_hears_by_its_keys_alone() {
     assert!(run(&mut studio, 2000).is_empty());
 }
 
+/// Into a room, to hear and be heard as all are.
+fn join_board() -> Task {
+    Task::Join(Box::new(room::Join {
+        room: "board".into(),
+        rate: 16_000,
+        muted: false,
+        deafened: false,
+        volume: room::VOLUME_ONE,
+        arrival: Vec::new(),
+        farewell: Vec::new(),
+    }))
+}
+
 /// A leg of a room, as its phone sees it.
 struct Member {
     session: u64,
@@ -482,16 +495,7 @@ fn legs_of_several_workers_meet_in_one_room() {
                 seed,
             },
         );
-        let join = room::Join {
-            room: "board".into(),
-            rate: 16_000,
-            muted: false,
-            deafened: false,
-            volume: room::VOLUME_ONE,
-            arrival: Vec::new(),
-            farewell: Vec::new(),
-        };
-        let what = Task::Join(Box::new(join));
+        let what = join_board();
         let task = 1;
         studio.handle_order(
             begin,

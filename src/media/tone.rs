@@ -518,6 +518,12 @@ mod tests {
     use super::super::goertzel::{amplitude, dbm0};
     use super::*;
 
+    #[test]
+    fn whoever_chooses_a_ring_back_tone_may_choose_each_country() {
+        let countries = Country::ALL.map(|(code, _)| code);
+        assert_eq!(crate::config::RING_BACK_COUNTRIES, countries);
+    }
+
     fn play(pattern: Pattern, rate: u32, level: f32, ms: u32, packet: usize) -> Vec<i16> {
         let mut generator = ToneGenerator::new(pattern, rate, level);
         let mut out = vec![0; (rate * ms / 1000) as usize];

@@ -345,13 +345,15 @@ impl Conference {
     /// The room is recorded from now on, or no longer; all are told.
     fn turn_record(&self, scene: &mut Scene<'_>, on: bool) {
         let words = match on {
-            true => "conf-now-recording",
-            false => "conf-not-recording",
+            true => {
+                self.record(scene);
+                "conf-now-recording"
+            }
+            false => {
+                scene.in_room(RoomOrder::EndRecord);
+                "conf-not-recording"
+            }
         };
-        match on {
-            true => self.record(scene),
-            false => scene.in_room(RoomOrder::EndRecord),
-        }
         let sounds = vec![scene.voice.prompt(words)];
         scene.in_room(RoomOrder::Announce(sounds));
     }

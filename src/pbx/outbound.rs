@@ -5,17 +5,13 @@ use super::dialog::Parties;
 use super::leg::{Again, Leg, Provisional, Sent};
 use super::program::{Account, Caller, Event, Reach};
 use super::{Context, Output, Pbx, Timer};
-use crate::base::{Key, shard_of};
+use crate::base::{Key, call_id_of};
 use crate::call::inside;
 use crate::media::Order;
 use crate::sip::session_timer;
 use crate::wire::rtp::Coding;
 use crate::wire::sip::{HeaderName, Message, Method};
 use std::time::Duration;
-
-/// Tries for a Call-ID that this shard owns, for each shard there is: none of so many fits in one
-/// of 10^27 calls.
-const CALL_ID_TRIES: usize = 64;
 
 impl Pbx {
     /// Calls somebody for a caller, instead of whom it is joined with.
@@ -411,12 +407,9 @@ fn parties(cx: &mut Context<'_>, reach: &Reach, caller: &Caller) -> Parties {
 /// A Call-ID whose messages come to this shard.
 fn own_call_id(cx: &mut Context<'_>, domain: &str) -> Box<[u8]> {
     let (shard, shards) = cx.shard;
-    let mut call_id = Vec::new();
-    for _ in 0..CALL_ID_TRIES * shards.max(1) {
-        call_id = [&cx.rng.token::<20>()[..], b"@", domain.as_bytes()].concat();
-        if shard_of(&call_id, shards) == shard {
-            break;
-        }
-    }
-    call_id.into()
+    let call_id = call_id_of(shard, shards, || {
+        let token = cx.rng.token::<20>();
+        format!("{}@{domain}", String::from_utf8_lossy(&token))
+    });
+    call_id.into_bytes().into()
 }

@@ -7,7 +7,7 @@
 use super::probe::{Probe, Whom};
 use super::registration::{Registration, Step, Why};
 use super::{Peers, Surroundings, Trunk};
-use crate::base::{Destination, Instant, Key, Rng, Slab, TimerId, TimerTable, hash64};
+use crate::base::{Destination, Instant, Key, Rng, Slab, TimerId, TimerTable, call_id_of};
 use crate::sip::listeners::ListenerTable;
 use crate::sip::locate::{LocateError, LocateId, Located, Locator, Target, TargetHost};
 use crate::sip::transaction::{ClientKey, Failure};
@@ -364,12 +364,11 @@ impl Client {
     fn names(&mut self) -> (String, String) {
         let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let stem = word(&self.rng.token::<20>());
-        let mut salt = 0_u32;
-        let mut call_id = stem.clone();
-        while !hash64(call_id.as_bytes()).is_multiple_of(self.shards as u64) && salt < 10_000 {
-            salt += 1;
-            call_id = format!("{stem}-{salt}");
-        }
+        let mut salt = 0_u32..;
+        let call_id = call_id_of(0, self.shards, || match salt.next() {
+            None | Some(0) => stem.clone(),
+            Some(salt) => format!("{stem}-{salt}"),
+        });
         (call_id, word(&self.rng.token::<10>()))
     }
 

@@ -14,7 +14,8 @@
 //! number of messages changes. So do phones learn it that know no subscriptions.
 
 use super::Context;
-use crate::base::{Destination, Flow, Instant, Key, Rng, Slab, TimerId, TimerTable, hash64};
+use crate::base::{Destination, Flow, Instant, Key, Rng, Slab, TimerId, TimerTable};
+use crate::base::{call_id_of, shard_of};
 use crate::location::{Binding, Reach};
 use crate::mailbox::Mailboxes;
 use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, ResponseBuilder};
@@ -311,7 +312,7 @@ impl Notifier {
             self.tell(cx, key);
         }
         let (shard, shards) = self.shard;
-        let ours = hash64(aor.as_bytes()) % shards.max(1) as u64 == shard as u64;
+        let ours = shard_of(aor.as_bytes(), shards) == shard;
         if !ours || cx.mailboxes.is_subscribed(aor) {
             return;
         }
@@ -544,13 +545,8 @@ fn name_of(key: Key) -> u64 {
 
 /// A Call-ID of this shard, so that the answer comes back to it.
 fn call_id(rng: &mut Rng, domain: &str, shard: usize, shards: usize) -> String {
-    // Each try hits with the chance of one in the number of shards.
-    for _ in 0..10_000 {
+    call_id_of(shard, shards, || {
         let token = rng.token::<16>();
-        let text = format!("mwi-{}@{domain}", String::from_utf8_lossy(&token));
-        if hash64(text.as_bytes()) % shards.max(1) as u64 == shard as u64 {
-            return text;
-        }
-    }
-    format!("mwi@{domain}")
+        format!("mwi-{}@{domain}", String::from_utf8_lossy(&token))
+    })
 }

@@ -125,9 +125,8 @@ impl Target {
         match &self.place {
             Place::Out(out) => out.label(),
             Place::Service(uri) => {
+                let user = String::from_utf8_lossy(service_name(uri));
                 let uri = Uri::parse(uri).ok();
-                let user = uri.as_ref().and_then(|uri| uri.user()).unwrap_or_default();
-                let user = String::from_utf8_lossy(user);
                 // A menu or a queue.
                 match uri.as_ref().and_then(|uri| uri.param("name")).flatten() {
                     Some(name) => format!("{user}:{}", String::from_utf8_lossy(name)).into(),

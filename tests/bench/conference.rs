@@ -9,8 +9,7 @@
 mod cpu;
 mod phone;
 
-use cpu::cpu;
-use phone::{Phone, Sent, settle};
+use phone::{Phone, Sent, serve, settle};
 use std::time::Duration;
 use voip::base::{Anchor, Instant, Rng};
 use voip::media::room::{Join, VOLUME_ONE};
@@ -66,15 +65,9 @@ fn conference(participants: usize, seconds: u64, coding: impl Fn(usize) -> Codin
         for phone in phones.iter_mut().filter(|p| p.phase == ms % 20) {
             packets.push((phone.port, phone.address, phone.packet()));
         }
-        let started = cpu();
-        for (port, address, packet) in &mut packets {
-            media.process(now, *port, *address, packet, &mut sent);
-        }
-        if media.poll_timeout().is_some_and(|due| due <= now) {
-            media.handle_timeout(now, &mut sent);
-        }
+        let used = serve(&mut media, now, &mut packets, &mut sent);
         if ms >= 1000 {
-            taken += cpu() - started;
+            taken += used;
         }
         talking += began(&settle(&mut media));
     }

@@ -1,7 +1,9 @@
 //! A caller of the benches: a phone with a codec, whose leg ends at a media worker as it runs in the
 //! daemon.
 
+use crate::cpu::cpu;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 use voip::base::{Instant, Rng};
 use voip::media::codec::{Codec, Encoder};
 use voip::media::{Format, News, Order, Task};
@@ -140,6 +142,24 @@ impl Phone {
         };
         media.handle_order(now, MediaOrder::Studio(order));
     }
+}
+
+/// The turn of a core at a moment: what came for it, by port and sender, and what is due. The
+/// processor time that it took.
+pub fn serve(
+    media: &mut MediaCore,
+    now: Instant,
+    packets: &mut [(u16, SocketAddr, Vec<u8>)],
+    sent: &mut Sent,
+) -> Duration {
+    let started = cpu();
+    for (port, address, packet) in packets {
+        media.process(now, *port, *address, packet, sent);
+    }
+    if media.poll_timeout().is_some_and(|due| due <= now) {
+        media.handle_timeout(now, sent);
+    }
+    cpu() - started
 }
 
 /// Does what the worker asks for, and gives its news.

@@ -11,8 +11,7 @@
 mod cpu;
 mod phone;
 
-use cpu::cpu;
-use phone::{Phone, Sent, settle};
+use phone::{Phone, Sent, serve, settle};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use voip::base::{Anchor, Instant, Rng};
@@ -58,15 +57,9 @@ fn calls(count: usize, seconds: u64, (one, other): (Coding, Coding)) -> Duration
         }
         let now = begin + Duration::from_millis(ms);
         let mut packets = coming.remove(&ms).unwrap_or_default();
-        let started = cpu();
-        for (port, address, packet) in &mut packets {
-            media.process(now, *port, *address, packet, &mut sent);
-        }
-        if media.poll_timeout().is_some_and(|due| due <= now) {
-            media.handle_timeout(now, &mut sent);
-        }
+        let used = serve(&mut media, now, &mut packets, &mut sent);
         if ms >= 1000 {
-            taken += cpu() - started;
+            taken += used;
         }
         settle(&mut media);
     }

@@ -25,15 +25,20 @@ pub fn bob() -> Peer {
     Peer::udp("192.0.2.21:5060")
 }
 
-/// 100 calls 200, who knows none of its codecs: what 200 gets next.
-pub fn refused_for_codecs(w: &mut World) -> Message {
+/// 100, whose offer is `PCMA`, calls 200: what 200 gets.
+fn called(w: &mut World) -> Message {
     w.register("200", &bob(), "");
     let uri = "sip:200@example.com";
     let contact = format!("Contact: {}", alice().contact("100"));
     let mut invite = req("INVITE", uri).extra(&contact);
     (invite.to, invite.body) = (uri, PCMA);
     w.send_proven(&alice(), &invite, "100");
-    let first = w.take(&bob());
+    w.take(&bob())
+}
+
+/// 100 calls 200, who knows none of its codecs: what 200 gets next.
+pub fn refused_for_codecs(w: &mut World) -> Message {
+    let first = called(w);
     w.answer(&bob(), &first, 488, "t1");
     assert_eq!(w.take(&bob()).method(), Method::Ack);
     w.take(&bob())
@@ -601,60 +606,40 @@ fn a_session_that_nobody_refreshes_ends() {
     assert_eq!(ended, ["BYE", "BYE"]);
 }
 
-/// What 100, who offers `PCMA`, hears and gets until 200 has answered.
-fn with_ring_back(sound: &str) -> (Vec<Task>, Vec<u16>) {
+/// What 100, who offers `PCMA`, hears again and again until 200 answers, and what it gets.
+fn with_ring_back(sound: &str) -> (Vec<Sound>, [u16; 2]) {
     let mut w = World::new();
     let change = Change::set("ringback", sound).unwrap();
     let features = w.core.features();
     features.change("200@example.com", &change).unwrap();
-    w.register("200", &bob(), "");
-    let uri = "sip:200@example.com";
-    let contact = format!("Contact: {}", alice().contact("100"));
-    let mut invite = req("INVITE", uri).extra(&contact);
-    (invite.to, invite.body) = (uri, PCMA);
-    w.send_proven(&alice(), &invite, "100");
-    let invite = w.take(&bob());
+    let invite = called(&mut w);
     w.answer(&bob(), &invite, 180, "b");
     let early = at_alice(&mut w);
     // It rings on.
     w.answer(&bob(), &invite, 180, "b");
-    let heard = tasks(&w).into_iter().map(|(_, task)| task).collect();
+    let heard: Vec<Task> = tasks(&w).into_iter().map(|(_, task)| task).collect();
     described(&mut w, &bob(), &invite, 200, "b", PCMA);
     let answer = at_alice(&mut w);
-    let bridged = tasks(&w)
-        .iter()
-        .any(|(_, t)| matches!(t, Task::Bridge { .. }));
-    assert!(bridged, "{:?}", w.orders);
-    (heard, vec![early.status(), answer.status()])
+    let bridged = |(_, task): &(u64, Task)| matches!(task, Task::Bridge { .. });
+    assert!(tasks(&w).iter().any(bridged), "{:?}", w.orders);
+    let [
+        Task::Play {
+            sounds,
+            rounds: None,
+            ..
+        },
+    ] = <[Task; 1]>::try_from(heard).unwrap()
+    else {
+        panic!("{:?}", w.orders);
+    };
+    (sounds, [early.status(), answer.status()])
 }
 
 #[test]
 fn callers_hear_what_the_user_chose_while_phones_ring() {
-    let (heard, statuses) = with_ring_back("music");
-    assert_eq!(statuses, [183, 200]);
-    let [
-        Task::Play {
-            sounds,
-            rounds: None,
-            ..
-        },
-    ] = &heard[..]
-    else {
-        panic!("{heard:?}");
-    };
-    assert_eq!(sounds[..], [Sound::Music]);
+    assert_eq!(with_ring_back("music"), (vec![Sound::Music], [183, 200]));
     let (heard, _) = with_ring_back("tone:us");
-    let [
-        Task::Play {
-            sounds,
-            rounds: None,
-            ..
-        },
-    ] = &heard[..]
-    else {
-        panic!("{heard:?}");
-    };
     let country = Country::Us;
     let (tone, ms) = (Tone::RingBack, None);
-    assert_eq!(sounds[..], [Sound::Tone { country, tone, ms }]);
+    assert_eq!(heard[..], [Sound::Tone { country, tone, ms }]);
 }

@@ -560,16 +560,7 @@ fn minutes(end: impl Fn(&mut Stage)) -> (Stage, u32) {
     let mut stage = Stage::new(30);
     for session in [1, 2] {
         stage.open(session, format());
-        let join = room::Join {
-            room: "board".into(),
-            rate: 16_000,
-            muted: false,
-            deafened: false,
-            volume: room::VOLUME_ONE,
-            arrival: Vec::new(),
-            farewell: Vec::new(),
-        };
-        stage.run(session, 1, Task::Join(Box::new(join)));
+        stage.run(session, 1, join_board());
     }
     // Asked for twice, it is recorded once.
     for (session, file) in [(1, FILE), (2, "other.wav")] {

@@ -36,11 +36,12 @@ PACKAGE = load("freebsd-package")
 
 
 def built():
-    """The folder with the Linux programs."""
-    for name in ("release", "debug"):
-        if (TARGET / name / "voipd").exists() and (TARGET / name / "voipctl").exists():
-            return TARGET / name
-    raise SystemExit("check.py: no voipd and voipctl: cargo build --bins")
+    """The folder with the Linux programs that were built last: an old build knows other verbs."""
+    folders = [TARGET / name for name in ("release", "debug")]
+    folders = [f for f in folders if (f / "voipd").exists() and (f / "voipctl").exists()]
+    if not folders:
+        raise SystemExit("check.py: no voipd and voipctl: cargo build --bins")
+    return max(folders, key=lambda folder: (folder / "voipctl").stat().st_mtime)
 
 
 def run(*words, **more):

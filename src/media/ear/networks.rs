@@ -146,11 +146,11 @@ fn open_permille(sound: &[i16]) -> u64 {
     open as u64 * 1000 / frames.len() as u64
 }
 
-fn codings() -> Vec<Coding> {
-    let mut all = vec![Coding::Pcma, Coding::G722, Coding::Linear16];
-    #[cfg(feature = "opus")]
-    all.push(Coding::Opus);
-    all
+/// One of each kind; GSM's are too slow for so many minutes without optimisation.
+fn codings() -> impl Iterator<Item = Coding> {
+    let skipped = [Coding::Pcmu, Coding::Gsm, Coding::Linear8, Coding::Linear44];
+    let all = Coding::ALL.iter().copied();
+    all.filter(move |coding| !skipped.contains(coding))
 }
 
 #[test]

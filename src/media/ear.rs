@@ -17,6 +17,8 @@ use crate::wire::rtp::Header;
 use std::time::Duration;
 
 #[cfg(test)]
+mod networks;
+#[cfg(test)]
 mod tests;
 
 /// The longest frame that can be asked for, milliseconds.
@@ -26,13 +28,6 @@ const PULLS_MAX: usize = 512;
 /// Samples of one call of the resampler: a tick at 16 kHz.
 const PIECE: usize = 320;
 
-/// Where what a codec conceals by itself begins to fade, and where it is gone: before the buffer
-/// gives up ([`super::jitter::CONCEAL_MS_MAX`]).
-const FADE_MS: usize = 40;
-const END_MS: usize = 100;
-/// How long sound takes to come back from silence.
-const SOFT_MS: usize = 3;
-
 /// What the listener got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Heard {
@@ -40,57 +35,6 @@ pub enum Heard {
     Sound,
     /// Silence, or the comfort noise that stands for it.
     Nothing,
-}
-
-/// How loud what a codec conceals by itself is: as that has it, until the silence that follows a
-/// long gap is near.
-#[derive(Clone, Copy, Debug)]
-struct Fade {
-    /// Samples of a millisecond.
-    millisecond: usize,
-    /// Samples of the gap so far.
-    age: usize,
-    /// Whether all was silent, so that what comes begins softly.
-    silent: bool,
-}
-
-impl Fade {
-    fn new(rate: u32) -> Self {
-        Self {
-            millisecond: (rate / 1000).max(1) as usize,
-            age: 0,
-            silent: true,
-        }
-    }
-
-    /// A stretch that was concealed, or restored by a copy.
-    fn go(&mut self, frame: &mut [i16], restored: bool) {
-        let (begin, end) = (FADE_MS * self.millisecond, END_MS * self.millisecond);
-        for sample in frame.iter_mut().filter(|_| !restored) {
-            let left = end.saturating_sub(self.age).min(end - begin);
-            *sample = (i64::from(*sample) * left as i64 / (end - begin) as i64) as i16;
-            self.age += 1;
-        }
-        if restored {
-            self.age = 0;
-        }
-    }
-
-    /// A stretch that came.
-    fn come(&mut self, frame: &mut [i16]) {
-        let soft = SOFT_MS * self.millisecond;
-        if self.silent || self.age > FADE_MS * self.millisecond {
-            for (sample, share) in frame.iter_mut().zip(0..soft) {
-                *sample = (i64::from(*sample) * share as i64 / soft as i64) as i16;
-            }
-        }
-        self.age = 0;
-        self.silent = false;
-    }
-
-    fn be_silent(&mut self) {
-        self.silent = true;
-    }
 }
 
 /// The ear of one leg.
@@ -103,8 +47,8 @@ pub struct Ear {
     buffer: JitterBuffer,
     decoder: Decoder,
     concealer: Concealer,
-    /// In place of the concealer, where the codec conceals.
-    fade: Fade,
+    /// Whether what was lost last came back by a copy.
+    restored: bool,
     noise: Box<NoiseGenerator>,
     /// Whether the far end told of its noise: then its silence sounds like it.
     comfort: bool,
@@ -142,7 +86,7 @@ impl Ear {
             buffer: JitterBuffer::new(config),
             decoder: Decoder::new(codec),
             concealer: Concealer::new(codec.sample_rate()),
-            fade: Fade::new(codec.sample_rate()),
+            restored: false,
             noise: Box::new(NoiseGenerator::new(u32::from(own) + 1)),
             comfort: false,
             resampler: Resampler::new(codec.sample_rate(), rate).map(Box::new),
@@ -222,12 +166,10 @@ impl Ear {
                     }
                 }
                 Pull::Lost { units, follows } => {
-                    let following = match follows && self.decoder.conceals() {
-                        true => self.buffer.following(&mut payload),
-                        false => None,
-                    };
-                    let following = following.and_then(|length| payload.get(..length));
-                    self.conceal(self.samples(units), following);
+                    let samples = self.samples(units);
+                    if !(follows && self.restore(samples, &mut payload)) {
+                        self.conceal(samples);
+                    }
                     heard = Heard::Sound;
                 }
                 Pull::Nothing => break,
@@ -242,32 +184,42 @@ impl Ear {
         let made = self.decoder.decode(payload, room);
         if made == 0 {
             // A frame cut short stands in the place of one.
-            return self.conceal(self.codec.samples(TICK_MS), None);
+            return self.conceal(self.codec.samples(TICK_MS));
         }
         if let Some(frame) = room.get_mut(..made) {
-            // What a codec went on with by itself leads over to what comes.
-            match self.decoder.conceals() {
-                true => self.fade.come(frame),
-                false => self.concealer.on_frame(frame, seam),
-            }
+            let seam = seam && !std::mem::take(&mut self.restored);
+            self.concealer.on_frame(frame, seam);
         }
         self.count += made;
     }
 
-    /// Fills the place of what was lost; `following` is the payload behind it, if a copy in that is
-    /// of use.
-    fn conceal(&mut self, samples: usize, following: Option<&[u8]>) {
+    /// Fills the place of a lost packet by the copy in the next one; whether that has one.
+    fn restore(&mut self, samples: usize, payload: &mut [u8]) -> bool {
+        if !self.decoder.has_copies() {
+            return false;
+        }
+        let length = self.buffer.following(payload).unwrap_or(0);
+        let following = payload.get(..length).unwrap_or_default();
+        let room = self.ready.get_mut(self.count..).unwrap_or_default();
+        let Some(frame) = room.get_mut(..samples) else {
+            return false;
+        };
+        if !self.decoder.restore(following, frame) {
+            return false;
+        }
+        self.concealer.on_frame(frame, false);
+        self.count += samples;
+        self.restored = true;
+        true
+    }
+
+    fn conceal(&mut self, samples: usize) {
         let room = self.ready.get_mut(self.count..).unwrap_or_default();
         let samples = samples.min(room.len());
         if let Some(frame) = room.get_mut(..samples) {
-            match self.decoder.conceals() {
-                true => {
-                    self.decoder.conceal(following, frame);
-                    self.fade.go(frame, following.is_some());
-                }
-                false => self.concealer.on_loss(frame),
-            }
+            self.concealer.on_loss(frame);
         }
+        self.restored = false;
         self.count += samples;
     }
 
@@ -280,7 +232,6 @@ impl Ear {
             }
             if !rest.is_empty() {
                 self.concealer.on_silence();
-                self.fade.be_silent();
             }
         }
         self.count = self.count.max(wanted);

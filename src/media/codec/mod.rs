@@ -289,8 +289,8 @@ impl Decoder {
         }
     }
 
-    /// Whether [`Decoder::conceal`] fills gaps: then nothing else should.
-    pub fn conceals(&self) -> bool {
+    /// Whether packets may carry copies of those before them ([`Decoder::restore`]).
+    pub fn has_copies(&self) -> bool {
         match self {
             #[cfg(feature = "opus")]
             Self::Opus(_) => true,
@@ -298,14 +298,16 @@ impl Decoder {
         }
     }
 
-    /// Fills the place of what was lost; `following` is the payload behind it, where that is here.
-    /// Codecs that cannot are silent.
-    pub fn conceal(&mut self, following: Option<&[u8]>, samples: &mut [i16]) {
-        let _ = following;
+    /// Fills the place of a lost packet by the copy in `following`, the payload behind it; whether
+    /// there is one.
+    pub fn restore(&mut self, following: &[u8], samples: &mut [i16]) -> bool {
         match self {
             #[cfg(feature = "opus")]
-            Self::Opus(state) => state.conceal(following, samples),
-            _ => samples.fill(0),
+            Self::Opus(state) => state.restore(following, samples),
+            _ => {
+                let _ = (following, samples);
+                false
+            }
         }
     }
 }

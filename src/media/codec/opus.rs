@@ -1,9 +1,11 @@
 //! Opus (RFC 6716) by libopus, one channel.
 //!
 //! libopus takes and gives samples at 8, 12, 16, 24 or 48 kHz, whatever is on the wire; who
-//! converts to or from 8 kHz asks for 8 kHz and needs no rate conversion of ours. Its decoder
-//! conceals losses itself, by what it knows of the voice or by the copy that the next packet
-//! carries (§2.1.7).
+//! converts to or from 8 kHz asks for 8 kHz and needs no rate conversion of ours.
+//!
+//! What is lost comes back by the copy that the next packet carries (§2.1.7), if one is there.
+//! libopus's own concealment is not asked: 1.3.1 now and then goes on at full scale with a sound
+//! that it takes for noise, such as a hum.
 //!
 //! The state is libopus's and lies on its heap; where none can be had (no memory), an encoder
 //! writes nothing and a decoder is silent.
@@ -64,25 +66,18 @@ fn made(rate: u32, wishes: Wishes) -> opus::Result<opus::Encoder> {
 
 /// Packets to samples.
 #[derive(Debug)]
-pub struct Decoder {
-    state: Option<opus::Decoder>,
-    /// Samples of 2.5 ms, of which all that is concealed is made.
-    unit: usize,
-}
+pub struct Decoder(Option<opus::Decoder>);
 
 impl Decoder {
     /// At so many samples per second, one of [`RATES`].
     pub fn new(rate: u32) -> Self {
-        Self {
-            state: opus::Decoder::new(rate, Channels::Mono).ok(),
-            unit: rate as usize / 400,
-        }
+        Self(opus::Decoder::new(rate, Channels::Mono).ok())
     }
 
     /// Decodes a packet; one that is broken, or does not fit, gives none.
     pub fn decode(&mut self, payload: &[u8], samples: &mut [i16]) -> usize {
         // Without a payload libopus would conceal.
-        match &mut self.state {
+        match &mut self.0 {
             Some(state) if !payload.is_empty() => {
                 state.decode(payload, samples, false).unwrap_or(0)
             }
@@ -90,20 +85,35 @@ impl Decoder {
         }
     }
 
-    /// Fills the place of a packet that was lost; `following` is the one behind it, which may carry
-    /// a copy.
-    pub fn conceal(&mut self, following: Option<&[u8]>, samples: &mut [i16]) {
-        let whole = samples.len() / self.unit.max(1) * self.unit;
-        let Some((state, place)) = self.state.as_mut().zip(samples.get_mut(..whole)) else {
-            return samples.fill(0);
+    /// Fills the place of a lost packet by the copy in `following`, the one behind it; whether
+    /// there is one of that length.
+    pub fn restore(&mut self, following: &[u8], samples: &mut [i16]) -> bool {
+        let Some(state) = self.0.as_mut().filter(|_| has_copy(following)) else {
+            return false;
         };
-        let copy = following.filter(|payload| !payload.is_empty());
-        let made = match copy {
-            Some(payload) => state.decode(payload, place, true),
-            None => state.decode(&[], place, false),
-        };
-        if let Some(rest) = samples.get_mut(made.unwrap_or(0)..) {
-            rest.fill(0);
+        // A copy is as long as its packet; of a longer gap libopus would conceal the rest.
+        let fits = |made: opus::Result<usize>| made.is_ok_and(|made| made == samples.len());
+        fits(state.get_nb_samples(following)) && {
+            let made = state.decode(following, samples, true);
+            made.is_ok_and(|made| made == samples.len())
         }
     }
+}
+
+/// Whether a packet carries a copy of the one before it: never if it is CELT alone (§3.1); else the
+/// bit behind those that tell of voice in each 20 ms of its first frame (§4.2.3, §4.2.4). Only
+/// packets of one frame are looked at.
+fn has_copy(packet: &[u8]) -> bool {
+    let [contents, first, ..] = packet else {
+        return false;
+    };
+    let (configuration, code) = (contents >> 3, contents & 3);
+    let frames = match configuration {
+        // SILK: 10, 20, 40, 60 ms at each bandwidth.
+        0..=11 => [1, 1, 2, 3][usize::from(configuration & 3)],
+        // Hybrid: 10 or 20 ms.
+        12..=15 => 1,
+        _ => return false,
+    };
+    code == 0 && first >> (7 - frames) & 1 == 1
 }

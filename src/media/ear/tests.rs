@@ -7,7 +7,7 @@ use crate::wire::rtp::{Coding, Wishes};
 
 const HZ: f32 = 440.0;
 
-fn format(coding: Coding) -> Format {
+pub(super) fn format(coding: Coding) -> Format {
     Format {
         stream: 0,
         coding,

@@ -206,6 +206,7 @@ fn row(id: u64, folder: Folder) -> MessageRecord {
         name: "".into(),
         received_ms: 5,
         duration_ms: 3_000,
+        email: EmailCopy::No,
         revision: id,
     }
 }

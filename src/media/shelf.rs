@@ -255,6 +255,12 @@ fn file(shelf: &mut impl Shelf, order: FileOrder) -> Result<Filed, FileFailure> 
             checked(&file)?;
             salvage(shelf, &file)
         }
+        FileOrder::Read { path, at, length } => {
+            checked(&path)?;
+            let length = length.min(PIECE_BYTES_MAX);
+            let bytes = shelf.read(Root::Spool, &path, at, length)?;
+            Ok(Filed::Bytes(bytes))
+        }
         FileOrder::List { below, after } => {
             checked(&below)?;
             let mut names = shelf.list(Root::Spool, &below)?;

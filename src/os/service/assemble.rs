@@ -14,9 +14,11 @@ use crate::os::blocklist::{self, Notice};
 use crate::os::clock::Clock;
 use crate::os::control::{Asked, Tables, cdrs, users};
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
+use crate::os::dns::Dns;
 use crate::os::interfaces;
 use crate::os::log::Log;
 use crate::os::node::{Bound, Node, SHARDS_MAX, Shared};
+use crate::os::post::{self, Mailing, Post, Reader};
 use crate::os::privsep::client::Net;
 use crate::os::relay::{MediaConfig, MediaDriver, MediaHandle};
 use crate::os::secrets::Secrets;
@@ -38,7 +40,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Where the shards' wishes go.
 struct Outlets {
@@ -126,6 +128,9 @@ pub(in crate::os) struct Running {
     relays: Vec<MediaDriver>,
     pid: u32,
     notices: mpsc::Receiver<Notice>,
+    sinks: Arc<Outlets>,
+    mailing: watch::Sender<Mailing>,
+    mailed: Arc<post::Counts>,
 }
 
 /// How many shards run.
@@ -425,9 +430,11 @@ impl Running {
             switch: Arc::clone(&shared.switch),
         };
         let peers = seams.secrets.peers(&config, secret);
+        let mailing = Mailing::new(&config, &seams.secrets);
         let cores = restored.cores(&config, &around, &peers, rng, (shards, anchor, secret));
         let listening = bound.iter().map(Bound::written).collect();
-        let node = Node::start(shared, bound, cores, Arc::new(sinks))
+        let sinks = Arc::new(sinks);
+        let node = Node::start(shared, bound, cores, Arc::clone(&sinks) as Arc<dyn Sinks>)
             .map_err(|e| Fatal::new(EX_OSERR, format!("threads: {e}")))?;
         Ok(Self {
             config,
@@ -445,6 +452,9 @@ impl Running {
             relays,
             pid: seams.pid.unwrap_or_else(std::process::id),
             notices,
+            sinks,
+            mailing: watch::Sender::new(mailing),
+            mailed: Arc::default(),
         })
     }
 
@@ -456,6 +466,26 @@ impl Running {
     /// What the guard decides from now on. The first call gets it.
     pub(in crate::os) fn notices(&mut self) -> mpsc::Receiver<Notice> {
         std::mem::replace(&mut self.notices, mpsc::channel(1).1)
+    }
+
+    /// Sends copies of messages by e-mail from now on. Once, and inside a runtime only.
+    pub(in crate::os) fn start_post(&self) {
+        let shared = self.node.shared();
+        let (to, answers) = post::answers();
+        shared.switch.set_post(to);
+        let sinks = Arc::clone(&self.sinks);
+        let order = Box::new(move |order| sinks.media(0, order));
+        let (counters, net) = (Arc::clone(&shared.counters), shared.streams.net.clone());
+        let post = Post {
+            mailboxes: Arc::clone(&self.mailboxes),
+            store: self.store.clone(),
+            dns: Dns::new(&shared.resolvers, counters, net.clone()),
+            net,
+            tls: Arc::clone(&shared.streams.tls),
+            reader: Reader::new(order, answers),
+            counts: Arc::clone(&self.mailed),
+        };
+        tokio::spawn(post.run(self.mailing.subscribe()));
     }
 
     /// The listeners, with the ports that they got.
@@ -542,6 +572,8 @@ impl Running {
         // Before the shards hear of the trunks.
         secrets.give(&config, &self.peers);
         self.config = Arc::new(config);
+        self.mailing
+            .send_replace(Mailing::new(&self.config, secrets));
         let config = &self.config;
         shared
             .switch
@@ -641,6 +673,7 @@ impl Running {
         counters.push(("store_waiting", store.waiting as u64));
         counters.push(("store_written", store.written));
         counters.push(("store_lost", store.lost));
+        counters.extend(self.mailed.list(&self.mailboxes));
         About {
             pid: self.pid,
             connections: shared.streams.connections.count() as u64,
@@ -745,10 +778,7 @@ fn start_relays(
             files: Some(files.clone()),
             rooms: Arc::clone(&rooms),
         };
-        MediaDriver::start(
-            media,
-            Arc::new(move |event| switch.tell(shard, Input::Media(event))),
-        )
+        MediaDriver::start(media, Arc::new(move |event| switch.news(shard, event)))
     };
     (0..shards)
         .map(|shard| start(shard).map_err(|e| Fatal::new(EX_OSERR, format!("relay: {e}"))))

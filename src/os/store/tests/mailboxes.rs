@@ -1,7 +1,7 @@
 //! Mailboxes and messages, on the disk.
 
 use super::*;
-use crate::store::{Folder, Greetings, Mailbox, MailboxRecord, MessageRecord, PinHash};
+use crate::store::{EmailCopy, Folder, Greetings, Mailbox, MailboxRecord, MessageRecord, PinHash};
 
 fn mailbox(aor: &str, revision: u64, mailbox: Mailbox) -> Record {
     Record::PutMailbox(Box::new(MailboxRecord {
@@ -33,6 +33,7 @@ fn message(id: u64, folder: Folder, revision: u64) -> MessageRecord {
         name: "José \"Pepe\"".into(),
         received_ms: 1_764_000_000_000 + id,
         duration_ms: 12_340,
+        email: EmailCopy::Waiting,
         revision,
     }
 }

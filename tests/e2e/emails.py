@@ -15,6 +15,12 @@ FROM, TO = "pbx@voip.test", "bob@mail.test"
 USER, PASSWORD = "pbx", "mail s3cret"
 
 
+def trusting(authority):
+    """[sip.tls] of a node that trusts this authority and has a certificate by it."""
+    key, certificate = authority.issue("node", "/CN=node", "IP:127.0.0.1")
+    return {"roots": str(authority.roots), "certificate": str(certificate), "key": str(key)}
+
+
 class Session(socketserver.StreamRequestHandler):
     """RFC 5321's commands, as far as a client that hands in one letter needs them."""
 
@@ -153,7 +159,7 @@ def test_by_starttls_with_a_password(case):
     secret.chmod(0o600)
     voipd = house(case, f"smtp://127.0.0.1:{server.port}",
                   mail={"smtp_user": USER, "smtp_password_file": str(secret)},
-                  **{"sip.tls": {"roots": str(authority.roots)}})
+                  **{"sip.tls": trusting(authority)})
     message = leave(case, voipd)
     wait_for("the letter", lambda: server.letters, 30)
     wav = is_letter_about(server.letters[0], message)
@@ -198,7 +204,7 @@ def test_by_tls_and_never_to_a_stranger(case):
     wait_for("the refusal", lambda: "[sip.tls] roots" in voipd.process.text(), 20)
     assert server.letters == [] and counters(voipd)["email_waiting"] == 1
     voipd.stop()
-    voipd.tables["sip.tls"] = {"roots": str(authority.roots)}
+    voipd.tables["sip.tls"] = trusting(authority)
     voipd.write()
     voipd.restart()
     wait_for("the letter", lambda: server.letters, 30)

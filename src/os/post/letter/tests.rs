@@ -79,11 +79,8 @@ fn it_says_who_when_and_how_long_and_carries_the_sound() {
     );
     assert!(text.contains("Content-Type: audio/wav\r\n"));
     // The sound comes out as it went in.
-    let part = text
-        .split("Content-Transfer-Encoding: base64\r\n")
-        .nth(1)
-        .unwrap();
-    let body = part.split("\r\n\r\n").nth(1).unwrap();
+    let encoded = "Content-Transfer-Encoding: base64\r\n\r\n";
+    let body = text.split(encoded).nth(1).expect(&text);
     let body: String = body.split("--=_").next().unwrap().split("\r\n").collect();
     assert_eq!(unbase64(&body), sound);
     assert!(text.is_ascii() && text.lines().all(|line| line.len() <= 998));

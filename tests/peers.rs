@@ -51,6 +51,7 @@ fn trunk() -> config::Trunk {
         expires_s: 600,
         addresses: Vec::new(),
         certificate_name: None,
+        ring_back: None,
         calls_max: 0,
         calls_per_second: 0,
         probe_s: 0,

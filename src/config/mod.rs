@@ -21,6 +21,7 @@ mod print;
 mod print_dialing;
 mod print_menu;
 mod reader;
+mod ring_back;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub use mistake::{Mistake, Mistakes};
 pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute};
 pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MAX};
 pub use reader::nearest;
+pub use ring_back::RingBack;
 pub use services::{Service, Services};
 pub use voicemail::{Smtp, Voicemail};
 

@@ -15,6 +15,7 @@
 use super::program::{Event, Program, Scene};
 use super::rooms::{Address, Member, Refused, Wish};
 use crate::config::{Announce, Conference as Room};
+use crate::feature::{Patience, is_pin};
 use crate::media::room::{Join, RoomOrder, VOLUME_MAX, VOLUME_ONE};
 use crate::media::say::Gender;
 use crate::media::{Sound, Task};
@@ -40,6 +41,14 @@ const FIRST_KEY_WAIT: Duration = Duration::from_secs(10);
 const NEXT_KEY_WAIT: Duration = Duration::from_secs(5);
 /// How long the menu stays open behind the last key.
 const MENU_WAIT: Duration = Duration::from_secs(30);
+/// What wrong PINs bring: whoever typed so many gets in no more for a while, nor does anybody from
+/// outside when those did.
+const PATIENCE: Patience = Patience {
+    caller: 9,
+    // Guesses of some must not keep the others out.
+    door: u32::MAX,
+    window: Duration::from_secs(600),
+};
 /// Questions for a number or a PIN.
 const TRIES_MAX: u32 = 3;
 /// Digits of an answer; more make it wrong.
@@ -199,26 +208,27 @@ impl Conference {
         };
         // Whoever is none of our users can call itself anything.
         let caller = scene.caller.user.as_deref().unwrap_or_default();
-        let typed = Some(&*self.digits);
-        let barred = scene.rooms.is_barred(&name, caller, scene.now);
-        let moderator = room.moderator_pin.is_some() && typed == room.moderator_pin.as_deref();
+        let (pins, door) = (scene.house.features.pins(), format!("conference {name}"));
+        let is_typed =
+            |pin: &Option<Box<str>>| pin.as_deref().is_some_and(|p| is_pin(&self.digits, p));
+        let moderator = is_typed(&room.moderator_pin);
         // Where only moderators have a PIN, others type none.
-        if !barred && (moderator || typed == room.pin.as_deref().or(Some(""))) {
+        let opens = room.pin.is_none() && self.digits.is_empty();
+        let barred = pins.is_locked(&door, caller, scene.now, PATIENCE);
+        if !barred && (moderator || opens || is_typed(&room.pin)) {
             return self.enter(scene, room, moderator);
         }
-        if !barred {
-            scene.rooms.wrong_pin(&name, caller, scene.now);
-        } else {
+        if barred {
             let whom = match caller {
                 "" => "callers from outside",
                 user => user,
             };
             tracing::warn!(room = %name, "wrong PINs of {whom}: none is taken for a while");
         }
+        let slow = pins.wrong(&door, caller, scene.now, PATIENCE);
         self.state = State::Penalty;
-        // One second, two, four.
-        scene.after(Duration::from_secs(1 << self.tries.min(4)), PENALTY);
         self.tries += 1;
+        scene.after(slow, PENALTY);
     }
 
     fn punished(&mut self, scene: &mut Scene<'_>) {

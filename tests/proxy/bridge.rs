@@ -2,6 +2,8 @@
 
 use crate::services::within;
 use crate::world::{Peer, Req, World, header, req, text, values};
+use voip::feature::Change;
+use voip::media::tone::{Country, Tone};
 use voip::media::{Order, Sound, Task};
 use voip::relay::MediaCommand;
 use voip::server::MediaOrder;
@@ -590,4 +592,62 @@ fn a_session_that_nobody_refreshes_ends() {
     ];
     ended.sort();
     assert_eq!(ended, ["BYE", "BYE"]);
+}
+
+/// What 100, who offers `PCMA`, hears and gets until 200 has answered.
+fn with_ring_back(sound: &str) -> (Vec<Task>, Vec<u16>) {
+    let mut w = World::new();
+    let change = Change::set("ringback", sound).unwrap();
+    let features = w.core.features();
+    features.change("200@example.com", &change).unwrap();
+    w.register("200", &bob(), "");
+    let uri = "sip:200@example.com";
+    let contact = format!("Contact: {}", alice().contact("100"));
+    let mut invite = req("INVITE", uri).extra(&contact);
+    (invite.to, invite.body) = (uri, PCMA);
+    w.send_proven(&alice(), &invite, "100");
+    let invite = w.take(&bob());
+    w.answer(&bob(), &invite, 180, "b");
+    let early = at_alice(&mut w);
+    // It rings on.
+    w.answer(&bob(), &invite, 180, "b");
+    let heard = tasks(&w).into_iter().map(|(_, task)| task).collect();
+    described(&mut w, &bob(), &invite, 200, "b", PCMA);
+    let answer = at_alice(&mut w);
+    let bridged = tasks(&w)
+        .iter()
+        .any(|(_, t)| matches!(t, Task::Bridge { .. }));
+    assert!(bridged, "{:?}", w.orders);
+    (heard, vec![early.status(), answer.status()])
+}
+
+#[test]
+fn callers_hear_what_the_user_chose_while_phones_ring() {
+    let (heard, statuses) = with_ring_back("music");
+    assert_eq!(statuses, [183, 200]);
+    let [
+        Task::Play {
+            sounds,
+            rounds: None,
+            ..
+        },
+    ] = &heard[..]
+    else {
+        panic!("{heard:?}");
+    };
+    assert_eq!(sounds[..], [Sound::Music]);
+    let (heard, _) = with_ring_back("tone:us");
+    let [
+        Task::Play {
+            sounds,
+            rounds: None,
+            ..
+        },
+    ] = &heard[..]
+    else {
+        panic!("{heard:?}");
+    };
+    let country = Country::Us;
+    let (tone, ms) = (Tone::RingBack, None);
+    assert_eq!(sounds[..], [Sound::Tone { country, tone, ms }]);
 }

@@ -125,6 +125,10 @@ impl Proxy {
                 ways.add_note(why.note());
                 Ok(Dialled::Lead(vec![target].into()))
             }
+            (Ok(Dialled::Lead(lead)), _) => {
+                let ringing = announce::ringing(cx, asked, &lead);
+                Ok(Dialled::Lead(ringing.unwrap_or(lead)))
+            }
             (led, _) => led,
         }
     }

@@ -59,7 +59,7 @@ class Phone:
         return phone
 
     def __init__(self, case, name, server, tone, **options):
-        """Options: password, domain, transport, address, netns, cafile, secure (SRTP), codecs."""
+        """Options: password, domain, transport, address, netns, cafile, secure (SRTP), codecs, answermode."""
         self.case, self.name, self.tone = case, name, tone
         self.domain = options.get("domain", DOMAIN)
         self.netns = options.get("netns")
@@ -83,7 +83,8 @@ class Phone:
             f"<sip:{name}@{self.domain};transport={transport}>;auth_user={name}"
             f";auth_pass={options.get('password', 'secret')}"
             f';outbound="sip:{outbound};transport={transport}"'
-            f";regint=60;answermode=auto;audio_codecs={options.get('codecs', 'PCMU,PCMA')}"
+            f";regint=60;answermode={options.get('answermode', 'auto')}"
+            f";audio_codecs={options.get('codecs', 'PCMU,PCMA')}"
         )
         if options.get("secure"):
             account += ";mediaenc=srtp-mand"

@@ -266,12 +266,11 @@ impl Mailboxes {
     /// waits until that is final or taken back.
     pub fn next_copy(&self, due: impl Fn(u64) -> bool) -> Option<MessageRecord> {
         let state = self.lock();
-        let message = |(id, aor): (&u64, &Box<str>)| {
+        let waiting = state.copies.iter().filter(|(id, _)| due(**id));
+        let mut there = waiting.filter_map(|(id, aor)| {
             let messages = &state.kept.get(aor)?.messages;
             messages.iter().find(|m| m.id == *id)
-        };
-        let waiting = state.copies.iter().filter(|(id, _)| due(**id));
-        let mut there = waiting.filter_map(message);
+        });
         let heard = |m: &&MessageRecord| matches!(m.folder, Folder::New | Folder::Saved);
         there.find(heard).cloned()
     }

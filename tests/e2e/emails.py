@@ -40,7 +40,8 @@ class Session(socketserver.StreamRequestHandler):
                 self.upgrade()
                 encrypted = True
             self.say("220 mail.test")
-            for line in iter(self.rfile.readline, b""):
+            # Not the file's own iterator: STARTTLS puts another file in its place.
+            while line := self.rfile.readline():
                 words = line.decode().strip()
                 verb = words.upper().split(" ")[0]
                 server.heard.append(("tls " if encrypted else "") + words)

@@ -128,9 +128,28 @@ pub(in crate::os) struct Running {
     relays: Vec<MediaDriver>,
     pid: u32,
     notices: mpsc::Receiver<Notice>,
+    posting: Posting,
+}
+
+/// What copies by e-mail are sent with.
+struct Posting {
     sinks: Arc<Outlets>,
     mailing: watch::Sender<Mailing>,
-    mailed: Arc<post::Counts>,
+    counts: Arc<post::Counts>,
+}
+
+impl Posting {
+    fn new(sinks: &Arc<Outlets>, config: &Arc<Config>, secrets: &Secrets) -> Self {
+        Self {
+            sinks: Arc::clone(sinks),
+            mailing: watch::Sender::new(Mailing::new(config, secrets)),
+            counts: Arc::default(),
+        }
+    }
+
+    fn renew(&self, config: &Arc<Config>, secrets: &Secrets) {
+        self.mailing.send_replace(Mailing::new(config, secrets));
+    }
 }
 
 /// How many shards run.
@@ -150,6 +169,22 @@ pub(in crate::os) fn bind(config: &Config) -> Result<Vec<Bound>, Fatal> {
             .map_err(|e| Fatal::new(EX_UNAVAILABLE, e.to_string()))
     });
     bound.collect()
+}
+
+/// What the shards share.
+fn share(
+    config: &Config,
+    (shards, clock): (usize, Clock),
+    around: &Surroundings,
+    tls: Tls,
+    seams: &Seams,
+) -> Shared {
+    let mut shared = Shared::new(shards, clock, stream_settings(config), Arc::new(tls));
+    shared.listeners = around.listeners.clone();
+    let resolvers = seams.resolvers.as_ref();
+    shared.resolvers = resolvers.unwrap_or(&config.sip.resolvers).clone();
+    shared.streams.net = seams.net.clone();
+    shared
 }
 
 /// What connections may do.
@@ -404,11 +439,7 @@ impl Running {
         let anchor = clock.anchor();
         let stored = (database, loaded);
         let restored = Restored::load(&config, clock, anchor, &mut rng, stored, &users)?;
-        let mut shared = Shared::new(shards, clock, stream_settings(&config), Arc::new(tls));
-        shared.listeners = around.listeners.clone();
-        let resolvers = seams.resolvers;
-        shared.resolvers = resolvers.unwrap_or_else(|| config.sip.resolvers.clone());
-        shared.streams.net = seams.net;
+        let shared = share(&config, (shards, clock), &around, tls, &seams);
         let replies = Arc::new(Replies::default());
         let (relays, relaying) = match seams.media {
             Some(processes) => {
@@ -422,19 +453,18 @@ impl Running {
             }
         };
         let (tell, notices) = mpsc::channel(blocklist::WAITING_MAX);
-        let sinks = Outlets {
+        let sinks = Arc::new(Outlets {
             notices: tell,
             store: restored.store.clone(),
             replies: Arc::clone(&replies),
             relays: relaying,
             switch: Arc::clone(&shared.switch),
-        };
+        });
+        let posting = Posting::new(&sinks, &config, &seams.secrets);
         let peers = seams.secrets.peers(&config, secret);
-        let mailing = Mailing::new(&config, &seams.secrets);
         let cores = restored.cores(&config, &around, &peers, rng, (shards, anchor, secret));
         let listening = bound.iter().map(Bound::written).collect();
-        let sinks = Arc::new(sinks);
-        let node = Node::start(shared, bound, cores, Arc::clone(&sinks) as Arc<dyn Sinks>)
+        let node = Node::start(shared, bound, cores, sinks)
             .map_err(|e| Fatal::new(EX_OSERR, format!("threads: {e}")))?;
         Ok(Self {
             config,
@@ -452,9 +482,7 @@ impl Running {
             relays,
             pid: seams.pid.unwrap_or_else(std::process::id),
             notices,
-            sinks,
-            mailing: watch::Sender::new(mailing),
-            mailed: Arc::default(),
+            posting,
         })
     }
 
@@ -473,7 +501,7 @@ impl Running {
         let shared = self.node.shared();
         let (to, answers) = post::answers();
         shared.switch.set_post(to);
-        let sinks = Arc::clone(&self.sinks);
+        let sinks = Arc::clone(&self.posting.sinks);
         let order = Box::new(move |order| sinks.media(0, order));
         let (counters, net) = (Arc::clone(&shared.counters), shared.streams.net.clone());
         let post = Post {
@@ -483,9 +511,9 @@ impl Running {
             net,
             tls: Arc::clone(&shared.streams.tls),
             reader: Reader::new(order, answers),
-            counts: Arc::clone(&self.mailed),
+            counts: Arc::clone(&self.posting.counts),
         };
-        tokio::spawn(post.run(self.mailing.subscribe()));
+        tokio::spawn(post.run(self.posting.mailing.subscribe()));
     }
 
     /// The listeners, with the ports that they got.
@@ -572,8 +600,7 @@ impl Running {
         // Before the shards hear of the trunks.
         secrets.give(&config, &self.peers);
         self.config = Arc::new(config);
-        self.mailing
-            .send_replace(Mailing::new(&self.config, secrets));
+        self.posting.renew(&self.config, secrets);
         let config = &self.config;
         shared
             .switch
@@ -673,7 +700,7 @@ impl Running {
         counters.push(("store_waiting", store.waiting as u64));
         counters.push(("store_written", store.written));
         counters.push(("store_lost", store.lost));
-        counters.extend(self.mailed.list(&self.mailboxes));
+        counters.extend(self.posting.counts.list(&self.mailboxes));
         About {
             pid: self.pid,
             connections: shared.streams.connections.count() as u64,

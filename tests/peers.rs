@@ -300,7 +300,8 @@ impl World {
                         self.shards[index].handle_input(self.now, input);
                     }
                     Output::Reply { reply, .. } => self.replies.push(reply),
-                    Output::Media(_) | Output::Persist(_) | Output::CloseConnection(_) => {}
+                    Output::Media(_) | Output::Persist(_) => {}
+                    Output::CloseConnection(_) | Output::Detour { .. } => {}
                     Output::Tell { shard, input } => {
                         self.shards[shard].handle_input(self.now, input);
                     }

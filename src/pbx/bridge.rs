@@ -90,6 +90,10 @@ impl Program for Bridge {
         Opening::Wait
     }
 
+    fn is_one_call(&self) -> bool {
+        true
+    }
+
     fn on(&mut self, scene: &mut Scene<'_>, event: Event) {
         match event {
             Event::Begin => scene.connect(Reach {

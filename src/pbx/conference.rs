@@ -18,7 +18,8 @@ use crate::config::{Announce, Conference as Room};
 use crate::feature::{Patience, is_pin};
 use crate::media::room::{Join, RoomOrder, VOLUME_MAX, VOLUME_ONE};
 use crate::media::say::Gender;
-use crate::media::{Sound, Task};
+use crate::media::{RecordEnd, Sound, Task};
+use crate::plan::local_time;
 use std::time::Duration;
 
 /// Tasks.
@@ -28,6 +29,7 @@ const WAIT: u32 = 3;
 const JOIN: u32 = 4;
 const WHISPER: u32 = 5;
 const LAST_WORDS: u32 = 6;
+const RECORD: u32 = 7;
 
 /// Timers: the next key; the end of a penalty; the menu.
 const KEYS: u32 = 1;
@@ -276,6 +278,9 @@ impl Conference {
                 words.push(voice.prompt("conf-otherinparty"));
             }
         }
+        if scene.rooms.is_recorded(&room.name) {
+            words.push(voice.prompt("conf-now-recording"));
+        }
         scene.play(DOOR, words, true);
         scene.tell(entry.waited, Wish::Enter);
     }
@@ -325,6 +330,43 @@ impl Conference {
             farewell,
         };
         scene.order(JOIN, Task::Join(Box::new(join)));
+        self.record(scene);
+    }
+
+    /// The room is recorded, if it is to be and is not yet.
+    fn record(&self, scene: &mut Scene<'_>) {
+        let name = self.room.as_deref().unwrap_or_default();
+        if scene.rooms.is_recorded(name) {
+            let file = file_of(scene, name);
+            scene.in_room(RoomOrder::Record(RECORD, file.into()));
+        }
+    }
+
+    /// The room is recorded from now on, or no longer; all are told.
+    fn turn_record(&self, scene: &mut Scene<'_>, on: bool) {
+        let words = match on {
+            true => "conf-now-recording",
+            false => "conf-not-recording",
+        };
+        match on {
+            true => self.record(scene),
+            false => scene.in_room(RoomOrder::EndRecord),
+        }
+        let sounds = vec![scene.voice.prompt(words)];
+        scene.in_room(RoomOrder::Announce(sounds));
+    }
+
+    fn recorded(&self, scene: &Scene<'_>, end: RecordEnd, ms: u32) {
+        let room = self.room.as_deref().unwrap_or_default();
+        if end == RecordEnd::Failed {
+            tracing::warn!(
+                room,
+                "the conference is not recorded: see what the log says of the spool"
+            );
+            scene.rooms.record(room, false);
+        } else {
+            tracing::info!(room, seconds = ms / 1000, "a conference was recorded");
+        }
     }
 
     fn on_menu_key(&mut self, scene: &mut Scene<'_>, key: char) {
@@ -345,6 +387,12 @@ impl Conference {
                 let name = self.room.as_deref().unwrap_or_default();
                 let last = scene.rooms.last(name);
                 scene.tell(last.into_iter().collect(), Wish::Kick);
+            }
+            '5' if self.moderator => {
+                let name = self.room.as_deref().unwrap_or_default();
+                let on = !scene.rooms.is_recorded(name);
+                scene.rooms.record(name, on);
+                self.turn_record(scene, on);
             }
             '4' | '6' => {
                 let step = if key == '4' { -1 } else { 1 };
@@ -413,6 +461,8 @@ impl Conference {
                 self.leave(scene);
                 self.last_words(scene, &["conf-kicked", "goodbye"]);
             }
+            Wish::Record(on) if self.is_inside() => self.turn_record(scene, on),
+            Wish::Record(_) => {}
             Wish::Enter => match self.state {
                 State::Waiting => self.join(scene),
                 _ => self.waits = false,
@@ -488,6 +538,7 @@ impl Program for Conference {
             (State::Inside | State::Menu, Event::Talking(talks)) => {
                 self.note(scene, |member| member.talking = talks);
             }
+            (_, Event::Recorded { end, ms, .. }) => self.recorded(scene, end, ms),
             (State::Leaving, Event::Done(LAST_WORDS)) => scene.hang_up(),
             _ => {}
         }
@@ -515,6 +566,13 @@ fn announcements(scene: &Scene<'_>, announce: Announce) -> (Vec<Sound>, Vec<Soun
             (say("conf-hasjoin"), say("conf-hasleft"))
         }
     }
+}
+
+/// Where a recording of a room goes, by the day and the second of its beginning.
+fn file_of(scene: &Scene<'_>, room: &str) -> String {
+    let begun = local_time(scene.unix_ms, &scene.config.numbers.timezone);
+    let begun = begun.strftime("%Y/%m/%d/conference-%H%M%S");
+    format!("recordings/{begun}-{room}.wav")
 }
 
 /// The volume so many steps above that of the room.

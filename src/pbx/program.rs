@@ -319,6 +319,11 @@ pub(super) trait Program: std::fmt::Debug + Send {
         Opening::Answer
     }
 
+    /// Whether the caller's call and the one that it makes are one to whoever reads the records.
+    fn is_one_call(&self) -> bool {
+        false
+    }
+
     /// Something happened. The end of a task that is not the present one is not told.
     fn on(&mut self, scene: &mut Scene<'_>, event: Event);
 }

@@ -37,6 +37,8 @@ pub enum Wish {
     Close,
     /// The operator ends the conference.
     End,
+    /// The room is recorded by it, or no longer.
+    Record(bool),
 }
 
 /// One member, waiting or inside.
@@ -73,6 +75,8 @@ pub struct Room {
     pub members: Vec<Member>,
     /// Whether nobody else comes in but moderators.
     pub locked: bool,
+    /// Whether what is said is recorded.
+    pub recorded: bool,
     last_id: u32,
 }
 
@@ -131,7 +135,10 @@ impl Roster {
             return Err(Refused::Full);
         }
         let room = state.rooms.entry(config.name.clone());
-        let room = room.or_default();
+        let room = room.or_insert_with(|| Room {
+            recorded: config.record,
+            ..Room::default()
+        });
         let waited = match member.moderator {
             true => room.waiting(),
             false => Vec::new(),
@@ -199,6 +206,21 @@ impl Roster {
         let room = state.rooms.get_mut(name)?;
         room.locked = !room.locked;
         Some(room.locked)
+    }
+
+    /// Records a room or ends that; whoever is inside is to do it.
+    pub fn record(&self, name: &str, recorded: bool) -> Option<Address> {
+        let mut state = self.state();
+        let room = state.rooms.get_mut(name)?;
+        room.recorded = recorded;
+        let inside = room.members.iter().find(|m| !m.waiting);
+        inside.map(|m| m.address)
+    }
+
+    /// Whether a room is recorded.
+    pub fn is_recorded(&self, name: &str) -> bool {
+        let state = self.state();
+        state.rooms.get(name).is_some_and(|room| room.recorded)
     }
 
     /// Whoever came last of those who are no moderators.

@@ -6,7 +6,7 @@
 //! after the other and a while later; a crash comes between any two system calls of a question.
 
 use crate::base::{Instant, Rng};
-use crate::mailbox::Found;
+use crate::mailbox::{Found, MAIL_FOLDER};
 use crate::media::file::{
     FileAnswer, FileAsk, FileFailure, FileNews, FileOrder, FileWish, Filed, PART, Root,
 };
@@ -413,7 +413,7 @@ impl Spool {
         let mut after = Box::from("");
         loop {
             let list = FileOrder::List {
-                below: "voicemail".into(),
+                below: MAIL_FOLDER.into(),
                 after,
             };
             let Some(Filed::Listed { names, more }) = self.order(list) else {

@@ -87,7 +87,7 @@ def test_without_transcoding(case):
 
 def test_ring_back(case):
     """Callers hear what a user has chosen for them while the phone rings, and then the user."""
-    voipd, alice, bob = between(case, {}, {"answermode": "manual"})
+    voipd, alice, bob = between(case, {}, {"answers": False})
     voipd.ctl("feature", "set", "bob", "ringback", "tone:us")
     alice.wait_registered()
     bob.wait_registered()

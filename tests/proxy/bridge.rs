@@ -10,23 +10,23 @@ use voip::server::MediaOrder;
 use voip::wire::rtp::Coding;
 use voip::wire::sip::{HeaderName, Message, Method, ResponseBuilder};
 
-const PCMA: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.20\r\ns=-\r\nc=IN IP4 192.0.2.20\r\nt=0 0\r\n\
+pub const PCMA: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.20\r\ns=-\r\nc=IN IP4 192.0.2.20\r\nt=0 0\r\n\
     m=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
-const PCMU: &str = "v=0\r\no=- 2 1 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
+pub const PCMU: &str = "v=0\r\no=- 2 1 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
     m=audio 5000 RTP/AVP 0 96\r\na=rtpmap:96 telephone-event/8000\r\n";
-const PCMU_HELD: &str = "v=0\r\no=- 2 2 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
+pub const PCMU_HELD: &str = "v=0\r\no=- 2 2 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
     m=audio 5000 RTP/AVP 0 96\r\na=rtpmap:96 telephone-event/8000\r\na=sendonly\r\n";
 
-fn alice() -> Peer {
+pub fn alice() -> Peer {
     Peer::udp("192.0.2.20:5062")
 }
 
-fn bob() -> Peer {
+pub fn bob() -> Peer {
     Peer::udp("192.0.2.21:5060")
 }
 
 /// 100 calls 200, who knows none of its codecs: what 200 gets next.
-fn refused_for_codecs(w: &mut World) -> Message {
+pub fn refused_for_codecs(w: &mut World) -> Message {
     w.register("200", &bob(), "");
     let uri = "sip:200@example.com";
     let contact = format!("Contact: {}", alice().contact("100"));
@@ -39,7 +39,7 @@ fn refused_for_codecs(w: &mut World) -> Message {
     w.take(&bob())
 }
 
-fn at_alice(w: &mut World) -> Message {
+pub fn at_alice(w: &mut World) -> Message {
     loop {
         let message = w.take(&alice());
         if message.is_request() || message.status() != 100 {
@@ -48,7 +48,14 @@ fn at_alice(w: &mut World) -> Message {
     }
 }
 
-fn described(w: &mut World, peer: &Peer, request: &Message, status: u16, tag: &str, body: &str) {
+pub fn described(
+    w: &mut World,
+    peer: &Peer,
+    request: &Message,
+    status: u16,
+    tag: &str,
+    body: &str,
+) {
     let contact = peer.contact("x");
     let response = ResponseBuilder::new(request, status)
         .to_tag(tag.as_bytes())
@@ -60,7 +67,7 @@ fn described(w: &mut World, peer: &Peer, request: &Message, status: u16, tag: &s
 }
 
 /// A request of 200's in the dialog of the INVITE that it got.
-fn of_bob<'a>(
+pub fn of_bob<'a>(
     method: &'a str,
     invite: &'a Message,
     uri: &'a str,
@@ -79,7 +86,7 @@ fn of_bob<'a>(
     request
 }
 
-fn tasks(w: &World) -> Vec<(u64, Task)> {
+pub fn tasks(w: &World) -> Vec<(u64, Task)> {
     let tasks = w.orders.iter().filter_map(|order| match order {
         MediaOrder::Studio(Order::Do { session, what, .. }) => Some((*session, what.clone())),
         _ => None,
@@ -88,7 +95,7 @@ fn tasks(w: &World) -> Vec<(u64, Task)> {
 }
 
 /// What the studio was told of formats: session and coding.
-fn formats(w: &World) -> Vec<(u64, Coding)> {
+pub fn formats(w: &World) -> Vec<(u64, Coding)> {
     let opened = w.orders.iter().filter_map(|order| match order {
         MediaOrder::Studio(Order::Open {
             session, format, ..
@@ -99,7 +106,7 @@ fn formats(w: &World) -> Vec<(u64, Coding)> {
 }
 
 /// Both talk: the INVITE that 200 got, and the 200 that 100 got.
-fn talking(w: &mut World) -> (Message, Message) {
+pub fn talking(w: &mut World) -> (Message, Message) {
     let invite = refused_for_codecs(w);
     w.answer(&bob(), &invite, 180, "b");
     assert_eq!(at_alice(w).status(), 180);
@@ -113,7 +120,7 @@ fn talking(w: &mut World) -> (Message, Message) {
     (invite, answer)
 }
 
-fn of_alice<'a>(
+pub fn of_alice<'a>(
     method: &'a str,
     answer: &Message,
     (tag, uri): (&'a mut String, &'a mut String),
@@ -125,7 +132,7 @@ fn of_alice<'a>(
 }
 
 /// Where requests in the dialog of an INVITE of ours go, and our tag in it.
-fn ours(invite: &Message) -> (String, String) {
+pub fn ours(invite: &Message) -> (String, String) {
     let contact = invite.addresses(HeaderName::Contact).next().unwrap();
     let tag = invite.from().unwrap().tag().unwrap();
     (text(contact.unwrap().uri_bytes()), text(tag))
@@ -280,12 +287,12 @@ fn without_transcoding_the_refusal_stands() {
     w.nothing();
 }
 
-fn carol() -> Peer {
+pub fn carol() -> Peer {
     Peer::udp("192.0.2.22:5060")
 }
 
 /// The status lines that NOTIFYs to a peer told, each of which is answered.
-fn told(w: &mut World, peer: &Peer) -> Vec<String> {
+pub fn told(w: &mut World, peer: &Peer) -> Vec<String> {
     let mut lines = Vec::new();
     while let Some(at) = w
         .sent
@@ -490,7 +497,7 @@ fn who_wants_secure_sound_gets_a_secure_offer() {
 }
 
 /// 200 answers with these lines in its 200, or any other status.
-fn with_lines(w: &mut World, request: &Message, status: u16, lines: &[(HeaderName, &str)]) {
+pub fn with_lines(w: &mut World, request: &Message, status: u16, lines: &[(HeaderName, &str)]) {
     let contact = bob().contact("x");
     let mut response = ResponseBuilder::new(request, status)
         .to_tag("b")

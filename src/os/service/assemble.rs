@@ -450,18 +450,13 @@ impl Running {
         let restored = Restored::load(&config, clock, anchor, &mut rng, stored, &users)?;
         let shared = share(&config, (shards, clock), &around, tls, &seams);
         let replies = Arc::new(Replies::default());
-        let (relays, relaying) = match seams.media {
-            Some(processes) => {
-                let elsewhere = processes.into_iter().map(Relaying::Elsewhere);
-                (Vec::new(), elsewhere.collect())
-            }
-            None => {
-                let roots = seams.roots;
-                let relays = start_relays((&config, roots), shards, clock, &shared.switch)?;
-                let here = relays.iter().map(|r| Relaying::Here(r.handle())).collect();
-                (relays, here)
-            }
+        let relays = match &seams.media {
+            Some(_) => Vec::new(),
+            None => start_relays((&config, seams.roots), shards, clock, &shared.switch)?,
         };
+        let here = relays.iter().map(|r| Relaying::Here(r.handle()));
+        let elsewhere = seams.media.into_iter().flatten().map(Relaying::Elsewhere);
+        let relaying = here.chain(elsewhere).collect();
         let (tell, notices) = mpsc::channel(blocklist::WAITING_MAX);
         let sinks = Arc::new(Outlets {
             notices: tell,

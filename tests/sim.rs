@@ -185,6 +185,7 @@ fn call(user: &str, talk: u64) -> CallPlan {
         give_up_after: None,
         talk: Some(Duration::from_secs(talk)),
         hold_after: None,
+        keys: Vec::new(),
     }
 }
 

@@ -23,8 +23,10 @@ pub use files::{FileName, MAIL_FOLDER, folder_of, greeting_file, take_of_greetin
 pub use pin::{Limits, Opening, WAIT_MAX};
 pub use reconcile::{Found, Sorted, reconcile};
 
-use crate::store::{Folder, Greeting, Mailbox, MailboxRecord, MessageRecord, Record, USERS_MAX};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use crate::store::{
+    EmailCopy, Folder, Greeting, Mailbox, MailboxRecord, MessageRecord, Record, USERS_MAX,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +39,8 @@ pub const MESSAGES_MAX: usize = 1_000_000;
 pub const RECORDINGS_MAX: usize = 16;
 /// Most files that wait to be removed; what is left lying is found by the next start.
 pub const ERRANDS_MAX: usize = 100_000;
+/// Most copies by e-mail that wait; of more, messages go without.
+pub const COPIES_MAX: usize = 10_000;
 /// Longest number and name of a caller that are kept, in bytes.
 pub const CALLER_BYTES_MAX: usize = 128;
 
@@ -107,6 +111,8 @@ struct State {
     /// Whose counts changed since somebody looked; each once.
     changed: BTreeSet<Arc<str>>,
     errands: VecDeque<Errand>,
+    /// Messages whose copies are to be sent, with their mailboxes.
+    copies: BTreeMap<u64, Box<str>>,
 }
 
 /// All mailboxes, shared by all shards.
@@ -167,6 +173,9 @@ impl Mailboxes {
             let room = state.messages < MESSAGES_MAX && record.folder != Folder::Gone;
             if room {
                 state.messages += 1;
+                if record.email == EmailCopy::Waiting {
+                    state.await_copy(record.id, &record.mailbox);
+                }
                 let kept = state.kept.entry(record.mailbox.clone()).or_default();
                 kept.messages.push(record);
             }
@@ -264,6 +273,7 @@ impl Mailboxes {
             name: cut(name).into(),
             received_ms,
             duration_ms: 0,
+            email: EmailCopy::No,
             revision: state.next_revision(),
         };
         state.messages += 1;
@@ -272,12 +282,44 @@ impl Mailboxes {
         Ok(record)
     }
 
-    /// The caller is content with what was recorded: it is new. The record is to be kept.
+    /// The caller is content with what was recorded: it is new, and with the same word its copy by
+    /// e-mail is to be sent, where the mailbox has an address. The record is to be kept.
     pub fn keep(&self, aor: &str, id: u64, duration_ms: u32) -> Option<Record> {
+        let wanted = !self.mailbox(aor).email.is_empty();
+        let email = match wanted && self.lock().await_copy(id, aor) {
+            true => EmailCopy::Waiting,
+            false if wanted => EmailCopy::Failed,
+            false => EmailCopy::No,
+        };
         self.change(aor, id, |message| {
             message.folder = Folder::New;
             message.duration_ms = duration_ms;
+            message.email = email;
         })
+    }
+
+    /// The oldest message whose copy is to be sent and that is `due`. One that its owner deleted
+    /// waits until that is final or taken back.
+    pub fn next_copy(&self, due: impl Fn(u64) -> bool) -> Option<MessageRecord> {
+        let state = self.lock();
+        let waiting = state.copies.iter().filter(|(id, _)| due(**id));
+        let mut there = waiting.filter_map(|(id, aor)| {
+            let messages = &state.kept.get(aor)?.messages;
+            messages.iter().find(|m| m.id == *id)
+        });
+        let heard = |m: &&MessageRecord| matches!(m.folder, Folder::New | Folder::Saved);
+        there.find(heard).cloned()
+    }
+
+    /// How many copies wait.
+    pub fn copies_waiting(&self) -> usize {
+        self.lock().copies.len()
+    }
+
+    /// What became of a copy. The record is to be kept; `None` if the message is gone.
+    pub fn copied(&self, aor: &str, id: u64, outcome: EmailCopy) -> Option<Record> {
+        self.lock().copies.remove(&id);
+        self.change(aor, id, |message| message.email = outcome)
     }
 
     /// The owner moves a message. The record is to be kept.
@@ -499,8 +541,18 @@ impl State {
         }
         message.folder = Folder::Gone;
         message.revision = revision;
+        self.copies.remove(&id);
         self.errand(Errand::Remove(message.file.clone()));
         Some(Record::PutMessage(Box::new(message)))
+    }
+
+    /// Whether there is room for one more.
+    fn await_copy(&mut self, id: u64, aor: &str) -> bool {
+        let room = self.copies.len() < COPIES_MAX;
+        if room {
+            self.copies.insert(id, aor.into());
+        }
+        room
     }
 
     fn errand(&mut self, errand: Errand) {

@@ -12,8 +12,8 @@
 //! | none | too short, or a greeting not taken over | the file goes |
 
 use super::files::{FileName, folder_of};
-use crate::store::{Folder, Mailbox, MailboxRecord, MessageRecord, Record};
-use std::collections::{BTreeMap, HashMap};
+use crate::store::{EmailCopy, Folder, Mailbox, MailboxRecord, MessageRecord, Record};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A file below the spool, whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,6 +60,7 @@ pub fn reconcile<'u>(
         has_files: !found.is_empty(),
         files: found.into_iter().map(|f| (f.path.clone(), f)).collect(),
         message_ms_min,
+        copied: with_copies(&mailboxes),
         sorted: Sorted::default(),
     };
     let owners: HashMap<String, &str> = users.map(|aor| (folder_of(aor), aor)).collect();
@@ -79,7 +80,14 @@ struct Work {
     has_files: bool,
     files: BTreeMap<Box<str>, Found>,
     message_ms_min: u32,
+    /// Mailboxes of whose messages copies are sent.
+    copied: HashSet<Box<str>>,
     sorted: Sorted,
+}
+
+fn with_copies(mailboxes: &[MailboxRecord]) -> HashSet<Box<str>> {
+    let wanted = mailboxes.iter().filter(|m| !m.mailbox.email.is_empty());
+    wanted.map(|m| m.aor.clone()).collect()
 }
 
 impl Work {
@@ -114,6 +122,10 @@ impl Work {
         self.revision += 1;
         message.folder = folder;
         message.revision = self.revision;
+        // Its copy was to be asked for with the caller's word.
+        if folder == Folder::New && self.copied.contains(&message.mailbox) {
+            message.email = EmailCopy::Waiting;
+        }
         if duration_ms > 0 {
             message.duration_ms = duration_ms;
         }
@@ -183,6 +195,7 @@ impl Work {
             name: "".into(),
             received_ms: file.modified_ms,
             duration_ms: file.ms,
+            email: EmailCopy::No,
             revision: 0,
         };
         self.put(message, Folder::New, file.ms);

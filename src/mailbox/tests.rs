@@ -206,6 +206,7 @@ fn row(id: u64, folder: Folder) -> MessageRecord {
         name: "".into(),
         received_ms: 5,
         duration_ms: 3_000,
+        email: EmailCopy::No,
         revision: id,
     }
 }
@@ -305,4 +306,74 @@ fn a_spool_that_is_not_there_costs_no_message() {
     let sorted = reconcile(Vec::new(), rows, Vec::new(), [ANA].into_iter(), 2_000);
     assert_eq!(shown(&sorted), ["1 new 3000", "2 gone 3000"]);
     assert_eq!(sorted.lost, 0);
+}
+
+/// With the caller's word the copy waits in the same row; it is given out oldest first, not while its
+/// owner has deleted the message, and not again once something became of it.
+#[test]
+fn copies_wait_in_the_rows_of_their_messages() {
+    let all = Mailboxes::new();
+    let leave = || {
+        let id = all.begin(ANA, ("1", ""), 5, 10).unwrap().id;
+        (id, message(all.keep(ANA, id, 3_000).unwrap()))
+    };
+    assert_eq!(leave().1.email, EmailCopy::No);
+    all.update(ANA, |m| m.email = "ana@example.org".into());
+    let (two, row) = leave();
+    assert_eq!((row.folder, row.email), (Folder::New, EmailCopy::Waiting));
+    let (three, _) = leave();
+    let next = |not: u64| all.next_copy(|id| id != not).map(|m| m.id);
+    assert_eq!((next(0), next(two)), (Some(two), Some(three)));
+    all.put(ANA, two, Folder::Deleted).unwrap();
+    assert_eq!((next(0), all.copies_waiting()), (Some(three), 2));
+    all.put(ANA, two, Folder::Saved).unwrap();
+    let sent = message(all.copied(ANA, two, EmailCopy::Sent).unwrap());
+    assert_eq!((sent.email, next(0)), (EmailCopy::Sent, Some(three)));
+    // A restart goes on with what waited, and a message that is gone needs no copy.
+    let rows = all.messages(ANA, Folder::New);
+    let again = Mailboxes::new();
+    again.load(Vec::new(), rows);
+    assert_eq!(again.next_copy(|_| true).map(|m| m.id), Some(three));
+    again.remove(ANA, three).unwrap();
+    assert_eq!(
+        (
+            again.copies_waiting(),
+            again.copied(ANA, three, EmailCopy::Sent)
+        ),
+        (0, None)
+    );
+}
+
+#[test]
+fn no_more_copies_wait_than_may() {
+    let all = Mailboxes::new();
+    all.update(ANA, |m| m.email = "ana@example.org".into());
+    let rows = (1..=COPIES_MAX as u64 + 1).map(|id| MessageRecord {
+        email: EmailCopy::Waiting,
+        ..row(id, Folder::New)
+    });
+    all.load(Vec::new(), rows.collect());
+    assert_eq!(all.copies_waiting(), COPIES_MAX);
+    let id = all.begin(ANA, ("1", ""), 5, u32::MAX);
+    assert!(id.is_err(), "a mailbox has fewer");
+}
+
+/// What a crash broke off is copied as if its caller had said yes.
+#[test]
+fn what_a_start_salvages_is_copied_too() {
+    let mailbox = Mailbox {
+        email: "ana@example.org".into(),
+        ..Mailbox::default()
+    };
+    let boxes = vec![MailboxRecord {
+        aor: ANA.into(),
+        mailbox,
+        revision: 1,
+    }];
+    let rows = vec![row(1, Folder::Recording), row(2, Folder::New)];
+    let files = (1..=3).map(|id| file(&FileName::of_message(ANA, id), 3_000));
+    let sorted = reconcile(boxes, rows, files.collect(), [ANA].into_iter(), 2_000);
+    let copies: Vec<_> = sorted.messages.iter().map(|m| (m.id, m.email)).collect();
+    let (waits, no) = (EmailCopy::Waiting, EmailCopy::No);
+    assert_eq!(copies, [(1, waits), (2, no), (3, waits)]);
 }

@@ -72,6 +72,15 @@ pub enum FileOrder {
         /// Its name, without `.part`.
         file: Box<str>,
     },
+    /// A piece of one, shorter at its end.
+    Read {
+        /// Its name.
+        path: Box<str>,
+        /// From where on.
+        at: u64,
+        /// How many bytes, at most [`PIECE_BYTES_MAX`].
+        length: u32,
+    },
     /// Which files there are, in the order of their names.
     List {
         /// The directory; all below it are listed, with their names below the spool.
@@ -98,6 +107,8 @@ pub enum Filed {
         /// Whether there are more behind the last.
         more: bool,
     },
+    /// A piece.
+    Bytes(Vec<u8>),
     /// It is not done.
     Failed(FileFailure),
 }

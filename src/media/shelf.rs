@@ -18,7 +18,8 @@ const HEAD_BYTES: u32 = 4096;
 /// Where the site's music lies, below its prompts.
 pub const MUSIC: &str = "moh";
 
-/// Files below roots. Names have been checked.
+/// Files below roots: one system call or two for each method, so that what is on the disk at which
+/// moment is decided here and not by each disk. Names have been checked.
 pub trait Shelf {
     /// How long a plain file is.
     fn size(&mut self, root: Root, name: &str) -> Result<u64, FileFailure>;
@@ -30,16 +31,24 @@ pub trait Shelf {
         at: u64,
         length: u32,
     ) -> Result<Vec<u8>, FileFailure>;
-    /// Writes into the spool's file at an offset. `anew`: the file and its directories are made,
-    /// and what was in the file is gone. Otherwise it must be there.
-    fn write(&mut self, name: &str, at: u64, bytes: &[u8], anew: bool) -> Result<(), FileFailure>;
-    /// Cuts a file of the spool, and sees that it is on the disk.
-    fn settle(&mut self, name: &str, size: u64) -> Result<(), FileFailure>;
-    /// Gives a file of the spool another name, in place of what has it, and sees that this is on
-    /// the disk. Directories are made as needed.
+    /// Makes an empty file of the spool; what was in one that has the name is gone. Its directory
+    /// must be there.
+    fn create(&mut self, name: &str) -> Result<(), FileFailure>;
+    /// Writes into a file of the spool, which must be there, at an offset.
+    fn write(&mut self, name: &str, at: u64, bytes: &[u8]) -> Result<(), FileFailure>;
+    /// Cuts a file of the spool that is longer.
+    fn cut(&mut self, name: &str, size: u64) -> Result<(), FileFailure>;
+    /// Sees that what is in a file of the spool is on the disk.
+    fn sync(&mut self, name: &str) -> Result<(), FileFailure>;
+    /// Gives a file of the spool another name, in place of what has it. Its directory must be
+    /// there.
     fn rename(&mut self, from: &str, to: &str) -> Result<(), FileFailure>;
     /// Removes a file of the spool.
     fn remove(&mut self, name: &str) -> Result<(), FileFailure>;
+    /// Makes a directory of the spool; whether it was not there before.
+    fn make_directory(&mut self, path: &str) -> Result<bool, FileFailure>;
+    /// Sees that the names in a directory of the spool are on the disk; the spool itself is `""`.
+    fn sync_directory(&mut self, path: &str) -> Result<(), FileFailure>;
     /// All plain files below a directory with their names below the root, in any order.
     fn list(&mut self, root: Root, below: &str) -> Result<Vec<Box<str>>, FileFailure>;
 }
@@ -149,10 +158,34 @@ fn append(
 ) -> Result<(), FileFailure> {
     if at > 0 {
         let at = at.saturating_add(HEADER_SIZE as u64);
-        return shelf.write(part, at, bytes, false);
+        return shelf.write(part, at, bytes);
     }
     let header = wav::header(layout, None).ok_or(FileFailure::Broken)?;
-    shelf.write(part, 0, &[&header[..], bytes].concat(), true)
+    match shelf.create(part) {
+        Err(FileFailure::Missing) => {
+            directories(shelf, part)?;
+            shelf.create(part)
+        }
+        done => done,
+    }?;
+    shelf.write(part, 0, &[&header[..], bytes].concat())
+}
+
+/// Makes the directories before a name. Each is on the disk before anything is put into it: what is
+/// in a directory that a crash forgot is lost with it.
+fn directories(shelf: &mut impl Shelf, name: &str) -> Result<(), FileFailure> {
+    for (at, _) in name.match_indices('/') {
+        let path = name.get(..at).unwrap_or_default();
+        if shelf.make_directory(path)? {
+            shelf.sync_directory(directory(path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a file lies.
+fn directory(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
 fn finish(
@@ -163,27 +196,51 @@ fn finish(
 ) -> Result<(), FileFailure> {
     let part = part(name);
     if data_size == 0 {
-        return match shelf.remove(&part) {
+        return match remove(shelf, &part) {
             Err(FileFailure::Missing) => Ok(()),
             done => done,
         };
     }
     for (at, bytes) in wav::lengths(layout, data_size) {
-        shelf.write(&part, at as u64, &bytes, false)?;
+        shelf.write(&part, at as u64, &bytes)?;
     }
     let end = (HEADER_SIZE as u64).saturating_add(data_size);
     if data_size % 2 == 1 {
-        shelf.write(&part, end, &[0], false)?;
+        shelf.write(&part, end, &[0])?;
     }
-    shelf.settle(&part, end + data_size % 2)?;
-    shelf.rename(&part, name)
+    shelf.cut(&part, end + data_size % 2)?;
+    shelf.sync(&part)?;
+    rename(shelf, &part, name)
+}
+
+/// Another name for a file, on the disk once this is done.
+fn rename(shelf: &mut impl Shelf, from: &str, to: &str) -> Result<(), FileFailure> {
+    match shelf.rename(from, to) {
+        Err(FileFailure::Missing) => {
+            // What is not there needs no directories.
+            shelf.size(Root::Spool, from)?;
+            directories(shelf, to)?;
+            shelf.rename(from, to)
+        }
+        done => done,
+    }?;
+    shelf.sync_directory(directory(to))?;
+    match directory(from) == directory(to) {
+        true => Ok(()),
+        false => shelf.sync_directory(directory(from)),
+    }
+}
+
+fn remove(shelf: &mut impl Shelf, name: &str) -> Result<(), FileFailure> {
+    shelf.remove(name)?;
+    shelf.sync_directory(directory(name))
 }
 
 fn file(shelf: &mut impl Shelf, order: FileOrder) -> Result<Filed, FileFailure> {
     match order {
         FileOrder::Remove { path } => {
             checked(&path)?;
-            match shelf.remove(&path) {
+            match remove(shelf, &path) {
                 Ok(()) | Err(FileFailure::Missing) => Ok(Filed::Done),
                 Err(failure) => Err(failure),
             }
@@ -191,12 +248,18 @@ fn file(shelf: &mut impl Shelf, order: FileOrder) -> Result<Filed, FileFailure> 
         FileOrder::Rename { from, to } => {
             checked(&from)?;
             checked(&to)?;
-            shelf.rename(&from, &to)?;
+            rename(shelf, &from, &to)?;
             Ok(Filed::Done)
         }
         FileOrder::Salvage { file } => {
             checked(&file)?;
             salvage(shelf, &file)
+        }
+        FileOrder::Read { path, at, length } => {
+            checked(&path)?;
+            let length = length.min(PIECE_BYTES_MAX);
+            let bytes = shelf.read(Root::Spool, &path, at, length)?;
+            Ok(Filed::Bytes(bytes))
         }
         FileOrder::List { below, after } => {
             checked(&below)?;
@@ -225,7 +288,7 @@ fn salvage(shelf: &mut impl Shelf, name: &str) -> Result<Filed, FileFailure> {
     let head = shelf.read(Root::Spool, &broken_off, 0, HEAD_BYTES)?;
     let Ok(wav) = Wav::parse(&head, size) else {
         // Not even a header came to the disk: there is no sound in it.
-        shelf.remove(&broken_off)?;
+        remove(shelf, &broken_off)?;
         return Ok(Filed::Salvaged { ms: 0 });
     };
     let data_size = match wav::is_unfinished(&head) {

@@ -15,7 +15,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -81,6 +81,30 @@ impl Dns {
             drop(place);
             tell(&switch, answer);
         });
+    }
+}
+
+impl Dns {
+    /// Where a host is, by A and AAAA; nowhere if that cannot be known.
+    pub async fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        let mut all = Vec::new();
+        for kind in [DnsKind::A, DnsKind::Aaaa] {
+            let name = host.into();
+            let Some(resolver) = &self.resolver else {
+                break;
+            };
+            self.counters.dns_questions.one();
+            let found = answer(resolver, &DnsQuestion { name, kind }).await;
+            let DnsAnswer::Found { records, .. } = found else {
+                continue;
+            };
+            all.extend(records.into_iter().filter_map(|record| match record {
+                DnsRecord::A(ip) => Some(IpAddr::V4(ip)),
+                DnsRecord::Aaaa(ip) => Some(IpAddr::V6(ip)),
+                DnsRecord::Srv { .. } | DnsRecord::Naptr { .. } => None,
+            }));
+        }
+        all
     }
 }
 

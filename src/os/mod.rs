@@ -22,6 +22,7 @@ pub mod interfaces;
 pub mod ipc;
 pub mod log;
 pub mod node;
+pub mod post;
 pub mod privsep;
 pub mod relay;
 pub mod role;

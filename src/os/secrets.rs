@@ -1,4 +1,4 @@
-//! The passwords of trunks, out of their files.
+//! The passwords of trunks and of the mail server, out of their files.
 
 use crate::config::Config;
 use crate::peer::Peers;
@@ -12,13 +12,18 @@ use std::sync::Arc;
 /// Bytes of a password.
 const PASSWORD_BYTES_MAX: u64 = 1024;
 
-/// Passwords by trunk.
+/// Passwords.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub struct Secrets(Vec<(String, Vec<u8>)>);
+pub struct Secrets {
+    /// By trunk.
+    trunks: Vec<(String, Vec<u8>)>,
+    /// Of `[voicemail] smtp_user`.
+    smtp: Option<Vec<u8>>,
+}
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Secrets(of {} trunks)", self.0.len())
+        write!(f, "Secrets(of {} trunks)", self.trunks.len())
     }
 }
 
@@ -29,14 +34,32 @@ impl Secrets {
             let file = trunk.password_file.as_ref()?;
             Some((&trunk.name, file))
         });
-        let read = named.map(|(name, file)| match read(file) {
+        let read = named.map(|(name, file)| match read_password(file) {
             Ok(password) => Ok((name.to_string(), password)),
             Err(problem) => Err(format!(
                 "[[trunk]] \"{name}\" password_file {}: {problem}",
                 file.display()
             )),
         });
-        read.collect::<Result<_, _>>().map(Self)
+        let trunks = read.collect::<Result<_, _>>()?;
+        let smtp = config.voicemail.smtp.as_ref();
+        let smtp = smtp.and_then(|smtp| smtp.password_file.as_ref());
+        let smtp = match smtp.map(|file| (file, read_password(file))) {
+            None => None,
+            Some((_, Ok(password))) => Some(password),
+            Some((file, Err(problem))) => {
+                return Err(format!(
+                    "[voicemail] smtp_password_file {}: {problem}",
+                    file.display()
+                ));
+            }
+        };
+        Ok(Self { trunks, smtp })
+    }
+
+    /// What proves `[voicemail] smtp_user`.
+    pub fn smtp(&self) -> Option<&[u8]> {
+        self.smtp.as_deref()
     }
 
     /// The trunks and pools of a start, with their passwords. `key` is the node's own secret.
@@ -49,7 +72,7 @@ impl Secrets {
     /// Gives each trunk its password, and takes it from those that have none any more.
     pub fn give(&self, config: &Config, peers: &Peers) {
         for trunk in &config.trunks {
-            let found = self.0.iter().find(|(name, _)| **name == *trunk.name);
+            let found = self.trunks.iter().find(|(name, _)| **name == *trunk.name);
             let password = found.map(|(_, password)| password.clone());
             peers.set_secret(&trunk.name, password);
         }
@@ -57,7 +80,7 @@ impl Secrets {
 }
 
 /// The password, without the end of its line.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+fn read_password(path: &Path) -> Result<Vec<u8>, String> {
     let open = || -> io::Result<(u32, Vec<u8>)> {
         let file = File::open(path)?;
         let mode = file.metadata()?.permissions().mode();
@@ -105,7 +128,7 @@ mod tests {
         ));
         fs::write(&path, text).expect("writable");
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
-        let got = read(&path);
+        let got = read_password(&path);
         fs::remove_file(&path).expect("there");
         got
     }
@@ -128,7 +151,7 @@ mod tests {
             let problem = file(text, mode).expect_err("refused");
             assert!(problem.contains(words), "{problem}");
         }
-        let problem = read(Path::new("/nonexistent/itsp.secret")).expect_err("refused");
+        let problem = read_password(Path::new("/nonexistent/itsp.secret")).expect_err("refused");
         assert!(problem.contains("umask 077"), "{problem}");
     }
 }

@@ -337,6 +337,7 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
         Some((listener, token)) => Some(serve_web(listener, &token, asks).await.map_err(cannot)?),
         None => None,
     };
+    running.start_post();
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut notices = running.notices();
     let outcome = loop {

@@ -279,44 +279,12 @@ impl Disk {
         }
     }
 
-    /// The directories before a name, made if they are not there.
-    fn make_directories(&self, name: &str) -> Result<(), Errno> {
-        let root = self.root(Root::Spool).map_err(|_| Errno::ENOENT)?;
-        for (at, _) in name.match_indices('/') {
-            let parent = name.get(..at).unwrap_or_default();
-            match mkdirat(root, parent, DIRECTORY_MODE) {
-                Ok(()) | Err(Errno::EEXIST) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+    fn spool(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.root(Root::Spool).map_err(|_| Errno::ENOENT)
     }
 
-    /// Sees that the names in a file's directory are on the disk.
-    fn sync_directory_of(&self, name: &str) -> Result<(), Errno> {
-        let root = self.root(Root::Spool).map_err(|_| Errno::ENOENT)?;
-        match name.rsplit_once('/') {
-            None => fsync(root),
-            Some((parent, _)) => {
-                let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-                fsync(openat(root, parent, flags, Mode::empty())?)
-            }
-        }
-    }
-
-    fn write_at(&self, name: &str, at: u64, bytes: &[u8], anew: bool) -> Result<(), Errno> {
-        let mut flags = OFlag::O_WRONLY;
-        if anew {
-            flags |= OFlag::O_CREAT | OFlag::O_TRUNC;
-        }
-        let file = match self.open(Root::Spool, name, flags) {
-            Err(Errno::ENOENT) if anew => {
-                self.make_directories(name)?;
-                self.open(Root::Spool, name, flags)
-            }
-            opened => opened,
-        };
-        let (file, _) = file?;
+    fn write_at(&self, name: &str, at: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let (file, _) = self.open(Root::Spool, name, OFlag::O_WRONLY)?;
         let (mut at, mut rest) = (at, bytes);
         while !rest.is_empty() {
             let offset = libc::off_t::try_from(at).map_err(|_| Errno::EFBIG)?;
@@ -333,37 +301,30 @@ impl Disk {
         Ok(())
     }
 
-    fn settle_at(&self, name: &str, size: u64) -> Result<(), Errno> {
-        let (file, status) = self.open(Root::Spool, name, OFlag::O_RDWR)?;
+    fn cut_at(&self, name: &str, size: u64) -> Result<(), Errno> {
+        let (file, status) = self.open(Root::Spool, name, OFlag::O_WRONLY)?;
         let wanted = libc::off_t::try_from(size).map_err(|_| Errno::EFBIG)?;
-        if status.st_size > wanted {
-            ftruncate(&file, wanted)?;
-        }
-        fdatasync(&file)
-    }
-
-    fn rename_to(&self, from: &str, to: &str) -> Result<(), Errno> {
-        let root = self.root(Root::Spool).map_err(|_| Errno::ENOENT)?;
-        // What is not there needs no directories.
-        fstatat(root, from, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        match renameat(root, from, root, to) {
-            Err(Errno::ENOENT) => {
-                self.make_directories(to)?;
-                renameat(root, from, root, to)
-            }
-            done => done,
-        }?;
-        self.sync_directory_of(to)?;
-        match from.rsplit_once('/') == to.rsplit_once('/') {
-            true => Ok(()),
-            false => self.sync_directory_of(from),
+        match status.st_size > wanted {
+            true => ftruncate(&file, wanted),
+            false => Ok(()),
         }
     }
 
-    fn remove_at(&self, name: &str) -> Result<(), Errno> {
-        let root = self.root(Root::Spool).map_err(|_| Errno::ENOENT)?;
-        unlinkat(root, name, UnlinkatFlags::NoRemoveDir)?;
-        self.sync_directory_of(name)
+    fn make_directory_at(&self, path: &str) -> Result<bool, Errno> {
+        match mkdirat(self.spool()?, path, DIRECTORY_MODE) {
+            Ok(()) => Ok(true),
+            Err(Errno::EEXIST) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sync_directory_at(&self, path: &str) -> Result<(), Errno> {
+        let root = self.spool()?;
+        if path.is_empty() {
+            return fsync(root);
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        fsync(openat(root, path, flags, Mode::empty())?)
     }
 
     /// Adds the plain files below a directory to `all`, directories in it to `deeper`.
@@ -454,36 +415,54 @@ impl shelf::Shelf for Disk {
         Ok(bytes)
     }
 
-    fn write(&mut self, name: &str, at: u64, bytes: &[u8], anew: bool) -> Result<(), FileFailure> {
-        let outcome = self.write_at(name, at, bytes, anew);
-        let done = self.written(name, outcome);
-        if anew && done.is_ok() {
-            self.unspoil(name);
-        }
-        done
+    fn create(&mut self, name: &str) -> Result<(), FileFailure> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
+        let outcome = self.open(Root::Spool, name, flags).map(drop);
+        self.written(name, outcome)?;
+        self.unspoil(name);
+        Ok(())
     }
 
-    fn settle(&mut self, name: &str, size: u64) -> Result<(), FileFailure> {
-        let outcome = self.settle_at(name, size);
+    fn write(&mut self, name: &str, at: u64, bytes: &[u8]) -> Result<(), FileFailure> {
+        let outcome = self.write_at(name, at, bytes);
+        self.written(name, outcome)
+    }
+
+    fn cut(&mut self, name: &str, size: u64) -> Result<(), FileFailure> {
+        let outcome = self.cut_at(name, size);
+        self.written(name, outcome)
+    }
+
+    fn sync(&mut self, name: &str) -> Result<(), FileFailure> {
+        let opened = self.open(Root::Spool, name, OFlag::O_RDWR);
+        let outcome = opened.and_then(|(file, _)| fdatasync(&file));
         self.written(name, outcome)
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), FileFailure> {
-        let outcome = self.rename_to(from, to);
-        let done = self.written(from, outcome);
-        if done.is_ok() {
-            self.whole(from);
-        }
-        done
+        let root = self.spool();
+        let outcome = root.and_then(|root| renameat(root, from, root, to));
+        self.written(from, outcome)?;
+        self.whole(from);
+        Ok(())
     }
 
     fn remove(&mut self, name: &str) -> Result<(), FileFailure> {
-        let outcome = self.remove_at(name);
-        let done = self.written(name, outcome);
-        if done.is_ok() {
-            self.unspoil(name);
-        }
-        done
+        let root = self.spool();
+        let outcome = root.and_then(|root| unlinkat(root, name, UnlinkatFlags::NoRemoveDir));
+        self.written(name, outcome)?;
+        self.unspoil(name);
+        Ok(())
+    }
+
+    fn make_directory(&mut self, path: &str) -> Result<bool, FileFailure> {
+        let outcome = self.make_directory_at(path);
+        self.written(path, outcome)
+    }
+
+    fn sync_directory(&mut self, path: &str) -> Result<(), FileFailure> {
+        let outcome = self.sync_directory_at(path);
+        self.written(path, outcome)
     }
 
     fn list(&mut self, root: Root, below: &str) -> Result<Vec<Box<str>>, FileFailure> {

@@ -3,13 +3,17 @@
 use super::core::Input;
 use super::inbox::{INBOX_MESSAGES_MAX, Inbox};
 use super::ipc::Channel;
+use super::post;
 use super::stream::Receiver;
 use crate::base::{ConnectionId, Flow, TransmitTag};
+use crate::media::News;
+use crate::server::{MediaNews, POST_SESSION};
 use crate::sip::detour::{self, Detours};
 use crate::wire::sip::FrameError;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::sync::mpsc;
 
 /// What waits for a shard's worker.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub enum Work {
 #[derive(Debug)]
 pub struct Switch {
     inboxes: Vec<Inbox<Work>>,
+    /// Who sends copies by e-mail, once there is somebody.
+    post: OnceLock<mpsc::Sender<post::Answer>>,
     detours: Mutex<Detours>,
     /// Whether there is any.
     detoured: AtomicBool,
@@ -38,6 +44,7 @@ impl Switch {
             inboxes: (0..shards.max(1))
                 .map(|_| Inbox::new(INBOX_MESSAGES_MAX))
                 .collect(),
+            post: OnceLock::new(),
             detours: Mutex::new(Detours::new(shards.max(1))),
             detoured: AtomicBool::new(false),
         }
@@ -84,6 +91,29 @@ impl Switch {
         if let Some(inbox) = self.inboxes.get(shard) {
             inbox.push_always(Work::Input(input));
         }
+    }
+
+    /// What media say, to the shard that they work for, or to whom they read files.
+    pub fn news(&self, shard: usize, news: MediaNews) {
+        match (news, self.post.get()) {
+            (
+                MediaNews::Studio(News::Filed {
+                    session: POST_SESSION,
+                    task,
+                    outcome,
+                }),
+                Some(post),
+            ) => {
+                // One is asked for at a time: what does not fit nobody waits for.
+                let _ = post.try_send((task, outcome));
+            }
+            (news, _) => self.tell(shard, Input::Media(news)),
+        }
+    }
+
+    /// Who gets the answers to [`POST_SESSION`]'s orders from now on; the first who says so.
+    pub fn set_post(&self, post: mpsc::Sender<post::Answer>) {
+        let _ = self.post.set(post);
     }
 
     /// Tells every shard what it must not miss.

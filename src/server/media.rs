@@ -78,6 +78,10 @@ impl MediaNews {
 /// The session of orders about files that are of no call.
 const NOBODY: u64 = u64::MAX;
 
+/// The session of orders about files that whoever sends copies by e-mail gives. Sessions of calls
+/// are counted from one, and never come that far; the highest bits are the relays' own.
+pub const POST_SESSION: u64 = (1 << 48) - 1;
+
 /// What is to be done with a file of a mailbox.
 pub(super) fn errand(errand: Errand) -> MediaOrder {
     let what = match errand {

@@ -22,5 +22,5 @@ mod signal;
 mod tests;
 mod trace;
 
-pub use media::{Carrier, MediaCore, MediaNews, MediaOrder};
+pub use media::{Carrier, MediaCore, MediaNews, MediaOrder, POST_SESSION};
 pub use signal::{Input, Output, Setup, SignalCore};

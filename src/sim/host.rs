@@ -5,6 +5,8 @@
 //! names, media packets to the shard that bound the port, records to the disk in batches.
 
 use super::disk::Disk;
+use super::files::{Death, Spool};
+use super::mail::Witness;
 use super::net::{Carrier, Packet};
 use super::zone::Zone;
 use crate::base::Transport;
@@ -14,7 +16,8 @@ use crate::config::Config;
 use crate::control::Command;
 use crate::feature::{Change, Features, Refusal};
 use crate::location::{Clock, Limits, Location};
-use crate::mailbox::Mailboxes;
+use crate::mailbox::{self, Mailboxes, Sorted};
+use crate::media::file::{FileOrder, FileWish};
 use crate::media::room::Rooms;
 use crate::pbx::rooms::Roster;
 use crate::peer::Peers;
@@ -81,6 +84,8 @@ pub struct Host {
     detours: Detours,
     rng: Rng,
     disk: Disk,
+    spool: Spool,
+    witness: Witness,
     out: VecDeque<Outgoing>,
     connections: BTreeMap<SocketAddr, ConnectionId>,
     next_connection: u64,
@@ -99,6 +104,8 @@ pub struct Host {
 impl Host {
     /// A machine at `address` that serves `domain` with so many shards.
     pub fn new(address: SocketAddr, config: Config, shards: usize, rng: Rng) -> Self {
+        // Not forked: what the shards draw stays as it was before there was a spool.
+        let of_spool = Rng::from_u64(!rng.clone().next_u64());
         let mut host = Self {
             address,
             peers: Arc::new(Peers::new(&config, SECRET)),
@@ -116,6 +123,8 @@ impl Host {
             detours: Detours::new(shards),
             rng,
             disk: Disk::default(),
+            spool: Spool::new(of_spool),
+            witness: Witness::default(),
             out: VecDeque::new(),
             connections: BTreeMap::new(),
             next_connection: 1,
@@ -195,15 +204,48 @@ impl Host {
         &self.disk
     }
 
+    /// Its files, which a story may make few.
+    pub fn spool(&mut self) -> &mut Spool {
+        &mut self.spool
+    }
+
+    /// Its files.
+    pub fn files(&self) -> &super::files::Files {
+        &self.spool.files
+    }
+
+    /// What its callers were told of their messages.
+    pub fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
+    /// Its users' mailboxes.
+    pub fn mailboxes(&self) -> &Mailboxes {
+        &self.mailboxes
+    }
+
+    /// What a message must have to be kept.
+    pub fn message_ms_min(&self) -> u32 {
+        self.config.voicemail.message_min_s * 1000
+    }
+
+    /// Its users' addresses of record.
+    pub fn users(&self) -> Vec<String> {
+        let users = self.directory.list().into_iter();
+        users.map(|user| user.aor()).collect()
+    }
+
     /// The bindings.
     pub fn location(&self) -> &Location {
         &self.location
     }
 
-    /// The process dies and starts again with what the disk has.
-    pub fn restart(&mut self, now: Instant) {
+    /// The process or its machine dies, and starts again with what the disk has.
+    pub fn restart(&mut self, now: Instant, death: Death) {
         let shards = self.shards.len();
         self.disk.crash(now);
+        self.witness.dies(death, &self.spool.files);
+        self.spool.crash(now, death);
         self.connections.clear();
         self.media_ports.clear();
         self.out.clear();
@@ -213,9 +255,7 @@ impl Host {
         self.features
             .load(self.disk.features().cloned().collect(), 0);
         self.mailboxes = Arc::default();
-        let mailboxes = self.disk.mailboxes().cloned().collect();
-        let messages = self.disk.messages().cloned().collect();
-        self.mailboxes.load(mailboxes, messages);
+        self.restore_mailboxes();
         self.boot(now, shards);
         let clock = Clock {
             now,
@@ -224,6 +264,33 @@ impl Host {
         for record in self.disk.bindings() {
             self.location.restore(clock, record);
         }
+    }
+
+    /// Rows and files are brought together, as the daemon does before it serves.
+    fn restore_mailboxes(&mut self) {
+        let Sorted {
+            mailboxes,
+            messages,
+            records,
+            remove,
+            ..
+        } = mailbox::reconcile(
+            self.disk.mailboxes().cloned().collect(),
+            self.disk.messages().cloned().collect(),
+            self.spool.survey(EPOCH_MS),
+            self.users().iter().map(String::as_str),
+            self.message_ms_min(),
+        );
+        for record in records {
+            self.disk.write_through(record);
+        }
+        for path in remove {
+            // What cannot be removed is found again by the next start.
+            let _ = self
+                .spool
+                .answer(FileWish::Order(FileOrder::Remove { path }));
+        }
+        self.mailboxes.load(mailboxes, messages);
     }
 
     /// The file was changed and read again.
@@ -292,10 +359,10 @@ impl Host {
             });
             let mut media = MediaCore::new(RelaySettings::default(), anchor());
             media.share(Arc::clone(&meetings));
+            media.handle_file(now, Spool::roots());
             self.shards.push(Shard { core, media });
         }
         self.plan_wake();
-        let _ = now;
     }
 
     /// A packet came.
@@ -376,6 +443,12 @@ impl Host {
             let (shard, query, answer) = entry.remove();
             self.input(now, shard, Input::Resolved { query, answer });
         }
+        while let Some((shard, news)) = self.spool.poll_answer(now) {
+            if let Some(Shard { media, .. }) = self.shards.get_mut(shard) {
+                media.handle_file(now, news);
+            }
+            self.drain(now, shard);
+        }
         for shard in 0..self.shards.len() {
             let mut leaving = Leaving::default();
             if let Some(Shard { core, media }) = self.shards.get_mut(shard) {
@@ -419,10 +492,12 @@ impl Host {
             load.sessions += media.sessions();
             load.relayed += core.media_sessions();
             load.callers += core.callers() + media.legs();
+            load.recordings += media.recordings_left();
             load.ports += core.ports_in_use();
             load.borders += core.borders();
         }
         load.callers += self.rooms.members();
+        load.recordings += self.spool.waiting();
         load.sockets = self.media_ports.len();
         load.places = self.peers.trunks().iter().map(|trunk| trunk.calls()).sum();
         for pool in self.peers.pools() {
@@ -437,7 +512,8 @@ impl Host {
             .iter()
             .flat_map(|s| [s.core.poll_timeout(), s.media.poll_timeout()]);
         let answer = self.answers.keys().next().map(|(at, _)| *at);
-        self.wake = timers.flatten().chain(answer).min();
+        let disk = self.spool.poll_timeout();
+        self.wake = timers.flatten().chain(answer).chain(disk).min();
     }
 
     fn input(&mut self, now: Instant, shard: usize, input: Input) {
@@ -468,6 +544,10 @@ impl Host {
                 }
                 continue;
             }
+            if let Some(ask) = media.poll_file() {
+                self.spool.ask(now, index, ask);
+                continue;
+            }
             match media.poll_news() {
                 Some(event) => core.handle_input(now, Input::Media(event)),
                 None => return,
@@ -489,6 +569,7 @@ impl Host {
                 }
             }
             Output::Media(command) => {
+                self.witness.order(index, &command, &self.spool.files);
                 if let Some(Shard { media, .. }) = self.shards.get_mut(index) {
                     media.handle_order(now, command);
                 }
@@ -568,6 +649,8 @@ pub struct Load {
     pub relayed: usize,
     /// Callers of services, and their legs in the studio.
     pub callers: usize,
+    /// Recordings that outlived their legs, and questions to the disk.
+    pub recordings: usize,
     /// Media ports that calls hold.
     pub ports: usize,
     /// Media ports that are bound.

@@ -9,6 +9,8 @@
 //! | `registrar` | a registrar of another, to which trunks register |
 //! | `gate` | far ends of trunks and members of pools, with all their mishaps |
 //! | `host`, `disk`, `zone` | the server's shards, relays, what it persisted, the DNS it asks |
+//! | `files` | the spool: what recordings are written to, and what a crash leaves of it |
+//! | `mail` | what callers were told of their messages, and what must be true of it |
 //! | `world` | the clock, and who gets what when |
 //! | `check`, `book` | what must hold after each step and at the end, and toward far ends |
 //! | `story` | random users, phones, calls and mishaps from a seed |
@@ -17,8 +19,10 @@
 pub mod book;
 pub mod check;
 pub mod disk;
+pub mod files;
 pub mod gate;
 pub mod host;
+pub mod mail;
 pub mod nat;
 pub mod net;
 pub mod phone;

@@ -609,6 +609,7 @@ fn call_plan(number: String, give_up_after: Option<Duration>, rng: &mut Rng) -> 
         give_up_after,
         talk: rng.chance(4, 5).then(|| ms(200 + rng.below(15_000))),
         hold_after: rng.chance(1, 4).then(|| ms(500 + rng.below(4000))),
+        keys: Vec::new(),
     }
 }
 

@@ -193,6 +193,7 @@ impl Setting {
             give_up_after: rng.chance(1, 4).then(|| ms(rng.below(6000))),
             talk: rng.chance(4, 5).then(|| ms(200 + rng.below(15_000))),
             hold_after: rng.chance(1, 4).then(|| ms(500 + rng.below(4000))),
+            keys: Vec::new(),
         }
     }
 

@@ -2,8 +2,10 @@
 
 use super::book::Book;
 use super::check::{Broken, Checker};
+use super::files::Death;
 use super::gate::{Gate, Mood};
 use super::host::{Host, Load};
+use super::mail;
 use super::net::{Carrier, Net, Packet, Weather};
 use super::phone::Phone;
 use crate::base::{Instant, Rng};
@@ -17,8 +19,10 @@ pub const STEPS_MAX: u64 = 2_000_000;
 /// What happens to a world from outside.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Mishap {
-    /// The server dies and starts again.
+    /// The server is killed and starts again.
     Restart,
+    /// The power of its machine fails and comes back.
+    PowerCut,
     /// A phone dies.
     Silence(usize),
     /// The NAT before a phone is switched off and on.
@@ -273,8 +277,13 @@ impl World {
             log.push(format!("{:>9} {mishap:?}", self.now.as_millis()));
         }
         match mishap {
-            Mishap::Restart => {
-                self.host.restart(self.now);
+            Mishap::Restart | Mishap::PowerCut => {
+                let death = match mishap {
+                    Mishap::PowerCut => Death::Power,
+                    _ => Death::Process,
+                };
+                self.host.restart(self.now, death);
+                mail::agree(&self.host)?;
                 self.born = self.now;
                 self.checker.restarted();
                 let named = self.names.iter().flat_map(|(_, hosts)| hosts);

@@ -133,6 +133,41 @@ impl Folder {
     }
 }
 
+/// What became of the copy by e-mail.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub enum EmailCopy {
+    /// Nobody wanted one.
+    #[default]
+    No,
+    /// It is to be sent.
+    Waiting,
+    /// A mail server has it.
+    Sent,
+    /// It was given up.
+    Failed,
+}
+
+impl EmailCopy {
+    const WORDS: [(EmailCopy, &'static str); 4] = [
+        (EmailCopy::No, "no"),
+        (EmailCopy::Waiting, "waiting"),
+        (EmailCopy::Sent, "sent"),
+        (EmailCopy::Failed, "failed"),
+    ];
+
+    /// As the store and listings write it.
+    pub fn as_str(self) -> &'static str {
+        let found = Self::WORDS.iter().find(|(c, _)| *c == self);
+        found.map_or("no", |(_, word)| word)
+    }
+
+    /// Back from [`EmailCopy::as_str`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        let found = Self::WORDS.iter().find(|(_, w)| *w == word);
+        found.map(|(copy, _)| *copy)
+    }
+}
+
 /// One message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MessageRecord {
@@ -152,6 +187,8 @@ pub struct MessageRecord {
     pub received_ms: u64,
     /// How long it is; zero while it is being recorded.
     pub duration_ms: u32,
+    /// Whether a copy is to be sent by e-mail, or was.
+    pub email: EmailCopy,
     /// Orders the changes of all messages: the store keeps the greatest.
     pub revision: u64,
 }
@@ -165,6 +202,10 @@ mod tests {
         for (folder, word) in Folder::WORDS {
             assert_eq!(Folder::from_word(word), Some(folder));
             assert_eq!(folder.as_str(), word);
+        }
+        for (copy, word) in EmailCopy::WORDS {
+            assert_eq!(EmailCopy::from_word(word), Some(copy));
+            assert_eq!(copy.as_str(), word);
         }
         let mut all = Greetings::default();
         for greeting in Greeting::ALL {

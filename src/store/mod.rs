@@ -8,7 +8,7 @@ mod record;
 mod settings;
 
 pub use directory::{Directory, DirectoryFull, USERS_MAX};
-pub use mailbox::{Folder, Greeting, Greetings, Mailbox, MailboxRecord, MessageRecord};
+pub use mailbox::{EmailCopy, Folder, Greeting, Greetings, Mailbox, MailboxRecord, MessageRecord};
 pub use pin::{PIN_DIGITS_MAX, PIN_DIGITS_MIN, PinHash};
 pub use record::{Ban, BindingRecord, Cdr, CdrLeg, EndCause, Ha1, Record, Touch, User};
 pub use settings::{BLOCKED_MAX, FeatureRecord, QUEUES_MAX, SPEED_MAX, Settings};

@@ -42,24 +42,40 @@ impl Shelf for Memory {
         Ok(file[from..to].to_vec())
     }
 
-    fn write(&mut self, name: &str, at: u64, bytes: &[u8], anew: bool) -> Result<(), FileFailure> {
+    fn create(&mut self, name: &str) -> Result<(), FileFailure> {
         self.may()?;
-        let key = (Root::Spool, name.to_owned());
-        if anew {
-            self.files.insert(key.clone(), Vec::new());
-        }
-        let file = self.files.get_mut(&key).ok_or(FileFailure::Missing)?;
+        self.put(Root::Spool, name, b"");
+        Ok(())
+    }
+
+    fn write(&mut self, name: &str, at: u64, bytes: &[u8]) -> Result<(), FileFailure> {
+        self.may()?;
+        let file = self.files.get_mut(&(Root::Spool, name.into()));
+        let file = file.ok_or(FileFailure::Missing)?;
         let (at, end) = (at as usize, at as usize + bytes.len());
         file.resize(file.len().max(end), 0);
         file[at..end].copy_from_slice(bytes);
         Ok(())
     }
 
-    fn settle(&mut self, name: &str, size: u64) -> Result<(), FileFailure> {
+    fn cut(&mut self, name: &str, size: u64) -> Result<(), FileFailure> {
         self.may()?;
         let file = self.files.get_mut(&(Root::Spool, name.into()));
         file.ok_or(FileFailure::Missing)?.truncate(size as usize);
         Ok(())
+    }
+
+    fn sync(&mut self, _: &str) -> Result<(), FileFailure> {
+        self.may()
+    }
+
+    fn make_directory(&mut self, _: &str) -> Result<bool, FileFailure> {
+        self.may()?;
+        Ok(false)
+    }
+
+    fn sync_directory(&mut self, _: &str) -> Result<(), FileFailure> {
+        self.may()
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), FileFailure> {
@@ -127,8 +143,7 @@ fn a_recording_that_broke_off_becomes_whole_at_each_point() {
         append(&mut disk, 100, &sound[100..]);
         if crash == 2 {
             for (at, bytes) in wav::lengths(layout(), 8001) {
-                disk.write("a/b.wav.part", at as u64, &bytes, false)
-                    .unwrap();
+                disk.write("a/b.wav.part", at as u64, &bytes).unwrap();
             }
         }
         if crash >= 3 {

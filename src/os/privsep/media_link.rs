@@ -158,7 +158,7 @@ async fn hear(shard: usize, line: Arc<AsyncChannel>, sessions: Arc<Sessions>, sw
                     if let MediaNews::Relay(event) = &event {
                         sessions.on_event(event);
                     }
-                    switch.tell(shard, Input::Media(event));
+                    switch.news(shard, event);
                 }
             }
             Err(IpcError::Closed) => return,

@@ -6,7 +6,8 @@
 //! - A media port is one of `[rtp] ports`.
 //! - A packet from a media port goes to a unicast address and port 1024 or above; to loopback only
 //!   if a listener is bound to loopback.
-//! - A TCP connection for SIP goes to a unicast address with a port; to loopback as media does.
+//! - A TCP connection for SIP goes to a unicast address with a port; to loopback as media does, and
+//!   to the port of the mail server, where `[voicemail] smtp` names this host.
 //! - A DNS socket leads to a server of `[sip] resolvers`, else of the system.
 
 use crate::config::Config;
@@ -23,6 +24,8 @@ pub struct Policy {
     first: u16,
     last: u16,
     resolvers: Vec<SocketAddr>,
+    /// The port of a mail server on this host.
+    smtp: Option<u16>,
 }
 
 impl Policy {
@@ -37,6 +40,7 @@ impl Policy {
             first: config.rtp.ports.first(),
             last: config.rtp.ports.last(),
             resolvers,
+            smtp: smtp_here(config),
         }
     }
 
@@ -62,7 +66,8 @@ impl Policy {
 
     /// Whether signal may connect there.
     pub fn connect(&self, to: SocketAddr) -> bool {
-        to.port() != 0 && self.peer(to.ip())
+        let mail = is_loopback(to.ip()) && self.smtp == Some(to.port());
+        to.port() != 0 && (mail || self.peer(to.ip()))
     }
 
     /// Whether it is one of the DNS servers.
@@ -73,6 +78,13 @@ impl Policy {
     fn peer(&self, ip: IpAddr) -> bool {
         is_unicast(ip) && (self.loopback || !is_loopback(ip))
     }
+}
+
+fn smtp_here(config: &Config) -> Option<u16> {
+    let smtp = config.voicemail.smtp.as_ref()?;
+    let host = smtp.host.trim_matches(['[', ']']);
+    let here = host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_loopback);
+    here.then_some(smtp.port)
 }
 
 fn is_loopback(ip: IpAddr) -> bool {
@@ -155,6 +167,10 @@ mod tests {
         assert!(open.connect(at("198.51.100.7:443")));
         assert!(!open.connect(at("127.0.0.1:25")) && !open.connect(at("0.0.0.0:25")));
         assert!(policy("tcp:127.0.0.1:5060").connect(at("127.0.0.1:5061")));
+        let text = "[voicemail]\nemail_from = \"a@example.com\"\nsmtp = \"smtp://127.0.0.1\"\n";
+        let config = Config::parse(text, Path::new("voip.toml")).unwrap();
+        let mailing = Policy::new(&config, Vec::new(), Vec::new());
+        assert!(mailing.connect(at("127.0.0.1:25")) && !mailing.connect(at("127.0.0.1:26")));
         assert!(open.resolver(at("192.0.2.53:53")) && !open.resolver(at("192.0.2.53:5353")));
     }
 }

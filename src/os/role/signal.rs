@@ -78,6 +78,7 @@ async fn attend(boot: Boot, prepared: Prepared, tls: Tls) -> Result<(), Fatal> {
         roots: Roots::default(),
     };
     let running = Running::start(prepared, listeners, tls, seams)?;
+    running.start_post();
     let mut media = Vec::new();
     for (shard, (_, commands)) in links.into_iter().enumerate() {
         let (to, new_lines) = mpsc::channel(1);

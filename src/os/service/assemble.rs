@@ -15,9 +15,11 @@ use crate::os::blocklist::{self, Notice};
 use crate::os::clock::Clock;
 use crate::os::control::{Asked, Tables, cdrs, users};
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
+use crate::os::dns::Dns;
 use crate::os::interfaces;
 use crate::os::log::Log;
 use crate::os::node::{Bound, Node, SHARDS_MAX, Shared};
+use crate::os::post::{self, Mailing, Post, Reader};
 use crate::os::privsep::client::Net;
 use crate::os::relay::{MediaConfig, MediaDriver, MediaHandle};
 use crate::os::secrets::Secrets;
@@ -39,7 +41,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Where the shards' wishes go.
 struct Outlets {
@@ -130,6 +132,28 @@ pub(in crate::os) struct Running {
     relays: Vec<MediaDriver>,
     pid: u32,
     notices: mpsc::Receiver<Notice>,
+    posting: Posting,
+}
+
+/// What copies by e-mail are sent with.
+struct Posting {
+    sinks: Arc<Outlets>,
+    mailing: watch::Sender<Mailing>,
+    counts: Arc<post::Counts>,
+}
+
+impl Posting {
+    fn new(sinks: &Arc<Outlets>, config: &Arc<Config>, secrets: &Secrets) -> Self {
+        Self {
+            sinks: Arc::clone(sinks),
+            mailing: watch::Sender::new(Mailing::new(config, secrets)),
+            counts: Arc::default(),
+        }
+    }
+
+    fn renew(&self, config: &Arc<Config>, secrets: &Secrets) {
+        self.mailing.send_replace(Mailing::new(config, secrets));
+    }
 }
 
 /// How many shards run.
@@ -149,6 +173,22 @@ pub(in crate::os) fn bind(config: &Config) -> Result<Vec<Bound>, Fatal> {
             .map_err(|e| Fatal::new(EX_UNAVAILABLE, e.to_string()))
     });
     bound.collect()
+}
+
+/// What the shards share.
+fn share(
+    config: &Config,
+    (shards, clock): (usize, Clock),
+    around: &Surroundings,
+    tls: Tls,
+    seams: &Seams,
+) -> Shared {
+    let mut shared = Shared::new(shards, clock, stream_settings(config), Arc::new(tls));
+    shared.listeners = around.listeners.clone();
+    let resolvers = seams.resolvers.as_ref();
+    shared.resolvers = resolvers.unwrap_or(&config.sip.resolvers).clone();
+    shared.streams.net = seams.net.clone();
+    shared
 }
 
 /// What connections may do.
@@ -408,11 +448,7 @@ impl Running {
         let anchor = clock.anchor();
         let stored = (database, loaded, mail);
         let restored = Restored::load(&config, clock, anchor, &mut rng, stored, &users)?;
-        let mut shared = Shared::new(shards, clock, stream_settings(&config), Arc::new(tls));
-        shared.listeners = around.listeners.clone();
-        let resolvers = seams.resolvers;
-        shared.resolvers = resolvers.unwrap_or_else(|| config.sip.resolvers.clone());
-        shared.streams.net = seams.net;
+        let shared = share(&config, (shards, clock), &around, tls, &seams);
         let replies = Arc::new(Replies::default());
         let relays = match &seams.media {
             Some(_) => Vec::new(),
@@ -422,17 +458,18 @@ impl Running {
         let elsewhere = seams.media.into_iter().flatten().map(Relaying::Elsewhere);
         let relaying = here.chain(elsewhere).collect();
         let (tell, notices) = mpsc::channel(blocklist::WAITING_MAX);
-        let sinks = Outlets {
+        let sinks = Arc::new(Outlets {
             notices: tell,
             store: restored.store.clone(),
             replies: Arc::clone(&replies),
             relays: relaying,
             switch: Arc::clone(&shared.switch),
-        };
+        });
+        let posting = Posting::new(&sinks, &config, &seams.secrets);
         let peers = seams.secrets.peers(&config, secret);
         let cores = restored.cores(&config, &around, &peers, rng, (shards, anchor, secret));
         let listening = bound.iter().map(Bound::written).collect();
-        let node = Node::start(shared, bound, cores, Arc::new(sinks))
+        let node = Node::start(shared, bound, cores, sinks)
             .map_err(|e| Fatal::new(EX_OSERR, format!("threads: {e}")))?;
         // What the start found: files to remove, phones to tell.
         node.shared().switch.tell(0, Input::Mailboxes);
@@ -452,6 +489,7 @@ impl Running {
             relays,
             pid: seams.pid.unwrap_or_else(std::process::id),
             notices,
+            posting,
         })
     }
 
@@ -463,6 +501,26 @@ impl Running {
     /// What the guard decides from now on. The first call gets it.
     pub(in crate::os) fn notices(&mut self) -> mpsc::Receiver<Notice> {
         std::mem::replace(&mut self.notices, mpsc::channel(1).1)
+    }
+
+    /// Sends copies of messages by e-mail from now on. Once, and inside a runtime only.
+    pub(in crate::os) fn start_post(&self) {
+        let shared = self.node.shared();
+        let (to, answers) = post::answers();
+        shared.switch.set_post(to);
+        let sinks = Arc::clone(&self.posting.sinks);
+        let order = Box::new(move |order| sinks.media(0, order));
+        let (counters, net) = (Arc::clone(&shared.counters), shared.streams.net.clone());
+        let post = Post {
+            mailboxes: Arc::clone(&self.mailboxes),
+            store: self.store.clone(),
+            dns: Dns::new(&shared.resolvers, counters, net.clone()),
+            net,
+            tls: Arc::clone(&shared.streams.tls),
+            reader: Reader::new(order, answers),
+            counts: Arc::clone(&self.posting.counts),
+        };
+        tokio::spawn(post.run(self.posting.mailing.subscribe()));
     }
 
     /// The listeners, with the ports that they got.
@@ -549,6 +607,7 @@ impl Running {
         // Before the shards hear of the trunks.
         secrets.give(&config, &self.peers);
         self.config = Arc::new(config);
+        self.posting.renew(&self.config, secrets);
         let config = &self.config;
         shared
             .switch
@@ -648,6 +707,7 @@ impl Running {
         counters.push(("store_waiting", store.waiting as u64));
         counters.push(("store_written", store.written));
         counters.push(("store_lost", store.lost));
+        counters.extend(self.posting.counts.list(&self.mailboxes));
         About {
             pid: self.pid,
             connections: shared.streams.connections.count() as u64,
@@ -752,10 +812,7 @@ fn start_relays(
             files: Some(files.clone()),
             rooms: Arc::clone(&rooms),
         };
-        MediaDriver::start(
-            media,
-            Arc::new(move |event| switch.tell(shard, Input::Media(event))),
-        )
+        MediaDriver::start(media, Arc::new(move |event| switch.news(shard, event)))
     };
     (0..shards)
         .map(|shard| start(shard).map_err(|e| Fatal::new(EX_OSERR, format!("relay: {e}"))))

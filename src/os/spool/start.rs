@@ -10,7 +10,7 @@ use crate::mailbox::{FileName, Found, MAIL_FOLDER};
 use crate::media::file::{
     FileAnswer, FileFailure, FileOrder, FileWish, Filed, PART, Root, is_name,
 };
-use crate::media::shelf;
+use crate::media::shelf::{self, Shelf as _};
 use crate::store::USERS_MAX;
 use std::fs::File;
 use std::path::Path;
@@ -33,10 +33,10 @@ impl Roots {
             return;
         }
         let mut disk = Disk::new(std::mem::take(self));
-        let tried = disk.write_at(PROBE, 0, b"voipd", true);
-        let removed = disk.remove_at(PROBE);
+        let made = disk.create(PROBE);
+        let tried = made.and_then(|()| disk.write(PROBE, 0, b"voipd"));
         // What went wrong is in the log now; callers will hear it.
-        let _ = disk.written(PROBE, tried.and(removed));
+        let _ = (tried, disk.remove(PROBE));
         if let Err(failure) = mend(&mut disk) {
             tracing::error!(
                 "[spool] directory: what was being recorded is not looked for: {failure}"
@@ -172,7 +172,7 @@ fn describe(
                     return Err(failure);
                 }
                 // No sound is in it.
-                Filed::Failed(_) | Filed::Done | Filed::Listed { .. } => 0,
+                Filed::Failed(_) | Filed::Done | Filed::Bytes(_) | Filed::Listed { .. } => 0,
             },
         };
         found.push(Found {

@@ -2,7 +2,7 @@
 
 use super::schema;
 use super::sqlite::{signed, unsigned};
-use crate::store::{Folder, Greetings, Mailbox, MailboxRecord, MessageRecord, PinHash};
+use crate::store::{EmailCopy, Folder, Greetings, Mailbox, MailboxRecord, MessageRecord, PinHash};
 use rusqlite::{Connection, Row, Transaction, params};
 
 pub(super) fn put(t: &Transaction<'_>, record: &MailboxRecord) -> rusqlite::Result<()> {
@@ -34,6 +34,7 @@ pub(super) fn put_message(t: &Transaction<'_>, m: &MessageRecord) -> rusqlite::R
             m.name,
             signed(m.received_ms),
             m.duration_ms,
+            m.email.as_str(),
             signed(m.revision)
         ])
         .map(drop)
@@ -87,6 +88,7 @@ fn mailbox(row: &Row<'_>) -> rusqlite::Result<MailboxRecord> {
 /// A message of a folder that nobody knows is one that was heard: it can be found, and deleted.
 fn message(row: &Row<'_>) -> rusqlite::Result<MessageRecord> {
     let folder: String = row.get(2)?;
+    let email: String = row.get(8)?;
     Ok(MessageRecord {
         id: unsigned(row, 0)?,
         mailbox: row.get(1)?,
@@ -96,6 +98,7 @@ fn message(row: &Row<'_>) -> rusqlite::Result<MessageRecord> {
         name: row.get(5)?,
         received_ms: unsigned(row, 6)?,
         duration_ms: row.get(7)?,
-        revision: unsigned(row, 8)?,
+        email: EmailCopy::from_word(&email).unwrap_or_default(),
+        revision: unsigned(row, 9)?,
     })
 }

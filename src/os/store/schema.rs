@@ -123,6 +123,9 @@ CREATE TABLE messages (
     revision    INTEGER NOT NULL
 );
 ",
+    "
+ALTER TABLE messages ADD COLUMN email TEXT NOT NULL DEFAULT 'no'; -- waiting, sent, failed
+",
 ];
 
 /// The version of a database that this program makes.
@@ -171,13 +174,13 @@ pub(super) const DELETE_IDLE_MAILBOXES: &str = "DELETE FROM mailboxes WHERE (ena
     AND username = substr(aor, 1, instr(aor, '@') - 1))";
 
 pub(super) const SELECT_MESSAGES: &str = "SELECT id, mailbox, folder, file, number, name,
-    received_ms, duration_ms, revision FROM messages ORDER BY id";
+    received_ms, duration_ms, email, revision FROM messages ORDER BY id";
 
 pub(super) const PUT_MESSAGE: &str = "INSERT INTO messages (id, mailbox, folder, file, number,
-    name, received_ms, duration_ms, revision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    name, received_ms, duration_ms, email, revision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE
     SET folder = excluded.folder, file = excluded.file, duration_ms = excluded.duration_ms,
-    revision = excluded.revision
+    email = excluded.email, revision = excluded.revision
     WHERE excluded.revision > messages.revision";
 
 pub(super) const DELETE_GONE_MESSAGES: &str = "DELETE FROM messages WHERE folder = 'gone'";

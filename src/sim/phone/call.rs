@@ -25,6 +25,8 @@ pub struct CallPlan {
     pub talk: Option<Duration>,
     /// Put on hold so long after the answer, and take back later.
     pub hold_after: Option<Duration>,
+    /// Keys to press so long after the answer.
+    pub keys: Vec<(Duration, char)>,
 }
 
 /// How a phone treats a call that comes in.
@@ -149,6 +151,7 @@ pub(super) struct Call {
     pub(super) ack: Option<Vec<u8>>,
     pub(super) talk: Option<Duration>,
     pub(super) hold_after: Option<Duration>,
+    pub(super) keys: Vec<(Duration, char)>,
     pub(super) media: Media,
     pub(super) answered_at: Option<Instant>,
     pub(super) given_up_at: Option<Instant>,
@@ -167,6 +170,8 @@ pub(super) struct Media {
     pub(super) peer: Option<SocketAddr>,
     pub(super) way: Way,
     pub(super) version: u32,
+    /// Whether keys can be pressed.
+    pub(super) events: bool,
     sequence: u16,
     sent: u32,
     heard: u32,
@@ -179,6 +184,7 @@ impl Media {
             peer: None,
             way: Way::Both,
             version: 0,
+            events: false,
             sequence: 0,
             sent: 0,
             heard: 0,
@@ -187,7 +193,7 @@ impl Media {
 
     pub(super) fn describe(&mut self) -> String {
         self.version += 1;
-        text::describe(self.local, self.version, self.way)
+        text::describe(self.local, self.version, self.way, self.events)
     }
 }
 
@@ -234,6 +240,7 @@ impl Phone {
             ack: None,
             talk: None,
             hold_after: None,
+            keys: Vec::new(),
             media: Media::new(SocketAddr::new(self.address.ip(), port)),
             answered_at: None,
             given_up_at: None,
@@ -267,11 +274,15 @@ impl Phone {
         call.state = State::Established;
         call.answered_at.get_or_insert(now);
         let (talk, hold) = (call.talk, call.hold_after);
+        let keys = std::mem::take(&mut call.keys);
         if let Some(talk) = talk {
             self.arm(talk, Alarm::HangUp(id));
         }
         if let Some(hold) = hold {
             self.arm(hold, Alarm::Hold(id));
+        }
+        for (after, key) in keys {
+            self.arm(after, Alarm::Press(id, key));
         }
         self.arm(Duration::ZERO, Alarm::Talk(id));
     }
@@ -303,6 +314,39 @@ impl Phone {
             self.out.push_back(packet);
         }
         self.arm(TALK_EVERY, Alarm::Talk(id));
+    }
+
+    /// Presses a key: its packets are the first and the three last of RFC 4733 §2.5.1, at once.
+    pub(super) fn press(&mut self, id: u64, key: char) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let (State::Established, Some(peer)) = (&call.state, call.media.peer) else {
+            return;
+        };
+        let code = match key {
+            '*' => 10,
+            '#' => 11,
+            digit => digit.to_digit(10).unwrap_or_default() as u8,
+        };
+        let media = &mut call.media;
+        let timestamp = u32::from(media.sequence.wrapping_add(1)) * 160;
+        for end in [false, true, true, true] {
+            media.sequence = media.sequence.wrapping_add(1);
+            let mut bytes = rtp(media.sequence, call.id as u32);
+            bytes.truncate(12);
+            bytes[1] = 101;
+            bytes[4..8].copy_from_slice(&timestamp.to_be_bytes());
+            let (volume, duration) = if end { (0x8a, 800_u16) } else { (0x0a, 160) };
+            bytes.extend([code, volume]);
+            bytes.extend(duration.to_be_bytes());
+            self.out.push_back(Packet {
+                carrier: Carrier::Datagram,
+                source: media.local,
+                destination: peer,
+                bytes,
+            });
+        }
     }
 
     /// A packet came to a media port.

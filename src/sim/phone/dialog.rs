@@ -23,6 +23,7 @@ impl Phone {
             give_up_after,
             talk,
             hold_after,
+            keys,
         } = plan;
         let call_id = format!("{}@{}", self.token(), self.address.ip());
         let state = State::Calling {
@@ -34,6 +35,8 @@ impl Phone {
         call.remote_target = target;
         call.talk = talk;
         call.hold_after = hold_after;
+        call.media.events = !keys.is_empty();
+        call.keys = keys;
         let sdp = call.media.describe();
         let draft = self.dialog_draft(&mut call, "INVITE", Some(sdp));
         let branch = self.request(draft, Purpose::Invite(call.id));

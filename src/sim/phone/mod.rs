@@ -70,6 +70,8 @@ enum Alarm {
     Unacknowledged(u64),
     /// Send a packet of audio.
     Talk(u64),
+    /// Press a key.
+    Press(u64, char),
 }
 
 /// One phone.
@@ -258,6 +260,7 @@ impl Phone {
             Alarm::Hold(call) => self.toggle_hold(call),
             Alarm::Unacknowledged(call) => self.repeat_final(call),
             Alarm::Talk(call) => self.talk(call),
+            Alarm::Press(call, key) => self.press(call, key),
         }
     }
 

@@ -110,12 +110,17 @@ impl Way {
     }
 }
 
-pub(super) fn describe(media: SocketAddr, version: u32, way: Way) -> String {
+/// With `events`, keys are sent as telephone events (RFC 4733).
+pub(super) fn describe(media: SocketAddr, version: u32, way: Way, events: bool) -> String {
     let family = if media.is_ipv4() { "IP4" } else { "IP6" };
     let address = media.ip();
+    let (format, map) = match events {
+        true => (" 101", "a=rtpmap:101 telephone-event/8000\r\n"),
+        false => ("", ""),
+    };
     format!(
         "v=0\r\no=- 1 {version} IN {family} {address}\r\ns=-\r\nc=IN {family} {address}\r\n\
-         t=0 0\r\nm=audio {} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na={}\r\n",
+         t=0 0\r\nm=audio {} RTP/AVP 0{format}\r\na=rtpmap:0 PCMU/8000\r\n{map}a={}\r\n",
         media.port(),
         way.attribute()
     )

@@ -1,7 +1,7 @@
 //! Mailboxes and messages, on the disk.
 
 use super::*;
-use crate::store::{Folder, Greetings, Mailbox, MailboxRecord, MessageRecord, PinHash};
+use crate::store::{EmailCopy, Folder, Greetings, Mailbox, MailboxRecord, MessageRecord, PinHash};
 
 fn mailbox(aor: &str, revision: u64, mailbox: Mailbox) -> Record {
     Record::PutMailbox(Box::new(MailboxRecord {
@@ -33,6 +33,7 @@ fn message(id: u64, folder: Folder, revision: u64) -> MessageRecord {
         name: "José \"Pepe\"".into(),
         received_ms: 1_764_000_000_000 + id,
         duration_ms: 12_340,
+        email: EmailCopy::Waiting,
         revision,
     }
 }
@@ -112,7 +113,7 @@ fn a_pin_that_cannot_be_read_opens_nothing() {
     let mut database = Database::open(&dir.settings()).unwrap();
     put_user(&mut database);
     let by_hand = "INSERT INTO mailboxes VALUES ('1@example.com', 1, '2468', '', 5, 0, 0, 0, 2);
-        INSERT INTO messages VALUES (1, '1@example.com', 'Old', 'a.wav', '', '', 1, 2, 3)";
+        INSERT INTO messages VALUES (1, '1@example.com', 'Old', 'a.wav', '', '', 1, 2, 3, 'no')";
     database.connection().execute_batch(by_hand).unwrap();
     let loaded = database.load().unwrap();
     assert_eq!(loaded.mailboxes[0].mailbox.pin, None);

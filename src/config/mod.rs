@@ -12,6 +12,7 @@ mod dialing;
 mod menu;
 mod mistake;
 mod net;
+mod parking;
 mod parse;
 mod parse_dialing;
 mod parse_menu;
@@ -38,6 +39,7 @@ pub use menu::{
 };
 pub use mistake::{Mistake, Mistakes};
 pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute};
+pub use parking::{Parking, SLOTS_MAX};
 pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MAX};
 pub use reader::nearest;
 pub use services::{Service, Services};
@@ -89,6 +91,8 @@ pub struct Config {
     pub numbers: Numbers,
     /// `[services]`
     pub services: Services,
+    /// `[parking]`
+    pub parking: Parking,
     /// `[voicemail]`
     pub voicemail: Voicemail,
     /// `[[route]]`, in order.

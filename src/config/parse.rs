@@ -9,7 +9,7 @@ use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
     Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, Origin, PortRange, Relay, Rtp,
-    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, conference,
+    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, conference, parking,
     parse_dialing, parse_menu, run_dir, spool_dir,
 };
 use crate::base::Transport;
@@ -107,6 +107,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("admin", &["socket", "pid_file", "log", "web", "token_file"]),
     ("numbers", parse_dialing::NUMBERS),
     ("services", parse_dialing::SERVICES),
+    ("parking", parking::PARKING),
     ("voicemail", voicemail::KEYS),
     ("route", parse_dialing::ROUTE),
     ("trunk", parse_dialing::TRUNK),
@@ -308,6 +309,7 @@ impl<'d> File<'_, '_, 'd> {
             ..Config::default()
         };
         config.conferences = self.conferences(&config.groups, &config.services);
+        config.parking = self.parking(&config);
         self.menus(&mut config);
         config.routes = self.routes(&config);
         config

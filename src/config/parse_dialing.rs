@@ -33,6 +33,7 @@ pub(super) const SERVICES: &[&str] = &[
     "conference",
     "disa",
     "queue_login",
+    "park",
     "voicemail",
 ];
 pub(super) const TRUNK: &[&str] = &[

@@ -2,7 +2,6 @@
 //! words for what they are made of. Of lists and choices that a route does not make, nothing is
 //! written.
 
-use super::conference;
 use super::parse_route::DAYS;
 use super::print::{list, plain, quoted, text};
 use super::print_menu::{disa, menu, queue};
@@ -10,6 +9,7 @@ use super::{
     Algorithm, Class, Config, FailureKind, Group, Hours, Identity, Match, NumberFormat, Numbers,
     Pool, QueueStrategy, Route, Service, Services, Source, Strategy, Target, Trunk,
 };
+use super::{conference, parking};
 use std::fmt::{self, Display, Formatter};
 
 macro_rules! words {
@@ -137,6 +137,7 @@ impl Display for Match {
 pub(super) fn dialing(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     numbers(f, &config.numbers)?;
     services(f, &config.services)?;
+    parking::print(f, &config.parking)?;
     config.trunks.iter().try_for_each(|t| trunk(f, t))?;
     config.pools.iter().try_for_each(|p| pool(f, p))?;
     config.groups.iter().try_for_each(|g| group(f, g))?;

@@ -58,6 +58,8 @@ impl Program for Bridge {
             | Event::Measured(_)
             | Event::Talking(_)
             | Event::Told(_)
+            | Event::Held(_)
+            | Event::Referred(_)
             | Event::Recorded { .. }
             | Event::Filed { .. }
             | Event::Due(_)

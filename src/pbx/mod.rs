@@ -19,9 +19,11 @@
 //! | [`voice`] | in which language, with whose tones |
 //! | [`rooms`] | who is in which conference, for all shards |
 //! | [`echo`], [`announce`], [`bridge`], [`conference`] | programs |
+//! | [`park`], [`across`] | parking, and two of different shards that talk |
 //! | [`voicemail`], [`menu`], [`disa`], [`queue`], [`agent`] | and more of them |
 //! | [`spell`] | the directory by name |
 
+mod across;
 mod agent;
 mod announce;
 mod bridge;
@@ -34,6 +36,7 @@ mod joined;
 mod leg;
 mod menu;
 mod outbound;
+mod park;
 mod program;
 mod queue;
 pub mod rooms;
@@ -328,8 +331,10 @@ impl Pbx {
                 return self.outputs.push_back(Output::Persist(record));
             }
             Effect::Tell(whom, wish) => {
-                let told = whom.into_iter().map(|address| Output::Tell(address, wish));
-                return self.outputs.extend(told);
+                for address in whom {
+                    self.outputs.push_back(Output::Tell(address, wish.clone()));
+                }
+                return;
             }
             // Files outlive the call that they are of.
             Effect::File(task, what) => {

@@ -1,6 +1,6 @@
 //! What services are made of: a program is told what happens to its caller, and says what follows.
 
-use super::rooms::{Address, Roster, Wish};
+use super::rooms::{Address, Journey, Roster, Wish};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::Config;
@@ -38,6 +38,8 @@ pub(super) struct Caller {
     pub name: Box<str>,
     /// The session of its media.
     pub session: u64,
+    /// Its Call-ID and the far end's tag.
+    pub dialog: (Box<[u8]>, Box<[u8]>),
 }
 
 /// How a program takes its caller.
@@ -124,8 +126,13 @@ pub(super) enum Event {
     Due(u32),
     /// It began or ended to talk in a room.
     Talking(bool),
-    /// Something is wanted of it as a member of a conference.
+    /// Something is wanted of it as a member of a conference, or by whom it talks to.
     Told(Wish),
+    /// It holds us, or does no more: it does not want to hear us now. Told of one who is joined with
+    /// nobody.
+    Held(bool),
+    /// It asks that whom it talks to be transferred; told where [`Program::is_transferred`] says so.
+    Referred(Box<Journey>),
     /// Whom [`Scene::connect`] calls is told of the call.
     Ringing,
     /// Whom it calls is heard before it answers.
@@ -235,6 +242,14 @@ impl Scene<'_> {
         }
     }
 
+    /// Where the caller is, for the others.
+    pub fn address(&self) -> Address {
+        Address {
+            shard: self.shard,
+            session: self.caller.session,
+        }
+    }
+
     /// Asks for [`Event::Measured`].
     pub fn measure(&mut self) {
         self.want(Effect::Measure);
@@ -317,6 +332,11 @@ pub(super) trait Program: std::fmt::Debug + Send {
     /// How it takes its caller.
     fn opening(&self) -> Opening {
         Opening::Answer
+    }
+
+    /// Whether its caller may ask for a transfer of whom it talks to ([`Event::Referred`]).
+    fn is_transferred(&self) -> bool {
+        false
     }
 
     /// Something happened. The end of a task that is not the present one is not told.

@@ -7,16 +7,17 @@ use super::conference::Conference;
 use super::disa::Disa;
 use super::echo::Echo;
 use super::menu::Attendant;
+use super::park::{Fetch as FetchParked, Park};
 use super::program::{Program, parameter};
 use super::queue::Queueing;
 use super::voicemail::{Fetch, Leave};
 use crate::call::inside;
 use crate::config::{Config, Service};
-use crate::wire::sip::{Message, Uri};
+use crate::wire::sip::{HeaderName, Message, NameAddr, Uri};
 
 /// The program that a Request-URI names, as the proxy wrote it.
 pub(super) fn program_of(config: &Config, invite: &Message) -> Option<Box<dyn Program>> {
-    program_at(config, &Uri::parse(invite.request_uri()).ok()?)
+    program_at(config, &Uri::parse(invite.request_uri()).ok()?, invite)
 }
 
 /// What takes a message for a user, of the first of our domains where none is said.
@@ -34,7 +35,7 @@ pub(super) fn queue(config: &Config, name: &str) -> Option<Box<dyn Program>> {
     Some(Box::new(Queueing::new(config, name)?))
 }
 
-fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
+fn program_at(config: &Config, uri: &Uri<'_>, invite: &Message) -> Option<Box<dyn Program>> {
     match uri.user()? {
         b"announce" => {
             let status = parameter(uri, "cause")?.parse().ok()?;
@@ -53,6 +54,10 @@ fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
             let menu = Attendant::new(&config.menus, parameter(uri, "name")?)?;
             Some(Box::new(menu))
         }
+        b"parked" => {
+            let slot = parameter(uri, "slot")?.into();
+            Some(Box::new(FetchParked::new(slot, referrer(invite))))
+        }
         b"queue" => queue(config, parameter(uri, "name")?),
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
             Service::Echo => Some(Box::<Echo>::default()),
@@ -63,6 +68,7 @@ fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
                     queue: queue.map(Into::into),
                 }))
             }
+            Service::Park => Some(Box::new(Park::new(referrer(invite)))),
             Service::Disa => Some(Box::new(Disa::new(&config.disa)?)),
             Service::Voicemail => match parameter(uri, "mailbox") {
                 Some(name) => {
@@ -74,4 +80,11 @@ fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
             },
         },
     }
+}
+
+/// Who transferred a call here, as a URI (RFC 3892).
+fn referrer(invite: &Message) -> Option<Box<str>> {
+    let by = NameAddr::parse(invite.header(HeaderName::ReferredBy)?).ok()?;
+    let uri = std::str::from_utf8(by.uri_bytes()).ok()?;
+    Some(uri.into())
 }

@@ -10,12 +10,12 @@ use voip::wire::sip::{HeaderName, Message, Method, ResponseBuilder};
 
 const PCMA: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.20\r\ns=-\r\nc=IN IP4 192.0.2.20\r\nt=0 0\r\n\
     m=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
-const PCMU: &str = "v=0\r\no=- 2 1 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
+pub const PCMU: &str = "v=0\r\no=- 2 1 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
     m=audio 5000 RTP/AVP 0 96\r\na=rtpmap:96 telephone-event/8000\r\n";
 const PCMU_HELD: &str = "v=0\r\no=- 2 2 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
     m=audio 5000 RTP/AVP 0 96\r\na=rtpmap:96 telephone-event/8000\r\na=sendonly\r\n";
 
-fn alice() -> Peer {
+pub fn alice() -> Peer {
     Peer::udp("192.0.2.20:5062")
 }
 
@@ -37,7 +37,7 @@ fn refused_for_codecs(w: &mut World) -> Message {
     w.take(&bob())
 }
 
-fn at_alice(w: &mut World) -> Message {
+pub fn at_alice(w: &mut World) -> Message {
     loop {
         let message = w.take(&alice());
         if message.is_request() || message.status() != 100 {
@@ -46,7 +46,7 @@ fn at_alice(w: &mut World) -> Message {
     }
 }
 
-fn described(w: &mut World, peer: &Peer, request: &Message, status: u16, tag: &str, body: &str) {
+pub fn described(w: &mut World, peer: &Peer, request: &Message, status: u16, tag: &str, body: &str) {
     let contact = peer.contact("x");
     let response = ResponseBuilder::new(request, status)
         .to_tag(tag.as_bytes())
@@ -97,7 +97,7 @@ fn formats(w: &World) -> Vec<(u64, Coding)> {
 }
 
 /// Both talk: the INVITE that 200 got, and the 200 that 100 got.
-fn talking(w: &mut World) -> (Message, Message) {
+pub fn talking(w: &mut World) -> (Message, Message) {
     let invite = refused_for_codecs(w);
     w.answer(&bob(), &invite, 180, "b");
     assert_eq!(at_alice(w).status(), 180);
@@ -111,7 +111,7 @@ fn talking(w: &mut World) -> (Message, Message) {
     (invite, answer)
 }
 
-fn of_alice<'a>(
+pub fn of_alice<'a>(
     method: &'a str,
     answer: &Message,
     (tag, uri): (&'a mut String, &'a mut String),
@@ -283,7 +283,7 @@ fn carol() -> Peer {
 }
 
 /// The status lines that NOTIFYs to a peer told, each of which is answered.
-fn told(w: &mut World, peer: &Peer) -> Vec<String> {
+pub fn told(w: &mut World, peer: &Peer) -> Vec<String> {
     let mut lines = Vec::new();
     while let Some(at) = w
         .sent

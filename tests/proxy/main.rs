@@ -8,6 +8,7 @@ mod dialogs;
 mod features;
 mod forking;
 mod mwi;
+mod parking;
 mod privacy;
 mod random;
 mod records;

@@ -17,6 +17,7 @@ mod ladder;
 mod listing;
 mod mailboxes;
 mod output;
+mod parked;
 mod peers;
 mod ping;
 mod probe;
@@ -86,6 +87,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             simple(&access, Command::PoolDrain { pool, member, on }, output)
         }
         Verb::Conference(verb) => conference::run(verb, &access, output),
+        Verb::Park(verb) => parked::run(verb, &access, output),
         Verb::Queue(verb) => queues::run(verb, &access, output),
         Verb::Bans { verb: None } => listing::bans(&access, output),
         Verb::Bans {

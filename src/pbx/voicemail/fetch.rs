@@ -650,6 +650,8 @@ impl Program for Fetch {
             | Event::Heard
             | Event::Joined
             | Event::Talking(_)
+            | Event::Held(_)
+            | Event::Referred(_)
             | Event::Told(_) => {}
         }
     }

@@ -383,13 +383,24 @@ fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<
     let domain = cx.config.node.default_domain();
     let ours = is_ours(asked.caller);
     let coded = cx.config.services.dialled(number);
-    let coded = coded.filter(|service| ours || !guest && *service != Service::Conference);
+    let coded = coded.filter(|service| match service {
+        Service::Conference => ours,
+        // From outside somebody of the house must have referred the call here.
+        Service::Park => ours || !guest && asked.message.has(HeaderName::ReferredBy),
+        _ => ours || !guest,
+    });
+    let slot = ours
+        && cx.config.parking.is_slot(number)
+        && !cx.config.services.code(Service::Park).is_empty();
+    // An extension that is a slot's number is the user's.
+    let slot = slot && cx.directory.get(&format!("{number}@{domain}")).is_none();
     let room = cx.config.conference_dialled(number).filter(|_| ours);
     let target = match (coded, cx.plan.answers(number)) {
         _ if let Some(queue) = login(cx.config, number).filter(|_| !guest) => {
             expand::to_queue_login(queue, domain)
         }
         (Some(service), _) => expand::to_service(service, domain),
+        _ if slot => expand::to_slot(number, domain),
         _ if let Some(room) = room => expand::to_conference(&room.name, domain),
         (None, Some(plan::Target::Service(_))) if guest => return Ok(None),
         (None, Some(target)) if asked.message.method() == Method::Invite => {

@@ -12,6 +12,7 @@ mod dialing;
 mod menu;
 mod mistake;
 mod net;
+mod page;
 mod parking;
 mod parse;
 mod parse_dialing;
@@ -39,6 +40,7 @@ pub use menu::{
 };
 pub use mistake::{Mistake, Mistakes};
 pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute};
+pub use page::{PAGE_MEMBERS_MAX, Page};
 pub use parking::{Parking, SLOTS_MAX};
 pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MAX};
 pub use reader::nearest;
@@ -105,6 +107,8 @@ pub struct Config {
     pub groups: Vec<Group>,
     /// `[[conference]]`
     pub conferences: Vec<Conference>,
+    /// `[[page]]`
+    pub pages: Vec<Page>,
     /// `[[menu]]`: shared, so that a caller stays in those of its beginning.
     pub menus: Arc<[Menu]>,
     /// `[disa]`

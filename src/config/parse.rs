@@ -9,8 +9,8 @@ use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
     Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, Origin, PortRange, Relay, Rtp,
-    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, conference, parking,
-    parse_dialing, parse_menu, run_dir, spool_dir,
+    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, conference, page,
+    parking, parse_dialing, parse_menu, run_dir, spool_dir,
 };
 use crate::base::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -114,6 +114,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("pool", parse_dialing::POOL),
     ("group", parse_dialing::GROUP),
     ("conference", conference::CONFERENCE),
+    ("page", page::PAGE),
     ("disa", parse_menu::DISA),
     ("menu", parse_menu::MENU),
     ("queue", parse_menu::QUEUE),
@@ -126,6 +127,7 @@ pub(super) const LISTS: &[&str] = &[
     "pool",
     "group",
     "conference",
+    "page",
     "menu",
     "queue",
 ];
@@ -310,6 +312,7 @@ impl<'d> File<'_, '_, 'd> {
         };
         config.conferences = self.conferences(&config.groups, &config.services);
         config.parking = self.parking(&config);
+        config.pages = self.pages(&config);
         self.menus(&mut config);
         config.routes = self.routes(&config);
         config

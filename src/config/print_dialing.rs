@@ -9,7 +9,7 @@ use super::{
     Algorithm, Class, Config, FailureKind, Group, Hours, Identity, Match, NumberFormat, Numbers,
     Pool, QueueStrategy, Route, Service, Services, Source, Strategy, Target, Trunk,
 };
-use super::{conference, parking};
+use super::{conference, page, parking};
 use std::fmt::{self, Display, Formatter};
 
 macro_rules! words {
@@ -145,6 +145,7 @@ pub(super) fn dialing(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
         .conferences
         .iter()
         .try_for_each(|room| conference::print(f, room))?;
+    config.pages.iter().try_for_each(|p| page::print(f, p))?;
     disa(f, &config.disa)?;
     config.menus.iter().try_for_each(|m| menu(f, m))?;
     config.queues.iter().try_for_each(|q| queue(f, q))?;

@@ -11,16 +11,16 @@
 mod conference;
 mod mail;
 mod merge;
-mod peers;
 mod parked;
+mod peers;
 mod queues;
 mod rows;
 mod time;
 
 pub use conference::{ConferenceMemberRow, ConferenceRow, MemberChange, RoomChange};
 pub use mail::{MailboxRow, MessageRow};
-pub use peers::{MemberRow, PoolRow, TrunkRow};
 pub use parked::ParkedRow;
+pub use peers::{MemberRow, PoolRow, TrunkRow};
 pub use queues::{AgentRow, QueueRow};
 pub use rows::{
     BanRow, BlockRow, CallRow, CallState, CdrLegRow, CdrRow, Counters, FeatureRow, LegRow,

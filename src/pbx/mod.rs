@@ -19,6 +19,7 @@
 //! | [`voice`] | in which language, with whose tones |
 //! | [`rooms`] | who is in which conference, for all shards |
 //! | [`echo`], [`announce`], [`bridge`], [`conference`] | programs |
+//! | [`page`] | many phones that listen to one |
 //! | [`park`], [`across`] | parking, and two of different shards that talk |
 //! | [`voicemail`], [`menu`], [`disa`], [`queue`], [`agent`] | and more of them |
 //! | [`spell`] | the directory by name |
@@ -36,6 +37,7 @@ mod joined;
 mod leg;
 mod menu;
 mod outbound;
+mod page;
 mod park;
 mod program;
 mod queue;
@@ -356,6 +358,7 @@ impl Pbx {
             Effect::Early => return self.open_early(cx, key),
             Effect::Answer => return self.take(cx, key),
             Effect::Connect(reach) => return self.connect(cx, key, &reach),
+            Effect::Summon(reach, join) => return self.summon(cx, key, (&reach, *join)),
             Effect::Disconnect => return self.let_go(cx, key),
             Effect::Measure | Effect::Do(..) | Effect::Room(_) => {}
         }
@@ -444,8 +447,15 @@ impl Pbx {
         self.let_go(cx, key);
         let leg = self.legs.get_mut(key);
         let seat = leg.and_then(|leg| leg.seat.as_mut());
-        if let Some(asked) = seat.and_then(|seat| seat.transferor.take()) {
+        let (asked, guests) = match seat {
+            Some(seat) => (seat.transferor.take(), std::mem::take(&mut seat.guests)),
+            None => (None, Vec::new()),
+        };
+        if let Some(asked) = asked {
             self.part(cx, asked);
+        }
+        for guest in guests {
+            self.hang_up(cx, guest);
         }
         let leg = self.legs.get_mut(key);
         let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {

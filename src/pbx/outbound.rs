@@ -3,11 +3,15 @@
 
 use super::dialog::Parties;
 use super::leg::{Leg, Sent};
+use super::page::Guest;
 use super::program::{Account, Caller, Event, Reach};
+use super::seat::Seat;
 use super::{Context, Output, Pbx, Timer};
 use crate::base::{Key, shard_of};
 use crate::call::inside;
+use crate::config::PAGE_MEMBERS_MAX;
 use crate::media::Order;
+use crate::media::room::Join;
 use crate::sip::session_timer;
 use crate::wire::rtp::Coding;
 use crate::wire::sip::{HeaderName, Message, Method};
@@ -29,13 +33,65 @@ impl Pbx {
         self.offer_to(cx, key, reach, false);
     }
 
+    /// Calls somebody into a room: a leg with a seat of its own.
+    pub(super) fn summon(
+        &mut self,
+        cx: &mut Context<'_>,
+        host: Key,
+        (reach, join): (&Reach, Join),
+    ) {
+        let seat = self.legs.get(host).and_then(|leg| leg.seat.as_ref());
+        if seat.is_none_or(|seat| seat.guests.len() >= PAGE_MEMBERS_MAX) {
+            return;
+        }
+        let guest = Seat::new(Box::new(Guest { join }), Caller::default());
+        self.call_guest(cx, host, reach, (Box::new(guest), false));
+    }
+
+    fn call_guest(
+        &mut self,
+        cx: &mut Context<'_>,
+        host: Key,
+        reach: &Reach,
+        (guest, secure): (Box<Seat>, bool),
+    ) {
+        let Some(called) = self.invite(cx, host, reach, secure) else {
+            // One phone more does not fit: the others are called.
+            tracing::warn!(to = %reach.to, "too many calls: a phone is left out of a page");
+            return;
+        };
+        if let Some(leg) = self.legs.get_mut(called) {
+            (leg.caller, leg.host, leg.seat) = (None, Some(host), Some(guest));
+        }
+        let seat = self.legs.get_mut(host).and_then(|leg| leg.seat.as_mut());
+        if let Some(seat) = seat {
+            seat.guests.push(called);
+        }
+    }
+
     fn offer_to(&mut self, cx: &mut Context<'_>, key: Key, reach: &Reach, secure: bool) {
-        let Some(leg) = self.legs.get(key) else {
-            return;
-        };
-        let Some(seat) = &leg.seat else {
-            return;
-        };
+        let there = self.legs.get(key).is_some_and(|leg| leg.seat.is_some());
+        let called = self.invite(cx, key, reach, secure);
+        let seat = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut());
+        match (called, seat) {
+            (Some(called), Some(seat)) => seat.called = Some(called),
+            _ if there => {
+                self.timers.arm(cx.now, Timer::Unreachable(key));
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends an INVITE for a caller; `None` if there is no room for its leg.
+    fn invite(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: Key,
+        reach: &Reach,
+        secure: bool,
+    ) -> Option<Key> {
+        let leg = self.legs.get(key)?;
+        let seat = leg.seat.as_ref()?;
         let parties = parties(cx, reach, seat.caller());
         let account = account(reach, seat.caller()).to_string();
         let first = leg.talk.coding();
@@ -48,10 +104,7 @@ impl Pbx {
         let invite = called.invite(cx.rng, (&codings, secure), &headers);
         called.again = (!secure).then(|| Box::new(reach.clone()));
         let name = called.dialog.name();
-        let Ok(called) = self.legs.insert(Box::new(called)) else {
-            self.timers.arm(cx.now, Timer::Unreachable(key));
-            return;
-        };
+        let called = self.legs.insert(Box::new(called)).ok()?;
         self.living += 1;
         self.by_name.insert(name, called);
         let patience = self
@@ -60,10 +113,8 @@ impl Pbx {
         if let Some(sent) = self.legs.get_mut(called).and_then(|leg| leg.sent.as_mut()) {
             sent.patience = Some(patience);
         }
-        if let Some(seat) = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut()) {
-            seat.called = Some(called);
-        }
         self.send(flow, invite);
+        Some(called)
     }
 
     /// Ends the call that was made for a caller, whatever its state.
@@ -101,8 +152,13 @@ impl Pbx {
 
     /// Somebody's phone rang long enough.
     pub(super) fn on_patience(&mut self, cx: &mut Context<'_>, key: Key) {
-        let leg = self.legs.get_mut(key);
-        let Some(caller) = leg.and_then(|leg| leg.caller.take()) else {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let Some(caller) = leg.caller.take() else {
+            if leg.host.is_some() {
+                self.give_up(cx, key);
+            }
             return;
         };
         self.give_up(cx, key);
@@ -207,9 +263,11 @@ impl Pbx {
         let number = response.cseq().map_or(0, |cseq| cseq.number);
         let (ack, flow) = (leg.acknowledge(number, cx.rng), leg.dialog.flow);
         let caller = leg.caller.filter(|_| !given_up);
+        let guest = leg.host.is_some() && agrees && !given_up;
         self.send(flow, ack);
         self.know_session(cx, key, response);
         match caller {
+            None if guest => self.open(cx, key),
             Some(caller) if agrees => {
                 self.open(cx, key);
                 self.tell_of_called(cx, caller, Event::Joined);
@@ -255,10 +313,19 @@ impl Pbx {
             .again
             .take()
             .filter(|_| matches!(status, 415 | 488 | 606));
-        if let Some(ack) = leg.acknowledge_refusal(response) {
+        let ack = leg.acknowledge_refusal(response);
+        let (host, seat) = match &again {
+            // It is called again, with the same seat.
+            Some(_) => (leg.host.take(), leg.seat.take()),
+            None => (None, None),
+        };
+        if let Some(ack) = ack {
             self.send(flow, ack);
         }
         self.over(cx, key);
+        if let (Some(host), Some(seat), Some(reach)) = (host, seat, &again) {
+            return self.call_guest(cx, host, reach, (seat, true));
+        }
         let Some(caller) = caller else { return };
         let seat = self.legs.get(caller).and_then(|leg| leg.seat.as_ref());
         let waits = seat.is_some_and(|seat| seat.called == Some(key));
@@ -335,6 +402,9 @@ impl Pbx {
             && let Some(session) = cx.calls.session_of(response)
         {
             leg.session = Some(session);
+            if let Some(seat) = &mut leg.seat {
+                seat.settle(session);
+            }
             self.by_session.insert(session, key);
         }
     }

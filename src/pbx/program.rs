@@ -3,18 +3,18 @@
 use super::rooms::{Address, Journey, Roster, Wish};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
-use crate::config::Config;
+use crate::config::{Config, PAGE_MEMBERS_MAX};
 use crate::feature::Features;
 use crate::mailbox::Mailboxes;
 use crate::media::file::{FileOrder, Filed};
-use crate::media::room::RoomOrder;
+use crate::media::room::{Join, RoomOrder};
 use crate::media::{Figures, RecordEnd, Sound, Task};
 use crate::store::{Directory, Record};
 use crate::wire::sip::Uri;
 use std::time::Duration;
 
 /// Effects of one event; what comes behind them is dropped, as only a fault of ours makes so many.
-const EFFECTS_MAX: usize = 64;
+const EFFECTS_MAX: usize = PAGE_MEMBERS_MAX + 64;
 
 /// What the whole system knows, and every shard shares.
 #[derive(Clone, Copy, Debug)]
@@ -175,6 +175,8 @@ pub(super) enum Effect {
     Answer,
     /// Somebody is called for the caller.
     Connect(Box<Reach>),
+    /// Somebody is called who comes into a room.
+    Summon(Box<Reach>, Box<Join>),
     /// Who was called is let go.
     Disconnect,
     /// The timers of a program stop whose caller another one took over.
@@ -295,6 +297,12 @@ impl Scene<'_> {
     /// [`Event::Joined`] or [`Event::Refused`] tells how that ends.
     pub fn connect(&mut self, reach: Reach) {
         self.want(Effect::Connect(Box::new(reach)));
+    }
+
+    /// Calls somebody into a room, beside all whom it called so, at most
+    /// [`PAGE_MEMBERS_MAX`](crate::config::PAGE_MEMBERS_MAX). They go when the caller goes.
+    pub fn summon(&mut self, reach: Reach, join: Join) {
+        self.want(Effect::Summon(Box::new(reach), Box::new(join)));
     }
 
     /// Lets go whom it called.

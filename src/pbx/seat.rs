@@ -38,6 +38,8 @@ pub(super) struct Seat {
     over: bool,
     /// The leg of whom the program called.
     pub called: Option<Key>,
+    /// The legs of whom the program called into a room.
+    pub guests: Vec<Key>,
     /// The leg that asked for a transfer, until that is settled.
     pub transferor: Option<Key>,
 }
@@ -53,6 +55,7 @@ impl Seat {
             held: false,
             over: false,
             called: None,
+            guests: Vec::new(),
             transferor: None,
         }
     }
@@ -63,6 +66,11 @@ impl Seat {
 
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// The session of one whom we called is known.
+    pub fn settle(&mut self, session: u64) {
+        self.caller.session = session;
     }
 
     /// Whether the program has still to begin.

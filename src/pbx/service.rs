@@ -7,6 +7,7 @@ use super::conference::Conference;
 use super::disa::Disa;
 use super::echo::Echo;
 use super::menu::Attendant;
+use super::page::Page;
 use super::park::{Fetch as FetchParked, Park};
 use super::program::{Program, parameter};
 use super::queue::Queueing;
@@ -54,6 +55,7 @@ fn program_at(config: &Config, uri: &Uri<'_>, invite: &Message) -> Option<Box<dy
             let menu = Attendant::new(&config.menus, parameter(uri, "name")?)?;
             Some(Box::new(menu))
         }
+        b"page" => Some(Box::new(Page::new(parameter(uri, "name")?))),
         b"parked" => {
             let slot = parameter(uri, "slot")?.into();
             Some(Box::new(FetchParked::new(slot, referrer(invite))))

@@ -4,7 +4,7 @@ import time
 
 from lib.case import wait_for
 from lib.phone import Phone
-from lib.tone import hears, speech_seconds
+from lib.tone import hears_all, speech_seconds
 from lib.voipd import DOMAIN, Voipd
 
 TONES = {"alice": 440, "bob": 880, "carol": 1320}
@@ -56,8 +56,8 @@ def test_a_call_is_parked_and_fetched(case):
         time.sleep(4)
         phones["carol"].hangup()
         gone(voipd)
-        hears(phones["carol"].recording(), TONES["bob"], [TONES["alice"], TONES["carol"]])
-        hears(phones["bob"].recording(), TONES["carol"], [TONES["alice"], TONES["bob"]])
+        hears_all(phones["carol"].recording(), [TONES["bob"]], [TONES["alice"], TONES["carol"]])
+        hears_all(phones["bob"].recording(), [TONES["carol"]], [TONES["alice"], TONES["bob"]])
     said = notes(voipd)
     for text in (f"parked in 701 by alice@{DOMAIN}", "fetched from 701",
                  f"fetches bob@{DOMAIN} from 701"):
@@ -73,8 +73,8 @@ def test_who_parked_is_called_back(case):
     time.sleep(3)
     phones["bob"].hangup()
     gone(voipd)
-    hears(phones["alice"].recording(), TONES["bob"], [TONES["carol"]])
-    hears(phones["bob"].recording(), TONES["alice"], [TONES["carol"]])
+    hears_all(phones["alice"].recording(), [TONES["bob"]], [TONES["carol"]])
+    hears_all(phones["bob"].recording(), [TONES["alice"]], [TONES["carol"]])
     assert "took it when called back" in notes(voipd)
 
 

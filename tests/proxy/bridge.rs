@@ -46,7 +46,14 @@ pub fn at_alice(w: &mut World) -> Message {
     }
 }
 
-pub fn described(w: &mut World, peer: &Peer, request: &Message, status: u16, tag: &str, body: &str) {
+pub fn described(
+    w: &mut World,
+    peer: &Peer,
+    request: &Message,
+    status: u16,
+    tag: &str,
+    body: &str,
+) {
     let contact = peer.contact("x");
     let response = ResponseBuilder::new(request, status)
         .to_tag(tag.as_bytes())

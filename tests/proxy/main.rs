@@ -8,6 +8,7 @@ mod dialogs;
 mod features;
 mod forking;
 mod mwi;
+mod paging;
 mod parking;
 mod privacy;
 mod random;

@@ -26,7 +26,10 @@ fn stage(user: Option<&str>, session: u64, program: Park) -> Stage<Park> {
     stage.caller.user = user.map(Box::from);
     stage.caller.number = "200".into();
     stage.caller.session = session;
-    stage.caller.dialog = (session.to_string().into_bytes().into(), b"t".as_slice().into());
+    stage.caller.dialog = (
+        session.to_string().into_bytes().into(),
+        b"t".as_slice().into(),
+    );
     stage
 }
 
@@ -45,9 +48,7 @@ fn told(effects: &[Effect]) -> Vec<(u64, Wish)> {
 }
 
 fn plays_music(effects: &[Effect]) -> bool {
-    let music = |e: &Effect| {
-        matches!(e, Effect::Do(_, Task::Play { sounds, rounds: None, .. }) if sounds == &[Sound::Music])
-    };
+    let music = |e: &Effect| matches!(e, Effect::Do(_, Task::Play { sounds, rounds: None, .. }) if sounds == &[Sound::Music]);
     effects.iter().any(music)
 }
 
@@ -60,7 +61,9 @@ fn calls(effects: &[Effect]) -> Option<&Reach> {
 
 fn slots(stage: &Stage<Park>) -> Vec<(String, u64)> {
     let list = stage.house.features.lot().list();
-    list.iter().map(|(slot, p)| (slot.to_string(), p.at.session)).collect()
+    list.iter()
+        .map(|(slot, p)| (slot.to_string(), p.at.session))
+        .collect()
 }
 
 #[test]
@@ -73,7 +76,10 @@ fn who_was_transferred_waits_with_music_and_the_parker_is_called_back() {
     assert!(effects.contains(&Effect::Note("parked in 701 by 100@example.com".into())));
     let effects = stage.tell(Event::Due(PATIENCE));
     let reach = calls(&effects).unwrap();
-    assert_eq!((&*reach.to, &reach.account), ("100@example.com|", &Account::House));
+    assert_eq!(
+        (&*reach.to, &reach.account),
+        ("100@example.com|", &Account::House)
+    );
     // It does not answer: the call stays, and once more in a minute.
     let effects = stage.tell(Event::Refused(480));
     assert!(plays_music(&effects));
@@ -108,7 +114,10 @@ fn who_dials_the_code_hears_the_slot_and_is_replaced() {
     assert!(plays_music(&stage.tell(Event::Done(WORDS))));
     let lot = stage.house.features.lot();
     let (slot, parker) = lot.find(b"1", b"t").unwrap();
-    assert_eq!((&*slot, parker.as_deref()), ("701", Some("100@example.com")));
+    assert_eq!(
+        (&*slot, parker.as_deref()),
+        ("701", Some("100@example.com"))
+    );
     assert!(lot.list()[0].1.provisional);
     // The far end of the transfer comes, to whatever shard.
     let mut other = Park::taking(slot, parker);
@@ -118,7 +127,10 @@ fn who_dials_the_code_hears_the_slot_and_is_replaced() {
     assert!(plays_music(&effects));
     assert_eq!(slots(&stage), [("701".to_string(), 2)]);
     let parked = stage.house.features.lot().list().remove(0).1;
-    assert_eq!((parked.parker.as_deref(), parked.provisional), (Some("100@example.com"), false));
+    assert_eq!(
+        (parked.parker.as_deref(), parked.provisional),
+        (Some("100@example.com"), false)
+    );
     // The parker's own leg ends, and with it not the slot.
     stage.caller.session = 1;
     assert_eq!(stage.tell(Event::Told(Wish::Replaced)), [Effect::HangUp]);
@@ -135,7 +147,10 @@ fn extensions_are_no_slots_and_a_full_lot_loses_no_call() {
     stage.caller.session = 2;
     stage.of(&mut second, Event::Begin);
     // 702 is a user's.
-    assert_eq!(slots(&stage), [("701".to_string(), 1), ("703".to_string(), 2)]);
+    assert_eq!(
+        slots(&stage),
+        [("701".to_string(), 1), ("703".to_string(), 2)]
+    );
     let mut third = Park::new(by());
     stage.caller.session = 3;
     let effects = stage.of(&mut third, Event::Begin);
@@ -143,12 +158,18 @@ fn extensions_are_no_slots_and_a_full_lot_loses_no_call() {
     // Busy as well: it has the slot that is free by now.
     stage.house.features.lot().fetch("701");
     assert!(plays_music(&stage.of(&mut third, Event::Refused(486))));
-    assert_eq!(slots(&stage), [("701".to_string(), 3), ("703".to_string(), 2)]);
+    assert_eq!(
+        slots(&stage),
+        [("701".to_string(), 3), ("703".to_string(), 2)]
+    );
     // Who parks by hand is told.
     let mut by_hand = Park::new(None);
     stage.caller.user = Some("100@example.com".into());
     let effects = stage.of(&mut by_hand, Event::Begin);
-    assert_eq!(spoken(&effects), ["all-circuits-busy-now", "please-try-call-later"]);
+    assert_eq!(
+        spoken(&effects),
+        ["all-circuits-busy-now", "please-try-call-later"]
+    );
 }
 
 #[test]
@@ -171,7 +192,10 @@ fn one_fetches_and_both_meet_in_a_room_of_their_own() {
     assert_eq!(told(&effects), [(1, Wish::Fetched(at(5)))]);
     // Who comes a moment later has nobody, and hears so.
     let mut late = Fetch::new("701".into(), None);
-    assert_eq!(spoken(&stage.of(&mut late, Event::Begin)), ["pbx-invalidpark"]);
+    assert_eq!(
+        spoken(&stage.of(&mut late, Event::Begin)),
+        ["pbx-invalidpark"]
+    );
     assert_eq!(stage.of(&mut late, Event::Done(WORDS)), [Effect::HangUp]);
     // The parked one comes, even out of the ring back.
     stage.caller.session = 1;
@@ -193,9 +217,17 @@ fn one_fetches_and_both_meet_in_a_room_of_their_own() {
     let effects = stage.of(&mut fetched, Event::Held(true));
     assert_eq!(told(&effects), [(1, Wish::Held(true))]);
     stage.caller.session = 1;
-    assert!(plays_music(&stage.of(&mut *parked, Event::Told(Wish::Held(true)))));
-    assert_eq!(room(&stage.of(&mut *parked, Event::Told(Wish::Held(false)))), first);
-    assert_eq!(stage.of(&mut *parked, Event::Told(Wish::End)), [Effect::HangUp]);
+    assert!(plays_music(
+        &stage.of(&mut *parked, Event::Told(Wish::Held(true)))
+    ));
+    assert_eq!(
+        room(&stage.of(&mut *parked, Event::Told(Wish::Held(false)))),
+        first
+    );
+    assert_eq!(
+        stage.of(&mut *parked, Event::Told(Wish::End)),
+        [Effect::HangUp]
+    );
     // Its end is no news to the one who was first.
     assert_eq!(told(&stage.of(&mut *parked, Event::Ended)), []);
 }

@@ -401,6 +401,10 @@ fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<
         }
         (Some(service), _) => expand::to_service(service, domain),
         _ if slot => expand::to_slot(number, domain),
+        _ if let Some(page) = cx.config.page_dialled(number).filter(|_| ours) => {
+            may_page(cx.config, page, asked.caller)?;
+            expand::to_page(&page.name, domain)
+        }
         _ if let Some(room) = room => expand::to_conference(&room.name, domain),
         (None, Some(plan::Target::Service(_))) if guest => return Ok(None),
         (None, Some(target)) if asked.message.method() == Method::Invite => {
@@ -426,6 +430,16 @@ fn is_ours(caller: &Caller) -> bool {
             true
         }
         Caller::Trunk(_) | Caller::Guest | Caller::InDialog => false,
+    }
+}
+
+/// Whether a caller may speak to all phones of a paging group.
+fn may_page(config: &Config, page: &config::Page, caller: &Caller) -> Result<(), Reject> {
+    let named = |user: &str| page.callers.iter().any(|c| *config.whole_user(c) == *user);
+    let may = page.callers.is_empty() || caller.user().is_some_and(named);
+    match may {
+        true => Ok(()),
+        false => Err(reject(403, "You May Not Page Them").noted(format!("page {}", page.name))),
     }
 }
 

@@ -7,7 +7,7 @@
 //! | [`say`] | what is said in pieces: numbers, dates, counts |
 //! | [`studio`] | the legs that end here, and the clock of all that plays |
 //! | [`player`], [`music`] | sounds, one after the other, as samples; what those hear who wait |
-//! | [`record`] | what is heard, into a file |
+//! | [`record`] | what is heard, into a file; `tape`: two legs side by side |
 //! | [`stream`] | one RTP stream each way with its reports |
 //! | [`jitter`], [`conceal`], [`reception`] | what comes, in order and in time; what is lost |
 //! | [`ear`] | what a leg hears, as samples |
@@ -50,6 +50,7 @@ mod secure;
 pub mod shelf;
 pub mod stream;
 pub mod studio;
+mod tape;
 #[cfg(test)]
 mod tests;
 pub mod tone;

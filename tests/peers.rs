@@ -51,6 +51,7 @@ fn trunk() -> config::Trunk {
         expires_s: 600,
         addresses: Vec::new(),
         certificate_name: None,
+        ring_back: None,
         calls_max: 0,
         calls_per_second: 0,
         probe_s: 0,
@@ -299,7 +300,8 @@ impl World {
                         self.shards[index].handle_input(self.now, input);
                     }
                     Output::Reply { reply, .. } => self.replies.push(reply),
-                    Output::Media(_) | Output::Persist(_) | Output::CloseConnection(_) => {}
+                    Output::Media(_) | Output::Persist(_) => {}
+                    Output::CloseConnection(_) | Output::Detour { .. } => {}
                     Output::Tell { shard, input } => {
                         self.shards[shard].handle_input(self.now, input);
                     }

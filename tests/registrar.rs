@@ -148,7 +148,8 @@ impl World {
                     self.records.push(record);
                 }
                 Output::Reply { reply, .. } => self.replies.push(reply),
-                Output::Resolve { .. } | Output::Media(_) | Output::CloseConnection(_) => {}
+                Output::Resolve { .. } | Output::Media(_) => {}
+                Output::CloseConnection(_) | Output::Detour { .. } => {}
                 Output::Tell { input, .. } => self.core.handle_input(self.now, input),
             }
         }

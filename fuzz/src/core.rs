@@ -418,7 +418,8 @@ impl World {
                         self.session = session;
                     }
                 }
-                Output::Persist(_) | Output::Reply { .. } | Output::CloseConnection(_) => {}
+                Output::Persist(_) | Output::Reply { .. } => {}
+                Output::CloseConnection(_) | Output::Detour { .. } => {}
                 Output::Tell { input, .. } => self.core.handle_input(self.now, input),
             }
         }

@@ -28,10 +28,37 @@ impl std::fmt::Display for Account {
     }
 }
 
+/// What stands before the account of a call that is a part of another one.
+const PART: &str = "part ";
+
+/// What a call is booked on: its account, and the session of the media side of the call that it is
+/// a part of.
+pub fn booked(account: &Account, whole: Option<u64>) -> String {
+    match whole {
+        Some(whole) => format!("{PART}{whole} {account}"),
+        None => account.to_string(),
+    }
+}
+
+/// What a call is a part of, by what [`booked`] wrote.
+pub fn part_of(text: &[u8]) -> Option<u64> {
+    split(std::str::from_utf8(text).ok()?).0
+}
+
+/// The whole, and the account.
+fn split(text: &str) -> (Option<u64>, &str) {
+    let part = text.strip_prefix(PART);
+    let part = part.and_then(|rest| rest.split_once(' '));
+    match part.and_then(|(whole, account)| Some((whole.parse().ok()?, account))) {
+        Some((whole, account)) => (Some(whole), account),
+        None => (None, text),
+    }
+}
+
 impl Account {
-    /// Reads what [`Account`]'s `Display` wrote.
+    /// Reads what [`booked`] or [`Account`]'s `Display` wrote.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text).ok()?;
+        let (_, text) = split(std::str::from_utf8(text).ok()?);
         match text.split_once(' ') {
             Some(("user", aor)) => Some(Account::User(aor.into())),
             Some(("way", name)) => Some(Account::Way(name.into())),
@@ -68,9 +95,21 @@ mod tests {
             Account::Operator,
         ] {
             let text = account.to_string();
+            assert_eq!(Account::parse(text.as_bytes()), Some(account.clone()));
+            assert_eq!(part_of(text.as_bytes()), None);
+            let text = booked(&account, Some(u64::MAX));
+            assert_eq!(part_of(text.as_bytes()), Some(u64::MAX));
             assert_eq!(Account::parse(text.as_bytes()), Some(account));
         }
-        for text in ["", "user", "root", "house of cards", "\u{fe}"] {
+        for text in [
+            "",
+            "user",
+            "root",
+            "house of cards",
+            "\u{fe}",
+            "part 1",
+            "part x house",
+        ] {
             assert_eq!(Account::parse(text.as_bytes()), None, "{text}");
         }
     }

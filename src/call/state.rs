@@ -4,6 +4,7 @@
 use super::fork::{Dialog, Forks};
 use super::leg::Leg;
 use super::media::Media;
+use super::table::Kin;
 use super::ways::Ways;
 use crate::base::{Flow, TimerId};
 use crate::relay::{LegStats, MediaCommand, Side};
@@ -43,6 +44,7 @@ pub(super) enum State {
 /// One call.
 #[derive(Debug)]
 pub(super) struct Call {
+    pub kin: Kin,
     pub call_id: Box<[u8]>,
     pub to_uri: Box<str>,
     pub from_uri: Box<str>,

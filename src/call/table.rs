@@ -1,5 +1,7 @@
 //! The table of calls of one shard: begin, follow, end, and what falls out of that.
 
+mod parts;
+
 use super::fork::Forks;
 use super::leg::Leg;
 use super::media::{BodyEdit, Circumstances, Media, MediaPolicy, Toward};
@@ -11,6 +13,7 @@ use crate::control::{CallRow, CallState, rfc3339};
 use crate::relay::{Failure, MediaCommand, MediaEvent, PortPool, Side};
 use crate::store::{Cdr, EndCause, Record};
 use crate::wire::sip::{Message, Method, Scheme, Uri};
+pub(super) use parts::Kin;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -203,7 +206,9 @@ impl CallTable {
             .from()
             .map(|a| party(a.uri_bytes()))
             .unwrap_or_default();
+        let whole = self.whole_of(request, flow);
         let call = Call {
+            kin: Kin::default(),
             call_id: request.call_id().into(),
             to_uri: party(request.request_uri()),
             from_uri,
@@ -238,6 +243,7 @@ impl CallTable {
         if let Some(call) = self.calls.get_mut(key.0) {
             call.timer = Some(timer);
         }
+        self.hang_on(key, whole);
         Ok(key)
     }
 
@@ -250,6 +256,21 @@ impl CallTable {
             call.is_some_and(|c| *c.legs[0].tag == *from)
         };
         keys.iter().copied().find(is).map(CallKey::to_u64)
+    }
+
+    /// Whether a Replaces value (RFC 3891 §6.1) means a dialog whose one end is a service of ours.
+    pub fn is_served(&self, replaces: &[u8]) -> bool {
+        let mut parts = replaces.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let call_id = parts.next().unwrap_or_default();
+        let Some(tag) = parts.find_map(|part| part.strip_prefix(b"to-tag=")) else {
+            return false;
+        };
+        let keys = self.by_call_id.get(call_id);
+        let calls = keys.into_iter().flatten();
+        let mut legs = calls
+            .filter_map(|key| Some(&self.calls.get(key.0)?.legs))
+            .flatten();
+        legs.any(|leg| *leg.tag == *tag && leg.flow.is_some_and(|flow| flow.is_internal()))
     }
 
     /// On whose account the call of a session goes: the user, and the trunk or pool it came from.
@@ -285,6 +306,9 @@ impl CallTable {
         info: CallerInfo,
         status: u16,
     ) {
+        if self.absorbs_refusal(request, flow, &info.ways.note) {
+            return;
+        }
         let Some(account) = info.account() else {
             return;
         };
@@ -733,6 +757,9 @@ impl CallTable {
     }
 
     fn record(&mut self, key: CallKey) {
+        if self.waits_for_parts(key) {
+            return;
+        }
         let Some(mut call) = self.calls.remove(key.0) else {
             return;
         };
@@ -747,6 +774,9 @@ impl CallTable {
         }
         if let Some(media) = call.media.take() {
             media.release(&mut self.ports);
+        }
+        if self.absorbed(key, &call) {
+            return;
         }
         if let State::Ended {
             answer_ms,
@@ -773,7 +803,7 @@ impl CallTable {
                 answer_ms,
                 end_ms,
                 status,
-                cause,
+                cause: call.kin.cause(cause),
                 codecs: call.codecs,
                 legs: call.stats.map(|s| s.map(|leg| row::cdr_leg(&leg))),
             };

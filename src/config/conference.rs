@@ -18,6 +18,7 @@ pub(super) const CONFERENCE: &[&str] = &[
     "wait_for_moderator",
     "moderator_leaves",
     "announce",
+    "record",
 ];
 
 /// Members of one room, as many as are mixed.
@@ -47,6 +48,8 @@ pub struct Conference {
     pub moderator_leaves: ModeratorLeaves,
     /// How comings and goings are told.
     pub announce: Announce,
+    /// Whether it is recorded.
+    pub record: bool,
 }
 
 /// What becomes of a room that its last moderator left.
@@ -110,6 +113,7 @@ impl Default for Conference {
             wait_for_moderator: false,
             moderator_leaves: ModeratorLeaves::Wait,
             announce: Announce::Tones,
+            record: false,
         }
     }
 }
@@ -176,6 +180,7 @@ impl<'d> File<'_, '_, 'd> {
             let announce = self.reader.word(entry, Announce::WORDS);
             room.announce = announce.unwrap_or(room.announce);
         }
+        room.record = self.truth(section, "record", room.record);
         if let Some(entry) = section.get("wait_for_moderator")
             && room.wait_for_moderator
             && section.get("moderator_pin").is_none()
@@ -248,5 +253,6 @@ pub(super) fn print(f: &mut Formatter<'_>, room: &Conference) -> fmt::Result {
     if room.wait_for_moderator {
         text(f, "moderator_leaves", &room.moderator_leaves.as_str())?;
     }
-    text(f, "announce", &room.announce.as_str())
+    text(f, "announce", &room.announce.as_str())?;
+    plain(f, "record", room.record)
 }

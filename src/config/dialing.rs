@@ -1,6 +1,6 @@
 //! What the file says about calls that leave the registrar: numbers, routes, trunks, pools, groups.
 
-use super::{IpNet, Service, ServiceRoute};
+use super::{IpNet, RingBack, Service, ServiceRoute};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -271,6 +271,8 @@ pub struct Trunk {
     pub numbers: NumberFormat,
     /// Where it wants the caller's number.
     pub identity: Identity,
+    /// What its callers hear while somebody here is rung.
+    pub ring_back: Option<RingBack>,
     /// Whether what is inside stays inside: Via, Record-Route, Contact, Call-ID.
     pub hide_topology: bool,
     /// Headers added to what leaves.

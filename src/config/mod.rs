@@ -23,6 +23,7 @@ mod print;
 mod print_dialing;
 mod print_menu;
 mod reader;
+mod ring_back;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub use page::{PAGE_MEMBERS_MAX, Page};
 pub use parking::{Parking, SLOTS_MAX};
 pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MAX};
 pub use reader::nearest;
+pub use ring_back::RingBack;
 pub use services::{Service, Services};
 pub use voicemail::{Smtp, Voicemail};
 

@@ -6,8 +6,8 @@ use super::pattern::is_dialled;
 use super::reader::{Entry, Section, Text, nearest};
 use super::{
     Algorithm, CONDITIONS_MAX, Domain, Group, Identity, MEMBERS_MAX, Member, Node, NumberFormat,
-    Numbers, PATTERN_POSITIONS_MAX, PEERS_MAX, Pattern, Pool, Service, ServiceRoute, Services,
-    Strategy, Trunk,
+    Numbers, PATTERN_POSITIONS_MAX, PEERS_MAX, Pattern, Pool, RingBack, Service, ServiceRoute,
+    Services, Strategy, Trunk,
 };
 use crate::base::Transport;
 use crate::wire::sip::{HeaderName, Scheme, Uri};
@@ -48,6 +48,7 @@ pub(super) const TRUNK: &[&str] = &[
     "expires_s",
     "addresses",
     "certificate_name",
+    "ringback",
     "calls_max",
     "calls_per_second",
     "probe_s",
@@ -416,6 +417,7 @@ impl<'d> File<'_, '_, 'd> {
                 .word(entry, Identity::WORDS)
                 .unwrap_or(trunk.identity);
         }
+        trunk.ring_back = self.ring_back(section);
         (trunk.add_headers, trunk.remove_headers) = self.headers(section);
         for key in ["auth_username", "password_file", "register"] {
             let needs = key != "register" || trunk.register;
@@ -467,6 +469,16 @@ impl<'d> File<'_, '_, 'd> {
     }
 
     /// A name that certificates prove, and that no trunk before has.
+    fn ring_back(&mut self, section: Section<'d>) -> Option<RingBack> {
+        let text = self.reader.text(section.get("ringback")?)?;
+        let read = RingBack::parse(text.text);
+        if read.is_none() {
+            let problem = format!("{:?} is nothing that can be heard", text.text);
+            self.note(text, problem, RingBack::REMEDY);
+        }
+        read
+    }
+
     fn certificate_name(&mut self, section: Section<'d>, before: &[Trunk]) -> Option<Box<str>> {
         let entry = section.get("certificate_name")?;
         let name = self.domain(section, "certificate_name")?;
@@ -889,6 +901,7 @@ impl Default for Trunk {
             expires_s: 600,
             addresses: Vec::new(),
             certificate_name: None,
+            ring_back: None,
             calls_max: 0,
             calls_per_second: 0,
             probe_s: 30,

@@ -202,6 +202,9 @@ fn trunk(f: &mut Formatter<'_>, t: &Trunk) -> fmt::Result {
     plain(f, "expires_s", t.expires_s)?;
     list(f, "addresses", &t.addresses)?;
     optional(f, "certificate_name", t.certificate_name.as_deref())?;
+    if let Some(sound) = &t.ring_back {
+        text(f, "ringback", sound)?;
+    }
     plain(f, "calls_max", t.calls_max)?;
     plain(f, "calls_per_second", t.calls_per_second)?;
     plain(f, "probe_s", t.probe_s)?;

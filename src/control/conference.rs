@@ -13,6 +13,9 @@ pub struct ConferenceRow {
     pub members_max: u32,
     /// Whether nobody else comes in but moderators.
     pub locked: bool,
+    /// Whether it is recorded.
+    #[serde(default)]
+    pub recorded: bool,
     /// Who is there, in the order of coming.
     pub members: Vec<ConferenceMemberRow>,
 }
@@ -55,6 +58,10 @@ pub enum RoomChange {
     Unlock,
     /// All members are hung up.
     End,
+    /// What is said is recorded.
+    Record,
+    /// It is recorded no longer.
+    EndRecord,
 }
 
 /// What is done to a member of a room.

@@ -388,6 +388,8 @@ pub struct FeatureRow {
     pub forward_unregistered: Option<String>,
     /// How many seconds phones ring before nobody answers.
     pub ring_seconds: Option<u16>,
+    /// What callers hear while the phones ring.
+    pub ringback: Option<String>,
     /// Do not disturb.
     pub dnd: bool,
     /// Whether anonymous callers are refused.

@@ -1,6 +1,7 @@
 //! What can be changed of a user's features, by code and by command alike, and what must not.
 
 use super::Refusal;
+use crate::config::RingBack;
 use crate::store::{BLOCKED_MAX, QUEUES_MAX, Settings};
 use crate::wire::sip::Uri;
 
@@ -26,6 +27,8 @@ pub enum Change {
     ForwardUnregistered(Option<Box<str>>),
     /// How many seconds phones ring.
     RingSeconds(Option<u16>),
+    /// What callers hear meanwhile.
+    RingBack(Option<Box<str>>),
     /// Do not disturb.
     Dnd(bool),
     /// Whether callers that hide themselves get through.
@@ -61,6 +64,10 @@ impl Change {
                 let reason = format!("Ring {RING_S_MIN} to {RING_S_MAX} Seconds");
                 return Err(Refusal::new(400, reason));
             }
+            Change::RingBack(Some(text)) if RingBack::parse(text).is_none() => {
+                let reason = "Ring Back Is music, tone:es, or the Name of a Prompt";
+                return Err(Refusal::new(400, reason));
+            }
             Change::Block(pattern) => Change::Block(caller(pattern)?),
             Change::Unblock(pattern) => Change::Unblock(caller(pattern)?),
             Change::Speed(code, _) if *code > 99 => {
@@ -68,6 +75,7 @@ impl Change {
             }
             Change::Speed(code, to) => Change::Speed(*code, optional(to)?),
             Change::RingSeconds(_)
+            | Change::RingBack(_)
             | Change::Dnd(_)
             | Change::RejectAnonymous(_)
             | Change::UnblockAll
@@ -86,6 +94,7 @@ impl Change {
             | Change::ForwardNoAnswer(to)
             | Change::ForwardUnregistered(to) => to.as_deref(),
             Change::RingSeconds(_)
+            | Change::RingBack(_)
             | Change::Dnd(_)
             | Change::RejectAnonymous(_)
             | Change::Block(_)
@@ -106,6 +115,7 @@ impl Change {
             Change::ForwardNoAnswer(to) => settings.forward_no_answer = to,
             Change::ForwardUnregistered(to) => settings.forward_unregistered = to,
             Change::RingSeconds(seconds) => settings.ring_s = seconds,
+            Change::RingBack(sound) => settings.ring_back = sound,
             Change::Dnd(on) => settings.dnd = on,
             Change::RejectAnonymous(on) => settings.reject_anonymous = on,
             Change::Block(pattern) => return block(settings, pattern),

@@ -25,6 +25,11 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "SECONDS",
         "how long phones ring before nobody answers",
     ),
+    (
+        "ringback",
+        "music|tone:CC|PROMPT",
+        "what callers hear while the phones ring",
+    ),
     ("dnd", "on|off", "do not disturb"),
     (
         "reject-anonymous",
@@ -55,6 +60,7 @@ impl Change {
                     |_| Refusal::new(400, format!("\"{value}\" Is No Number of Seconds"));
                 Change::RingSeconds(Some(seconds.map_err(no_number)?))
             }
+            "ringback" => Change::RingBack(to()),
             "dnd" => Change::Dnd(switch(value)?),
             "reject-anonymous" => Change::RejectAnonymous(switch(value)?),
             "block" => Change::Block(value.into()),
@@ -78,6 +84,7 @@ impl Change {
             "forward-no-answer" => Change::ForwardNoAnswer(None),
             "forward-unregistered" => Change::ForwardUnregistered(None),
             "ring-seconds" => Change::RingSeconds(None),
+            "ringback" => Change::RingBack(None),
             "dnd" => Change::Dnd(false),
             "reject-anonymous" => Change::RejectAnonymous(false),
             "block" => Change::UnblockAll,

@@ -5,8 +5,8 @@ use crate::base::hash64;
 use crate::store::Greeting;
 use std::fmt::Write as _;
 
-/// The folder of all mailboxes.
-pub(super) const ROOT: &str = "voicemail";
+/// The folder of all mailboxes, below the spool.
+pub const MAIL_FOLDER: &str = "voicemail";
 
 /// Longest name of a mailbox's folder, in bytes: what names of files may have
 /// (`media::file::NAME_BYTES_MAX`), less the rest of the path.
@@ -63,7 +63,7 @@ pub fn folder_of(aor: &str) -> String {
     if name.len() > FOLDER_BYTES_MAX {
         name = format!("long-{:016x}", hash64(aor.as_bytes()));
     }
-    format!("{ROOT}/{name}")
+    format!("{MAIL_FOLDER}/{name}")
 }
 
 /// Where a greeting in use lies.

@@ -19,7 +19,7 @@ mod reconcile;
 #[cfg(test)]
 mod tests;
 
-pub use files::{FileName, folder_of, greeting_file, take_of_greeting};
+pub use files::{FileName, MAIL_FOLDER, folder_of, greeting_file, take_of_greeting};
 pub use pin::{Limits, Opening, WAIT_MAX};
 pub use reconcile::{Found, Sorted, reconcile};
 
@@ -311,6 +311,13 @@ impl Mailboxes {
         let record = self.update(aor, |m| m.greetings = m.greetings.with(greeting, false))?;
         self.run(Errand::Remove(greeting_file(aor, greeting)));
         Some(record)
+    }
+
+    /// Its phones are to be told what there is: a start found more than they know of.
+    pub fn tell(&self, aor: &str) {
+        let mut state = self.lock();
+        state.changed.insert(aor.into());
+        self.stir(&state);
     }
 
     /// Something is to be done with a file.

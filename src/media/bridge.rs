@@ -3,7 +3,8 @@
 //! Where both sides write sound alike and tell keys alike, the other's packets go out as they came,
 //! under our own numbers: gaps stay gaps, so that the far end conceals for itself. Otherwise the
 //! other is heard ([`Ear`]) and its sound written anew by a clock of our own; keys that it tells as
-//! events (RFC 4733) become tones for a side that has none, and tones become events.
+//! events (RFC 4733) become tones for a side that has none, and tones become events. Keys that come
+//! by signalling (INFO) become what our side has.
 
 use super::codec::{Codec, Encoder};
 use super::dtmf::{Digit, Generator, LEVEL_DBM0};
@@ -11,7 +12,7 @@ use super::ear::{Ear, Heard};
 use super::event::{EventSender, KEY_MS, KeyChange};
 use super::order::Format;
 use crate::base::Instant;
-use crate::wire::rtp::Header;
+use crate::wire::rtp::{Header, Wishes};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ pub(super) struct Bridged {
     pub with: u64,
     /// Where the other's packets cannot go out as they came.
     pub convert: Option<Box<Convert>>,
+    /// Whether the other tells keys beside its sound: those are ours to say, and between packets
+    /// that go out as they came there is no place for any.
+    told: bool,
 }
 
 /// What becomes of a packet of the other leg.
@@ -47,6 +51,7 @@ impl Bridged {
         Self {
             with,
             convert: None,
+            told: false,
         }
     }
 
@@ -54,7 +59,7 @@ impl Bridged {
     pub fn way(&mut self, now: Instant, theirs: &Format, ours: &Format, payload_type: u8) -> Way {
         let alike =
             theirs.coding == ours.coding && theirs.events.is_some() == ours.events.is_some();
-        if alike {
+        if alike && !self.told {
             self.convert = None;
             return match (payload_type, ours.events) {
                 (t, _) if t == theirs.payload_type => Way::Through(ours.payload_type),
@@ -62,12 +67,29 @@ impl Bridged {
                 _ => Way::Nowhere,
             };
         }
-        let fits = |convert: &Convert| convert.fits(theirs, ours);
-        if !self.convert.as_deref().is_some_and(fits) {
-            self.convert = Some(Box::new(Convert::new(now, theirs, ours)));
-        }
+        self.converted(now, theirs, ours);
         Way::Heard
     }
+
+    fn converted(&mut self, now: Instant, theirs: &Format, ours: &Format) -> &mut Convert {
+        let known = self.convert.take().filter(|known| known.fits(theirs, ours));
+        let fresh = || Box::new(Convert::new(now, theirs, ours));
+        self.convert.insert(known.unwrap_or_else(fresh))
+    }
+
+    /// The other tells a key beside its sound. From then on its sound is written anew.
+    pub fn press(&mut self, now: Instant, theirs: &Format, ours: &Format, digit: Digit) {
+        self.told = true;
+        let code = digit.code();
+        let convert = self.converted(now, theirs, ours);
+        convert.key(KeyChange::Pressed { code }, false);
+    }
+}
+
+/// How what the other leg says is written: with no more of a choice than its sound is worth.
+fn spoken(theirs: &Format, ours: &Format) -> Codec {
+    let best = Codec::at(theirs.coding, u32::MAX).sample_rate();
+    Codec::at(ours.coding, best)
 }
 
 /// The other leg's sound, written anew.
@@ -76,6 +98,7 @@ pub(super) struct Convert {
     pub ear: Ear,
     codec: Codec,
     encoder: Encoder,
+    wishes: Wishes,
     /// When the next packet leaves.
     pub due: Instant,
     /// Keys as events, where our side has them.
@@ -89,12 +112,13 @@ pub(super) struct Convert {
 
 impl Convert {
     fn new(now: Instant, theirs: &Format, ours: &Format) -> Self {
-        let codec = Codec::from(ours.coding);
+        let codec = spoken(theirs, ours);
         let events = ours.events.map(|_| EventSender::new(codec.clock_rate()));
         Self {
             ear: Ear::new(theirs, codec.sample_rate()),
             codec,
-            encoder: Encoder::new(codec),
+            encoder: Encoder::wished(codec, ours.wishes),
+            wishes: ours.wishes,
             due: now,
             events,
             tones: VecDeque::new(),
@@ -106,7 +130,13 @@ impl Convert {
 
     fn fits(&self, theirs: &Format, ours: &Format) -> bool {
         let events = self.events.is_some() == ours.events.is_some();
-        self.ear.fits(theirs) && self.codec == Codec::from(ours.coding) && events
+        let asked = self.wishes == ours.wishes && self.codec == spoken(theirs, ours);
+        self.ear.fits(theirs) && asked && events
+    }
+
+    /// How its sound is written.
+    pub fn codec(&self) -> Codec {
+        self.codec
     }
 
     /// A packet of the other leg.
@@ -134,9 +164,9 @@ impl Convert {
         }
     }
 
-    /// Makes the next frame of so many samples, and writes it into `payload`; whether there is
-    /// anything to say.
-    pub fn say(&mut self, samples: &mut [i16], payload: &mut [u8]) -> bool {
+    /// Makes the next frame of so many samples, and writes it into `payload`; how many bytes, if
+    /// there is anything to say.
+    pub fn say(&mut self, samples: &mut [i16], payload: &mut [u8]) -> Option<usize> {
         let heard = self.ear.frame(self.due, samples);
         if self.muted {
             samples.fill(0);
@@ -159,10 +189,9 @@ impl Convert {
             Heard::Nothing | Heard::Sound => 0,
         };
         if self.quiet > QUIET_MAX {
-            return false;
+            return None;
         }
-        self.encoder.encode(samples, payload);
-        true
+        Some(self.encoder.encode(samples, payload)).filter(|length| *length > 0)
     }
 
     /// The next packet leaves so much later; not in a burst after a pause of ours.

@@ -26,6 +26,13 @@ const PULLS_MAX: usize = 512;
 /// Samples of one call of the resampler: a tick at 16 kHz.
 const PIECE: usize = 320;
 
+/// Where what a codec conceals by itself begins to fade, and where it is gone: before the buffer
+/// gives up ([`super::jitter::CONCEAL_MS_MAX`]).
+const FADE_MS: usize = 40;
+const END_MS: usize = 100;
+/// How long sound takes to come back from silence.
+const SOFT_MS: usize = 3;
+
 /// What the listener got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Heard {
@@ -33,6 +40,57 @@ pub enum Heard {
     Sound,
     /// Silence, or the comfort noise that stands for it.
     Nothing,
+}
+
+/// How loud what a codec conceals by itself is: as that has it, until the silence that follows a
+/// long gap is near.
+#[derive(Clone, Copy, Debug)]
+struct Fade {
+    /// Samples of a millisecond.
+    millisecond: usize,
+    /// Samples of the gap so far.
+    age: usize,
+    /// Whether all was silent, so that what comes begins softly.
+    silent: bool,
+}
+
+impl Fade {
+    fn new(rate: u32) -> Self {
+        Self {
+            millisecond: (rate / 1000).max(1) as usize,
+            age: 0,
+            silent: true,
+        }
+    }
+
+    /// A stretch that was concealed, or restored by a copy.
+    fn go(&mut self, frame: &mut [i16], restored: bool) {
+        let (begin, end) = (FADE_MS * self.millisecond, END_MS * self.millisecond);
+        for sample in frame.iter_mut().filter(|_| !restored) {
+            let left = end.saturating_sub(self.age).min(end - begin);
+            *sample = (i64::from(*sample) * left as i64 / (end - begin) as i64) as i16;
+            self.age += 1;
+        }
+        if restored {
+            self.age = 0;
+        }
+    }
+
+    /// A stretch that came.
+    fn come(&mut self, frame: &mut [i16]) {
+        let soft = SOFT_MS * self.millisecond;
+        if self.silent || self.age > FADE_MS * self.millisecond {
+            for (sample, share) in frame.iter_mut().zip(0..soft) {
+                *sample = (i64::from(*sample) * share as i64 / soft as i64) as i16;
+            }
+        }
+        self.age = 0;
+        self.silent = false;
+    }
+
+    fn be_silent(&mut self) {
+        self.silent = true;
+    }
 }
 
 /// The ear of one leg.
@@ -45,6 +103,8 @@ pub struct Ear {
     buffer: JitterBuffer,
     decoder: Decoder,
     concealer: Concealer,
+    /// In place of the concealer, where the codec conceals.
+    fade: Fade,
     noise: Box<NoiseGenerator>,
     /// Whether the far end told of its noise: then its silence sounds like it.
     comfort: bool,
@@ -59,20 +119,19 @@ impl Ear {
     /// For a leg of that format; samples come at `rate` per second: 8000, 16,000, 24,000, 32,000 or
     /// 48,000. At another rate all is silent.
     pub fn new(format: &Format, rate: u32) -> Self {
-        let codec = Codec::from(format.coding);
+        let codec = Codec::at(format.coding, rate);
         let clock = codec.clock_rate();
         let own = format.payload_type;
         // RFC 3389 §4: the static type is of the clock 8000; any other had to be agreed on.
         let noise =
             (clock == 8000 && own != comfort::PAYLOAD_TYPE).then_some(comfort::PAYLOAD_TYPE);
         let accepted = PayloadTypes::of(&[own, noise.unwrap_or(own)]);
-        let second = codec.payload_len(codec.sample_rate() as usize);
         // RFC 3551 §4.2: a receiver takes packets of up to 200 ms.
         let longest = codec.payload_len(codec.samples(PTIME_MS_MAX));
         let config = Config {
             comfort: noise,
             payload_max: longest.min(PAYLOAD_MAX),
-            ..Config::new(clock, second as u32, accepted)
+            ..Config::new(clock, codec.byte_rate(), accepted)
         };
         let room = codec.samples(FRAME_MS_MAX) + codec.payload_samples(longest);
         Self {
@@ -83,6 +142,7 @@ impl Ear {
             buffer: JitterBuffer::new(config),
             decoder: Decoder::new(codec),
             concealer: Concealer::new(codec.sample_rate()),
+            fade: Fade::new(codec.sample_rate()),
             noise: Box::new(NoiseGenerator::new(u32::from(own) + 1)),
             comfort: false,
             resampler: Resampler::new(codec.sample_rate(), rate).map(Box::new),
@@ -98,7 +158,7 @@ impl Ear {
 
     /// Whether it hears a leg of that format; otherwise another ear is needed.
     pub fn fits(&self, format: &Format) -> bool {
-        let same = self.codec == Codec::from(format.coding);
+        let same = self.codec == Codec::at(format.coding, self.rate);
         same && (self.payload_type, self.events) == (format.payload_type, format.events)
     }
 
@@ -161,8 +221,13 @@ impl Ear {
                         self.comfort = true;
                     }
                 }
-                Pull::Lost { units } => {
-                    self.conceal(self.samples(units));
+                Pull::Lost { units, follows } => {
+                    let following = match follows && self.decoder.conceals() {
+                        true => self.buffer.following(&mut payload),
+                        false => None,
+                    };
+                    let following = following.and_then(|length| payload.get(..length));
+                    self.conceal(self.samples(units), following);
                     heard = Heard::Sound;
                 }
                 Pull::Nothing => break,
@@ -177,19 +242,31 @@ impl Ear {
         let made = self.decoder.decode(payload, room);
         if made == 0 {
             // A frame cut short stands in the place of one.
-            return self.conceal(self.codec.samples(TICK_MS));
+            return self.conceal(self.codec.samples(TICK_MS), None);
         }
         if let Some(frame) = room.get_mut(..made) {
-            self.concealer.on_frame(frame, seam);
+            // What a codec went on with by itself leads over to what comes.
+            match self.decoder.conceals() {
+                true => self.fade.come(frame),
+                false => self.concealer.on_frame(frame, seam),
+            }
         }
         self.count += made;
     }
 
-    fn conceal(&mut self, samples: usize) {
+    /// Fills the place of what was lost; `following` is the payload behind it, if a copy in that is
+    /// of use.
+    fn conceal(&mut self, samples: usize, following: Option<&[u8]>) {
         let room = self.ready.get_mut(self.count..).unwrap_or_default();
         let samples = samples.min(room.len());
         if let Some(frame) = room.get_mut(..samples) {
-            self.concealer.on_loss(frame);
+            match self.decoder.conceals() {
+                true => {
+                    self.decoder.conceal(following, frame);
+                    self.fade.go(frame, following.is_some());
+                }
+                false => self.concealer.on_loss(frame),
+            }
         }
         self.count += samples;
     }
@@ -203,6 +280,7 @@ impl Ear {
             }
             if !rest.is_empty() {
                 self.concealer.on_silence();
+                self.fade.be_silent();
             }
         }
         self.count = self.count.max(wanted);

@@ -7,8 +7,11 @@ use super::event::KeyChange;
 use super::order::Format;
 use crate::wire::rtp::Header;
 
-/// Samples of one packet that are listened to: 90 ms at 16 kHz.
+/// Samples of one packet that are listened to: 90 ms at 16 kHz; 120 ms of Opus at 8 kHz.
 const SAMPLES_MAX: usize = 1440;
+
+/// Enough for tones below 1.7 kHz, where the codec leaves a choice.
+const RATE: u32 = 8000;
 
 /// Listens to one leg.
 #[derive(Debug)]
@@ -24,7 +27,7 @@ pub(super) struct InBand {
 impl InBand {
     /// For a leg of that format.
     pub fn new(format: &Format) -> Self {
-        let codec = Codec::from(format.coding);
+        let codec = Codec::at(format.coding, RATE);
         Self {
             codec,
             payload_type: format.payload_type,
@@ -36,7 +39,7 @@ impl InBand {
 
     /// Whether it understands that format.
     pub fn fits(&self, format: &Format) -> bool {
-        self.codec == Codec::from(format.coding) && self.payload_type == format.payload_type
+        self.codec == Codec::at(format.coding, RATE) && self.payload_type == format.payload_type
     }
 
     /// A packet came; what it tells of keys.
@@ -73,7 +76,7 @@ mod tests {
     use super::super::codec::Encoder;
     use super::super::dtmf::{Digit, Generator, LEVEL_DBM0};
     use super::*;
-    use crate::wire::rtp::Coding;
+    use crate::wire::rtp::{Coding, Wishes};
 
     #[test]
     fn a_number_is_heard_in_every_codec_that_carries_tones_and_through_loss() {
@@ -89,6 +92,7 @@ mod tests {
                 payload_type: coding.payload_type(),
                 events: None,
                 packet_ms: 20,
+                wishes: Wishes::default(),
                 sends: true,
                 keys: None,
             };

@@ -18,8 +18,8 @@ mod tests;
 
 /// How many packets may wait: 640 ms of 10 ms packets.
 pub const SLOTS: usize = 64;
-/// The largest payload that a buffer can be set up for, bytes.
-pub const PAYLOAD_MAX: usize = 1500;
+/// The largest payload that a buffer can be set up for, bytes: 60 ms of linear samples at 16 kHz.
+pub const PAYLOAD_MAX: usize = 1920;
 /// The longest stretch that is concealed before silence is, milliseconds.
 pub const CONCEAL_MS_MAX: u32 = 100;
 /// The longest playing time of a packet that is believed, milliseconds.
@@ -208,6 +208,9 @@ pub enum Pull {
     Lost {
         /// In units of the timestamp.
         units: u32,
+        /// Whether they are of a packet that was lost, and the one behind it is here
+        /// ([`JitterBuffer::following`]).
+        follows: bool,
     },
     /// Silence or comfort noise until the end of the tick.
     Nothing,
@@ -364,6 +367,13 @@ impl JitterBuffer {
                 cursor, missing, ..
             } => self.on_playing(at, cursor, missing, out),
         }
+    }
+
+    /// Copies the payload that plays next, which stays; how long it is. After [`Pull::Lost`] it may
+    /// hold a copy of what is missing.
+    pub fn following(&self, out: &mut [u8]) -> Option<usize> {
+        let (_, audio) = self.head(0)?;
+        Some(self.pool.read(audio.first, usize::from(audio.length), out))
     }
 
     // ------------------------------------------------------------ in
@@ -609,7 +619,7 @@ impl JitterBuffer {
                 self.playout = Playout::Waiting;
                 return Pull::Nothing;
             }
-            return self.conceal(at, cursor, missing, self.ptime);
+            return self.conceal(at, (cursor, missing), self.ptime, false);
         };
         let half = self.ptime / 2;
         let gap = audio.timestamp - cursor;
@@ -628,7 +638,8 @@ impl JitterBuffer {
             let cursor = cursor + self.ptime.min(gap);
             return self.on_playing_after_skip(at, cursor, missing, out);
         }
-        self.conceal(at, cursor, missing, self.ptime.min(gap))
+        let follows = gap <= self.ptime + half;
+        self.conceal(at, (cursor, missing), self.ptime.min(gap), follows)
     }
 
     /// A gap was left out; what follows is played or concealed without leaving out more.
@@ -643,7 +654,7 @@ impl JitterBuffer {
             Some((ahead, audio)) if audio.timestamp - cursor <= self.ptime / 2 => {
                 self.play(at, ahead, audio, true, out)
             }
-            _ => self.conceal(at, cursor, missing, self.ptime),
+            _ => self.conceal(at, (cursor, missing), self.ptime, false),
         }
     }
 
@@ -667,6 +678,7 @@ impl JitterBuffer {
             };
             return Pull::Lost {
                 units: self.ptime as u32,
+                follows: false,
             };
         }
         if self.may_skip(at, audio.timestamp)
@@ -692,7 +704,13 @@ impl JitterBuffer {
         self.stats.skipped += 1;
     }
 
-    fn conceal(&mut self, at: i64, cursor: i64, missing: i64, units: i64) -> Pull {
+    fn conceal(
+        &mut self,
+        at: i64,
+        (cursor, missing): (i64, i64),
+        units: i64,
+        follows: bool,
+    ) -> Pull {
         self.stats.concealed += 1;
         self.playout = Playout::Playing {
             cursor: cursor + units,
@@ -701,6 +719,7 @@ impl JitterBuffer {
         };
         Pull::Lost {
             units: units as u32,
+            follows,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::bridge::{Bridged, Way};
 use super::codec::{Codec, Encoder};
+use super::dtmf::Digit;
 use super::ear::Ear;
 use super::event::{EventReceiver, KeyChange};
 use super::file::{FileAnswer, FileFailure, FileWish, Ticket};
@@ -23,8 +24,8 @@ const CNAME: &str = "voip";
 /// Behind the present by more than this, what plays goes on from the present.
 const LATE_MAX: Duration = Duration::from_millis(200);
 
-/// Samples of one packet: 60 ms (`sip::offer_answer`) at 16 kHz.
-const SAMPLES_MAX: usize = 960;
+/// Samples of one packet: 60 ms (`sip::offer_answer`) at 48 kHz.
+const SAMPLES_MAX: usize = 2880;
 
 /// What a leg does.
 #[derive(Debug)]
@@ -148,7 +149,7 @@ impl Leg {
 
     /// Another format was agreed on; what plays goes on in it.
     pub fn reformat(&mut self, format: Format) {
-        let changed = format.coding != self.format.coding;
+        let changed = (format.coding, format.wishes) != (self.format.coding, self.format.wishes);
         match &mut self.doing {
             Doing::Playing(playing) if changed => playing.reformat(&format),
             Doing::Recording(recording) => {
@@ -235,7 +236,7 @@ impl Leg {
         let codec = Codec::from(self.format.coding);
         Playing {
             player: Player::new(sounds, rounds, codec.sample_rate(), Arc::clone(stock)),
-            encoder: Encoder::new(codec),
+            encoder: Encoder::wished(codec, self.format.wishes),
             due: now,
             until_key: false,
             said: 0,
@@ -250,6 +251,14 @@ impl Leg {
                 self.asked = None;
             }
             meeting.order(what);
+        }
+    }
+
+    /// A place for what records its room; none without, or if it is recorded already.
+    pub fn record_room(&self) -> Option<room::Seat> {
+        match &self.doing {
+            Doing::Meeting(meeting) => meeting.record(),
+            _ => None,
         }
     }
 
@@ -497,6 +506,15 @@ impl Leg {
         }
     }
 
+    /// A key of the other leg, whose format is `theirs`, that came beside its sound.
+    pub fn press(&mut self, now: Instant, theirs: &Format, key: char) {
+        if let Doing::Bridged(bridged) = &mut self.doing
+            && let Some(digit) = Digit::from_char(key)
+        {
+            bridged.press(now, theirs, &self.format, digit);
+        }
+    }
+
     // ------------------------------------------------------------ files
 
     /// What it wants of the disk, if nothing is asked already.
@@ -624,7 +642,7 @@ impl Leg {
 
 impl Playing {
     fn reformat(&mut self, format: &Format) {
-        self.encoder = Encoder::new(format.coding.into());
+        self.encoder = Encoder::wished(format.coding.into(), format.wishes);
         self.player
             .set_rate(Codec::from(format.coding).sample_rate());
     }
@@ -653,15 +671,11 @@ impl Playing {
             stream.send_nothing(step);
             return Turn::Idle;
         }
-        let length = codec.payload_len(count);
-        let header = stream.send_audio(now, format.payload_type, step, length);
         out.clear();
-        out.extend_from_slice(&header.emit());
-        out.resize(HEADER_SIZE + length, 0);
-        if let Some(payload) = out.get_mut(HEADER_SIZE..) {
-            self.encoder.encode(samples, payload);
-        }
-        Turn::Spoke
+        out.resize(HEADER_SIZE + codec.payload_len(count), 0);
+        let payload = out.get_mut(HEADER_SIZE..).unwrap_or_default();
+        let length = self.encoder.encode(samples, payload);
+        say(now, format, stream, (step, length), out)
     }
 }
 
@@ -710,10 +724,23 @@ fn meet(
     out.resize(HEADER_SIZE + room::PAYLOAD_MAX, 0);
     let payload = out.get_mut(HEADER_SIZE..).unwrap_or_default();
     let written = meeting.turn(now, format, format.sends, payload);
-    let Some(length) = written.filter(|_| format.sends) else {
+    let length = written.filter(|_| format.sends).unwrap_or(0);
+    say(now, format, stream, (step, length), out)
+}
+
+/// Sends the payload of so many bytes that stands in `out`, behind its header's place; nothing
+/// where there is none.
+fn say(
+    now: Instant,
+    format: &Format,
+    stream: &mut RtpStream,
+    (step, length): (u32, usize),
+    out: &mut Vec<u8>,
+) -> Turn {
+    if length == 0 {
         stream.send_nothing(step);
         return Turn::Idle;
-    };
+    }
     let header = stream.send_audio(now, format.payload_type, step, length);
     out.truncate(HEADER_SIZE + length);
     if let Some(place) = out.get_mut(..HEADER_SIZE) {
@@ -730,7 +757,7 @@ fn translate(
     stream: &mut RtpStream,
     out: &mut Vec<u8>,
 ) -> Turn {
-    let codec = Codec::from(format.coding);
+    let codec = convert.codec();
     let ms = codec.ptime_ms(format.packet_ms.into());
     let (count, step) = (codec.samples(ms), codec.ticks(ms));
     let length = codec.payload_len(count);
@@ -761,13 +788,5 @@ fn translate(
         out.extend_from_slice(&body);
         return Turn::Spoke;
     }
-    if !says {
-        stream.send_nothing(step);
-        return Turn::Idle;
-    }
-    let header = stream.send_audio(now, format.payload_type, step, length);
-    if let Some(place) = out.get_mut(..HEADER_SIZE) {
-        place.copy_from_slice(&header.emit());
-    }
-    Turn::Spoke
+    say(now, format, stream, (step, says.unwrap_or(0)), out)
 }

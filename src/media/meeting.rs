@@ -99,7 +99,15 @@ impl Meeting {
                 });
                 self.whispered = None;
             }
+            RoomOrder::EndRecord => self.seat.end_record(),
+            // The studio's affair.
+            RoomOrder::Record(..) => {}
         }
+    }
+
+    /// A place for what records the room; none if it is recorded already.
+    pub fn record(&self) -> Option<Seat> {
+        self.seat.record()
     }
 
     /// Leaves out the turns whose frames are over; how many.

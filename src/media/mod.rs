@@ -7,7 +7,8 @@
 //! | [`say`] | what is said in pieces: numbers, dates, counts |
 //! | [`studio`] | the legs that end here, and the clock of all that plays |
 //! | [`player`], [`music`] | sounds, one after the other, as samples; what those hear who wait |
-//! | [`record`] | what is heard, into a file; `tape`: two legs side by side |
+//! | [`record`], [`minutes`] | what is heard, by a leg or in a room, into a file |
+//! | `tape` | two legs side by side, into a file |
 //! | [`stream`] | one RTP stream each way with its reports |
 //! | [`jitter`], [`conceal`], [`reception`] | what comes, in order and in time; what is lost |
 //! | [`ear`] | what a leg hears, as samples |
@@ -35,6 +36,7 @@ pub mod jitter;
 mod leg;
 mod library;
 mod meeting;
+mod minutes;
 pub mod mixer;
 pub mod music;
 pub mod order;

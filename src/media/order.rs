@@ -3,7 +3,7 @@
 use super::file::{FileOrder, Filed, Root};
 use super::room::{Join, RoomOrder};
 use super::tone::{Country, Tone};
-use crate::wire::rtp::Coding;
+use crate::wire::rtp::{Coding, Wishes};
 use serde::{Deserialize, Serialize};
 
 /// Sounds of one list; of more the first are played.
@@ -37,6 +37,8 @@ pub struct Format {
     pub events: Option<u8>,
     /// Milliseconds of sound in one packet of ours.
     pub packet_ms: u8,
+    /// What else the far end asks of our sound.
+    pub wishes: Wishes,
     /// Whether the far end wants to hear us.
     pub sends: bool,
     /// Where the leg is secure.
@@ -202,6 +204,14 @@ pub enum Order {
         /// What.
         what: TapeOrder,
     },
+    /// A leg that is bridged says a key to its far end, as an event or as a tone: one that the
+    /// other side told beside its sound. Nothing to one that is not.
+    Press {
+        /// Which.
+        session: u64,
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        key: char,
+    },
     /// Asks for [`News::Measured`].
     Measure {
         /// Which.
@@ -232,6 +242,7 @@ impl Order {
             | Order::Room { session, .. }
             | Order::Tape { session, .. }
             | Order::Measure { session }
+            | Order::Press { session, .. }
             | Order::Files { session, .. }
             | Order::Close { session } => *session,
         }
@@ -256,6 +267,7 @@ impl Order {
             Order::Open { session, .. }
             | Order::Room { session, .. }
             | Order::Measure { session }
+            | Order::Press { session, .. }
             | Order::Files { session, .. }
             | Order::Close { session } => *session = to,
         }

@@ -63,6 +63,8 @@ pub struct Recorder {
     written: u64,
     flying: Vec<u8>,
     asked: bool,
+    /// The disk was asked to make the file, which may be there though nothing could be written.
+    begun: bool,
     waiting: Vec<u8>,
     /// Frames heard, and the last that somebody talked in.
     frames: u64,
@@ -86,6 +88,7 @@ impl Recorder {
             written: 0,
             flying: Vec::new(),
             asked: false,
+            begun: false,
             waiting: Vec::new(),
             frames: 0,
             talked: 0,
@@ -192,7 +195,7 @@ impl Recorder {
             State::Rolling if self.waiting.len() < enough => None,
             State::Rolling => Some(self.append()),
             State::Closing(_) if !self.waiting.is_empty() => Some(self.append()),
-            State::Closing(end) if self.written == 0 => {
+            State::Closing(end) if !self.begun => {
                 self.state = State::Over { ms: 0, end };
                 None
             }
@@ -202,7 +205,7 @@ impl Recorder {
     }
 
     fn append(&mut self) -> FileWish {
-        self.asked = true;
+        (self.asked, self.begun) = (true, true);
         self.flying = std::mem::take(&mut self.waiting);
         FileWish::Append {
             name: self.name.clone(),

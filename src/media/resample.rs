@@ -1,22 +1,30 @@
-//! From one sampling rate to another: 8, 16, 24, 32 and 48 kHz among each other.
+//! From one sampling rate to another: 8, 16, 24, 32, 44.1 and 48 kHz among each other.
 //!
 //! A polyphase filter: the sound is thought of at the least common multiple of both rates, where
 //! one low-pass (a sinc under a Kaiser window) takes away images and aliases, and only those
 //! products are worked out that are not nought and whose sum somebody hears. Flat to 0.425 of the
 //! lower rate (3.4 kHz at 8 kHz), and 55 dB down from 0.575 of it on.
 
-/// Filter taps per sample of the lower rate. They make the width of the transition, and the delay
-/// of half as many samples.
+use std::sync::{Arc, OnceLock};
+
+/// Filter taps per sample of the lower rate, or a few more. They make the width of the transition,
+/// and the delay of half as many samples.
 const TAPS: usize = 24;
 /// Kaiser's parameter for 60 dB.
 const BETA: f64 = 5.65;
-/// The rates are so many times 8 kHz.
-const FACTOR_MAX: usize = 6;
-const COEFFICIENTS: usize = TAPS * FACTOR_MAX;
+/// Samples of the past that the next output needs, at most: 48 kHz to 8 kHz.
+const PAST: usize = TAPS * 6;
 /// A coefficient of one.
 const ONE_BITS: u32 = 14;
 /// Samples that are worked at once, on the stack behind their past.
 const CHUNK: usize = 480;
+/// Filters that are worked out once and shared: those among the multiples of 8 kHz, and those from
+/// and to 44.1 kHz.
+static FILTERS: [OnceLock<Arc<[i16]>>; RATES.len() * RATES.len()] =
+    [const { OnceLock::new() }; RATES.len() * RATES.len()];
+
+/// The rates, in Hz.
+pub const RATES: [u32; 6] = [8000, 16_000, 24_000, 32_000, 44_100, 48_000];
 
 /// Converts one stream of sound; remembers what the next frame needs.
 #[derive(Clone, Debug)]
@@ -26,28 +34,27 @@ pub struct Resampler {
     /// Taps of one phase.
     taps: usize,
     /// Phase after phase, each from the oldest sample's to the newest's.
-    coefficients: [i16; COEFFICIENTS],
-    past: [i16; COEFFICIENTS],
+    coefficients: Arc<[i16]>,
+    past: [i16; PAST],
     /// Where the next output lies, in steps of 1 / `up` samples after the next input.
     position: usize,
 }
 
 impl Resampler {
-    /// From and to so many samples per second: 8000, 16,000, 24,000, 32,000 or 48,000.
+    /// From and to so many samples per second, two of [`RATES`].
     pub fn new(from: u32, to: u32) -> Option<Self> {
-        let (from, to) = (factor(from)?, factor(to)?);
-        let common = (1..=FACTOR_MAX)
-            .rev()
-            .find(|n| from.is_multiple_of(*n) && to.is_multiple_of(*n))?;
-        let (up, down) = (to / common, from / common);
-        let length = TAPS * up.max(down);
-        let taps = length / up;
+        let place = |rate| RATES.iter().position(|known| *known == rate);
+        let filter = FILTERS.get(place(from)? * RATES.len() + place(to)?)?;
+        let common = common_divisor(from, to);
+        let (up, down) = ((to / common) as usize, (from / common) as usize);
+        let taps = (TAPS * up.max(down)).div_ceil(up);
+        let coefficients = filter.get_or_init(|| coefficients(up, down, taps));
         Some(Self {
             up,
             down,
             taps,
-            coefficients: coefficients(up, down, length),
-            past: [0; COEFFICIENTS],
+            coefficients: Arc::clone(coefficients),
+            past: [0; PAST],
             position: 0,
         })
     }
@@ -61,7 +68,7 @@ impl Resampler {
     pub fn delay_samples(&self) -> usize {
         match (self.up, self.down) {
             (1, 1) => 0,
-            (up, down) => TAPS * up.max(down) / 2 / down,
+            (up, down) => self.taps * up / 2 / down,
         }
     }
 
@@ -75,7 +82,7 @@ impl Resampler {
             return count;
         }
         let before = self.taps - 1;
-        let mut line = [0; COEFFICIENTS + CHUNK];
+        let mut line = [0; PAST + CHUNK];
         let mut made = 0;
         for chunk in input.chunks(CHUNK) {
             line[..before].copy_from_slice(&self.past[..before]);
@@ -96,15 +103,11 @@ impl Resampler {
     }
 }
 
-fn factor(rate: u32) -> Option<usize> {
-    match rate {
-        8000 => Some(1),
-        16_000 => Some(2),
-        24_000 => Some(3),
-        32_000 => Some(4),
-        48_000 => Some(6),
-        _ => None,
+fn common_divisor(mut a: u32, mut b: u32) -> u32 {
+    while b > 0 {
+        (a, b) = (b, a % b);
     }
+    a
 }
 
 #[inline]
@@ -116,12 +119,11 @@ fn convolve(filter: &[i16], window: &[i16]) -> i16 {
     rounded.clamp(-32_768, 32_767) as i16
 }
 
-fn coefficients(up: usize, down: usize, length: usize) -> [i16; COEFFICIENTS] {
-    let mut out = [0; COEFFICIENTS];
-    let taps = length / up;
-    let middle = (length - 1) as f64 / 2.0;
-    for phase in 0..up {
-        let mut wanted = [0.0; COEFFICIENTS];
+fn coefficients(up: usize, down: usize, taps: usize) -> Arc<[i16]> {
+    let mut out = vec![0; up * taps];
+    let middle = (up * taps - 1) as f64 / 2.0;
+    let mut wanted = vec![0.0; taps];
+    for (phase, place) in out.chunks_exact_mut(taps).enumerate() {
         for tap in 0..taps {
             let at = (phase + tap * up) as f64 - middle;
             // In samples of the lower rate.
@@ -134,12 +136,11 @@ fn coefficients(up: usize, down: usize, length: usize) -> [i16; COEFFICIENTS] {
         // would be heard as an image.
         let sum: f64 = wanted.iter().sum();
         let one = f64::from(1 << ONE_BITS);
-        let place = &mut out[phase * taps..][..taps];
-        for (coefficient, wanted) in place.iter_mut().zip(wanted) {
+        for (coefficient, wanted) in place.iter_mut().zip(&wanted) {
             *coefficient = (wanted / sum * one).round() as i16;
         }
     }
-    out
+    out.into()
 }
 
 /// The modified Bessel function of order nought, by its series.
@@ -157,8 +158,6 @@ fn bessel(x: f64) -> f64 {
 mod tests {
     use super::super::goertzel::amplitude;
     use super::*;
-
-    const RATES: [u32; 5] = [8000, 16_000, 24_000, 32_000, 48_000];
 
     fn sine(hz: f64, rate: u32, samples: usize) -> Vec<i16> {
         let angle = std::f64::consts::TAU * hz / f64::from(rate);
@@ -280,7 +279,7 @@ mod tests {
     fn the_same_rate_is_a_copy_and_others_are_refused() {
         let input = sine(500.0, 8000, 300);
         assert_eq!(convert(8000, 8000, &input, 70), input);
-        assert!(Resampler::new(8000, 44_100).is_none());
+        assert!(Resampler::new(8000, 22_050).is_none());
         assert!(Resampler::new(0, 8000).is_none());
         let mut small = [0; 10];
         let mut resampler = Resampler::new(8000, 16_000).unwrap();

@@ -19,7 +19,7 @@ use super::order::Sound;
 use super::player::{Player, Stock};
 use super::resample::Resampler;
 use crate::base::Key;
-use crate::wire::rtp::Coding;
+use crate::wire::rtp::{Coding, Wishes};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,10 +32,9 @@ pub const ROOMS_MAX: usize = 1_000;
 const ANNOUNCEMENTS_MAX: usize = 4;
 /// Samples of a frame at the highest rate of a room.
 pub const SAMPLES_MAX: usize = 960;
-/// Samples of a frame at the highest rate of a codec, 16 kHz.
-const CODEC_SAMPLES_MAX: usize = 320;
-/// The longest payload of a frame: G.711's and G.722's 160 octets.
-pub const PAYLOAD_MAX: usize = 160;
+/// The longest payload of a frame: that of linear samples at 44.1 kHz. Only that one is cut in two
+/// on the way (IP fragments, as anybody's 20 ms of them are).
+pub const PAYLOAD_MAX: usize = 1764;
 /// How loud a member hears the others, in 4096ths: as they are.
 pub const VOLUME_ONE: u16 = 1 << VOLUME_BITS;
 /// The loudest: 12 dB more.
@@ -76,11 +75,18 @@ pub enum RoomOrder {
     Announce(Vec<Sound>),
     /// It alone hears this, over the others; the end is told as that of this task.
     Whisper(u32, Vec<Sound>),
+    /// The room is recorded from now on, into a file of the spool, until [`RoomOrder::EndRecord`]
+    /// or until nobody is there; not again if it is already. The end is told as that of this task,
+    /// to this leg if it is there still.
+    Record(u32, Box<str>),
+    /// The room is recorded no longer.
+    EndRecord,
 }
 
 /// The samples of a room as payloads of one encoding.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Coder {
+    rate: u32,
     coding: Coding,
     resampler: Option<Resampler>,
     encoder: Encoder,
@@ -88,16 +94,31 @@ struct Coder {
 
 impl Coder {
     fn new(rate: u32, coding: Coding) -> Self {
-        let codec = Codec::from(coding);
+        let codec = Codec::at(coding, rate);
+        // Of those who hear the same some may use the copies, and all can do without.
+        let wishes = Wishes {
+            fec: true,
+            ..Wishes::default()
+        };
         Self {
+            rate,
             coding,
             resampler: Resampler::new(rate, codec.sample_rate()),
-            encoder: Encoder::new(codec),
+            encoder: Encoder::wished(codec, wishes),
         }
     }
 
+    /// Another in the same state, or as near to it as `past` brings it, which is what this one
+    /// encoded last: the state of some encoders cannot be copied.
+    fn twin(&self, past: &[i16]) -> Self {
+        let mut twin = Self::new(self.rate, self.coding);
+        twin.encode(past, &mut [0; PAYLOAD_MAX]);
+        twin.follow(self);
+        twin
+    }
+
     fn encode(&mut self, samples: &[i16], payload: &mut [u8]) -> usize {
-        let mut converted = [0; CODEC_SAMPLES_MAX];
+        let mut converted = [0; SAMPLES_MAX];
         let made = match &mut self.resampler {
             Some(resampler) => resampler.process(samples, &mut converted),
             None => 0,
@@ -109,12 +130,7 @@ impl Coder {
     /// Becomes the same as another of its encoding, without taking memory.
     fn follow(&mut self, other: &Coder) {
         self.resampler.clone_from(&other.resampler);
-        match (&mut self.encoder, &other.encoder) {
-            (Encoder::G722(to), Encoder::G722(from)) => (**to).clone_from(from),
-            (Encoder::Gsm(to), Encoder::Gsm(from)) => (**to).clone_from(from),
-            // The others remember nothing.
-            _ => {}
-        }
+        self.encoder.follow(&other.encoder);
     }
 }
 
@@ -138,23 +154,29 @@ struct Room {
     /// The frame that is being put together.
     frame: u64,
     common: [Option<Box<Common>>; Coding::ALL.len()],
+    /// What all heard in the frame before the one that was closed last.
+    past: Box<[i16]>,
     announcement: Option<Box<Player>>,
     announcements: VecDeque<Vec<Sound>>,
     /// Without a site's prompts: announcements are nobody's to ask a disk for.
     stock: Arc<Stock>,
+    recorded: bool,
     late: u64,
 }
 
 impl Room {
     fn new(rate: u32) -> Option<Self> {
+        let mixer = Mixer::new(rate, PARTICIPANTS_MAX)?;
         Some(Self {
             rate,
-            mixer: Mixer::new(rate, PARTICIPANTS_MAX)?,
+            past: vec![0; mixer.frame_samples()].into_boxed_slice(),
+            mixer,
             frame: 0,
             common: Default::default(),
             announcement: None,
             announcements: VecDeque::new(),
             stock: Arc::default(),
+            recorded: false,
             late: 0,
         })
     }
@@ -164,6 +186,7 @@ impl Room {
         if frame <= self.frame {
             return;
         }
+        self.past.copy_from_slice(self.mixer.shared());
         self.mixer.finish_frame();
         self.mixer.begin_frame();
         if frame > self.frame + 1 {
@@ -204,13 +227,12 @@ impl Room {
         let place = Coding::ALL.iter().position(|c| *c == coding)?;
         let common = self.common.get_mut(place)?;
         Some(common.get_or_insert_with(|| {
-            let coder = Coder::new(rate, coding);
             Box::new(Common {
                 frame: 0,
                 payload: [0; PAYLOAD_MAX],
                 length: 0,
-                before: coder.clone(),
-                behind: coder,
+                before: Coder::new(rate, coding),
+                behind: Coder::new(rate, coding),
             })
         }))
     }
@@ -245,11 +267,14 @@ impl Room {
     /// An encoder in the state in which the common one was before what is heard in `frame`.
     fn own_coder(&mut self, frame: u64, coding: Coding) -> Coder {
         let rate = self.rate;
-        match self.common(coding) {
-            Some(common) if common.frame == frame => common.before.clone(),
-            Some(common) => common.behind.clone(),
+        let past = std::mem::take(&mut self.past);
+        let coder = match self.common(coding) {
+            Some(common) if common.frame == frame => common.before.twin(&past),
+            Some(common) => common.behind.twin(&past),
             None => Coder::new(rate, coding),
-        }
+        };
+        self.past = past;
+        coder
     }
 }
 
@@ -295,23 +320,7 @@ impl Rooms {
         };
         let mut inside = locked(&room);
         let key = inside.mixer.join()?;
-        let (rate, length) = (inside.rate, inside.mixer.frame_samples());
-        drop(inside);
-        Some(Seat {
-            rooms: Arc::clone(self),
-            name: name.into(),
-            room,
-            key,
-            rate,
-            frame: 0,
-            volume: VOLUME_ONE,
-            own: None,
-            samples: vec![0; length].into_boxed_slice(),
-            talks: false,
-            told: false,
-            told_at: 0,
-            farewell: Vec::new(),
-        })
+        Some(Seat::new(Arc::clone(self), name, &room, &inside, key))
     }
 }
 
@@ -322,6 +331,17 @@ pub enum Taken {
     Payload(usize),
     /// The frame was closed already: what was said is lost, and nothing is heard.
     Late,
+}
+
+/// What a recorder's turn brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listened {
+    /// The frame, maybe silent.
+    Sound,
+    /// The frame was closed already.
+    Late,
+    /// Nothing more is to be recorded.
+    Over,
 }
 
 /// What the part of a turn under the lock brought.
@@ -351,9 +371,79 @@ pub struct Seat {
     told: bool,
     told_at: u64,
     farewell: Vec<Sound>,
+    /// Whether nobody sits here, and what is heard is recorded.
+    records: bool,
 }
 
 impl Seat {
+    fn new(
+        rooms: Arc<Rooms>,
+        name: &str,
+        room: &Arc<Mutex<Room>>,
+        inside: &Room,
+        key: Key,
+    ) -> Self {
+        Self {
+            rooms,
+            name: name.into(),
+            room: Arc::clone(room),
+            key,
+            rate: inside.rate,
+            frame: 0,
+            volume: VOLUME_ONE,
+            own: None,
+            samples: vec![0; inside.mixer.frame_samples()].into_boxed_slice(),
+            talks: false,
+            told: false,
+            told_at: 0,
+            farewell: Vec::new(),
+            records: false,
+        }
+    }
+
+    /// A place for what records the room; `None` if it is recorded already, or full.
+    pub fn record(&self) -> Option<Seat> {
+        let mut inside = locked(&self.room);
+        if inside.recorded {
+            return None;
+        }
+        let key = inside.mixer.join()?;
+        inside.recorded = true;
+        let mut seat = Seat::new(
+            Arc::clone(&self.rooms),
+            &self.name,
+            &self.room,
+            &inside,
+            key,
+        );
+        seat.records = true;
+        Some(seat)
+    }
+
+    /// The room is recorded no longer.
+    pub fn end_record(&self) {
+        locked(&self.room).recorded = false;
+    }
+
+    /// A recorder's turn in `frame`: what all say, a frame at the room's rate.
+    pub fn listen(&mut self, frame: u64, samples: &mut [i16]) -> Listened {
+        let goes_on = {
+            let room = locked(&self.room);
+            room.recorded && room.mixer.len() > 1
+        };
+        if !goes_on {
+            return Listened::Over;
+        }
+        match self.exchange(frame, &[], None, &mut []) {
+            Exchange::Late => return Listened::Late,
+            Exchange::Common(_) | Exchange::Own => {}
+        }
+        for (to, from) in samples.iter_mut().zip(&self.samples) {
+            *to = *from;
+        }
+        Listened::Sound
+    }
+
     /// The room's rate.
     pub fn rate(&self) -> u32 {
         self.rate
@@ -488,6 +578,7 @@ impl Drop for Seat {
         let mut rooms = locked(&self.rooms.rooms);
         let mut room = locked(&self.room);
         room.mixer.leave(self.key);
+        room.recorded &= !self.records;
         room.queue(std::mem::take(&mut self.farewell));
         if room.mixer.is_empty() {
             rooms.remove(&self.name);

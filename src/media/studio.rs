@@ -6,8 +6,10 @@ use super::event::KeyChange;
 use super::file::{FileAnswer, FileAsk, FileFailure, FileNews, FileWish, Filed};
 use super::leg::{Left, Leg, Pressed, Turn};
 use super::library::{Asker, Library};
+use super::minutes::Minutes;
 use super::order::{Format, News, Order, RecordEnd, SOUNDS_MAX, TapeOrder};
-use super::room::Rooms;
+use super::record::{Limits, Recorder};
+use super::room::{RoomOrder, Rooms};
 use super::stream::{Heard, ntp_of_unix_ms};
 use super::tape::Tape;
 use crate::base::{Anchor, Instant, Key, Slab, TimerTable};
@@ -17,7 +19,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// The longest payload that is looked at: as much as a datagram holds without fragments.
-const PAYLOAD_MAX: usize = 1_460;
+const PAYLOAD_MAX: usize = super::jitter::PAYLOAD_MAX;
 
 /// News that wait for the driver, which drains them after each call; more are dropped.
 const NEWS_MAX: usize = 4_096;
@@ -72,6 +74,9 @@ pub struct Studio {
     taped: HashMap<u64, u64>,
     library: Library,
     rooms: Arc<Rooms>,
+    /// What records rooms, by the number of its recorder in the library.
+    minutes: BTreeMap<u64, Minutes>,
+    minutes_timers: TimerTable<u64>,
     news: VecDeque<News>,
     counters: StudioCounters,
     packet: Vec<u8>,
@@ -90,6 +95,8 @@ impl Studio {
             taped: HashMap::new(),
             library: Library::default(),
             rooms: Arc::default(),
+            minutes: BTreeMap::new(),
+            minutes_timers: TimerTable::new(),
             news: VecDeque::new(),
             counters: StudioCounters::default(),
             packet: Vec::new(),
@@ -136,6 +143,13 @@ impl Studio {
                 self.serve(now, key);
                 self.arm(key);
             }
+            (
+                Order::Room {
+                    what: RoomOrder::Record(task, file),
+                    ..
+                },
+                Some(key),
+            ) => self.record_room(now, key, task, file),
             (Order::Room { what, .. }, Some(key)) => {
                 if let Some(leg) = self.legs.get_mut(key) {
                     leg.in_room(what);
@@ -148,8 +162,13 @@ impl Studio {
                     self.tell(News::Measured { session, figures });
                 }
             }
+            (Order::Press { key: pressed, .. }, Some(key)) => self.press(now, key, pressed),
             (
-                Order::Do { .. } | Order::Room { .. } | Order::Measure { .. } | Order::Tape { .. },
+                Order::Do { .. }
+                | Order::Room { .. }
+                | Order::Measure { .. }
+                | Order::Press { .. }
+                | Order::Tape { .. },
                 None,
             ) => {
                 self.tell(News::Failed { session });
@@ -163,6 +182,77 @@ impl Studio {
                     self.tell_owner(session, task, answer);
                 }
             }
+        }
+    }
+
+    fn record_room(&mut self, now: Instant, key: Key, task: u32, file: Box<str>) {
+        let leg = self.legs.get(key);
+        let Some((session, seat)) = leg.and_then(|leg| Some((leg.session, leg.record_room()?)))
+        else {
+            return;
+        };
+        let limits = Limits {
+            max_ms: 0,
+            silence_ms: 0,
+        };
+        let left = Left {
+            session,
+            task,
+            recorder: Recorder::new(file, limits),
+            asked: None,
+        };
+        let Ok(number) = self.library.leave(left) else {
+            let (ms, end) = (0, RecordEnd::Failed);
+            return self.tell(News::Recorded {
+                session,
+                task,
+                ms,
+                end,
+            });
+        };
+        match Minutes::new(now, seat) {
+            Some(minutes) => {
+                self.minutes_timers.arm(minutes.due(), number);
+                self.minutes.insert(number, minutes);
+            }
+            None => drop(self.library.forget(number)),
+        }
+    }
+
+    /// The turns of what records rooms.
+    fn write_minutes(&mut self, now: Instant) {
+        for _ in 0..TURNS_MAX {
+            let Some((_, number)) = self.minutes_timers.pop_due(now) else {
+                return;
+            };
+            let left = self.library.left(number);
+            let (Some(minutes), Some(left)) = (self.minutes.get_mut(&number), left) else {
+                // The disk took no more of it.
+                self.minutes.remove(&number);
+                continue;
+            };
+            let goes_on = minutes.turn(now, |frame| {
+                // Whether it takes more is asked below.
+                left.recorder.push(frame);
+            });
+            if goes_on && !left.recorder.has_ended() {
+                self.minutes_timers.arm(minutes.due(), number);
+            } else {
+                left.recorder.close(RecordEnd::Closed);
+                self.minutes.remove(&number);
+            }
+            self.serve_left(now, number);
+        }
+    }
+
+    /// A key that a leg is to say of whom it is bridged with.
+    fn press(&mut self, now: Instant, key: Key, pressed: char) {
+        let with = self.legs.get(key).and_then(|leg| leg.partner());
+        let with = with.and_then(|with| self.by_session.get(&with));
+        let theirs = with.and_then(|with| Some(self.legs.get(*with)?.format.bare()));
+        if let (Some(theirs), Some(leg)) = (theirs, self.legs.get_mut(key)) {
+            leg.press(now, &theirs, pressed);
+            self.arm(key);
         }
     }
 
@@ -551,11 +641,13 @@ impl Studio {
 
     /// When to call [`Studio::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let minutes = self.minutes_timers.next();
+        self.timers.next().into_iter().chain(minutes).min()
     }
 
     /// Time passed: what plays goes on, and reports leave.
     pub fn handle_timeout(&mut self, now: Instant, outlet: &mut impl Outlet) {
+        self.write_minutes(now);
         let ntp = self.ntp(now);
         for _ in 0..TURNS_MAX {
             let key = match self.timers.pop_due(now) {

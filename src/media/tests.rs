@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::{Anchor, Instant};
 use crate::srtp::{Crypto, MasterKey, OVERHEAD_MAX, Profile, Protector, Unprotector};
-use crate::wire::rtp::{Coding, Header, Packet};
+use crate::wire::rtp::{Coding, Header, Packet, Wishes};
 
 mod bridges;
 mod files;
@@ -31,6 +31,7 @@ fn format() -> Format {
         payload_type: 8,
         events: Some(101),
         packet_ms: 20,
+        wishes: Wishes::default(),
         sends: true,
         keys: None,
     }

@@ -297,7 +297,7 @@ fn format(content: &[u8]) -> Result<Layout, Mistake> {
 }
 
 /// Reads a file's sound piece by piece, as one channel.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Reader {
     layout: Layout,
     decoder: Option<Decoder>,
@@ -348,7 +348,7 @@ fn value(encoding: Encoding, bytes: &[u8]) -> i32 {
 // ---------------------------------------------------------------- written
 
 /// Writes sound piece by piece.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Writer {
     encoding: Encoding,
     encoder: Option<Encoder>,

@@ -3,6 +3,7 @@
 pub(in crate::os) mod assemble;
 mod commands;
 pub(in crate::os) mod files;
+mod mail;
 
 pub use commands::Replies;
 pub use files::read_config;
@@ -15,6 +16,7 @@ use super::daemon::{
 use super::log::{Log, Target};
 use super::node::Bound;
 use super::privsep::monitor::{self, Holdings, Monitor};
+use super::spool::Roots;
 use super::sys;
 use super::web::{self, Web};
 use crate::base::Rng;
@@ -289,8 +291,10 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     }
     let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
     let blocklist = Blocklist::new(&config, &bound).map_err(|e| os("listeners", &e))?;
+    let mut roots = Roots::open(&config);
+    roots.mend();
     let prepared = Prepared::read(config, &bound, &options.users)?;
-    let running = Running::start(prepared, bound, tls, Seams::with(secrets))?;
+    let running = Running::start(prepared, bound, tls, Seams::with(secrets, roots))?;
     let runtime = runtime()?;
     let socket = running.config().admin.socket.clone();
     let server = runtime

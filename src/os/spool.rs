@@ -23,13 +23,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
+mod start;
 #[cfg(test)]
 mod tests;
+
+pub use start::find;
 
 /// Questions that wait for the thread; for more, callers hear that nothing can be recorded.
 const JOBS_MAX: usize = 4096;
 /// Files of one listing that are looked at.
 const ENTRIES_MAX: usize = 65_536;
+/// Files that could not be written of which that is known.
+const SPOILT_MAX: usize = 4096;
 /// Files whose absence or nonsense was told in the log; after so many all are told anew.
 const TOLD_MAX: usize = 256;
 /// Nobody but us and the operator's group reads what callers said.
@@ -46,6 +51,15 @@ pub struct Roots {
     pub spool: Option<OwnedFd>,
     /// The site's own prompts.
     pub prompts: Option<OwnedFd>,
+    /// What the log was told of the spool.
+    trouble: Option<Trouble>,
+}
+
+/// The spool is not written. It is again once a recording became whole that began behind it.
+#[derive(Debug)]
+struct Trouble {
+    error: Errno,
+    spoilt: BTreeSet<Box<str>>,
 }
 
 impl Roots {
@@ -55,6 +69,7 @@ impl Roots {
         Self {
             spool: directory(&config.spool.directory, Root::Spool),
             prompts: prompts.and_then(|path| directory(path, Root::Prompts)),
+            trouble: None,
         }
     }
 
@@ -171,8 +186,6 @@ fn serve(inbox: &Receiver<Job>, mut disk: Disk) {
 #[derive(Debug)]
 struct Disk {
     roots: Roots,
-    /// Why the spool was not written the last time.
-    trouble: Option<Errno>,
     told: BTreeSet<(Root, Box<str>)>,
 }
 
@@ -180,7 +193,6 @@ impl Disk {
     fn new(roots: Roots) -> Self {
         Self {
             roots,
-            trouble: None,
             told: BTreeSet::new(),
         }
     }
@@ -223,27 +235,47 @@ impl Disk {
         }
     }
 
-    /// The outcome of something that writes: trouble is told once, and its end too.
-    fn written<T>(&mut self, outcome: Result<T, Errno>) -> Result<T, FileFailure> {
-        match outcome {
-            Ok(done) => {
-                if self.trouble.take().is_some() {
-                    tracing::info!("[spool] directory is written again");
-                }
-                Ok(done)
-            }
+    /// The outcome of something that writes a file: trouble is told once.
+    fn written<T>(&mut self, name: &str, outcome: Result<T, Errno>) -> Result<T, FileFailure> {
+        let error = match outcome {
+            Ok(done) => return Ok(done),
             // Of a name that is not there, nothing is to be said of the disk.
-            Err(Errno::ENOENT) => Err(FileFailure::Missing),
-            Err(error) => {
-                if self.trouble != Some(error) {
-                    self.trouble = Some(error);
-                    tracing::error!(
-                        "[spool] directory: {error}; nothing can be recorded; {}",
-                        remedy(error)
-                    );
-                }
-                Err(FileFailure::Disk)
-            }
+            Err(Errno::ENOENT) => return Err(FileFailure::Missing),
+            Err(error) => error,
+        };
+        let told = self.roots.trouble.as_ref().map(|trouble| trouble.error);
+        if told != Some(error) {
+            tracing::error!(
+                "[spool] directory: {error}; nothing can be recorded; {}",
+                remedy(error)
+            );
+        }
+        let trouble = self.roots.trouble.get_or_insert_with(|| Trouble {
+            error,
+            spoilt: BTreeSet::new(),
+        });
+        trouble.error = error;
+        if trouble.spoilt.len() < SPOILT_MAX {
+            trouble.spoilt.insert(name.into());
+        }
+        Err(FileFailure::Disk)
+    }
+
+    /// A file begins anew, or is gone.
+    fn unspoil(&mut self, name: &str) {
+        if let Some(trouble) = &mut self.roots.trouble {
+            trouble.spoilt.remove(name);
+        }
+    }
+
+    /// A file became whole. Of one that was spoilt the little fits that a full disk still takes.
+    fn whole(&mut self, name: &str) {
+        let Some(trouble) = &mut self.roots.trouble else {
+            return;
+        };
+        if !trouble.spoilt.remove(name) {
+            self.roots.trouble = None;
+            tracing::info!("[spool] directory is written again");
         }
     }
 
@@ -424,22 +456,34 @@ impl shelf::Shelf for Disk {
 
     fn write(&mut self, name: &str, at: u64, bytes: &[u8], anew: bool) -> Result<(), FileFailure> {
         let outcome = self.write_at(name, at, bytes, anew);
-        self.written(outcome)
+        let done = self.written(name, outcome);
+        if anew && done.is_ok() {
+            self.unspoil(name);
+        }
+        done
     }
 
     fn settle(&mut self, name: &str, size: u64) -> Result<(), FileFailure> {
         let outcome = self.settle_at(name, size);
-        self.written(outcome)
+        self.written(name, outcome)
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), FileFailure> {
         let outcome = self.rename_to(from, to);
-        self.written(outcome)
+        let done = self.written(from, outcome);
+        if done.is_ok() {
+            self.whole(from);
+        }
+        done
     }
 
     fn remove(&mut self, name: &str) -> Result<(), FileFailure> {
         let outcome = self.remove_at(name);
-        self.written(outcome)
+        let done = self.written(name, outcome);
+        if done.is_ok() {
+            self.unspoil(name);
+        }
+        done
     }
 
     fn list(&mut self, root: Root, below: &str) -> Result<Vec<Box<str>>, FileFailure> {

@@ -4,10 +4,12 @@ use super::core::Input;
 use super::inbox::{INBOX_MESSAGES_MAX, Inbox};
 use super::ipc::Channel;
 use super::stream::Receiver;
-use crate::base::{ConnectionId, Flow, TransmitTag, shard_of};
-use crate::wire::sip::{FrameError, peek_call_id};
+use crate::base::{ConnectionId, Flow, TransmitTag};
+use crate::sip::detour::{self, Detours};
+use crate::wire::sip::FrameError;
 use bytes::Bytes;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What waits for a shard's worker.
 #[derive(Debug)]
@@ -24,6 +26,9 @@ pub enum Work {
 #[derive(Debug)]
 pub struct Switch {
     inboxes: Vec<Inbox<Work>>,
+    detours: Mutex<Detours>,
+    /// Whether there is any.
+    detoured: AtomicBool,
 }
 
 impl Switch {
@@ -33,6 +38,8 @@ impl Switch {
             inboxes: (0..shards.max(1))
                 .map(|_| Inbox::new(INBOX_MESSAGES_MAX))
                 .collect(),
+            detours: Mutex::new(Detours::new(shards.max(1))),
+            detoured: AtomicBool::new(false),
         }
     }
 
@@ -41,13 +48,30 @@ impl Switch {
         self.inboxes.len()
     }
 
-    /// The shard that owns a message; the first where it bears no Call-ID.
+    /// The shard that has a message's call; the first where it bears no Call-ID.
     pub fn shard_of(&self, message: &[u8]) -> usize {
-        let shards = self.inboxes.len();
-        if shards == 1 {
-            return 0;
+        let straight = detour::straight(message, self.inboxes.len());
+        // Without detours, as nearly always, nothing is locked. Who began one sees its own; another
+        // thread's is seen once that thread has handed over the INVITE, which is before any answer.
+        match straight {
+            Some(shard) if !self.detoured.load(Ordering::Acquire) => shard,
+            Some(_) | None => self.with_detours(|detours| detours.shard_of(message)),
         }
-        peek_call_id(message).map_or(0, |call_id| shard_of(call_id, shards))
+    }
+
+    /// A call has taken its place in a shard that is not its Call-ID's, or is over there.
+    pub fn detour(&self, call_id: &[u8], shard: usize, lasts: bool) {
+        self.with_detours(|detours| match lasts {
+            true => detours.stay(call_id, shard),
+            false => detours.over(call_id),
+        });
+    }
+
+    fn with_detours<R>(&self, act: impl FnOnce(&mut Detours) -> R) -> R {
+        let mut detours = self.detours.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = act(&mut detours);
+        self.detoured.store(!detours.is_empty(), Ordering::Release);
+        done
     }
 
     /// A shard's inbox.

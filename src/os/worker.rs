@@ -253,6 +253,9 @@ impl<C: Core + Unpin> Worker<C> {
                 Output::Reply { id, reply } => self.parts.sinks.reply(id, reply),
                 Output::CloseConnection(id) => self.parts.streams.connections.close(id),
                 Output::Tell { shard, input } => self.tells.push((shard, input)),
+                Output::Detour { call_id, lasts } => {
+                    self.parts.switch.detour(&call_id, self.parts.shard, lasts);
+                }
             }
         }
     }

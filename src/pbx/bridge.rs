@@ -2,6 +2,10 @@
 //! with every codec that we know offered, and both hear each other through the studio.
 
 use super::program::{Account, Event, Opening, Program, Reach, Scene};
+use super::voice::Voice;
+use crate::config::RingBack;
+use crate::media::tone::{Country, Tone};
+use crate::media::{Sound, Task};
 use std::time::Duration;
 
 /// How long the far side may ring: as long as the proxy lets it (timer C is shorter).
@@ -23,11 +27,58 @@ impl Program for Stay {
     }
 }
 
+/// The number of its own sound.
+const RING_BACK: u32 = 0;
+
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Bridge {
     /// Whom the call is for: a SIP URI.
-    pub to: Box<str>,
+    to: Box<str>,
+    /// What the caller hears while a phone rings; without, the tone that its own phone makes.
+    ring_back: Option<RingBack>,
+    /// Whether it hears that.
+    rings: bool,
+}
+
+impl Bridge {
+    pub fn new(to: Box<str>, ring_back: Option<RingBack>) -> Self {
+        Self {
+            to,
+            ring_back,
+            rings: false,
+        }
+    }
+
+    /// A phone rings. The sound needs the caller's media, and thus a 183 instead of a 180.
+    fn ring(&mut self, scene: &mut Scene<'_>) {
+        let Some(sound) = &self.ring_back else {
+            return scene.ring();
+        };
+        if std::mem::replace(&mut self.rings, true) {
+            return;
+        }
+        let sound = match sound {
+            RingBack::Music => Sound::Music,
+            RingBack::Prompt(name) => scene.voice.prompt(name),
+            RingBack::Tone(country) => {
+                let country = Country::from_locale(country);
+                let country = country.unwrap_or(scene.voice.country);
+                Voice {
+                    country,
+                    ..scene.voice
+                }
+                .tone(Tone::RingBack, None)
+            }
+        };
+        scene.early();
+        let what = Task::Play {
+            sounds: vec![sound],
+            rounds: None,
+            until_key: false,
+        };
+        scene.order(RING_BACK, what);
+    }
 }
 
 impl Program for Bridge {
@@ -39,6 +90,10 @@ impl Program for Bridge {
         Opening::Wait
     }
 
+    fn is_one_call(&self) -> bool {
+        true
+    }
+
     fn on(&mut self, scene: &mut Scene<'_>, event: Event) {
         match event {
             Event::Begin => scene.connect(Reach {
@@ -48,7 +103,7 @@ impl Program for Bridge {
                 ring: RING,
                 headers: Vec::new(),
             }),
-            Event::Ringing => scene.ring(),
+            Event::Ringing => self.ring(scene),
             Event::Heard => scene.early(),
             Event::Joined => scene.answer(),
             Event::Refused(status) => scene.fail(status),

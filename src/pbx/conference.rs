@@ -15,9 +15,11 @@
 use super::program::{Event, Program, Scene};
 use super::rooms::{Address, Member, Refused, Wish};
 use crate::config::{Announce, Conference as Room};
+use crate::feature::{Patience, is_pin};
 use crate::media::room::{Join, RoomOrder, VOLUME_MAX, VOLUME_ONE};
 use crate::media::say::Gender;
-use crate::media::{Sound, Task};
+use crate::media::{RecordEnd, Sound, Task};
+use crate::plan::local_time;
 use std::time::Duration;
 
 /// Tasks.
@@ -27,6 +29,7 @@ const WAIT: u32 = 3;
 const JOIN: u32 = 4;
 const WHISPER: u32 = 5;
 const LAST_WORDS: u32 = 6;
+const RECORD: u32 = 7;
 
 /// Timers: the next key; the end of a penalty; the menu.
 const KEYS: u32 = 1;
@@ -40,6 +43,14 @@ const FIRST_KEY_WAIT: Duration = Duration::from_secs(10);
 const NEXT_KEY_WAIT: Duration = Duration::from_secs(5);
 /// How long the menu stays open behind the last key.
 const MENU_WAIT: Duration = Duration::from_secs(30);
+/// What wrong PINs bring: whoever typed so many gets in no more for a while, nor does anybody from
+/// outside when those did.
+const PATIENCE: Patience = Patience {
+    caller: 9,
+    // Guesses of some must not keep the others out.
+    door: u32::MAX,
+    window: Duration::from_secs(600),
+};
 /// Questions for a number or a PIN.
 const TRIES_MAX: u32 = 3;
 /// Digits of an answer; more make it wrong.
@@ -199,26 +210,27 @@ impl Conference {
         };
         // Whoever is none of our users can call itself anything.
         let caller = scene.caller.user.as_deref().unwrap_or_default();
-        let typed = Some(&*self.digits);
-        let barred = scene.rooms.is_barred(&name, caller, scene.now);
-        let moderator = room.moderator_pin.is_some() && typed == room.moderator_pin.as_deref();
+        let (pins, door) = (scene.house.features.pins(), format!("conference {name}"));
+        let is_typed =
+            |pin: &Option<Box<str>>| pin.as_deref().is_some_and(|p| is_pin(&self.digits, p));
+        let moderator = is_typed(&room.moderator_pin);
         // Where only moderators have a PIN, others type none.
-        if !barred && (moderator || typed == room.pin.as_deref().or(Some(""))) {
+        let opens = room.pin.is_none() && self.digits.is_empty();
+        let barred = pins.is_locked(&door, caller, scene.now, PATIENCE);
+        if !barred && (moderator || opens || is_typed(&room.pin)) {
             return self.enter(scene, room, moderator);
         }
-        if !barred {
-            scene.rooms.wrong_pin(&name, caller, scene.now);
-        } else {
+        if barred {
             let whom = match caller {
                 "" => "callers from outside",
                 user => user,
             };
             tracing::warn!(room = %name, "wrong PINs of {whom}: none is taken for a while");
         }
+        let slow = pins.wrong(&door, caller, scene.now, PATIENCE);
         self.state = State::Penalty;
-        // One second, two, four.
-        scene.after(Duration::from_secs(1 << self.tries.min(4)), PENALTY);
         self.tries += 1;
+        scene.after(slow, PENALTY);
     }
 
     fn punished(&mut self, scene: &mut Scene<'_>) {
@@ -265,6 +277,9 @@ impl Conference {
                 words.extend(voice.number(others, Gender::Masculine));
                 words.push(voice.prompt("conf-otherinparty"));
             }
+        }
+        if scene.rooms.is_recorded(&room.name) {
+            words.push(voice.prompt("conf-now-recording"));
         }
         scene.play(DOOR, words, true);
         scene.tell(entry.waited, Wish::Enter);
@@ -315,6 +330,43 @@ impl Conference {
             farewell,
         };
         scene.order(JOIN, Task::Join(Box::new(join)));
+        self.record(scene);
+    }
+
+    /// The room is recorded, if it is to be and is not yet.
+    fn record(&self, scene: &mut Scene<'_>) {
+        let name = self.room.as_deref().unwrap_or_default();
+        if scene.rooms.is_recorded(name) {
+            let file = file_of(scene, name);
+            scene.in_room(RoomOrder::Record(RECORD, file.into()));
+        }
+    }
+
+    /// The room is recorded from now on, or no longer; all are told.
+    fn turn_record(&self, scene: &mut Scene<'_>, on: bool) {
+        let words = match on {
+            true => "conf-now-recording",
+            false => "conf-not-recording",
+        };
+        match on {
+            true => self.record(scene),
+            false => scene.in_room(RoomOrder::EndRecord),
+        }
+        let sounds = vec![scene.voice.prompt(words)];
+        scene.in_room(RoomOrder::Announce(sounds));
+    }
+
+    fn recorded(&self, scene: &Scene<'_>, end: RecordEnd, ms: u32) {
+        let room = self.room.as_deref().unwrap_or_default();
+        if end == RecordEnd::Failed {
+            tracing::warn!(
+                room,
+                "the conference is not recorded: see what the log says of the spool"
+            );
+            scene.rooms.record(room, false);
+        } else {
+            tracing::info!(room, seconds = ms / 1000, "a conference was recorded");
+        }
     }
 
     fn on_menu_key(&mut self, scene: &mut Scene<'_>, key: char) {
@@ -335,6 +387,12 @@ impl Conference {
                 let name = self.room.as_deref().unwrap_or_default();
                 let last = scene.rooms.last(name);
                 scene.tell(last.into_iter().collect(), Wish::Kick);
+            }
+            '5' if self.moderator => {
+                let name = self.room.as_deref().unwrap_or_default();
+                let on = !scene.rooms.is_recorded(name);
+                scene.rooms.record(name, on);
+                self.turn_record(scene, on);
             }
             '4' | '6' => {
                 let step = if key == '4' { -1 } else { 1 };
@@ -403,6 +461,8 @@ impl Conference {
                 self.leave(scene);
                 self.last_words(scene, &["conf-kicked", "goodbye"]);
             }
+            Wish::Record(on) if self.is_inside() => self.turn_record(scene, on),
+            Wish::Record(_) => {}
             Wish::Enter => match self.state {
                 State::Waiting => self.join(scene),
                 _ => self.waits = false,
@@ -480,6 +540,7 @@ impl Program for Conference {
             (State::Inside | State::Menu, Event::Talking(talks)) => {
                 self.note(scene, |member| member.talking = talks);
             }
+            (_, Event::Recorded { end, ms, .. }) => self.recorded(scene, end, ms),
             (State::Leaving, Event::Done(LAST_WORDS)) => scene.hang_up(),
             _ => {}
         }
@@ -507,6 +568,13 @@ fn announcements(scene: &Scene<'_>, announce: Announce) -> (Vec<Sound>, Vec<Soun
             (say("conf-hasjoin"), say("conf-hasleft"))
         }
     }
+}
+
+/// Where a recording of a room goes, by the day and the second of its beginning.
+fn file_of(scene: &Scene<'_>, room: &str) -> String {
+    let begun = local_time(scene.unix_ms, &scene.config.numbers.timezone);
+    let begun = begun.strftime("%Y/%m/%d/conference-%H%M%S");
+    format!("recordings/{begun}-{room}.wav")
 }
 
 /// The volume so many steps above that of the room.

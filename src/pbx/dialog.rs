@@ -40,6 +40,8 @@ pub(super) struct Dialog {
     heard: Option<u32>,
     /// Whether the far end knows UPDATE.
     update: bool,
+    /// Whether the Call-ID is of our making.
+    ours: bool,
 }
 
 impl Dialog {
@@ -69,6 +71,7 @@ impl Dialog {
             cseq: 1,
             heard: invite.cseq().ok().map(|cseq| cseq.number),
             update: invite.has_token(HeaderName::Allow, "UPDATE"),
+            ours: false,
         })
     }
 
@@ -88,6 +91,7 @@ impl Dialog {
             cseq: 0,
             heard: None,
             update: false,
+            ours: true,
         }
     }
 
@@ -102,6 +106,10 @@ impl Dialog {
 
     /// An answer to our INVITE names the far end (§12.1.2).
     pub fn learn(&mut self, response: &Message) {
+        if !self.is_with(response) {
+            // Another one, whose numbers are its own.
+            self.heard = None;
+        }
         if let Some(to) = response.header(HeaderName::To) {
             self.remote = to.into();
         }
@@ -116,9 +124,23 @@ impl Dialog {
         self.routes = routes.into();
     }
 
-    /// Whether an answer is of the far end that we know.
+    /// Whether an answer is of the far end that we know. Its tag tells (§12): the rest of To it may
+    /// write as it likes.
     pub fn is_with(&self, response: &Message) -> bool {
-        response.header(HeaderName::To) == Some(&*self.remote)
+        self.far_tag().as_deref() == Some(super::to_tag(response))
+    }
+
+    /// Whether a request is of the far end that we know. One that has no tag is of the time before
+    /// RFC 3261 (§12.1.1).
+    pub fn is_from(&self, request: &Message) -> bool {
+        let from = request.from().ok();
+        let tag = from.as_ref().and_then(|from| from.tag());
+        self.far_tag().as_deref() == tag
+    }
+
+    /// Whether we made the Call-ID (RFC 3261 §14.1).
+    pub fn is_ours(&self) -> bool {
+        self.ours
     }
 
     /// Whether the far end knows UPDATE (RFC 3311).

@@ -104,7 +104,7 @@ impl Disa {
         }
         self.tries += 1;
         let slow = pins.wrong(DOOR, &who, scene.now, patience);
-        tracing::warn!(caller = %who, tries = self.tries, entered, "wrong PIN for double dialling");
+        tracing::warn!(caller = %who, tries = self.tries, "wrong PIN for double dialling");
         scene.order(REST, Task::Rest);
         scene.after(slow, HELD_BACK);
         self.doing = Doing::HeldBack;

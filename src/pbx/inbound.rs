@@ -6,6 +6,7 @@ use super::seat::Seat;
 use super::transfer::takes;
 use super::{Context, Output, Pbx, branch_of, service};
 use crate::base::{Flow, Key};
+use crate::media::Order;
 use crate::sip::session_timer;
 use crate::wire::sip::{HeaderName, Message, Method};
 
@@ -130,8 +131,9 @@ impl Pbx {
             return;
         }
         match leg.answer(cx.rng) {
-            Ok((bytes, timer)) => {
-                leg.arm(cx, &mut self.timers, key, bytes.clone());
+            Ok((answer, timer)) => {
+                let bytes = answer.1.clone();
+                leg.arm(cx, &mut self.timers, key, answer);
                 leg.lasts(cx, timer, &mut self.timers, key);
                 let flow = leg.dialog.flow;
                 self.by_branch.remove(&branch);
@@ -180,10 +182,10 @@ impl Pbx {
         let Some(leg) = self.legs.get_mut(key) else {
             return;
         };
-        if leg.acknowledged(ack, &mut self.timers) {
-            self.open(cx, key);
-        } else if !leg.talk.agrees() {
-            self.hang_up(cx, key);
+        match leg.acknowledged(ack, &mut self.timers) {
+            Some(true) => self.open(cx, key),
+            Some(false) if !leg.talk.agrees() => self.hang_up(cx, key),
+            Some(false) | None => {}
         }
     }
 
@@ -198,9 +200,10 @@ impl Pbx {
             return;
         };
         match leg.reoffered(cx.rng, request) {
-            Ok((bytes, timer)) => {
+            Ok((answer, timer)) => {
+                let bytes = answer.1.clone();
                 if request.method() == Method::Invite {
-                    leg.arm(cx, &mut self.timers, key, bytes.clone());
+                    leg.arm(cx, &mut self.timers, key, answer);
                 }
                 leg.lasts(cx, timer, &mut self.timers, key);
                 self.send(*flow, bytes);
@@ -224,7 +227,21 @@ impl Pbx {
         let Some(answers) = leg.pracked(prack, &mut self.timers) else {
             return self.answer(key, flow, prack, (481, "Nothing To Acknowledge"));
         };
-        self.answer(key, flow, prack, (200, "OK"));
+        match leg.described_by(cx.rng, prack) {
+            Ok(body) => {
+                let mut response = leg.dialog.response(prack, 200);
+                if let Some(body) = body {
+                    response = response.body("application/sdp", body);
+                }
+                let bytes = response.render();
+                drop(response);
+                self.send(*flow, bytes);
+                if !prack.body().is_empty() {
+                    self.open(cx, key);
+                }
+            }
+            Err(why) => self.answer(key, flow, prack, why),
+        }
         if answers {
             self.take(cx, key);
         }
@@ -258,10 +275,20 @@ impl Pbx {
     }
 
     /// Keys by INFO: `application/dtmf-relay` (`Signal=5`) and `application/dtmf` (the key alone).
+    /// Who is joined with the far end hears them, and so does the program.
     pub(super) fn on_info(&mut self, cx: &mut Context<'_>, key: Key, info: &Message) {
-        if let Some(pressed) = key_of(info) {
-            self.follow(cx, key, Event::Key(pressed));
+        let Some(pressed) = key_of(info) else {
+            return;
+        };
+        let other = self.other(key).and_then(|other| self.legs.get(other));
+        if let Some(session) = other.and_then(|leg| leg.session) {
+            let press = Order::Press {
+                session,
+                key: pressed,
+            };
+            self.outputs.push_back(Output::Media(press));
         }
+        self.follow(cx, key, Event::Key(pressed));
     }
 }
 

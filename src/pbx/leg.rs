@@ -11,6 +11,7 @@
 //! ```
 
 use super::dialog::{Dialog, Parties};
+use super::early::Forks;
 use super::program::Reach;
 use super::seat::Seat;
 use super::talk::Talk;
@@ -24,6 +25,9 @@ use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, ResponseBuil
 use bytes::Bytes;
 use std::time::Duration;
 
+/// How often a call is sent elsewhere by those who moved.
+const MOVES_MAX: u8 = 5;
+
 /// A far end's INVITE that has no final answer yet.
 #[derive(Debug)]
 struct Pending {
@@ -31,6 +35,8 @@ struct Pending {
     branch: Box<[u8]>,
     /// Our description, once it went in a 183.
     described: Option<Vec<u8>>,
+    /// Whether that arrived for certain: then it is not said again (RFC 3262 §5).
+    settled: bool,
 }
 
 /// An answer that is repeated until it is acknowledged, for 64*T1 (RFC 3261 §13.3.1.4, RFC 3262
@@ -79,14 +85,32 @@ impl Repeated {
 struct Reliable {
     number: u32,
     repeated: Repeated,
+    /// Whether our description is in it.
+    describes: bool,
     /// Whether the call is to be answered once it came.
     answers: bool,
 }
+
+/// What a provisional answer to our INVITE is (RFC 3262 §4).
+#[derive(Debug)]
+pub(super) enum Provisional {
+    /// It wants nothing.
+    Unreliable,
+    /// It is to be acknowledged by this PRACK.
+    Reliable(Bytes),
+    /// It is nothing new, or comes too early.
+    Nothing,
+}
+
+/// A 2xx with the number of its request, and how long the session lasts.
+pub(super) type Answered = ((u32, Bytes), Option<SessionTimer>);
 
 /// A session that ends unless it is refreshed.
 #[derive(Debug)]
 struct Refresh {
     agreed: SessionTimer,
+    /// The shortest interval that the far end takes, if it said so (RFC 4028 §7.3).
+    shortest: Option<Duration>,
     /// When the session is over.
     until: Instant,
     timer: TimerId,
@@ -138,6 +162,57 @@ impl Sent {
     }
 }
 
+/// A call as it was made, for the case that it has to be made once more.
+#[derive(Clone, Debug)]
+pub(super) struct Again {
+    pub reach: Reach,
+    /// Until when it may ring; that does not begin anew.
+    pub until: Instant,
+    /// Whether it offers secure sound.
+    pub secure: bool,
+    /// How often it was sent elsewhere.
+    moves: u8,
+}
+
+impl Again {
+    /// For the first time.
+    pub fn first(reach: &Reach, now: Instant) -> Self {
+        Self {
+            reach: reach.clone(),
+            until: now + reach.ring,
+            secure: false,
+            moves: 0,
+        }
+    }
+
+    /// What a refusal leaves to try: a secure offer for who takes none in the clear, another
+    /// address for who moved (RFC 3261 §8.1.3.4). The call's account may have to be allowed that.
+    fn after(self, refusal: &Message) -> Option<Self> {
+        match refusal.status() {
+            415 | 488 | 606 if !self.secure => Some(Self {
+                secure: true,
+                ..self
+            }),
+            300..=302 if self.moves < MOVES_MAX => {
+                let mut contacts = refusal.addresses(HeaderName::Contact).flatten();
+                let uri = contacts.find_map(|contact| {
+                    let uri = contact.uri().ok()?;
+                    String::from_utf8(uri.as_bytes().to_vec()).ok()
+                })?;
+                let to = uri.into();
+                let reach = Reach { to, ..self.reach };
+                let moves = self.moves + 1;
+                Some(Self {
+                    reach,
+                    moves,
+                    ..self
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Leg {
     pub dialog: Dialog,
@@ -148,16 +223,18 @@ pub(super) struct Leg {
     pub opened: bool,
     pending: Option<Pending>,
     reliable: Option<Reliable>,
-    /// The number of the last reliable provisional answer, of theirs or ours.
+    /// The number of our last reliable provisional answer.
     rseq: u32,
+    /// Those that answered our INVITE reliably before its final answer.
+    forks: Forks,
     refresh: Option<Refresh>,
     /// Our refresh that is under way.
     refreshing: Option<Sent>,
     /// Our 2xx that waits for its ACK.
-    unacknowledged: Option<Repeated>,
+    unacknowledged: Option<(u32, Repeated)>,
     pub sent: Option<Sent>,
-    /// Who is to be called again with a secure offer, if it does not take one in the clear.
-    pub again: Option<Box<Reach>>,
+    /// How it was called, where we called, until that comes to something.
+    pub again: Option<Box<Again>>,
     /// Where a caller sits.
     pub seat: Option<Box<Seat>>,
     /// The caller that it was called for.
@@ -186,6 +263,7 @@ impl Leg {
                 invite: invite.clone(),
                 branch,
                 described: None,
+                settled: false,
             }),
             seat: Some(Box::new(seat)),
             ..Self::new(dialog, cx.rng)
@@ -211,6 +289,7 @@ impl Leg {
             pending: None,
             reliable: None,
             rseq: 0,
+            forks: Forks::default(),
             refresh: None,
             refreshing: None,
             unacknowledged: None,
@@ -279,6 +358,7 @@ impl Leg {
                 .header(HeaderName::Require, "100rel")
                 .header(HeaderName::RSeq, self.rseq.to_string());
         }
+        let describes = body.is_some();
         if let Some(body) = body {
             response = response.body("application/sdp", body);
         }
@@ -288,6 +368,7 @@ impl Leg {
             self.reliable = Some(Reliable {
                 number: self.rseq,
                 repeated: Repeated::new(cx, timers, due, bytes.clone()),
+                describes,
                 answers: false,
             });
         }
@@ -325,9 +406,37 @@ impl Leg {
         let rack = std::str::from_utf8(prack.header(HeaderName::RAck)?).ok()?;
         let number = rack.split_ascii_whitespace().next()?;
         (number.parse() == Ok(waiting.number)).then_some(())?;
-        let answers = waiting.answers;
+        let (answers, describes) = (waiting.answers, waiting.describes);
+        if let Some(pending) = &mut self.pending {
+            pending.settled |= describes;
+        }
         self.disarm_reliable(timers);
         Some(answers)
+    }
+
+    /// The description in a PRACK (RFC 3262 §5): the answer to our offer, or an offer, and our
+    /// answer to that.
+    pub fn described_by(
+        &mut self,
+        rng: &mut Rng,
+        prack: &Message,
+    ) -> Result<Option<Vec<u8>>, Refusal> {
+        if prack.body().is_empty() {
+            return Ok(None);
+        }
+        if self.talk.is_offered() {
+            self.talk.accept(prack.body());
+            return Ok(None);
+        }
+        if !self.settled() {
+            return Err((500, "Offer Not Answered Yet"));
+        }
+        self.talk.describe(prack.body(), rng).map(Some)
+    }
+
+    /// Whether the INVITE's offer was answered for certain.
+    fn settled(&self) -> bool {
+        self.pending.as_ref().is_none_or(|pending| pending.settled)
     }
 
     fn disarm_reliable(&mut self, timers: &mut TimerTable<Timer>) {
@@ -337,18 +446,25 @@ impl Leg {
     }
 
     /// The 200 with our description, and how long the session lasts.
-    pub fn answer(&mut self, rng: &mut Rng) -> Result<(Bytes, Option<SessionTimer>), Refusal> {
+    /// The number of the INVITE comes with it.
+    pub fn answer(&mut self, rng: &mut Rng) -> Result<Answered, Refusal> {
         let over = (500, "Answered Already");
         let pending = self.pending.as_ref().ok_or(over)?;
         let body = match &pending.described {
-            Some(body) => body.clone(),
-            None => self.talk.describe(pending.invite.body(), rng)?,
+            Some(_) if pending.settled => None,
+            Some(body) => Some(body.clone()),
+            None => Some(self.talk.describe(pending.invite.body(), rng)?),
         };
         let timer = session_timer::asked(&pending.invite).ok().flatten();
-        let response = timed(self.dialog.response(&pending.invite, 200), timer);
-        let answer = response.body("application/sdp", body).render();
+        let mut response = timed(self.dialog.response(&pending.invite, 200), timer);
+        if let Some(body) = body {
+            response = response.body("application/sdp", body);
+        }
+        let answer = response.render();
+        drop(response);
+        let number = pending.invite.cseq().map_or(0, |cseq| cseq.number);
         self.pending = None;
-        Ok((answer, timer))
+        Ok(((number, answer), timer))
     }
 
     /// The final answer of a call that fails, if it has none yet.
@@ -358,25 +474,30 @@ impl Leg {
         Some(response.reason(reason).render())
     }
 
-    /// The ACK came; whether it brought the answer to our offer.
-    pub fn acknowledged(&mut self, ack: &Message, timers: &mut TimerTable<Timer>) -> bool {
+    /// An ACK came: `None` unless it is that of our 2xx (a refusal's has its number, too, but there
+    /// is nothing of ours that waits for it); whether it brought the answer to our offer.
+    pub fn acknowledged(&mut self, ack: &Message, timers: &mut TimerTable<Timer>) -> Option<bool> {
+        let (number, _) = self.unacknowledged.as_ref()?;
+        (ack.cseq().ok()?.number == *number).then_some(())?;
         self.disarm(timers);
-        self.talk.is_offered() && self.talk.accept(ack.body())
+        Some(self.talk.is_offered() && self.talk.accept(ack.body()))
     }
 
     /// Another offer, or a request for one of ours (RFC 3264 §8, RFC 3311 §5.2): the answer, and
     /// how long the session lasts.
-    pub fn reoffered(
-        &mut self,
-        rng: &mut Rng,
-        request: &Message,
-    ) -> Result<(Bytes, Option<SessionTimer>), Refusal> {
+    pub fn reoffered(&mut self, rng: &mut Rng, request: &Message) -> Result<Answered, Refusal> {
         let is_invite = request.method() == Method::Invite;
-        // RFC 3261 §14.2: the first INVITE is not over before its ACK; §14.1: one of ours is open.
-        if is_invite && self.unacknowledged.is_some() {
+        let offers = is_invite || !request.body().is_empty();
+        // RFC 3261 §14.2: the first INVITE is not over before its ACK; RFC 3311 §5.2: its offer is
+        // to be answered first.
+        if is_invite && (self.unacknowledged.is_some() || self.pending.is_some()) {
             return Err((500, "Answer Not Acknowledged Yet"));
         }
-        if self.talk.is_offered() && (is_invite || !request.body().is_empty()) {
+        if offers && !self.settled() {
+            return Err((500, "Offer Not Answered Yet"));
+        }
+        // RFC 3261 §14.1, RFC 3311 §5.2: one of ours is open.
+        if offers && (self.talk.is_offered() || (is_invite && self.sent.is_some())) {
             return Err((491, "Request Pending"));
         }
         let timer = session_timer::asked(request);
@@ -390,7 +511,8 @@ impl Leg {
         if let Some(body) = body {
             response = response.body("application/sdp", body);
         }
-        Ok((response.render(), timer))
+        let number = request.cseq().map_or(0, |cseq| cseq.number);
+        Ok(((number, response.render()), timer))
     }
 
     /// The 2xx that just went is repeated until its ACK comes.
@@ -399,14 +521,15 @@ impl Leg {
         cx: &Context<'_>,
         timers: &mut TimerTable<Timer>,
         key: Key,
-        answer: Bytes,
+        (number, answer): (u32, Bytes),
     ) {
         self.disarm(timers);
-        self.unacknowledged = Some(Repeated::new(cx, timers, Timer::Ack(key), answer));
+        let repeated = Repeated::new(cx, timers, Timer::Ack(key), answer);
+        self.unacknowledged = Some((number, repeated));
     }
 
     pub fn disarm(&mut self, timers: &mut TimerTable<Timer>) {
-        if let Some(waiting) = self.unacknowledged.take() {
+        if let Some((_, waiting)) = self.unacknowledged.take() {
             timers.cancel(waiting.timer);
         }
     }
@@ -419,7 +542,7 @@ impl Leg {
         key: Key,
     ) -> Option<Bytes> {
         let longest = cx.config.timers.t2;
-        let waiting = self.unacknowledged.as_mut()?;
+        let (_, waiting) = self.unacknowledged.as_mut()?;
         waiting.again(cx, timers, Timer::Ack(key), longest)
     }
 
@@ -466,6 +589,11 @@ impl Leg {
         sent.of_its_own(Method::Cancel, sent.invite.header(HeaderName::To)?)
     }
 
+    /// What a refusal of our INVITE leaves to try.
+    pub fn again_after(&mut self, refusal: &Message) -> Option<Again> {
+        self.again.take()?.after(refusal)
+    }
+
     /// The ACK of a refusal: of the same transaction (RFC 3261 §17.1.1.3). The INVITE is over.
     pub fn acknowledge_refusal(&mut self, refusal: &Message) -> Option<Bytes> {
         self.sent.take()?.acknowledge(refusal)
@@ -488,21 +616,60 @@ impl Leg {
         })
     }
 
-    /// The PRACK of a provisional answer that wants one, unless that came before (RFC 3262 §4).
-    pub fn prack(&mut self, response: &Message, rng: &mut Rng) -> Option<Bytes> {
+    /// Turns to the far end that answered; what was agreed on with it holds again.
+    pub fn turn_to(&mut self, response: &Message) {
+        if self.dialog.is_with(response) {
+            return self.dialog.learn(response);
+        }
+        if let Some(tag) = self.dialog.far_tag()
+            && self.forks.settled(&tag).is_some()
+        {
+            self.forks.settle(&tag, self.talk.agreed());
+        }
+        self.dialog.learn(response);
+        if let Some(agreed) = self.forks.settled(super::to_tag(response)) {
+            self.talk.recall(agreed.clone());
+        }
+    }
+
+    /// What a provisional answer of the far end that we turned to is.
+    pub fn prack(&mut self, response: &Message, rng: &mut Rng) -> Provisional {
         if !response.has_token(HeaderName::Require, "100rel") {
-            return None;
+            return Provisional::Unreliable;
         }
-        let number = response.number(HeaderName::RSeq).ok()??;
-        if number <= self.rseq {
-            return None;
+        let number = response.number(HeaderName::RSeq).ok().flatten();
+        let (Some(number), Ok(cseq)) = (number, response.cseq()) else {
+            return Provisional::Nothing;
+        };
+        if !self.forks.take(super::to_tag(response), number) {
+            return Provisional::Nothing;
         }
-        self.rseq = number;
-        let invite = response.cseq().ok()?.number;
-        let rack = format!("{number} {invite} INVITE");
+        let rack = format!("{number} {} INVITE", cseq.number);
         let (via, number) = (self.dialog.new_via(rng), self.dialog.next_number());
         let request = self.dialog.request(Method::Prack, number, &via);
-        Some(request.header(HeaderName::RAck, rack).render())
+        Provisional::Reliable(request.header(HeaderName::RAck, rack).render())
+    }
+
+    /// A provisional answer describes what the far end says; whether it does, and agrees. A
+    /// reliable one answers our offer for good.
+    pub fn hears_early(&mut self, response: &Message, reliable: bool) -> bool {
+        if response.body().is_empty() || !self.talk.accept_early(response.body()) {
+            return false;
+        }
+        if reliable {
+            self.forks
+                .settle(super::to_tag(response), self.talk.agreed());
+            self.talk.withdraw();
+        }
+        true
+    }
+
+    /// The 2xx of the far end that we turned to describes what it says, unless that was settled.
+    pub fn hears(&mut self, response: &Message) {
+        match self.forks.settled(super::to_tag(response)) {
+            Some(_) => self.talk.withdraw(),
+            None => self.talk.conclude(response.body()),
+        }
     }
 
     /// From now on the session lasts as was agreed on.
@@ -513,11 +680,13 @@ impl Leg {
         timers: &mut TimerTable<Timer>,
         key: Key,
     ) {
-        if let Some(old) = self.refresh.take() {
+        let shortest = self.refresh.take().and_then(|old| {
             timers.cancel(old.timer);
-        }
+            old.shortest
+        });
         self.refresh = agreed.map(|agreed| Refresh {
             agreed,
+            shortest,
             until: cx.now + agreed.interval,
             timer: timers.arm(cx.now + agreed.due(), Timer::Session(key)),
         });
@@ -552,6 +721,22 @@ impl Leg {
         }
     }
 
+    /// The far end wants longer intervals (RFC 4028 §7.3); whether it said how long.
+    pub fn lengthen(&mut self, refusal: &Message) -> bool {
+        let seconds = refusal.number(HeaderName::MinSe).ok().flatten();
+        let (Some(seconds), Some(refresh)) = (seconds, &mut self.refresh) else {
+            return false;
+        };
+        let shortest = Duration::from_secs(seconds.into()).min(session_timer::INTERVAL_MAX);
+        // Who refuses the same once more would do so for ever.
+        if shortest <= refresh.agreed.interval {
+            return false;
+        }
+        refresh.shortest = Some(shortest);
+        refresh.agreed.interval = shortest;
+        true
+    }
+
     /// What is agreed on about the session's time.
     pub fn session_timer(&self) -> Option<SessionTimer> {
         self.refresh.as_ref().map(|refresh| refresh.agreed)
@@ -560,7 +745,8 @@ impl Leg {
     /// A refresh of ours: UPDATE where the far end knows it, otherwise a re-INVITE that offers what
     /// is agreed on (RFC 4028 §10).
     pub fn refresh(&mut self, rng: &mut Rng) -> Option<Bytes> {
-        let value = self.refresh.as_ref()?.agreed.in_request();
+        let lasts = self.refresh.as_ref()?;
+        let (value, shortest) = (lasts.agreed.in_request(), lasts.shortest);
         let update = self.dialog.knows_update();
         let offer = match (update, self.talk.coding()) {
             (false, Some(coding)) => {
@@ -581,6 +767,9 @@ impl Leg {
             .header(HeaderName::Contact, self.dialog.contact())
             .header(HeaderName::Supported, super::SUPPORTED)
             .header(HeaderName::SessionExpires, value);
+        if let Some(shortest) = shortest {
+            request = request.header(HeaderName::MinSe, shortest.as_secs().to_string());
+        }
         if let Some(offer) = offer {
             request = request.body("application/sdp", offer);
         }

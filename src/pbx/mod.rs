@@ -10,6 +10,7 @@
 //! | [`leg`] | one call that ends here, from either side: its INVITE |
 //! | [`dialog`] | its dialog: names, route set, numbers |
 //! | [`talk`] | its offers and answers |
+//! | [`early`] | who answers provisionally |
 //! | [`inbound`], [`outbound`] | calls that come, calls that are made |
 //! | [`joined`] | two legs that hear each other |
 //! | [`transfer`] | legs that change places: REFER, Replaces |
@@ -31,6 +32,7 @@ mod bridge;
 mod conference;
 mod dialog;
 mod disa;
+mod early;
 mod echo;
 mod inbound;
 mod joined;
@@ -54,7 +56,7 @@ mod transfer;
 mod voice;
 mod voicemail;
 
-use crate::base::{Anchor, Flow, Instant, Key, Rng, Slab, TimerTable};
+use crate::base::{Anchor, Flow, Instant, Key, Rng, Slab, TimerTable, hash64, shard_of};
 use crate::call::CallTable;
 use crate::config::Config;
 use crate::mailbox::Mailboxes;
@@ -71,6 +73,8 @@ use std::collections::{HashMap, VecDeque};
 
 /// What we understand in a request.
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY";
+/// Who asks for something that cannot be yet is to wait no longer (RFC 3261 §14.2).
+const RETRY_AFTER_MAX_S: u64 = 10;
 /// The extensions that we know.
 const SUPPORTED: &str = "100rel, replaces, timer";
 
@@ -121,6 +125,13 @@ pub enum Output {
     /// A member of a conference, maybe of another shard, is wanted to do something:
     /// [`Pbx::on_wish`].
     Tell(Address, Wish),
+    /// A call of this Call-ID, which is another shard's, has taken a place here, or is over.
+    Detour {
+        /// Whose messages are to come here.
+        call_id: Box<[u8]>,
+        /// Whether the call is up.
+        lasts: bool,
+    },
 }
 
 /// Status and reason phrase.
@@ -200,6 +211,9 @@ impl Pbx {
         let Some(leg) = self.legs.get_mut(key) else {
             return;
         };
+        if !leg.dialog.is_from(request) {
+            return self.answer(key, flow, request, (481, "Call/Transaction Does Not Exist"));
+        }
         // RFC 3261 §12.2.2: it came out of order.
         if !leg.dialog.hear(request) {
             return self.answer(key, flow, request, (500, "Out Of Order"));
@@ -228,8 +242,7 @@ impl Pbx {
             return;
         };
         match news {
-            // A studio that was restarted knows nothing of its callers: they hear nothing any more.
-            News::Failed { .. } => self.hang_up(cx, key),
+            News::Failed { .. } => self.bereave(cx, key),
             News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
             News::Key { key: pressed, .. } => self.follow(cx, key, Event::Key(*pressed)),
             News::Measured { figures, .. } => self.follow(cx, key, Event::Measured(*figures)),
@@ -429,8 +442,10 @@ impl Pbx {
         if let Some(branch) = leg.branch() {
             self.by_branch.remove(branch);
         }
-        self.by_name.remove(&leg.dialog.name());
+        let name = leg.dialog.name();
+        self.by_name.remove(&name);
         let caller = leg.caller;
+        self.detour(cx, &name.0, false);
         self.living -= 1;
         self.close(key);
         match caller {
@@ -439,6 +454,15 @@ impl Pbx {
                 self.lost(cx, caller, key, Event::Parted);
             }
             None => self.unseat(cx, key),
+        }
+    }
+
+    /// A call took a place here, or is over: whether its messages come here by themselves.
+    fn detour(&mut self, cx: &Context<'_>, call_id: &[u8], lasts: bool) {
+        let (shard, shards) = cx.shard;
+        if shard_of(call_id, shards) != shard {
+            let call_id = call_id.into();
+            self.outputs.push_back(Output::Detour { call_id, lasts });
         }
     }
 
@@ -470,6 +494,22 @@ impl Pbx {
         }
         if !lingers {
             self.forget(key);
+        }
+    }
+
+    /// A studio that was restarted knows nothing of its callers: they hear nothing any more, and of
+    /// those who are gone it has no last word, so that no program waits for it.
+    fn bereave(&mut self, cx: &mut Context<'_>, key: Key) {
+        let leg = self.legs.get(key);
+        let seat = leg.and_then(|leg| leg.seat.as_ref());
+        if !seat.is_some_and(|seat| seat.is_over()) {
+            self.hang_up(cx, key);
+        }
+        let leg = self.legs.get(key);
+        let seat = leg.and_then(|leg| leg.seat.as_ref());
+        let number = seat.filter(|seat| seat.is_over()).and_then(|s| s.alarm());
+        if let Some(number) = number {
+            self.on_due(cx, key, number);
         }
     }
 
@@ -517,6 +557,11 @@ fn bare(request: &Message, (status, reason): (u16, &str), tag: &[u8]) -> Bytes {
     let response = match status {
         405 => response.header(HeaderName::Allow, ALLOW),
         422 => response.header(HeaderName::MinSe, INTERVAL_MIN.as_secs().to_string()),
+        // RFC 3261 §14.2: after a time up to ten seconds that is not the same for everybody.
+        500 => {
+            let wait = hash64(request.call_id()) % (RETRY_AFTER_MAX_S + 1);
+            response.header(HeaderName::RetryAfter, wait.to_string())
+        }
         _ => response,
     };
     response.to_tag(tag).render()

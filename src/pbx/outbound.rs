@@ -2,7 +2,7 @@
 //! that the proxy is told, as any phone's call.
 
 use super::dialog::Parties;
-use super::leg::{Leg, Sent};
+use super::leg::{Again, Leg, Provisional, Sent};
 use super::page::Guest;
 use super::program::{Account, Caller, Event, Reach};
 use super::seat::Seat;
@@ -30,7 +30,7 @@ impl Pbx {
 
     /// Calls somebody for a caller, who is joined with nobody.
     pub(super) fn call_out(&mut self, cx: &mut Context<'_>, key: Key, reach: &Reach) {
-        self.offer_to(cx, key, reach, false);
+        self.offer_to(cx, key, Again::first(reach, cx.now));
     }
 
     /// Calls somebody into a room: a leg with a seat of its own.
@@ -45,19 +45,15 @@ impl Pbx {
             return;
         }
         let guest = Seat::new(Box::new(Guest { join }), Caller::default());
-        self.call_guest(cx, host, reach, (Box::new(guest), false));
+        let again = Again::first(reach, cx.now);
+        self.call_guest(cx, host, Box::new(guest), again);
     }
 
-    fn call_guest(
-        &mut self,
-        cx: &mut Context<'_>,
-        host: Key,
-        reach: &Reach,
-        (guest, secure): (Box<Seat>, bool),
-    ) {
-        let Some(called) = self.invite(cx, host, reach, secure) else {
+    fn call_guest(&mut self, cx: &mut Context<'_>, host: Key, guest: Box<Seat>, again: Again) {
+        let to = again.reach.to.clone();
+        let Some(called) = self.invite(cx, host, again) else {
             // One phone more does not fit: the others are called.
-            tracing::warn!(to = %reach.to, "too many calls: a phone is left out of a page");
+            tracing::warn!(%to, "too many calls: a phone is left out of a page");
             return;
         };
         if let Some(leg) = self.legs.get_mut(called) {
@@ -69,9 +65,9 @@ impl Pbx {
         }
     }
 
-    fn offer_to(&mut self, cx: &mut Context<'_>, key: Key, reach: &Reach, secure: bool) {
+    fn offer_to(&mut self, cx: &mut Context<'_>, key: Key, again: Again) {
         let there = self.legs.get(key).is_some_and(|leg| leg.seat.is_some());
-        let called = self.invite(cx, key, reach, secure);
+        let called = self.invite(cx, key, again);
         let seat = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut());
         match (called, seat) {
             (Some(called), Some(seat)) => seat.called = Some(called),
@@ -83,17 +79,18 @@ impl Pbx {
     }
 
     /// Sends an INVITE for a caller; `None` if there is no room for its leg.
-    fn invite(
-        &mut self,
-        cx: &mut Context<'_>,
-        key: Key,
-        reach: &Reach,
-        secure: bool,
-    ) -> Option<Key> {
+    fn invite(&mut self, cx: &mut Context<'_>, key: Key, again: Again) -> Option<Key> {
+        let (reach, until) = (&again.reach, again.until);
         let leg = self.legs.get(key)?;
         let seat = leg.seat.as_ref()?;
         let parties = parties(cx, reach, seat.caller());
-        let account = account(reach, seat.caller()).to_string();
+        let account = account(reach, seat.caller());
+        // Both are one call to whoever reads the records.
+        let whole = seat
+            .program()
+            .is_one_call()
+            .then_some(seat.caller().session);
+        let account = inside::booked(&account, whole);
         let first = leg.talk.coding();
         let (flow, name) = (leg.dialog.flow, seat.program().name());
         let codings = preferring(first);
@@ -101,15 +98,13 @@ impl Pbx {
         let name_of = |header: HeaderName| header.as_str().into();
         let mut headers = vec![(name_of(HeaderName::XVoipAccount), account.into())];
         headers.extend(reach.headers.iter().cloned());
-        let invite = called.invite(cx.rng, (&codings, secure), &headers);
-        called.again = (!secure).then(|| Box::new(reach.clone()));
+        let invite = called.invite(cx.rng, (&codings, again.secure), &headers);
+        called.again = Some(Box::new(again));
         let name = called.dialog.name();
         let called = self.legs.insert(Box::new(called)).ok()?;
         self.living += 1;
         self.by_name.insert(name, called);
-        let patience = self
-            .timers
-            .arm(cx.now + reach.ring, Timer::Patience(called));
+        let patience = self.timers.arm(until, Timer::Patience(called));
         if let Some(sent) = self.legs.get_mut(called).and_then(|leg| leg.sent.as_mut()) {
             sent.patience = Some(patience);
         }
@@ -229,18 +224,21 @@ impl Pbx {
         if response.status() == 100 {
             return;
         }
-        leg.dialog.learn(response);
-        let (prack, flow) = (leg.prack(response, cx.rng), leg.dialog.flow);
+        leg.turn_to(response);
+        let flow = leg.dialog.flow;
+        let prack = match leg.prack(response, cx.rng) {
+            Provisional::Unreliable => None,
+            Provisional::Reliable(prack) => Some(prack),
+            Provisional::Nothing => return,
+        };
+        let heard = leg.hears_early(response, prack.is_some());
+        let caller = leg.caller;
         if let Some(prack) = prack {
             self.send(flow, prack);
         }
-        let Some(leg) = self.legs.get_mut(key) else {
+        let Some(caller) = caller else {
             return;
         };
-        let Some(caller) = leg.caller else {
-            return;
-        };
-        let heard = !response.body().is_empty() && leg.talk.accept_early(response.body());
         if heard {
             self.know_session(cx, key, response);
             self.open(cx, key);
@@ -255,9 +253,10 @@ impl Pbx {
             return;
         };
         leg.silence(&mut self.timers);
+        leg.again = None;
         let given_up = leg.sent.take().is_none_or(|sent| sent.given_up);
-        leg.dialog.learn(response);
-        leg.talk.conclude(response.body());
+        leg.turn_to(response);
+        leg.hears(response);
         leg.lasts(cx, session_timer::agreed(response), &mut self.timers, key);
         let agrees = leg.talk.agrees();
         let number = response.cseq().map_or(0, |cseq| cseq.number);
@@ -309,28 +308,27 @@ impl Pbx {
         leg.silence(&mut self.timers);
         let flow = leg.dialog.flow;
         let caller = leg.caller.take();
-        let again = leg
-            .again
-            .take()
-            .filter(|_| matches!(status, 415 | 488 | 606));
+        let given_up = leg.sent.as_ref().is_some_and(|sent| sent.given_up);
+        let again = leg.again_after(response).filter(|_| !given_up);
         let ack = leg.acknowledge_refusal(response);
-        let (host, seat) = match &again {
-            // It is called again, with the same seat.
-            Some(_) => (leg.host.take(), leg.seat.take()),
-            None => (None, None),
+        // A guest is called again with the same seat.
+        let guest = match (&again, leg.host) {
+            (Some(_), Some(host)) => leg.seat.take().map(|seat| (host, seat)),
+            _ => None,
         };
         if let Some(ack) = ack {
             self.send(flow, ack);
         }
         self.over(cx, key);
-        if let (Some(host), Some(seat), Some(reach)) = (host, seat, &again) {
-            return self.call_guest(cx, host, reach, (seat, true));
-        }
+        let again = match (guest, again) {
+            (Some((host, seat)), Some(again)) => return self.call_guest(cx, host, seat, again),
+            (_, again) => again,
+        };
         let Some(caller) = caller else { return };
         let seat = self.legs.get(caller).and_then(|leg| leg.seat.as_ref());
         let waits = seat.is_some_and(|seat| seat.called == Some(key));
         match again {
-            Some(reach) if waits => self.offer_to(cx, caller, &reach, true),
+            Some(again) if waits => self.offer_to(cx, caller, again),
             _ => self.lost(cx, caller, key, Event::Refused(status)),
         }
     }
@@ -380,10 +378,14 @@ impl Pbx {
             }
             // RFC 3261 §12.2.1.2: the dialog is gone.
             408 | 481 => self.hang_up(cx, key),
+            422 if leg.lengthen(response) => {
+                leg.talk.withdraw();
+                leg.refresh_again(cx, Duration::ZERO, &mut self.timers, key);
+            }
             _ => {
                 leg.talk.withdraw();
                 // RFC 3261 §14.1: whoever owns the Call-ID waits longer.
-                let ms = match leg.seat.is_none() {
+                let ms = match leg.dialog.is_ours() {
                     true => 2_100 + cx.rng.below(1_900),
                     false => cx.rng.below(2_000),
                 };
@@ -421,9 +423,9 @@ impl Pbx {
     }
 }
 
-/// All codings, this one first.
+/// What is offered, this one first.
 fn preferring(first: Option<Coding>) -> Vec<Coding> {
-    let others = Coding::ALL.iter().copied();
+    let others = Coding::OFFERED.iter().copied();
     let others = others.filter(|coding| Some(*coding) != first);
     first.into_iter().chain(others).collect()
 }

@@ -128,10 +128,11 @@ pub(super) enum Event {
     Talking(bool),
     /// Something is wanted of it as a member of a conference, or by whom it talks to.
     Told(Wish),
-    /// It holds us, or does no more: it does not want to hear us now. Told of one who is joined with
-    /// nobody.
+    /// It holds us, or does no more: it does not want to hear us now. Told of one who is joined
+    /// with nobody.
     Held(bool),
-    /// It asks that whom it talks to be transferred; told where [`Program::is_transferred`] says so.
+    /// It asks that whom it talks to be transferred; told where [`Program::is_transferred`] says
+    /// so.
     Referred(Box<Journey>),
     /// Whom [`Scene::connect`] calls is told of the call.
     Ringing,
@@ -344,6 +345,11 @@ pub(super) trait Program: std::fmt::Debug + Send {
 
     /// Whether its caller may ask for a transfer of whom it talks to ([`Event::Referred`]).
     fn is_transferred(&self) -> bool {
+        false
+    }
+
+    /// Whether the caller's call and the one that it makes are one to whoever reads the records.
+    fn is_one_call(&self) -> bool {
         false
     }
 

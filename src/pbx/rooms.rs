@@ -7,19 +7,10 @@
 //!
 //! Not done here: sound (`media::room`), what members hear and press ([`super::conference`]).
 
-use crate::base::Instant;
 use crate::config::{Conference, ModeratorLeaves};
 pub use crate::feature::Address;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-/// Callers whose wrong PINs are remembered; of more the oldest are forgotten.
-pub const FAILURES_MAX: usize = 1_000;
-/// How long a wrong PIN counts.
-const FAILURES_WINDOW: Duration = Duration::from_secs(600);
-/// Wrong PINs within that time after which no PIN of the same caller is right.
-const FAILURES_LOCK: u32 = 9;
 
 /// What is wanted of a member, or of one who was parked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +39,8 @@ pub enum Wish {
     Held(bool),
     /// Whom it talks to transfers it.
     Go(Box<Journey>),
+    /// The room is recorded by it, or no longer.
+    Record(bool),
 }
 
 /// Where somebody is transferred to, who is joined with a leg of another shard.
@@ -97,6 +90,8 @@ pub struct Room {
     pub members: Vec<Member>,
     /// Whether nobody else comes in but moderators.
     pub locked: bool,
+    /// Whether what is said is recorded.
+    pub recorded: bool,
     last_id: u32,
 }
 
@@ -122,18 +117,9 @@ pub struct Entry {
     pub waited: Vec<Address>,
 }
 
-/// Wrong PINs of one caller in one room.
-#[derive(Debug)]
-struct Failures {
-    count: u32,
-    last: Instant,
-}
-
 #[derive(Debug, Default)]
 struct State {
     rooms: BTreeMap<Box<str>, Room>,
-    /// By room and caller.
-    failures: BTreeMap<(Box<str>, Box<str>), Failures>,
 }
 
 /// All rooms that have members.
@@ -164,7 +150,10 @@ impl Roster {
             return Err(Refused::Full);
         }
         let room = state.rooms.entry(config.name.clone());
-        let room = room.or_default();
+        let room = room.or_insert_with(|| Room {
+            recorded: config.record,
+            ..Room::default()
+        });
         let waited = match member.moderator {
             true => room.waiting(),
             false => Vec::new(),
@@ -234,6 +223,21 @@ impl Roster {
         Some(room.locked)
     }
 
+    /// Records a room or ends that; whoever is inside is to do it.
+    pub fn record(&self, name: &str, recorded: bool) -> Option<Address> {
+        let mut state = self.state();
+        let room = state.rooms.get_mut(name)?;
+        room.recorded = recorded;
+        let inside = room.members.iter().find(|m| !m.waiting);
+        inside.map(|m| m.address)
+    }
+
+    /// Whether a room is recorded.
+    pub fn is_recorded(&self, name: &str) -> bool {
+        let state = self.state();
+        state.rooms.get(name).is_some_and(|room| room.recorded)
+    }
+
     /// Whoever came last of those who are no moderators.
     pub fn last(&self, name: &str) -> Option<Address> {
         let state = self.state();
@@ -258,35 +262,6 @@ impl Roster {
     pub fn members(&self) -> usize {
         let state = self.state();
         state.rooms.values().map(|room| room.members.len()).sum()
-    }
-
-    /// A wrong PIN; `caller` is empty for all who are none of our users, as they can call
-    /// themselves anything.
-    pub fn wrong_pin(&self, name: &str, caller: &str, now: Instant) {
-        let mut state = self.state();
-        let failures = &mut state.failures;
-        let key = (Box::from(name), Box::from(caller));
-        failures.retain(|_, f| now.since(f.last) < FAILURES_WINDOW);
-        if failures.len() >= FAILURES_MAX && !failures.contains_key(&key) {
-            let oldest = failures.iter().min_by_key(|(_, f)| f.last);
-            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
-                failures.remove(&oldest);
-            }
-        }
-        let failures = failures.entry(key).or_insert(Failures {
-            count: 0,
-            last: now,
-        });
-        failures.count = failures.count.saturating_add(1);
-        failures.last = now;
-    }
-
-    /// Whether a caller typed so many wrong PINs that no other is taken for a while.
-    pub fn is_barred(&self, name: &str, caller: &str, now: Instant) -> bool {
-        let state = self.state();
-        let key = (Box::from(name), Box::from(caller));
-        let found = state.failures.get(&key);
-        found.is_some_and(|f| f.count >= FAILURES_LOCK && now.since(f.last) < FAILURES_WINDOW)
     }
 }
 
@@ -387,24 +362,5 @@ mod tests {
             assert_eq!(roster.leave("a", 3, Some(&config)), None);
             assert_eq!(roster.leave("a", 3, Some(&config)), None);
         }
-    }
-
-    #[test]
-    fn wrong_pins_bar_for_a_while_and_are_bounded() {
-        let roster = Roster::new();
-        let at = Instant::from_millis;
-        for n in 0..u64::from(FAILURES_LOCK) {
-            assert!(!roster.is_barred("a", "", at(n)));
-            roster.wrong_pin("a", "", at(n));
-        }
-        assert!(roster.is_barred("a", "", at(100)));
-        assert!(!roster.is_barred("a", "100@example.com", at(100)));
-        assert!(!roster.is_barred("b", "", at(100)));
-        assert!(!roster.is_barred("a", "", at(700_000)));
-        for n in 0..2 * FAILURES_MAX as u64 {
-            roster.wrong_pin("a", &n.to_string(), at(1000 + n));
-        }
-        assert_eq!(roster.state().failures.len(), FAILURES_MAX);
-        assert!(!roster.is_barred("a", "", at(3000)));
     }
 }

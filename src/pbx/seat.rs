@@ -158,6 +158,12 @@ impl Seat {
         self.over && self.timers.is_empty()
     }
 
+    /// What it is woken for first.
+    pub fn alarm(&self) -> Option<u32> {
+        let first = self.timers.iter().min_by_key(|alarm| alarm.at);
+        first.map(|alarm| alarm.number)
+    }
+
     /// The program wants to be told when this time has passed.
     pub fn wake(&mut self, (at, number): (Instant, u32), timers: &mut TimerTable<Timer>, key: Key) {
         self.woken(number, timers);

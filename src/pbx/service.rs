@@ -13,7 +13,7 @@ use super::program::{Program, parameter};
 use super::queue::Queueing;
 use super::voicemail::{Fetch, Leave};
 use crate::call::inside;
-use crate::config::{Config, Service};
+use crate::config::{Config, RingBack, Service};
 use crate::wire::sip::{HeaderName, Message, NameAddr, Uri};
 
 /// The program that a Request-URI names, as the proxy wrote it.
@@ -49,7 +49,9 @@ fn program_at(config: &Config, uri: &Uri<'_>, invite: &Message) -> Option<Box<dy
         }
         b"bridge" => {
             let to = inside::unescape(parameter(uri, "to")?)?.into();
-            Some(Box::new(Bridge { to }))
+            let ring_back = parameter(uri, "ringback").and_then(inside::unescape);
+            let ring_back = ring_back.and_then(|text| RingBack::parse(&text));
+            Some(Box::new(Bridge::new(to, ring_back)))
         }
         b"menu" => {
             let menu = Attendant::new(&config.menus, parameter(uri, "name")?)?;

@@ -38,7 +38,7 @@ pub(super) struct Stage<P> {
     pub now: Instant,
     pub unix_ms: u64,
     pub rng: Rng,
-    pub house: Household,
+    pub house: Arc<Household>,
     pub locale: Locale,
     /// Who took the caller over.
     pub next: Option<Box<dyn Program>>,
@@ -75,7 +75,7 @@ impl<P: Program> Stage<P> {
             now: Instant::ZERO,
             unix_ms: 1_790_000_000_000,
             rng: Rng::from_u64(1),
-            house: Household::default(),
+            house: Arc::default(),
             locale: Locale::Es,
             next: None,
         }

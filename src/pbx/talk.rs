@@ -39,7 +39,7 @@ impl Talk {
     pub fn describe(&mut self, offer: &[u8], rng: &mut Rng) -> Result<Vec<u8>, Refusal> {
         if offer.is_empty() {
             let secure = self.is_secure();
-            return Ok(self.offer(Coding::ALL, secure, rng));
+            return Ok(self.offer(Coding::OFFERED, secure, rng));
         }
         self.origin.version = self.origin.version.wrapping_add(1);
         let known = &mut self.key;
@@ -96,13 +96,22 @@ impl Talk {
         true
     }
 
+    /// What is agreed on now.
+    pub fn agreed(&self) -> Option<Agreed> {
+        self.agreed.clone()
+    }
+
+    /// What one of several far ends had agreed to holds.
+    pub fn recall(&mut self, agreed: Agreed) {
+        self.agreed = Some(agreed);
+    }
+
     /// The call's answer comes, with the answer to our offer unless that came before.
     pub fn conclude(&mut self, answer: &[u8]) {
-        match answer {
-            [] => self.withdraw(),
-            answer => {
-                self.accept(answer);
-            }
+        self.withdraw();
+        if !answer.is_empty() {
+            let key = self.key.as_ref();
+            self.agreed = offer_answer::accepted(answer, Coding::ALL, key).ok();
         }
     }
 
@@ -136,6 +145,7 @@ impl Talk {
             payload_type: agreed.payload_type,
             events: agreed.events,
             packet_ms: agreed.packet_ms,
+            wishes: agreed.wishes,
             sends: agreed.direction.sends(),
             keys: agreed.keys.as_ref().map(|keys| Keys {
                 ours: keys.ours.to_string().into(),

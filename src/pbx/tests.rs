@@ -121,9 +121,11 @@ impl World {
             .into_iter()
             .filter_map(|output| match output {
                 Output::Message { bytes, .. } => Some(Message::parse(bytes).unwrap()),
-                Output::Media(_) | Output::Note { .. } | Output::Persist(_) | Output::Tell(..) => {
-                    None
-                }
+                Output::Media(_)
+                | Output::Note { .. }
+                | Output::Persist(_)
+                | Output::Detour { .. }
+                | Output::Tell(..) => None,
             });
         messages.collect()
     }
@@ -136,6 +138,7 @@ impl World {
                 Output::Message { .. }
                 | Output::Note { .. }
                 | Output::Persist(_)
+                | Output::Detour { .. }
                 | Output::Tell(..) => None,
                 Output::Media(order) => Some(order),
             });
@@ -181,7 +184,9 @@ fn a_call_is_answered_and_echoed_until_it_ends() {
         match output {
             Output::Message { bytes, .. } => answers.push(Message::parse(bytes).unwrap()),
             Output::Media(order) => orders.push(order),
-            Output::Note { .. } | Output::Persist(_) | Output::Tell(..) => panic!("{output:?}"),
+            Output::Note { .. } | Output::Persist(_) | Output::Detour { .. } | Output::Tell(..) => {
+                panic!("{output:?}")
+            }
         }
     }
     let [answer] = &answers[..] else {

@@ -69,6 +69,9 @@ impl Pbx {
         if let Some(park) = parks(cx, &wanted, &account) {
             return self.park(cx, key, stays, park);
         }
+        if let Some(old) = self.own_end(&wanted, [key, stays]) {
+            return self.bring_together(cx, (key, stays), old);
+        }
         let headers = headers_of(&wanted, self.far_uri(key));
         self.call_out(
             cx,
@@ -147,7 +150,7 @@ impl Pbx {
     }
 
     /// The leg that this one is joined with.
-    fn other(&self, key: Key) -> Option<Key> {
+    pub(super) fn other(&self, key: Key) -> Option<Key> {
         let leg = self.legs.get(key).filter(|leg| leg.opened)?;
         let other = match &leg.seat {
             Some(seat) => seat.called?,
@@ -191,6 +194,38 @@ impl Pbx {
         seat.transferor = Some(asks);
         leg.seat = Some(Box::new(seat));
         Some(account)
+    }
+
+    /// The leg that is to be replaced, where it is one of ours, and none of these.
+    fn own_end(&self, wanted: &Wanted, but: [Key; 2]) -> Option<Key> {
+        let named = Replaces::parse(wanted.replaces.as_deref()?.as_bytes())?;
+        let key = self.named(&named)?;
+        (!but.contains(&key) && self.legs.get(key)?.opened).then_some(key)
+    }
+
+    /// Who asked has a call of ours with somebody else, too: who stays gets its place there, and
+    /// nobody need be called.
+    fn bring_together(&mut self, cx: &mut Context<'_>, (asks, stays): (Key, Key), old: Key) {
+        let leg = self.legs.get_mut(stays);
+        let Some(seat) = leg.and_then(|leg| leg.seat.take()) else {
+            return;
+        };
+        let mut seat = seat;
+        seat.silence(&mut self.timers);
+        let caller = seat.caller().clone();
+        for effect in seat.tell(cx, Event::Ended) {
+            if let super::Effect::Persist(record) = effect {
+                self.outputs.push_back(Output::Persist(record));
+            }
+        }
+        if let Some(leg) = self.legs.get_mut(asks) {
+            leg.caller = None;
+        }
+        self.swap(old, stays, caller);
+        self.notify(cx, asks, 200, true);
+        self.open(cx, stays);
+        self.part(cx, asks);
+        self.hang_up(cx, old);
     }
 
     /// What becomes of the new call while a transfer is under way; `false` if none is.
@@ -281,24 +316,24 @@ impl Pbx {
         let Some(value) = invite.header(HeaderName::Replaces) else {
             return Ok(None);
         };
-        let Some((call_id, ours, theirs, early_only)) = replaces(value) else {
-            return Err((400, "Malformed Replaces"));
-        };
+        let malformed = (400, "Malformed Replaces");
+        let named = Replaces::parse(value).ok_or(malformed)?;
         let none = (481, "Dialog To Be Replaced Does Not Exist");
-        let name = (call_id.as_bytes().into(), ours.as_bytes().into());
-        let key = self.by_name.get(&name).copied().ok_or(none)?;
-        let leg = self.legs.get(key).ok_or(none)?;
-        if leg.dialog.far_tag().as_deref() != Some(theirs.as_bytes()) {
-            return Err(none);
+        let key = self.named(&named).ok_or(none)?;
+        match named.early_only {
+            true => Err((486, "Answered Already")),
+            false => Ok(Some(key)),
         }
-        // Early legs of callers are not replaced; answered ones are not early any more.
-        if leg.branch().is_some() || leg.sent.is_some() {
-            return Err(none);
-        }
-        if early_only {
-            return Err((486, "Answered Already"));
-        }
-        Ok(Some(key))
+    }
+
+    /// The leg of ours that a dialog's name means. Early legs are not replaced.
+    fn named(&self, named: &Replaces<'_>) -> Option<Key> {
+        let name = (named.call_id.into(), named.to_tag.into());
+        let key = self.by_name.get(&name).copied()?;
+        let leg = self.legs.get(key)?;
+        let known = leg.dialog.far_tag().as_deref() == Some(named.from_tag);
+        let up = leg.branch().is_none() && leg.sent.is_none();
+        (known && up).then_some(key)
     }
 
     /// A call takes the place of a leg: its seat, or its place beside a caller.
@@ -313,6 +348,14 @@ impl Pbx {
         let Some(new) = self.settle_in(cx, seat, flow, invite) else {
             return;
         };
+        self.detour(cx, invite.call_id(), true);
+        self.swap(old, new, caller);
+        self.take(cx, new);
+        self.hang_up(cx, old);
+    }
+
+    /// The leg `new` gets the place of `old`: its seat, or its place beside a caller.
+    fn swap(&mut self, old: Key, new: Key, caller: Caller) {
         let Some(leg) = self.legs.get_mut(old) else {
             return;
         };
@@ -337,33 +380,44 @@ impl Pbx {
                 seat.called = Some(new);
             }
         }
-        self.take(cx, new);
-        self.hang_up(cx, old);
     }
 }
 
-/// The Call-ID of a Replaces value, our tag, the far end's, and whether only an early dialog is meant
-/// (RFC 3891 §6.1).
-fn replaces(value: &[u8]) -> Option<(&str, &str, &str, bool)> {
-    let value = std::str::from_utf8(value).ok()?;
-    let mut parts = value.split(';').map(str::trim);
-    let call_id = parts.next().unwrap_or_default();
-    let (mut ours, mut theirs, mut early_only) = (None, None, false);
-    for part in parts {
-        match part.split_once('=') {
-            Some(("to-tag", tag)) => ours = Some(tag),
-            Some(("from-tag", tag)) => theirs = Some(tag),
-            _ => early_only |= part == "early-only",
+/// A Replaces value: a dialog, as the one sees it who is asked to replace it (RFC 3891 §6.1).
+struct Replaces<'a> {
+    call_id: &'a [u8],
+    to_tag: &'a [u8],
+    from_tag: &'a [u8],
+    early_only: bool,
+}
+
+impl<'a> Replaces<'a> {
+    fn parse(value: &'a [u8]) -> Option<Self> {
+        let value = std::str::from_utf8(value).ok()?;
+        let mut parts = value.split(';').map(str::trim);
+        let call_id = parts.next()?.as_bytes();
+        let (mut to_tag, mut from_tag, mut early_only) = (None, None, false);
+        for part in parts {
+            match part.split_once('=') {
+                Some(("to-tag", tag)) => to_tag = Some(tag.as_bytes()),
+                Some(("from-tag", tag)) => from_tag = Some(tag.as_bytes()),
+                _ => early_only |= part == "early-only",
+            }
         }
+        Some(Self {
+            call_id,
+            to_tag: to_tag?,
+            from_tag: from_tag?,
+            early_only,
+        })
     }
-    Some((call_id, ours?, theirs?, early_only))
 }
 
 /// What takes the place of a call that waits in a slot, if a Replaces value names one.
 pub(super) fn takes(cx: &Context<'_>, value: Option<&[u8]>) -> Option<Park> {
-    let (call_id, _, theirs, _) = replaces(value?)?;
+    let named = Replaces::parse(value?)?;
     let lot = cx.house.features.lot();
-    let (slot, parker) = lot.find(call_id.as_bytes(), theirs.as_bytes())?;
+    let (slot, parker) = lot.find(named.call_id, named.from_tag)?;
     Some(Park::taking(slot, parker))
 }
 

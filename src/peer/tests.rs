@@ -19,6 +19,7 @@ pub(super) fn trunk(name: &str, uri: &str) -> config::Trunk {
         expires_s: 3600,
         addresses: Vec::new(),
         certificate_name: None,
+        ring_back: None,
         calls_max: 0,
         calls_per_second: 0,
         probe_s: 0,

@@ -30,6 +30,7 @@ impl SignalCore {
             number: config.number.as_deref().unwrap_or_default().into(),
             members_max: config.members_max,
             locked: room.locked,
+            recorded: room.recorded,
             members: room.members.into_iter().map(member_row).collect(),
         }
     }
@@ -45,6 +46,13 @@ impl SignalCore {
                 let locked = change == RoomChange::Lock;
                 self.rooms.lock(name, locked);
                 if locked { "locked" } else { "open" }
+            }
+            RoomChange::Record | RoomChange::EndRecord => {
+                let recorded = change == RoomChange::Record;
+                if let Some(member) = self.rooms.record(name, recorded) {
+                    self.tell_member(member, Wish::Record(recorded));
+                }
+                if recorded { "recorded" } else { "not recorded" }
             }
             RoomChange::End => {
                 for member in members {

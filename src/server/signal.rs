@@ -148,6 +148,14 @@ pub enum Output {
         /// What.
         input: Input,
     },
+    /// A call of this Call-ID, which is another shard's, has taken a place in this one (RFC 3891),
+    /// or is over.
+    Detour {
+        /// Whose messages are to come here.
+        call_id: Box<[u8]>,
+        /// Whether the call is up.
+        lasts: bool,
+    },
 }
 
 /// What a shard is made of.
@@ -638,6 +646,9 @@ impl SignalCore {
                 }
                 pbx::Output::Note { session, text } => self.calls.note(session, &text),
                 pbx::Output::Persist(record) => self.outputs.push_back(Output::Persist(record)),
+                pbx::Output::Detour { call_id, lasts } => {
+                    self.outputs.push_back(Output::Detour { call_id, lasts });
+                }
             }
         }
         moved

@@ -105,7 +105,8 @@ impl Bench {
                 }
                 Output::Persist(record) => self.records.push(record),
                 Output::Reply { reply, .. } => self.replies.push(reply),
-                Output::Resolve { .. } | Output::Media(_) | Output::CloseConnection(_) => {}
+                Output::Resolve { .. } | Output::Media(_) => {}
+                Output::CloseConnection(_) | Output::Detour { .. } => {}
                 Output::Tell { input, .. } => self.core.handle_input(self.now, input),
             }
         }

@@ -7,8 +7,8 @@
 use super::disk::Disk;
 use super::net::{Carrier, Packet};
 use super::zone::Zone;
+use crate::base::Transport;
 use crate::base::{Anchor, ConnectionId, Destination, Flow, Instant, Rng, Transmit, TransmitTag};
-use crate::base::{Transport, shard_of};
 use crate::call;
 use crate::config::Config;
 use crate::control::Command;
@@ -22,11 +22,11 @@ use crate::proxy::guard::flood::Arrival;
 use crate::proxy::guard::{self, Guard};
 use crate::relay::{PortPool, Relay, RelaySettings, SocketAction};
 use crate::server::{self, Input, MediaCore, Output, Setup, SignalCore};
+use crate::sip::detour::Detours;
 use crate::sip::digest::Replays;
 use crate::sip::listeners::{Interface, Listener, ListenerTable};
 use crate::sip::locate::DnsAnswer;
 use crate::store::{Directory, Ha1, Record, User};
-use crate::wire::sip::peek_call_id;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -78,6 +78,7 @@ pub struct Host {
     mailboxes: Arc<Mailboxes>,
     location: Arc<Location>,
     shards: Vec<Shard>,
+    detours: Detours,
     rng: Rng,
     disk: Disk,
     out: VecDeque<Outgoing>,
@@ -112,6 +113,7 @@ impl Host {
             mailboxes: Arc::default(),
             location: Arc::new(Location::new(Limits::default())),
             shards: Vec::new(),
+            detours: Detours::new(shards),
             rng,
             disk: Disk::default(),
             out: VecDeque::new(),
@@ -317,8 +319,7 @@ impl Host {
             remote: packet.source,
             connection,
         };
-        let shards = self.shards.len();
-        let shard = peek_call_id(&packet.bytes).map_or(0, |call_id| shard_of(call_id, shards));
+        let shard = self.detours.shard_of(&packet.bytes);
         let source = packet.source.ip();
         if transport == Transport::Udp
             && let Some(Shard { core, .. }) = self.shards.get_mut(shard)
@@ -498,6 +499,11 @@ impl Host {
                 self.connections.retain(|_, known| *known != connection);
             }
             Output::Tell { shard, input } => self.input(now, shard, input),
+            Output::Detour {
+                call_id,
+                lasts: true,
+            } => self.detours.stay(&call_id, index),
+            Output::Detour { call_id, .. } => self.detours.over(&call_id),
         }
     }
 

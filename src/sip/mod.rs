@@ -7,10 +7,12 @@
 //! | [`locate`] | from a URI to the addresses to try, asking DNS | RFC 3263, RFC 2782 |
 //! | [`offer_answer`] | descriptions of sound that begins and ends here | RFC 3264 |
 //! | [`session_timer`] | how long a session lasts, and who refreshes it | RFC 4028 |
+//! | [`detour`] | which shard a message goes to | RFC 3891 |
 //! | [`listeners`] | which addresses are ours and what we write into Via | RFC 3261 §18.1.1 |
 //!
 //! All pure: time, randomness and answers from DNS come in as arguments.
 
+pub mod detour;
 pub mod digest;
 pub mod listeners;
 pub mod locate;

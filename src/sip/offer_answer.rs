@@ -7,7 +7,7 @@
 //! Not done here: ports and addresses, which the relay puts in on the way (`call`); DTLS.
 
 use crate::srtp::{Crypto, MasterKey, Profile};
-use crate::wire::rtp::Coding;
+use crate::wire::rtp::{Coding, Wishes};
 use crate::wire::sdp::{Direction, Media, Sdp};
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -18,8 +18,13 @@ const PORT: u16 = 9;
 const PACKET_MS: u8 = 20;
 /// The packets that we make, in milliseconds.
 const PACKET_MS_RANGE: std::ops::RangeInclusive<u8> = 10..=60;
-/// The payload type of telephone events in our own offers.
-const EVENTS: u8 = 101;
+/// The payload types of telephone events in our own offers: one for each clock of the sound beside
+/// them (RFC 4733 §2.2), the usual one first.
+const EVENTS: [(u32, u8); 4] = [(8_000, 101), (48_000, 102), (16_000, 103), (44_100, 104)];
+/// What we ask of encoders of Opus: the copies of what may be lost are used, and peaks of one party
+/// do not fill the line (RFC 7587 §6.1). We send one channel, at telephones' bandwidth or that of a
+/// room.
+const OPUS: &str = "useinbandfec=1;maxaveragebitrate=64000;stereo=0;sprop-stereo=0";
 
 /// Keys of both sides; `a=crypto` values.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,6 +48,8 @@ pub struct Agreed {
     pub events: Option<u8>,
     /// Milliseconds of sound that the far end wants in a packet.
     pub packet_ms: u8,
+    /// What else the far end asks of our sound.
+    pub wishes: Wishes,
     /// What we do.
     pub direction: Direction,
     /// Where the stream is secure.
@@ -110,7 +117,9 @@ pub fn answer(
         let kind = String::from_utf8_lossy(media.kind);
         let protocol = String::from_utf8_lossy(media.protocol);
         if at == usize::from(agreed.stream) {
-            section(&mut text, &protocol, &agreed, &[agreed.coding]);
+            let events: Vec<_> = agreed.events.into_iter().collect();
+            let events = events.iter().map(|n| (agreed.coding.clock_rate(), *n));
+            section(&mut text, &protocol, &agreed, (&[agreed.coding], events));
         } else {
             let formats = String::from_utf8_lossy(media.formats);
             // Writing to a String cannot fail.
@@ -147,15 +156,18 @@ pub fn offer(
             stream: 0,
             coding: first,
             payload_type: first.payload_type(),
-            events: Some(EVENTS),
+            events: None,
             packet_ms: PACKET_MS,
+            wishes: Wishes::default(),
             direction,
             keys: crypto.map(|ours| Keys {
                 theirs: ours.clone(),
                 ours,
             }),
         };
-        section(&mut text, protocol, &ours, codings);
+        let clock_used = |clock| codings.iter().any(|c| c.clock_rate() == clock);
+        let events = EVENTS.into_iter().filter(|(clock, _)| clock_used(*clock));
+        section(&mut text, protocol, &ours, (codings, events));
     }
     text.into_bytes()
 }
@@ -217,6 +229,7 @@ fn agree(theirs: &Sdp<'_>, codings: &[Coding], secure: bool) -> Result<Agreed, D
             payload_type,
             events: events(media, coding.clock_rate()),
             packet_ms: packet_ms(media),
+            wishes: wishes(media, payload_type),
             direction: Direction::new(direction.receives(), direction.sends()),
             keys,
         });
@@ -233,18 +246,15 @@ fn key_of(media: &Media<'_>) -> Option<Crypto> {
 /// One format of a stream.
 struct Format<'a> {
     number: u8,
-    /// Name and clock, as `a=rtpmap` says.
-    mapped: Option<(&'a [u8], u32)>,
+    /// Name, clock and channels, as `a=rtpmap` says.
+    mapped: Option<(&'a [u8], u32, u8)>,
 }
 
 impl Format<'_> {
     fn coding(&self) -> Option<Coding> {
         match self.mapped {
-            Some((name, clock)) => Coding::named(name, clock),
-            None => {
-                let mut all = Coding::ALL.iter().copied();
-                all.find(|c| c.payload_type() == self.number)
-            }
+            Some((name, clock, channels)) => Coding::named(name, clock, channels),
+            None => Coding::of_static(self.number),
         }
     }
 }
@@ -253,33 +263,52 @@ fn formats<'m>(media: &'m Media<'m>) -> impl Iterator<Item = Format<'m>> {
     let numbers = media.formats.split(|b| *b == b' ');
     numbers.filter_map(|text| {
         let number = std::str::from_utf8(text).ok()?.parse().ok()?;
-        let mapped = media.attributes("rtpmap").find_map(|value| {
-            let (name, clock) = rtpmap(value, text)?;
-            Some((name, clock))
-        });
+        let mapped = media.attributes("rtpmap");
+        let mapped = mapped.filter_map(|value| rtpmap(value, text)).next();
         (number < 128).then_some(Format { number, mapped })
     })
 }
 
-/// `8 PCMA/8000` for the payload type `8`; more than one channel is nothing that we know.
-fn rtpmap<'a>(value: &'a [u8], payload_type: &[u8]) -> Option<(&'a [u8], u32)> {
+/// `8 PCMA/8000` for the payload type `8`; one channel where it names none.
+fn rtpmap<'a>(value: &'a [u8], payload_type: &[u8]) -> Option<(&'a [u8], u32, u8)> {
     let at = value.iter().position(|b| *b == b' ')?;
     let (number, rest) = value.split_at_checked(at)?;
     let mut parts = rest.trim_ascii().split(|b| *b == b'/');
     let (name, clock) = (parts.next()?, parts.next()?);
-    let one = parts.next().is_none_or(|channels| channels == b"1");
+    let channels = parts.next().unwrap_or(b"1");
+    let channels = std::str::from_utf8(channels).ok()?.parse().ok()?;
     let clock = std::str::from_utf8(clock).ok()?.parse().ok()?;
-    (number == payload_type && one).then_some((name, clock))
+    (number == payload_type).then_some((name, clock, channels))
 }
 
 /// Telephone events at the clock of the sound beside them (RFC 4733 §2.2).
 fn events(media: &Media<'_>, clock: u32) -> Option<u8> {
     let mut named = formats(media).filter(|f| {
-        f.mapped.is_some_and(|(name, rate)| {
-            name.eq_ignore_ascii_case(b"telephone-event") && rate == clock
+        f.mapped.is_some_and(|(name, rate, channels)| {
+            name.eq_ignore_ascii_case(b"telephone-event") && (rate, channels) == (clock, 1)
         })
     });
     named.next().map(|f| f.number)
+}
+
+/// What `a=fmtp` of a format asks of what we send (RFC 7587 §6.1); formats without such words ask
+/// nothing.
+fn wishes(media: &Media<'_>, payload_type: u8) -> Wishes {
+    let mut wishes = Wishes::default();
+    let mut ours = media.attributes("fmtp").filter_map(|value| {
+        let (number, words) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+        (number.parse() == Ok(payload_type)).then_some(words)
+    });
+    for word in ours.next().unwrap_or_default().split(';') {
+        let (name, value) = word.split_once('=').unwrap_or_default();
+        let (name, value) = (name.trim(), value.trim());
+        if name.eq_ignore_ascii_case("useinbandfec") {
+            wishes.fec = value == "1";
+        } else if name.eq_ignore_ascii_case("maxaveragebitrate") {
+            wishes.bits_per_second_max = value.parse().unwrap_or(0);
+        }
+    }
+    wishes
 }
 
 fn packet_ms(media: &Media<'_>) -> u8 {
@@ -306,24 +335,34 @@ fn head(origin: Origin) -> String {
     )
 }
 
-fn section(text: &mut String, protocol: &str, ours: &Agreed, codings: &[Coding]) {
+/// A stream of sound; `events` are the payload types of telephone events, with their clocks.
+fn section(
+    text: &mut String,
+    protocol: &str,
+    ours: &Agreed,
+    (codings, events): (&[Coding], impl Iterator<Item = (u32, u8)> + Clone),
+) {
     let number = |c: Coding| match c == ours.coding {
         true => ours.payload_type,
         false => c.payload_type(),
     };
     // Writing to a String cannot fail.
     let _ = write!(text, "m=audio {PORT} {protocol}");
-    let events = ours.events.into_iter();
-    for format in codings.iter().map(|c| number(*c)).chain(events.clone()) {
+    let numbers = codings.iter().map(|c| number(*c));
+    for format in numbers.chain(events.clone().map(|(_, n)| n)) {
         let _ = write!(text, " {format}");
     }
     text.push_str("\r\n");
     for coding in codings {
         let (name, clock) = (coding.name(), coding.clock_rate());
-        let _ = write!(text, "a=rtpmap:{} {name}/{clock}\r\n", number(*coding));
+        let _ = write!(text, "a=rtpmap:{} {name}/{clock}", number(*coding));
+        if coding.channels() > 1 {
+            let _ = write!(text, "/{}\r\n", coding.channels());
+            let _ = write!(text, "a=fmtp:{} {OPUS}", number(*coding));
+        }
+        text.push_str("\r\n");
     }
-    for format in events {
-        let clock = ours.coding.clock_rate();
+    for (clock, format) in events {
         let _ = write!(text, "a=rtpmap:{format} telephone-event/{clock}\r\n");
         let _ = write!(text, "a=fmtp:{format} 0-15\r\n");
     }
@@ -368,7 +407,7 @@ mod tests {
     #[test]
     fn the_offerers_order_decides() {
         let (text, agreed) = answered(
-            "m=audio 4000 RTP/AVP 111 0 8 96\r\na=rtpmap:111 opus/48000/2\r\n\
+            "m=audio 4000 RTP/AVP 111 0 8 96\r\na=rtpmap:111 iLBC/8000\r\n\
              a=rtpmap:96 telephone-event/8000\r\na=ptime:30\r\n",
         );
         assert_eq!((agreed.coding, agreed.payload_type), (Coding::Pcmu, 0));
@@ -382,11 +421,73 @@ mod tests {
     fn numbers_mean_what_rtpmap_says() {
         // 8 is mapped to something else, and A-law has a dynamic number.
         let (text, agreed) = answered(
-            "m=audio 4000 RTP/AVP 8 97\r\na=rtpmap:8 L16/8000\r\na=rtpmap:97 pcma/8000/1\r\n",
+            "m=audio 4000 RTP/AVP 8 97\r\na=rtpmap:8 iLBC/8000\r\na=rtpmap:97 pcma/8000/1\r\n",
         );
         assert_eq!((agreed.coding, agreed.payload_type), (Coding::Pcma, 97));
         assert_eq!(agreed.events, None);
         assert!(text.contains("a=rtpmap:97 PCMA/8000\r\n"));
+    }
+
+    #[test]
+    fn linear_samples_are_taken_at_their_clock_with_one_channel() {
+        let (text, agreed) = answered(
+            "m=audio 4000 RTP/AVP 10 96 97 101 102\r\na=rtpmap:96 L16/16000/2\r\n\
+             a=rtpmap:97 L16/16000\r\na=rtpmap:101 telephone-event/8000\r\n\
+             a=rtpmap:102 telephone-event/16000\r\n",
+        );
+        assert_eq!((agreed.coding, agreed.payload_type), (Coding::Linear16, 97));
+        assert_eq!(agreed.events, Some(102));
+        assert!(text.contains("m=audio 9 RTP/AVP 97 102\r\na=rtpmap:97 L16/16000\r\n"));
+        assert!(text.contains("a=rtpmap:102 telephone-event/16000\r\n"));
+        let (text, agreed) = answered("m=audio 4000 RTP/AVP 11\r\n");
+        assert_eq!((agreed.coding, agreed.payload_type), (Coding::Linear44, 11));
+        assert!(text.contains("a=rtpmap:11 L16/44100\r\n"), "{text}");
+        let stereo = offered("m=audio 4000 RTP/AVP 10\r\n");
+        let refused = answer(&stereo, Coding::ALL, ORIGIN, key).unwrap_err();
+        assert_eq!(refused, Disagreement::NoCoding);
+    }
+
+    #[cfg(feature = "opus")]
+    #[test]
+    fn opus_is_offered_and_taken_with_what_the_far_end_asks() {
+        let ours = offer(Coding::OFFERED, ORIGIN, Direction::SendRecv, None);
+        let text = String::from_utf8(ours.clone()).unwrap();
+        assert!(
+            text.contains("m=audio 9 RTP/AVP 8 0 9 111 3 101 102\r\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1;"),
+            "{text}"
+        );
+        assert!(
+            text.contains("a=rtpmap:102 telephone-event/48000\r\n"),
+            "{text}"
+        );
+        let (theirs, _) = answer(&ours, &[Coding::Opus], ORIGIN, key).unwrap();
+        let agreed = accepted(&theirs, Coding::ALL, None).unwrap();
+        assert_eq!((agreed.coding, agreed.events), (Coding::Opus, Some(102)));
+        assert!(agreed.wishes.fec);
+
+        let (text, agreed) = answered(
+            "m=audio 4000 RTP/AVP 96 0\r\na=rtpmap:96 opus/48000/2\r\n\
+             a=fmtp:96 minptime=10; useinbandfec=1; maxaveragebitrate=20000\r\n",
+        );
+        assert_eq!((agreed.coding, agreed.payload_type), (Coding::Opus, 96));
+        let wishes = Wishes {
+            fec: true,
+            bits_per_second_max: 20_000,
+        };
+        assert_eq!(agreed.wishes, wishes);
+        assert!(
+            text.contains("a=rtpmap:96 opus/48000/2\r\na=fmtp:96 "),
+            "{text}"
+        );
+        // RFC 7587 §7: always with two channels, and nothing is asked by default.
+        let (_, agreed) = answered("m=audio 4000 RTP/AVP 96 0\r\na=rtpmap:96 opus/48000\r\n");
+        assert_eq!(agreed.coding, Coding::Pcmu);
+        let (_, agreed) = answered("m=audio 4000 RTP/AVP 96 0\r\na=rtpmap:96 opus/48000/2\r\n");
+        assert_eq!(agreed.wishes, Wishes::default());
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub struct Settings {
     /// How many seconds the phones ring before nobody answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring_s: Option<u16>,
+    /// What callers hear while the phones ring: `music`, `tone:CC` or a prompt's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ring_back: Option<Box<str>>,
     /// Do not disturb: as if the user were busy.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dnd: bool,

@@ -159,8 +159,8 @@ fn conference(times: usize, rng: &mut Rng) {
     let mut mixer = Mixer::new(16_000, PARTICIPANTS).expect("a known rate");
     let keys: Vec<Key> = (0..PARTICIPANTS).filter_map(|_| mixer.join()).collect();
     let frame = mixer.frame_samples();
-    let mut decoders = vec![Decoder::new(Codec::G722); PARTICIPANTS];
-    let mut encoders = vec![Encoder::new(Codec::G722); PARTICIPANTS + 1];
+    let mut decoders = Vec::from_iter((0..PARTICIPANTS).map(|_| Decoder::new(Codec::G722)));
+    let mut encoders = Vec::from_iter((0..=PARTICIPANTS).map(|_| Encoder::new(Codec::G722)));
     let mut coded = [vec![0; frame / 2], vec![0; frame / 2]];
     let talk = sound(frame, rng);
     let hiss: Vec<i16> = talk.iter().map(|s| s / 2048).collect();

@@ -4,7 +4,7 @@ import time
 
 from lib.case import wait_for
 from lib.phone import Phone
-from lib.tone import hears
+from lib.tone import hears, holds
 from lib.voipd import Voipd
 
 LOW, HIGH = 440, 880
@@ -83,3 +83,22 @@ def test_without_transcoding(case):
     alice.dial("bob")
     wait_for("the call's record", lambda: voipd.json("cdr"))
     assert voipd.json("cdr")[0]["status"] == 488
+
+
+def test_ring_back(case):
+    """Callers hear what a user has chosen for them while the phone rings, and then the user."""
+    voipd, alice, bob = between(case, {}, {"answers": False})
+    voipd.ctl("feature", "set", "bob", "ringback", "tone:us")
+    alice.wait_registered()
+    bob.wait_registered()
+    alice.dial("bob")
+    wait_for("the phone to ring", lambda: "183 Session Progress" in alice.process.text())
+    time.sleep(2.5)
+    assert up(voipd) == 0, voipd.calls()
+    bob.command("accept")
+    wait_for("both calls to be up", lambda: up(voipd) == 2)
+    time.sleep(2)
+    alice.hangup()
+    wait_for("the calls to be gone", lambda: voipd.calls() == [])
+    holds(alice.recording(), 440, 480, HIGH)
+    hears(bob.recording(), LOW, [HIGH, 480])

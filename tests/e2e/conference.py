@@ -5,7 +5,7 @@ import time
 
 from lib.case import Skip, wait_for
 from lib.phone import Phone
-from lib.tone import hears_all, speech_seconds
+from lib.tone import hears_all, holds, speech_seconds
 from lib.voipd import DOMAIN, Voipd
 
 TONES = {"alice": 440, "bob": 880, "carol": 1320}
@@ -203,6 +203,44 @@ def test_locked(case):
     inside(voipd, 2)
     voipd.ctl("conference", "end", "board")
     wait_for("all to be hung up", lambda: voipd.calls() == [], 15)
+
+
+def test_recorded(case):
+    """What is said is in a file, of all who talk, once the room is empty; or by voipctl."""
+    voipd, phones = house(case, {"record": True}, carol="G722/16000/1")
+    alice, carol = phones["alice"], phones["carol"]
+    two = {"alice": alice, "carol": carol}
+    enter(voipd, two)
+    inside(voipd, 2)
+    time.sleep(1)
+    pass_door(two)
+    assert voipd.json("conference", "list")[0]["recorded"]
+    wait_for("both to talk", lambda: all(m["talking"] for m in members(voipd)), 10)
+    time.sleep(3)
+    hang_up(voipd, two)
+    first = recordings(voipd, 1)
+    holds(first[0], TONES["alice"], TONES["carol"])
+    enter(voipd, two)
+    inside(voipd, 2)
+    voipd.ctl("conference", "end-record", "board")
+    time.sleep(1)
+    pass_door(two)
+    voipd.ctl("conference", "record", "board")
+    time.sleep(2)
+    voipd.ctl("conference", "end-record", "board")
+    wait_for("all files to be whole", lambda: not list(voipd.state.glob("spool/**/*.part")))
+    count = len(recordings(voipd, 2))
+    time.sleep(1)
+    assert len(recordings(voipd, 2)) == count and not voipd.json("conference", "list")[0]["recorded"]
+    hang_up(voipd, two)
+
+
+def recordings(voipd, count):
+    """The files of conferences, once there are so many."""
+    def all_there():
+        files = sorted(voipd.state.glob("spool/recordings/*/*/*/conference-*-board.wav"))
+        return len(files) >= count and files
+    return wait_for(f"{count} recordings", all_there)
 
 
 def test_wait_for_moderator(case):

@@ -2,29 +2,31 @@
 
 use crate::services::within;
 use crate::world::{Peer, Req, World, header, req, text, values};
+use voip::feature::Change;
+use voip::media::tone::{Country, Tone};
 use voip::media::{Order, Sound, Task};
 use voip::relay::MediaCommand;
 use voip::server::MediaOrder;
 use voip::wire::rtp::Coding;
 use voip::wire::sip::{HeaderName, Message, Method, ResponseBuilder};
 
-const PCMA: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.20\r\ns=-\r\nc=IN IP4 192.0.2.20\r\nt=0 0\r\n\
+pub const PCMA: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.20\r\ns=-\r\nc=IN IP4 192.0.2.20\r\nt=0 0\r\n\
     m=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
 pub const PCMU: &str = "v=0\r\no=- 2 1 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
     m=audio 5000 RTP/AVP 0 96\r\na=rtpmap:96 telephone-event/8000\r\n";
-const PCMU_HELD: &str = "v=0\r\no=- 2 2 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
+pub const PCMU_HELD: &str = "v=0\r\no=- 2 2 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
     m=audio 5000 RTP/AVP 0 96\r\na=rtpmap:96 telephone-event/8000\r\na=sendonly\r\n";
 
 pub fn alice() -> Peer {
     Peer::udp("192.0.2.20:5062")
 }
 
-fn bob() -> Peer {
+pub fn bob() -> Peer {
     Peer::udp("192.0.2.21:5060")
 }
 
 /// 100 calls 200, who knows none of its codecs: what 200 gets next.
-fn refused_for_codecs(w: &mut World) -> Message {
+pub fn refused_for_codecs(w: &mut World) -> Message {
     w.register("200", &bob(), "");
     let uri = "sip:200@example.com";
     let contact = format!("Contact: {}", alice().contact("100"));
@@ -65,7 +67,7 @@ pub fn described(
 }
 
 /// A request of 200's in the dialog of the INVITE that it got.
-fn of_bob<'a>(
+pub fn of_bob<'a>(
     method: &'a str,
     invite: &'a Message,
     uri: &'a str,
@@ -84,7 +86,7 @@ fn of_bob<'a>(
     request
 }
 
-fn tasks(w: &World) -> Vec<(u64, Task)> {
+pub fn tasks(w: &World) -> Vec<(u64, Task)> {
     let tasks = w.orders.iter().filter_map(|order| match order {
         MediaOrder::Studio(Order::Do { session, what, .. }) => Some((*session, what.clone())),
         _ => None,
@@ -93,7 +95,7 @@ fn tasks(w: &World) -> Vec<(u64, Task)> {
 }
 
 /// What the studio was told of formats: session and coding.
-fn formats(w: &World) -> Vec<(u64, Coding)> {
+pub fn formats(w: &World) -> Vec<(u64, Coding)> {
     let opened = w.orders.iter().filter_map(|order| match order {
         MediaOrder::Studio(Order::Open {
             session, format, ..
@@ -130,7 +132,7 @@ pub fn of_alice<'a>(
 }
 
 /// Where requests in the dialog of an INVITE of ours go, and our tag in it.
-fn ours(invite: &Message) -> (String, String) {
+pub fn ours(invite: &Message) -> (String, String) {
     let contact = invite.addresses(HeaderName::Contact).next().unwrap();
     let tag = invite.from().unwrap().tag().unwrap();
     (text(contact.unwrap().uri_bytes()), text(tag))
@@ -285,7 +287,7 @@ fn without_transcoding_the_refusal_stands() {
     w.nothing();
 }
 
-fn carol() -> Peer {
+pub fn carol() -> Peer {
     Peer::udp("192.0.2.22:5060")
 }
 
@@ -495,7 +497,7 @@ fn who_wants_secure_sound_gets_a_secure_offer() {
 }
 
 /// 200 answers with these lines in its 200, or any other status.
-fn with_lines(w: &mut World, request: &Message, status: u16, lines: &[(HeaderName, &str)]) {
+pub fn with_lines(w: &mut World, request: &Message, status: u16, lines: &[(HeaderName, &str)]) {
     let contact = bob().contact("x");
     let mut response = ResponseBuilder::new(request, status)
         .to_tag("b")
@@ -597,4 +599,62 @@ fn a_session_that_nobody_refreshes_ends() {
     ];
     ended.sort();
     assert_eq!(ended, ["BYE", "BYE"]);
+}
+
+/// What 100, who offers `PCMA`, hears and gets until 200 has answered.
+fn with_ring_back(sound: &str) -> (Vec<Task>, Vec<u16>) {
+    let mut w = World::new();
+    let change = Change::set("ringback", sound).unwrap();
+    let features = w.core.features();
+    features.change("200@example.com", &change).unwrap();
+    w.register("200", &bob(), "");
+    let uri = "sip:200@example.com";
+    let contact = format!("Contact: {}", alice().contact("100"));
+    let mut invite = req("INVITE", uri).extra(&contact);
+    (invite.to, invite.body) = (uri, PCMA);
+    w.send_proven(&alice(), &invite, "100");
+    let invite = w.take(&bob());
+    w.answer(&bob(), &invite, 180, "b");
+    let early = at_alice(&mut w);
+    // It rings on.
+    w.answer(&bob(), &invite, 180, "b");
+    let heard = tasks(&w).into_iter().map(|(_, task)| task).collect();
+    described(&mut w, &bob(), &invite, 200, "b", PCMA);
+    let answer = at_alice(&mut w);
+    let bridged = tasks(&w)
+        .iter()
+        .any(|(_, t)| matches!(t, Task::Bridge { .. }));
+    assert!(bridged, "{:?}", w.orders);
+    (heard, vec![early.status(), answer.status()])
+}
+
+#[test]
+fn callers_hear_what_the_user_chose_while_phones_ring() {
+    let (heard, statuses) = with_ring_back("music");
+    assert_eq!(statuses, [183, 200]);
+    let [
+        Task::Play {
+            sounds,
+            rounds: None,
+            ..
+        },
+    ] = &heard[..]
+    else {
+        panic!("{heard:?}");
+    };
+    assert_eq!(sounds[..], [Sound::Music]);
+    let (heard, _) = with_ring_back("tone:us");
+    let [
+        Task::Play {
+            sounds,
+            rounds: None,
+            ..
+        },
+    ] = &heard[..]
+    else {
+        panic!("{heard:?}");
+    };
+    let country = Country::Us;
+    let (tone, ms) = (Tone::RingBack, None);
+    assert_eq!(sounds[..], [Sound::Tone { country, tone, ms }]);
 }

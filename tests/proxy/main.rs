@@ -7,6 +7,7 @@ mod cost;
 mod dialogs;
 mod features;
 mod forking;
+mod legs;
 mod mwi;
 mod paging;
 mod parking;

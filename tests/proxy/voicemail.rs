@@ -4,6 +4,7 @@ use crate::world::{Peer, World, header, req, text, values};
 use voip::control::{Command, Reply};
 use voip::feature::Change;
 use voip::media::RecordEnd;
+use voip::media::file::{FileOrder, Filed};
 use voip::media::{News, Order, Sound, Task};
 use voip::server::{Input, MediaNews, MediaOrder};
 use voip::store::{Folder, Record};
@@ -370,6 +371,58 @@ fn a_message_is_left_and_recorded() {
     h.w.wait_s(60);
     h.w.nothing();
     assert_eq!(h.w.core.load(), (0, 0));
+}
+
+/// The media process dies in the middle of a recording: the caller is hung up, and what is on the
+/// disk becomes a message as soon as a new one can make it whole.
+#[test]
+fn a_studio_that_dies_leaves_what_was_said() {
+    let mut h = House::new();
+    h.call("300");
+    let answer = h.final_answer();
+    let to_tag = text(answer.to().unwrap().tag().unwrap());
+    let contact = answer.addresses(HeaderName::Contact).next().unwrap();
+    let uri = text(contact.unwrap().uri_bytes());
+    let mut ack = req("ACK", &uri);
+    (ack.to, ack.to_tag) = ("sip:300@example.com", &to_tag);
+    (ack.call_id, ack.cseq, ack.branch) = ("call-1", 2, "z9hG4bKinACK");
+    for route in values(&answer, HeaderName::RecordRoute).iter().rev() {
+        ack = ack.extra(&format!("Route: {route}"));
+    }
+    h.w.send(&h.caller.clone(), &ack);
+    h.done();
+    h.done();
+    let (session, _) = h.task();
+    let asked = |h: &House| {
+        let orders = h.w.orders.iter().rev();
+        let mut files = orders.filter_map(|order| match order {
+            MediaOrder::Studio(Order::Files { task, what, .. }) => Some((*task, what.clone())),
+            _ => None,
+        });
+        files.next()
+    };
+    assert_eq!(asked(&h), None);
+    h.news(News::Failed { session });
+    let bye = h.w.take(&h.caller.clone());
+    assert_eq!(bye.method(), Method::Bye);
+    let caller = h.caller;
+    h.w.answer(&caller, &bye, 200, "b");
+    let Some((task, FileOrder::Salvage { .. })) = asked(&h) else {
+        panic!("nobody looks for what was said: {:?}", asked(&h));
+    };
+    let outcome = Filed::Salvaged { ms: 4_000 };
+    h.news(News::Filed {
+        session,
+        task,
+        outcome,
+    });
+    let aor = "300@example.com";
+    let messages = h.w.core.mailboxes().messages(aor, Folder::New);
+    assert_eq!(messages[0].duration_ms, 4_000);
+    h.w.wait_s(120);
+    h.w.nothing();
+    assert_eq!(h.w.core.load(), (0, 0));
+    assert_eq!(h.w.core.callers(), 0);
 }
 
 #[test]

@@ -8,11 +8,16 @@ pub mod g711;
 pub mod g722;
 pub mod gsm;
 pub mod l16;
+#[cfg(feature = "opus")]
+pub mod opus;
 
-use crate::wire::rtp::Coding;
+use crate::wire::rtp::{Coding, Wishes};
 
 /// The longest frame that buffers are sized for, in milliseconds of sound.
 pub const PTIME_MS_MAX: u32 = 200;
+
+/// Linear samples are packed into so many bytes at most, which an Ethernet frame takes.
+const PACKED_BYTES_MAX: u32 = 1440;
 
 /// The most samples that one frame of any codec has: 200 ms at 48 kHz.
 pub const FRAME_SAMPLES_MAX: usize = 9600;
@@ -28,6 +33,12 @@ pub enum Codec {
     G722,
     /// GSM 06.10 full rate, 8 kHz, frames of 20 ms.
     Gsm,
+    /// Opus, with samples at so many Hz on our side.
+    #[cfg(feature = "opus")]
+    Opus {
+        /// Samples per second, one of [`opus::RATES`].
+        rate: u32,
+    },
     /// Linear samples of 16 bits in network order, at so many Hz.
     L16 {
         /// Samples per second: 8000, 16,000, 44,100 or 48,000.
@@ -37,67 +48,67 @@ pub enum Codec {
 
 impl From<Coding> for Codec {
     fn from(coding: Coding) -> Self {
+        // Nothing that we say by ourselves has more than 16 kHz.
+        Self::at(coding, 16_000)
+    }
+}
+
+impl Codec {
+    /// The codec of a coding, for sound that comes from or goes to `rate` samples per second: where
+    /// a codec knows several rates, the lowest that loses nothing.
+    pub fn at(coding: Coding, rate: u32) -> Self {
+        // Without Opus no codec leaves a choice.
+        let _ = rate;
         match coding {
             Coding::Pcma => Self::Pcma,
             Coding::Pcmu => Self::Pcmu,
             Coding::G722 => Self::G722,
             Coding::Gsm => Self::Gsm,
+            #[cfg(feature = "opus")]
+            Coding::Opus => {
+                let mut known = opus::RATES.into_iter();
+                let rate = known.find(|known| *known >= rate).unwrap_or(48_000);
+                Self::Opus { rate }
+            }
+            Coding::Linear8 => Self::L16 { rate: 8000 },
+            Coding::Linear16 => Self::L16 { rate: 16_000 },
+            Coding::Linear44 => Self::L16 { rate: 44_100 },
         }
     }
-}
 
-impl Codec {
     /// The samples per second of the sound.
     pub fn sample_rate(self) -> u32 {
         match self {
             Self::Pcmu | Self::Pcma | Self::Gsm => 8000,
             Self::G722 => 16_000,
+            #[cfg(feature = "opus")]
+            Self::Opus { rate } => rate,
             Self::L16 { rate } => rate,
         }
     }
 
     /// The ticks per second of RTP time stamps. G.722 says 8000, which is half the truth: RFC 1890
-    /// had it wrong and RFC 3551 §4.5.2 keeps it so.
+    /// had it wrong and RFC 3551 §4.5.2 keeps it so. Opus says 48,000 whatever the sound is (RFC
+    /// 7587 §4.1).
     pub fn clock_rate(self) -> u32 {
         match self {
             Self::G722 => 8000,
+            #[cfg(feature = "opus")]
+            Self::Opus { .. } => 48_000,
             other => other.sample_rate(),
         }
     }
 
-    /// What descriptions call it, where it has one clock alone.
-    fn coding(self) -> Option<Coding> {
-        Coding::ALL.iter().copied().find(|c| Self::from(*c) == self)
-    }
-
     /// The name in `a=rtpmap` (RFC 3551 §6, RFC 4856).
     pub fn name(self) -> &'static str {
-        self.coding().map_or("L16", Coding::name)
-    }
-
-    /// The payload type that needs no `a=rtpmap` (RFC 3551 §6, table 4).
-    pub fn static_payload_type(self) -> Option<u8> {
         match self {
-            Self::L16 { rate: 44_100 } => Some(11),
-            other => other.coding().map(Coding::payload_type),
-        }
-    }
-
-    /// The codec of a static payload type.
-    pub fn from_static_payload_type(payload_type: u8) -> Option<Self> {
-        let mut codings = Coding::ALL.iter().copied();
-        match payload_type {
-            11 => Some(Self::L16 { rate: 44_100 }),
-            other => codings.find(|c| c.payload_type() == other).map(Self::from),
-        }
-    }
-
-    /// The codec that an `a=rtpmap` names, with its clock rate.
-    pub fn from_name(name: &str, clock_rate: u32) -> Option<Self> {
-        let linear = name.eq_ignore_ascii_case("L16");
-        match clock_rate {
-            8000 | 16_000 | 44_100 | 48_000 if linear => Some(Self::L16 { rate: clock_rate }),
-            _ => Coding::named(name.as_bytes(), clock_rate).map(Self::from),
+            Self::Pcmu => Coding::Pcmu.name(),
+            Self::Pcma => Coding::Pcma.name(),
+            Self::G722 => Coding::G722.name(),
+            Self::Gsm => Coding::Gsm.name(),
+            #[cfg(feature = "opus")]
+            Self::Opus { .. } => Coding::Opus.name(),
+            Self::L16 { .. } => Coding::Linear16.name(),
         }
     }
 
@@ -111,36 +122,66 @@ impl Codec {
         (u64::from(self.clock_rate()) * u64::from(ptime_ms) / 1000) as u32
     }
 
-    /// The payload bytes that so many samples become.
+    /// The payload bytes that so many samples become; of Opus, at most.
     pub fn payload_len(self, samples: usize) -> usize {
         match self {
             Self::Pcmu | Self::Pcma => samples,
             Self::G722 => samples.div_ceil(2),
             Self::Gsm => samples.div_ceil(gsm::FRAME_SAMPLES) * gsm::FRAME_SIZE,
+            #[cfg(feature = "opus")]
+            Self::Opus { rate } => {
+                (samples * opus::BYTES_PER_SECOND_MAX as usize).div_ceil(rate.max(1) as usize)
+            }
             Self::L16 { .. } => samples * 2,
         }
     }
 
-    /// The samples that so many payload bytes hold; what is left of a broken frame holds none.
+    /// The samples that so many payload bytes hold; what is left of a broken frame holds none. Of
+    /// Opus, at most.
     pub fn payload_samples(self, bytes: usize) -> usize {
         match self {
             Self::Pcmu | Self::Pcma => bytes,
             Self::G722 => bytes * 2,
             Self::Gsm => bytes / gsm::FRAME_SIZE * gsm::FRAME_SAMPLES,
+            #[cfg(feature = "opus")]
+            Self::Opus { .. } => match bytes {
+                0 => 0,
+                _ => self.samples(opus::PACKET_MS_MAX),
+            },
             Self::L16 { .. } => bytes / 2,
         }
     }
 
+    /// The bytes per second that a receiver must be ready for.
+    pub fn byte_rate(self) -> u32 {
+        match self {
+            // Others than ours send what they like for a while.
+            #[cfg(feature = "opus")]
+            Self::Opus { .. } => 2 * opus::BYTES_PER_SECOND_MAX,
+            other => other.payload_len(other.sample_rate() as usize) as u32,
+        }
+    }
+
     /// The frame length nearest below `wanted_ms` that the codec can send: from 10 to 200 ms in
-    /// steps of 10, of 20 for GSM.
+    /// steps of 10; of 20 for GSM; of Opus 10, 20, 40 or 60; of linear samples what fits into one
+    /// packet.
     pub fn ptime_ms(self, wanted_ms: u32) -> u32 {
-        let step = if self == Self::Gsm { 20 } else { 10 };
-        (wanted_ms.min(PTIME_MS_MAX) / step * step).max(step)
+        let (step, most) = match self {
+            Self::Gsm => (20, PTIME_MS_MAX),
+            #[cfg(feature = "opus")]
+            Self::Opus { .. } => match wanted_ms {
+                ..20 => (10, 10),
+                _ => (20, 60),
+            },
+            Self::L16 { rate } => (10, PACKED_BYTES_MAX * 1000 / 2 / rate.max(1)),
+            Self::Pcmu | Self::Pcma | Self::G722 => (10, PTIME_MS_MAX),
+        };
+        (wanted_ms.min(most) / step * step).max(step)
     }
 }
 
 /// Samples to payload.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Encoder {
     /// G.711 u-law remembers nothing.
     Pcmu,
@@ -150,6 +191,9 @@ pub enum Encoder {
     G722(Box<g722::Encoder>),
     /// GSM 06.10.
     Gsm(Box<gsm::Encoder>),
+    /// Opus.
+    #[cfg(feature = "opus")]
+    Opus(opus::Encoder),
     /// Linear samples remember nothing.
     L16,
 }
@@ -157,11 +201,19 @@ pub enum Encoder {
 impl Encoder {
     /// A codec at its start.
     pub fn new(codec: Codec) -> Self {
+        Self::wished(codec, Wishes::default())
+    }
+
+    /// A codec at its start, as the far end would have it.
+    pub fn wished(codec: Codec, wishes: Wishes) -> Self {
+        let _ = wishes;
         match codec {
             Codec::Pcmu => Self::Pcmu,
             Codec::Pcma => Self::Pcma,
             Codec::G722 => Self::G722(Box::default()),
             Codec::Gsm => Self::Gsm(Box::default()),
+            #[cfg(feature = "opus")]
+            Codec::Opus { rate } => Self::Opus(opus::Encoder::new(rate, wishes)),
             Codec::L16 { .. } => Self::L16,
         }
     }
@@ -174,13 +226,25 @@ impl Encoder {
             Self::Pcma => g711::alaw_encode(samples, payload),
             Self::G722(state) => state.encode(samples, payload),
             Self::Gsm(state) => state.encode(samples, payload),
+            #[cfg(feature = "opus")]
+            Self::Opus(state) => state.encode(samples, payload),
             Self::L16 => l16::encode(samples, payload),
+        }
+    }
+
+    /// Becomes the same as another of its codec, without taking memory. Opus does not: its state
+    /// cannot be copied.
+    pub fn follow(&mut self, other: &Encoder) {
+        match (self, other) {
+            (Self::G722(to), Self::G722(from)) => (**to).clone_from(from),
+            (Self::Gsm(to), Self::Gsm(from)) => (**to).clone_from(from),
+            _ => {}
         }
     }
 }
 
 /// Payload to samples.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Decoder {
     /// G.711 u-law remembers nothing.
     Pcmu,
@@ -190,6 +254,9 @@ pub enum Decoder {
     G722(Box<g722::Decoder>),
     /// GSM 06.10.
     Gsm(Box<gsm::Decoder>),
+    /// Opus.
+    #[cfg(feature = "opus")]
+    Opus(opus::Decoder),
     /// Linear samples remember nothing.
     L16,
 }
@@ -202,6 +269,8 @@ impl Decoder {
             Codec::Pcma => Self::Pcma,
             Codec::G722 => Self::G722(Box::default()),
             Codec::Gsm => Self::Gsm(Box::default()),
+            #[cfg(feature = "opus")]
+            Codec::Opus { rate } => Self::Opus(opus::Decoder::new(rate)),
             Codec::L16 { .. } => Self::L16,
         }
     }
@@ -214,7 +283,29 @@ impl Decoder {
             Self::Pcma => g711::alaw_decode(payload, samples),
             Self::G722(state) => state.decode(payload, samples),
             Self::Gsm(state) => state.decode(payload, samples),
+            #[cfg(feature = "opus")]
+            Self::Opus(state) => state.decode(payload, samples),
             Self::L16 => l16::decode(payload, samples),
+        }
+    }
+
+    /// Whether [`Decoder::conceal`] fills gaps: then nothing else should.
+    pub fn conceals(&self) -> bool {
+        match self {
+            #[cfg(feature = "opus")]
+            Self::Opus(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Fills the place of what was lost; `following` is the payload behind it, where that is here.
+    /// Codecs that cannot are silent.
+    pub fn conceal(&mut self, following: Option<&[u8]>, samples: &mut [i16]) {
+        let _ = following;
+        match self {
+            #[cfg(feature = "opus")]
+            Self::Opus(state) => state.conceal(following, samples),
+            _ => samples.fill(0),
         }
     }
 }

@@ -189,19 +189,7 @@ fn a_gsm_frame_without_its_signature_is_silence() {
 }
 
 #[test]
-fn names_types_and_sizes_are_those_of_rfc_3551() {
-    for codec in ALL.into_iter().chain([Codec::L16 { rate: 44_100 }]) {
-        assert_eq!(
-            Codec::from_name(codec.name(), codec.clock_rate()),
-            Some(codec)
-        );
-        if let Some(number) = codec.static_payload_type() {
-            assert_eq!(Codec::from_static_payload_type(number), Some(codec));
-        }
-    }
-    assert_eq!(Codec::from_name("g722", 16_000), None);
-    assert_eq!(Codec::from_name("opus", 48_000), None);
-    assert_eq!(Codec::from_static_payload_type(18), None);
+fn sizes_and_packet_times_are_those_of_rfc_3551() {
     assert_eq!((Codec::G722.ticks(20), Codec::G722.samples(20)), (160, 320));
     assert_eq!(Codec::G722.payload_len(320), 160);
     assert_eq!(Codec::Gsm.payload_len(160), 33);
@@ -214,4 +202,160 @@ fn names_types_and_sizes_are_those_of_rfc_3551() {
         (Codec::Gsm.ptime_ms(0), Codec::Pcmu.ptime_ms(999)),
         (20, 200)
     );
+    // No packet of ours is larger than an Ethernet frame.
+    for (coding, ms) in [
+        (Coding::Linear8, 60),
+        (Coding::Linear16, 40),
+        (Coding::Linear44, 10),
+    ] {
+        let codec = Codec::from(coding);
+        assert_eq!(codec.ptime_ms(60), ms);
+        assert!(codec.payload_len(codec.samples(ms)) <= 1440);
+        assert_eq!(codec.ticks(10), codec.sample_rate() / 100);
+    }
+}
+
+#[test]
+fn every_coding_has_its_codec() {
+    for coding in Coding::ALL {
+        for rate in [8000, 16_000, 44_100, 48_000, u32::MAX] {
+            let codec = Codec::at(*coding, rate);
+            assert_eq!(codec.clock_rate(), coding.clock_rate());
+            assert_eq!(codec.name(), coding.name());
+        }
+    }
+}
+
+#[cfg(feature = "opus")]
+mod opus {
+    use super::super::opus::{BYTES_PER_SECOND_MAX, RATES};
+    use super::super::*;
+    use crate::base::Rng;
+    use crate::media::goertzel::amplitude;
+
+    fn tone(hz: f64, rate: u32, ms: u32) -> Vec<i16> {
+        let angle = std::f64::consts::TAU * hz / f64::from(rate);
+        let value = |n| (8000.0 * (angle * f64::from(n)).sin()) as i16;
+        (0..rate * ms / 1000).map(value).collect()
+    }
+
+    fn packets(codec: Codec, sound: &[i16], wishes: Wishes) -> Vec<Vec<u8>> {
+        let mut encoder = Encoder::wished(codec, wishes);
+        let frames = sound.chunks_exact(codec.samples(20));
+        frames
+            .map(|frame| {
+                let mut payload = vec![0; codec.payload_len(frame.len())];
+                let length = encoder.encode(frame, &mut payload);
+                assert!((1..=160).contains(&length), "{length}");
+                payload.truncate(length);
+                payload
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_tone_passes_between_any_two_rates() {
+        for from in RATES {
+            let packets = packets(
+                Codec::Opus { rate: from },
+                &tone(440.0, from, 1000),
+                Wishes::default(),
+            );
+            for to in RATES {
+                let codec = Codec::Opus { rate: to };
+                let mut decoder = Decoder::new(codec);
+                let mut sound = Vec::new();
+                for packet in &packets {
+                    let mut samples = vec![0; codec.payload_samples(packet.len())];
+                    let made = decoder.decode(packet, &mut samples);
+                    assert_eq!(made, codec.samples(20));
+                    sound.extend_from_slice(&samples[..made]);
+                }
+                let settled = &sound[to as usize / 2..][..to as usize / 10 * 4];
+                let level = 20.0 * (amplitude(settled, 440.0, to) / 8000.0).log10();
+                assert!(level.abs() < 1.0, "{from} {to}: {level} dB");
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_restores_what_was_lost_where_it_was_asked_for() {
+        // A glide: what is concealed by going on is wrong, what is restored is not.
+        let codec = Codec::Opus { rate: 16_000 };
+        let mut phase = 0.0f64;
+        let sound: Vec<i16> = (0..32_000)
+            .map(|n| {
+                let hz = 300.0 + 500.0 * (f64::from(n) / 1600.0).sin().abs();
+                phase += std::f64::consts::TAU * hz / 16_000.0;
+                (8000.0 * phase.sin()) as i16
+            })
+            .collect();
+        let wishes = Wishes {
+            fec: true,
+            bits_per_second_max: 0,
+        };
+        let packets = packets(codec, &sound, wishes);
+        // The energy of the difference to what is heard without losses.
+        let error = |copies: bool| {
+            let (mut whole, mut torn) = (Decoder::new(codec), Decoder::new(codec));
+            let (mut expected, mut heard) = ([0; 320], [0; 320]);
+            let mut sum = 0.0;
+            for (n, packet) in packets.iter().enumerate() {
+                assert_eq!(whole.decode(packet, &mut expected), 320);
+                if n % 5 == 4 {
+                    let following = packets.get(n + 1).filter(|_| copies);
+                    torn.conceal(following.map(Vec::as_slice), &mut heard);
+                    let pairs = expected.iter().zip(&heard);
+                    sum += pairs
+                        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2))
+                        .sum::<f64>();
+                } else {
+                    assert_eq!(torn.decode(packet, &mut heard), 320);
+                }
+            }
+            sum
+        };
+        let (with, without) = (error(true), error(false));
+        assert!(with < 0.5 * without, "{with} {without}");
+    }
+
+    #[test]
+    fn the_far_end_limits_the_bits() {
+        let codec = Codec::Opus { rate: 48_000 };
+        let mut rng = Rng::from_u64(5);
+        let noise: Vec<i16> = (0..96_000).map(|_| rng.next_u64() as i16 / 4).collect();
+        let bits = |most| {
+            let wishes = Wishes {
+                fec: false,
+                bits_per_second_max: most,
+            };
+            let packets = packets(codec, &noise, wishes);
+            packets.iter().map(Vec::len).sum::<usize>() * 8 / 2
+        };
+        assert!(bits(0) <= BYTES_PER_SECOND_MAX as usize * 8);
+        let few = bits(12_000);
+        assert!((6_000..=13_200).contains(&few), "{few} bit/s");
+    }
+
+    #[test]
+    fn any_packet_into_any_room_is_survived() {
+        let mut rng = Rng::from_u64(6);
+        for rate in RATES {
+            let codec = Codec::Opus { rate };
+            let (mut encoder, mut decoder) = (Encoder::new(codec), Decoder::new(codec));
+            for _ in 0..300 {
+                let mut payload = vec![0; rng.below(400) as usize];
+                rng.fill(&mut payload);
+                let mut samples = vec![0; rng.below(6000) as usize];
+                let count = decoder.decode(&payload, &mut samples);
+                assert!(count <= samples.len() && count <= codec.payload_samples(payload.len()));
+                decoder.conceal(
+                    Some(&payload).filter(|_| rng.chance(1, 2)).map(|p| &p[..]),
+                    &mut samples,
+                );
+                let mut payload = vec![0; rng.below(400) as usize];
+                assert!(encoder.encode(&samples, &mut payload) <= payload.len());
+            }
+        }
+    }
 }

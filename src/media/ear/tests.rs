@@ -3,7 +3,7 @@ use super::super::goertzel::amplitude;
 use super::super::jitter::Refusal;
 use super::*;
 use crate::base::Rng;
-use crate::wire::rtp::Coding;
+use crate::wire::rtp::{Coding, Wishes};
 
 const HZ: f32 = 440.0;
 
@@ -14,6 +14,7 @@ fn format(coding: Coding) -> Format {
         payload_type: coding.payload_type(),
         events: Some(101),
         packet_ms: 20,
+        wishes: Wishes::default(),
         sends: true,
         keys: None,
     }
@@ -214,11 +215,11 @@ fn garbage_is_counted_and_the_frame_is_always_full() {
         let mut ear = Ear::new(&format(*coding), 8000);
         for n in 0..2000u64 {
             let now = Instant::from_millis(n * 20 + rng.below(40));
-            let mut payload = vec![0; rng.below(2000) as usize];
+            let mut payload = vec![0; rng.below(2500) as usize];
             rng.fill(&mut payload);
             let header = Header {
                 marker: rng.chance(1, 3),
-                payload_type: [0, 3, 8, 9, 13, 101, 55][rng.below(7) as usize],
+                payload_type: [coding.payload_type(), 0, 8, 13, 101, 55][rng.below(6) as usize],
                 sequence: rng.next_u64() as u16 % 50,
                 timestamp: rng.next_u64() as u32 % 20_000,
                 ssrc: rng.below(2) as u32,

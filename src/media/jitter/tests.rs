@@ -53,7 +53,7 @@ fn pull(buffer: &mut JitterBuffer, ms: u64) -> Heard {
             };
             if seam { Seam(n) } else { Packet(n) }
         }
-        Pull::Lost { units } => Lost(units),
+        Pull::Lost { units, .. } => Lost(units),
         Pull::Nothing => Nothing,
     }
 }
@@ -437,7 +437,7 @@ fn run(seed: u64, network: Network, traffic: &Traffic) -> Outcome {
                     (played, delay_us, delay_us_end) = (played + 1, delay_us + delay, delay);
                     queued += step;
                 }
-                Pull::Lost { units } => {
+                Pull::Lost { units, .. } => {
                     assert!(units > 0 && u64::from(units) <= step);
                     queued += u64::from(units);
                 }
@@ -638,7 +638,7 @@ fn any_packets_in_any_order_keep_the_invariants() {
             }
             if rng.chance(2, 3) {
                 let pulled = buffer.pull(now, rng.below(160) as u32, &mut out);
-                if let Pull::Lost { units } = pulled {
+                if let Pull::Lost { units, .. } = pulled {
                     assert!((1..=960).contains(&units), "{units}");
                 }
             }

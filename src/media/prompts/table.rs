@@ -43,6 +43,7 @@ library! {
     "conf-locked",
     "conf-lockednow",
     "conf-muted",
+    "conf-not-recording",
     "conf-now-recording",
     "conf-onlyone",
     "conf-onlyperson",

@@ -135,6 +135,26 @@ fn a_disk_that_refuses_ends_it_with_what_it_had_taken() {
     assert_eq!(recorder.outcome(), Some((0, RecordEnd::Failed)));
 }
 
+/// A full disk makes the file and takes nothing of it: it goes.
+#[test]
+fn an_empty_file_is_left_of_no_full_disk() {
+    let mut rng = Rng::from_u64(4);
+    let mut recorder = Recorder::new(NAME.into(), limits(0, 0));
+    let asked = loop {
+        assert!(recorder.push(&voice(&mut rng)));
+        if let Some(wish) = recorder.poll_wish() {
+            break wish;
+        }
+    };
+    assert!(matches!(asked, FileWish::Append { at: 0, .. }), "{asked:?}");
+    recorder.handle_answer(Err(FileFailure::Disk));
+    let asked = recorder.poll_wish();
+    assert!(matches!(asked, Some(FileWish::Finish { data_size: 0, .. })));
+    recorder.handle_answer(Ok(()));
+    assert_eq!(recorder.poll_wish(), None);
+    assert_eq!(recorder.outcome(), Some((0, RecordEnd::Failed)));
+}
+
 #[test]
 fn a_disk_that_is_behind_is_waited_for_but_not_for_ever() {
     let mut rng = Rng::from_u64(4);

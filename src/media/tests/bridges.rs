@@ -50,7 +50,7 @@ impl Phone {
                 ssrc: format.coding as u32 + 100,
             },
             at: 0,
-            keys: EventSender::new(8000),
+            keys: EventSender::new(codec.clock_rate()),
             tones: Vec::new(),
             heard: Vec::new(),
             packets: Vec::new(),
@@ -87,9 +87,11 @@ impl Phone {
             }
         }
         let mut body = vec![0; self.codec.payload_len(samples.len())];
-        self.encoder.encode(&samples, &mut body);
+        let length = self.encoder.encode(&samples, &mut body);
+        body.truncate(length);
+        let step = self.codec.ticks(20);
         let mut header = self.header;
-        let event = self.keys.poll_packet(header.timestamp, 160);
+        let event = self.keys.poll_packet(header.timestamp, step);
         if let (Some(event), Some(payload_type)) = (event, self.format.events) {
             header.marker = event.marker;
             header.timestamp = event.timestamp;
@@ -97,7 +99,7 @@ impl Phone {
             body = event.event.emit().to_vec();
         }
         self.header.sequence = self.header.sequence.wrapping_add(1);
-        self.header.timestamp = self.header.timestamp.wrapping_add(160);
+        self.header.timestamp = self.header.timestamp.wrapping_add(step);
         self.header.marker = false;
         [&header.emit()[..], &body].concat()
     }
@@ -210,6 +212,15 @@ impl Call {
     }
 }
 
+/// The largest second difference of a sound, and what a tone of ours has by itself, twice over, with
+/// a tenth of its loudness for the codec's noise: what is beyond is a click.
+fn clicks(phone: &Phone, sound: &[i16]) -> (f32, f32) {
+    let angle = std::f32::consts::TAU * HZ / phone.codec.sample_rate() as f32;
+    let bent = |w: &[i16]| (f32::from(w[0]) - 2.0 * f32::from(w[1]) + f32::from(w[2])).abs();
+    let most = sound.windows(3).map(bent).fold(0.0, f32::max);
+    (most, 8000.0 * (2.0 * angle * angle + 0.1))
+}
+
 fn level(phone: &Phone) -> f32 {
     let rate = phone.codec.sample_rate();
     let from = phone.heard.len() - rate as usize / 5;
@@ -221,18 +232,31 @@ fn every_coding_hears_every_other_within_a_decibel() {
     for a in Coding::ALL {
         for b in Coding::ALL {
             let mut call = Call::new(of(*a, Some(101)), of(*b, Some(96)));
-            call.run(100);
+            call.run(60);
             for phone in &call.phones {
                 let change = level(phone);
                 assert!(change.abs() < 1.0, "{a:?} {b:?}: {change} dB");
+                let settled = &phone.heard[phone.heard.len() / 4..];
+                let (bent, most) = clicks(phone, settled);
+                assert!(bent < most, "{a:?} {b:?}: a click of {bent}, beyond {most}");
+                // What the detector would find: ten milliseconds cut out.
+                let (first, second) = settled.split_at(settled.len() / 2);
+                let cut = second.get(phone.codec.samples(10)..).unwrap();
+                let (bent, most) = clicks(phone, &[first, cut].concat());
+                assert!(bent > most, "{a:?} {b:?}: {bent} of {most}");
+                let ms = phone.codec.ptime_ms(20);
                 // A constant flow of packets, one after the other.
                 let pairs = phone.packets.windows(2);
                 for pair in pairs.skip(5) {
                     let step = pair[1].sequence.wrapping_sub(pair[0].sequence);
                     let units = pair[1].timestamp.wrapping_sub(pair[0].timestamp);
-                    assert_eq!((step, units), (1, 160), "{a:?} {b:?}");
+                    let expected = match a == b {
+                        true => phone.codec.ticks(20),
+                        false => phone.codec.ticks(ms),
+                    };
+                    assert_eq!((step, units), (1, expected), "{a:?} {b:?}");
                 }
-                assert!(phone.packets.len() >= 97, "{}", phone.packets.len());
+                assert!(phone.packets.len() >= 57, "{}", phone.packets.len());
             }
         }
     }
@@ -297,6 +321,50 @@ fn keys_arrive_whatever_each_side_has() {
             }
         }
     }
+}
+
+#[test]
+fn keys_that_come_by_signalling_arrive() {
+    for (coding, theirs) in [
+        (Coding::Pcma, Some(96)),
+        (Coding::Pcma, None),
+        (Coding::G722, Some(96)),
+        (Coding::G722, None),
+    ] {
+        let events = Some(101).filter(|_| theirs.is_some());
+        let mut call = Call::new(of(Coding::Pcma, events), of(coding, theirs));
+        call.run(50);
+        for key in "159*#D0".chars() {
+            call.order(Order::Press { session: 2, key });
+        }
+        call.run(150);
+        let heard = match theirs {
+            Some(_) => call.phones[1].events.clone(),
+            None => call.phones[1].tones(),
+        };
+        assert_eq!(heard, "159*#D0", "{coding:?} {theirs:?}");
+        // The sound goes on, and other keys find their way.
+        call.run(50);
+        assert!(level(&call.phones[1]).abs() < 1.0, "{coding:?} {theirs:?}");
+        call.phones[0].press('7');
+        call.run(50);
+        if theirs.is_some() {
+            assert_eq!(call.phones[1].events, "159*#D07", "{coding:?}");
+        }
+        assert_eq!(call.phones[0].events, "");
+    }
+    // Who is not bridged has nobody to say it for.
+    let mut call = Call::new(of(Coding::Pcma, None), of(Coding::Pcma, None));
+    let (session, what) = (2, Task::Rest);
+    let task = 9;
+    call.order(Order::Do {
+        session,
+        task,
+        what,
+    });
+    call.order(Order::Press { session, key: '1' });
+    call.run(50);
+    assert!(call.phones[1].packets.is_empty());
 }
 
 #[test]

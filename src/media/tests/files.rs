@@ -482,7 +482,7 @@ fn whatever_comes_each_recording_ends_once() {
                     stage.hears(7, bytes);
                 }
                 4 => {
-                    let bytes = packet(stage.sequence, stage.timestamp, 9, 8, &[1; 1461]);
+                    let bytes = packet(stage.sequence, stage.timestamp, 9, 8, &[1; 1921]);
                     stage.hears(7, bytes);
                 }
                 5 => {
@@ -529,7 +529,7 @@ fn what_is_not_heard_is_counted() {
     }
     stage.hears(8, packet(1, 1, 9, 8, b"x"));
     stage.hears(7, vec![0x80; 5]);
-    stage.hears(7, packet(stage.sequence, stage.timestamp, 9, 8, &[1; 1461]));
+    stage.hears(7, packet(stage.sequence, stage.timestamp, 9, 8, &[1; 1921]));
     stage.hears(7, packet(stage.sequence, stage.timestamp, 9, 111, b"x"));
     stage.hears(7, packet(1, 1, 77, 8, &[1; 160]));
     let expected = StudioCounters {
@@ -553,4 +553,78 @@ fn what_is_not_heard_is_counted() {
     stage.step();
     let (ms, _) = stage.recorded().unwrap();
     assert!(ms > 1500, "{ms}");
+}
+
+/// Two in a room, of whom one talks; what was written of `seconds` of it, and how that ended.
+fn minutes(end: impl Fn(&mut Stage)) -> (Stage, u32) {
+    let mut stage = Stage::new(30);
+    for session in [1, 2] {
+        stage.open(session, format());
+        let join = room::Join {
+            room: "board".into(),
+            rate: 16_000,
+            muted: false,
+            deafened: false,
+            volume: room::VOLUME_ONE,
+            arrival: Vec::new(),
+            farewell: Vec::new(),
+        };
+        stage.run(session, 1, Task::Join(Box::new(join)));
+    }
+    // Asked for twice, it is recorded once.
+    for (session, file) in [(1, FILE), (2, "other.wav")] {
+        let what = room::RoomOrder::Record(5, file.into());
+        stage.order(Order::Room { session, what });
+    }
+    for _ in 0..150 {
+        stage.talk(2);
+        stage.step();
+    }
+    end(&mut stage);
+    for _ in 0..20 {
+        stage.step();
+    }
+    let (ms, end) = stage.recorded().expect("its end is told");
+    assert_eq!(end, RecordEnd::Closed);
+    (stage, ms)
+}
+
+#[test]
+fn a_room_is_recorded_until_it_is_told_to_end() {
+    let (mut stage, ms) = minutes(|stage| {
+        let (session, what) = (2, room::RoomOrder::EndRecord);
+        stage.order(Order::Room { session, what });
+    });
+    assert!((2_900..=3_060).contains(&ms), "{ms}");
+    assert_eq!(stage.length(), ms);
+    let bytes = stage.disk.read(Root::Spool, FILE, 0, 60_000).unwrap();
+    let loud = bytes[58..].iter().filter(|b| (**b ^ 0x55) & 0x70 >= 0x60);
+    let share = loud.count() as f64 / f64::from(ms * 8);
+    // A silent file has none.
+    assert!(share > 0.2, "{share}");
+    // It can be recorded again, and is not by itself.
+    let (session, what) = (1, room::RoomOrder::Record(5, "again.wav".into()));
+    stage.order(Order::Room { session, what });
+    for _ in 0..60 {
+        stage.step();
+    }
+    let part = stage.disk.size(Root::Spool, "again.wav.part");
+    assert!(part.is_ok() && stage.disk.size(Root::Spool, "other.wav").is_err());
+}
+
+#[test]
+fn what_records_a_room_ends_with_its_last_member() {
+    let (mut stage, ms) = minutes(|stage| {
+        // Who asked for it goes first.
+        stage.order(Order::Close { session: 1 });
+        for _ in 0..50 {
+            stage.talk(2);
+            stage.step();
+        }
+        assert_eq!(stage.recorded(), None);
+        stage.order(Order::Close { session: 2 });
+    });
+    assert!((3_900..=4_060).contains(&ms), "{ms}");
+    assert_eq!(stage.length(), ms);
+    assert_eq!(stage.studio.recordings_left(), 0);
 }

@@ -63,6 +63,7 @@ fn row(aor: &str, s: &Settings) -> Reply {
             forward_no_answer: text(&s.forward_no_answer),
             forward_unregistered: text(&s.forward_unregistered),
             ring_seconds: s.ring_s,
+            ringback: text(&s.ring_back),
             dnd: s.dnd,
             reject_anonymous: s.reject_anonymous,
             blocked: s.blocked.iter().map(|p| p.to_string()).collect(),

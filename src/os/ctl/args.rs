@@ -360,6 +360,16 @@ pub enum ConferenceVerb {
         /// The room's name.
         room: String,
     },
+    /// Record what is said in a room.
+    Record {
+        /// The room's name.
+        room: String,
+    },
+    /// Record a room no longer.
+    EndRecord {
+        /// The room's name.
+        room: String,
+    },
     /// Hang up all members of a room.
     End {
         /// The room's name.

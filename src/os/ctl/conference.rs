@@ -27,6 +27,8 @@ pub(super) fn run(verb: ConferenceVerb, access: &Access, output: Output) -> Resu
         ConferenceVerb::Kick(args) => member(args, MemberChange::Kick),
         ConferenceVerb::Lock { room: name } => room(name, RoomChange::Lock),
         ConferenceVerb::Unlock { room: name } => room(name, RoomChange::Unlock),
+        ConferenceVerb::Record { room: name } => room(name, RoomChange::Record),
+        ConferenceVerb::EndRecord { room: name } => room(name, RoomChange::EndRecord),
         ConferenceVerb::End { room: name } => room(name, RoomChange::End),
     };
     simple(access, command, output)
@@ -57,7 +59,9 @@ fn ask(access: &Access, name: Option<String>) -> Result<Vec<ConferenceRow>, Fail
 }
 
 pub(super) fn list_text(rows: &[ConferenceRow]) -> String {
-    let mut table = Table::new(&["ROOM", "NUMBER", "MEMBERS", "WAITING", "TALKING", "LOCKED"]);
+    let mut table = Table::new(&[
+        "ROOM", "NUMBER", "MEMBERS", "WAITING", "TALKING", "LOCKED", "RECORDED",
+    ]);
     for row in rows {
         let count = |is: fn(&ConferenceMemberRow) -> bool| {
             let members = row.members.iter().filter(|m| is(m));
@@ -70,6 +74,7 @@ pub(super) fn list_text(rows: &[ConferenceRow]) -> String {
             count(|m| m.waiting),
             count(|m| m.talking),
             yes(row.locked),
+            yes(row.recorded),
         ]);
     }
     table.render("the configuration has no [[conference]]")

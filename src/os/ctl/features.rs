@@ -54,6 +54,7 @@ fn show(row: &FeatureRow, output: Output) -> Result<(), Failure> {
     line("forward-no-answer", row.forward_no_answer.clone());
     line("forward-unregistered", row.forward_unregistered.clone());
     line("ring-seconds", row.ring_seconds.map(|s| s.to_string()));
+    line("ringback", row.ringback.clone());
     line("dnd", row.dnd.then(|| "on".into()));
     line(
         "reject-anonymous",

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The version of all messages between the processes.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 /// The program that they are of.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
 

@@ -91,7 +91,10 @@ pub async fn run(
                 };
                 let (open, ended) = sessions.restart();
                 for event in ended {
+                    // A recording of theirs may be waited for.
+                    let lost = News::Failed { session: event.session() };
                     switch.tell(shard, Input::Media(MediaNews::Relay(event)));
+                    switch.tell(shard, Input::Media(MediaNews::Studio(lost)));
                 }
                 let all = (Arc::clone(&sessions), Arc::clone(&switch));
                 tokio::spawn(hear(shard, Arc::clone(&new), all.0, all.1));

@@ -118,7 +118,8 @@ async fn hear(line: Arc<AsyncChannel>, relay: MediaHandle) {
     }
 }
 
-async fn attend(boot: Boot, roots: Roots) -> Result<(), Fatal> {
+async fn attend(boot: Boot, mut roots: Roots) -> Result<(), Fatal> {
+    roots.mend();
     let config = MediaConfig {
         workers: 1,
         settings: relay_settings(&boot.config),

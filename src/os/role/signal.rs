@@ -75,6 +75,7 @@ async fn attend(boot: Boot, prepared: Prepared, tls: Tls) -> Result<(), Fatal> {
         pid: Some(settings.pid),
         resolvers: Some(settings.resolvers),
         secrets: settings.secrets,
+        roots: Roots::default(),
     };
     let running = Running::start(prepared, listeners, tls, seams)?;
     let mut media = Vec::new();

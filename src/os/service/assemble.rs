@@ -2,6 +2,7 @@
 
 use super::Replies;
 use super::files;
+use super::mail::Mail;
 use crate::base::{Anchor, Rng};
 use crate::call::Addresses;
 use crate::config::Config;
@@ -68,13 +69,16 @@ pub(in crate::os) struct Seams {
     pub resolvers: Option<Vec<SocketAddr>>,
     /// The passwords of trunks.
     pub secrets: Secrets,
+    /// The directories of sound, where we relay ourselves.
+    pub roots: Roots,
 }
 
 impl Seams {
     /// Those of a daemon in one process.
-    pub(in crate::os) fn with(secrets: Secrets) -> Self {
+    pub(in crate::os) fn with(secrets: Secrets, roots: Roots) -> Self {
         Self {
             secrets,
+            roots,
             ..Self::default()
         }
     }
@@ -226,7 +230,7 @@ impl Restored {
         clock: Clock,
         anchor: Anchor,
         rng: &mut Rng,
-        (database, loaded): (Database, Loaded),
+        (database, loaded, mail): (Database, Loaded, Mail),
         wanted: &[(String, String)],
     ) -> Result<Self, Fatal> {
         let store = Store::start(database).map_err(|e| store_failed(&e))?;
@@ -240,7 +244,7 @@ impl Restored {
         let features = Features::new();
         features.load(loaded.features, loaded.features_revision_max);
         let mailboxes = Mailboxes::new();
-        mailboxes.load(loaded.mailboxes, loaded.messages);
+        mail.load(&mailboxes, &store);
         let location = Location::new(location::Limits::of(config));
         location.reserve_serials(loaded.serial_max);
         let now = clock.now();
@@ -341,12 +345,14 @@ pub(in crate::os) struct Prepared {
     secret: [u8; 32],
     database: Database,
     loaded: Loaded,
+    mail: Mail,
     around: Surroundings,
     users: Vec<(String, String)>,
 }
 
 impl Prepared {
-    /// Opens the store, reads the secret and the host's addresses. Starts no thread.
+    /// Opens the store, reads the secret, the host's addresses and what is in the spool. Starts no
+    /// thread.
     pub(in crate::os) fn read(
         config: Config,
         bound: &[Bound],
@@ -355,7 +361,8 @@ impl Prepared {
         let mut rng = Rng::from_seed(files::entropy()?);
         let secret = files::secret(&config.node.state_dir, &mut rng)?;
         let mut database = Database::open(&config.store).map_err(|e| store_failed(&e))?;
-        let loaded = database.load().map_err(|e| store_failed(&e))?;
+        let mut loaded = database.load().map_err(|e| store_failed(&e))?;
+        let mail = Mail::sort(&config, &mut loaded);
         Ok(Self {
             shards: bound
                 .first()
@@ -366,6 +373,7 @@ impl Prepared {
             secret,
             database,
             loaded,
+            mail,
             users: users.to_vec(),
         })
     }
@@ -391,13 +399,14 @@ impl Running {
             secret,
             database,
             loaded,
+            mail,
             around,
             users,
         } = prepared;
         let config = Arc::new(config);
         let clock = Clock::new();
         let anchor = clock.anchor();
-        let stored = (database, loaded);
+        let stored = (database, loaded, mail);
         let restored = Restored::load(&config, clock, anchor, &mut rng, stored, &users)?;
         let mut shared = Shared::new(shards, clock, stream_settings(&config), Arc::new(tls));
         shared.listeners = around.listeners.clone();
@@ -411,7 +420,8 @@ impl Running {
                 (Vec::new(), elsewhere.collect())
             }
             None => {
-                let relays = start_relays(&config, shards, clock, &shared.switch)?;
+                let roots = seams.roots;
+                let relays = start_relays((&config, roots), shards, clock, &shared.switch)?;
                 let here = relays.iter().map(|r| Relaying::Here(r.handle())).collect();
                 (relays, here)
             }
@@ -429,6 +439,8 @@ impl Running {
         let listening = bound.iter().map(Bound::written).collect();
         let node = Node::start(shared, bound, cores, Arc::new(sinks))
             .map_err(|e| Fatal::new(EX_OSERR, format!("threads: {e}")))?;
+        // What the start found: files to remove, phones to tell.
+        node.shared().switch.tell(0, Input::Mailboxes);
         Ok(Self {
             config,
             anchor,
@@ -727,13 +739,13 @@ pub(in crate::os) fn start_files(roots: Roots) -> Result<Filing, Fatal> {
 
 /// One relay for each shard, so that each names its sessions by itself.
 fn start_relays(
-    config: &Config,
+    (config, roots): (&Config, Roots),
     shards: usize,
     clock: Clock,
     switch: &Arc<Switch>,
 ) -> Result<Vec<MediaDriver>, Fatal> {
     let settings = relay_settings(config);
-    let files = start_files(Roots::open(config))?;
+    let files = start_files(roots)?;
     let rooms = Arc::<Rooms>::default();
     let start = |shard| {
         let switch = Arc::clone(switch);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::media::file::{FileAnswer, FileOrder, FileWish, Filed};
+use crate::media::file::{FileAnswer, FileOrder, FileWish, Filed, PART};
 use crate::media::record::layout;
 use crate::media::shelf::answer;
 use crate::media::wav::Wav;
@@ -27,6 +27,7 @@ impl Place {
         Roots {
             spool: directory(&self.0, Root::Spool),
             prompts: directory(&self.0, Root::Prompts),
+            ..Roots::default()
         }
     }
 }
@@ -170,19 +171,77 @@ fn trouble_is_told_once_and_again_after_it_was_well() {
     let mut disk = place.disk();
     // Root may write everywhere, so a file stands where a directory should be.
     std::fs::write(place.0.join("mail"), "").unwrap();
+    let told = |disk: &Disk| disk.roots.trouble.as_ref().map(|trouble| trouble.error);
     for _ in 0..3 {
         let failed = answer(&mut disk, append(NAME, 0, &[1]));
         assert_eq!(failed, Err(FileFailure::Disk));
-        assert_eq!(disk.trouble, Some(Errno::ENOTDIR));
+        assert_eq!(told(&disk), Some(Errno::ENOTDIR));
     }
     std::fs::remove_file(place.0.join("mail")).unwrap();
     answer(&mut disk, append(NAME, 0, &[1])).unwrap();
-    assert_eq!(disk.trouble, None);
+    assert_eq!(told(&disk), Some(Errno::ENOTDIR), "nothing is whole yet");
+    answer(&mut disk, finish(NAME, 1)).unwrap();
+    assert_eq!(told(&disk), None);
     for error in [Errno::ENOSPC, Errno::EROFS, Errno::EACCES, Errno::EIO] {
-        assert_eq!(disk.written::<()>(Err(error)), Err(FileFailure::Disk));
-        assert_eq!(disk.trouble, Some(error));
+        assert_eq!(disk.written::<()>("x", Err(error)), Err(FileFailure::Disk));
+        assert_eq!(told(&disk), Some(error));
         assert!(!remedy(error).is_empty());
     }
+}
+
+/// A full disk still takes the lengths of a recording that it cut short: that is no end of it.
+#[test]
+fn a_recording_that_was_cut_short_ends_no_trouble() {
+    let place = Place::new("short");
+    let mut disk = place.disk();
+    let part = format!("{NAME}{PART}");
+    for _ in 0..2 {
+        answer(&mut disk, append(NAME, 0, &[1; 1600])).unwrap();
+        let full = disk.written::<()>(&part, Err(Errno::ENOSPC));
+        assert_eq!(full, Err(FileFailure::Disk));
+        answer(&mut disk, finish(NAME, 1600)).unwrap();
+        assert!(disk.roots.trouble.is_some());
+        order(&mut disk, FileOrder::Remove { path: NAME.into() });
+        assert!(disk.roots.trouble.is_some());
+    }
+    answer(&mut disk, append(NAME, 0, &[1; 1600])).unwrap();
+    answer(&mut disk, finish(NAME, 1600)).unwrap();
+    assert!(disk.roots.trouble.is_none());
+}
+
+/// What a crash broke off is whole before anybody asks; what its owner had not accepted is gone.
+#[test]
+fn a_start_mends_what_was_broken_off() {
+    let place = Place::new("mend");
+    let mut disk = place.disk();
+    let names = [
+        "200@a/0000000001.wav",
+        "200@a/0000000002.wav",
+        "300@a/busy-take.wav",
+    ];
+    let names = names.map(|name| format!("voicemail/{name}"));
+    for name in &names {
+        answer(&mut disk, append(name, 0, &[5; 8000])).unwrap();
+    }
+    // Lengths and all, and then the crash came.
+    let half = place.0.join(format!("{}{PART}", names[1]));
+    let bytes = std::fs::read(&half).unwrap();
+    answer(&mut disk, finish(&names[1], 8000)).unwrap();
+    let whole = std::fs::read(place.0.join(&names[1])).unwrap();
+    assert_eq!(whole.len(), bytes.len());
+    std::fs::rename(place.0.join(&names[1]), &half).unwrap();
+    let mut roots = place.roots();
+    roots.mend();
+    assert!(roots.spool.is_some() && roots.trouble.is_none());
+    let found = find(&place.0, |name| name != names[1]).unwrap();
+    let found: Vec<_> = found.iter().map(|f| (&*f.path, f.ms)).collect();
+    assert_eq!(found, [(&*names[0], 1000), (&*names[1], 0)]);
+    for name in &names[..2] {
+        let bytes = std::fs::read(place.0.join(name)).unwrap();
+        let wav = Wav::parse(&bytes, bytes.len() as u64).unwrap();
+        assert_eq!(wav.data.end, bytes.len() as u64);
+    }
+    assert!(find(&place.0.join("nothing"), |_| true).is_none());
 }
 
 #[test]
@@ -249,6 +308,7 @@ fn media_in_its_sandbox_writes_the_spool_reads_prompts_and_opens_nothing_else() 
     let roots = Roots {
         spool: directory(&spool.0, Root::Spool),
         prompts: directory(&prompts.0, Root::Prompts),
+        ..Roots::default()
     };
     let outside = prompts.0.join("b.alaw");
     let confined = std::thread::spawn(move || {

@@ -41,6 +41,7 @@ impl House {
         let mut phone = Stage::new(Conference::new(Some(&name)));
         phone.config = first.config.clone();
         phone.rooms = Arc::clone(&first.rooms);
+        phone.house = Arc::clone(&first.house);
         phone.shard = n;
         phone.caller.session = n as u64;
         phone.caller.number = format!("20{n}").into();

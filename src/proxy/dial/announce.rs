@@ -5,6 +5,7 @@
 use super::super::context::{Best, Caller, ResponseContext};
 use super::super::targets::{self, Place, Target};
 use super::super::{Context, Proxy};
+use super::{Asked, Lead};
 use crate::base::Key;
 use crate::call::inside;
 use crate::config::Config;
@@ -70,6 +71,33 @@ impl Proxy {
 fn went_to(context: &ResponseContext, service: &str) -> bool {
     let mut services = context.branches.iter().filter_map(|b| b.target.service());
     services.any(|uri| targets::service_name(uri) == service.as_bytes())
+}
+
+/// A bridge whose caller hears what the user, or the trunk that the call came in by, has chosen for
+/// callers while phones ring. Early media need an offer (RFC 3960 §2), of a codec that we know.
+pub(super) fn ringing(cx: &Context<'_>, asked: &Asked<'_>, lead: &Lead) -> Option<Lead> {
+    let message = asked.message;
+    let fits = message.method() == Method::Invite && !asked.flow.is_internal();
+    let phone = lead.targets.iter().find_map(|target| target.binding())?;
+    let settings = cx.features.settings(phone.aor());
+    let own = settings.and_then(|settings| settings.ring_back.clone());
+    let sound = match (own, asked.caller) {
+        (Some(sound), _) => sound,
+        (None, Caller::Trunk(name)) => {
+            let mut trunks = cx.config.trunks.iter();
+            let trunk = trunks.find(|trunk| trunk.name == *name)?;
+            trunk.ring_back.as_ref()?.to_string().into()
+        }
+        (None, _) => return None,
+    };
+    if !fits || !offer_answer::is_heard(message.body()) {
+        return None;
+    }
+    let domain = cx.config.node.default_domain();
+    let to = inside::escape(std::str::from_utf8(asked.uri.as_bytes()).ok()?);
+    let sound = inside::escape(&sound);
+    let bridge = service(format!("sip:bridge@{domain};to={to};ringback={sound}"));
+    Some(vec![bridge].into())
 }
 
 /// Whether a caller is told by voice: our own users are, since a trunk bills what it hears of.

@@ -103,10 +103,13 @@ impl Proxy {
         if let Some(lead) = answered(cx, asked, &number)? {
             return Ok(lead);
         }
-        // A leg of ours that is to be replaced: its Contact is no user's name.
-        let replaces = invite && asked.message.has(HeaderName::Replaces);
-        let guest = matches!(asked.caller, Caller::Guest);
-        if replaces && !inside && !guest && cx.directory.get(&aor).is_none() {
+        // A leg of ours that is to be replaced: by its Contact, which is no user's name, or by the
+        // number of whom it stands for.
+        let replaces = asked.message.header(HeaderName::Replaces);
+        let replaces =
+            replaces.filter(|_| invite && !inside && !matches!(asked.caller, Caller::Guest));
+        let ours = |value| cx.directory.get(&aor).is_none() || cx.calls.is_served(value);
+        if replaces.is_some_and(ours) {
             let domain = cx.config.node.default_domain();
             let leg = announce::service(format!("sip:replaces@{domain}"));
             return Ok(Dialled::Lead(vec![leg].into()));
@@ -124,6 +127,10 @@ impl Proxy {
                 let target = told.ok_or_else(|| why.clone())?;
                 ways.add_note(why.note());
                 Ok(Dialled::Lead(vec![target].into()))
+            }
+            (Ok(Dialled::Lead(lead)), _) => {
+                let ringing = announce::ringing(cx, asked, &lead);
+                Ok(Dialled::Lead(ringing.unwrap_or(lead)))
             }
             (led, _) => led,
         }

@@ -1,8 +1,9 @@
-//! How sound is written on the wire: the encodings that we write and read (RFC 3551 §4.5, §6).
+//! How sound is written on the wire: the encodings that we write and read (RFC 3551 §4.5, §6;
+//! RFC 7587).
 
 use serde::{Deserialize, Serialize};
 
-/// One encoding, at its one clock and with one channel.
+/// One encoding, at its one clock.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Coding {
     /// G.711 A-law.
@@ -13,11 +14,43 @@ pub enum Coding {
     G722,
     /// GSM 06.10.
     Gsm,
+    /// Opus. Its clock is 48 kHz, and it is described with two channels, whatever the sound is
+    /// (RFC 7587 §4.1, §7).
+    #[cfg(feature = "opus")]
+    Opus,
+    /// Linear samples of 16 bits at 8 kHz (RFC 3551 §4.5.11).
+    Linear8,
+    /// Linear samples at 16 kHz.
+    Linear16,
+    /// Linear samples at 44.1 kHz, one channel. Two channels have a static type too (10), but 10 ms
+    /// of them fit into no Ethernet frame: that one is not taken.
+    Linear44,
 }
 
 impl Coding {
     /// All of them, those first that we would rather have.
-    pub const ALL: &'static [Coding] = &[Coding::Pcma, Coding::Pcmu, Coding::G722, Coding::Gsm];
+    pub const ALL: &'static [Coding] = &[
+        Coding::Pcma,
+        Coding::Pcmu,
+        Coding::G722,
+        #[cfg(feature = "opus")]
+        Coding::Opus,
+        Coding::Gsm,
+        Coding::Linear16,
+        Coding::Linear8,
+        Coding::Linear44,
+    ];
+
+    /// What our own offers name. Linear samples need ten times GSM's bandwidth: they are offered
+    /// where the other side of a call uses them, which is what anybody would want them for.
+    pub const OFFERED: &'static [Coding] = &[
+        Coding::Pcma,
+        Coding::Pcmu,
+        Coding::G722,
+        #[cfg(feature = "opus")]
+        Coding::Opus,
+        Coding::Gsm,
+    ];
 
     /// The encoding name of `a=rtpmap`.
     pub const fn name(self) -> &'static str {
@@ -26,33 +59,76 @@ impl Coding {
             Coding::Pcmu => "PCMU",
             Coding::G722 => "G722",
             Coding::Gsm => "GSM",
+            #[cfg(feature = "opus")]
+            Coding::Opus => "opus",
+            Coding::Linear8 | Coding::Linear16 | Coding::Linear44 => "L16",
         }
     }
 
-    /// The static payload type.
+    /// The static payload type, or the dynamic one of our own offers.
     pub const fn payload_type(self) -> u8 {
         match self {
             Coding::Pcma => 8,
             Coding::Pcmu => 0,
             Coding::G722 => 9,
             Coding::Gsm => 3,
+            #[cfg(feature = "opus")]
+            Coding::Opus => 111,
+            Coding::Linear8 => 112,
+            Coding::Linear16 => 113,
+            Coding::Linear44 => 11,
         }
+    }
+
+    /// Whether [`Coding::payload_type`] needs no `a=rtpmap`.
+    pub const fn is_static(self) -> bool {
+        self.payload_type() < 96
     }
 
     /// The clock of RTP timestamps in Hz.
     pub const fn clock_rate(self) -> u32 {
         match self {
-            Coding::Pcma | Coding::Pcmu | Coding::G722 | Coding::Gsm => 8_000,
+            Coding::Pcma | Coding::Pcmu | Coding::G722 | Coding::Gsm | Coding::Linear8 => 8_000,
+            #[cfg(feature = "opus")]
+            Coding::Opus => 48_000,
+            Coding::Linear16 => 16_000,
+            Coding::Linear44 => 44_100,
         }
     }
 
-    /// The encoding of an encoding name and a clock; names know no case (RFC 8866 §6.6).
-    pub fn named(name: &[u8], clock_rate: u32) -> Option<Self> {
+    /// The channels that `a=rtpmap` names.
+    pub const fn channels(self) -> u8 {
+        match self {
+            #[cfg(feature = "opus")]
+            Coding::Opus => 2,
+            _ => 1,
+        }
+    }
+
+    /// The encoding of an encoding name, a clock and a number of channels; names know no case (RFC
+    /// 8866 §6.6).
+    pub fn named(name: &[u8], clock_rate: u32, channels: u8) -> Option<Self> {
         let fits = |c: &&Coding| {
-            name.eq_ignore_ascii_case(c.name().as_bytes()) && clock_rate == c.clock_rate()
+            name.eq_ignore_ascii_case(c.name().as_bytes())
+                && (clock_rate, channels) == (c.clock_rate(), c.channels())
         };
         Self::ALL.iter().find(fits).copied()
     }
+
+    /// The encoding of a payload type that nothing explains.
+    pub fn of_static(payload_type: u8) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|c| c.is_static() && c.payload_type() == payload_type)
+    }
+}
+
+/// What the far end asks of what we send, beside its encoding (RFC 7587 §6.1).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Wishes {
+    /// `useinbandfec`: copies of what may be lost.
+    pub fec: bool,
+    /// `maxaveragebitrate`; nought: any.
+    pub bits_per_second_max: u32,
 }
 
 #[cfg(test)]
@@ -60,13 +136,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_know_no_case_and_need_their_clock() {
-        assert_eq!(Coding::named(b"pcma", 8_000), Some(Coding::Pcma));
-        assert_eq!(Coding::named(b"PCMU", 16_000), None);
-        assert_eq!(Coding::named(b"PCM", 8_000), None);
-        for coding in Coding::ALL {
+    fn names_know_no_case_and_need_their_clock_and_channels() {
+        assert_eq!(Coding::named(b"pcma", 8_000, 1), Some(Coding::Pcma));
+        assert_eq!(Coding::named(b"PCMU", 16_000, 1), None);
+        assert_eq!(Coding::named(b"PCM", 8_000, 1), None);
+        assert_eq!(Coding::named(b"l16", 16_000, 1), Some(Coding::Linear16));
+        assert_eq!(Coding::named(b"L16", 44_100, 2), None);
+        for coding in Coding::ALL.iter().filter(|c| c.is_static()) {
             let clock = crate::wire::rtp::clock_rate(coding.payload_type());
             assert_eq!(clock, coding.clock_rate());
+            assert_eq!(Coding::of_static(coding.payload_type()), Some(*coding));
+        }
+        assert_eq!(Coding::of_static(10), None);
+        assert_eq!(Coding::of_static(113), None);
+    }
+
+    #[cfg(feature = "opus")]
+    #[test]
+    fn opus_has_two_channels_by_name() {
+        assert_eq!(Coding::named(b"OPUS", 48_000, 2), Some(Coding::Opus));
+        assert_eq!(Coding::named(b"opus", 48_000, 1), None);
+    }
+
+    #[test]
+    fn no_two_encodings_share_a_payload_type() {
+        for (n, one) in Coding::ALL.iter().enumerate() {
+            let mut others = Coding::ALL[n + 1..].iter();
+            assert!(others.all(|other| other.payload_type() != one.payload_type()));
         }
     }
 }

@@ -7,7 +7,7 @@ mod coding;
 pub mod event;
 pub mod rtcp;
 
-pub use coding::Coding;
+pub use coding::{Coding, Wishes};
 
 /// The fixed header's length in bytes.
 pub const HEADER_SIZE: usize = 12;

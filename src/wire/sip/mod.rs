@@ -39,7 +39,7 @@ pub use framer::{Frame, FrameError, Framer};
 pub use header::{Header, HeaderError, HeaderName};
 pub use message::{Addresses, Contacts, HEADERS_MAX, MESSAGE_MAX, Message};
 pub use method::Method;
-pub use parse::{ParseError, peek_call_id};
+pub use parse::{ParseError, peek_call_id, peek_replaces};
 pub use scan::{Param, Params, unescape_quoted, unfold};
 pub use status::default_reason;
 pub use uri::{Host, Scheme, Uri, UriError};

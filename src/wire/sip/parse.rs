@@ -39,6 +39,23 @@ impl std::error::Error for ParseError {}
 /// The Call-ID of a message that is not parsed yet, to find its shard. It is the same that
 /// [`Message::call_id`] will say.
 pub fn peek_call_id(bytes: &[u8]) -> Option<&[u8]> {
+    peek(bytes, HeaderName::CallId, b"CcIi")
+}
+
+/// The Call-ID in the Replaces of an INVITE that is not parsed yet (RFC 3891 §6.1).
+pub fn peek_replaces(bytes: &[u8]) -> Option<&[u8]> {
+    let start = bytes.trim_ascii_start();
+    // In most INVITEs there is nothing of the kind.
+    if !start.starts_with(b"INVITE ") || memchr::memmem::find(bytes, b"eplaces").is_none() {
+        return None;
+    }
+    let value = peek(bytes, HeaderName::Replaces, b"Rr")?;
+    let end = memchr::memchr(b';', value).unwrap_or(value.len());
+    value.get(..end).map(scan::trim)
+}
+
+/// The value of the first header of a name, one that begins with one of these letters.
+fn peek<'a>(bytes: &'a [u8], wanted: HeaderName, letters: &[u8]) -> Option<&'a [u8]> {
     let start = bytes
         .iter()
         .position(|byte| !matches!(byte, b'\r' | b'\n'))?;
@@ -46,9 +63,9 @@ pub fn peek_call_id(bytes: &[u8]) -> Option<&[u8]> {
     lines.next()?;
     while let Some(line) = lines.next().filter(|line| line.start < line.end) {
         let text = bytes.get(line.start..line.end)?;
-        if matches!(text.first(), Some(b'C' | b'c' | b'I' | b'i'))
+        if text.first().is_some_and(|first| letters.contains(first))
             && let Some((name, value)) = name_and_value(text)
-            && HeaderName::lookup(name) == HeaderName::CallId
+            && HeaderName::lookup(name) == wanted
         {
             let value_start = line.end - value.len();
             let mut value_end = line.end;

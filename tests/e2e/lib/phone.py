@@ -38,6 +38,7 @@ module ausine.so
 module aubridge.so
 module sndfile.so
 module srtp.so
+{more}
 module_tmp account.so
 module_app ctrl_tcp.so
 module_app menu.so
@@ -59,7 +60,8 @@ class Phone:
         return phone
 
     def __init__(self, case, name, server, tone, **options):
-        """Options: password, domain, transport, address, netns, cafile, secure (SRTP), codecs."""
+        """Options: password, domain, transport, address, netns, cafile, secure (SRTP), codecs, answers
+        (False: it rings and rings), modules (names of more of baresip's)."""
         self.case, self.name, self.tone = case, name, tone
         self.domain = options.get("domain", DOMAIN)
         self.netns = options.get("netns")
@@ -75,6 +77,7 @@ class Phone:
             CONFIG.format(
                 address=address, port=case.port(), name=name, tone=tone, rtp=rtp, rtp_last=rtp + 9,
                 control=self.control_port, folder=self.folder, cafile=cafile,
+                more="\n".join(f"module_app {name}.so" for name in options.get("modules", ())),
                 modules=next(p for p in MODULE_PATHS if pathlib.Path(p).is_dir()),
             )
         )
@@ -83,7 +86,8 @@ class Phone:
             f"<sip:{name}@{self.domain};transport={transport}>;auth_user={name}"
             f";auth_pass={options.get('password', 'secret')}"
             f';outbound="sip:{outbound};transport={transport}"'
-            f";regint=60;answermode=auto;audio_codecs={options.get('codecs', 'PCMU,PCMA')}"
+            f";regint=60;answermode={'auto' if options.get('answers', True) else 'manual'}"
+            f";audio_codecs={options.get('codecs', 'PCMU,PCMA')}"
         )
         if options.get("secure"):
             account += ";mediaenc=srtp-mand"

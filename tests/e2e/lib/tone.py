@@ -2,15 +2,44 @@
 
 import array
 import math
+import pathlib
+import struct
 import wave
 
 
-def samples(path):
-    """The first channel of a 16-bit recording, and its rate."""
+ALAW = 6
+
+
+def samples(path, channel=0):
+    """One channel of a recording of 16 bits or A-law, and its rate."""
+    data = pathlib.Path(path).read_bytes()
+    (kind,) = struct.unpack_from("<H", data, 20)
+    if kind == ALAW:
+        return alaw(data, channel)
     with wave.open(str(path)) as recording:
         assert recording.getsampwidth() == 2, f"{path}: not 16 bits a sample"
         data = array.array("h", recording.readframes(recording.getnframes()))
-        return data[:: recording.getnchannels()], recording.getframerate()
+        return data[channel :: recording.getnchannels()], recording.getframerate()
+
+
+def alaw(data, channel):
+    """A WAV file of A-law, ITU-T G.711 table 1a."""
+    channels, rate = struct.unpack_from("<HI", data, 22)
+    at = 12
+    while data[at : at + 4] != b"data":
+        at += 8 + struct.unpack_from("<I", data, at + 4)[0]
+    size = struct.unpack_from("<I", data, at + 4)[0]
+    body = data[at + 8 : at + 8 + size]
+    assert len(body) == size, f"{size} bytes promised, {len(body)} there"
+
+    def sample(byte):
+        byte ^= 0x55
+        exponent, mantissa = byte >> 4 & 7, (byte & 15) << 4
+        value = mantissa + 8 if exponent == 0 else mantissa + 0x108 << exponent - 1
+        return value if byte & 0x80 else -value
+
+    table = [sample(byte) for byte in range(256)]
+    return array.array("h", (table[byte] for byte in body[channel::channels])), rate
 
 
 def power(data, rate, frequency):
@@ -81,3 +110,9 @@ def speech_seconds(path, *tones):
     pieces, rate = windows(path)
     spoken = [p for p in pieces if all(power(p, rate, tone) < 0.4 for tone in tones)]
     return len(spoken) * 0.1
+
+
+def tone_seconds(path, tone):
+    """For how long a tone sounds alone."""
+    pieces, rate = windows(path)
+    return len([piece for piece in pieces if power(piece, rate, tone) > 0.7]) * 0.1

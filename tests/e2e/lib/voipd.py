@@ -16,9 +16,10 @@ class Voipd:
     def __init__(self, case, address="127.0.0.1", netns=None, name="voipd", **settings):
         """`settings` are the tables of voip.toml, such as rtp={"relay": "always"} or
         trunk=[{...}, {...}]; `transports` lists the listeners, `flags` are words of the command
-        line. With `file` and `ports` the configuration is there already."""
+        line, `within` those of a program that becomes voipd. With `file` and `ports` the configuration is there already."""
         self.case, self.address, self.netns, self.name = case, address, netns, name
         self.process = None
+        self.within = settings.pop("within", [])
         if "file" in settings:
             self.file, self.ports = settings.pop("file"), settings.pop("ports")
             self.flags = os.environ.get("VOIPD_FLAGS", "").split()
@@ -62,7 +63,7 @@ class Voipd:
         return f"{self.address}:{self.ports[transport]}"
 
     def start(self):
-        argv = [self.case.binaries / "voipd", "-c", self.file, "-f", *self.flags]
+        argv = [*self.within, self.case.binaries / "voipd", "-c", self.file, "-f", *self.flags]
         self.process = self.case.start(self.name, argv, self.netns)
         wait_for(f"{self.name} to serve", self.serves, 15)
 
@@ -109,6 +110,12 @@ class Voipd:
     def kill(self):
         """kill -9, as a power cut would."""
         self.process.stop(signal.SIGKILL)
+
+    def pids(self, role=None):
+        """Its process's number; with several, those of its roles, or of one of them."""
+        found = subprocess.run(["pgrep", "-P", str(self.process.pid), "-f", f"--role {role or ''}"],
+                               capture_output=True, text=True)
+        return [int(pid) for pid in found.stdout.split()]
 
     def stop(self):
         """Asks it to end; it must do so by itself, and cleanly."""

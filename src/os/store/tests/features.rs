@@ -18,6 +18,7 @@ fn all_on() -> Settings {
         forward_no_answer: Some("300".into()),
         forward_unregistered: Some("*123".into()),
         ring_s: Some(25),
+        ring_back: Some("music".into()),
         dnd: true,
         reject_anonymous: true,
         blocked: vec!["900*".into(), "@ñ.example".into()],

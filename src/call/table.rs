@@ -202,16 +202,13 @@ impl CallTable {
             self.refused(now, request, flow, info, 503);
             return Err(CallTableFull);
         }
-        let from_uri = request
-            .from()
-            .map(|a| party(a.uri_bytes()))
-            .unwrap_or_default();
+        let from_uri = request.from().map(|a| party(a.uri_bytes()));
         let whole = self.whole_of(request, flow);
         let call = Call {
             kin: Kin::default(),
             call_id: request.call_id().into(),
             to_uri: party(request.request_uri()),
-            from_uri,
+            from_uri: from_uri.unwrap_or_default(),
             user: info.user,
             ways: info.ways,
             start_ms: self.settings.anchor.unix_ms(now),

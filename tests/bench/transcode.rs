@@ -35,7 +35,7 @@ fn calls(count: usize, seconds: u64, (one, other): (Coding, Coding)) -> Duration
         unix_ms: 1_790_000_000_000,
     };
     let mut media = MediaCore::new(RelaySettings::default(), anchor);
-    let coding = |n: usize| if n % 2 == 0 { one } else { other };
+    let coding = |n: usize| if n.is_multiple_of(2) { one } else { other };
     let mut phones: Vec<Phone> = (0..2 * count)
         .map(|n| Phone::new(n, coding(n), true, &mut rng))
         .collect();

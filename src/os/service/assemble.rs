@@ -414,18 +414,13 @@ impl Running {
         shared.resolvers = resolvers.unwrap_or_else(|| config.sip.resolvers.clone());
         shared.streams.net = seams.net;
         let replies = Arc::new(Replies::default());
-        let (relays, relaying) = match seams.media {
-            Some(processes) => {
-                let elsewhere = processes.into_iter().map(Relaying::Elsewhere);
-                (Vec::new(), elsewhere.collect())
-            }
-            None => {
-                let roots = seams.roots;
-                let relays = start_relays((&config, roots), shards, clock, &shared.switch)?;
-                let here = relays.iter().map(|r| Relaying::Here(r.handle())).collect();
-                (relays, here)
-            }
+        let relays = match &seams.media {
+            Some(_) => Vec::new(),
+            None => start_relays((&config, seams.roots), shards, clock, &shared.switch)?,
         };
+        let here = relays.iter().map(|r| Relaying::Here(r.handle()));
+        let elsewhere = seams.media.into_iter().flatten().map(Relaying::Elsewhere);
+        let relaying = here.chain(elsewhere).collect();
         let (tell, notices) = mpsc::channel(blocklist::WAITING_MAX);
         let sinks = Outlets {
             notices: tell,

@@ -23,6 +23,7 @@ mod print;
 mod print_dialing;
 mod print_menu;
 mod reader;
+mod recording;
 mod ring_back;
 mod services;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use page::{PAGE_MEMBERS_MAX, Page};
 pub use parking::{Parking, SLOTS_MAX};
 pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MAX};
 pub use reader::nearest;
+pub use recording::{Recorded, Recording};
 pub use ring_back::RingBack;
 pub use services::{Service, Services};
 pub use voicemail::{Smtp, Voicemail};
@@ -97,6 +99,8 @@ pub struct Config {
     pub services: Services,
     /// `[parking]`
     pub parking: Parking,
+    /// `[recording]`
+    pub recording: Recording,
     /// `[voicemail]`
     pub voicemail: Voicemail,
     /// `[[route]]`, in order.

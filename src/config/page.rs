@@ -56,8 +56,8 @@ impl<'d> File<'_, '_, 'd> {
             names.extend(name.clone());
             let number = self.page_number(section, &pages, config);
             let mut page = Page {
-                members: self.users_of(section, "members", config),
-                callers: self.users_of(section, "callers", config),
+                members: self.users_of(section, "members", (config, false)),
+                callers: self.users_of(section, "callers", (config, false)),
                 two_way: self.truth(section, "two_way", false),
                 ..Page::default()
             };
@@ -82,18 +82,19 @@ impl<'d> File<'_, '_, 'd> {
         pages
     }
 
-    fn users_of(
+    /// Users; `*` for all of them where `any`.
+    pub(super) fn users_of(
         &mut self,
         section: Section<'d>,
         key: &'static str,
-        config: &Config,
+        (config, any): (&Config, bool),
     ) -> Vec<Box<str>> {
         let mut users: Vec<Box<str>> = Vec::new();
         let Some(entry) = section.get(key) else {
             return users;
         };
         for text in self.reader.texts(entry).unwrap_or_default() {
-            match user(text.text, &config.node, false) {
+            match user(text.text, &config.node, any) {
                 Ok(user) if users.iter().any(|known| **known == *user) => {
                     self.note(text, format!("\"{user}\" is named twice"), "take one out");
                 }

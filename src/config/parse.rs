@@ -10,7 +10,7 @@ use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
     Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, Origin, PortRange, Relay, Rtp,
     SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, conference, page,
-    parking, parse_dialing, parse_menu, run_dir, spool_dir,
+    parking, parse_dialing, parse_menu, recording, run_dir, spool_dir,
 };
 use crate::base::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -108,6 +108,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("numbers", parse_dialing::NUMBERS),
     ("services", parse_dialing::SERVICES),
     ("parking", parking::PARKING),
+    ("recording", recording::RECORDING),
     ("voicemail", voicemail::KEYS),
     ("route", parse_dialing::ROUTE),
     ("trunk", parse_dialing::TRUNK),
@@ -313,6 +314,7 @@ impl<'d> File<'_, '_, 'd> {
         config.conferences = self.conferences(&config.groups, &config.services);
         config.parking = self.parking(&config);
         config.pages = self.pages(&config);
+        config.recording = self.recording(&config);
         self.menus(&mut config);
         config.routes = self.routes(&config);
         config

@@ -90,6 +90,7 @@ pub(super) const ROUTE: &[&str] = &[
     "ring_s",
     "next_on",
     "redirect",
+    "record",
     "allow",
     "refuse",
 ];

@@ -9,7 +9,7 @@ use super::{
     Algorithm, Class, Config, FailureKind, Group, Hours, Identity, Match, NumberFormat, Numbers,
     Pool, QueueStrategy, Route, Service, Services, Source, Strategy, Target, Trunk,
 };
-use super::{conference, page, parking};
+use super::{conference, page, parking, recording};
 use std::fmt::{self, Display, Formatter};
 
 macro_rules! words {
@@ -138,6 +138,7 @@ pub(super) fn dialing(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     numbers(f, &config.numbers)?;
     services(f, &config.services)?;
     parking::print(f, &config.parking)?;
+    recording::print(f, &config.recording)?;
     config.trunks.iter().try_for_each(|t| trunk(f, t))?;
     config.pools.iter().try_for_each(|p| pool(f, p))?;
     config.groups.iter().try_for_each(|g| group(f, g))?;
@@ -285,6 +286,7 @@ fn route(f: &mut Formatter<'_>, r: &Route) -> fmt::Result {
     plain(f, "ring_s", r.ring.as_secs())?;
     list(f, "next_on", &r.next_on)?;
     plain(f, "redirect", r.redirect)?;
+    plain(f, "record", r.record)?;
     list(f, "allow", &r.allow)
 }
 

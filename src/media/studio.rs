@@ -69,9 +69,9 @@ pub struct Studio {
     by_session: HashMap<u64, Key>,
     timers: TimerTable<Due>,
     /// Recordings of conversations, by the session on the left; at most as many as legs.
-    tapes: BTreeMap<u64, Box<Tape>>,
+    pub(super) tapes: BTreeMap<u64, Box<Tape>>,
     /// Which of them a session is on.
-    taped: HashMap<u64, u64>,
+    pub(super) taped: HashMap<u64, u64>,
     library: Library,
     rooms: Arc<Rooms>,
     /// What records rooms, by the number of its recorder in the library.

@@ -79,7 +79,9 @@ impl Across {
         if let Some(by) = journey.by {
             headers.push((name_of(HeaderName::ReferredBy), format!("<{by}>").into()));
         }
-        scene.note(&format!("transferred to {}", journey.to));
+        // What stands behind a semicolon is another note.
+        let to = journey.to.replace(';', ",");
+        scene.note(&format!("transferred to {to}"));
         scene.connect(Reach {
             to: journey.to,
             account: journey.user.map_or(Account::House, Account::User),

@@ -288,7 +288,7 @@ impl Pbx {
             };
             self.outputs.push_back(Output::Media(press));
         }
-        self.follow(cx, key, Event::Key(pressed));
+        self.on_key(cx, key, pressed);
     }
 }
 

@@ -244,7 +244,7 @@ impl Pbx {
         match news {
             News::Failed { .. } => self.bereave(cx, key),
             News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
-            News::Key { key: pressed, .. } => self.follow(cx, key, Event::Key(*pressed)),
+            News::Key { key: pressed, .. } => self.on_key(cx, key, *pressed),
             News::Measured { figures, .. } => self.follow(cx, key, Event::Measured(*figures)),
             News::Talking { talks, .. } => self.follow(cx, key, Event::Talking(*talks)),
             News::Recorded { task, ms, end, .. } => {
@@ -255,6 +255,18 @@ impl Pbx {
                 let (task, outcome) = (*task, outcome.clone());
                 self.follow(cx, key, Event::Filed { task, outcome });
             }
+        }
+    }
+
+    /// A key of a leg: its own program's affair, or that of whom it was called for.
+    fn on_key(&mut self, cx: &mut Context<'_>, key: Key, pressed: char) {
+        match self
+            .legs
+            .get(key)
+            .map(|leg| (leg.seat.is_some(), leg.caller))
+        {
+            Some((false, Some(caller))) => self.follow(cx, caller, Event::FarKey(pressed)),
+            _ => self.follow(cx, key, Event::Key(pressed)),
         }
     }
 
@@ -373,6 +385,9 @@ impl Pbx {
             Effect::Connect(reach) => return self.connect(cx, key, &reach),
             Effect::Summon(reach, join) => return self.summon(cx, key, (&reach, *join)),
             Effect::Disconnect => return self.let_go(cx, key),
+            Effect::Both(task, sounds) => return self.tell_both(key, task, sounds),
+            Effect::Rejoin => return self.join(key),
+            Effect::Tape(tape) => return self.tape(key, tape),
             Effect::Measure | Effect::Do(..) | Effect::Room(_) => {}
         }
         let Some(session) = leg.session.filter(|_| leg.opened) else {

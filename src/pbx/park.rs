@@ -341,7 +341,9 @@ impl Fetch {
     fn begin(&mut self, scene: &mut Scene<'_>) {
         let lot = scene.house.features.lot();
         if let Some(parked) = lot.fetch(&self.slot) {
+            // What stands behind a semicolon is another note.
             let who = parked.user.as_deref().unwrap_or(&parked.number);
+            let who = who.replace(';', ",");
             scene.note(&format!("parking: fetches {who} from {}", self.slot));
             let own = scene.address();
             scene.tell(vec![parked.at], Wish::Fetched(own));

@@ -104,6 +104,8 @@ pub(super) enum Event {
     Done(u32),
     /// A key was pressed.
     Key(char),
+    /// A key was pressed by whom it is joined with.
+    FarKey(char),
     /// What was asked for by [`Scene::measure`].
     Measured(Figures),
     /// A recording ended; of one without any sound there is no file.
@@ -178,6 +180,13 @@ pub(super) enum Effect {
     Connect(Box<Reach>),
     /// Somebody is called who comes into a room.
     Summon(Box<Reach>, Box<Join>),
+    /// Both sides hear this, under this number, instead of each other.
+    Both(u32, Vec<Sound>),
+    /// They hear each other again.
+    Rejoin,
+    /// Both sides are recorded under this number, into this file, so many milliseconds at most; or
+    /// no more.
+    Tape(Option<(u32, Box<str>, u32)>),
     /// Who was called is let go.
     Disconnect,
     /// The timers of a program stop whose caller another one took over.
@@ -304,6 +313,23 @@ impl Scene<'_> {
     /// [`PAGE_MEMBERS_MAX`](crate::config::PAGE_MEMBERS_MAX). They go when the caller goes.
     pub fn summon(&mut self, reach: Reach, join: Join) {
         self.want(Effect::Summon(Box::new(reach), Box::new(join)));
+    }
+
+    /// Lets the caller and whom it is joined with hear something instead of each other;
+    /// [`Event::Done`] tells of its end, and [`Scene::rejoin`] brings them together.
+    pub fn both(&mut self, task: u32, sounds: Vec<Sound>) {
+        self.want(Effect::Both(task, sounds));
+    }
+
+    /// The caller and whom it is joined with hear each other again.
+    pub fn rejoin(&mut self) {
+        self.want(Effect::Rejoin);
+    }
+
+    /// Records the caller on the left, and whom it is joined with on the right;
+    /// [`Event::Recorded`] tells of the end. Without a file it ends.
+    pub fn tape(&mut self, tape: Option<(u32, Box<str>, u32)>) {
+        self.want(Effect::Tape(tape));
     }
 
     /// Lets go whom it called.

@@ -38,6 +38,8 @@ pub(super) struct Seat {
     over: bool,
     /// The leg of whom the program called.
     pub called: Option<Key>,
+    /// Whether both are recorded.
+    pub taped: bool,
     /// The legs of whom the program called into a room.
     pub guests: Vec<Key>,
     /// The leg that asked for a transfer, until that is settled.
@@ -56,6 +58,7 @@ impl Seat {
             over: false,
             called: None,
             guests: Vec::new(),
+            taped: false,
             transferor: None,
         }
     }

@@ -13,7 +13,7 @@ use super::program::{Program, parameter};
 use super::queue::Queueing;
 use super::voicemail::{Fetch, Leave};
 use crate::call::inside;
-use crate::config::{Config, RingBack, Service};
+use crate::config::{Config, Recorded, RingBack, Service};
 use crate::wire::sip::{HeaderName, Message, NameAddr, Uri};
 
 /// The program that a Request-URI names, as the proxy wrote it.
@@ -51,7 +51,8 @@ fn program_at(config: &Config, uri: &Uri<'_>, invite: &Message) -> Option<Box<dy
             let to = inside::unescape(parameter(uri, "to")?)?.into();
             let ring_back = parameter(uri, "ringback").and_then(inside::unescape);
             let ring_back = ring_back.and_then(|text| RingBack::parse(&text));
-            Some(Box::new(Bridge::new(to, ring_back)))
+            let record = parameter(uri, "record").and_then(Recorded::parse);
+            Some(Box::new(Bridge::new(to, ring_back, record)))
         }
         b"menu" => {
             let menu = Attendant::new(&config.menus, parameter(uri, "name")?)?;

@@ -133,6 +133,9 @@ impl Pbx {
         }
         seat.transferor = None;
         seat.hand_over(park);
+        if std::mem::take(&mut seat.taped) {
+            self.tape(stays, None);
+        }
         self.notify(cx, asked, 200, true);
         self.part(cx, asked);
         self.follow(cx, stays, Event::Begin);

@@ -75,8 +75,7 @@ impl SignalCore {
                     caller,
                     method,
                 };
-                let reply = self.route_test(now, &asked);
-                reply.unwrap_or_else(|failed| failed)
+                self.route_test(now, &asked).unwrap_or_else(|failed| failed)
             }
             Command::Log { .. }
             | Command::Reload

@@ -13,6 +13,7 @@ mod paging;
 mod parking;
 mod privacy;
 mod random;
+mod recording;
 mod records;
 mod routing;
 mod services;

@@ -18,6 +18,27 @@ pub fn peer(user: &str) -> Peer {
 
 /// A user calls a number under a Call-ID of that name; the final answer, acknowledged.
 pub fn call(w: &mut World, user: &str, number: &str, call_id: &str, lines: &[&str]) -> Message {
+    call_with(w, (user, number), call_id, lines, |_| {})
+}
+
+/// The same, with what happens elsewhere before the answer.
+pub fn call_while(
+    w: &mut World,
+    user: &str,
+    number: &str,
+    call_id: &str,
+    then: impl FnOnce(&mut World),
+) -> Message {
+    call_with(w, (user, number), call_id, &[], then)
+}
+
+fn call_with(
+    w: &mut World,
+    (user, number): (&str, &str),
+    call_id: &str,
+    lines: &[&str],
+    then: impl FnOnce(&mut World),
+) -> Message {
     let uri = match number.contains(':') {
         true => number.to_owned(),
         false => format!("sip:{number}@example.com"),
@@ -32,6 +53,7 @@ pub fn call(w: &mut World, user: &str, number: &str, call_id: &str, lines: &[&st
     (invite.from, invite.to, invite.call_id) = (&from, &uri, call_id);
     (invite.branch, invite.body) = (&branch, OFFER);
     w.send_proven(&peer(user), &invite, user);
+    then(w);
     let mut answer = w.take(&peer(user));
     while answer.status() < 200 {
         answer = w.take(&peer(user));

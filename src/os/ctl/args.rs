@@ -75,6 +75,9 @@ pub enum Verb {
     /// Look after calls that are parked.
     #[command(subcommand)]
     Park(ParkVerb),
+    /// List calls that were recorded.
+    #[command(subcommand)]
+    Recording(RecordingVerb),
     /// List queues, show their agents, log agents in and out.
     #[command(subcommand)]
     Queue(QueueVerb),
@@ -274,6 +277,13 @@ pub struct CdrArgs {
 pub enum ParkVerb {
     /// List the slots that are taken: who waits there, parked by whom, since when.
     List,
+}
+
+/// What to do with recordings.
+#[derive(Subcommand, Debug)]
+pub enum RecordingVerb {
+    /// List the files, the newest first, with who talked.
+    List(CdrArgs),
 }
 
 /// What to do with queues.

@@ -22,6 +22,7 @@ mod peers;
 mod ping;
 mod probe;
 mod queues;
+mod recordings;
 mod route;
 mod secret;
 mod sip;
@@ -87,6 +88,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             simple(&access, Command::PoolDrain { pool, member, on }, output)
         }
         Verb::Conference(verb) => conference::run(verb, &access, output),
+        Verb::Recording(verb) => recordings::run(verb, &access, output),
         Verb::Park(verb) => parked::run(verb, &access, output),
         Verb::Queue(verb) => queues::run(verb, &access, output),
         Verb::Bans { verb: None } => listing::bans(&access, output),

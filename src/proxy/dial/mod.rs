@@ -8,11 +8,13 @@
 //! | `entry` | calls that come in over trunks |
 //! | `forward` | forwarding, before a phone rings and after it failed |
 //! | `voicemail` | what no phone takes |
+//! | `recording` | calls that are recorded |
 
 mod announce;
 mod entry;
 mod expand;
 mod forward;
+mod recording;
 mod voicemail;
 
 pub(super) use forward::{Forwarding, Marks, deflection};
@@ -113,6 +115,9 @@ impl Proxy {
             let domain = cx.config.node.default_domain();
             let leg = announce::service(format!("sip:replaces@{domain}"));
             return Ok(Dialled::Lead(vec![leg].into()));
+        }
+        if let Some(recorded) = recording::lead(cx, asked, (&number, &aor), ways) {
+            return recorded;
         }
         let mut journey = Journey::of(asked, &aor);
         let led = self.lead(cx, asked, &number, &mut journey);

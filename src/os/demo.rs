@@ -104,7 +104,10 @@ fn configuration(dir: &Path) -> Result<String, Fatal> {
          [sip]\n\
          listen = [\"udp:127.0.0.1:{port}\", \"tcp:127.0.0.1:{port}\", \"ws:127.0.0.1:{web}\"]\n\n\
          [guard]\n\
-         exempt = [\"127.0.0.0/8\"]\n",
+         exempt = [\"127.0.0.0/8\"]\n\n\
+         # Calls that nobody takes fall to voicemail; *123 plays what was left.\n\
+         [voicemail]\n\
+         ring_s = 10\n",
         dir = dir.display().to_string(),
     ))
 }
@@ -129,6 +132,8 @@ fn announcement(dir: &Path, config: &crate::config::Config, users: &[(String, St
     let _ = write!(
         text,
         "\nPut one account into each of two softphones and call the other's name.\n\
+         Let it ring, or call a phone that is off: after the tone you leave a message, which\n\
+         its owner hears by *123.\n\
          Watch with: voipctl -s {socket} registrations\nEnd with Ctrl-C.\n\n"
     );
     text
@@ -147,6 +152,15 @@ mod tests {
         assert_eq!(first.users.len(), 2);
         assert_ne!(first.users[0].1, first.users[1].1);
         assert!(first.config.ends_with("voip.toml"));
+        let config = crate::os::service::read_config(&first.config).unwrap();
+        assert!(config.voicemail.enabled);
+        assert!(
+            config
+                .spool
+                .directory
+                .starts_with(dir.canonicalize().unwrap())
+                || !cfg!(target_os = "linux")
+        );
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

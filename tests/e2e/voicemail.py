@@ -60,7 +60,7 @@ def test_left_told_of_fetched_deleted(case):
     bob = Phone(case, "bob", voipd, HIGH, answers=False, modules=["mwi"])
     alice.wait_registered()
     bob.wait_registered()
-    wait_for("bob's phone to be told of no messages", lambda: lamp(bob) == "no 0/0")
+    wait_for("bob's phone to be told of no messages", lambda: lamp(bob) == "no 0/0", 40)
     alice.dial("bob")
     up(voipd)
     wait_for("a message to be recorded",
@@ -475,3 +475,37 @@ def test_signalling_dies_in_a_recording(case):
     house.sound.remove(carol.line)
     house.leave(carol, "bob")
     house.wait_counts("bob", 2, 0)
+
+
+class Demo:
+    """What `voipd demo` serves, as phones see it."""
+
+    address = "127.0.0.1"
+
+    def __init__(self, process):
+        said = wait_for("the demo to say where", lambda: re.search(r"127\.0\.0\.1:(\d+)", process.text()))
+        self.ports = {"udp": int(said.group(1))}
+        self.passwords = dict(re.findall(r"(?s)sip:(\w+)@[\w.]+\n.*?password +(\S+)", process.text()))
+
+
+def test_demo(case):
+    """A newcomer calls the second account, which no phone is registered for, and leaves a message."""
+    folder = case.folder / "demo"
+    process = case.start("demo", [case.binaries / "voipd", "demo", "--dir", folder], cwd=case.folder)
+    wait_for("the demo to serve", lambda: "listening on" in process.text(), 15)
+    demo = Demo(process)
+    sound = Sound(case)
+    phones = {name: Talker(case, demo, name, sound, domain=demo.address, password=password)
+              for name, password in demo.passwords.items()}
+    caller, owner = phones["100"], phones["200"]
+    caller.call("200")
+    caller.hears("beep", 30)
+    caller.say(MESSAGE)
+    time.sleep(3)
+    caller.hang_up()
+    wait_for("the message", lambda: list(folder.glob("spool/voicemail/200@127.0.0.1/*.wav")))
+    owner.call("*123")
+    time.sleep(1)
+    owner.press("1")
+    owner.hears(MESSAGE, 30)
+    owner.hang_up()

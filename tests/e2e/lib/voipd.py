@@ -113,8 +113,8 @@ class Voipd:
 
     def pids(self, role=None):
         """Its process's number; with several, those of its roles, or of one of them."""
-        found = subprocess.run(["pgrep", "-P", str(self.process.pid), "-f", f"--role {role or ''}"],
-                               capture_output=True, text=True)
+        words = ["pgrep", "-P", str(self.process.pid), "-f", "--", f"--role {role or ''}"]
+        found = subprocess.run(words, capture_output=True, text=True)
         return [int(pid) for pid in found.stdout.split()]
 
     def stop(self):

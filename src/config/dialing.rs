@@ -97,6 +97,8 @@ pub struct Route {
     pub next_on: Vec<FailureKind>,
     /// Whether the caller is sent there by a 302 instead (RFC 3261 §8.3).
     pub redirect: bool,
+    /// Whether its calls are recorded.
+    pub record: bool,
     /// What the callers of this route may call beyond the ordinary.
     pub allow: Vec<Class>,
     /// The answer, where the route refuses instead of leading somewhere (`refuse = 403`).

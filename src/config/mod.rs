@@ -12,6 +12,8 @@ mod dialing;
 mod menu;
 mod mistake;
 mod net;
+mod page;
+mod parking;
 mod parse;
 mod parse_dialing;
 mod parse_menu;
@@ -21,6 +23,7 @@ mod print;
 mod print_dialing;
 mod print_menu;
 mod reader;
+mod recording;
 mod ring_back;
 mod services;
 #[cfg(test)]
@@ -39,8 +42,11 @@ pub use menu::{
 };
 pub use mistake::{Mistake, Mistakes};
 pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute};
+pub use page::{PAGE_MEMBERS_MAX, Page};
+pub use parking::{Parking, SLOTS_MAX};
 pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MAX};
 pub use reader::nearest;
+pub use recording::{Recorded, Recording};
 pub use ring_back::{RING_BACK_COUNTRIES, RingBack};
 pub use services::{Service, Services};
 pub use voicemail::{Smtp, Voicemail};
@@ -91,6 +97,10 @@ pub struct Config {
     pub numbers: Numbers,
     /// `[services]`
     pub services: Services,
+    /// `[parking]`
+    pub parking: Parking,
+    /// `[recording]`
+    pub recording: Recording,
     /// `[voicemail]`
     pub voicemail: Voicemail,
     /// `[[route]]`, in order.
@@ -103,6 +113,8 @@ pub struct Config {
     pub groups: Vec<Group>,
     /// `[[conference]]`
     pub conferences: Vec<Conference>,
+    /// `[[page]]`
+    pub pages: Vec<Page>,
     /// `[[menu]]`: shared, so that a caller stays in those of its beginning.
     pub menus: Arc<[Menu]>,
     /// `[disa]`

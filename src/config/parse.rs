@@ -9,8 +9,8 @@ use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
     Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, Origin, PortRange, Relay, Rtp,
-    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, conference,
-    parse_dialing, parse_menu, run_dir, spool_dir,
+    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, conference, page,
+    parking, parse_dialing, parse_menu, recording, run_dir, spool_dir,
 };
 use crate::base::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -107,12 +107,15 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("admin", &["socket", "pid_file", "log", "web", "token_file"]),
     ("numbers", parse_dialing::NUMBERS),
     ("services", parse_dialing::SERVICES),
+    ("parking", parking::PARKING),
+    ("recording", recording::RECORDING),
     ("voicemail", voicemail::KEYS),
     ("route", parse_dialing::ROUTE),
     ("trunk", parse_dialing::TRUNK),
     ("pool", parse_dialing::POOL),
     ("group", parse_dialing::GROUP),
     ("conference", conference::CONFERENCE),
+    ("page", page::PAGE),
     ("disa", parse_menu::DISA),
     ("menu", parse_menu::MENU),
     ("queue", parse_menu::QUEUE),
@@ -125,6 +128,7 @@ pub(super) const LISTS: &[&str] = &[
     "pool",
     "group",
     "conference",
+    "page",
     "menu",
     "queue",
 ];
@@ -308,6 +312,9 @@ impl<'d> File<'_, '_, 'd> {
             ..Config::default()
         };
         config.conferences = self.conferences(&config.groups, &config.services);
+        config.parking = self.parking(&config);
+        config.pages = self.pages(&config);
+        config.recording = self.recording(&config);
         self.menus(&mut config);
         config.routes = self.routes(&config);
         config

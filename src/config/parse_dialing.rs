@@ -33,6 +33,7 @@ pub(super) const SERVICES: &[&str] = &[
     "conference",
     "disa",
     "queue_login",
+    "park",
     "voicemail",
 ];
 pub(super) const TRUNK: &[&str] = &[
@@ -89,6 +90,7 @@ pub(super) const ROUTE: &[&str] = &[
     "ring_s",
     "next_on",
     "redirect",
+    "record",
     "allow",
     "refuse",
 ];

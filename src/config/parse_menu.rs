@@ -412,7 +412,11 @@ impl Numbers {
         });
         let groups = config.groups.iter();
         let groups = groups.filter_map(|g| Some((g.number.clone()?, format!("group {}", g.name))));
-        Self(codes.chain(groups).collect())
+        let pages = config.pages.iter();
+        let pages = pages.map(|p| (p.number.clone(), format!("page {}", p.name)));
+        let slots = config.parking.slots();
+        let slots = slots.map(|slot| (slot.into(), "a slot of [parking]".into()));
+        Self(codes.chain(groups).chain(pages).chain(slots).collect())
     }
 
     fn owner(&self, number: &str) -> Option<&str> {

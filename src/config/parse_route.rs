@@ -73,6 +73,7 @@ impl<'d> File<'_, '_, 'd> {
             hours: self.hours(section),
             anonymous: self.truth(section, "anonymous", false),
             redirect: self.truth(section, "redirect", false),
+            record: self.truth(section, "record", false),
             to: self.steps(section, config),
             ..Route::default()
         };
@@ -688,6 +689,7 @@ impl Default for Route {
             ring: Duration::from_secs(25),
             next_on: super::NEXT_ON.to_vec(),
             redirect: false,
+            record: false,
             allow: Vec::new(),
             refuse: None,
         }

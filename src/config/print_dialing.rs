@@ -2,7 +2,6 @@
 //! words for what they are made of. Of lists and choices that a route does not make, nothing is
 //! written.
 
-use super::conference;
 use super::parse_route::DAYS;
 use super::print::{list, plain, quoted, text};
 use super::print_menu::{disa, menu, queue};
@@ -10,6 +9,7 @@ use super::{
     Algorithm, Class, Config, FailureKind, Group, Hours, Identity, Match, NumberFormat, Numbers,
     Pool, QueueStrategy, Route, Service, Services, Source, Strategy, Target, Trunk,
 };
+use super::{conference, page, parking, recording};
 use std::fmt::{self, Display, Formatter};
 
 macro_rules! words {
@@ -137,6 +137,8 @@ impl Display for Match {
 pub(super) fn dialing(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     numbers(f, &config.numbers)?;
     services(f, &config.services)?;
+    parking::print(f, &config.parking)?;
+    recording::print(f, &config.recording)?;
     config.trunks.iter().try_for_each(|t| trunk(f, t))?;
     config.pools.iter().try_for_each(|p| pool(f, p))?;
     config.groups.iter().try_for_each(|g| group(f, g))?;
@@ -144,6 +146,7 @@ pub(super) fn dialing(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
         .conferences
         .iter()
         .try_for_each(|room| conference::print(f, room))?;
+    config.pages.iter().try_for_each(|p| page::print(f, p))?;
     disa(f, &config.disa)?;
     config.menus.iter().try_for_each(|m| menu(f, m))?;
     config.queues.iter().try_for_each(|q| queue(f, q))?;
@@ -283,6 +286,7 @@ fn route(f: &mut Formatter<'_>, r: &Route) -> fmt::Result {
     plain(f, "ring_s", r.ring.as_secs())?;
     list(f, "next_on", &r.next_on)?;
     plain(f, "redirect", r.redirect)?;
+    plain(f, "record", r.record)?;
     list(f, "allow", &r.allow)
 }
 

@@ -13,6 +13,8 @@ pub enum Service {
     Disa,
     /// Agents log in at queues and leave them.
     QueueLogin,
+    /// Parks calls: of whoever is transferred there.
+    Park,
     /// Takes messages, and lets them be heard.
     Voicemail,
 }
@@ -24,6 +26,7 @@ impl Service {
         Service::Conference,
         Service::Disa,
         Service::QueueLogin,
+        Service::Park,
         Service::Voicemail,
     ];
 
@@ -34,6 +37,7 @@ impl Service {
             Service::Conference => "conference",
             Service::Disa => "disa",
             Service::QueueLogin => "queue_login",
+            Service::Park => "park",
             Service::Voicemail => "voicemail",
         }
     }
@@ -50,6 +54,7 @@ impl Service {
             Service::Conference => "*125",
             Service::Disa => "*128",
             Service::QueueLogin => "*45",
+            Service::Park => "*70",
             Service::Voicemail => "*123",
         }
     }

@@ -11,6 +11,7 @@
 mod conference;
 mod mail;
 mod merge;
+mod parked;
 mod peers;
 mod queues;
 mod rows;
@@ -18,6 +19,7 @@ mod time;
 
 pub use conference::{ConferenceMemberRow, ConferenceRow, MemberChange, RoomChange};
 pub use mail::{MailboxRow, MessageRow};
+pub use parked::ParkedRow;
 pub use peers::{MemberRow, PoolRow, TrunkRow};
 pub use queues::{AgentRow, QueueRow};
 pub use rows::{
@@ -126,6 +128,8 @@ pub enum Command {
         /// What.
         change: MemberChange,
     },
+    /// The calls that are parked.
+    Parked,
     /// Who is shut out.
     Bans,
     /// Let a source in again.
@@ -328,6 +332,7 @@ impl Command {
             | Command::Conferences { .. }
             | Command::ConferenceRoom { .. }
             | Command::ConferenceMember { .. }
+            | Command::Parked
             | Command::Bans
             | Command::BanLift { .. }
             | Command::Blocks
@@ -432,6 +437,11 @@ pub enum Reply {
     Conferences {
         /// Ordered by name.
         rows: Vec<ConferenceRow>,
+    },
+    /// To [`Command::Parked`].
+    Parked {
+        /// Ordered by slot.
+        rows: Vec<ParkedRow>,
     },
     /// To [`Command::Bans`].
     Bans {

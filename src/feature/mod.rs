@@ -19,6 +19,7 @@ mod decide;
 mod history;
 mod hunt;
 mod keys;
+mod park;
 mod pins;
 mod queue;
 mod ringing;
@@ -34,6 +35,7 @@ pub use decide::{Caller, Failure, Forward, Incoming, NO_ANSWER, Why, after, inco
 pub use history::{Diversions, History};
 pub use hunt::Hunt;
 pub use keys::KEYS;
+pub use park::{Address, Lot, Parked};
 pub use pins::{Patience, Pins, is_pin};
 pub use queue::{Doing, Figures, Queues, RING_MAX, Rules, Ticket, Turn};
 pub use ringing::{Claim, RINGING_MAX, RingingCall, Rings};
@@ -83,6 +85,7 @@ pub struct Features {
     ringing: Arc<ringing::Ringing>,
     pins: Pins,
     queues: Arc<Queues>,
+    lot: Lot,
     /// The users who are logged in at each queue. Locked behind `table`.
     agents: RwLock<BTreeMap<Box<str>, BTreeSet<Box<str>>>>,
 }
@@ -178,6 +181,11 @@ impl Features {
     /// Who waits where.
     pub fn queues(&self) -> &Arc<Queues> {
         &self.queues
+    }
+
+    /// Which call is parked where.
+    pub fn lot(&self) -> &Lot {
+        &self.lot
     }
 
     /// The agents of a queue, `name@domain`: `always` in their order, then those who logged in.

@@ -25,6 +25,8 @@ const KNOWN_FOR: Duration = Duration::from_secs(30);
 pub(super) enum Asker {
     /// A leg.
     Leg(Key),
+    /// The recording of a conversation, by its session on the left.
+    Tape(u64),
     /// A recording without its leg, by its number.
     Left(u64),
     /// The owner of files, whom the answer names.

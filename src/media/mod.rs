@@ -8,6 +8,7 @@
 //! | [`studio`] | the legs that end here, and the clock of all that plays |
 //! | [`player`], [`music`] | sounds, one after the other, as samples; what those hear who wait |
 //! | [`record`], [`minutes`] | what is heard, by a leg or in a room, into a file |
+//! | `tape` | two legs side by side, into a file |
 //! | [`stream`] | one RTP stream each way with its reports |
 //! | [`jitter`], [`conceal`], [`reception`] | what comes, in order and in time; what is lost |
 //! | [`ear`] | what a leg hears, as samples |
@@ -51,6 +52,7 @@ mod secure;
 pub mod shelf;
 pub mod stream;
 pub mod studio;
+mod tape;
 #[cfg(test)]
 mod tests;
 pub mod tone;

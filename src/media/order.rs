@@ -148,6 +148,27 @@ pub enum RecordEnd {
     Failed,
 }
 
+/// About the recording of a conversation: two legs of the same worker in one file of the spool, as
+/// A-law of 8 kHz in a WAV file of two channels. [`News::Recorded`] tells when it is whole.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum TapeOrder {
+    /// It begins. One that runs goes on instead.
+    Start {
+        /// Comes back in [`News::Recorded`].
+        task: u32,
+        /// The session on the right.
+        with: u64,
+        /// Its name, with `.wav`.
+        file: Box<str>,
+        /// The longest, milliseconds; nought and what is too much mean two hours.
+        max_ms: u32,
+    },
+    /// Another session is on the right, as the call was transferred; nothing where none runs.
+    With(u64),
+    /// It ends, as it does when the one on the left closes.
+    Stop,
+}
+
 /// From signalling to the studio.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Order {
@@ -175,6 +196,13 @@ pub enum Order {
         session: u64,
         /// What.
         what: RoomOrder,
+    },
+    /// It is recorded side by side with another one, or no more.
+    Tape {
+        /// The one on the left.
+        session: u64,
+        /// What.
+        what: TapeOrder,
     },
     /// A leg that is bridged says a key to its far end, as an event or as a tone: one that the
     /// other side told beside its sound. Nothing to one that is not.
@@ -212,6 +240,7 @@ impl Order {
             Order::Open { session, .. }
             | Order::Do { session, .. }
             | Order::Room { session, .. }
+            | Order::Tape { session, .. }
             | Order::Measure { session }
             | Order::Press { session, .. }
             | Order::Files { session, .. }
@@ -226,6 +255,12 @@ impl Order {
             Order::Do { session, what, .. } => {
                 *session = to;
                 if let Task::Bridge { with } = what {
+                    *with ^= changed;
+                }
+            }
+            Order::Tape { session, what } => {
+                *session = to;
+                if let TapeOrder::Start { with, .. } | TapeOrder::With(with) = what {
                     *with ^= changed;
                 }
             }

@@ -25,11 +25,11 @@ pub const FRAME_MS: u32 = 20;
 pub const FRAME: usize = (RATE * FRAME_MS / 1000) as usize;
 /// The longest recording: two hours, 58 MB.
 pub const LENGTH_MS_MAX: u32 = 2 * 3600 * 1000;
-/// The first piece, which tells early whether anything can be written.
+/// The first piece of a channel, which tells early whether anything can be written.
 const FIRST_BYTES: usize = RATE as usize / 5;
 /// The pieces behind it.
 const PIECE_BYTES: usize = RATE as usize;
-/// What waits for the disk, at most: eight seconds.
+/// What waits for the disk of a channel, at most: eight seconds.
 const WAITING_BYTES_MAX: usize = 8 * RATE as usize;
 /// What is kept of a silence that ends a recording: the breath behind the last word.
 const KEPT_BYTES: u64 = RATE as u64 / 4;
@@ -55,6 +55,7 @@ enum State {
 #[derive(Debug)]
 pub struct Recorder {
     name: Box<str>,
+    layout: Layout,
     limits: Limits,
     activity: Activity,
     state: State,
@@ -70,7 +71,7 @@ pub struct Recorder {
     talked: u64,
 }
 
-/// What all recordings are made of.
+/// What recordings of one leg are made of.
 pub fn layout() -> Layout {
     Layout::mono(Encoding::Alaw, RATE)
 }
@@ -80,6 +81,7 @@ impl Recorder {
     pub fn new(name: Box<str>, limits: Limits) -> Self {
         Self {
             name,
+            layout: layout(),
             limits,
             activity: Activity::new(FRAME_MS),
             state: State::Rolling,
@@ -93,20 +95,58 @@ impl Recorder {
         }
     }
 
+    /// Of two legs side by side. No silence ends it.
+    pub fn stereo(name: Box<str>, limits: Limits) -> Self {
+        let limits = Limits {
+            silence_ms: 0,
+            ..limits
+        };
+        let layout = Layout {
+            channels: 2,
+            ..layout()
+        };
+        Self {
+            layout,
+            ..Self::new(name, limits)
+        }
+    }
+
+    fn channels(&self) -> usize {
+        usize::from(self.layout.channels)
+    }
+
     /// Takes the next frame; whether the recording goes on.
     pub fn push(&mut self, frame: &[i16; FRAME]) -> bool {
+        let mut bytes = [0; FRAME];
+        g711::alaw_encode(frame, &mut bytes);
+        self.take(&bytes, mean_square(frame))
+    }
+
+    /// Takes the next frame of each side; whether the recording goes on.
+    pub fn push_both(&mut self, left: &[i16; FRAME], right: &[i16; FRAME]) -> bool {
+        let mut sides = [[0; FRAME]; 2];
+        for (side, frame) in sides.iter_mut().zip([left, right]) {
+            g711::alaw_encode(frame, side);
+        }
+        let [left, right] = sides;
+        let mut bytes = [0; 2 * FRAME];
+        for (pair, (l, r)) in bytes.chunks_exact_mut(2).zip(left.iter().zip(&right)) {
+            pair.copy_from_slice(&[*l, *r]);
+        }
+        self.take(&bytes, 0)
+    }
+
+    fn take(&mut self, bytes: &[u8], power: u64) -> bool {
         if self.state != State::Rolling {
             return false;
         }
-        if self.waiting.len() >= WAITING_BYTES_MAX {
+        if self.waiting.len() >= WAITING_BYTES_MAX * self.channels() {
             self.close(RecordEnd::Failed);
             return false;
         }
-        let mut bytes = [0; FRAME];
-        g711::alaw_encode(frame, &mut bytes);
-        self.waiting.extend_from_slice(&bytes);
+        self.waiting.extend_from_slice(bytes);
         self.frames += 1;
-        if self.activity.push(mean_square(frame)) {
+        if self.activity.push(power) {
             self.talked = self.frames;
         }
         let ms = |frames: u64| frames.saturating_mul(FRAME_MS.into());
@@ -150,7 +190,7 @@ impl Recorder {
         let enough = match self.written {
             0 => FIRST_BYTES,
             _ => PIECE_BYTES,
-        };
+        } * self.channels();
         match self.state {
             State::Rolling if self.waiting.len() < enough => None,
             State::Rolling => Some(self.append()),
@@ -169,7 +209,7 @@ impl Recorder {
         self.flying = std::mem::take(&mut self.waiting);
         FileWish::Append {
             name: self.name.clone(),
-            layout: layout(),
+            layout: self.layout,
             at: self.written,
             bytes: self.flying.clone(),
         }
@@ -180,7 +220,7 @@ impl Recorder {
         self.state = State::Finishing(end);
         FileWish::Finish {
             name: self.name.clone(),
-            layout: layout(),
+            layout: self.layout,
             data_size: self.kept(end),
         }
     }
@@ -202,7 +242,7 @@ impl Recorder {
         let flying = std::mem::take(&mut self.flying);
         match (self.state, answer) {
             (State::Finishing(end), Ok(())) => {
-                let ms = length_ms(layout(), self.kept(end));
+                let ms = length_ms(self.layout, self.kept(end));
                 self.state = State::Over { ms, end };
             }
             // What is in the file now can be salvaged.

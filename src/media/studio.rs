@@ -7,10 +7,11 @@ use super::file::{FileAnswer, FileAsk, FileFailure, FileNews, FileWish, Filed};
 use super::leg::{Left, Leg, Pressed, Turn};
 use super::library::{Asker, Library};
 use super::minutes::Minutes;
-use super::order::{Format, News, Order, RecordEnd, SOUNDS_MAX};
+use super::order::{Format, News, Order, RecordEnd, SOUNDS_MAX, TapeOrder};
 use super::record::{Limits, Recorder};
 use super::room::{RoomOrder, Rooms};
 use super::stream::{Heard, ntp_of_unix_ms};
+use super::tape::Tape;
 use crate::base::{Anchor, Instant, Key, Slab, TimerTable};
 use crate::wire::rtp::Packet;
 use crate::wire::rtp::event::key as key_of;
@@ -52,13 +53,25 @@ pub struct StudioCounters {
     pub skipped: u64,
 }
 
+/// Whose time has come.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Leg(Key),
+    /// A tape, by its session on the left.
+    Tape(u64),
+}
+
 /// The legs of one media worker, at most as many as its relay has sessions.
 #[derive(Debug)]
 pub struct Studio {
     anchor: Anchor,
     legs: Slab<Box<Leg>>,
     by_session: HashMap<u64, Key>,
-    timers: TimerTable<Key>,
+    timers: TimerTable<Due>,
+    /// Recordings of conversations, by the session on the left; at most as many as legs.
+    pub(super) tapes: BTreeMap<u64, Box<Tape>>,
+    /// Which of them a session is on.
+    pub(super) taped: HashMap<u64, u64>,
     library: Library,
     rooms: Arc<Rooms>,
     /// What records rooms, by the number of its recorder in the library.
@@ -78,6 +91,8 @@ impl Studio {
             legs: Slab::new(legs_max),
             by_session: HashMap::new(),
             timers: TimerTable::new(),
+            tapes: BTreeMap::new(),
+            taped: HashMap::new(),
             library: Library::default(),
             rooms: Arc::default(),
             minutes: BTreeMap::new(),
@@ -141,6 +156,7 @@ impl Studio {
                 }
                 self.serve(now, key);
             }
+            (Order::Tape { what, .. }, Some(_)) => self.tape(now, session, what),
             (Order::Measure { .. }, Some(key)) => {
                 if let Some(figures) = self.legs.get(key).map(|leg| leg.measure()) {
                     self.tell(News::Measured { session, figures });
@@ -148,7 +164,11 @@ impl Studio {
             }
             (Order::Press { key: pressed, .. }, Some(key)) => self.press(now, key, pressed),
             (
-                Order::Do { .. } | Order::Room { .. } | Order::Measure { .. } | Order::Press { .. },
+                Order::Do { .. }
+                | Order::Room { .. }
+                | Order::Measure { .. }
+                | Order::Press { .. }
+                | Order::Tape { .. },
                 None,
             ) => {
                 self.tell(News::Failed { session });
@@ -243,6 +263,7 @@ impl Studio {
 
     fn close(&mut self, now: Instant, session: u64, key: Key) {
         self.by_session.remove(&session);
+        self.untape(now, session);
         let Some(mut leg) = self.legs.remove(key) else {
             return;
         };
@@ -270,7 +291,7 @@ impl Studio {
             self.timers.cancel(timer);
         }
         leg.armed = leg.due();
-        leg.timer = Some(self.timers.arm(leg.armed, key));
+        leg.timer = Some(self.timers.arm(leg.armed, Due::Leg(key)));
     }
 
     /// What a turn means beside its packet.
@@ -328,6 +349,7 @@ impl Studio {
         if turn == Turn::Spoke && leg.seal(&mut self.packet, false) {
             outlet.rtp(session, stream, &self.packet);
         }
+        let heard_format = leg.format.bare();
         let across = leg.partner().map(|with| (with, leg.format.bare()));
         let news = &mut self.news;
         for (change, _) in &self.pressed {
@@ -337,6 +359,13 @@ impl Studio {
             {
                 news.push_back(News::Key { session, key });
             }
+        }
+        if matches!(heard, Heard::Stream | Heard::Unproven)
+            && let Some(tape) = self.taped.get(&session)
+            && let Some(tape) = self.tapes.get_mut(tape)
+        {
+            let (header, payload) = (packet.header(), packet.payload());
+            tape.put(now, (session, &heard_format), &header, payload);
         }
         if let Some((with, format)) = across
             && matches!(heard, Heard::Stream | Heard::Unproven)
@@ -408,6 +437,15 @@ impl Studio {
                         self.on_turn(now, key, turn);
                         self.serve(now, key);
                     }
+                }
+                Some(Asker::Tape(session)) => {
+                    if let Some(tape) = self.tapes.get_mut(&session)
+                        && tape.asked == Some(ticket)
+                    {
+                        tape.asked = None;
+                        tape.recorder.handle_answer(what.map(drop));
+                    }
+                    self.serve_tape(now, session);
                 }
                 Some(Asker::Left(number)) => {
                     if let Some(left) = self.library.left(number) {
@@ -519,6 +557,84 @@ impl Studio {
         }
     }
 
+    // ------------------------------------------------------------ conversations on tape
+
+    fn tape(&mut self, now: Instant, session: u64, what: TapeOrder) {
+        let known = self.tapes.get_mut(&session);
+        match (what, known) {
+            (TapeOrder::Start { with, .. } | TapeOrder::With(with), Some(tape)) => {
+                self.taped.remove(&tape.sides[1]);
+                tape.turn_to(with);
+                self.taped.insert(with, session);
+            }
+            (
+                TapeOrder::Start {
+                    task,
+                    with,
+                    file,
+                    max_ms,
+                },
+                None,
+            ) => {
+                let mut tape = Tape::new(now, task, [session, with], (file, max_ms));
+                tape.timer = Some(self.timers.arm(tape.due, Due::Tape(session)));
+                self.tapes.insert(session, Box::new(tape));
+                self.taped.insert(session, session);
+                self.taped.insert(with, session);
+            }
+            (TapeOrder::With(_) | TapeOrder::Stop, None) => {}
+            (TapeOrder::Stop, Some(_)) => self.untape(now, session),
+        }
+    }
+
+    /// The recording of a conversation ends, if its left side goes or it is told so.
+    fn untape(&mut self, now: Instant, session: u64) {
+        let Some(tape) = self.tapes.remove(&session) else {
+            return;
+        };
+        for side in tape.sides {
+            if self.taped.get(&side) == Some(&session) {
+                self.taped.remove(&side);
+            }
+        }
+        if let Some(timer) = tape.timer {
+            self.timers.cancel(timer);
+        }
+        let left = tape.leave();
+        self.leave(now, Some(left));
+    }
+
+    fn turn_tape(&mut self, now: Instant, session: u64) {
+        let Some(tape) = self.tapes.get_mut(&session) else {
+            return;
+        };
+        tape.timer = None;
+        if !tape.turn(now) {
+            return self.untape(now, session);
+        }
+        let due = tape.due;
+        tape.timer = Some(self.timers.arm(due, Due::Tape(session)));
+        self.serve_tape(now, session);
+    }
+
+    fn serve_tape(&mut self, now: Instant, session: u64) {
+        let Some(tape) = self.tapes.get_mut(&session) else {
+            return;
+        };
+        if tape.asked.is_none()
+            && let Some(wish) = tape.recorder.poll_wish()
+        {
+            let (ticket, answer) = self.library.ask(now, Asker::Tape(session), wish);
+            match answer {
+                Some(answer) => tape.recorder.handle_answer(answer.map(drop)),
+                None => tape.asked = Some(ticket),
+            }
+        }
+        if tape.recorder.has_ended() {
+            self.untape(now, session);
+        }
+    }
+
     // ------------------------------------------------------------ out
 
     /// What signalling must hear.
@@ -537,8 +653,13 @@ impl Studio {
         self.write_minutes(now);
         let ntp = self.ntp(now);
         for _ in 0..TURNS_MAX {
-            let Some((_, key)) = self.timers.pop_due(now) else {
-                return;
+            let key = match self.timers.pop_due(now) {
+                Some((_, Due::Leg(key))) => key,
+                Some((_, Due::Tape(session))) => {
+                    self.turn_tape(now, session);
+                    continue;
+                }
+                None => return,
             };
             let Some(leg) = self.legs.get_mut(key) else {
                 continue;

@@ -7,6 +7,7 @@ use crate::wire::rtp::{Coding, Header, Packet, Wishes};
 
 mod bridges;
 mod files;
+mod tapes;
 
 const ANCHOR: Anchor = Anchor {
     instant: Instant::ZERO,

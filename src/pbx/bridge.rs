@@ -1,11 +1,14 @@
 //! Stands between two sides that cannot talk directly: the call goes on to whom it was for,
-//! with every codec that we know offered, and both hear each other through the studio.
+//! with every codec that we know offered, and both hear each other through the studio. So do those
+//! whose call is recorded, from its beginning or by keys of one of them.
 
 use super::program::{Account, Event, Opening, Program, Reach, Scene};
 use super::voice::Voice;
-use crate::config::RingBack;
+use crate::base::Instant;
+use crate::config::{Recorded, RingBack};
 use crate::media::tone::{Country, Tone};
-use crate::media::{Sound, Task};
+use crate::media::{RecordEnd, Sound, Task};
+use crate::plan::local_time;
 use std::time::Duration;
 
 /// How long the far side may ring: as long as the proxy lets it (timer C is shorter).
@@ -27,8 +30,14 @@ impl Program for Stay {
     }
 }
 
-/// The number of its own sound.
+/// The numbers of its own sounds, and of the recording.
 const RING_BACK: u32 = 0;
+const NOTICE: u32 = 1;
+const TAPE: u32 = 2;
+/// Keys that come later than this do not belong to those before.
+const KEYS_WAIT: Duration = Duration::from_secs(2);
+/// Of a Call-ID so much is in a file's name.
+const CALL_ID_MAX: usize = 64;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -39,15 +48,89 @@ pub(super) struct Bridge {
     ring_back: Option<RingBack>,
     /// Whether it hears that.
     rings: bool,
+    record: Option<Recorded>,
+    /// Whether it is recorded now.
+    taped: bool,
+    /// What the caller and the other pressed lately, and when.
+    pressed: [(String, Instant); 2],
 }
 
 impl Bridge {
-    pub fn new(to: Box<str>, ring_back: Option<RingBack>) -> Self {
+    pub fn new(to: Box<str>, ring_back: Option<RingBack>, record: Option<Recorded>) -> Self {
         Self {
             to,
             ring_back,
             rings: false,
+            record,
+            taped: false,
+            pressed: Default::default(),
         }
+    }
+
+    fn joined(&mut self, scene: &mut Scene<'_>) {
+        scene.answer();
+        if self.record == Some(Recorded::Always) {
+            self.tape(scene);
+        }
+    }
+
+    /// From now on both are recorded, and told so.
+    fn tape(&mut self, scene: &mut Scene<'_>) {
+        let file = file_of(scene);
+        scene.note(&format!("recorded: {file}"));
+        let max_ms = scene.config.recording.max_s.saturating_mul(1000);
+        scene.tape(Some((TAPE, file.into(), max_ms)));
+        self.taped = true;
+        self.tell(scene, &["call-is-recorded"]);
+    }
+
+    fn tell(&self, scene: &mut Scene<'_>, words: &[&str]) {
+        if scene.config.recording.notice {
+            let mut sounds = vec![scene.voice.pause()];
+            sounds.extend(scene.voice.prompts(words));
+            scene.both(NOTICE, sounds);
+        }
+    }
+
+    /// A key of one of the two; in a row with others it may begin the recording, or end it.
+    fn pressed(&mut self, scene: &mut Scene<'_>, side: usize, key: char) {
+        let Some((typed, last)) = self.pressed.get_mut(side) else {
+            return;
+        };
+        if self.record != Some(Recorded::OnDemand) {
+            return;
+        }
+        if scene.now.since(*last) > KEYS_WAIT {
+            typed.clear();
+        }
+        *last = scene.now;
+        typed.push(key);
+        let keys = &*scene.config.recording.keys;
+        if !typed.ends_with(keys) {
+            // As many as may still become the row.
+            let from = typed.len().saturating_sub(keys.len().saturating_sub(1));
+            typed.drain(..from);
+            return;
+        }
+        typed.clear();
+        match self.taped {
+            false => self.tape(scene),
+            true => {
+                self.taped = false;
+                scene.tape(None);
+                self.tell(scene, &["call-recording", "de-activated"]);
+            }
+        }
+    }
+
+    fn recorded(&mut self, scene: &mut Scene<'_>, end: RecordEnd) {
+        match end {
+            // The log says why, and what to do.
+            RecordEnd::Failed => scene.note("recording: it could not be written"),
+            RecordEnd::Limit => scene.note("recording: as long as it may be"),
+            RecordEnd::Key | RecordEnd::Silence | RecordEnd::Closed => return,
+        }
+        self.taped = false;
     }
 
     /// A phone rings. The sound needs the caller's media, and thus a 183 instead of a 180.
@@ -105,14 +188,21 @@ impl Program for Bridge {
             }),
             Event::Ringing => self.ring(scene),
             Event::Heard => scene.early(),
-            Event::Joined => scene.answer(),
+            Event::Joined => self.joined(scene),
+            Event::Done(NOTICE) => scene.rejoin(),
+            Event::Key(key) => self.pressed(scene, 0, key),
+            Event::FarKey(key) => self.pressed(scene, 1, key),
+            Event::Recorded {
+                task: TAPE, end, ..
+            } => self.recorded(scene, end),
             Event::Refused(status) => scene.fail(status),
             Event::Parted => scene.hang_up(),
             Event::Done(_)
-            | Event::Key(_)
             | Event::Measured(_)
             | Event::Talking(_)
             | Event::Told(_)
+            | Event::Held(_)
+            | Event::Referred(_)
             | Event::Recorded { .. }
             | Event::Filed { .. }
             | Event::Due(_)
@@ -120,3 +210,26 @@ impl Program for Bridge {
         }
     }
 }
+
+/// Where a recording goes: by the day, and by the Call-ID as far as that is fit for a file's name.
+/// Whoever calls chooses the Call-ID, so what follows it is ours: nobody can have an older
+/// recording overwritten.
+fn file_of(scene: &mut Scene<'_>) -> String {
+    let begun = local_time(scene.unix_ms, &scene.config.numbers.timezone);
+    let day = begun.strftime("%Y/%m/%d");
+    let call_id = String::from_utf8_lossy(&scene.caller.dialog.0);
+    let call_id: String = call_id
+        .chars()
+        .map(|c| match c {
+            c if c.is_ascii_alphanumeric() || "_@-".contains(c) => c,
+            _ => '-',
+        })
+        .take(CALL_ID_MAX)
+        .collect();
+    let own = scene.rng.token::<8>();
+    let own = String::from_utf8_lossy(&own);
+    format!("recordings/{day}/{call_id}-{own}.wav")
+}
+
+#[cfg(test)]
+mod tests;

@@ -479,6 +479,8 @@ impl Conference {
                 self.leave(scene);
                 self.last_words(scene, &["goodbye"]);
             }
+            // Those of the parking lot.
+            Wish::Fetched(_) | Wish::Met(_) | Wish::Replaced | Wish::Held(_) | Wish::Go(_) => {}
         }
     }
 

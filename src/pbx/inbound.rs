@@ -3,11 +3,12 @@
 use super::leg::Leg;
 use super::program::{Caller, Event, Opening};
 use super::seat::Seat;
+use super::transfer::takes;
 use super::{Context, Output, Pbx, branch_of, service};
 use crate::base::{Flow, Key};
 use crate::media::Order;
 use crate::sip::session_timer;
-use crate::wire::sip::{Message, Method};
+use crate::wire::sip::{HeaderName, Message, Method};
 
 impl Pbx {
     /// A call came.
@@ -16,12 +17,15 @@ impl Pbx {
             return self.refuse_unknown(cx, flow, invite, 481);
         };
         let caller = caller_of(cx, session, invite);
-        match self.replaced(invite) {
-            Ok(None) => {}
-            Ok(Some(old)) => return self.replace(cx, old, caller, (flow, invite)),
-            Err(why) => return self.refuse(cx, flow, invite, why),
-        }
-        let Some(program) = service::program_of(cx.config, invite) else {
+        let program = match takes(cx, invite.header(HeaderName::Replaces)) {
+            Some(park) => Some(Box::new(park) as _),
+            None => match self.replaced(invite) {
+                Ok(None) => service::program_of(cx.config, invite),
+                Ok(Some(old)) => return self.replace(cx, old, caller, (flow, invite)),
+                Err(why) => return self.refuse(cx, flow, invite, why),
+            },
+        };
+        let Some(program) = program else {
             return self.refuse_unknown(cx, flow, invite, 404);
         };
         let opening = program.opening();
@@ -152,6 +156,18 @@ impl Pbx {
         self.outputs.push_back(Output::Media(order));
         self.begin(cx, key);
         self.join(key);
+        self.tell_held(cx, key);
+    }
+
+    /// Who is joined with nobody is told of being held by its program; `join` does it for others.
+    fn tell_held(&mut self, cx: &mut Context<'_>, key: Key) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let held = leg.talk.is_held();
+        if leg.seat.as_mut().is_some_and(|seat| seat.is_held(held)) {
+            self.follow(cx, key, Event::Held(held));
+        }
     }
 
     fn begin(&mut self, cx: &mut Context<'_>, key: Key) {
@@ -272,7 +288,7 @@ impl Pbx {
             };
             self.outputs.push_back(Output::Media(press));
         }
-        self.follow(cx, key, Event::Key(pressed));
+        self.on_key(cx, key, pressed);
     }
 }
 
@@ -304,6 +320,11 @@ fn caller_of(cx: &Context<'_>, session: u64, invite: &Message) -> Caller {
     let uri = from.as_ref().and_then(|from| from.uri().ok());
     let number = uri.map(|uri| text(&uri.user_unescaped()));
     let name = from.as_ref().and_then(|from| from.display_unescaped());
+    let tag = from
+        .as_ref()
+        .and_then(|from| from.tag())
+        .unwrap_or_default();
+    let dialog = (invite.call_id().into(), tag.into());
     let (user, way) = cx.calls.account_of(session);
     Caller {
         user: user.map(Box::from),
@@ -313,6 +334,7 @@ fn caller_of(cx: &Context<'_>, session: u64, invite: &Message) -> Caller {
             .unwrap_or_default(),
         name: name.map(|name| text(&name)).unwrap_or_default(),
         session,
+        dialog,
     }
 }
 

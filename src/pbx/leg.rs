@@ -239,6 +239,8 @@ pub(super) struct Leg {
     pub seat: Option<Box<Seat>>,
     /// The caller that it was called for.
     pub caller: Option<Key>,
+    /// The caller whose guest it is, with a seat of its own.
+    pub host: Option<Key>,
     /// Whom it reaches, where we called: an address of record.
     pub reached: Box<str>,
     /// Whether it is told how the transfer fares that it asked for.
@@ -295,6 +297,7 @@ impl Leg {
             again: None,
             seat: None,
             caller: None,
+            host: None,
             reached: "".into(),
             tells: false,
         }

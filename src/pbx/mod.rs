@@ -20,9 +20,12 @@
 //! | [`voice`] | in which language, with whose tones |
 //! | [`rooms`] | who is in which conference, for all shards |
 //! | [`echo`], [`announce`], [`bridge`], [`conference`] | programs |
+//! | [`page`] | many phones that listen to one |
+//! | [`park`], [`across`] | parking, and two of different shards that talk |
 //! | [`voicemail`], [`menu`], [`disa`], [`queue`], [`agent`] | and more of them |
 //! | [`spell`] | the directory by name |
 
+mod across;
 mod agent;
 mod announce;
 mod bridge;
@@ -36,6 +39,8 @@ mod joined;
 mod leg;
 mod menu;
 mod outbound;
+mod page;
+mod park;
 mod program;
 mod queue;
 pub mod rooms;
@@ -239,7 +244,7 @@ impl Pbx {
         match news {
             News::Failed { .. } => self.bereave(cx, key),
             News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
-            News::Key { key: pressed, .. } => self.follow(cx, key, Event::Key(*pressed)),
+            News::Key { key: pressed, .. } => self.on_key(cx, key, *pressed),
             News::Measured { figures, .. } => self.follow(cx, key, Event::Measured(*figures)),
             News::Talking { talks, .. } => self.follow(cx, key, Event::Talking(*talks)),
             News::Recorded { task, ms, end, .. } => {
@@ -250,6 +255,18 @@ impl Pbx {
                 let (task, outcome) = (*task, outcome.clone());
                 self.follow(cx, key, Event::Filed { task, outcome });
             }
+        }
+    }
+
+    /// A key of a leg: its own program's affair, or that of whom it was called for.
+    fn on_key(&mut self, cx: &mut Context<'_>, key: Key, pressed: char) {
+        match self
+            .legs
+            .get(key)
+            .map(|leg| (leg.seat.is_some(), leg.caller))
+        {
+            Some((false, Some(caller))) => self.follow(cx, caller, Event::FarKey(pressed)),
+            _ => self.follow(cx, key, Event::Key(pressed)),
         }
     }
 
@@ -341,8 +358,10 @@ impl Pbx {
                 return self.outputs.push_back(Output::Persist(record));
             }
             Effect::Tell(whom, wish) => {
-                let told = whom.into_iter().map(|address| Output::Tell(address, wish));
-                return self.outputs.extend(told);
+                for address in whom {
+                    self.outputs.push_back(Output::Tell(address, wish.clone()));
+                }
+                return;
             }
             // Files outlive the call that they are of.
             Effect::File(task, what) => {
@@ -364,7 +383,11 @@ impl Pbx {
             Effect::Early => return self.open_early(cx, key),
             Effect::Answer => return self.take(cx, key),
             Effect::Connect(reach) => return self.connect(cx, key, &reach),
+            Effect::Summon(reach, join) => return self.summon(cx, key, (&reach, *join)),
             Effect::Disconnect => return self.let_go(cx, key),
+            Effect::Both(task, sounds) => return self.tell_both(key, task, sounds),
+            Effect::Rejoin => return self.join(key),
+            Effect::Tape(tape) => return self.tape(key, tape),
             Effect::Measure | Effect::Do(..) | Effect::Room(_) => {}
         }
         let Some(session) = leg.session.filter(|_| leg.opened) else {
@@ -463,8 +486,15 @@ impl Pbx {
         self.let_go(cx, key);
         let leg = self.legs.get_mut(key);
         let seat = leg.and_then(|leg| leg.seat.as_mut());
-        if let Some(asked) = seat.and_then(|seat| seat.transferor.take()) {
+        let (asked, guests) = match seat {
+            Some(seat) => (seat.transferor.take(), std::mem::take(&mut seat.guests)),
+            None => (None, Vec::new()),
+        };
+        if let Some(asked) = asked {
             self.part(cx, asked);
+        }
+        for guest in guests {
+            self.hang_up(cx, guest);
         }
         let leg = self.legs.get_mut(key);
         let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {

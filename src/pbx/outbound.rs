@@ -3,11 +3,15 @@
 
 use super::dialog::Parties;
 use super::leg::{Again, Leg, Provisional, Sent};
+use super::page::Guest;
 use super::program::{Account, Caller, Event, Reach};
+use super::seat::Seat;
 use super::{Context, Output, Pbx, Timer};
 use crate::base::{Key, call_id_of};
 use crate::call::inside;
+use crate::config::PAGE_MEMBERS_MAX;
 use crate::media::Order;
+use crate::media::room::Join;
 use crate::sip::session_timer;
 use crate::wire::rtp::Coding;
 use crate::wire::sip::{HeaderName, Message, Method};
@@ -25,14 +29,56 @@ impl Pbx {
         self.offer_to(cx, key, Again::first(reach, cx.now));
     }
 
+    /// Calls somebody into a room: a leg with a seat of its own.
+    pub(super) fn summon(
+        &mut self,
+        cx: &mut Context<'_>,
+        host: Key,
+        (reach, join): (&Reach, Join),
+    ) {
+        let seat = self.legs.get(host).and_then(|leg| leg.seat.as_ref());
+        if seat.is_none_or(|seat| seat.guests.len() >= PAGE_MEMBERS_MAX) {
+            return;
+        }
+        let guest = Seat::new(Box::new(Guest { join }), Caller::default());
+        let again = Again::first(reach, cx.now);
+        self.call_guest(cx, host, Box::new(guest), again);
+    }
+
+    fn call_guest(&mut self, cx: &mut Context<'_>, host: Key, guest: Box<Seat>, again: Again) {
+        let to = again.reach.to.clone();
+        let Some(called) = self.invite(cx, host, again) else {
+            // One phone more does not fit: the others are called.
+            tracing::warn!(%to, "too many calls: a phone is left out of a page");
+            return;
+        };
+        if let Some(leg) = self.legs.get_mut(called) {
+            (leg.caller, leg.host, leg.seat) = (None, Some(host), Some(guest));
+        }
+        let seat = self.legs.get_mut(host).and_then(|leg| leg.seat.as_mut());
+        if let Some(seat) = seat {
+            seat.guests.push(called);
+        }
+    }
+
     fn offer_to(&mut self, cx: &mut Context<'_>, key: Key, again: Again) {
+        let there = self.legs.get(key).is_some_and(|leg| leg.seat.is_some());
+        let called = self.invite(cx, key, again);
+        let seat = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut());
+        match (called, seat) {
+            (Some(called), Some(seat)) => seat.called = Some(called),
+            _ if there => {
+                self.timers.arm(cx.now, Timer::Unreachable(key));
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends an INVITE for a caller; `None` if there is no room for its leg.
+    fn invite(&mut self, cx: &mut Context<'_>, key: Key, again: Again) -> Option<Key> {
         let (reach, until) = (&again.reach, again.until);
-        let Some(leg) = self.legs.get(key) else {
-            return;
-        };
-        let Some(seat) = &leg.seat else {
-            return;
-        };
+        let leg = self.legs.get(key)?;
+        let seat = leg.seat.as_ref()?;
         let parties = parties(cx, reach, seat.caller());
         let account = account(reach, seat.caller());
         // Both are one call to whoever reads the records.
@@ -51,20 +97,15 @@ impl Pbx {
         let invite = called.invite(cx.rng, (&codings, again.secure), &headers);
         called.again = Some(Box::new(again));
         let name = called.dialog.name();
-        let Ok(called) = self.legs.insert(Box::new(called)) else {
-            self.timers.arm(cx.now, Timer::Unreachable(key));
-            return;
-        };
+        let called = self.legs.insert(Box::new(called)).ok()?;
         self.living += 1;
         self.by_name.insert(name, called);
         let patience = self.timers.arm(until, Timer::Patience(called));
         if let Some(sent) = self.legs.get_mut(called).and_then(|leg| leg.sent.as_mut()) {
             sent.patience = Some(patience);
         }
-        if let Some(seat) = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut()) {
-            seat.called = Some(called);
-        }
         self.send(flow, invite);
+        Some(called)
     }
 
     /// Ends the call that was made for a caller, whatever its state.
@@ -102,8 +143,13 @@ impl Pbx {
 
     /// Somebody's phone rang long enough.
     pub(super) fn on_patience(&mut self, cx: &mut Context<'_>, key: Key) {
-        let leg = self.legs.get_mut(key);
-        let Some(caller) = leg.and_then(|leg| leg.caller.take()) else {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let Some(caller) = leg.caller.take() else {
+            if leg.host.is_some() {
+                self.give_up(cx, key);
+            }
             return;
         };
         self.give_up(cx, key);
@@ -212,9 +258,11 @@ impl Pbx {
         let number = response.cseq().map_or(0, |cseq| cseq.number);
         let (ack, flow) = (leg.acknowledge(number, cx.rng), leg.dialog.flow);
         let caller = leg.caller.filter(|_| !given_up);
+        let guest = leg.host.is_some() && agrees && !given_up;
         self.send(flow, ack);
         self.know_session(cx, key, response);
         match caller {
+            None if guest => self.open(cx, key),
             Some(caller) if agrees => {
                 self.open(cx, key);
                 self.tell_of_called(cx, caller, Event::Joined);
@@ -256,11 +304,22 @@ impl Pbx {
         leg.silence(&mut self.timers);
         let flow = leg.dialog.flow;
         let caller = leg.caller.take();
-        let again = leg.again_after(response);
-        if let Some(ack) = leg.acknowledge_refusal(response) {
+        let given_up = leg.sent.as_ref().is_some_and(|sent| sent.given_up);
+        let again = leg.again_after(response).filter(|_| !given_up);
+        let ack = leg.acknowledge_refusal(response);
+        // A guest is called again with the same seat.
+        let guest = match (&again, leg.host) {
+            (Some(_), Some(host)) => leg.seat.take().map(|seat| (host, seat)),
+            _ => None,
+        };
+        if let Some(ack) = ack {
             self.send(flow, ack);
         }
         self.over(cx, key);
+        let again = match (guest, again) {
+            (Some((host, seat)), Some(again)) => return self.call_guest(cx, host, seat, again),
+            (_, again) => again,
+        };
         let Some(caller) = caller else { return };
         let seat = self.legs.get(caller).and_then(|leg| leg.seat.as_ref());
         let waits = seat.is_some_and(|seat| seat.called == Some(key));
@@ -341,6 +400,9 @@ impl Pbx {
             && let Some(session) = cx.calls.session_of(response)
         {
             leg.session = Some(session);
+            if let Some(seat) = &mut leg.seat {
+                seat.settle(session);
+            }
             self.by_session.insert(session, key);
         }
     }

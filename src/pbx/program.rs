@@ -1,20 +1,20 @@
 //! What services are made of: a program is told what happens to its caller, and says what follows.
 
-use super::rooms::{Address, Roster, Wish};
+use super::rooms::{Address, Journey, Roster, Wish};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
-use crate::config::Config;
+use crate::config::{Config, PAGE_MEMBERS_MAX};
 use crate::feature::Features;
 use crate::mailbox::Mailboxes;
 use crate::media::file::{FileOrder, Filed};
-use crate::media::room::RoomOrder;
+use crate::media::room::{Join, RoomOrder};
 use crate::media::{Figures, RecordEnd, Sound, Task};
 use crate::store::{Directory, Record};
 use crate::wire::sip::Uri;
 use std::time::Duration;
 
 /// Effects of one event; what comes behind them is dropped, as only a fault of ours makes so many.
-const EFFECTS_MAX: usize = 64;
+const EFFECTS_MAX: usize = PAGE_MEMBERS_MAX + 64;
 
 /// What the whole system knows, and every shard shares.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,8 @@ pub(super) struct Caller {
     pub name: Box<str>,
     /// The session of its media.
     pub session: u64,
+    /// Its Call-ID and the far end's tag.
+    pub dialog: (Box<[u8]>, Box<[u8]>),
 }
 
 /// How a program takes its caller.
@@ -102,6 +104,8 @@ pub(super) enum Event {
     Done(u32),
     /// A key was pressed.
     Key(char),
+    /// A key was pressed by whom it is joined with.
+    FarKey(char),
     /// What was asked for by [`Scene::measure`].
     Measured(Figures),
     /// A recording ended; of one without any sound there is no file.
@@ -124,8 +128,14 @@ pub(super) enum Event {
     Due(u32),
     /// It began or ended to talk in a room.
     Talking(bool),
-    /// Something is wanted of it as a member of a conference.
+    /// Something is wanted of it as a member of a conference, or by whom it talks to.
     Told(Wish),
+    /// It holds us, or does no more: it does not want to hear us now. Told of one who is joined
+    /// with nobody.
+    Held(bool),
+    /// It asks that whom it talks to be transferred; told where [`Program::is_transferred`] says
+    /// so.
+    Referred(Box<Journey>),
     /// Whom [`Scene::connect`] calls is told of the call.
     Ringing,
     /// Whom it calls is heard before it answers.
@@ -168,6 +178,15 @@ pub(super) enum Effect {
     Answer,
     /// Somebody is called for the caller.
     Connect(Box<Reach>),
+    /// Somebody is called who comes into a room.
+    Summon(Box<Reach>, Box<Join>),
+    /// Both sides hear this, under this number, instead of each other.
+    Both(u32, Vec<Sound>),
+    /// They hear each other again.
+    Rejoin,
+    /// Both sides are recorded under this number, into this file, so many milliseconds at most; or
+    /// no more.
+    Tape(Option<(u32, Box<str>, u32)>),
     /// Who was called is let go.
     Disconnect,
     /// The timers of a program stop whose caller another one took over.
@@ -235,6 +254,14 @@ impl Scene<'_> {
         }
     }
 
+    /// Where the caller is, for the others.
+    pub fn address(&self) -> Address {
+        Address {
+            shard: self.shard,
+            session: self.caller.session,
+        }
+    }
+
     /// Asks for [`Event::Measured`].
     pub fn measure(&mut self) {
         self.want(Effect::Measure);
@@ -282,6 +309,29 @@ impl Scene<'_> {
         self.want(Effect::Connect(Box::new(reach)));
     }
 
+    /// Calls somebody into a room, beside all whom it called so, at most
+    /// [`PAGE_MEMBERS_MAX`](crate::config::PAGE_MEMBERS_MAX). They go when the caller goes.
+    pub fn summon(&mut self, reach: Reach, join: Join) {
+        self.want(Effect::Summon(Box::new(reach), Box::new(join)));
+    }
+
+    /// Lets the caller and whom it is joined with hear something instead of each other;
+    /// [`Event::Done`] tells of its end, and [`Scene::rejoin`] brings them together.
+    pub fn both(&mut self, task: u32, sounds: Vec<Sound>) {
+        self.want(Effect::Both(task, sounds));
+    }
+
+    /// The caller and whom it is joined with hear each other again.
+    pub fn rejoin(&mut self) {
+        self.want(Effect::Rejoin);
+    }
+
+    /// Records the caller on the left, and whom it is joined with on the right;
+    /// [`Event::Recorded`] tells of the end. Without a file it ends.
+    pub fn tape(&mut self, tape: Option<(u32, Box<str>, u32)>) {
+        self.want(Effect::Tape(tape));
+    }
+
     /// Lets go whom it called.
     pub fn disconnect(&mut self) {
         self.want(Effect::Disconnect);
@@ -317,6 +367,11 @@ pub(super) trait Program: std::fmt::Debug + Send {
     /// How it takes its caller.
     fn opening(&self) -> Opening {
         Opening::Answer
+    }
+
+    /// Whether its caller may ask for a transfer of whom it talks to ([`Event::Referred`]).
+    fn is_transferred(&self) -> bool {
+        false
     }
 
     /// Whether the caller's call and the one that it makes are one to whoever reads the records.

@@ -8,20 +8,12 @@
 //! Not done here: sound (`media::room`), what members hear and press ([`super::conference`]).
 
 use crate::config::{Conference, ModeratorLeaves};
+pub use crate::feature::Address;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Where a member's call is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Address {
-    /// The shard.
-    pub shard: usize,
-    /// The session of its media.
-    pub session: u64,
-}
-
-/// What is wanted of a member.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What is wanted of a member, or of one who was parked.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Wish {
     /// It is not heard any more, or is again.
     Mute(bool),
@@ -35,10 +27,33 @@ pub enum Wish {
     Wait,
     /// The moderator is gone, and so it goes.
     Close,
-    /// The operator ends the conference.
+    /// The operator ends the conference, or whom it talks to is gone.
     End,
+    /// It was parked, and the one at this place has fetched it.
+    Fetched(Address),
+    /// The one whom it fetched is at this place, and comes into their room.
+    Met(Address),
+    /// Another call has its place in the parking lot.
+    Replaced,
+    /// Whom it talks to holds it, or does no more.
+    Held(bool),
+    /// Whom it talks to transfers it.
+    Go(Box<Journey>),
     /// The room is recorded by it, or no longer.
     Record(bool),
+}
+
+/// Where somebody is transferred to, who is joined with a leg of another shard.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Journey {
+    /// A URI.
+    pub to: Box<str>,
+    /// A Replaces value, unescaped.
+    pub replaces: Option<Box<str>>,
+    /// The URI of who transfers.
+    pub by: Option<Box<str>>,
+    /// On whose account it goes: that user's.
+    pub user: Option<Box<str>>,
 }
 
 /// One member, waiting or inside.

@@ -32,10 +32,16 @@ pub(super) struct Seat {
     /// What the studio does for the caller, as the program numbers it.
     task: u32,
     begun: bool,
+    /// Whether the caller holds us, as the program knows it.
+    held: bool,
     /// Nobody is there any more; the program waits for the studio.
     over: bool,
     /// The leg of whom the program called.
     pub called: Option<Key>,
+    /// Whether both are recorded.
+    pub taped: bool,
+    /// The legs of whom the program called into a room.
+    pub guests: Vec<Key>,
     /// The leg that asked for a transfer, until that is settled.
     pub transferor: Option<Key>,
 }
@@ -48,8 +54,11 @@ impl Seat {
             timers: SmallVec::new(),
             task: 0,
             begun: false,
+            held: false,
             over: false,
             called: None,
+            guests: Vec::new(),
+            taped: false,
             transferor: None,
         }
     }
@@ -62,9 +71,26 @@ impl Seat {
         &self.caller
     }
 
+    /// The session of one whom we called is known.
+    pub fn settle(&mut self, session: u64) {
+        self.caller.session = session;
+    }
+
     /// Whether the program has still to begin.
     pub fn begins(&mut self) -> bool {
         !std::mem::replace(&mut self.begun, true)
+    }
+
+    /// The caller holds us, or does not; whether that is news for the program.
+    pub fn is_held(&mut self, held: bool) -> bool {
+        let known = std::mem::replace(&mut self.held, held);
+        let alone = self.called.is_none() && self.transferor.is_none();
+        self.begun && alone && known != held
+    }
+
+    /// Another program has the caller, and still has to begin.
+    pub fn hand_over(&mut self, program: Box<dyn Program>) {
+        self.program = program;
     }
 
     /// The studio does something that is not the program's.

@@ -7,16 +7,18 @@ use super::conference::Conference;
 use super::disa::Disa;
 use super::echo::Echo;
 use super::menu::Attendant;
+use super::page::Page;
+use super::park::{Fetch as FetchParked, Park};
 use super::program::{Program, parameter};
 use super::queue::Queueing;
 use super::voicemail::{Fetch, Leave};
 use crate::call::inside;
-use crate::config::{Config, RingBack, Service};
-use crate::wire::sip::{Message, Uri};
+use crate::config::{Config, Recorded, RingBack, Service};
+use crate::wire::sip::{HeaderName, Message, NameAddr, Uri};
 
 /// The program that a Request-URI names, as the proxy wrote it.
 pub(super) fn program_of(config: &Config, invite: &Message) -> Option<Box<dyn Program>> {
-    program_at(config, &Uri::parse(invite.request_uri()).ok()?)
+    program_at(config, &Uri::parse(invite.request_uri()).ok()?, invite)
 }
 
 /// What takes a message for a user, of the first of our domains where none is said.
@@ -34,7 +36,7 @@ pub(super) fn queue(config: &Config, name: &str) -> Option<Box<dyn Program>> {
     Some(Box::new(Queueing::new(config, name)?))
 }
 
-fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
+fn program_at(config: &Config, uri: &Uri<'_>, invite: &Message) -> Option<Box<dyn Program>> {
     match uri.user()? {
         b"announce" => {
             let status = parameter(uri, "cause")?.parse().ok()?;
@@ -49,11 +51,17 @@ fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
             let to = inside::unescape(parameter(uri, "to")?)?.into();
             let ring_back = parameter(uri, "ringback").and_then(inside::unescape);
             let ring_back = ring_back.and_then(|text| RingBack::parse(&text));
-            Some(Box::new(Bridge::new(to, ring_back)))
+            let record = parameter(uri, "record").and_then(Recorded::parse);
+            Some(Box::new(Bridge::new(to, ring_back, record)))
         }
         b"menu" => {
             let menu = Attendant::new(&config.menus, parameter(uri, "name")?)?;
             Some(Box::new(menu))
+        }
+        b"page" => Some(Box::new(Page::new(parameter(uri, "name")?))),
+        b"parked" => {
+            let slot = parameter(uri, "slot")?.into();
+            Some(Box::new(FetchParked::new(slot, referrer(invite))))
         }
         b"queue" => queue(config, parameter(uri, "name")?),
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
@@ -65,6 +73,7 @@ fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
                     queue: queue.map(Into::into),
                 }))
             }
+            Service::Park => Some(Box::new(Park::new(referrer(invite)))),
             Service::Disa => Some(Box::new(Disa::new(&config.disa)?)),
             Service::Voicemail => match parameter(uri, "mailbox") {
                 Some(name) => {
@@ -76,4 +85,11 @@ fn program_at(config: &Config, uri: &Uri<'_>) -> Option<Box<dyn Program>> {
             },
         },
     }
+}
+
+/// Who transferred a call here, as a URI (RFC 3892).
+fn referrer(invite: &Message) -> Option<Box<str>> {
+    let by = NameAddr::parse(invite.header(HeaderName::ReferredBy)?).ok()?;
+    let uri = std::str::from_utf8(by.uri_bytes()).ok()?;
+    Some(uri.into())
 }

@@ -11,10 +11,13 @@
 
 use super::bridge::Stay;
 use super::leg::Leg;
-use super::program::{Account, Caller, Event, Reach};
+use super::park::Park;
+use super::program::{Account, Caller, Event, Program, Reach};
+use super::rooms::Journey;
 use super::seat::{OWN_TASKS, Seat};
 use super::{Context, Output, Pbx, Refusal};
 use crate::base::{Flow, Key};
+use crate::config::Service;
 use crate::media::tone::Tone;
 use crate::media::{Order, Task};
 use crate::wire::sip::{HeaderName, Message, Method, NameAddr, Uri, default_reason};
@@ -45,38 +48,31 @@ impl Pbx {
         flow: &Flow,
         refer: &Message,
     ) {
-        let asked = self.asked(key, refer);
-        let (wanted, stays) = match asked {
-            Ok(asked) => asked,
+        let wanted = match wanted(refer) {
+            Ok(wanted) => wanted,
             Err(why) => return self.answer(key, flow, refer, why),
         };
-        let Some(leg) = self.legs.get_mut(key) else {
-            return;
-        };
-        let silent = refer.header(HeaderName::ReferSub) == Some(b"false");
-        leg.tells = !silent;
-        let mut response = leg.dialog.response(refer, 202);
-        if silent {
-            response = response.header(HeaderName::ReferSub, "false");
+        let leg = self.legs.get(key);
+        let seat = leg.and_then(|leg| leg.seat.as_ref());
+        if seat.is_some_and(|seat| seat.program().is_transferred()) {
+            self.accept(cx, key, flow, refer);
+            return self.refer_away(cx, key, wanted);
         }
-        let bytes = response.render();
-        drop(response);
-        self.send(*flow, bytes);
-        self.notify(cx, key, 100, false);
+        let stays = match self.staying(key) {
+            Ok(stays) => stays,
+            Err(why) => return self.answer(key, flow, refer, why),
+        };
+        self.accept(cx, key, flow, refer);
         let Some(account) = self.turn(cx, key, stays) else {
             return;
         };
+        if let Some(park) = parks(cx, &wanted, &account) {
+            return self.park(cx, key, stays, park);
+        }
         if let Some(old) = self.own_end(&wanted, [key, stays]) {
             return self.bring_together(cx, (key, stays), old);
         }
-        let mut headers = Vec::new();
-        let name_of = |header: HeaderName| header.as_str().into();
-        if let Some(replaces) = wanted.replaces {
-            headers.push((name_of(HeaderName::Replaces), replaces));
-        }
-        if let Some(by) = self.legs.get(key).and_then(|leg| leg.dialog.far_uri()) {
-            headers.push((name_of(HeaderName::ReferredBy), format!("<{by}>").into()));
-        }
+        let headers = headers_of(&wanted, self.far_uri(key));
         self.call_out(
             cx,
             stays,
@@ -90,16 +86,70 @@ impl Pbx {
         );
     }
 
-    /// What a REFER asks for, and which leg stays.
-    fn asked(&self, key: Key, refer: &Message) -> Result<(Wanted, Key), Refusal> {
-        let wanted = wanted(refer)?;
+    /// A REFER is taken: 202, and word that it is tried.
+    fn accept(&mut self, cx: &mut Context<'_>, key: Key, flow: &Flow, refer: &Message) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let silent = refer.header(HeaderName::ReferSub) == Some(b"false");
+        leg.tells = !silent;
+        let mut response = leg.dialog.response(refer, 202);
+        if silent {
+            response = response.header(HeaderName::ReferSub, "false");
+        }
+        let bytes = response.render();
+        drop(response);
+        self.send(*flow, bytes);
+        self.notify(cx, key, 100, false);
+    }
+
+    /// Whom the leg talks to is of another shard, maybe: its program sends the other away. Nobody
+    /// says how that fares, so the transfer is over for this one as soon as it is passed on.
+    fn refer_away(&mut self, cx: &mut Context<'_>, key: Key, wanted: Wanted) {
+        let journey = Journey {
+            by: self.far_uri(key),
+            to: wanted.uri,
+            replaces: wanted.replaces,
+            user: None,
+        };
+        self.notify(cx, key, 200, true);
+        self.follow(cx, key, Event::Referred(Box::new(journey)));
+    }
+
+    fn far_uri(&self, key: Key) -> Option<Box<str>> {
+        let leg = self.legs.get(key)?;
+        leg.dialog.far_uri().map(Into::into)
+    }
+
+    /// Who stays is parked: a program of ours, which nobody calls, takes the seat.
+    fn park(&mut self, cx: &mut Context<'_>, asked: Key, stays: Key, park: Box<dyn Program>) {
+        let seat = self.legs.get_mut(stays).and_then(|leg| leg.seat.as_mut());
+        let Some(seat) = seat else { return };
+        seat.silence(&mut self.timers);
+        for effect in seat.tell(cx, Event::Ended) {
+            if let super::Effect::Persist(record) = effect {
+                self.outputs.push_back(Output::Persist(record));
+            }
+        }
+        seat.transferor = None;
+        seat.hand_over(park);
+        if std::mem::take(&mut seat.taped) {
+            self.tape(stays, None);
+        }
+        self.notify(cx, asked, 200, true);
+        self.part(cx, asked);
+        self.follow(cx, stays, Event::Begin);
+    }
+
+    /// The leg that stays when another one asks for a transfer.
+    fn staying(&self, key: Key) -> Result<Key, Refusal> {
         let alone = (603, "Nobody To Transfer");
         let stays = self.other(key).ok_or(alone)?;
         let seats = [key, stays].map(|key| self.legs.get(key).and_then(|leg| leg.seat.as_ref()));
         if seats.into_iter().flatten().any(|s| s.transferor.is_some()) {
             return Err((491, "Transfer Under Way"));
         }
-        Ok((wanted, stays))
+        Ok(stays)
     }
 
     /// The leg that this one is joined with.
@@ -364,6 +414,43 @@ impl<'a> Replaces<'a> {
             early_only,
         })
     }
+}
+
+/// What takes the place of a call that waits in a slot, if a Replaces value names one.
+pub(super) fn takes(cx: &Context<'_>, value: Option<&[u8]>) -> Option<Park> {
+    let named = Replaces::parse(value?)?;
+    let lot = cx.house.features.lot();
+    let (slot, parker) = lot.find(named.call_id, named.from_tag)?;
+    Some(Park::taking(slot, parker))
+}
+
+/// What parks who stays, if that is where a REFER leads: to the code, to a slot that is free, or in
+/// place of a call that waits in one.
+fn parks(cx: &Context<'_>, wanted: &Wanted, account: &Account) -> Option<Box<dyn Program>> {
+    if let Some(park) = takes(cx, wanted.replaces.as_deref().map(str::as_bytes)) {
+        return Some(Box::new(park));
+    }
+    let aor = aor_of(&wanted.uri);
+    let number = aor.split('@').next().unwrap_or_default();
+    let by = match account {
+        Account::User(aor) => Some(aor.clone()),
+        Account::Caller | Account::House | Account::Operator | Account::Way(_) => None,
+    };
+    let lot = cx.house.features.lot();
+    if cx.config.services.dialled(number) == Some(Service::Park) {
+        return Some(Box::new(Park::new(by)));
+    }
+    let slot = cx.config.parking.is_slot(number) && cx.house.directory.get(&aor).is_none();
+    (slot && !lot.is_taken(number)).then(|| Box::new(Park::only(number.into(), by)) as _)
+}
+
+/// What the new call's INVITE says of the transfer.
+fn headers_of(wanted: &Wanted, by: Option<Box<str>>) -> Vec<(Box<str>, Box<str>)> {
+    let name_of = |header: HeaderName| Box::<str>::from(header.as_str());
+    let replaces = wanted.replaces.clone();
+    let replaces = replaces.map(|value| (name_of(HeaderName::Replaces), value));
+    let by = by.map(|by| (name_of(HeaderName::ReferredBy), format!("<{by}>").into()));
+    replaces.into_iter().chain(by).collect()
 }
 
 fn wanted(refer: &Message) -> Result<Wanted, Refusal> {

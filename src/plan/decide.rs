@@ -83,6 +83,7 @@ impl Plan {
             remove_headers: Arc::from([]),
             steps: smallvec![step],
             redirect: false,
+            record: false,
         }))
     }
 
@@ -126,6 +127,7 @@ impl Plan {
             remove_headers: rule.remove_headers.clone(),
             steps: SmallVec::new(),
             redirect: rule.redirect,
+            record: rule.record,
             number: number.into(),
         };
         let mut refusal = None;
@@ -183,6 +185,7 @@ impl Plan {
             way.remove_headers = both.cloned().collect();
         }
         way.redirect |= rule.redirect;
+        way.record |= rule.record;
         Decision::Go(way)
     }
 
@@ -200,6 +203,7 @@ impl Plan {
             remove_headers: Arc::from([]),
             steps: smallvec![self.step(rule, smallvec![user])],
             redirect: false,
+            record: false,
         }
     }
 

@@ -99,6 +99,8 @@ pub struct Way {
     pub steps: SmallVec<[Step; 2]>,
     /// Whether the caller is sent there by a 302 instead.
     pub redirect: bool,
+    /// Whether the call is recorded.
+    pub record: bool,
 }
 
 impl Way {
@@ -121,6 +123,7 @@ impl Way {
             remove_headers: Arc::from([]),
             steps: SmallVec::from_iter([step]),
             redirect: false,
+            record: false,
         }
     }
 

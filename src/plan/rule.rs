@@ -106,6 +106,7 @@ pub(super) struct Rule {
     pub(super) ring: Duration,
     pub(super) next_on: Arc<[FailureKind]>,
     pub(super) redirect: bool,
+    pub(super) record: bool,
     pub(super) outside: bool,
     allow: [Option<Class>; 2],
     pub(super) refuse: Option<u16>,
@@ -159,6 +160,7 @@ impl Rule {
             ring: route.ring,
             next_on: shared.next_on(&route.next_on),
             redirect: route.redirect,
+            record: route.record,
             outside,
             allow: [Class::International, Class::Premium]
                 .map(|class| Some(class).filter(|c| route.allow.contains(c))),

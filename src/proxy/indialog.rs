@@ -20,6 +20,7 @@ use super::routing::{Repaired, reject};
 use super::{Context, admission::Reject};
 use crate::base::{Flow, hash64};
 use crate::call::{CallKey, same_host};
+use crate::config::Service;
 use crate::location::{Binding, Bindings, Reach};
 use crate::wire::sip::{HeaderName, Message, NameAddr, Uri};
 
@@ -130,5 +131,27 @@ pub(super) fn current_flow(
         Some(_) if uri.param("ob").is_some() => Err(reject(430, "Flow Failed")),
         Some(newest) => Ok(Some(newest)),
         None => Ok(Some(flow)),
+    }
+}
+
+/// A transfer to the parking lot passes: the lot is told who parks. The phone that follows it calls
+/// the lot under a Call-ID of its own, and mostly does not say by whom it was referred.
+pub(super) fn note_parking(cx: &Context<'_>, refer: &Message) {
+    let to = refer.header(HeaderName::ReferTo).map(NameAddr::parse);
+    let Some(uri) = to.as_ref().and_then(|to| to.as_ref().ok()?.uri().ok()) else {
+        return;
+    };
+    let user = uri.user_unescaped();
+    let number = crate::plan::dialled(std::str::from_utf8(&user).unwrap_or_default());
+    let code = cx.config.services.dialled(&number) == Some(Service::Park);
+    if !code && !cx.config.parking.is_slot(&number) {
+        return;
+    }
+    let ours = |uri: Uri<'_>| aor_of(&uri, own_domain(cx, &uri)?);
+    let ends = [refer.from(), refer.to()].map(|end| ours(end.ok()?.uri().ok()?));
+    if let [Some(parker), Some(whom)] = ends
+        && cx.directory.get(&parker).is_some()
+    {
+        cx.features.lot().refer(&whom, &parker, cx.now);
     }
 }

@@ -238,6 +238,9 @@ impl Proxy {
     ) -> Result<Option<Lead>, Reject> {
         let Arrival { message, flow, .. } = arrival;
         if has_to_tag(message) {
+            if message.method() == Method::Refer {
+                indialog::note_parking(cx, message);
+            }
             let mut targets = self.targets(cx, uri, destined)?;
             let border = self.borders.of_near(message);
             if let [target] = targets.as_mut_slice() {

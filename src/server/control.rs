@@ -55,6 +55,7 @@ impl SignalCore {
             Command::Blocks => Reply::Blocks {
                 rows: self.blocks(now),
             },
+            Command::Parked => self.parked(),
             Command::Queues { name } => self.queues(now, name.as_deref()),
             Command::QueueLogin { aor, queue, on } => self.queue_login(&aor, &queue, on),
             Command::QueuePause { aor, on } => self.queue_pause(&aor, on),
@@ -74,8 +75,7 @@ impl SignalCore {
                     caller,
                     method,
                 };
-                let reply = self.route_test(now, &asked);
-                reply.unwrap_or_else(|failed| failed)
+                self.route_test(now, &asked).unwrap_or_else(|failed| failed)
             }
             Command::Log { .. }
             | Command::Reload

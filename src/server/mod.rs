@@ -14,6 +14,7 @@ mod control;
 mod counters;
 mod intake;
 mod media;
+mod parked;
 mod peers;
 mod queues;
 mod route;

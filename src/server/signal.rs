@@ -257,10 +257,12 @@ fn algorithms(config: &Config) -> &'static [Algorithm] {
     }
 }
 
-/// Whether agents of queues have other calls is counted.
+/// Whether agents of queues, and whoever is paged, have other calls is counted.
 fn watch_agents(config: &Config, features: &Features) {
     let domain = config.node.default_domain();
-    for agent in config.queues.iter().flat_map(|queue| &queue.agents) {
+    let agents = config.queues.iter().flat_map(|queue| &queue.agents);
+    let paged = config.pages.iter().flat_map(|page| &page.members);
+    for agent in agents.chain(paged) {
         let aor = match agent.contains('@') {
             true => agent.to_string(),
             false => format!("{agent}@{domain}"),

@@ -59,6 +59,7 @@ pub fn route(request: &HttpRequest<'_>) -> Result<Wanted, Answer> {
         ("calls", Some(id)) => only(request, "DELETE", || command(Command::Hangup { id })),
         ("trunks", None) => only(request, "GET", || command(Command::Trunks)),
         ("pools", None) => only(request, "GET", || command(Command::Pools)),
+        ("parked", None) => only(request, "GET", || command(Command::Parked)),
         ("conferences", None) => only(request, "GET", || {
             command(Command::Conferences { name: None })
         }),

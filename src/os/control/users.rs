@@ -93,6 +93,7 @@ pub fn execute(
         | Command::ConferenceRoom { .. }
         | Command::ConferenceMember { .. }
         | Command::Blocks
+        | Command::Parked
         | Command::Queues { .. }
         | Command::QueueLogin { .. }
         | Command::QueuePause { .. }

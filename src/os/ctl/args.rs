@@ -72,6 +72,12 @@ pub enum Verb {
     /// Look after conferences.
     #[command(subcommand)]
     Conference(ConferenceVerb),
+    /// Look after calls that are parked.
+    #[command(subcommand)]
+    Park(ParkVerb),
+    /// List calls that were recorded.
+    #[command(subcommand)]
+    Recording(RecordingVerb),
     /// List queues, show their agents, log agents in and out.
     #[command(subcommand)]
     Queue(QueueVerb),
@@ -264,6 +270,20 @@ pub struct CdrArgs {
     /// zone of [numbers], or 2026-12-25T10:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
+}
+
+/// What to do with the parking lot.
+#[derive(Subcommand, Debug)]
+pub enum ParkVerb {
+    /// List the slots that are taken: who waits there, parked by whom, since when.
+    List,
+}
+
+/// What to do with recordings.
+#[derive(Subcommand, Debug)]
+pub enum RecordingVerb {
+    /// List the files, the newest first, with who talked.
+    List(CdrArgs),
 }
 
 /// What to do with queues.

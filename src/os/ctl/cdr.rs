@@ -15,6 +15,19 @@ const LAST_DEFAULT: usize = 20;
 const LAST_MAX: usize = 100_000;
 
 pub(super) fn run(access: &Access, args: CdrArgs, output: Output) -> Result<(), Failure> {
+    let all = collect(access, args, |_| true)?;
+    if output.json {
+        return output.rows(&all);
+    }
+    output.text(&table(&all))
+}
+
+/// The records that are asked for, of those that `keep` wants; the newest first.
+pub(super) fn collect(
+    access: &Access,
+    args: CdrArgs,
+    keep: impl Fn(&CdrRow) -> bool,
+) -> Result<Vec<CdrRow>, Failure> {
     let mut link = access.users()?;
     let user = args.user.map(|user| whole(&user, &mut link)).transpose()?;
     let most = match (args.last, &args.since) {
@@ -28,13 +41,13 @@ pub(super) fn run(access: &Access, args: CdrArgs, output: Output) -> Result<(), 
             user: user.clone(),
             since: args.since.clone(),
             before,
-            limit: Some((most - all.len()).min(CDR_ROWS_MAX)),
+            limit: Some(CDR_ROWS_MAX.min(most)),
         };
         let (rows, next) = match link.ask(command)? {
             Reply::Cdrs { rows, next } => (rows, next),
             other => return Err(Failure::unexpected(&other)),
         };
-        all.extend(rows);
+        all.extend(rows.into_iter().filter(&keep).take(most - all.len()));
         // Places only go down: what does not is no answer to go on with.
         let further = next.filter(|next| before.is_none_or(|before| *next < before));
         if further.is_none() {
@@ -42,10 +55,7 @@ pub(super) fn run(access: &Access, args: CdrArgs, output: Output) -> Result<(), 
         }
         before = further;
     }
-    if output.json {
-        return output.rows(&all);
-    }
-    output.text(&table(&all))
+    Ok(all)
 }
 
 fn table(rows: &[CdrRow]) -> String {

@@ -17,10 +17,12 @@ mod ladder;
 mod listing;
 mod mailboxes;
 mod output;
+mod parked;
 mod peers;
 mod ping;
 mod probe;
 mod queues;
+mod recordings;
 mod route;
 mod secret;
 mod sip;
@@ -86,6 +88,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             simple(&access, Command::PoolDrain { pool, member, on }, output)
         }
         Verb::Conference(verb) => conference::run(verb, &access, output),
+        Verb::Recording(verb) => recordings::run(verb, &access, output),
+        Verb::Park(verb) => parked::run(verb, &access, output),
         Verb::Queue(verb) => queues::run(verb, &access, output),
         Verb::Bans { verb: None } => listing::bans(&access, output),
         Verb::Bans {

@@ -87,7 +87,7 @@ fn tells(effects: &[Effect]) -> Vec<(Address, Wish)> {
     let mut all = Vec::new();
     for effect in effects {
         if let Effect::Tell(whom, wish) = effect {
-            all.extend(whom.iter().map(|address| (*address, *wish)));
+            all.extend(whom.iter().map(|address| (*address, wish.clone())));
         }
     }
     all

@@ -650,6 +650,9 @@ impl Program for Fetch {
             | Event::Heard
             | Event::Joined
             | Event::Talking(_)
+            | Event::Held(_)
+            | Event::FarKey(_)
+            | Event::Referred(_)
             | Event::Told(_) => {}
         }
     }

@@ -79,17 +79,7 @@ pub(super) fn ringing(cx: &Context<'_>, asked: &Asked<'_>, lead: &Lead) -> Optio
     let message = asked.message;
     let fits = message.method() == Method::Invite && !asked.flow.is_internal();
     let phone = lead.targets.iter().find_map(|target| target.binding())?;
-    let settings = cx.features.settings(phone.aor());
-    let own = settings.and_then(|settings| settings.ring_back.clone());
-    let sound = match (own, asked.caller) {
-        (Some(sound), _) => sound,
-        (None, Caller::Trunk(name)) => {
-            let mut trunks = cx.config.trunks.iter();
-            let trunk = trunks.find(|trunk| trunk.name == *name)?;
-            trunk.ring_back.as_ref()?.to_string().into()
-        }
-        (None, _) => return None,
-    };
+    let sound = sound_of(cx, asked.caller, phone.aor())?;
     if !fits || !offer_answer::is_heard(message.body()) {
         return None;
     }
@@ -98,6 +88,21 @@ pub(super) fn ringing(cx: &Context<'_>, asked: &Asked<'_>, lead: &Lead) -> Optio
     let sound = inside::escape(&sound);
     let bridge = service(format!("sip:bridge@{domain};to={to};ringback={sound}"));
     Some(vec![bridge].into())
+}
+
+/// What a caller hears while the phones of a user ring, where one of the two ends has chosen it.
+pub(super) fn sound_of(cx: &Context<'_>, caller: &Caller, aor: &str) -> Option<Box<str>> {
+    let settings = cx.features.settings(aor);
+    let own = settings.and_then(|settings| settings.ring_back.clone());
+    match (own, caller) {
+        (Some(sound), _) => Some(sound),
+        (None, Caller::Trunk(name)) => {
+            let mut trunks = cx.config.trunks.iter();
+            let trunk = trunks.find(|trunk| trunk.name == *name)?;
+            Some(trunk.ring_back.as_ref()?.to_string().into())
+        }
+        (None, _) => None,
+    }
 }
 
 /// Whether a caller is told by voice: our own users are, since a trunk bills what it hears of.

@@ -215,6 +215,16 @@ pub(super) fn to_service(service: Service, domain: &str) -> Target {
     announce::service(format!("sip:{}@{domain}", service.name()))
 }
 
+/// A paging group as a target.
+pub(super) fn to_page(name: &str, domain: &str) -> Target {
+    announce::service(format!("sip:page@{domain};name={name}"))
+}
+
+/// A slot of the parking lot as a target.
+pub(super) fn to_slot(slot: &str, domain: &str) -> Target {
+    announce::service(format!("sip:parked@{domain};slot={slot}"))
+}
+
 /// A room as a target.
 pub(super) fn to_conference(name: &str, domain: &str) -> Target {
     let service = Service::Conference.name();

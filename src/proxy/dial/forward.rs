@@ -115,12 +115,17 @@ impl Forwarding {
     }
 
     /// Voicemail alone, for a call that the user's forwarding sent elsewhere.
-    fn mail_alone(asked: &Asked<'_>, aor: &str, journey: &Journey) -> Box<Self> {
+    pub(super) fn mail_alone(
+        asked: &Asked<'_>,
+        aor: &str,
+        journey: &Journey,
+        ring: Option<Duration>,
+    ) -> Box<Self> {
         Box::new(Self {
             aor: aor.into(),
             settings: Arc::default(),
             journey: journey.clone(),
-            ring: None,
+            ring,
             mail: true,
             caller: asked.caller.clone(),
             secure: asked.secure,
@@ -137,7 +142,9 @@ impl Proxy {
         aor: &str,
         journey: &mut Journey,
     ) -> Result<Dialled, Reject> {
-        let mail = voicemail::takes(cx, asked.message, asked.caller, aor);
+        // A service cannot call voicemail, which is one, too: both ends would be ours.
+        let mail =
+            !asked.flow.is_internal() && voicemail::takes(cx, asked.message, asked.caller, aor);
         let settings = match asked.message.method() {
             Method::Invite => cx.features.settings(aor),
             _ => None,
@@ -323,7 +330,7 @@ fn or_mail(
 ) -> Result<Dialled, Reject> {
     match led {
         Ok(Dialled::Lead(mut lead)) if mail && lead.forwarding.is_none() => {
-            lead.forwarding = Some(Forwarding::mail_alone(asked, aor, journey));
+            lead.forwarding = Some(Forwarding::mail_alone(asked, aor, journey, None));
             Ok(Dialled::Lead(lead))
         }
         Err(why) if mail && voicemail::of_status(why.status, false).is_some() => {

@@ -8,11 +8,13 @@
 //! | `entry` | calls that come in over trunks |
 //! | `forward` | forwarding, before a phone rings and after it failed |
 //! | `voicemail` | what no phone takes |
+//! | `recording` | calls that are recorded |
 
 mod announce;
 mod entry;
 mod expand;
 mod forward;
+mod recording;
 mod voicemail;
 
 pub(super) use forward::{Forwarding, Marks, deflection};
@@ -113,6 +115,9 @@ impl Proxy {
             let domain = cx.config.node.default_domain();
             let leg = announce::service(format!("sip:replaces@{domain}"));
             return Ok(Dialled::Lead(vec![leg].into()));
+        }
+        if let Some(recorded) = recording::lead(cx, asked, (&number, &aor), ways) {
+            return recorded;
         }
         let mut journey = Journey::of(asked, &aor);
         let led = self.lead(cx, asked, &number, &mut journey);
@@ -390,13 +395,28 @@ fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<
     let domain = cx.config.node.default_domain();
     let ours = is_ours(asked.caller);
     let coded = cx.config.services.dialled(number);
-    let coded = coded.filter(|service| ours || !guest && *service != Service::Conference);
+    let coded = coded.filter(|service| match service {
+        Service::Conference => ours,
+        // From outside somebody of the house must have referred the call here.
+        Service::Park => ours || !guest && asked.message.has(HeaderName::ReferredBy),
+        _ => ours || !guest,
+    });
+    let slot = ours
+        && cx.config.parking.is_slot(number)
+        && !cx.config.services.code(Service::Park).is_empty();
+    // An extension that is a slot's number is the user's.
+    let slot = slot && cx.directory.get(&format!("{number}@{domain}")).is_none();
     let room = cx.config.conference_dialled(number).filter(|_| ours);
     let target = match (coded, cx.plan.answers(number)) {
         _ if let Some(queue) = login(cx.config, number).filter(|_| !guest) => {
             expand::to_queue_login(queue, domain)
         }
         (Some(service), _) => expand::to_service(service, domain),
+        _ if slot => expand::to_slot(number, domain),
+        _ if let Some(page) = cx.config.page_dialled(number).filter(|_| ours) => {
+            may_page(cx.config, page, asked.caller)?;
+            expand::to_page(&page.name, domain)
+        }
         _ if let Some(room) = room => expand::to_conference(&room.name, domain),
         (None, Some(plan::Target::Service(_))) if guest => return Ok(None),
         (None, Some(target)) if asked.message.method() == Method::Invite => {
@@ -422,6 +442,16 @@ fn is_ours(caller: &Caller) -> bool {
             true
         }
         Caller::Trunk(_) | Caller::Guest | Caller::InDialog => false,
+    }
+}
+
+/// Whether a caller may speak to all phones of a paging group.
+fn may_page(config: &Config, page: &config::Page, caller: &Caller) -> Result<(), Reject> {
+    let named = |user: &str| page.callers.iter().any(|c| *config.whole_user(c) == *user);
+    let may = page.callers.is_empty() || caller.user().is_some_and(named);
+    match may {
+        true => Ok(()),
+        false => Err(reject(403, "You May Not Page Them").noted(format!("page {}", page.name))),
     }
 }
 

@@ -98,6 +98,17 @@ use_ipv6=0
 guess_hostname=0
 bind_address=127.0.0.1
 contact="{name}" <sip:{name}@127.0.0.1>
+default_proxy=0
+[proxy_0]
+reg_proxy=<sip:{server}>
+reg_route=<sip:{server};lr>
+reg_identity=sip:{name}@{domain}
+reg_expires=300
+reg_sendregister=1
+[auth_info_0]
+username={name}
+passwd=secret
+realm={domain}
 [net]
 firewall_policy=0
 mtu=1300
@@ -120,22 +131,21 @@ class Linphone(Softphone):
             raise Skip("linphonec is missing: apt-get install linphone-cli")
         folder = case.folder / name
         # Without a place for its database it starts no transport.
-        (folder / "linphone").mkdir(parents=True)
-        text = LINPHONE.format(name=name, port=case.port(), rtp=case.port())
+        (folder / ".local" / "share" / "linphone").mkdir(parents=True)
+        text = LINPHONE.format(name=name, port=case.port(), rtp=case.port(), domain=DOMAIN,
+                               server=voipd.target())
         for number, known in enumerate(LINPHONE_CODECS):
             mime, rate = known.split("/")
             text += (f"[audio_codec_{number}]\nmime={mime}\nrate={rate}\nchannels=1\n"
                      f"enabled={int(mime == codec)}\n")
         (folder / "linphonerc").write_text(text)
         wav = tone_file(folder / "tone.wav", tone)
-        home = os.environ | {"HOME": str(folder), "XDG_DATA_HOME": str(folder),
-                             "XDG_CONFIG_HOME": str(folder)}
-        super().__init__(case, name, ["linphonec", "-c", "linphonerc"], env=home)
+        super().__init__(case, name, ["linphonec", "-c", "linphonerc", "-d", "6", "-l", "linphone.txt"],
+                         env=os.environ | {"HOME": str(folder)})
         self.say("soundcard use files")
         self.say(f"record {folder / 'heard.wav'}")
         self.say(f"play {wav}")
         self.voipd = voipd
-        self.say(f"register sip:{name}@{DOMAIN} sip:{voipd.target()} secret")
 
     def wait_registered(self):
         wait_for(f"{self.name}'s registration", lambda: any(

@@ -1,16 +1,18 @@
-"""Asterisk as an ITSP that demands registration and digest (as a branch PBX: scenarios.py).
+"""Asterisk as an ITSP that demands registration and digest (as a branch PBX: scenarios.py), and as an
+end of calls that are transcoded.
 
 Needs the Asterisk of tests/peers/asterisk: tests/e2e/run --asterisk, not an ordinary run.
 """
 
+import math
 import re
 import time
 
-from lib.asterisk import Asterisk, account
+from lib.asterisk import Asterisk, account, peer
 from lib.case import wait_for
 from lib.net import Network
 from lib.phone import Phone
-from lib.tone import hears
+from lib.tone import hears, power, samples
 from lib.voipd import DOMAIN, Voipd
 
 ACCOUNT, PASSWORD = "5700020326", "itsp-secret"
@@ -186,3 +188,107 @@ def asterisk_itsp_is_restarted(case):
     itsp.start()
     office.talk("915550101")
     hears(office.alice.recording(), LOW, [HIGH])
+
+
+# ---------------------------------------------------------------- transcoded calls
+
+# What a tone may lose or win on its way through a bridge, in decibel.
+LEVEL_DB = 1.0
+# At most so many pieces of a recording may hold anything but the tone: where a jitter buffer takes
+# out or puts in a packet.
+CUTS_MAX = 2
+SOUNDS = """\
+[from-core]
+exten => 4101,1,Answer()
+ same => n,Echo()
+exten => 4102,1,Answer()
+ same => n,Playtones(440)
+ same => n,Wait(60)
+[world]
+exten => _X.,1,Dial(PJSIP/${EXTEN}@core,60)
+"""
+
+
+class Neighbours:
+    """A phone that knows PCMA alone, and an Asterisk that knows one codec alone, with voipd between
+    them."""
+
+    def __init__(self, case, codec):
+        network = Network(case, CORE, f"v{codec}")
+        self.voipd = Voipd(case, CORE, network.core, f"voipd-{codec}", rtp={
+            "relay": "always",
+        }, trunk=[
+            {"name": "pbx", "uri": f"sip:{ITSP}:5060", "addresses": [f"{ITSP}/32"]},
+        ], route=[
+            {"match": "200", "from": ["trunk:pbx"], "to": [f"user:bob-{codec}"]},
+            {"match": "41XX", "from": ["user:*"], "to": ["trunk:pbx"]},
+        ])
+        pjsip = peer("core", CORE, self.voipd.port)
+        files = {
+            "pjsip.conf": pjsip.replace("allow=ulaw,alaw", f"allow={codec}"),
+            "extensions.conf": SOUNDS,
+        }
+        modules = "codec_g722 codec_resample"
+        self.pbx = Asterisk(case, f"pbx-{codec}", files, ITSP, 5060, network.host("pbx", ITSP),
+                            modules)
+        self.voipd.add_user(f"bob-{codec}")
+        self.bob = Phone(case, f"bob-{codec}", self.voipd, LOW, address=INSIDE, codecs="PCMA",
+                         netns=network.host("office", INSIDE))
+        self.bob.wait_registered()
+
+    def up(self):
+        return [call for call in self.voipd.calls() if call["state"] == "up"]
+
+    def heard(self, number):
+        """How loud 440 Hz come back from a number of Asterisk's."""
+        self.bob.dial(number)
+        return self.listen(self.bob.hangup)
+
+    def rung(self):
+        """How loud they come from an Asterisk that calls."""
+        self.pbx.console("channel originate Local/200@world extension 4102@from-core")
+        return self.listen(lambda: self.pbx.console("channel request hangup all"))
+
+    def listen(self, end):
+        wait_for("the call to be up", self.up, 15)
+        time.sleep(TALK_SECONDS + 2)
+        legs = len(self.up())
+        end()
+        wait_for("the calls to be gone", lambda: self.voipd.calls() == [], 15)
+        wait_for("Asterisk to be idle", lambda: self.pbx.channels() == 0, 15)
+        return legs, level(self.bob.recording(), LOW)
+
+
+def level(path, pitch):
+    """How loud a tone is in a recording's last seconds, in decibel below full scale; it is alone
+    there."""
+    data, rate = samples(path)
+    size = rate // 5
+    data = data[-3 * rate - size:-size]
+    pieces = [data[at:at + size] for at in range(0, len(data) - size + 1, size)]
+    assert len(pieces) == 15, f"{path}: {len(data) / rate:.2f} s are too short to judge"
+    shares = sorted(power(piece, rate, pitch) for piece in pieces)
+    assert shares[CUTS_MAX] > 0.98, f"{path} holds other things than {pitch} Hz: {shares}"
+    loudness = sorted(math.sqrt(sum(x * x for x in piece) / size) for piece in pieces)
+    return 20 * math.log10(loudness[len(pieces) // 2] / 32768)
+
+
+def asterisk_transcoded(case):
+    """G.722 there and PCMA here: a tone of Asterisk's is as loud as without a bridge, whoever calls;
+    and one of the phone's that goes there and comes back."""
+    levels = {}
+    for codec, bridge in (("alaw", 1), ("g722", 2)):
+        home = Neighbours(case, codec)
+        for way, (legs, loud) in {
+            "there and back": home.heard("4101"), "called": home.heard("4102"), "calls": home.rung(),
+        }.items():
+            assert legs == bridge, f"{way} with {codec}: {legs} calls"
+            levels[way, codec] = loud
+        if codec == "g722":
+            records = home.voipd.json("cdr")
+            assert len(records) == 3, records
+            assert all("bridged" in record["note"] for record in records), records
+    for way in ("there and back", "called", "calls"):
+        plain, bridged = levels[way, "alaw"], levels[way, "g722"]
+        print(f"        {way}: {plain:.2f} dB without a bridge, {bridged:.2f} dB with it")
+        assert abs(plain - bridged) < LEVEL_DB, levels

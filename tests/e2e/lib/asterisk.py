@@ -114,10 +114,11 @@ class Asterisk:
     """A running Asterisk on one address, its SIP messages in its log.
 
     `files` are the texts of its configuration by name; pjsip.conf gets the transport put before
-    unless it has one, and what is not named gets what a bare PBX needs.
+    unless it has one, and what is not named gets what a bare PBX needs. `modules` are loaded, too.
     """
 
-    def __init__(self, case, name, files, address="127.0.0.1", port=None, netns=None):
+    def __init__(self, case, name, files, address="127.0.0.1", port=None, netns=None, modules=""):
+        self.modules = MODULES + modules
         self.case, self.name, self.address, self.netns = case, name, address, netns
         self.port = port or case.port(address)
         self.ports = {"udp": self.port}
@@ -141,7 +142,7 @@ class Asterisk:
         }
         texts = {name: text.format(**words) for name, text in FILES.items()}
         texts["modules.conf"] = "[modules]\nautoload=no\n" + "".join(
-            f"load={module}.so\n" for module in MODULES.split())
+            f"load={module}.so\n" for module in self.modules.split())
         texts |= files
         if "type=transport" not in texts["pjsip.conf"]:
             texts["pjsip.conf"] = (

@@ -1,0 +1,170 @@
+"""PJSIP and Linphone against what baresip is used for elsewhere: echo, voicemail's greeting, a room, a
+bridge; and PJSIP's attended transfers."""
+
+import time
+
+from lib.case import wait_for
+from lib.phone import Phone
+from lib.softphone import Linphone, Pjsua
+from lib.tone import hears_all, holds, speech_seconds
+from lib.voipd import Voipd
+
+LOW, HIGH, OTHER = 440, 880, 1320
+# What says that it is the caller's turn.
+BEEP = 350
+
+
+def up(voipd, count=1):
+    return wait_for(f"{count} calls to be up",
+                    lambda: sum(c["state"] == "up" for c in voipd.calls()) == count, 20)
+
+
+def idle(voipd):
+    wait_for("the calls to be gone", lambda: voipd.calls() == [], 15)
+
+
+def with_phone(case, kind, codec="PCMU", **tables):
+    voipd = Voipd(case, **tables)
+    for name in ("alice", "bob"):
+        voipd.add_user(name)
+    alice = kind(case, "alice", voipd, LOW, codec)
+    alice.wait_registered()
+    return voipd, alice
+
+
+def echo(case, kind):
+    voipd, alice = with_phone(case, kind)
+    alice.dial("*130")
+    up(voipd)
+    time.sleep(1)
+    alice.press("5")
+    time.sleep(4)
+    during = voipd.calls()[0]
+    alice.hangup()
+    idle(voipd)
+    assert during["legs"][0]["packets_in"] > 100, during
+    hears_all(alice.recording(), [LOW], [HIGH])
+
+
+def greeting(case, kind):
+    """Nobody takes the call: the greeting, then the tone that asks for a message."""
+    voipd, alice = with_phone(case, kind, voicemail={"ring_s": 5})
+    alice.dial("bob")
+    up(voipd)
+    time.sleep(9)
+    alice.hangup()
+    idle(voipd)
+    heard = alice.recording()
+    assert speech_seconds(heard, LOW, BEEP) > 2
+    holds(heard, BEEP)
+
+
+def room(case, kind):
+    voipd, alice = with_phone(case, kind, conference=[{"name": "board", "number": "8001"}])
+    bob = Phone(case, "bob", voipd, HIGH)
+    bob.wait_registered()
+    for phone in (bob, alice):
+        phone.dial("8001")
+    up(voipd, 2)
+    time.sleep(8)
+    alice.hangup()
+    up(voipd, 1)
+    bob.hangup()
+    idle(voipd)
+    hears_all(alice.recording(), [HIGH], [LOW])
+
+
+def bridge(case, kind):
+    """It knows PCMA alone, the other PCMU; who calls hears and is heard."""
+    voipd, alice = with_phone(case, kind, "PCMA")
+    bob = Phone(case, "bob", voipd, HIGH, codecs="PCMU")
+    bob.wait_registered()
+    alice.dial("bob")
+    up(voipd, 2)
+    time.sleep(4)
+    alice.hangup()
+    idle(voipd)
+    hears_all(alice.recording(), [HIGH], [LOW])
+    hears_all(bob.recording(), [LOW], [HIGH])
+
+
+def test_pjsua_echo(case):
+    echo(case, Pjsua)
+
+
+def test_pjsua_voicemail_greeting(case):
+    greeting(case, Pjsua)
+
+
+def test_pjsua_conference(case):
+    room(case, Pjsua)
+
+
+def test_pjsua_bridge(case):
+    bridge(case, Pjsua)
+
+
+def test_linphone_echo(case):
+    echo(case, Linphone)
+
+
+def test_linphone_voicemail_greeting(case):
+    greeting(case, Linphone)
+
+
+def test_linphone_conference(case):
+    room(case, Linphone)
+
+
+def test_linphone_bridge(case):
+    bridge(case, Linphone)
+
+
+# ---------------------------------------------------------------- attended transfers
+
+
+def attended(case, codecs, before, after, workers):
+    """Alice talks to bob, asks carol, and brings them together."""
+    voipd = Voipd(case, node={"workers": workers})
+    phones = []
+    for (name, codec), tone in zip(codecs.items(), (LOW, HIGH, OTHER)):
+        voipd.add_user(name)
+        phones.append(Pjsua(case, name, voipd, tone, codec))
+    alice, bob, carol = phones
+    for phone in phones:
+        phone.wait_registered()
+    alice.dial("bob")
+    up(voipd, before[0])
+    time.sleep(1)
+    alice.say("hold", 0)
+    time.sleep(1)
+    alice.dial("carol")
+    up(voipd, sum(before))
+    time.sleep(1)
+    alice.say("join", 0, 1)
+    alice.hears_of("closed 0\n")
+    alice.hears_of("closed 1\n")
+    up(voipd, after)
+    time.sleep(4)
+    # Bob may have got a call of its own for the one that it had.
+    for call in (1, 0):
+        bob.say("hangup", call) if f"call {call} " in bob.process.text() else None
+    idle(voipd)
+    last = int("call 1 " in bob.process.text())
+    hears_all(bob.recording(last), [OTHER], [LOW, HIGH])
+    last = int("call 1 " in carol.process.text())
+    hears_all(carol.recording(last), [HIGH], [LOW, OTHER])
+
+
+def test_attended_transfer(case):
+    """All of it past us: the phones replace a dialog among themselves."""
+    attended(case, {"alice": "PCMU", "bob": "PCMU", "carol": "PCMU"}, (1, 1), 1, 3)
+
+
+def test_attended_transfer_of_two_bridges(case):
+    attended(case, {"alice": "PCMA", "bob": "PCMU", "carol": "PCMU"}, (2, 2), 2, 1)
+
+
+def test_attended_transfer_to_a_bridge(case):
+    """Bob's phone takes a place at our side of alice's call with carol, in whatever shard that is."""
+    attended(case, {"alice": "PCMA", "bob": "PCMA", "carol": "PCMU"}, (1, 2), 2, 4)

@@ -5,6 +5,7 @@ from lib.voipd import Voipd
 
 REGISTERS = 10_000
 CALLS = 5_000
+ALONE = True
 
 
 def test_registers(case):

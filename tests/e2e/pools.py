@@ -13,6 +13,7 @@ from lib.voipd import Voipd
 MEMBERS = ("127.0.0.41", "127.0.0.42", "127.0.0.43")
 CALLER = "127.0.0.1"
 CALLS, RATE = 3000, 300
+ALONE = True
 # So many callers and numbers, each of which must find its member again.
 KEYS = 300
 # Of 3,000 calls by a hash of 300 keys a member gets 1,000, give or take 82 (one deviation).

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -50,6 +51,27 @@ def lamp(phone):
     return " ".join(told[-1]) if told else None
 
 
+def lit_phone(case, name, voipd, tone):
+    """A phone with a lamp, once it was told of no messages.
+
+    Its subscriptions (baresip 1.0, mwi.so) sometimes run in a circle from the first on: a new one every
+    half millisecond, and no answer is ever read, as none is repeated. Such a phone is started anew.
+    """
+    for _ in range(5):
+        phone = Phone(case, name, voipd, tone, answers=False, modules=["mwi"])
+        try:
+            phone.wait_registered()
+            wait_for(f"{name}'s phone to be told of no messages", lambda: lamp(phone) == "no 0/0", 12)
+            return phone
+        except AssertionError:
+            if phone.process.text().count("mwi: subscribing") < 1000:
+                raise
+        phone.process.stop(signal.SIGKILL)
+        shutil.rmtree(phone.folder)
+        pathlib.Path(phone.process.log).unlink()
+    raise AssertionError("five phones subscribed in a circle")
+
+
 def test_left_told_of_fetched_deleted(case):
     """The whole way, by two of people's phones: bob does not answer, alice leaves her tone, bob's lamp
     goes on, he hears her, deletes it, and the lamp goes out."""
@@ -57,10 +79,8 @@ def test_left_told_of_fetched_deleted(case):
     for name in ("alice", "bob"):
         voipd.add_user(name)
     alice = Phone(case, "alice", voipd, LOW)
-    bob = Phone(case, "bob", voipd, HIGH, answers=False, modules=["mwi"])
     alice.wait_registered()
-    bob.wait_registered()
-    wait_for("bob's phone to be told of no messages", lambda: lamp(bob) == "no 0/0", 40)
+    bob = lit_phone(case, "bob", voipd, HIGH)
     alice.dial("bob")
     up(voipd)
     wait_for("a message to be recorded",

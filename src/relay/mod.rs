@@ -9,12 +9,15 @@
 //! window after it was opened or updated, and only from sources that make sense; then source
 //! and SSRC are locked, and packets from elsewhere are dropped and counted.
 //!
+//! Whole Ethernet frames, where a driver has the network card's rings, go through [`frame`].
+//!
 //! Not done here: sockets (`os::relay`), choosing ports for a call (`call`), SRTP.
 
 pub mod anchor;
 mod channel;
 mod command;
 mod core;
+pub mod frame;
 mod latch;
 mod pool;
 mod receiver;
@@ -27,6 +30,7 @@ pub use command::{
     BindError, Direction, Failure, LegSpec, MediaCommand, MediaEvent, MediaKind, MediaSpec, Side,
     Silent, SocketAction,
 };
+pub use frame::process;
 pub use pool::PortPool;
 pub use stats::{DROP_REASONS, DropReason, LegStats};
 

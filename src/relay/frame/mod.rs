@@ -1,0 +1,192 @@
+//! The fast path: whole Ethernet frames, rewritten where they lie in a ring of the network card.
+//!
+//! A driver calls [`process`] for each frame and [`FlowTable::apply_changes`] between batches.
+//! Nothing here allocates or locks for a frame. Frames that are no datagram of a flow are for the
+//! operating system ([`Verdict::Host`]): fragments, IP options, extension headers, lengths that
+//! lie, groups, unknown ports. The sockets behind the ports stay bound, so that a call whose flow
+//! found no place goes on there.
+//!
+//! A frame whose length changes (IPv4 to IPv6 and back, a tag, SRTP) keeps its beginning and moves
+//! its payload: rings have no room before a frame. The operating system verifies no checksum for
+//! us: IPv4's is verified, UDP's is carried on with its error, if it has one, for the receiver to
+//! find, or verified where the payload changes too.
+//!
+//! Not done here: rings, next hops (`os`), latching (`relay`), what `media` does.
+
+mod checksum;
+mod flow;
+mod parse;
+mod rewrite;
+mod ring;
+mod spec;
+mod table;
+
+pub use ring::{
+    ANSWERS_MAX, Answer, Busy, CHANGES_MAX, CHANGES_PER_BATCH_MAX, Change, FlowControl, FlowRing,
+    ring,
+};
+pub use spec::{
+    Action, DROP_REASONS, DropReason, FlowError, FlowSpec, FlowStats, Onward, PAYLOAD_TYPES_MAX,
+    RtcpPath, Security, SsrcMap,
+};
+pub use table::{FLOWS_MAX, FlowTable, Totals};
+
+use self::flow::{Course, Flow};
+use self::parse::Packet;
+use self::rewrite::{FRAME_MIN, Work};
+use crate::base::Instant;
+use crate::srtp::OVERHEAD_MAX;
+use crate::wire::rtp::{Class, Header, classify};
+
+/// A frame in a driver's buffer, which may be longer.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    buffer: &'a mut [u8],
+    length: usize,
+}
+
+impl<'a> Frame<'a> {
+    /// The frame in the first `length` bytes; `None` if the buffer has fewer.
+    pub fn new(buffer: &'a mut [u8], length: usize) -> Option<Self> {
+        (length <= buffer.len()).then_some(Self { buffer, length })
+    }
+
+    /// The frame, from its Ethernet header on.
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.get(..self.length).unwrap_or_default()
+    }
+
+    /// Its length, which [`Verdict::Forward`] may have changed.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The frame ends here; a short one is filled with zeros as Ethernet demands, which not every
+    /// card does by itself.
+    fn finish(&mut self, end: usize) -> Result<(), DropReason> {
+        self.length = end.max(FRAME_MIN);
+        let padding = self.buffer.get_mut(end..self.length);
+        padding.ok_or(DropReason::NoRoom)?.fill(0);
+        Ok(())
+    }
+}
+
+/// What shall happen to a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Send it, changed as it is, by this link.
+    Forward {
+        /// [`Onward::link`].
+        link: u16,
+    },
+    /// It is for `media`, as it came.
+    Punt,
+    /// It is for the operating system's stack, as it came.
+    Host,
+    /// It goes nowhere; already counted. What is left in the buffer is of no use.
+    Drop(DropReason),
+}
+
+/// Decides on a frame, and makes of it what goes on.
+pub fn process(frame: &mut Frame<'_>, table: &mut FlowTable, now: Instant) -> Verdict {
+    let verdict = decide(frame, table, now);
+    match verdict {
+        Verdict::Forward { .. } => table.totals.forwarded += 1,
+        Verdict::Punt => table.totals.punted += 1,
+        Verdict::Host => table.totals.host += 1,
+        Verdict::Drop(reason) => table.count_dropped(reason),
+    }
+    verdict
+}
+
+fn decide(frame: &mut Frame<'_>, table: &mut FlowTable, now: Instant) -> Verdict {
+    let Some(packet) = Packet::parse(frame.bytes()) else {
+        return Verdict::Host;
+    };
+    let Some(flow) = table.find(packet.destination) else {
+        return Verdict::Host;
+    };
+    if flow.gate.vlan != packet.vlan {
+        return Verdict::Host;
+    }
+    let verdict = accept(frame, &packet, flow, now);
+    verdict.unwrap_or_else(|reason| {
+        flow.count_dropped(reason);
+        Verdict::Drop(reason)
+    })
+}
+
+fn accept(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    flow: &mut Flow,
+    now: Instant,
+) -> Result<Verdict, DropReason> {
+    if flow.gate.source() != packet.source {
+        return Err(DropReason::Stray);
+    }
+    let payload = frame.bytes().get(packet.payload()..packet.end);
+    let payload = payload.ok_or(DropReason::Malformed)?;
+    let class = classify(payload);
+    match (class, flow.gate.course) {
+        // ICE, DTLS: not the relay's to answer.
+        (Class::Stun | Class::Dtls, _) | (_, Course::Punt) => return Ok(Verdict::Punt),
+        (Class::Other, _) => return Err(DropReason::Malformed),
+        (Class::Rtp | Class::Rtcp, Course::Discard) => return Err(DropReason::Inactive),
+        (Class::Rtp | Class::Rtcp, Course::Plain | Course::Special) => {}
+    }
+    let special = flow.gate.course == Course::Special;
+    let header = match class {
+        Class::Rtp => Some(Header::parse(payload).ok_or(DropReason::Malformed)?),
+        _ => None,
+    };
+    if special && is_punted(flow, header.as_ref()) {
+        return Ok(Verdict::Punt);
+    }
+    if packet.hop_limit <= 1 {
+        return Err(DropReason::Expired);
+    }
+    if !fits(packet, flow) {
+        return Ok(Verdict::Host);
+    }
+    let bytes = payload.len();
+    let mut work = Work::new(packet);
+    if special {
+        if flow.extra.security.is_some() {
+            Work::check(frame, packet)?;
+            work.unprotect(frame, &mut flow.extra, class)?;
+        }
+        work.renumber(frame, &flow.extra, class)?;
+    }
+    match &header {
+        Some(header) => flow.count_rtp(now, header, bytes),
+        None => flow.count_rtcp(now),
+    }
+    work.send(frame, packet, flow, class)?;
+    Ok(Verdict::Forward {
+        link: flow.route.link,
+    })
+}
+
+/// Whether `media` wants it: a payload type (telephone events), or RTCP.
+fn is_punted(flow: &Flow, header: Option<&Header>) -> bool {
+    match header {
+        Some(header) => (flow.extra.punted_types >> (header.payload_type & 0x7f)) & 1 != 0,
+        None => flow.extra.rtcp == RtcpPath::Punt,
+    }
+}
+
+/// Whether it will fit the link that it leaves by, with all that SRTP may add.
+fn fits(packet: &Packet, flow: &Flow) -> bool {
+    let security = match flow.gate.course {
+        Course::Special => flow.extra.security.as_deref(),
+        Course::Plain | Course::Punt | Course::Discard => None,
+    };
+    let protects = security.is_some_and(|security| security.protector.is_some());
+    let added = if protects { OVERHEAD_MAX } else { 0 };
+    let (_, ip) = flow.route.header_lengths();
+    ip + packet.end - packet.udp + added <= usize::from(flow.route.mtu)
+}
+
+#[cfg(test)]
+mod tests;

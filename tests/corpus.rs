@@ -54,6 +54,11 @@ fn cesopsn_corpus() {
 }
 
 #[test]
+fn frame_corpus() {
+    replay("frame", fuzz::frame);
+}
+
+#[test]
 fn relay_corpus() {
     replay("relay", fuzz::relay);
 }

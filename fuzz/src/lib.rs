@@ -3,12 +3,14 @@
 
 pub mod core;
 
+mod frame;
 mod media;
 mod pri;
 mod relay;
 mod sip;
 
 pub use self::core::signal_core;
+pub use frame::frame;
 pub use media::{sdp, stun};
 pub use pri::cesopsn;
 pub use relay::relay;

@@ -224,6 +224,22 @@ impl Packet {
     }
 }
 
+/// Where a frame seems to go, unchecked.
+pub(super) fn destination(frame: &[u8]) -> Option<Endpoint> {
+    let mut at = ETHERNET;
+    let mut kind = word(frame, at - 2)?;
+    if kind == TYPE_TAG {
+        at += TAG;
+        kind = word(frame, at - 2)?;
+    }
+    if kind == TYPE_IPV4 {
+        let address = *frame.get(at + 16..)?.first_chunk()?;
+        return Some(Endpoint::v4(address, word(frame, at + IPV4 + 2)?));
+    }
+    let address = *frame.get(at + 24..)?.first_chunk()?;
+    Endpoint::v6(address, word(frame, at + IPV6 + 2)?)
+}
+
 /// The ports of the datagram at `udp`, if it fills what IP carries up to `end`.
 fn ports(frame: &[u8], udp: usize, end: usize) -> Option<(u16, u16)> {
     let datagram = frame.get(udp..end)?;

@@ -112,12 +112,20 @@ impl Work {
         packet: &Packet,
         flow: &mut Flow,
         class: Class,
+        special: bool,
     ) -> Result<(), DropReason> {
         let Flow { route, extra, .. } = flow;
-        let ends = rtcp_ends(route, extra, class);
+        // A plain flow's other lines are not even read.
+        let ends = if special {
+            rtcp_ends(route, extra, class)
+        } else {
+            route.ends()
+        };
         let (ethernet, ip) = route.header_lengths();
         self.move_to(frame, ethernet + ip + UDP)?;
-        self.protect(frame, extra, class)?;
+        if special {
+            self.protect(frame, extra, class)?;
+        }
         let udp_length = UDP + self.length;
         let end = self.payload + self.length;
         let checksum = self.udp_checksum(frame, packet, route, ends)?;

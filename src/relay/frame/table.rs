@@ -1,8 +1,7 @@
 //! The flows of one driver thread, found by destination address and port.
 //!
-//! The index is an open-addressed table of 8 bytes a place, at most half full, so that 10,000
-//! flows' index stays in the second-level cache and a cold look-up waits for the flow's own lines
-//! alone. Keys are addresses of ours, so nobody outside can make them collide on purpose.
+//! The index is an open-addressed table of 4 bytes a place, at most half full, so that few lines of
+//! memory hold it and a cold look-up waits for the flow's own lines alone. Keys are addresses of ours, so nobody outside can make them collide on purpose.
 
 use super::flow::Flow;
 use super::parse::Endpoint;
@@ -25,15 +24,14 @@ pub struct Totals {
     pub dropped: [u64; DROP_REASONS],
 }
 
-/// A place of the index: nothing, or a flow's place and the upper half of its key's hash.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    tag: u32,
-    /// One more than the flow's place; 0: free.
-    flow: u32,
-}
+/// A place of the index: 0 if it is free, otherwise one more than the flow's place, and above it
+/// the upper bits of its key's hash.
+type Place = u32;
 
-const FREE: Place = Place { tag: 0, flow: 0 };
+const FREE: Place = 0;
+/// What [`FLOWS_MAX`] needs, plus one.
+const NUMBER_BITS: u32 = 21;
+const NUMBER_MASK: u32 = (1 << NUMBER_BITS) - 1;
 
 /// The flows of one driver thread. Its memory is taken at the start.
 #[derive(Debug)]
@@ -76,13 +74,10 @@ impl FlowTable {
         let number = self.free.pop().ok_or(FlowError::Full)?;
         let (mut at, tag) = self.home(key);
         // Half of the places are free, so this ends.
-        while self.index[at].flow != 0 {
+        while self.index[at] != FREE {
             at = self.after(at);
         }
-        self.index[at] = Place {
-            tag,
-            flow: number + 1,
-        };
+        self.index[at] = tag | (number + 1);
         self.flows[number as usize] = Some(flow);
         Ok(())
     }
@@ -91,9 +86,9 @@ impl FlowTable {
     pub fn remove(&mut self, destination: SocketAddr) -> Result<FlowStats, FlowError> {
         let key = Endpoint::new(destination);
         let (at, number) = self.seek(key).ok_or(FlowError::Unknown)?;
+        self.close_gap(at);
         let flow = self.flows[number].take().ok_or(FlowError::Unknown)?;
         self.free.push(number as u32);
-        self.close_gap(at);
         Ok(flow.stats())
     }
 
@@ -134,13 +129,19 @@ impl FlowTable {
         }
     }
 
+    pub(super) fn peek(&self, key: Endpoint) -> Option<&Flow> {
+        let (at, _) = self.home(key);
+        let number = (self.index.get(at)? & NUMBER_MASK).checked_sub(1)?;
+        self.flows.get(number as usize)?.as_ref()
+    }
+
     /// The places in the index and among the flows.
     fn seek(&self, key: Endpoint) -> Option<(usize, usize)> {
         let (mut at, tag) = self.home(key);
         loop {
-            let place = self.index.get(at)?;
-            let number = place.flow.checked_sub(1)? as usize;
-            if place.tag == tag {
+            let place = *self.index.get(at)?;
+            let number = (place & NUMBER_MASK).checked_sub(1)? as usize;
+            if place & !NUMBER_MASK == tag {
                 let flow = self.flows.get(number)?.as_ref()?;
                 if flow.gate.destination() == key {
                     return Some((at, number));
@@ -157,10 +158,10 @@ impl FlowTable {
         let mut at = self.after(gap);
         loop {
             let place = self.index[at];
-            if place.flow == 0 {
-                break;
-            }
-            let home = place.tag as usize & mask;
+            let number = (place & NUMBER_MASK).checked_sub(1);
+            let flow = number.and_then(|number| self.flows.get(number as usize)?.as_ref());
+            let Some(flow) = flow else { break };
+            let (home, _) = self.home(flow.gate.destination());
             // Its way from home to here passes the gap.
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(gap) & mask {
                 self.index[gap] = place;
@@ -171,12 +172,13 @@ impl FlowTable {
         self.index[gap] = FREE;
     }
 
-    /// Where a key belongs, and its tag, whose lower bits say the same.
+    /// Where a key belongs, and its tag.
     fn home(&self, key: Endpoint) -> (usize, u32) {
         let folded = (key.address >> 64) as u64 ^ key.address as u64;
         let mixed = (folded ^ (u64::from(key.port) << 48)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let tag = ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as u32;
-        (tag as usize & (self.index.len() - 1), tag)
+        let hash = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let home = (hash >> 32) as usize & (self.index.len() - 1);
+        (home, (hash as u32) & !NUMBER_MASK)
     }
 
     fn after(&self, at: usize) -> usize {

@@ -341,3 +341,401 @@ fn refusals_are_counted_by_reason() {
     assert_eq!(stats.dropped, [1, 1, 0, 1, 0, 0, 0]);
     assert_eq!(table.totals().dropped, [1, 1, 0, 1, 0, 0, 0]);
 }
+
+#[test]
+fn media_gets_what_it_asked_for() {
+    let mut to = onward(OURS_B, PEER_B);
+    to.punted_types = 1 << 101;
+    to.rtcp = RtcpPath::Punt;
+    let mut table = table(to);
+    let mut stun = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    stun.resize(20, 7);
+    let mut dtls = vec![22, 254, 253];
+    dtls.resize(40, 1);
+    for packet in [rtp(1, 101, 9, 4), receiver_report(5, 9), stun, dtls] {
+        let frame = BUILD.frame(at(PEER_A), at(OURS_A), &packet);
+        assert_eq!(pass(&mut table, &frame), (Verdict::Punt, frame));
+    }
+    let voice = BUILD.frame(at(PEER_A), at(OURS_A), &rtp(1, 100, 9, 4));
+    assert_eq!(pass(&mut table, &voice).0, Verdict::Forward { link: 7 });
+    assert_eq!((table.totals().punted, table.totals().forwarded), (4, 1));
+}
+
+#[test]
+fn punted_and_inactive_flows() {
+    let mut table = FlowTable::new(2);
+    let frame = BUILD.frame(at(PEER_A), at(OURS_A), &rtp(1, 0, 9, 160));
+    let inactive = spec(PEER_A, OURS_A, Action::Discard);
+    table.install(inactive, false).expect("room");
+    let verdict = Verdict::Drop(DropReason::Inactive);
+    assert_eq!(pass(&mut table, &frame).0, verdict);
+    let punt = spec(PEER_A, OURS_A, Action::Punt);
+    table.install(punt, false).expect("room");
+    assert_eq!(pass(&mut table, &frame), (Verdict::Punt, frame));
+    let stats = table.remove(at(OURS_A)).expect("there");
+    assert_eq!(
+        stats.dropped,
+        [0, 0, 1, 0, 0, 0, 0],
+        "kept by the successor"
+    );
+}
+
+#[test]
+fn what_is_too_long_for_the_link_is_for_the_host() {
+    let mut to = onward(OURS_B6, PEER_B6);
+    to.mtu = 40 + 8 + 172;
+    let mut table = table(to);
+    for (length, fits) in [(160, true), (161, false)] {
+        let frame = BUILD.frame(at(PEER_A), at(OURS_A), &rtp(1, 0, 9, length));
+        let (verdict, out) = pass(&mut table, &frame);
+        let wanted = if fits {
+            Verdict::Forward { link: 7 }
+        } else {
+            Verdict::Host
+        };
+        assert_eq!(verdict, wanted);
+        assert!(fits || out == frame);
+    }
+}
+
+#[test]
+fn a_buffer_without_room_is_said_and_not_overrun() {
+    let mut table = table(onward(OURS_B6, PEER_B6));
+    let frame = BUILD.frame(at(PEER_A), at(OURS_A), &rtp(1, 0, 9, 160));
+    for spare in [0, 19, 20] {
+        let mut buffer = frame.clone();
+        buffer.resize(frame.len() + spare, 0);
+        let mut work = Frame::new(&mut buffer, frame.len()).expect("fits");
+        let wanted = if spare < 20 {
+            Verdict::Drop(DropReason::NoRoom)
+        } else {
+            Verdict::Forward { link: 7 }
+        };
+        assert_eq!(process(&mut work, &mut table, Instant::ZERO), wanted);
+    }
+    assert!(Frame::new(&mut [0; 10], 11).is_none());
+}
+
+/// One report block, of `about`.
+fn receiver_report(reporter: u32, about: u32) -> Vec<u8> {
+    let mut out = vec![0x81, 201, 0, 7];
+    out.extend(reporter.to_be_bytes());
+    out.extend(about.to_be_bytes());
+    out.resize(32, 3);
+    out
+}
+
+#[test]
+fn rtcp_speaks_of_the_new_sources() {
+    let mut to = onward(OURS_B, PEER_B);
+    to.ssrc = Some(SsrcMap {
+        sent: 0x0a0a_0a0a,
+        reported: Some((0x0b0b_0b0b, 0x0c0c_0c0c)),
+    });
+    to.rtcp = RtcpPath::Ports {
+        source: 16387,
+        destination: 5001,
+    };
+    let compound = |sender: u32, about: u32| {
+        let sender = sender.to_be_bytes();
+        let about = about.to_be_bytes();
+        let mut out = Vec::new();
+        // A sender report with two blocks, one of them about somebody else.
+        out.extend([0x82, 200, 0, 18]);
+        out.extend(sender);
+        out.extend([9; 20]);
+        out.extend(about);
+        out.extend([1; 20]);
+        out.extend([4; 24]);
+        // CNAME "abcd" and a note of no letters: 4 + 6 + 2, then one to four zeros.
+        out.extend([0x81, 202, 0, 4]);
+        out.extend(sender);
+        out.extend([1, 4, b'a', b'b', b'c', b'd', 7, 0, 0, 0, 0, 0]);
+        // Picture loss (RFC 4585 §6.3.1), then goodbye.
+        out.extend([0x81, 206, 0, 2]);
+        out.extend(sender);
+        out.extend(about);
+        out.extend([0x81, 203, 0, 1]);
+        out.extend(sender);
+        out
+    };
+    let mut table = table(to);
+    let frame = BUILD.frame(at(PEER_A), at(OURS_A), &compound(77, 0x0b0b_0b0b));
+    let (verdict, went) = pass(&mut table, &frame);
+    assert_eq!(verdict, Verdict::Forward { link: 7 });
+    let wanted = Build {
+        macs: [MAC_OUT, MAC_NEXT],
+        limit: 63,
+        ..BUILD
+    };
+    let (from, to) = (at("203.0.113.1:16387"), at("198.51.100.9:5001"));
+    let packet = compound(0x0a0a_0a0a, 0x0c0c_0c0c);
+    assert_eq!(went, wanted.frame(from, to, &packet));
+    let stats = table.stats(at(OURS_A)).expect("there");
+    assert_eq!((stats.packets, stats.rtcp), (0, 1));
+}
+
+fn key(profile: Profile, seed: u64) -> MasterKey {
+    MasterKey::generate(profile, |bytes| Rng::from_u64(seed).fill(bytes))
+}
+
+fn secured(unprotect: Option<&MasterKey>, protect: Option<&MasterKey>) -> Option<Box<Security>> {
+    Some(Box::new(Security {
+        unprotector: unprotect.map(|key| Unprotector::new(key, None, None)),
+        protector: protect.map(|key| Protector::new(key, None, None)),
+    }))
+}
+
+#[test]
+fn srtp_comes_off_and_goes_on_with_every_profile() {
+    for profile in Profile::ALL {
+        let (theirs, ours) = (key(profile, 1), key(profile, 2));
+        let mut to = onward(OURS_B6, PEER_B6);
+        to.security = secured(Some(&theirs), Some(&ours));
+        to.payload_types = vec![(96, 97)];
+        let mut table = table(to);
+        let mut phone = Protector::new(&theirs, None, None);
+        let mut far = Unprotector::new(&ours, None, None);
+        for sequence in 0..50 {
+            let is_rtcp = sequence % 10 == 9;
+            let clear = if is_rtcp {
+                receiver_report(9, 5)
+            } else {
+                rtp(sequence, 96, 9, 161)
+            };
+            let mut packet = clear.clone();
+            packet.resize(BUFFER, 0);
+            let length = if is_rtcp {
+                phone.protect_rtcp(&mut packet, clear.len())
+            } else {
+                phone.protect_rtp(&mut packet, clear.len())
+            };
+            packet.truncate(length.expect("room"));
+            let frame = BUILD.frame(at(PEER_A), at(OURS_A), &packet);
+            let (verdict, went) = pass(&mut table, &frame);
+            assert_eq!(verdict, Verdict::Forward { link: 7 }, "{profile:?}");
+            let mut out = went[14 + 40 + 8..].to_vec();
+            let again = Build {
+                macs: [MAC_OUT, MAC_NEXT],
+                limit: 63,
+                ..BUILD
+            };
+            assert_eq!(went, again.frame(at(OURS_B6), at(PEER_B6), &out));
+            let length = if is_rtcp {
+                far.unprotect_rtcp(&mut out)
+            } else {
+                far.unprotect_rtp(&mut out)
+            };
+            out.truncate(length.expect("genuine"));
+            let mut wanted = clear;
+            if !is_rtcp {
+                wanted[1] = 97;
+            }
+            assert_eq!(out, wanted);
+        }
+    }
+}
+
+#[test]
+fn rtp_becomes_srtp_and_back() {
+    let ours = key(Profile::AeadAes256Gcm, 2);
+    let mut to = onward(OURS_B, PEER_B);
+    to.security = secured(None, Some(&ours));
+    let mut there = table(to);
+    let mut to = onward(OURS_B, PEER_B);
+    to.security = secured(Some(&ours), None);
+    let mut back = table(to);
+    let packet = rtp(1, 0, 9, 160);
+    let frame = BUILD.frame(at(PEER_A), at(OURS_A), &packet);
+    let (_, went) = pass(&mut there, &frame);
+    assert_eq!(went.len(), frame.len() + 16);
+    let protected = BUILD.frame(at(PEER_A), at(OURS_A), &went[42..]);
+    let (_, came) = pass(&mut back, &protected);
+    assert_eq!(came[42..], packet[..]);
+    // The same once more is a replay, a changed one is forged, and neither counts as heard.
+    assert_eq!(
+        pass(&mut back, &protected).0,
+        Verdict::Drop(DropReason::Srtp)
+    );
+    let forged = BUILD.frame(at(PEER_A), at(OURS_A), &rtp(2, 0, 9, 176));
+    assert_eq!(pass(&mut back, &forged).0, Verdict::Drop(DropReason::Srtp));
+    let stats = back.stats(at(OURS_A)).expect("there");
+    assert_eq!(
+        (stats.packets, stats.dropped[DropReason::Srtp.index()]),
+        (1, 2)
+    );
+    // What is broken must not leave with a sound tag.
+    let mut broken = BUILD.frame(at(PEER_A), at(OURS_A), &rtp(2, 0, 9, 160));
+    broken[60] ^= 1;
+    assert_eq!(
+        pass(&mut there, &broken).0,
+        Verdict::Drop(DropReason::Checksum)
+    );
+}
+
+#[test]
+fn a_changed_flow_keeps_its_srtp_contexts_on_request() {
+    let ours = key(Profile::AesCm128HmacSha1_80, 2);
+    let mut to = onward(OURS_B, PEER_B);
+    to.security = secured(None, Some(&ours));
+    let mut table = table(to);
+    let frame = BUILD.frame(at(PEER_A), at(OURS_A), &rtp(1, 0, 9, 160));
+    assert_eq!(pass(&mut table, &frame).0, Verdict::Forward { link: 7 });
+    let action = Action::Forward(Box::new(onward(OURS_B, "198.51.100.10:6000")));
+    let changed = spec(PEER_A, OURS_A, action);
+    table.install(changed, true).expect("there already");
+    // The number was used under this key.
+    assert_eq!(pass(&mut table, &frame).0, Verdict::Drop(DropReason::Srtp));
+    let action = Action::Forward(Box::new(onward(OURS_B, PEER_B)));
+    let clear = spec(PEER_A, OURS_A, action);
+    table.install(clear, false).expect("there already");
+    let (_, went) = pass(&mut table, &frame);
+    assert_eq!(went.len(), frame.len());
+}
+
+#[test]
+fn losses_and_jitter_are_those_of_rfc_3550() {
+    let mut table = table(onward(OURS_B, PEER_B));
+    for n in 0..500u16 {
+        if n % 50 == 25 {
+            continue;
+        }
+        let late = u64::from(n % 2) * 5;
+        let now = Instant::ZERO + Duration::from_millis(20 * u64::from(n) + late);
+        let frame = BUILD.frame(at(PEER_A), at(OURS_A), &rtp(n, 0, 9, 160));
+        pass_at(&mut table, &frame, now);
+    }
+    let stats = table.stats(at(OURS_A)).expect("there");
+    assert_eq!(
+        (stats.packets, stats.lost, stats.ssrc_changes),
+        (490, 10, 0)
+    );
+    assert!((4_500..=5_100).contains(&stats.jitter_us), "{stats:?}");
+}
+
+#[test]
+fn impossible_flows_are_refused() {
+    let mut table = FlowTable::new(4);
+    let forward = |change: &dyn Fn(&mut Onward)| {
+        let mut to = onward(OURS_B, PEER_B);
+        change(&mut to);
+        spec(PEER_A, OURS_A, Action::Forward(Box::new(to)))
+    };
+    let address = [
+        spec(PEER_A6, OURS_A, Action::Punt),
+        spec("[::ffff:192.0.2.1]:4", OURS_A6, Action::Punt),
+        spec(PEER_A, "203.0.113.1:0", Action::Punt),
+        forward(&|to| to.source = at(OURS_B6)),
+    ];
+    let rewrite = [
+        forward(&|to| to.tag = Some(0x0fff)),
+        forward(&|to| to.dscp = Some(64)),
+        forward(&|to| to.payload_types = vec![(1, 128)]),
+        forward(&|to| to.payload_types = vec![(1, 2); PAYLOAD_TYPES_MAX + 1]),
+    ];
+    for spec in address {
+        assert_eq!(table.install(spec, false), Err(FlowError::BadAddress));
+    }
+    for spec in rewrite {
+        assert_eq!(table.install(spec, false), Err(FlowError::BadRewrite));
+    }
+    assert!(table.is_empty());
+}
+
+#[test]
+fn the_table_equals_an_ordered_map_under_random_changes() {
+    use std::collections::BTreeMap;
+    let mut rng = Rng::from_u64(3);
+    let mut table = FlowTable::new(300);
+    let mut model: BTreeMap<SocketAddr, u64> = BTreeMap::new();
+    for _ in 0..60_000 {
+        let port = 16384 + rng.below(400) as u16;
+        let key = SocketAddr::from(([203, 0, 113, rng.below(2) as u8], port));
+        let text = key.to_string();
+        match rng.below(4) {
+            0 => {
+                let result = table.install(spec(PEER_A, &text, Action::Discard), false);
+                let full = model.len() == 300 && !model.contains_key(&key);
+                assert_eq!(result, if full { Err(FlowError::Full) } else { Ok(()) });
+                if !full {
+                    model.entry(key).or_default();
+                }
+            }
+            1 => {
+                let gone = table.remove(key).map(|stats| stats.dropped[2]);
+                let wanted = model.remove(&key).map(|n| n as u32);
+                assert_eq!(gone, wanted.ok_or(FlowError::Unknown));
+            }
+            _ => {
+                let frame = BUILD.frame(at(PEER_A), key, &rtp(1, 0, 9, 20));
+                let (verdict, _) = pass(&mut table, &frame);
+                let known = model.get_mut(&key);
+                assert_eq!(verdict == Verdict::Host, known.is_none());
+                known.into_iter().for_each(|n| *n += 1);
+            }
+        }
+        assert_eq!(table.len(), model.len());
+    }
+    assert!(table.totals().dropped[2] > 1000 && table.totals().host > 1000);
+}
+
+#[test]
+fn a_full_table_leaves_the_rest_to_the_sockets() {
+    let mut table = FlowTable::new(32_768);
+    let (control, mut ring) = ring();
+    let (mut installed, mut refused) = (0, 0);
+    for port in 1..=u16::MAX {
+        let key = SocketAddr::from(([203, 0, 113, 1], port)).to_string();
+        let change = Change::Install {
+            spec: Box::new(spec(PEER_A, &key, Action::Punt)),
+            keep_security: false,
+        };
+        control.ask(change).expect("drained each time");
+        table.apply_changes(&mut ring);
+        match control.poll_answer() {
+            Some(Answer::Installed { result: Ok(()), .. }) => installed += 1,
+            Some(Answer::Installed { result, .. }) => {
+                assert_eq!(result, Err(FlowError::Full));
+                refused += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((installed, refused), (32_768, 32_767));
+    let first = BUILD.frame(at(PEER_A), at("203.0.113.1:1"), &rtp(1, 0, 9, 20));
+    assert_eq!(pass(&mut table, &first).0, Verdict::Punt);
+    let last = BUILD.frame(at(PEER_A), at("203.0.113.1:65535"), &rtp(1, 0, 9, 20));
+    assert_eq!(pass(&mut table, &last).0, Verdict::Host);
+}
+
+#[test]
+fn changes_cross_threads_and_wait_for_room() {
+    let (control, mut ring) = ring();
+    let query = || Change::Query {
+        destination: at(OURS_A),
+    };
+    for _ in 0..CHANGES_MAX {
+        control.ask(query()).expect("room");
+    }
+    assert!(control.ask(query()).is_err(), "the bound holds");
+    let mut table = FlowTable::new(1);
+    let driver = std::thread::spawn(move || {
+        for _ in 0..CHANGES_MAX {
+            table.apply_changes(&mut ring);
+        }
+        (table, ring)
+    });
+    let (mut table, mut ring) = driver.join().expect("no panic");
+    // All answers found room just so; more changes are taken, but the first without room waits.
+    for _ in 0..10 {
+        control.ask(query()).expect("room");
+    }
+    table.apply_changes(&mut ring);
+    let answers = std::iter::from_fn(|| control.poll_answer()).count();
+    assert_eq!(answers, ANSWERS_MAX);
+    table.apply_changes(&mut ring);
+    let answers = std::iter::from_fn(|| control.poll_answer()).count();
+    assert_eq!(answers, 10, "none is lost");
+    drop(control);
+    table.apply_changes(&mut ring);
+}

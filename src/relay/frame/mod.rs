@@ -109,6 +109,7 @@ pub fn prepare(frame: &[u8], table: &FlowTable) {
     }
 }
 
+#[inline]
 fn decide(frame: &mut Frame<'_>, table: &mut FlowTable, now: Instant) -> Verdict {
     let Some(packet) = Packet::parse(frame.bytes()) else {
         return Verdict::Host;
@@ -126,6 +127,7 @@ fn decide(frame: &mut Frame<'_>, table: &mut FlowTable, now: Instant) -> Verdict
     })
 }
 
+#[inline]
 fn accept(
     frame: &mut Frame<'_>,
     packet: &Packet,

@@ -116,6 +116,7 @@ pub(super) struct Packet {
 
 impl Packet {
     /// `None`: not one for us.
+    #[inline]
     pub(super) fn parse(frame: &[u8]) -> Option<Self> {
         let ethernet = frame.first_chunk::<ETHERNET>()?;
         // To a group, or to all.
@@ -136,6 +137,7 @@ impl Packet {
         }
     }
 
+    #[inline]
     fn parse_v4(frame: &[u8], at: usize, vlan: Option<u16>) -> Option<Self> {
         let header = frame.get(at..)?.first_chunk::<IPV4>()?;
         let (total, fragment) = (word(header, 2)?, word(header, 6)?);
@@ -189,6 +191,7 @@ impl Packet {
         })
     }
 
+    #[inline]
     fn parse_v6(frame: &[u8], at: usize, vlan: Option<u16>) -> Option<Self> {
         let header = frame.get(at..)?.first_chunk::<IPV6>()?;
         let first = u32::from_be_bytes(*header.first_chunk()?);

@@ -106,6 +106,7 @@ impl Work {
     }
 
     /// Writes the new headers, puts SRTP on, and mends the checksums.
+    #[inline]
     pub(super) fn send(
         mut self,
         frame: &mut Frame<'_>,

@@ -39,8 +39,8 @@ pub(super) fn lead(
         true => number.to_owned(),
         false => format!("sip:{}@{domain}", inside::escape(number)),
     };
-    let (own, to) = (cx.config.node.default_domain(), inside::escape(&to));
-    let mut uri = format!("sip:bridge@{own};to={to};record={}", how.as_str());
+    let mut uri = announce::bridge_uri(cx.config, &to);
+    uri.push_str(&format!(";record={}", how.as_str()));
     if let Some(sound) = announce::sound_of(cx, asked.caller, &aor)
         && !body.is_empty()
     {

@@ -286,6 +286,8 @@ pub struct Disa {
     pub user: Box<str>,
     /// Users who need no PIN.
     pub trusted: Vec<Box<str>>,
+    /// Whoever calls from one of these numbers is called back there.
+    pub call_back: Vec<Box<str>>,
 }
 
 impl Disa {

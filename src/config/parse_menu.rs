@@ -26,7 +26,7 @@ pub(super) const MENU: &[&str] = &[
     "holidays",
     "timezone",
 ];
-pub(super) const DISA: &[&str] = &["numbers", "pin", "user", "trusted"];
+pub(super) const DISA: &[&str] = &["numbers", "pin", "user", "trusted", "call_back"];
 pub(super) const QUEUE: &[&str] = &[
     "name",
     "numbers",
@@ -43,6 +43,9 @@ pub(super) const QUEUE: &[&str] = &[
 ];
 
 /// Digits of a PIN.
+/// Numbers that double dialling calls back, at most.
+const CALL_BACKS_MAX: usize = 200;
+const CALL_BACK_DIGITS: std::ops::RangeInclusive<usize> = 3..=15;
 const PIN_DIGITS: std::ops::RangeInclusive<usize> = 6..=16;
 /// Longest name of a prompt, in bytes.
 const PROMPT_BYTES_MAX: usize = 128;
@@ -125,6 +128,7 @@ impl<'d> File<'_, '_, 'd> {
                 Err((problem, remedy)) => self.note(text, problem, remedy),
             }
         }
+        disa.call_back = self.called_back(section);
         let any = ["pin", "trusted", "numbers"].map(|key| section.get(key));
         if let (Some(entry), None) = (any.into_iter().flatten().next(), section.get("user")) {
             let remedy = "add user = \"100\", on whose account is called";
@@ -137,6 +141,35 @@ impl<'d> File<'_, '_, 'd> {
             self.reader.note_entry(entry, problem, remedy);
         }
         disa
+    }
+
+    /// The numbers that are called back.
+    fn called_back(&mut self, section: Section<'d>) -> Vec<Box<str>> {
+        let Some(entry) = section.get("call_back") else {
+            return Vec::new();
+        };
+        let mut numbers: Vec<Box<str>> = Vec::new();
+        for text in self.reader.texts(entry).unwrap_or_default() {
+            let digits = text.text.strip_prefix('+').unwrap_or(text.text);
+            let fits = CALL_BACK_DIGITS.contains(&digits.len());
+            if !fits || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                let problem = format!("\"{}\" is no number", text.text);
+                let remedy = "write it as your users dial it, or from the plus on";
+                self.note(text, problem, remedy);
+            } else if numbers.len() >= CALL_BACKS_MAX {
+                let remedy = &format!("name {CALL_BACKS_MAX} at most");
+                self.note(text, "is one number too many".to_owned(), remedy);
+                break;
+            } else {
+                numbers.push(text.text.into());
+            }
+        }
+        if section.get("pin").is_none() {
+            let remedy = "add pin = \"...\", 6 to 16 digits";
+            self.reader
+                .note_entry(entry, "calls back for a PIN, and there is none", remedy);
+        }
+        numbers
     }
 
     fn menu(&mut self, section: Section<'d>, known: &Known<'_>) -> Menu {
@@ -691,6 +724,14 @@ mod tests {
             (
                 &format!("{disa}numbers = \"500\""),
                 "lets nobody in from outside without a PIN",
+            ),
+            (
+                &format!("{disa}call_back = [\"600123456\"]"),
+                "disa.call_back: calls back for a PIN, and there is none",
+            ),
+            (
+                &format!("{disa}pin = \"482913\"\ncall_back = [\"mobile\"]"),
+                "\"mobile\" is no number",
             ),
         ] {
             let said = mistakes(text);

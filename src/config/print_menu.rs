@@ -75,5 +75,6 @@ pub(super) fn disa(f: &mut Formatter<'_>, d: &Disa) -> fmt::Result {
     some(f, "numbers", &d.numbers)?;
     optional(f, "pin", Some(&*d.pin).filter(|pin| !pin.is_empty()))?;
     optional(f, "user", Some(&*d.user).filter(|user| !user.is_empty()))?;
-    some(f, "trusted", &d.trusted)
+    some(f, "trusted", &d.trusted)?;
+    some(f, "call_back", &d.call_back)
 }

@@ -12,6 +12,7 @@
 //! decided for that user, not for the caller.
 
 mod busy;
+mod call_backs;
 mod chain;
 mod change;
 mod codes;
@@ -28,6 +29,7 @@ mod tests;
 
 pub use crate::store::Settings;
 pub use busy::Engaged;
+pub use call_backs::CallBacks;
 pub use chain::{Chain, FORWARDINGS_MAX, target_aor};
 pub use change::{Change, RING_S_MAX, RING_S_MIN, TARGET_BYTES_MAX};
 pub use codes::{Argument, CODES, Code, CodeRow, Dialled, dialled};
@@ -86,6 +88,7 @@ pub struct Features {
     pins: Pins,
     queues: Arc<Queues>,
     lot: Lot,
+    call_backs: CallBacks,
     /// The users who are logged in at each queue. Locked behind `table`.
     agents: RwLock<BTreeMap<Box<str>, BTreeSet<Box<str>>>>,
 }
@@ -186,6 +189,11 @@ impl Features {
     /// Which call is parked where.
     pub fn lot(&self) -> &Lot {
         &self.lot
+    }
+
+    /// Who was called back lately.
+    pub fn call_backs(&self) -> &CallBacks {
+        &self.call_backs
     }
 
     /// The agents of a queue, `name@domain`: `always` in their order, then those who logged in.

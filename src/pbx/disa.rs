@@ -81,9 +81,8 @@ impl Disa {
     }
 
     fn ask(&mut self, scene: &mut Scene<'_>) {
-        let (who, patience) = (who(scene), patience(scene));
-        let pins = scene.house.features.pins();
-        if pins.is_locked(DOOR, &who, scene.now, patience) {
+        let who = who(scene);
+        if is_locked(scene, &who) {
             tracing::warn!(caller = %who, "locked out of double dialling after wrong PINs");
             return self.say(scene, &["vm-locked"], false);
         }
@@ -121,11 +120,7 @@ impl Disa {
         if self.calls > CALLS_MAX {
             return self.say(scene, &["goodbye"], false);
         }
-        let domain = scene.config.node.default_domain();
-        let account = match self.rules.user.contains('@') {
-            true => self.rules.user.clone(),
-            false => format!("{}@{domain}", self.rules.user).into(),
-        };
+        let account = account(&self.rules, scene);
         let own = account.split('@').next().unwrap_or_default();
         scene.order(REST, Task::Rest);
         scene.connect(Reach {
@@ -237,6 +232,20 @@ fn sound(scene: &mut Scene<'_>, tone: Tone) {
         until_key: true,
     };
     scene.order(TONE, what);
+}
+
+/// The user on whose account is called, `name@domain`.
+pub(super) fn account(rules: &Rules, scene: &Scene<'_>) -> Box<str> {
+    match rules.user.contains('@') {
+        true => rules.user.clone(),
+        false => format!("{}@{}", rules.user, scene.config.node.default_domain()).into(),
+    }
+}
+
+/// Whether wrong PINs have locked somebody out.
+pub(super) fn is_locked(scene: &Scene<'_>, who: &str) -> bool {
+    let pins = scene.house.features.pins();
+    pins.is_locked(DOOR, who, scene.now, patience(scene))
 }
 
 /// Whom wrong PINs count for: a user, or a number.

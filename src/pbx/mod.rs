@@ -29,6 +29,7 @@ mod across;
 mod agent;
 mod announce;
 mod bridge;
+mod call_back;
 mod conference;
 mod dialog;
 mod disa;
@@ -375,6 +376,7 @@ impl Pbx {
                 }
                 return;
             }
+            Effect::CallBack(back) => return self.call_back(cx, key, *back),
             Effect::HangUp | Effect::Fail(_) if seat.is_over() => return self.forget(key),
             _ if seat.is_over() => return,
             Effect::HangUp => return self.hang_up(cx, key),

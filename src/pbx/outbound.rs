@@ -4,7 +4,7 @@
 use super::dialog::Parties;
 use super::leg::{Again, Leg, Provisional, Sent};
 use super::page::Guest;
-use super::program::{Account, Caller, Event, Reach};
+use super::program::{Account, CallBack, Caller, Event, Reach};
 use super::seat::Seat;
 use super::{Context, Output, Pbx, Timer};
 use crate::base::{Key, call_id_of};
@@ -45,11 +45,18 @@ impl Pbx {
         self.call_guest(cx, host, Box::new(guest), again);
     }
 
+    /// Calls somebody who gets a seat of its own. The call needs this one until it is answered.
+    pub(super) fn call_back(&mut self, cx: &mut Context<'_>, key: Key, back: CallBack) {
+        let seat = Seat::new(back.program, back.caller);
+        let again = Again::first(&back.reach, cx.now);
+        self.call_guest(cx, key, Box::new(seat), again);
+    }
+
     fn call_guest(&mut self, cx: &mut Context<'_>, host: Key, guest: Box<Seat>, again: Again) {
         let to = again.reach.to.clone();
         let Some(called) = self.invite(cx, host, again) else {
             // One phone more does not fit: the others are called.
-            tracing::warn!(%to, "too many calls: a phone is left out of a page");
+            tracing::warn!(%to, "too many calls: it is not called");
             return;
         };
         if let Some(leg) = self.legs.get_mut(called) {

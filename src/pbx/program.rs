@@ -151,8 +151,25 @@ pub(super) enum Event {
     Ended,
 }
 
+/// A call for nobody.
+#[derive(Debug)]
+pub(super) struct CallBack {
+    pub reach: Reach,
+    /// Who is called, as the program's caller.
+    pub caller: Caller,
+    pub program: Box<dyn Program>,
+}
+
+/// Programs are told apart by their names alone.
+impl PartialEq for CallBack {
+    fn eq(&self, other: &Self) -> bool {
+        let names = [&self.program, &other.program].map(|program| program.name());
+        (&self.reach, &self.caller, names[0]) == (&other.reach, &other.caller, names[1])
+    }
+}
+
 /// What a program wants.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(PartialEq, Debug)]
 pub(super) enum Effect {
     /// The studio does something else, under this number.
     Do(u32, Task),
@@ -180,6 +197,8 @@ pub(super) enum Effect {
     Connect(Box<Reach>),
     /// Somebody is called who comes into a room.
     Summon(Box<Reach>, Box<Join>),
+    /// Somebody is called who finds a program there, whatever becomes of the caller.
+    CallBack(Box<CallBack>),
     /// Both sides hear this, under this number, instead of each other.
     Both(u32, Vec<Sound>),
     /// They hear each other again.
@@ -313,6 +332,16 @@ impl Scene<'_> {
     /// [`PAGE_MEMBERS_MAX`](crate::config::PAGE_MEMBERS_MAX). They go when the caller goes.
     pub fn summon(&mut self, reach: Reach, join: Join) {
         self.want(Effect::Summon(Box::new(reach), Box::new(join)));
+    }
+
+    /// Calls somebody who finds a program there, as if it had called: also once the caller is
+    /// gone, as long as this program waits for [`Event::Due`].
+    pub fn call_back(&mut self, reach: Reach, caller: Caller, program: Box<dyn Program>) {
+        self.want(Effect::CallBack(Box::new(CallBack {
+            reach,
+            caller,
+            program,
+        })));
     }
 
     /// Lets the caller and whom it is joined with hear something instead of each other;

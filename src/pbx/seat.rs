@@ -6,6 +6,7 @@ use super::program::{Caller, Effect, Event, Program, Scene};
 use super::voice::Voice;
 use crate::base::{Instant, Key, TimerId, TimerTable};
 use crate::media::room::RoomOrder;
+use crate::store::Record;
 use smallvec::SmallVec;
 
 /// Timers that a program may have at a time.
@@ -192,6 +193,20 @@ impl Seat {
         if let Some(at) = self.timers.iter().position(|a| a.number == number) {
             timers.cancel(self.timers.swap_remove(at).timer);
         }
+    }
+
+    /// The program ends, since its caller goes another way: what it still wants written.
+    pub fn dismiss(
+        &mut self,
+        cx: &mut super::Context<'_>,
+        timers: &mut TimerTable<Timer>,
+    ) -> impl Iterator<Item = Record> + use<> {
+        self.silence(timers);
+        let wanted = self.tell(cx, Event::Ended).into_iter();
+        wanted.filter_map(|effect| match effect {
+            Effect::Persist(record) => Some(record),
+            _ => None,
+        })
     }
 
     /// No timer of the program runs any more.

@@ -3,6 +3,7 @@
 use super::agent::QueueLogin;
 use super::announce::{Announce, Confirm};
 use super::bridge::Bridge;
+use super::call_back::CallBack;
 use super::conference::Conference;
 use super::disa::Disa;
 use super::echo::Echo;
@@ -74,7 +75,10 @@ fn program_at(config: &Config, uri: &Uri<'_>, invite: &Message) -> Option<Box<dy
                 }))
             }
             Service::Park => Some(Box::new(Park::new(referrer(invite)))),
-            Service::Disa => Some(Box::new(Disa::new(&config.disa)?)),
+            Service::Disa => match CallBack::listed(config, &number_of(invite)) {
+                Some(number) => Some(Box::new(CallBack::new(&config.disa, number))),
+                None => Some(Box::new(Disa::new(&config.disa)?)),
+            },
             Service::Voicemail => match parameter(uri, "mailbox") {
                 Some(name) => {
                     let aor = format!("{}@{}", inside::unescape(name)?, uri.host());
@@ -85,6 +89,15 @@ fn program_at(config: &Config, uri: &Uri<'_>, invite: &Message) -> Option<Box<dy
             },
         },
     }
+}
+
+/// The number that a caller shows.
+fn number_of(invite: &Message) -> String {
+    let from = invite.from().ok();
+    let uri = from.as_ref().and_then(|from| from.uri().ok());
+    uri.map_or_else(String::new, |uri| {
+        String::from_utf8_lossy(&uri.user_unescaped()).into_owned()
+    })
 }
 
 /// Who transferred a call here, as a URI (RFC 3892).

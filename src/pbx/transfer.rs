@@ -125,12 +125,8 @@ impl Pbx {
     fn park(&mut self, cx: &mut Context<'_>, asked: Key, stays: Key, park: Box<dyn Program>) {
         let seat = self.legs.get_mut(stays).and_then(|leg| leg.seat.as_mut());
         let Some(seat) = seat else { return };
-        seat.silence(&mut self.timers);
-        for effect in seat.tell(cx, Event::Ended) {
-            if let super::Effect::Persist(record) = effect {
-                self.outputs.push_back(Output::Persist(record));
-            }
-        }
+        let records = seat.dismiss(cx, &mut self.timers);
+        self.outputs.extend(records.map(Output::Persist));
         seat.transferor = None;
         seat.hand_over(park);
         if std::mem::take(&mut seat.taped) {
@@ -177,13 +173,9 @@ impl Pbx {
         };
         // The caller asks: its program ends.
         leg.caller = Some(stays);
-        seat.silence(&mut self.timers);
         let account = seat.caller().account();
-        for effect in seat.tell(cx, Event::Ended) {
-            if let super::Effect::Persist(record) = effect {
-                self.outputs.push_back(Output::Persist(record));
-            }
-        }
+        let records = seat.dismiss(cx, &mut self.timers);
+        self.outputs.extend(records.map(Output::Persist));
         let leg = self.legs.get_mut(stays)?;
         leg.caller = None;
         let number = leg.reached.split('@').next().unwrap_or_default();
@@ -210,17 +202,12 @@ impl Pbx {
     /// nobody need be called.
     fn bring_together(&mut self, cx: &mut Context<'_>, (asks, stays): (Key, Key), old: Key) {
         let leg = self.legs.get_mut(stays);
-        let Some(seat) = leg.and_then(|leg| leg.seat.take()) else {
+        let Some(mut seat) = leg.and_then(|leg| leg.seat.take()) else {
             return;
         };
-        let mut seat = seat;
-        seat.silence(&mut self.timers);
         let caller = seat.caller().clone();
-        for effect in seat.tell(cx, Event::Ended) {
-            if let super::Effect::Persist(record) = effect {
-                self.outputs.push_back(Output::Persist(record));
-            }
-        }
+        let records = seat.dismiss(cx, &mut self.timers);
+        self.outputs.extend(records.map(Output::Persist));
         if let Some(leg) = self.legs.get_mut(asks) {
             leg.caller = None;
         }

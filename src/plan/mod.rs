@@ -127,11 +127,6 @@ impl Way {
         }
     }
 
-    /// To what answers a number of its own.
-    pub fn to_answer(target: &Target, number: &str) -> Self {
-        Self::straight(number, target.clone())
-    }
-
     /// To users, `name@domain`, together.
     pub fn to_users(users: impl IntoIterator<Item = Box<str>>) -> Self {
         let mut way = Self::straight("", Target::Uri("".into()));

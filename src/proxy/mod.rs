@@ -56,6 +56,7 @@ mod routing;
 mod targets;
 mod token;
 
+pub use dial::{Own, Standing};
 pub use pickup::PickUp;
 
 use crate::base::{Anchor, Destination, Instant, Key, Rng, Slab, TimerTable, Transmit};

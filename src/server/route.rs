@@ -4,6 +4,7 @@ use super::signal::SignalCore;
 use crate::base::Instant;
 use crate::control::{Failure, Reply, RouteLineRow, RouteRow, RouteStepRow, rfc3339};
 use crate::plan::{Decision, Query, Source, Step, Verdict, Way, dialled, moment};
+use crate::proxy::{Own, Standing};
 use crate::wire::sip::Method;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -103,10 +104,10 @@ impl SignalCore {
             dialled: number.to_string(),
             from: caller.shown(),
             at: rfc3339(at),
-            ..decided(match self.plan.answers(&number) {
-                Some(target) => Decision::Go(Box::new(Way::to_answer(target, &number))),
-                None => self.plan.decide(&query),
-            })
+            ..match self.own(&caller, &query) {
+                Some(own) => answering(own.to_string(), &number),
+                None => decided(self.plan.decide(&query)),
+            }
         };
         row.lines = self.lines(&query);
         Ok(Reply::Route(Box::new(row)))
@@ -152,6 +153,30 @@ impl SignalCore {
         }
     }
 
+    /// What answers the number before any route is asked.
+    fn own<'a>(&'a self, caller: &Caller, query: &Query<'a>) -> Option<Own<'a>> {
+        let (house, guest) = match caller {
+            Caller::User(_) | Caller::Pool(_) => (true, false),
+            Caller::Trunk(_) => (false, false),
+            Caller::Address(address) => match self.config.sip.trusts(*address) {
+                true => (true, false),
+                false => (false, true),
+            },
+        };
+        let who = Standing {
+            house,
+            guest,
+            referred: false,
+        };
+        let domain = self.config.node.default_domain();
+        let is_anothers = |slot: &str| {
+            let routed = || !matches!(self.plan.decide(query), Decision::None);
+            let user = self.directory.get(&format!("{slot}@{domain}"));
+            user.is_some() || !self.features.lot().is_taken(slot) && routed()
+        };
+        Own::find((&self.config, &self.plan), who, query.number, is_anothers)
+    }
+
     fn lines(&self, query: &Query<'_>) -> Vec<RouteLineRow> {
         let lines = self.plan.explain(query).into_iter();
         lines
@@ -182,6 +207,19 @@ fn decided(decision: Decision) -> RouteRow {
             ..RouteRow::default()
         },
         Decision::Go(way) => going(*way),
+    }
+}
+
+fn answering(target: String, number: &str) -> RouteRow {
+    let step = RouteStepRow {
+        targets: vec![target],
+        ..RouteStepRow::default()
+    };
+    RouteRow {
+        decision: "go".into(),
+        number: number.into(),
+        steps: vec![step],
+        ..RouteRow::default()
     }
 }
 

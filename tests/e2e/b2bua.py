@@ -50,10 +50,10 @@ def idle(voipd):
     wait_for("the calls to be gone", lambda: voipd.calls() == [])
 
 
-def service(case, scenario, number="*130"):
+def service(case, scenario, number="*130", **options):
     """A caller of a service that answers at once."""
     voipd = house(case, "alice")
-    caller(case, voipd, scenario, number).finish()
+    caller(case, voipd, scenario, number, **options).finish()
     idle(voipd)
     return voipd
 
@@ -112,6 +112,20 @@ def test_answer_is_repeated(case):
 
 def test_session_timers_are_negotiated(case):
     service(case, "timer_short")
+
+
+def test_session_that_nobody_refreshes_ends(case):
+    """By a third of its 90 s before they are over (RFC 4028 §10)."""
+    began = time.monotonic()
+    voipd = service(case, "timer_expiry", seconds=90)
+    assert 55 < time.monotonic() - began < 80
+    assert one_record(voipd)["status"] == 200
+
+
+def test_glare(case):
+    """voipd refreshes by a re-INVITE just when the caller sends one, too."""
+    voipd = service(case, "glare", seconds=90)
+    assert one_record(voipd)["cause"] == "caller_hung_up"
 
 
 # ---------------------------------------------------------------- sipp on both sides

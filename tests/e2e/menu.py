@@ -153,12 +153,26 @@ def test_nobody_answers_and_the_menu_goes_on(case):
     assert speech_seconds(alice.recording(), LOW) > 4
 
 
-def test_route_test_knows_menus(case):
+def test_route_test_knows_what_answers(case):
+    """Menus and what else has a number of its own, and who gets there."""
     voipd = office(case, {"keys": {"1": "extension:202"}},
-                   route=[{"match": "70X", "to": ["menu:main"]}])
-    for number in (NUMBER, "701"):
-        row = voipd.json("route", "test", number, "--from", "alice")
-        assert row["steps"][0]["targets"] == ["menu:main"], row
+                   route=[{"match": "70[12]", "to": ["menu:main"]}],
+                   conference=[{"name": "board", "number": "8000"}],
+                   page=[{"name": "hall", "number": "8500", "members": ["202"]}],
+                   queue=[{"name": "help", "numbers": ["8600"], "agents": ["202"]}])
+
+    def leads(number, who="alice"):
+        row = voipd.json("route", "test", number, "--from", who)
+        return row["steps"][0]["targets"][0] if row["decision"] == "go" else row["decision"]
+
+    for number, target in (
+        (NUMBER, "menu:main"), ("701", "menu:main"), ("703", "slot:703"), ("8000", "conference:board"),
+        ("8500", "page:hall"), ("8600", "queue:help"), ("*130", "service:echo"),
+        ("*458600", "queue_login:8600"),
+    ):
+        assert leads(number) == target, (number, leads(number))
+    for number in ("8000", "8500", "*130"):
+        assert leads(number, "address:192.0.2.9") == "none", number
     assert "no route is asked" in voipd.ctl("route", "test", "500", "--from", "alice")
 
 

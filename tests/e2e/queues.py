@@ -3,11 +3,14 @@
 import time
 
 from lib.case import wait_for
+from lib.net import Hosts
 from lib.phone import Phone
 from lib.tone import hears, speech_seconds
 from lib.voipd import DOMAIN, Voipd
 
 LOW, HIGH, OTHER = 440, 880, 620
+# What double dialling answers from outside, and who is called back.
+DOOR, MOBILE = "915550100", "600123456"
 
 
 def up(voipd, count):
@@ -146,6 +149,45 @@ def test_a_trusted_phone_needs_no_pin(case):
     up(voipd, 2)
     alice.hangup()
     gone(voipd)
+
+
+def test_double_dialling_calls_back(case):
+    """Carol's mobile, behind a trunk, is refused as busy and called back; there she dials bob as the
+    company. Who shows another number is answered, and calling again at once brings nothing."""
+    hosts = Hosts(case)
+    voipd = Voipd(case, address=hosts.CORE, netns=hosts.core, rtp={"relay": "always"},
+                  numbers={"country": "34", "national_digits": 9},
+                  disa={"user": "100", "pin": "482913", "numbers": [DOOR], "call_back": [MOBILE]},
+                  trunk=[{"name": "itsp", "uri": f"sip:{hosts.PUB}", "addresses": [f"{hosts.PUB}/32"],
+                          "numbers": "plus", "probe_s": 0}],
+                  route=[{"match": "6XXXXXXXX", "to": ["trunk:itsp"]}])
+    voipd.add_users(["100", "202"])
+    carol = Phone(case, f"+34{MOBILE}", voipd, LOW, address=hosts.PUB, netns=hosts.pub, port=5060,
+                  domain="itsp.test")
+    bob = Phone(case, "202", voipd, HIGH, address=hosts.CORE, netns=hosts.core)
+    bob.wait_registered()
+    carol.command("dial", f"sip:+34{DOOR}@{voipd.target()}")
+    wait_for("her to be refused", lambda: [r["status"] for r in voipd.json("cdr")] == [486])
+    assert voipd.calls() == []
+    up(voipd, 1)
+    time.sleep(1)
+    press(carol, "482913#")
+    time.sleep(1)
+    press(carol, "202#")
+    up(voipd, 2)
+    time.sleep(3)
+    bob.hangup()
+    gone(voipd)
+    hears(carol.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    carol.command("dial", f"sip:+34{DOOR}@{voipd.target()}")
+    records = wait_for("all records", lambda: r if len(r := voipd.json("cdr")) == 4 else None)
+    notes = [r["note"] for r in records]
+    assert f"call back: {MOBILE}" in notes and "call back: not now" in notes, notes
+    back = [r for r in records if r["way_out"] == "itsp"]
+    assert [(r["user"], r["status"]) for r in back] == [(f"100@{DOMAIN}", 200)], records
+    time.sleep(7)
+    assert voipd.calls() == []
 
 
 def test_double_dialling_is_off_by_default(case):

@@ -143,6 +143,18 @@ fn a_transferred_call_waits_and_one_of_the_house_fetches_it() {
 }
 
 #[test]
+fn a_route_keeps_the_number_of_a_slot_where_nobody_waits() {
+    let mut w = World::with("[[route]]\nmatch = \"70X\"\nto = [\"user:500\"]\n");
+    let routed = call(&mut w, "300", "701", "before", &[]);
+    assert_eq!((routed.status(), last_tasks(&w).len()), (480, 0));
+    assert_eq!(call(&mut w, "200", "*70", "park", &[BY_100]).status(), 200);
+    assert_eq!(rows(&mut w), [row("701", "200", "100@example.com")]);
+    assert_eq!(call(&mut w, "300", "701", "fetch", &[]).status(), 200);
+    assert_eq!(rows(&mut w), []);
+    assert_eq!(call(&mut w, "300", "701", "after", &[]).status(), 480);
+}
+
+#[test]
 fn slots_are_for_the_house_alone() {
     let trunk = "guests = true\n[[trunk]]\nname = \"itsp\"\nuri = \"sip:198.18.0.1\"\n";
     let mut w = World::with(trunk);

@@ -61,10 +61,14 @@ impl Proxy {
         }
         let uri = context.inbound.uri.as_deref();
         let uri = std::str::from_utf8(uri.unwrap_or_else(|| message.request_uri())).ok()?;
-        let domain = cx.config.node.default_domain();
-        let to = inside::escape(uri);
-        Some(service(format!("sip:bridge@{domain};to={to}")))
+        Some(service(bridge_uri(cx.config, uri)))
     }
+}
+
+/// The bridge that leads to a Request-URI.
+pub(super) fn bridge_uri(config: &Config, to: &str) -> String {
+    let (domain, to) = (config.node.default_domain(), inside::escape(to));
+    format!("sip:bridge@{domain};to={to}")
 }
 
 /// Whether a service of ours was among its targets.
@@ -78,16 +82,17 @@ fn went_to(context: &ResponseContext, service: &str) -> bool {
 pub(super) fn ringing(cx: &Context<'_>, asked: &Asked<'_>, lead: &Lead) -> Option<Lead> {
     let message = asked.message;
     let fits = message.method() == Method::Invite && !asked.flow.is_internal();
-    let phone = lead.targets.iter().find_map(|target| target.binding())?;
-    let sound = sound_of(cx, asked.caller, phone.aor())?;
-    if !fits || !offer_answer::is_heard(message.body()) {
+    if !fits {
         return None;
     }
-    let domain = cx.config.node.default_domain();
-    let to = inside::escape(std::str::from_utf8(asked.uri.as_bytes()).ok()?);
-    let sound = inside::escape(&sound);
-    let bridge = service(format!("sip:bridge@{domain};to={to};ringback={sound}"));
-    Some(vec![bridge].into())
+    let phone = lead.targets.iter().find_map(|target| target.binding())?;
+    let sound = sound_of(cx, asked.caller, phone.aor())?;
+    if !offer_answer::is_heard(message.body()) {
+        return None;
+    }
+    let bridge = bridge_uri(cx.config, std::str::from_utf8(asked.uri.as_bytes()).ok()?);
+    let bridge = format!("{bridge};ringback={}", inside::escape(&sound));
+    Some(vec![service(bridge)].into())
 }
 
 /// What a caller hears while the phones of a user ring, where one of the two ends has chosen it.

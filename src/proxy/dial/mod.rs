@@ -7,6 +7,7 @@
 //! | `announce` | what a caller is told by voice |
 //! | `entry` | calls that come in over trunks |
 //! | `forward` | forwarding, before a phone rings and after it failed |
+//! | `own` | numbers that something of ours answers |
 //! | `voicemail` | what no phone takes |
 //! | `recording` | calls that are recorded |
 
@@ -14,10 +15,12 @@ mod announce;
 mod entry;
 mod expand;
 mod forward;
+mod own;
 mod recording;
 mod voicemail;
 
 pub(super) use forward::{Forwarding, Marks, deflection};
+pub use own::{Own, Standing};
 
 use super::admission::Reject;
 use super::context::{Caller, Hold};
@@ -27,7 +30,7 @@ use super::targets::{self, Place, Target};
 use super::{Context, Proxy};
 use crate::base::Flow;
 use crate::call::Ways;
-use crate::config::{self, Class, Config, Service};
+use crate::config::{self, Class, Config};
 use crate::feature;
 use crate::plan::{self, Decision, Query, Source, Way};
 use crate::proxy::fraud::Who;
@@ -391,41 +394,39 @@ impl From<Vec<Target>> for Lead {
 
 /// What answers a number by itself: a code of a service, or a number of a room, menu or queue.
 fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<Dialled>, Reject> {
-    let guest = matches!(asked.caller, Caller::Guest);
+    let who = Standing {
+        house: is_ours(asked.caller),
+        guest: matches!(asked.caller, Caller::Guest),
+        referred: asked.message.has(HeaderName::ReferredBy),
+    };
     let domain = cx.config.node.default_domain();
-    let ours = is_ours(asked.caller);
-    let coded = cx.config.services.dialled(number);
-    let coded = coded.filter(|service| match service {
-        Service::Conference => ours,
-        // From outside somebody of the house must have referred the call here.
-        Service::Park => ours || !guest && asked.message.has(HeaderName::ReferredBy),
-        _ => ours || !guest,
-    });
-    let slot = ours
-        && cx.config.parking.is_slot(number)
-        && !cx.config.services.code(Service::Park).is_empty();
-    // An extension that is a slot's number is the user's.
-    let slot = slot && cx.directory.get(&format!("{number}@{domain}")).is_none();
-    let room = cx.config.conference_dialled(number).filter(|_| ours);
-    let target = match (coded, cx.plan.answers(number)) {
-        _ if let Some(queue) = login(cx.config, number).filter(|_| !guest) => {
-            expand::to_queue_login(queue, domain)
-        }
-        (Some(service), _) => expand::to_service(service, domain),
-        _ if slot => expand::to_slot(number, domain),
-        _ if let Some(page) = cx.config.page_dialled(number).filter(|_| ours) => {
+    let is_anothers = |slot: &str| {
+        let routed = || {
+            let caller = identify(cx, asked).number;
+            let query = query(cx, asked, slot, &caller);
+            !matches!(cx.plan.decide(&query), Decision::None)
+        };
+        let user = cx.directory.get(&format!("{slot}@{domain}"));
+        user.is_some() || !cx.features.lot().is_taken(slot) && routed()
+    };
+    let Some(own) = Own::find((cx.config, cx.plan), who, number, is_anothers) else {
+        return Ok(None);
+    };
+    let target = match own {
+        Own::QueueLogin(queue) => expand::to_queue_login(queue, domain),
+        Own::Service(service) => expand::to_service(service, domain),
+        Own::Slot(slot) => expand::to_slot(slot, domain),
+        Own::Page(page) => {
             may_page(cx.config, page, asked.caller)?;
             expand::to_page(&page.name, domain)
         }
-        _ if let Some(room) = room => expand::to_conference(&room.name, domain),
-        (None, Some(plan::Target::Service(_))) if guest => return Ok(None),
-        (None, Some(target)) if asked.message.method() == Method::Invite => {
-            match expand::to_named(target, domain) {
-                Some(target) => target,
-                None => return Ok(None),
-            }
+        Own::Room(room) => expand::to_conference(&room.name, domain),
+        Own::Named(named) => {
+            let named = expand::to_named(named, domain);
+            let named = named.filter(|_| asked.message.method() == Method::Invite);
+            let Some(target) = named else { return Ok(None) };
+            target
         }
-        (None, _) => return Ok(None),
     };
     if asked.flow.is_internal() {
         // Both ends would be ours: a program changes instead.
@@ -434,8 +435,7 @@ fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<
     Ok(Some(Dialled::Lead(vec![target].into())))
 }
 
-/// Whether a caller is of the house. Rooms are for those: trunks and strangers get there by a route
-/// alone.
+/// Whether a caller is of the house.
 fn is_ours(caller: &Caller) -> bool {
     match caller {
         Caller::User(_) | Caller::Trusted | Caller::Pool(_) | Caller::House | Caller::Operator => {
@@ -455,15 +455,21 @@ fn may_page(config: &Config, page: &config::Page, caller: &Caller) -> Result<(),
     }
 }
 
-/// The queue that an agent dials behind the code for it, by number or name.
-fn login<'n>(config: &Config, number: &'n str) -> Option<&'n str> {
-    let code = Some(config.services.code(Service::QueueLogin)).filter(|code| !code.is_empty());
-    let dialled = number.strip_prefix(code?)?;
-    let dialled = dialled.strip_prefix('*').unwrap_or(dialled);
-    let is_it = |queue: &config::Queue| {
-        *queue.name == *dialled || queue.numbers.iter().any(|n| **n == *dialled)
-    };
-    config.queues.iter().any(is_it).then_some(dialled)
+/// What the number plan is asked about a number that the caller dials.
+fn query<'a>(
+    cx: &Context<'_>,
+    asked: &'a Asked<'_>,
+    number: &'a str,
+    caller: &'a str,
+) -> Query<'a> {
+    Query {
+        number,
+        source: source_of(asked.caller),
+        caller,
+        address: asked.flow.remote.ip(),
+        method: asked.message.method(),
+        unix_ms: cx.anchor.unix_ms(cx.now),
+    }
 }
 
 /// What the number plan says of a number; which route says so is for the call's record.
@@ -475,12 +481,8 @@ fn planned(
     journey: &mut Journey,
 ) -> Result<Option<Box<Way>>, Reject> {
     let query = Query {
-        number,
         source: source_of(&journey.account),
-        caller,
-        address: asked.flow.remote.ip(),
-        method: asked.message.method(),
-        unix_ms: cx.anchor.unix_ms(cx.now),
+        ..query(cx, asked, number, caller)
     };
     let (route, planned) = match cx.plan.decide(&query) {
         Decision::None => return Ok(None),

@@ -7,10 +7,10 @@ use super::super::Context;
 use super::super::admission::Reject;
 use super::super::context::Caller;
 use super::forward::{Forwarding, Journey};
-use super::{Asked, Dialled, Lead, announce, identify, source_of, voicemail};
+use super::{Asked, Dialled, Lead, announce, identify, query, voicemail};
 use crate::call::{Ways, inside};
 use crate::config::Recorded;
-use crate::plan::{Decision, Query, Target};
+use crate::plan::{Decision, Target};
 use crate::sip::offer_answer;
 use crate::wire::sip::Method;
 use std::time::Duration;
@@ -39,8 +39,8 @@ pub(super) fn lead(
         true => number.to_owned(),
         false => format!("sip:{}@{domain}", inside::escape(number)),
     };
-    let (own, to) = (cx.config.node.default_domain(), inside::escape(&to));
-    let mut uri = format!("sip:bridge@{own};to={to};record={}", how.as_str());
+    let mut uri = announce::bridge_uri(cx.config, &to);
+    uri.push_str(&format!(";record={}", how.as_str()));
     if let Some(sound) = announce::sound_of(cx, asked.caller, &aor)
         && !body.is_empty()
     {
@@ -65,14 +65,7 @@ fn wanted(cx: &Context<'_>, asked: &Asked<'_>, number: &str, aor: &str) -> Optio
     let known = |aor: &str| cx.directory.get(aor).is_some();
     let called = Some(aor).filter(|aor| known(aor)).and_then(of);
     let identified = identify(cx, asked);
-    let query = Query {
-        number,
-        source: source_of(asked.caller),
-        caller: &identified.number,
-        address: asked.flow.remote.ip(),
-        method: asked.message.method(),
-        unix_ms: cx.anchor.unix_ms(cx.now),
-    };
+    let query = query(cx, asked, number, &identified.number);
     let route = match cx.plan.decide(&query) {
         Decision::Go(way) if way.record => Some(Recorded::Always),
         Decision::Go(way) => {

@@ -61,7 +61,7 @@ class Phone:
 
     def __init__(self, case, name, server, tone, **options):
         """Options: password, domain, transport, address, netns, cafile, secure (SRTP), codecs, answers
-        (False: it rings and rings), modules (names of more of baresip's)."""
+        (False: it rings and rings), port, modules (names of more of baresip's)."""
         self.case, self.name, self.tone = case, name, tone
         self.domain = options.get("domain", DOMAIN)
         self.netns = options.get("netns")
@@ -75,7 +75,7 @@ class Phone:
         cafile = f"sip_cafile {options['cafile']}" if "cafile" in options else ""
         self.folder.joinpath("config").write_text(
             CONFIG.format(
-                address=address, port=case.port(), name=name, tone=tone, rtp=rtp, rtp_last=rtp + 9,
+                address=address, port=options.get("port") or case.port(), name=name, tone=tone, rtp=rtp, rtp_last=rtp + 9,
                 control=self.control_port, folder=self.folder, cafile=cafile,
                 more="\n".join(f"module_app {name}.so" for name in options.get("modules", ())),
                 modules=next(p for p in MODULE_PATHS if pathlib.Path(p).is_dir()),

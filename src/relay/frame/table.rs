@@ -1,7 +1,8 @@
 //! The flows of one driver thread, found by destination address and port.
 //!
-//! The index is an open-addressed table of 4 bytes a place, at most half full, so that few lines of
-//! memory hold it and a cold look-up waits for the flow's own lines alone. Keys are addresses of ours, so nobody outside can make them collide on purpose.
+//! The index is an open-addressed table of 4 bytes a place, at most half full, so that few lines
+//! of memory hold it and a cold look-up waits for the flow's own lines alone. Keys are addresses of
+//! ours, so nobody outside can make them collide on purpose.
 
 use super::flow::Flow;
 use super::parse::Endpoint;

@@ -21,6 +21,9 @@ use std::time::Duration;
 
 /// How long the connections may take to say goodbye when the daemon ends.
 const FAREWELL_MAX: Duration = Duration::from_millis(500);
+/// A listener whose address is in use is tried again after so long, so many times.
+const AGAIN: Duration = Duration::from_millis(50);
+const AGAIN_MAX: u32 = 40;
 /// The most shards.
 pub const SHARDS_MAX: usize = 256;
 
@@ -85,28 +88,7 @@ impl Bound {
         address: SocketAddr,
         shards: usize,
     ) -> Result<Self, BindError> {
-        let bind = || {
-            // A plain socket first: one that shares its port could join another process's.
-            let probe = match transport {
-                Transport::Udp => udp::bind(address, 1)?,
-                Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-                    stream::bind(address, 1)?
-                }
-            };
-            let bound = local_address(&probe)?;
-            if shards <= 1 {
-                return Ok((bound, probe));
-            }
-            drop(probe);
-            let sockets = match transport {
-                Transport::Udp => udp::bind(bound, shards)?,
-                Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-                    stream::bind(bound, shards)?
-                }
-            };
-            Ok((bound, sockets))
-        };
-        match bind() {
+        match settled(|| sockets(transport, address, shards)) {
             Ok((address, sockets)) => Ok(Self {
                 transport,
                 address,
@@ -134,6 +116,41 @@ impl Bound {
     /// Its sockets, one for each shard.
     pub fn sockets(&self) -> &[OwnedFd] {
         &self.sockets
+    }
+}
+
+/// Binds the sockets of one listener, and says where: port 0 takes any.
+fn sockets(
+    transport: Transport,
+    address: SocketAddr,
+    shards: usize,
+) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
+    let bind = |address, count| match transport {
+        Transport::Udp => udp::bind(address, count),
+        Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+            stream::bind(address, count)
+        }
+    };
+    // A plain socket first: one that shares its port could join another process's.
+    let probe = bind(address, 1)?;
+    let bound = local_address(&probe)?;
+    if shards <= 1 {
+        return Ok((bound, probe));
+    }
+    drop(probe);
+    Ok((bound, bind(bound, shards)?))
+}
+
+/// Tries again for a while what finds its address in use: the processes of a voipd that was killed
+/// hold its sockets until the system has ended each of them.
+fn settled<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut rests = AGAIN_MAX;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && rests > 0 => rests -= 1,
+            done => return done,
+        }
+        std::thread::sleep(AGAIN);
     }
 }
 
@@ -333,4 +350,39 @@ async fn farewell(connections: &Connections) {
         }
     };
     let _ = tokio::time::timeout(FAREWELL_MAX, gone).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    #[test]
+    fn a_port_that_is_let_go_in_time_is_taken() {
+        let held = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = held.local_addr().unwrap();
+        let mut refused = 0;
+        let mut held = Some(held);
+        let bound = settled(|| {
+            sockets(Transport::Udp, address, 2).inspect_err(|_| {
+                refused += 1;
+                // Whoever held it has ended.
+                held = None;
+            })
+        });
+        assert_eq!(bound.unwrap().1.len(), 2);
+        assert_eq!(refused, 1);
+    }
+
+    #[test]
+    fn other_refusals_are_told_at_once() {
+        let nowhere = "192.0.2.1:5060".parse().unwrap();
+        let mut asked = 0;
+        let error = settled(|| {
+            asked += 1;
+            sockets(Transport::Tcp, nowhere, 1)
+        });
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+        assert_eq!(asked, 1);
+    }
 }

@@ -43,7 +43,7 @@ def test_pcma_and_pcmu(case):
     voipd, alice, bob = between(case, {"codecs": "PCMA"}, {"codecs": "PCMU"})
     talk(case, voipd, alice, bob)
     # One call, one record.
-    (record,) = voipd.json("cdr")
+    (record,) = voipd.records()
     assert (record["status"], record["note"]) == (200, "bridged"), record
 
 
@@ -80,8 +80,7 @@ def test_without_transcoding(case):
     alice.wait_registered()
     bob.wait_registered()
     alice.dial("bob")
-    wait_for("the call's record", lambda: voipd.json("cdr"))
-    assert voipd.json("cdr")[0]["status"] == 488
+    assert voipd.records()[0]["status"] == 488
 
 
 def test_ring_back(case):

@@ -93,7 +93,7 @@ def test_three_phones(case):
     assert "talking" in shown and f"alice@{DOMAIN}" in shown, shown
     hang_up(voipd, phones)
     each_hears_the_others(phones)
-    record = voipd.json("cdr")[0]
+    record = voipd.records()[0]
     assert record["way_out"] == "service:conference", record
 
 

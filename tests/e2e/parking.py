@@ -58,10 +58,9 @@ def test_a_call_is_parked_and_fetched(case):
         gone(voipd)
         hears_all(phones["carol"].recording(), [TONES["bob"]], [TONES["alice"], TONES["carol"]])
         hears_all(phones["bob"].recording(), [TONES["carol"]], [TONES["alice"], TONES["bob"]])
-    said = notes(voipd)
     for text in (f"parked in 701 by alice@{DOMAIN}", "fetched from 701",
                  f"fetches bob@{DOMAIN} from 701"):
-        assert text in said, said
+        wait_for(f"a record that says {text}", lambda: text in notes(voipd))
 
 
 def test_who_parked_is_called_back(case):
@@ -75,7 +74,7 @@ def test_who_parked_is_called_back(case):
     gone(voipd)
     hears_all(phones["alice"].recording(), [TONES["bob"]], [TONES["carol"]])
     hears_all(phones["bob"].recording(), [TONES["alice"]], [TONES["carol"]])
-    assert "took it when called back" in notes(voipd)
+    wait_for("its record", lambda: "took it when called back" in notes(voipd))
 
 
 def test_the_slot_is_said_to_who_dials_the_code(case):

@@ -131,7 +131,8 @@ def test_double_dialling_with_a_pin(case):
     hears(bob.recording(), LOW, [HIGH])
     # It was the company that called.
     assert "From: <sip:100@" in bob.process.text()
-    assert any(r["user"] == f"100@{DOMAIN}" for r in voipd.json("cdr") if r.get("user"))
+    wait_for("its record", lambda: any(
+        r.get("user") == f"100@{DOMAIN}" for r in voipd.json("cdr")))
 
 
 def test_double_dialling_without_it(case):

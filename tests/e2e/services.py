@@ -74,7 +74,7 @@ def test_echo_tells_what_it_measured(case):
     wait_for("the call to be over", lambda: voipd.calls() == [], 30)
     # Loss and jitter in words, each with its number, and the end.
     assert 4 < speech_seconds(alice.recording(), LOW) < 25
-    record = voipd.json("cdr")[0]
+    record = voipd.records()[0]
     assert (record["way_out"], record["cause"]) == ("service:echo", "callee_hung_up"), record
 
 
@@ -98,7 +98,7 @@ def test_unknown_number(case):
     voipd, alice = announced(case, "777")
     holds(alice.recording(), *SPECIAL_INFORMATION)
     assert speech_seconds(alice.recording(), *SPECIAL_INFORMATION) > 0.8
-    record = voipd.json("cdr")[0]
+    record = voipd.records()[0]
     assert (record["status"], record.get("answer_ms")) == (404, None), record
     assert record["way_out"] == "service:announce", record
     assert "404 Not Found" in alice.process.text()
@@ -107,7 +107,7 @@ def test_unknown_number(case):
 def test_not_registered(case):
     voipd, alice = announced(case, "bob")
     holds(alice.recording(), *SPECIAL_INFORMATION)
-    assert voipd.json("cdr")[0]["status"] == 480
+    assert voipd.records()[0]["status"] == 480
 
 
 def test_spanish(case):
@@ -125,7 +125,7 @@ def test_announcement_is_cut_short(case):
     time.sleep(0.5)
     alice.hangup()
     wait_for("the call to be gone", lambda: voipd.calls() == [], 2)
-    assert voipd.json("cdr")[0]["status"] == 487
+    assert voipd.records()[0]["status"] == 487
 
 
 def test_code_is_confirmed(case):

@@ -97,7 +97,7 @@ def test_left_told_of_fetched_deleted(case):
     wait_for("bob's lamp", lambda: lamp(bob) == "yes 1/0")
     message, = shown(voipd, "bob")[1]
     assert message["number"] == "alice" and 2 < message["duration_ms"] / 1000 < 8, message
-    record = voipd.json("cdr")[0]
+    record = voipd.records()[0]
     assert record["way_out"] == "service:voicemail", record
 
     bob.dial("*123")

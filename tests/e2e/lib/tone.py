@@ -55,37 +55,38 @@ def power(data, rate, frequency):
     return 2 * bin_power / (len(data) * total)
 
 
+def median_share(data, rate, tone):
+    """A tone's share of all power, in the middle one of a second's short pieces: where a phone's
+    buffer takes out or puts in a packet, a tone's phase jumps. Silence holds no tone."""
+    size = rate // 5
+    pieces = [data[at : at + size] for at in range(0, rate, size)]
+    shares = (power(p, rate, tone) if max(map(abs, p)) > 300 else 0.0 for p in pieces)
+    return sorted(shares)[len(pieces) // 2]
+
+
+def judge(path, wanted, others, last, least, most):
+    """Checks what sounds in the second that ends so many seconds before a recording's end."""
+    data, rate = samples(path)
+    length = f"{path}: {len(data) / rate:.2f} s is too short to judge"
+    assert len(data) >= (last + 1) * rate, length
+    data = data[-(last + 1) * rate : len(data) - last * rate]
+    shares = {tone: median_share(data, rate, tone) for tone in (*wanted, *others)}
+    said = ", ".join(f"{tone} Hz {share:.2f}" for tone, share in shares.items())
+    for tone in wanted:
+        assert shares[tone] > least, f"{path} should hold {tone} Hz: {said}"
+    for tone in others:
+        assert shares[tone] < most, f"{path} should not hold {tone} Hz: {said}"
+
+
 def hears(path, wanted, others):
     """Checks that a recording's last second holds the tone and none of the others."""
-    data, rate = samples(path)
-    assert len(data) >= rate, f"{path}: {len(data) / rate:.2f} s is too short to judge"
-    data = data[-rate:]
-    shares = {tone: power(data, rate, tone) for tone in (wanted, *others)}
-    said = ", ".join(f"{tone} Hz {share:.2f}" for tone, share in shares.items())
-    assert shares[wanted] > 0.5, f"{path} should hold {wanted} Hz: {said}"
-    for tone in others:
-        assert shares[tone] < 0.1, f"{path} should not hold {tone} Hz: {said}"
+    judge(path, [wanted], others, last=0, least=0.5, most=0.1)
 
 
 def hears_all(path, wanted, others):
     """Checks that a recording's last second but one, as in the last those who are heard hang up, holds
-    each of some tones and none of the others; silence holds none. Judged by the median of short
-    pieces: where a phone's buffer takes out or puts in a packet, a tone's phase jumps."""
-    data, rate = samples(path)
-    assert len(data) >= 2 * rate, f"{path}: {len(data) / rate:.2f} s is too short to judge"
-    data, size = data[-2 * rate : -rate], rate // 5
-    pieces = [data[at : at + size] for at in range(0, rate, size)]
-
-    def share(tone):
-        loud = (power(p, rate, tone) if max(map(abs, p)) > 300 else 0.0 for p in pieces)
-        return sorted(loud)[len(pieces) // 2]
-
-    shares = {tone: share(tone) for tone in (*wanted, *others)}
-    said = ", ".join(f"{tone} Hz {share:.2f}" for tone, share in shares.items())
-    for tone in wanted:
-        assert shares[tone] > 0.6 / len(wanted), f"{path} should hold {tone} Hz: {said}"
-    for tone in others:
-        assert shares[tone] < 0.05, f"{path} should not hold {tone} Hz: {said}"
+    each of some tones and none of the others."""
+    judge(path, wanted, others, last=1, least=0.6 / max(1, len(wanted)), most=0.05)
 
 
 def windows(path, seconds=0.1):

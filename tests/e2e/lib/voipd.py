@@ -104,6 +104,12 @@ class Voipd:
     def calls(self):
         return self.json("calls")
 
+    def records(self, count=1):
+        """The call records, newest first, once there are so many: a call is gone a moment before
+        its record is written."""
+        wait_for(f"{count} call records", lambda: len(self.json("cdr")) >= count)
+        return self.json("cdr")
+
     def reload(self):
         self.ctl("reload")
 

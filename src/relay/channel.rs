@@ -147,6 +147,11 @@ impl Channel {
         reason
     }
 
+    /// The fast path heard of the peer, too.
+    pub(super) fn heard_elsewhere(&mut self, at: Option<Instant>) {
+        self.heard = self.heard.max(at);
+    }
+
     /// When the last accepted packet came.
     pub(super) fn heard(&self) -> Option<Instant> {
         self.heard

@@ -1,7 +1,8 @@
 //! The machine itself: commands change sessions, packets pass between ports, time finds silence.
 
 use super::channel::{Channel, Lane};
-use super::command::{BindError, Failure, MediaCommand, MediaEvent, SocketAction};
+use super::command::{BindError, Failure, MediaCommand, MediaEvent, MediaKind, SocketAction};
+use super::offload::{self, FastPath, FlowNews, FlowOrder, PortFlow, State, Stream};
 use super::session::{Plan, Session, Verdicts};
 use super::stats::{DropReason, LegStats};
 use crate::base::{Instant, Key, Slab, TimerTable};
@@ -97,6 +98,9 @@ pub struct Relay {
     events: VecDeque<MediaEvent>,
     sockets: VecDeque<SocketAction>,
     no_session: u64,
+    fast: Option<FastPath>,
+    /// When to look whether a session's streams may come onto the fast path, or what it counted.
+    looks: TimerTable<Key>,
 }
 
 impl Relay {
@@ -111,7 +115,14 @@ impl Relay {
             events: VecDeque::new(),
             sockets: VecDeque::new(),
             no_session: 0,
+            fast: None,
+            looks: TimerTable::new(),
         }
+    }
+
+    /// There is a fast path: [`Relay::poll_flow`] tells what it shall carry.
+    pub fn use_fast_path(&mut self) {
+        self.fast = Some(FastPath::new());
     }
 
     /// Carries out a command. Afterwards drain [`Relay::poll_socket`], then [`Relay::poll_event`].
@@ -132,12 +143,7 @@ impl Relay {
                     self.fail(name, Failure::BadStreams);
                 }
             },
-            (MediaCommand::Close { .. }, Some(key)) => {
-                let legs = self.stats(now, key);
-                self.discard(key);
-                let session = name;
-                self.events.push_back(MediaEvent::Closed { session, legs });
-            }
+            (MediaCommand::Close { .. }, Some(key)) => self.on_close(now, key),
             (MediaCommand::Query { .. }, Some(key)) => {
                 let legs = self.stats(now, key);
                 let session = name;
@@ -264,9 +270,39 @@ impl Relay {
         self.sockets.pop_front()
     }
 
+    /// What the driver of the fast path must do, in order.
+    pub fn poll_flow(&mut self) -> Option<FlowOrder> {
+        self.fast.as_mut()?.poll_order()
+    }
+
+    /// The driver of the fast path says something about the flow of our port `port`. Afterwards
+    /// drain [`Relay::poll_flow`] and [`Relay::poll_event`].
+    pub fn handle_flow(&mut self, now: Instant, port: u16, news: FlowNews) {
+        let gone = self.fast.as_mut().and_then(|fast| fast.on_news(port, news));
+        if let Some(flow) = gone {
+            self.on_flow_gone(now, port, &flow);
+        }
+    }
+
+    /// The driver of the fast path is gone: all goes on by sockets.
+    pub fn fast_path_lost(&mut self, now: Instant) {
+        let Some(mut fast) = self.fast.take() else {
+            return;
+        };
+        for (port, flow) in fast.clear() {
+            self.on_flow_gone(now, port, &flow);
+        }
+    }
+
+    /// How many streams the fast path carries, or is about to.
+    pub fn flows(&self) -> usize {
+        self.fast.as_ref().map_or(0, FastPath::len)
+    }
+
     /// When to call [`Relay::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let timers = [self.timers.next(), self.looks.next()];
+        timers.into_iter().flatten().min()
     }
 
     /// Time passed: looks for sides that should send and do not.
@@ -275,13 +311,17 @@ impl Relay {
             let Some(session) = self.sessions.get_mut(key) else {
                 continue;
             };
-            let Verdicts { silent, again } = session.watch(now, &self.channels, &self.settings);
+            let (channels, fast) = (&self.channels, self.fast.as_ref());
+            let Verdicts { silent, again } = session.watch(now, channels, fast, &self.settings);
             if let Some(silent) = silent {
                 let session = session.name;
                 let event = MediaEvent::Timeout { session, silent };
                 self.events.push_back(event);
             }
             session.timer = again.map(|at| self.timers.arm(at, key));
+        }
+        while let Some((_, key)) = self.looks.pop_due(now) {
+            self.look(now, key);
         }
     }
 
@@ -315,6 +355,8 @@ impl Relay {
             }
             return;
         }
+        // What a flow rests on may change: until that is settled its packets go by sockets.
+        self.leave(key);
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -349,8 +391,113 @@ impl Relay {
         if let Some(timer) = session.timer.take() {
             self.timers.cancel(timer);
         }
-        let Verdicts { again, .. } = session.watch(now, &self.channels, &self.settings);
+        let (channels, fast) = (&self.channels, self.fast.as_ref());
+        let Verdicts { again, .. } = session.watch(now, channels, fast, &self.settings);
         session.timer = again.map(|at| self.timers.arm(at, key));
+        session.looks = 0;
+        if let Some(look) = session.look.take() {
+            self.looks.cancel(look);
+        }
+        if self.fast.is_some() && session.may_be_carried() {
+            session.look = Some(self.looks.arm(window_end + offload::RETRY, key));
+        }
+    }
+
+    /// Takes a session's streams off the fast path; how many flows will still tell what they
+    /// counted.
+    fn leave(&mut self, key: Key) -> usize {
+        let (Some(fast), Some(session)) = (&mut self.fast, self.sessions.get(key)) else {
+            return 0;
+        };
+        let mut left = 0;
+        for port in session.ports() {
+            let mine = fast.get(port).is_some_and(|flow| flow.session == key);
+            left += usize::from(mine && fast.leave(port));
+        }
+        left
+    }
+
+    fn on_close(&mut self, now: Instant, key: Key) {
+        let flows = self.leave(key);
+        if flows == 0 {
+            let legs = self.stats(now, key);
+            if let Some(session) = self.discard(key) {
+                self.events.push_back(MediaEvent::Closed { session, legs });
+            }
+            return;
+        }
+        // Its name and its ports are gone at once, its figures come when its flows have told.
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        session.closing = Some(flows);
+        self.by_name.remove(&session.name);
+        if let Some(timer) = session.timer.take() {
+            self.timers.cancel(timer);
+        }
+        if let Some(look) = session.look.take() {
+            self.looks.cancel(look);
+        }
+        let ports: Vec<u16> = session.ports().collect();
+        for port in ports {
+            if let Some(channel) = self.channels.remove(port) {
+                session.retire(&channel, now);
+                self.sockets.push_back(SocketAction::Unbind(port));
+            }
+        }
+    }
+
+    /// A flow has told its last figures.
+    fn on_flow_gone(&mut self, now: Instant, port: u16, flow: &PortFlow) {
+        let key = flow.session;
+        if let Some(channel) = self.channels.get_mut(port)
+            && channel.setting.session == key
+        {
+            channel.heard_elsewhere(flow.told.heard);
+        }
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        session.settle(flow.side, &flow.told);
+        let Some(left) = &mut session.closing else {
+            return;
+        };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            let legs = self.stats(now, key);
+            if let Some(session) = self.sessions.remove(key) {
+                let session = session.name;
+                self.events.push_back(MediaEvent::Closed { session, legs });
+            }
+        }
+    }
+
+    /// Asks what a session's flows counted, and for flows of streams that are settled by now.
+    fn look(&mut self, now: Instant, key: Key) {
+        let (Some(fast), Some(session)) = (&mut self.fast, self.sessions.get_mut(key)) else {
+            return;
+        };
+        let mut missing = false;
+        for entry in session.streams() {
+            match fast.get(entry.port).map(|flow| flow.state) {
+                Some(State::Carried) => fast.query(entry.port),
+                Some(State::Asked | State::Leaving) => missing = true,
+                None => match wish(&self.channels, entry.port) {
+                    Some(stream) => {
+                        fast.install(stream, key, entry.side);
+                        missing = true;
+                    }
+                    None => missing = true,
+                },
+            }
+        }
+        let poll = offload::POLL.min(self.settings.silence / 4);
+        session.looks = session.looks.saturating_add(u8::from(missing));
+        let rest = match missing && session.looks < offload::RETRIES_MAX {
+            true => offload::RETRY.min(poll),
+            false => poll,
+        };
+        session.look = Some(self.looks.arm(now + rest, key));
     }
 
     /// A port of the plan that another session holds, or that the plan names twice.
@@ -368,6 +515,7 @@ impl Relay {
 
     /// Removes a session and all that it holds; gives its name.
     fn discard(&mut self, key: Key) -> Option<u64> {
+        self.leave(key);
         let session = self.sessions.remove(key)?;
         for port in session.ports() {
             if self.channels.remove(port).is_some() {
@@ -376,6 +524,9 @@ impl Relay {
         }
         if let Some(timer) = session.timer {
             self.timers.cancel(timer);
+        }
+        if let Some(look) = session.look {
+            self.looks.cancel(look);
         }
         self.by_name.remove(&session.name);
         let opened = MediaEvent::Opened {
@@ -392,6 +543,30 @@ impl Relay {
 
     fn stats(&self, now: Instant, key: Key) -> Box<[LegStats; 2]> {
         let session = self.sessions.get(key);
-        Box::new(session.map_or_else(Default::default, |s| s.stats(now, &self.channels)))
+        let fast = self.fast.as_ref();
+        Box::new(session.map_or_else(Default::default, |s| {
+            s.stats(now, key, &self.channels, fast)
+        }))
     }
+}
+
+/// The stream that comes to a port, if the fast path may carry it: both peers are settled, and what
+/// flows is RTP that nobody here listens to.
+fn wish(channels: &Channels, port: u16) -> Option<Stream> {
+    let channel = channels.get(port)?;
+    let setting = &channel.setting;
+    let [onward_port, _] = setting.onward;
+    let other = channels.get(onward_port).filter(|_| !setting.delivers)?;
+    let is_rtp = |kind| matches!(kind, MediaKind::Rtp | MediaKind::SecureRtp);
+    let passes = is_rtp(setting.kind) && is_rtp(other.setting.kind) && !other.setting.muted;
+    Some(Stream {
+        bind: setting.bind,
+        port,
+        source: channel.gate.locked().filter(|_| passes)?,
+        onward_bind: other.setting.bind,
+        onward_port,
+        destination: other.gate.locked()?,
+        clock_rate: setting.clock_rate,
+        has_rtcp: setting.companion.is_none(),
+    })
 }

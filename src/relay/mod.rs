@@ -9,7 +9,10 @@
 //! window after it was opened or updated, and only from sources that make sense; then source
 //! and SSRC are locked, and packets from elsewhere are dropped and counted.
 //!
-//! Whole Ethernet frames, where a driver has the network card's rings, go through [`frame`].
+//! # The fast path
+//! Where a driver has the network card's rings, whole Ethernet frames go through [`frame`]. Streams
+//! begin on sockets; once both peers are settled the relay asks for a flow ([`FlowOrder`]), and takes
+//! it back before anything changes.
 //!
 //! Not done here: sockets (`os::relay`), choosing ports for a call (`call`), SRTP.
 
@@ -19,6 +22,7 @@ mod command;
 mod core;
 pub mod frame;
 mod latch;
+mod offload;
 mod pool;
 mod receiver;
 mod session;
@@ -31,6 +35,7 @@ pub use command::{
     Silent, SocketAction,
 };
 pub use frame::process;
+pub use offload::{FlowNews, FlowOrder, Stream};
 pub use pool::PortPool;
 pub use stats::{DROP_REASONS, DropReason, LegStats};
 

@@ -3,7 +3,9 @@
 use super::channel::{Channel, Role, Setting};
 use super::command::{LegSpec, MediaKind, MediaSpec, Side, Silent};
 use super::core::{Channels, RelaySettings};
+use super::frame::FlowStats;
 use super::latch::Expectation;
+use super::offload::{self, FastPath};
 use super::stats::LegStats;
 use super::{Direction, STREAMS_MAX};
 use crate::base::{Instant, Key, TimerId};
@@ -15,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 pub(super) struct Entry {
     pub(super) port: u16,
     pub(super) expectation: Expectation,
-    side: Side,
+    pub(super) side: Side,
     stream: usize,
     role: Role,
     bind: IpAddr,
@@ -131,6 +133,11 @@ pub(super) struct Verdicts {
 pub(super) struct Session {
     pub(super) name: u64,
     pub(super) timer: Option<TimerId>,
+    /// When it is looked at for the fast path, and how often it was in vain.
+    pub(super) look: Option<TimerId>,
+    pub(super) looks: u8,
+    /// It has ended, and so many flows still have to tell what they counted.
+    pub(super) closing: Option<usize>,
     plan: Plan,
     /// What the channels that are gone counted.
     retired: [LegStats; 2],
@@ -144,6 +151,9 @@ impl Session {
         Self {
             name,
             timer: None,
+            look: None,
+            looks: 0,
+            closing: None,
             plan: Plan::default(),
             retired: Default::default(),
             changed: Instant::ZERO,
@@ -183,6 +193,29 @@ impl Session {
         }
     }
 
+    /// Adds what a flow of a side counted that is gone.
+    pub(super) fn settle(&mut self, side: Side, told: &FlowStats) {
+        let [caller, called] = &mut self.retired;
+        match side {
+            Side::Caller => offload::add(told, caller, called),
+            Side::Called => offload::add(told, called, caller),
+        }
+    }
+
+    /// Whether it has streams of the kind that the fast path carries.
+    pub(super) fn may_be_carried(&self) -> bool {
+        self.plan.local == [false, false] && self.streams().next().is_some()
+    }
+
+    /// The ports that RTP comes to.
+    pub(super) fn streams(&self) -> impl Iterator<Item = Entry> {
+        let media = |entry: &&Entry| {
+            let spec = self.plan.spec(entry.stream, entry.side);
+            entry.role == Role::Media && spec.is_some_and(|s| s.kind != MediaKind::Udptl)
+        };
+        self.plan.entries.iter().filter(media).copied()
+    }
+
     /// Our port of a stream toward the side that is not ourselves, if just one is.
     pub(super) fn far_port(&self, stream: usize) -> Option<u16> {
         let side = match self.plan.local {
@@ -193,14 +226,40 @@ impl Session {
         self.plan.spec(stream, side).map(|spec| spec.port)
     }
 
-    /// The sums of both sides.
-    pub(super) fn stats(&self, now: Instant, channels: &Channels) -> [LegStats; 2] {
+    /// The sums of both sides. `key` is its own.
+    pub(super) fn stats(
+        &self,
+        now: Instant,
+        key: Key,
+        channels: &Channels,
+        fast: Option<&FastPath>,
+    ) -> [LegStats; 2] {
         let mut legs = self.retired;
         let first = self.plan.streams.iter().position(Option::is_some);
         for entry in self.plan.entries() {
+            let is_first = Some(entry.stream) == first;
+            let channel = channels.get(entry.port);
+            let channel = channel.filter(|channel| channel.setting.session == key);
             let stats = legs.get_mut(entry.side.index());
-            if let (Some(stats), Some(channel)) = (stats, channels.get(entry.port)) {
-                channel.add_to(stats, now, Some(entry.stream) == first);
+            if let (Some(stats), Some(channel)) = (stats, channel) {
+                channel.add_to(stats, now, is_first);
+            }
+            let flow = fast.and_then(|fast| fast.get(entry.port));
+            let Some(flow) = flow.filter(|flow| flow.session == key) else {
+                continue;
+            };
+            let [caller, called] = &mut legs;
+            let (sender, receiver) = match entry.side {
+                Side::Caller => (caller, called),
+                Side::Called => (called, caller),
+            };
+            offload::add(&flow.told, sender, receiver);
+            if let Some(heard) = flow.told.heard {
+                let silent = now.since(heard);
+                sender.silent_for = Some(sender.silent_for.map_or(silent, |s| s.min(silent)));
+                if is_first {
+                    sender.jitter_us = flow.told.jitter_us;
+                }
             }
         }
         for (side, stats) in Side::BOTH.into_iter().zip(&mut legs) {
@@ -221,6 +280,7 @@ impl Session {
         &mut self,
         now: Instant,
         channels: &Channels,
+        fast: Option<&FastPath>,
         settings: &RelaySettings,
     ) -> Verdicts {
         let talks = |both: &[MediaSpec; 2]| {
@@ -248,7 +308,10 @@ impl Session {
                 return now;
             }
             let mine = self.plan.entries.iter().filter(|e| e.side == side);
-            let heard = mine.filter_map(|e| channels.get(e.port)?.heard());
+            let heard = mine.filter_map(|e| {
+                let flow = fast.and_then(|fast| fast.get(e.port)?.told.heard);
+                flow.max(channels.get(e.port)?.heard())
+            });
             heard.max().map_or(self.changed, |at| at.max(self.changed))
         });
         let [caller, called] = quiet_since;

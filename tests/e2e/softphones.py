@@ -5,7 +5,7 @@ import time
 
 from lib.case import wait_for
 from lib.phone import Phone
-from lib.softphone import Linphone, Pjsua
+from lib.softphone import Linphone, Pjsua, prepare  # noqa: F401
 from lib.tone import hears_all, holds, speech_seconds
 from lib.voipd import Voipd
 

@@ -15,21 +15,24 @@ AUDIO = sdp("127.0.0.1", 4000)
 
 
 def modules():
-    """The folder where npm has put SIP.js, outside the tree."""
+    """The folder where npm puts SIP.js, outside the tree."""
     cache = os.environ.get("VOIP_CACHE") or pathlib.Path.home() / ".cache" / "voip"
-    folder = pathlib.Path(cache) / "webphone"
+    return pathlib.Path(cache) / "webphone"
+
+
+def prepare():
+    """Has npm fetch SIP.js, once."""
+    folder = modules()
     wanted = (HERE / "package.json").read_text()
     stamp = folder / "installed.json"
-    if not (stamp.exists() and stamp.read_text() == wanted):
-        if not shutil.which("npm"):
-            raise Skip("npm is missing")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        shutil.copy(HERE / "package.json", folder)
-        argv = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-        subprocess.run(argv, cwd=folder, check=True, capture_output=True)
-        stamp.write_text(wanted)
-    return folder
+    if stamp.exists() and stamp.read_text() == wanted or not shutil.which("npm"):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.copy(HERE / "package.json", folder)
+    argv = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
+    subprocess.run(argv, cwd=folder, check=True)
+    stamp.write_text(wanted)
 
 
 class WebPhone:
@@ -37,6 +40,8 @@ class WebPhone:
 
     def __init__(self, case, voipd, user, transport, password="secret"):
         folder = modules()
+        if not shutil.which("npm"):
+            raise Skip("npm is missing")
         # Node looks for modules beside the script.
         script = case.folder / f"{user}.mjs"
         shutil.copy(HERE / "phone.mjs", script)

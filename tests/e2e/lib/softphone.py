@@ -48,9 +48,14 @@ class Softphone:
         wait_for(f"{self.name} to say {text!r}", lambda: text in self.process.text(), seconds)
 
 
+def prepare():
+    """Fetches the binding."""
+    subprocess.run([PEER, "install"])
+
+
 @functools.cache
 def pjsua2():
-    """Where the binding lies, fetched if need be."""
+    """Where the binding lies."""
     done = subprocess.run([PEER, "install"], capture_output=True, text=True)
     if done.returncode:
         raise Skip(f"pjsua2 cannot be had: {done.stderr.strip()[-200:]}")

@@ -319,10 +319,12 @@ pub enum Relay {
 }
 
 /// How packets are moved.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fastpath {
     /// By sockets.
     Off,
+    /// Over AF_XDP on this interface (Linux).
+    Xdp(String),
 }
 
 /// `[store]`: the database.

@@ -622,23 +622,42 @@ impl<'d> File<'_, '_, 'd> {
             ];
             rtp.relay = self.reader.word(entry, &words).unwrap_or(rtp.relay);
         }
-        if let Some(entry) = section.get("fastpath") {
-            self.fastpath(entry);
+        if let Some(fastpath) = section.get("fastpath").and_then(|e| self.fastpath(e)) {
+            rtp.fastpath = fastpath;
         }
         self.set_u32(&mut rtp.timeout_s, section.get("timeout_s"), 5..=86_400);
         rtp
     }
 
-    fn fastpath(&mut self, entry: Entry<'d>) {
-        let Some(text) = self.reader.text(entry) else {
-            return;
-        };
-        if text.text.starts_with("netmap:") || text.text.starts_with("xdp:") {
-            let problem = format!("\"{}\" is not in this version yet", text.text);
-            self.note(text, problem, "write \"off\"");
-        } else {
-            self.reader.word(entry, &[("off", Fastpath::Off)]);
+    fn fastpath(&mut self, entry: Entry<'d>) -> Option<Fastpath> {
+        let text = self.reader.text(entry)?;
+        match text.text.split_once(':') {
+            None => {
+                let off = self.reader.word(entry, &[("off", ())]);
+                return off.map(|()| Fastpath::Off);
+            }
+            // IFNAMSIZ, with the zero at its end.
+            Some(("xdp", name)) if (1..16).contains(&name.len()) && !name.contains('/') => {
+                return Some(Fastpath::Xdp(name.into()));
+            }
+            Some(("xdp", _)) => {
+                let problem = format!("\"{}\" names no interface", text.text);
+                self.note(
+                    text,
+                    problem,
+                    "write \"xdp:\" and its name, as in \"xdp:eth0\"",
+                );
+            }
+            Some(("netmap", _)) => {
+                let problem = format!("\"{}\" is not in this version yet", text.text);
+                self.note(text, problem, "write \"off\"");
+            }
+            Some(_) => {
+                let problem = format!("\"{}\" is no fast path", text.text);
+                self.note(text, problem, "write \"off\" or, on Linux, \"xdp:eth0\"");
+            }
         }
+        None
     }
 
     fn store(&mut self, state_dir: &Path) -> Store {

@@ -50,8 +50,9 @@ impl Config {
             Relay::Never => "never",
         };
         text(f, "relay", &relay)?;
-        let fastpath = match self.rtp.fastpath {
-            Fastpath::Off => "off",
+        let fastpath = match &self.rtp.fastpath {
+            Fastpath::Off => "off".to_owned(),
+            Fastpath::Xdp(name) => format!("xdp:{name}"),
         };
         text(f, "fastpath", &fastpath)?;
         plain(f, "timeout_s", self.rtp.timeout_s)?;

@@ -15,11 +15,14 @@ pub mod daemon;
 pub mod demo;
 pub mod dns;
 pub mod e1;
+pub mod fast;
 #[cfg(target_os = "freebsd")]
 pub mod freebsd;
 pub mod inbox;
 pub mod interfaces;
 pub mod ipc;
+#[cfg(target_os = "linux")]
+pub mod linux;
 pub mod log;
 pub mod node;
 pub mod post;

@@ -19,6 +19,7 @@ pub use socket::Port;
 use self::plug::Plug;
 use self::poller::Poller;
 use super::clock::Clock;
+use super::fast::{FromDriver, Side};
 use super::ipc::Channel;
 use super::spool::{Answering, Filing};
 use crate::base::Instant;
@@ -38,6 +39,8 @@ use std::thread::JoinHandle;
 
 /// The most commands that wait for one worker.
 pub const COMMANDS_MAX: usize = 65_536;
+/// The most that is taken from the fast path's driver between two rounds of packets.
+const FAST_PER_ROUND: usize = 256;
 /// The most commands that are carried out between two rounds of packets.
 const COMMANDS_PER_ROUND: usize = 64;
 /// The most datagrams that one port may hand over in one round.
@@ -186,7 +189,13 @@ impl std::fmt::Debug for MediaDriver {
 impl MediaDriver {
     /// Starts the workers' threads. `events` hears of every session.
     pub fn start(config: MediaConfig, events: EventSink) -> io::Result<Self> {
+        Self::start_with(config, Vec::new(), events)
+    }
+
+    /// The same, with a line to the fast path's driver for each worker.
+    pub fn start_with(config: MediaConfig, fast: Vec<Side>, events: EventSink) -> io::Result<Self> {
         raise_descriptor_limit();
+        let mut fast = fast.into_iter();
         let counters = Arc::new(MediaCounters::default());
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
         for number in 0..config.workers.max(1) {
@@ -203,6 +212,11 @@ impl MediaDriver {
             poller.add(ear.as_raw_fd(), WAKE)?;
             let mut media = MediaCore::new(config.settings, config.clock.anchor());
             media.share(Arc::clone(&config.rooms));
+            let fast = fast.next().inspect(|side| {
+                media.use_fast_path();
+                let doorbell = Arc::clone(&doorbell);
+                side.set_bell(Box::new(move || doorbell.ring()));
+            });
             let files = config.files.clone().map(|filing| {
                 media.handle_file(config.clock.now(), filing.roots());
                 (filing, answering(&commands, &doorbell))
@@ -210,6 +224,7 @@ impl MediaDriver {
             let turn = Turn {
                 media,
                 files,
+                fast,
                 plug: Plug::new(config.brokered),
                 generation: 0,
                 current: 0,
@@ -279,6 +294,8 @@ struct Turn {
     media: MediaCore,
     /// Whom it asks about files, and how the answers come back.
     files: Option<(Filing, Answering)>,
+    /// The line to the fast path's driver.
+    fast: Option<Side>,
     plug: Plug,
     /// How often signalling was restarted.
     generation: u8,
@@ -317,6 +334,9 @@ impl Turn {
                 .forwarded
                 .fetch_add(forwarded, Ordering::Relaxed);
             more_commands = woken && self.on_commands(now);
+            if woken {
+                more_commands |= self.on_fast(now);
+            }
             let due = self.media.poll_timeout().is_some_and(|due| due <= now);
             if due {
                 self.media.handle_timeout(now, &mut self.plug);
@@ -395,6 +415,42 @@ impl Turn {
         true
     }
 
+    /// Takes what the fast path's driver says or hands over; whether more of it may wait.
+    fn on_fast(&mut self, now: Instant) -> bool {
+        let mut taken = 0;
+        while taken < FAST_PER_ROUND
+            && let Some(news) = self.fast.as_mut().and_then(Side::poll)
+        {
+            taken += 1;
+            match news {
+                FromDriver::News(port, news) => self.media.handle_flow(now, port, news),
+                FromDriver::Packet(mut packet) => {
+                    let (port, source) = (packet.port, packet.source);
+                    let payload = &mut packet.payload;
+                    self.media
+                        .process(now, port, source, payload, &mut self.plug);
+                }
+            }
+        }
+        if taken > 0 {
+            self.settle();
+        }
+        taken == FAST_PER_ROUND
+    }
+
+    /// Passes on what the relay wants of the fast path.
+    fn order_flows(&mut self) {
+        let now = self.clock.now();
+        while let Some(order) = self.media.poll_flow() {
+            let Some(side) = &mut self.fast else {
+                continue;
+            };
+            if let Some((port, news)) = side.order(now, order) {
+                self.media.handle_flow(now, port, news);
+            }
+        }
+    }
+
     fn on_command(&mut self, now: Instant, command: MediaOrder) {
         let ports = command.ports();
         for &port in &ports {
@@ -445,6 +501,7 @@ impl Turn {
     /// Does what the relay wants with sockets, then passes on what it has to say.
     fn settle(&mut self) {
         self.ask_disk();
+        self.order_flows();
         let mut wanted = Vec::new();
         loop {
             match self.media.poll_socket() {

@@ -11,8 +11,9 @@ pub use files::read_config;
 use super::blocklist::Blocklist;
 use super::control::{Asked, Link, Server, listen, serve_link};
 use super::daemon::{
-    self, Detached, EX_CANTCREAT, EX_OSERR, EX_UNAVAILABLE, Fatal, Fork, PidFile, RunAs,
+    self, Detached, EX_CANTCREAT, EX_CONFIG, EX_OSERR, EX_UNAVAILABLE, Fatal, Fork, PidFile, RunAs,
 };
+use super::fast::{self, Card};
 use super::log::{Log, Target};
 use super::node::Bound;
 use super::privsep::monitor::{self, Holdings, Monitor};
@@ -20,7 +21,7 @@ use super::spool::Roots;
 use super::sys;
 use super::web::{self, Web};
 use crate::base::Rng;
-use crate::config::Config;
+use crate::config::{Config, Fastpath};
 use crate::control::{Command, Reply};
 use assemble::{Prepared, Running, Seams};
 use std::net::TcpListener;
@@ -141,6 +142,7 @@ struct Opened {
     pid_file: PidFile,
     bound: Vec<Bound>,
     web: Option<TcpListener>,
+    card: Option<Box<dyn Card>>,
 }
 
 fn open(options: &Options, config: &Config, target: Target) -> Result<Opened, Fatal> {
@@ -157,6 +159,7 @@ fn open(options: &Options, config: &Config, target: Target) -> Result<Opened, Fa
         pid_file,
         bound: assemble::bind(config)?,
         web: bind_web(config)?,
+        card: fast::open(&config.rtp.fastpath).map_err(|why| Fatal::new(EX_UNAVAILABLE, why))?,
     })
 }
 
@@ -171,12 +174,18 @@ pub(in crate::os) fn runtime() -> Result<Runtime, Fatal> {
 /// Takes from the system what needs root, and starts the roles.
 fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fatal> {
     let (text, config) = monitor::read(&options.config)?;
+    if config.rtp.fastpath != Fastpath::Off {
+        let why = "[rtp] fastpath: a daemon of several processes has none yet; start voipd without \
+                   --processes, or write \"off\"";
+        return Err(Fatal::new(EX_CONFIG, why));
+    }
     let Opened {
         log,
         run_as,
         mut pid_file,
         bound,
         web,
+        card: _,
     } = open(options, &config, target)?;
     files::make_directories(&config, run_as.as_ref())?;
     let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
@@ -280,6 +289,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
         mut pid_file,
         bound,
         web,
+        card,
     } = open(options, &config, target)?;
     let token = files::web_token(&config)?.unwrap_or_default();
     let web = web.map(|listener| (listener, token));
@@ -294,7 +304,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     let mut roots = Roots::open(&config);
     roots.mend();
     let prepared = Prepared::read(config, &bound, &options.users)?;
-    let running = Running::start(prepared, bound, tls, Seams::with(secrets, roots))?;
+    let running = Running::start(prepared, bound, tls, Seams::with(secrets, roots, card))?;
     let runtime = runtime()?;
     let socket = running.config().admin.socket.clone();
     let server = runtime

@@ -11,8 +11,8 @@
 //!
 //! # The fast path
 //! Where a driver has the network card's rings, whole Ethernet frames go through [`frame`]. Streams
-//! begin on sockets; once both peers are settled the relay asks for a flow ([`FlowOrder`]), and takes
-//! it back before anything changes.
+//! begin on sockets; once both peers are settled the relay asks for a flow ([`FlowOrder`]), and
+//! takes it back before anything changes.
 //!
 //! Not done here: sockets (`os::relay`), choosing ports for a call (`call`), SRTP.
 

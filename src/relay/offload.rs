@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!              both peers locked          Installed
-//!   Sockets ------- Install ----> Asked ------------> Carried --. Query, Counted: every few seconds
+//!   Sockets ------- Install ----> Asked ------------> Carried --. Query, Counted, now and then
 //!      ^  ^                        | |                  |  ^----'
 //!      |  '------- Refused --------' '---- Remove ------+ the session changes or ends
 //!      |                                                v

@@ -7,7 +7,8 @@ use crate::media::file::{FileAsk, FileNews, FileOrder};
 use crate::media::room::Rooms;
 use crate::media::{News, Order, Outlet, Studio, StudioCounters};
 use crate::relay::{
-    BindError, Lane, MediaCommand, MediaEvent, Relay, RelaySettings, SocketAction, Verdict,
+    BindError, FlowNews, FlowOrder, Lane, MediaCommand, MediaEvent, Relay, RelaySettings,
+    SocketAction, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -235,6 +236,22 @@ impl MediaCore {
     pub fn poll_news(&mut self) -> Option<MediaNews> {
         let event = self.relay.poll_event().map(MediaNews::Relay);
         event.or_else(|| self.studio.poll_news().map(MediaNews::Studio))
+    }
+
+    /// There is a fast path.
+    pub fn use_fast_path(&mut self) {
+        self.relay.use_fast_path();
+    }
+
+    /// What the driver of the fast path must do, in order, before it asks for news.
+    pub fn poll_flow(&mut self) -> Option<FlowOrder> {
+        self.relay.poll_flow()
+    }
+
+    /// The driver of the fast path says something. Afterwards drain [`MediaCore::poll_flow`] and
+    /// [`MediaCore::poll_news`].
+    pub fn handle_flow(&mut self, now: Instant, port: u16, news: FlowNews) {
+        self.relay.handle_flow(now, port, news);
     }
 
     /// What must be asked of the disk; each is answered by [`MediaCore::handle_file`].

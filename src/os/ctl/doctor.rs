@@ -138,9 +138,7 @@ pub(super) fn examine(access: &Access) -> Vec<Finding> {
     certificate(d, &config);
     let facts = Facts::gather(&config);
     if cfg!(target_os = "freebsd") {
-        let fastpath = match config.rtp.fastpath {
-            Fastpath::Off => false,
-        };
+        let fastpath = config.rtp.fastpath != Fastpath::Off;
         freebsd::judge(d, &facts, &config, fastpath);
     } else {
         linux::judge(d, &facts, &config);

@@ -70,6 +70,7 @@ async fn attend(boot: Boot, prepared: Prepared, tls: Tls) -> Result<(), Fatal> {
         .map(|_| mpsc::channel::<MediaOrder>(COMMANDS_MAX))
         .collect();
     let seams = Seams {
+        card: None,
         net: Net::brokered(Arc::clone(&requests)),
         media: Some(links.iter().map(|(to, _)| to.clone()).collect()),
         pid: Some(settings.pid),

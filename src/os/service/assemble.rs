@@ -16,6 +16,7 @@ use crate::os::clock::Clock;
 use crate::os::control::{Asked, Tables, cdrs, users};
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::dns::Dns;
+use crate::os::fast::{Card, Carrying, Side, Started};
 use crate::os::interfaces;
 use crate::os::log::Log;
 use crate::os::node::{Bound, Node, SHARDS_MAX, Shared};
@@ -73,14 +74,17 @@ pub(in crate::os) struct Seams {
     pub secrets: Secrets,
     /// The directories of sound, where we relay ourselves.
     pub roots: Roots,
+    /// The card of the fast path, where we relay ourselves.
+    pub card: Option<Box<dyn Card>>,
 }
 
 impl Seams {
     /// Those of a daemon in one process.
-    pub(in crate::os) fn with(secrets: Secrets, roots: Roots) -> Self {
+    pub(in crate::os) fn with(secrets: Secrets, roots: Roots, card: Option<Box<dyn Card>>) -> Self {
         Self {
             secrets,
             roots,
+            card,
             ..Self::default()
         }
     }
@@ -130,6 +134,8 @@ pub(in crate::os) struct Running {
     replies: Arc<Replies>,
     node: Node,
     relays: Vec<MediaDriver>,
+    /// Ends after the relays.
+    fast: Option<Box<dyn Carrying>>,
     pid: u32,
     notices: mpsc::Receiver<Notice>,
     posting: Posting,
@@ -450,9 +456,12 @@ impl Running {
         let restored = Restored::load(&config, clock, anchor, &mut rng, stored, &users)?;
         let shared = share(&config, (shards, clock), &around, tls, &seams);
         let replies = Arc::new(Replies::default());
+        let (fast, lines) = start_fast(seams.card, shards, clock)?.unzip();
+        let lines = lines.unwrap_or_default();
+        let own = (&*config, seams.roots, lines);
         let relays = match &seams.media {
             Some(_) => Vec::new(),
-            None => start_relays((&config, seams.roots), shards, clock, &shared.switch)?,
+            None => start_relays(own, shards, clock, &shared.switch)?,
         };
         let here = relays.iter().map(|r| Relaying::Here(r.handle()));
         let elsewhere = seams.media.into_iter().flatten().map(Relaying::Elsewhere);
@@ -487,6 +496,7 @@ impl Running {
             replies,
             node,
             relays,
+            fast,
             pid: seams.pid.unwrap_or_else(std::process::id),
             notices,
             posting,
@@ -574,6 +584,7 @@ impl Running {
                 "[node] state_dir",
             ),
             (old.rtp.ports != config.rtp.ports, "[rtp] ports"),
+            (old.rtp.fastpath != config.rtp.fastpath, "[rtp] fastpath"),
             (old.store != config.store, "[store]"),
             (old.spool != config.spool, "[spool]"),
             (
@@ -708,6 +719,9 @@ impl Running {
         counters.push(("store_written", store.written));
         counters.push(("store_lost", store.lost));
         counters.extend(self.posting.counts.list(&self.mailboxes));
+        if let Some(driver) = &self.fast {
+            counters.extend(driver.figures().list());
+        }
         About {
             pid: self.pid,
             connections: shared.streams.connections.count() as u64,
@@ -792,9 +806,19 @@ pub(in crate::os) fn start_files(roots: Roots) -> Result<Filing, Fatal> {
     Filing::start(roots).map_err(|e| Fatal::new(EX_OSERR, format!("thread of files: {e}")))
 }
 
+/// The driver of the fast path, with a line for each shard's relay.
+fn start_fast(
+    card: Option<Box<dyn Card>>,
+    shards: usize,
+    clock: Clock,
+) -> Result<Option<Started>, Fatal> {
+    let started = card.map(|card| card.start(shards, clock)).transpose();
+    started.map_err(|e| Fatal::new(EX_OSERR, format!("fast path: {e}")))
+}
+
 /// One relay for each shard, so that each names its sessions by itself.
 fn start_relays(
-    (config, roots): (&Config, Roots),
+    (config, roots, lines): (&Config, Roots, Vec<Side>),
     shards: usize,
     clock: Clock,
     switch: &Arc<Switch>,
@@ -802,7 +826,9 @@ fn start_relays(
     let settings = relay_settings(config);
     let files = start_files(roots)?;
     let rooms = Arc::<Rooms>::default();
-    let start = |shard| {
+    let mut lines = lines.into_iter();
+    let mut start = |shard| {
+        let line = lines.next().into_iter().collect();
         let switch = Arc::clone(switch);
         let media = MediaConfig {
             workers: 1,
@@ -812,7 +838,8 @@ fn start_relays(
             files: Some(files.clone()),
             rooms: Arc::clone(&rooms),
         };
-        MediaDriver::start(media, Arc::new(move |event| switch.news(shard, event)))
+        let sink = Arc::new(move |event| switch.news(shard, event));
+        MediaDriver::start_with(media, line, sink)
     };
     (0..shards)
         .map(|shard| start(shard).map_err(|e| Fatal::new(EX_OSERR, format!("relay: {e}"))))

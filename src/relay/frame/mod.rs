@@ -37,6 +37,7 @@ use self::rewrite::{FRAME_MIN, Work};
 use crate::base::Instant;
 use crate::srtp::OVERHEAD_MAX;
 use crate::wire::rtp::{Class, Header, classify};
+use std::net::SocketAddr;
 
 /// A frame in a driver's buffer, which may be longer.
 #[derive(Debug)]
@@ -107,6 +108,15 @@ pub fn prepare(frame: &[u8], table: &FlowTable) {
     if let Some(flow) = flow {
         flow.touch();
     }
+}
+
+/// Who sent the datagram of a frame, our port that it is for, and what it carries, for a frame that
+/// is `media`'s: `None` if it is none.
+pub fn datagram(frame: &[u8]) -> Option<(SocketAddr, u16, &[u8])> {
+    let packet = Packet::parse(frame)?;
+    let payload = frame.get(packet.payload()..packet.end)?;
+    let source = packet.source.socket_address();
+    Some((source, packet.destination.port, payload))
 }
 
 #[inline]

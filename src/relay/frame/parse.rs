@@ -60,6 +60,14 @@ impl Endpoint {
         })
     }
 
+    pub(super) fn socket_address(self) -> SocketAddr {
+        let ip = match self.is_v4() {
+            true => IpAddr::from(self.v4_bytes()),
+            false => IpAddr::from(self.v6_bytes()),
+        };
+        SocketAddr::new(ip, self.port)
+    }
+
     pub(super) fn is_v4(self) -> bool {
         self.address >> 32 == 0xffff
     }

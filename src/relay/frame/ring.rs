@@ -118,14 +118,14 @@ impl FlowControl {
 
 impl FlowTable {
     /// Carries out what was asked for, at most [`CHANGES_PER_BATCH_MAX`] changes. For the driver,
-    /// between two batches.
-    pub fn apply_changes(&mut self, ring: &mut FlowRing) {
-        for _ in 0..CHANGES_PER_BATCH_MAX {
+    /// between two batches. Gives how many answers it sent.
+    pub fn apply_changes(&mut self, ring: &mut FlowRing) -> usize {
+        for done in 0..CHANGES_PER_BATCH_MAX {
             let answer = match ring.unsent.take() {
                 Some(answer) => answer,
                 None => match ring.changes.try_recv() {
                     Ok(change) => self.apply(change),
-                    Err(_) => return,
+                    Err(_) => return done,
                 },
             };
             match ring.answers.try_send(answer) {
@@ -133,10 +133,11 @@ impl FlowTable {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => {}
                 Err(TrySendError::Full(answer)) => {
                     ring.unsent = Some(answer);
-                    return;
+                    return done;
                 }
             }
         }
+        CHANGES_PER_BATCH_MAX
     }
 
     fn apply(&mut self, change: Change) -> Answer {

@@ -157,7 +157,7 @@ impl World {
 
     fn step(&mut self, talk: bool) {
         self.tick += 1;
-        self.now = self.now + TICK;
+        self.now += TICK;
         while let Some((at, order)) = self.driver.orders.front().copied()
             && at <= self.tick
         {

@@ -1,0 +1,211 @@
+//! A worker's end against a real flow table.
+
+use super::*;
+use crate::relay::frame::FlowTable;
+use std::sync::Mutex;
+
+#[derive(Debug, Default)]
+struct Door(Mutex<BTreeMap<u16, SocketAddr>>);
+
+impl Gate for Door {
+    fn open(&self, ours: SocketAddr) {
+        self.0.lock().unwrap().insert(ours.port(), ours);
+    }
+
+    fn close(&self, port: u16) {
+        self.0.lock().unwrap().remove(&port);
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Table(Arc<Mutex<Option<Hop>>>);
+
+impl Hops for Table {
+    fn hop(&mut self, _to: IpAddr) -> Option<Hop> {
+        *self.0.lock().unwrap()
+    }
+}
+
+struct Rig {
+    side: Side,
+    end: DriverEnd,
+    door: Arc<Door>,
+    hop: Arc<Mutex<Option<Hop>>>,
+    table: FlowTable,
+    now: Instant,
+}
+
+fn hop(last: u8) -> Hop {
+    Hop {
+        link: 0,
+        hardware_address: [2, 0, 0, 0, 0, last],
+        source: "192.0.2.1".parse().unwrap(),
+        mtu: 1500,
+    }
+}
+
+fn stream(port: u16) -> Stream {
+    Stream {
+        bind: "0.0.0.0".parse().unwrap(),
+        port,
+        source: "198.51.100.10:4000".parse().unwrap(),
+        onward_bind: "0.0.0.0".parse().unwrap(),
+        onward_port: port + 2,
+        destination: "198.51.100.20:5000".parse().unwrap(),
+        clock_rate: 8000,
+        has_rtcp: false,
+    }
+}
+
+impl Rig {
+    fn new(flows: usize) -> Self {
+        let door = Arc::new(Door::default());
+        let link = Link {
+            gate: door.clone(),
+            wake: Arc::new(|| {}),
+            hardware_address: [2, 0, 0, 0, 0, 1],
+            figures: Arc::default(),
+            owners: Arc::default(),
+        };
+        let hop = Arc::new(Mutex::new(Some(hop(9))));
+        let (side, end) = line(3, link, Box::new(Table(hop.clone())));
+        Self {
+            side,
+            end,
+            door,
+            hop,
+            table: FlowTable::new(flows),
+            now: Instant::from_millis(1000),
+        }
+    }
+
+    /// The driver's turn, then what the worker hears.
+    fn turn(&mut self) -> Vec<(u16, FlowNews)> {
+        let mut heard = Vec::new();
+        for _ in 0..2048 {
+            self.table.apply_changes(&mut self.end.ring);
+            while let Some(FromDriver::News(port, news)) = self.side.poll() {
+                heard.push((port, news));
+            }
+        }
+        heard
+    }
+
+    fn order(&mut self, order: FlowOrder) -> Option<(u16, FlowNews)> {
+        self.side.order(self.now, order)
+    }
+
+    fn open_ports(&self) -> Vec<u16> {
+        self.door.0.lock().unwrap().keys().copied().collect()
+    }
+}
+
+#[test]
+fn a_stream_comes_counts_and_goes() {
+    let mut rig = Rig::new(8);
+    assert_eq!(rig.order(FlowOrder::Install(stream(16384))), None);
+    assert!(rig.open_ports().is_empty(), "frames before there is a flow");
+    assert_eq!(rig.turn(), [(16384, FlowNews::Installed)]);
+    assert_eq!(
+        rig.door.0.lock().unwrap()[&16384].to_string(),
+        "192.0.2.1:16384"
+    );
+    assert_eq!(rig.side.link.owners.of(16384), 3);
+    assert_eq!(rig.order(FlowOrder::Query { port: 16384 }), None);
+    assert!(matches!(rig.turn()[..], [(16384, FlowNews::Counted(_))]));
+    assert_eq!(rig.order(FlowOrder::Remove { port: 16384 }), None);
+    assert!(rig.open_ports().is_empty());
+    assert!(matches!(
+        rig.turn()[..],
+        [(16384, FlowNews::Removed(Some(_)))]
+    ));
+    assert!(rig.table.is_empty());
+}
+
+#[test]
+fn without_a_next_hop_or_a_place_it_stays_on_sockets() {
+    let mut rig = Rig::new(1);
+    *rig.hop.lock().unwrap() = None;
+    let refused = Some((16384, FlowNews::Refused));
+    assert_eq!(rig.order(FlowOrder::Install(stream(16384))), refused);
+    *rig.hop.lock().unwrap() = Some(hop(9));
+    rig.order(FlowOrder::Install(stream(16384)));
+    rig.order(FlowOrder::Install(stream(16388)));
+    let heard = rig.turn();
+    assert_eq!(
+        heard,
+        [(16384, FlowNews::Installed), (16388, FlowNews::Refused)]
+    );
+    assert_eq!(rig.open_ports(), [16384]);
+    let gone = Some((16388, FlowNews::Removed(None)));
+    assert_eq!(rig.order(FlowOrder::Remove { port: 16388 }), gone);
+    assert_eq!(rig.side.link.figures.refused.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn what_is_taken_back_at_once_opens_no_port() {
+    let mut rig = Rig::new(8);
+    rig.order(FlowOrder::Install(stream(16384)));
+    rig.order(FlowOrder::Remove { port: 16384 });
+    assert!(matches!(
+        rig.turn()[..],
+        [(16384, FlowNews::Removed(Some(_)))]
+    ));
+    assert!(rig.open_ports().is_empty() && rig.table.is_empty());
+}
+
+#[test]
+fn a_next_hop_that_changes_is_followed() {
+    let mut rig = Rig::new(8);
+    rig.order(FlowOrder::Install(stream(16384)));
+    rig.turn();
+    *rig.hop.lock().unwrap() = Some(hop(10));
+    rig.order(FlowOrder::Query { port: 16384 });
+    rig.turn();
+    assert_eq!(rig.side.placed[&16384].hop, hop(9), "looked at too often");
+    rig.now += HOP_AGE_MAX;
+    rig.order(FlowOrder::Query { port: 16384 });
+    // Nobody hears of it but the flow.
+    assert!(matches!(rig.turn()[..], [(16384, FlowNews::Counted(_))]));
+    assert_eq!(rig.side.placed[&16384].hop, hop(10));
+    // A moment without an answer changes nothing.
+    *rig.hop.lock().unwrap() = None;
+    rig.now += HOP_AGE_MAX;
+    rig.order(FlowOrder::Query { port: 16384 });
+    assert_eq!(rig.side.placed[&16384].hop, hop(10));
+}
+
+#[test]
+fn removals_that_find_the_line_full_are_not_forgotten() {
+    let mut rig = Rig::new(4096);
+    let ports: Vec<u16> = (0..800).map(|n| 10_000 + n * 4).collect();
+    for chunk in ports.chunks(400) {
+        for port in chunk {
+            assert_eq!(rig.order(FlowOrder::Install(stream(*port))), None);
+        }
+        rig.turn();
+    }
+    assert_eq!(rig.table.len(), 800);
+    // Queries fill the line before.
+    for port in &ports {
+        rig.order(FlowOrder::Query { port: *port });
+    }
+    for port in &ports {
+        assert_eq!(rig.order(FlowOrder::Remove { port: *port }), None);
+    }
+    assert!(!rig.side.backlog.is_empty(), "the line was wide enough");
+    let heard = rig.turn();
+    let removed = |(_, news): &&(u16, FlowNews)| matches!(news, FlowNews::Removed(Some(_)));
+    assert_eq!(heard.iter().filter(removed).count(), 800);
+    assert!(rig.table.is_empty() && rig.open_ports().is_empty());
+}
+
+#[test]
+fn a_worker_that_ends_gives_its_ports_back() {
+    let mut rig = Rig::new(8);
+    rig.order(FlowOrder::Install(stream(16384)));
+    rig.turn();
+    assert_eq!(rig.open_ports(), [16384]);
+    drop(rig.side);
+    assert!(rig.door.0.lock().unwrap().is_empty());
+}

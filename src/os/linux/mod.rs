@@ -1,0 +1,4 @@
+//! What Linux alone has.
+
+mod hops;
+pub mod xdp;

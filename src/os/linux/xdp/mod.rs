@@ -1,0 +1,388 @@
+//! The fast path over AF_XDP: one thread serves all queues of one interface. Frames to ports of
+//! flows come to it instead of the kernel, [`process`] rewrites them where they lie, and they leave
+//! by the ring of the queue that they came by.
+//!
+//! What it takes: Linux 5.10 or later, root (or CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW) at the start,
+//! and an interface of Ethernet on which no other XDP program hangs. Frames with VLAN tags are left
+//! to the kernel.
+
+mod program;
+mod rings;
+
+pub use program::Mode;
+
+use self::program::{Ports, Program};
+use self::rings::{FRAMES_PER_QUEUE, Frames, Queue, frame_of};
+use super::hops::{Interface, Neighbours};
+use crate::os::clock::Clock;
+use crate::os::fast::{Card, Carrying, DriverEnd, Figures, Link, Punted, Started, line};
+use crate::relay::frame::{FlowTable, Frame, Verdict, datagram, prepare, process};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// The most queues that are served.
+pub const QUEUES_MAX: u32 = 64;
+/// The most flows.
+pub const FLOWS_MAX: usize = 65_536;
+/// The most frames that are looked at before the next queue has its turn.
+const BATCH_MAX: usize = 64;
+/// How often the kernel is asked to send, where it sends a part each time.
+const SENDS_MAX: usize = 16;
+/// The longest sleep, in milliseconds.
+const SLEEP_MS: u16 = 1000;
+
+/// An interface that is ready: the program hangs on it, and no port is open yet.
+#[derive(Debug)]
+pub struct Opened {
+    name: String,
+    interface: Interface,
+    program: Program,
+    ports: Arc<Ports>,
+    frames: Frames,
+    queues: Vec<Queue>,
+}
+
+/// Why there is no fast path, with the remedy.
+fn cannot(name: &str, what: &str, error: &io::Error) -> String {
+    let remedy = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => "start as root",
+        Some(libc::EBUSY) => {
+            "another program hangs there; see 'ip link show', and take it off with 'ip link set \
+             dev NAME xdp off'"
+        }
+        Some(libc::ENOSYS | libc::EINVAL | libc::EAFNOSUPPORT) => {
+            "Linux 5.10 or later with CONFIG_XDP_SOCKETS is needed"
+        }
+        Some(libc::ENOBUFS | libc::ENOMEM) => "raise the limit of locked memory (ulimit -l)",
+        _ => "write fastpath = \"off\" to go on by sockets",
+    };
+    let remedy = remedy.replace("NAME", name);
+    format!("[rtp] fastpath: {name}: {what}: {error}; {remedy}")
+}
+
+/// Takes the interface of this name. Needs root; what comes after does not.
+pub fn open(name: &str) -> Result<Opened, String> {
+    let interface = Interface::find(name).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("[rtp] fastpath: no Ethernet interface is called {name}; see 'ip link'")
+        }
+        _ => cannot(name, "interface", &error),
+    })?;
+    let fail = |what| move |error: io::Error| cannot(name, what, &error);
+    let (program, ports) = Program::attach(interface.index, QUEUES_MAX).map_err(fail("program"))?;
+    let count = rings::queues_of(name).clamp(1, QUEUES_MAX);
+    let frames = Frames::new(count as usize * FRAMES_PER_QUEUE).map_err(fail("memory"))?;
+    let mut queues: Vec<Queue> = Vec::new();
+    for number in 0..count {
+        let queue = Queue::bind(interface.index, number, &frames, queues.first());
+        let queue = queue.map_err(fail("socket"))?;
+        program.join(number, queue.raw()).map_err(fail("queue"))?;
+        queues.push(queue);
+    }
+    let mode = match (program.mode, queues.iter().all(Queue::is_zero_copy)) {
+        (Mode::Native, true) => "native, without copies",
+        (Mode::Native, false) => "native, with copies",
+        (Mode::Generic, _) => {
+            "generic: its driver has no place for XDP programs, so this is slower"
+        }
+    };
+    tracing::info!(
+        interface = name,
+        queues = count,
+        mode,
+        "fast path over AF_XDP"
+    );
+    Ok(Opened {
+        name: name.into(),
+        interface,
+        program,
+        ports: Arc::new(ports),
+        frames,
+        queues,
+    })
+}
+
+/// The running driver. Dropping it stops it, and gives the interface back.
+#[derive(Debug)]
+pub struct Running {
+    thread: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    bell: Arc<UnixStream>,
+    figures: Arc<Figures>,
+}
+
+impl Card for Opened {
+    fn start(self: Box<Self>, workers: usize, clock: Clock) -> io::Result<Started> {
+        let (bell, ear) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        ear.set_nonblocking(true)?;
+        let bell = Arc::new(bell);
+        let ring = Arc::clone(&bell);
+        let link = Link {
+            gate: self.ports,
+            // A full pipe means that it rings already.
+            wake: Arc::new(move || drop((&*ring).write(&[1]))),
+            hardware_address: self.interface.hardware_address,
+            figures: Arc::default(),
+            owners: Arc::default(),
+        };
+        let (mut sides, mut ends) = (Vec::new(), Vec::new());
+        for number in 0..workers.max(1) {
+            let hops = Box::new(Neighbours::new(self.interface)?);
+            let (side, end) = line(number as u16, link.clone(), hops);
+            sides.push(side);
+            ends.push(end);
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let free = 0..(self.queues.len() * FRAMES_PER_QUEUE) as u64;
+        let driver = Driver {
+            table: FlowTable::new(FLOWS_MAX),
+            free: free.map(|n| n * rings::FRAME_BYTES as u64).collect(),
+            frames: self.frames,
+            queues: self.queues,
+            ends,
+            clock,
+            ear,
+            stop: Arc::clone(&stop),
+            link: link.clone(),
+            batch: Vec::with_capacity(BATCH_MAX),
+            _program: self.program,
+        };
+        let builder = std::thread::Builder::new().name(format!("xdp-{}", self.name));
+        let running = Running {
+            thread: Some(builder.spawn(move || driver.run())?),
+            stop,
+            bell,
+            figures: link.figures,
+        };
+        Ok((Box::new(running), sides))
+    }
+}
+
+impl Carrying for Running {
+    fn figures(&self) -> &Arc<Figures> {
+        &self.figures
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        let _ = (&*self.bell).write(&[1]);
+        if let Some(thread) = self.thread.take() {
+            // If it panicked it has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread's own.
+struct Driver {
+    table: FlowTable,
+    frames: Frames,
+    /// Frames that are nowhere.
+    free: Vec<u64>,
+    queues: Vec<Queue>,
+    ends: Vec<DriverEnd>,
+    clock: Clock,
+    ear: UnixStream,
+    stop: Arc<AtomicBool>,
+    link: Link,
+    /// Address and length of the frames of the batch.
+    batch: Vec<(u64, usize)>,
+    _program: Program,
+}
+
+impl Driver {
+    fn run(mut self) {
+        for at in 0..self.queues.len() {
+            self.refill(at);
+        }
+        while !self.stop.load(Ordering::Acquire) {
+            let mut worked = self.change();
+            for at in 0..self.queues.len() {
+                worked |= self.serve(at);
+            }
+            if !worked {
+                self.sleep();
+            }
+        }
+    }
+
+    /// Carries out what workers want; whether there was anything.
+    fn change(&mut self) -> bool {
+        let mut any = false;
+        for end in &mut self.ends {
+            if self.table.apply_changes(&mut end.ring) > 0 {
+                any = true;
+                end.ring_bell();
+            }
+        }
+        if any {
+            let flows = self.table.len() as u64;
+            self.link.figures.flows.store(flows, Ordering::Relaxed);
+        }
+        any
+    }
+
+    /// Gives one queue its turn; whether frames came.
+    fn serve(&mut self, at: usize) -> bool {
+        self.reclaim(at);
+        let Some(queue) = self.queues.get_mut(at) else {
+            return false;
+        };
+        self.batch.clear();
+        while self.batch.len() < BATCH_MAX
+            && let Some(entry) = queue.receive.take()
+        {
+            self.batch.push((entry.addr, entry.len as usize));
+        }
+        if self.batch.is_empty() {
+            return false;
+        }
+        queue.receive.release();
+        self.forward(at);
+        self.refill(at);
+        true
+    }
+
+    /// Takes back frames that were sent.
+    fn reclaim(&mut self, at: usize) {
+        let Some(queue) = self.queues.get_mut(at).filter(|queue| queue.sending > 0) else {
+            return;
+        };
+        while let Some(address) = queue.completion.take() {
+            self.free.push(frame_of(address));
+            queue.sending = queue.sending.saturating_sub(1);
+        }
+        queue.completion.release();
+    }
+
+    fn forward(&mut self, at: usize) {
+        let Some(queue) = self.queues.get_mut(at) else {
+            return;
+        };
+        for &(address, length) in &self.batch {
+            let frame = self.frames.buffer(address);
+            if let Some(frame) = frame.and_then(|frame| frame.get(..length)) {
+                prepare(frame, &self.table);
+            }
+        }
+        let now = self.clock.now();
+        let (mut sent, mut punted, mut dropped, mut full) = (0, 0, 0, 0);
+        for &(address, length) in &self.batch {
+            let buffer = self.frames.buffer(address);
+            let Some(mut frame) = buffer.and_then(|buffer| Frame::new(buffer, length)) else {
+                dropped += 1;
+                self.free.push(frame_of(address));
+                continue;
+            };
+            match process(&mut frame, &mut self.table, now) {
+                Verdict::Forward { .. } => {
+                    let entry = libc::xdp_desc {
+                        addr: address,
+                        len: frame.length() as u32,
+                        options: 0,
+                    };
+                    if queue.send.put(entry) {
+                        queue.sending += 1;
+                        sent += 1;
+                        continue;
+                    }
+                    full += 1;
+                }
+                // The worker does with it what it does with a socket's.
+                Verdict::Punt | Verdict::Host => {
+                    match punt(frame.bytes(), &self.ends, &self.link) {
+                        true => punted += 1,
+                        false => full += 1,
+                    }
+                }
+                Verdict::Drop(_) => dropped += 1,
+            }
+            self.free.push(frame_of(address));
+        }
+        if sent > 0 {
+            queue.send.publish();
+            for _ in 0..SENDS_MAX {
+                if !queue.send.is_pending() || !queue.send.needs_wake_up() {
+                    break;
+                }
+                queue.wake_sender();
+            }
+        }
+        let figures = &self.link.figures;
+        let batch = self.batch.len() as u64;
+        Figures::add(&figures.received, batch);
+        Figures::add(&figures.sent, sent);
+        Figures::add(&figures.punted, punted);
+        Figures::add(&figures.dropped, dropped + full);
+        Figures::add(&figures.full, full);
+        figures.batch_max.fetch_max(batch, Ordering::Relaxed);
+    }
+
+    /// Gives the kernel frames to receive into.
+    fn refill(&mut self, at: usize) {
+        let Some(queue) = self.queues.get_mut(at) else {
+            return;
+        };
+        let mut any = false;
+        while let Some(address) = self.free.pop() {
+            if !queue.fill.put(address) {
+                self.free.push(address);
+                break;
+            }
+            any = true;
+        }
+        if any {
+            queue.fill.publish();
+            if queue.fill.needs_wake_up() {
+                queue.wake_receiver();
+            }
+        }
+    }
+
+    /// Until frames come or a worker rings.
+    fn sleep(&mut self) {
+        for at in 0..self.queues.len() {
+            self.reclaim(at);
+            // What the kernel left, being busy.
+            if let Some(queue) = self.queues.get(at).filter(|queue| queue.send.is_pending()) {
+                queue.wake_sender();
+            }
+        }
+        let mut wait: Vec<PollFd<'_>> = Vec::with_capacity(1 + self.queues.len());
+        let sockets = self.queues.iter().map(Queue::as_fd);
+        let ear = std::os::fd::AsFd::as_fd(&self.ear);
+        for fd in std::iter::once::<BorrowedFd<'_>>(ear).chain(sockets) {
+            wait.push(PollFd::new(fd, PollFlags::POLLIN));
+        }
+        // An interruption is a round too early, no more.
+        let _ = poll(&mut wait, PollTimeout::from(SLEEP_MS));
+        let mut sink = [0; 64];
+        while matches!((&self.ear).read(&mut sink), Ok(n) if n == sink.len()) {}
+    }
+}
+
+/// Hands the datagram of a frame to the worker of its port; whether it has room.
+fn punt(frame: &[u8], ends: &[DriverEnd], link: &Link) -> bool {
+    let Some((source, port, payload)) = datagram(frame) else {
+        return false;
+    };
+    let Some(end) = ends.get(link.owners.of(port)) else {
+        return false;
+    };
+    let payload = payload.into();
+    let taken = end.punt(Punted {
+        port,
+        source,
+        payload,
+    });
+    end.ring_bell();
+    taken
+}

@@ -38,6 +38,27 @@ pub struct Numbers {
     pub timezone: Box<str>,
 }
 
+impl Numbers {
+    /// A number in one form, whichever of those that users dial it is in: from the country code on
+    /// where that is known. For comparing, not for dialling.
+    pub(super) fn whole(&self, number: &str) -> String {
+        let after =
+            |prefix: &str| Some(number.strip_prefix(prefix)?).filter(|_| !prefix.is_empty());
+        if let Some(digits) = after("+").or_else(|| after(&self.international)) {
+            return digits.into();
+        }
+        if let Some(digits) = after(&self.national) {
+            return format!("{}{digits}", self.country);
+        }
+        let (least, most) = self.national_digits;
+        let national = (usize::from(least)..=usize::from(most)).contains(&number.len());
+        match national && most > 0 {
+            true => format!("{}{number}", self.country),
+            false => number.into(),
+        }
+    }
+}
+
 impl Default for Numbers {
     /// Without a country, what is dialled with `+` or `00` counts as another country's: refused
     /// until a route allows it, so that no default lets anybody call there.

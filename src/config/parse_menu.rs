@@ -45,7 +45,8 @@ pub(super) const QUEUE: &[&str] = &[
 /// Digits of a PIN.
 /// Numbers that double dialling calls back, at most.
 const CALL_BACKS_MAX: usize = 200;
-const CALL_BACK_DIGITS: std::ops::RangeInclusive<usize> = 3..=15;
+/// Shorter ones are emergency numbers, services and extensions.
+const CALL_BACK_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 const PIN_DIGITS: std::ops::RangeInclusive<usize> = 6..=16;
 /// Longest name of a prompt, in bytes.
 const PROMPT_BYTES_MAX: usize = 128;
@@ -104,12 +105,17 @@ impl<'d> File<'_, '_, 'd> {
                 queues.push(queue);
             }
         }
-        config.disa = self.disa(&config.node, &mut taken);
+        config.disa = self.disa(&config.node, &config.numbers, &mut taken);
         config.menus = menus.into();
         config.queues = queues.into();
     }
 
-    fn disa(&mut self, node: &Node, taken: &mut Numbers) -> Disa {
+    fn disa(
+        &mut self,
+        node: &Node,
+        plan: &crate::config::dialing::Numbers,
+        taken: &mut Numbers,
+    ) -> Disa {
         let section = self.section("disa");
         let mut disa = Disa {
             numbers: self.answered(section, taken, ("disa", None)),
@@ -128,7 +134,7 @@ impl<'d> File<'_, '_, 'd> {
                 Err((problem, remedy)) => self.note(text, problem, remedy),
             }
         }
-        disa.call_back = self.called_back(section);
+        disa.call_back = self.called_back(section, plan, &disa.numbers);
         let any = ["pin", "trusted", "numbers"].map(|key| section.get(key));
         if let (Some(entry), None) = (any.into_iter().flatten().next(), section.get("user")) {
             let remedy = "add user = \"100\", on whose account is called";
@@ -144,7 +150,12 @@ impl<'d> File<'_, '_, 'd> {
     }
 
     /// The numbers that are called back.
-    fn called_back(&mut self, section: Section<'d>) -> Vec<Box<str>> {
+    fn called_back(
+        &mut self,
+        section: Section<'d>,
+        plan: &crate::config::dialing::Numbers,
+        own: &[Box<str>],
+    ) -> Vec<Box<str>> {
         let Some(entry) = section.get("call_back") else {
             return Vec::new();
         };
@@ -154,7 +165,9 @@ impl<'d> File<'_, '_, 'd> {
             let fits = CALL_BACK_DIGITS.contains(&digits.len());
             if !fits || !digits.bytes().all(|b| b.is_ascii_digit()) {
                 let problem = format!("\"{}\" is no number", text.text);
-                let remedy = "write it as your users dial it, or from the plus on";
+                let remedy = "write 5 to 15 digits as your users dial it, or from the plus on";
+                self.note(text, problem, remedy);
+            } else if let Some((problem, remedy)) = not_called(text.text, plan, own, &numbers) {
                 self.note(text, problem, remedy);
             } else if numbers.len() >= CALL_BACKS_MAX {
                 let remedy = &format!("name {CALL_BACKS_MAX} at most");
@@ -597,6 +610,27 @@ fn holiday(text: &str) -> Option<Holiday> {
 }
 
 /// For tests: a period that is known to be one.
+/// Why a number cannot be called back, and the remedy.
+fn not_called(
+    number: &str,
+    plan: &crate::config::dialing::Numbers,
+    own: &[Box<str>],
+    before: &[Box<str>],
+) -> Option<(String, &'static str)> {
+    let whole = plan.whole(number);
+    let is = |other: &str| plan.whole(other) == whole;
+    let among = |list: &[Box<str>]| list.iter().any(|other| is(other) || **other == *number);
+    if among(&plan.emergency) {
+        let problem = format!("\"{number}\" is an emergency number");
+        return Some((problem, "take it off the list"));
+    }
+    if among(own) {
+        let problem = format!("\"{number}\" is one of double dialling's own numbers");
+        return Some((problem, "it would call itself: take it off the list"));
+    }
+    among(before).then(|| (format!("\"{number}\" is named twice"), "name it once"))
+}
+
 #[cfg(test)]
 pub(super) fn a_period(text: &str) -> Period {
     period(text).unwrap_or_else(|(problem, _)| panic!("{problem}"))
@@ -704,6 +738,7 @@ mod tests {
         let said = mistakes("[[menu]]\nname = \"a\"\nthen = \"hangup\"\n");
         assert!(said.contains("menu.greeting: is missing"), "{said}");
         let disa = "[disa]\nuser = \"100\"\n";
+        let spain = "[numbers]\ncountry = \"34\"\nnational_digits = 9\n";
         for (text, wanted) in [
             (
                 "[disa]\npin = \"482913\"",
@@ -732,6 +767,31 @@ mod tests {
             (
                 &format!("{disa}pin = \"482913\"\ncall_back = [\"mobile\"]"),
                 "\"mobile\" is no number",
+            ),
+            (
+                &format!("{disa}pin = \"482913\"\ncall_back = [\"112\"]"),
+                "\"112\" is no number; write 5 to 15 digits",
+            ),
+            (
+                &format!(
+                    "[numbers]\nemergency = [\"11234\"]\n\
+                     {disa}pin = \"482913\"\ncall_back = [\"11234\"]"
+                ),
+                "\"11234\" is an emergency number",
+            ),
+            (
+                &format!(
+                    "{spain}{disa}pin = \"482913\"\nnumbers = [\"915550100\"]\n\
+                     call_back = [\"+34915550100\"]"
+                ),
+                "\"+34915550100\" is one of double dialling's own numbers",
+            ),
+            (
+                &format!(
+                    "{spain}{disa}pin = \"482913\"\n\
+                     call_back = [\"600123456\", \"0034600123456\"]"
+                ),
+                "\"0034600123456\" is named twice",
             ),
         ] {
             let said = mistakes(text);

@@ -1,11 +1,13 @@
-//! Double dialling by a call back, `[disa] call_back`: whoever calls from a number of that list is
-//! refused as busy, so that the call costs nothing, and called at that number a moment later. There
-//! the PIN is asked for, as ever: a caller's number can be forged, and then somebody's phone rings
-//! who knows of nothing, once a minute at most.
+//! Double dialling by a call back, `[disa] call_back`: whoever calls by a trunk or a pool from a
+//! number of that list is refused as busy, so that the call costs nothing, and called at that
+//! number a moment later. There the PIN is asked for, as ever: a caller's number can be forged,
+//! and then somebody's phone rings who knows of nothing. So a number is called once at a time, and
+//! rests ever longer until the PIN is given (`feature::CallBacks`).
 
 use super::disa::{Disa, account, is_locked};
 use super::program::{Account, Caller, Event, Opening, Program, Reach, Scene};
 use crate::config::{Config, Disa as Rules};
+use crate::feature::{NotNow, Pass};
 use crate::plan::NumberRules;
 use std::time::Duration;
 
@@ -26,50 +28,71 @@ pub(super) struct CallBack {
     rules: Rules,
     /// As the list has it: that is what is called.
     number: Box<str>,
-    /// Whether it is called at all.
-    calls: bool,
+    /// It is called.
+    pass: Option<Pass>,
 }
 
 impl CallBack {
-    /// The number of the list that a caller shows, in whatever form.
-    pub fn listed<'a>(config: &'a Config, caller: &str) -> Option<&'a str> {
+    /// The number of the list that a caller shows, in whatever form. Phones of ours, which dial the
+    /// code, and strangers without a trunk are not called back.
+    pub fn listed<'a>(config: &'a Config, caller: &Caller) -> Option<&'a str> {
         let list = &config.disa.call_back;
-        if list.is_empty() || caller.is_empty() {
+        let from_outside = caller.user.is_none() && caller.way.is_some();
+        if list.is_empty() || caller.number.is_empty() || !from_outside {
             return None;
         }
         let rules = NumberRules::new(config);
-        let whole = rules.e164(caller);
+        let whole = rules.e164(&caller.number);
         let mut list = list.iter().map(|number| &**number);
-        list.find(|number| *number == caller || whole.is_some() && rules.e164(number) == whole)
+        list.find(|&number| {
+            *number == *caller.number || whole.is_some() && rules.e164(number) == whole
+        })
     }
 
     pub fn new(rules: &Rules, number: &str) -> Self {
         Self {
             rules: rules.clone(),
             number: number.into(),
-            calls: false,
+            pass: None,
         }
     }
 
     fn begin(&mut self, scene: &mut Scene<'_>) {
-        // A listed number is outside: phones of ours dial the code.
-        let outside = scene.caller.user.is_none();
+        let number = &self.number;
         let calls = scene.house.features.call_backs();
-        self.calls =
-            outside && !is_locked(scene, &self.number) && calls.begin(&self.number, scene.now);
-        match self.calls {
-            true => scene.note(&format!("call back: {}", self.number)),
-            false => scene.note("call back: not now"),
+        let why_not = if is_locked(scene, number) {
+            Some("locked out after wrong PINs".to_owned())
+        } else {
+            match calls.begin(number, scene.now) {
+                Ok(pass) => {
+                    self.pass = Some(pass);
+                    None
+                }
+                Err(NotNow::UnderWay) => Some("one is under way".to_owned()),
+                Err(NotNow::Rests(rest)) => {
+                    let minutes = rest.as_secs().div_ceil(60);
+                    Some(format!("rests {minutes} min more without the PIN"))
+                }
+                Err(NotNow::Full) => Some("too many numbers rest".to_owned()),
+            }
+        };
+        match why_not {
+            None => scene.note(&format!("call back: {number}")),
+            Some(why) => {
+                tracing::info!(%number, %why, "not called back for double dialling");
+                scene.note(&format!("no call back: {why}"));
+            }
         }
         scene.fail(486);
     }
 
-    fn call(&self, scene: &mut Scene<'_>) {
+    fn call(&mut self, scene: &mut Scene<'_>) {
         let account = account(&self.rules, scene);
         let own = account.split('@').next().unwrap_or_default().into();
-        let Some(disa) = Disa::new(&self.rules) else {
+        let (Some(disa), Some(pass)) = (Disa::new(&self.rules), self.pass.take()) else {
             return;
         };
+        pass.goes_on(scene.now);
         let reach = Reach {
             to: self.number.clone(),
             caller_id: Some((own, "".into())),
@@ -82,7 +105,7 @@ impl CallBack {
             ..Caller::default()
         };
         tracing::info!(number = %self.number, "calls back for double dialling");
-        scene.call_back(reach, caller, Box::new(disa));
+        scene.call_back(reach, caller, Box::new(disa.called_back(pass)));
         scene.after(KEPT, END);
     }
 }
@@ -99,7 +122,7 @@ impl Program for CallBack {
     fn on(&mut self, scene: &mut Scene<'_>, event: Event) {
         match event {
             Event::Begin => self.begin(scene),
-            Event::Ended if self.calls => scene.after(WAIT, CALL),
+            Event::Ended if self.pass.is_some() => scene.after(WAIT, CALL),
             Event::Due(CALL) => self.call(scene),
             _ => {}
         }
@@ -121,18 +144,26 @@ mod tests {
         Config::parse(TEXT, Path::new("voip.toml")).unwrap_or_else(|m| panic!("{m}"))
     }
 
+    fn caller(number: &str) -> Caller {
+        Caller {
+            number: number.into(),
+            way: Some("itsp".into()),
+            ..Caller::default()
+        }
+    }
+
     fn stage() -> Stage<CallBack> {
         let config = config();
         let mut stage = Stage::new(CallBack::new(&config.disa, "600123456"));
         stage.config = config;
-        stage.caller.number = "+34600123456".into();
+        stage.caller = caller("+34600123456");
         stage
     }
 
     #[test]
     fn a_number_is_known_in_each_of_its_forms() {
         let config = config();
-        let listed = |number| CallBack::listed(&config, number);
+        let listed = |number| CallBack::listed(&config, &caller(number));
         for form in ["600123456", "+34600123456", "0034600123456"] {
             assert_eq!(listed(form), Some("600123456"), "{form}");
         }
@@ -143,30 +174,83 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_is_refused_and_called_back_once_a_minute() {
-        let mut stage = stage();
+    fn phones_of_ours_and_strangers_are_not_called_back() {
+        let config = config();
+        let ours = Caller {
+            user: Some("201@example.com".into()),
+            ..caller("600123456")
+        };
+        let stranger = Caller {
+            way: None,
+            ..caller("600123456")
+        };
+        for caller in [ours, stranger] {
+            assert_eq!(CallBack::listed(&config, &caller), None, "{caller:?}");
+        }
+    }
+
+    /// What the record says of a call that comes now.
+    fn noted(stage: &mut Stage<CallBack>) -> String {
+        stage.program = CallBack::new(&stage.config.disa, "600123456");
         let effects = stage.tell(Event::Begin);
         assert!(effects.contains(&Effect::Fail(486)), "{effects:?}");
+        let mut notes = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Note(text) => Some(text.to_string()),
+            _ => None,
+        });
+        notes.next().unwrap()
+    }
+
+    /// The call back that follows, with the program that its callee finds.
+    fn called(stage: &mut Stage<CallBack>) -> Box<super::super::program::CallBack> {
         assert_eq!(stage.tell(Event::Ended), [Effect::After(WAIT, CALL)]);
-        let effects = stage.tell(Event::Due(CALL));
-        let [Effect::CallBack(back), Effect::After(KEPT, END)] = &effects[..] else {
-            panic!("{effects:?}")
-        };
+        let mut effects = stage.tell(Event::Due(CALL)).into_iter();
+        match (effects.next(), effects.next()) {
+            (Some(Effect::CallBack(back)), Some(Effect::After(KEPT, END))) => back,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_caller_is_refused_and_called_back_once_at_a_time() {
+        let mut stage = stage();
+        assert_eq!(noted(&mut stage), "call back: 600123456");
+        let back = called(&mut stage);
         assert_eq!(&*back.reach.to, "600123456");
         assert_eq!(back.reach.account, Account::User("100@example.com".into()));
         assert_eq!(&*back.caller.number, "600123456");
         assert_eq!(stage.tell(Event::Due(END)), []);
-        // It calls again at once.
-        stage.program = CallBack::new(&stage.config.disa, "600123456");
-        assert!(stage.tell(Event::Begin).contains(&Effect::Fail(486)));
+        // It calls again while it talks, for however long.
+        stage.now += Duration::from_secs(7200);
+        assert_eq!(noted(&mut stage), "no call back: one is under way");
         assert_eq!(stage.tell(Event::Ended), []);
+        // The call back ends without the PIN.
+        drop(back);
+        stage.now += Duration::from_secs(7200);
+        assert_eq!(noted(&mut stage), "call back: 600123456");
+        drop(called(&mut stage));
+        assert_eq!(
+            noted(&mut stage),
+            "no call back: rests 1 min more without the PIN"
+        );
     }
 
     #[test]
-    fn phones_of_ours_are_not_called_back() {
+    fn who_is_locked_out_is_not_called_back() {
         let mut stage = stage();
-        stage.caller.user = Some("201@example.com".into());
-        assert!(stage.tell(Event::Begin).contains(&Effect::Fail(486)));
+        let pins = stage.house.features.pins();
+        let patience = crate::feature::Patience {
+            caller: 3,
+            door: 5,
+            window: Duration::from_secs(3600),
+        };
+        for _ in 0..10 {
+            pins.wrong("disa", "600123456", stage.now, patience);
+        }
+        assert_eq!(
+            noted(&mut stage),
+            "no call back: locked out after wrong PINs"
+        );
         assert_eq!(stage.tell(Event::Ended), []);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::program::{Account, Event, Program, Reach, Scene};
 use crate::config::Disa as Rules;
-use crate::feature::{Patience, is_pin};
+use crate::feature::{Pass, Patience, is_pin};
 use crate::media::tone::Tone;
 use crate::media::{Sound, Task};
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub(super) struct Disa {
     tries: u32,
     calls: u32,
     doing: Doing,
+    /// Who was called back for this.
+    pass: Option<Pass>,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,16 @@ impl Disa {
             tries: 0,
             calls: 0,
             doing: Doing::Beginning,
+            pass: None,
         })
+    }
+
+    /// For somebody who is called back.
+    pub fn called_back(self, pass: Pass) -> Self {
+        Self {
+            pass: Some(pass),
+            ..self
+        }
     }
 
     fn say(&mut self, scene: &mut Scene<'_>, names: &[&str], again: bool) {
@@ -99,6 +110,9 @@ impl Disa {
         let locked = pins.is_locked(DOOR, &who, scene.now, patience);
         if is_pin(entered, &self.rules.pin) && !locked {
             pins.right(DOOR, &who);
+            if let Some(pass) = &self.pass {
+                pass.proven();
+            }
             return self.dial_tone(scene);
         }
         self.tries += 1;
@@ -203,6 +217,9 @@ impl Program for Disa {
     }
 
     fn on(&mut self, scene: &mut Scene<'_>, event: Event) {
+        if let Some(pass) = &self.pass {
+            pass.goes_on(scene.now);
+        }
         match (&self.doing, event) {
             (_, Event::Begin) => self.begin(scene),
             (_, Event::Key(key)) => self.on_key(scene, key),

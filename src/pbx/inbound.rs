@@ -20,7 +20,7 @@ impl Pbx {
         let program = match takes(cx, invite.header(HeaderName::Replaces)) {
             Some(park) => Some(Box::new(park) as _),
             None => match self.replaced(invite) {
-                Ok(None) => service::program_of(cx.config, invite),
+                Ok(None) => service::program_of(cx.config, invite, &caller),
                 Ok(Some(old)) => return self.replace(cx, old, caller, (flow, invite)),
                 Err(why) => return self.refuse(cx, flow, invite, why),
             },

@@ -10,7 +10,7 @@ use super::echo::Echo;
 use super::menu::Attendant;
 use super::page::Page;
 use super::park::{Fetch as FetchParked, Park};
-use super::program::{Program, parameter};
+use super::program::{Caller, Program, parameter};
 use super::queue::Queueing;
 use super::voicemail::{Fetch, Leave};
 use crate::call::inside;
@@ -18,8 +18,13 @@ use crate::config::{Config, Recorded, RingBack, Service};
 use crate::wire::sip::{HeaderName, Message, NameAddr, Uri};
 
 /// The program that a Request-URI names, as the proxy wrote it.
-pub(super) fn program_of(config: &Config, invite: &Message) -> Option<Box<dyn Program>> {
-    program_at(config, &Uri::parse(invite.request_uri()).ok()?, invite)
+pub(super) fn program_of(
+    config: &Config,
+    invite: &Message,
+    caller: &Caller,
+) -> Option<Box<dyn Program>> {
+    let uri = Uri::parse(invite.request_uri()).ok()?;
+    program_at(config, &uri, invite, caller)
 }
 
 /// What takes a message for a user, of the first of our domains where none is said.
@@ -37,7 +42,12 @@ pub(super) fn queue(config: &Config, name: &str) -> Option<Box<dyn Program>> {
     Some(Box::new(Queueing::new(config, name)?))
 }
 
-fn program_at(config: &Config, uri: &Uri<'_>, invite: &Message) -> Option<Box<dyn Program>> {
+fn program_at(
+    config: &Config,
+    uri: &Uri<'_>,
+    invite: &Message,
+    caller: &Caller,
+) -> Option<Box<dyn Program>> {
     match uri.user()? {
         b"announce" => {
             let status = parameter(uri, "cause")?.parse().ok()?;
@@ -75,7 +85,7 @@ fn program_at(config: &Config, uri: &Uri<'_>, invite: &Message) -> Option<Box<dy
                 }))
             }
             Service::Park => Some(Box::new(Park::new(referrer(invite)))),
-            Service::Disa => match CallBack::listed(config, &number_of(invite)) {
+            Service::Disa => match CallBack::listed(config, caller) {
                 Some(number) => Some(Box::new(CallBack::new(&config.disa, number))),
                 None => Some(Box::new(Disa::new(&config.disa)?)),
             },
@@ -89,15 +99,6 @@ fn program_at(config: &Config, uri: &Uri<'_>, invite: &Message) -> Option<Box<dy
             },
         },
     }
-}
-
-/// The number that a caller shows.
-fn number_of(invite: &Message) -> String {
-    let from = invite.from().ok();
-    let uri = from.as_ref().and_then(|from| from.uri().ok());
-    uri.map_or_else(String::new, |uri| {
-        String::from_utf8_lossy(&uri.user_unescaped()).into_owned()
-    })
 }
 
 /// Who transferred a call here, as a URI (RFC 3892).

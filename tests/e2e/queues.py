@@ -154,7 +154,7 @@ def test_a_trusted_phone_needs_no_pin(case):
 
 def test_double_dialling_calls_back(case):
     """Carol's mobile, behind a trunk, is refused as busy and called back; there she dials bob as the
-    company. Who shows another number is answered, and calling again at once brings nothing."""
+    company. Until she gives the PIN again she is not called twice in a minute."""
     hosts = Hosts(case)
     voipd = Voipd(case, address=hosts.CORE, netns=hosts.core, rtp={"relay": "always"},
                   numbers={"country": "34", "national_digits": 9},
@@ -181,12 +181,20 @@ def test_double_dialling_calls_back(case):
     gone(voipd)
     hears(carol.recording(), HIGH, [LOW])
     hears(bob.recording(), LOW, [HIGH])
+    # She proved who she is, so she is called back at once when she calls again. Now she hangs up without
+    # the PIN, and has to wait.
     carol.command("dial", f"sip:+34{DOOR}@{voipd.target()}")
-    records = wait_for("all records", lambda: r if len(r := voipd.json("cdr")) == 4 else None)
+    up(voipd, 1)
+    time.sleep(1)
+    carol.hangup()
+    gone(voipd)
+    carol.command("dial", f"sip:+34{DOOR}@{voipd.target()}")
+    records = wait_for("all records", lambda: r if len(r := voipd.json("cdr")) == 6 else None)
     notes = [r["note"] for r in records]
-    assert f"call back: {MOBILE}" in notes and "call back: not now" in notes, notes
+    assert notes.count(f"call back: {MOBILE}") == 2, notes
+    assert "no call back: rests 1 min more without the PIN" in notes, notes
     back = [r for r in records if r["way_out"] == "itsp"]
-    assert [(r["user"], r["status"]) for r in back] == [(f"100@{DOMAIN}", 200)], records
+    assert [(r["user"], r["status"]) for r in back] == [(f"100@{DOMAIN}", 200)] * 2, records
     time.sleep(7)
     assert voipd.calls() == []
 

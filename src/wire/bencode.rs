@@ -316,7 +316,10 @@ mod tests {
         let Ok(Value::Dictionary(d)) = parse(text) else {
             panic!()
         };
-        assert_eq!(d.get(b"command").and_then(Value::as_bytes), Some(&b"ping"[..]));
+        assert_eq!(
+            d.get(b"command").and_then(Value::as_bytes),
+            Some(&b"ping"[..])
+        );
         assert_eq!(d.get(b"flags").and_then(Value::as_list).unwrap().len(), 2);
         assert_eq!(d.get(b"none"), None);
         assert_eq!(emit(&Value::Dictionary(d)), text);

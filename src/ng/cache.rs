@@ -59,7 +59,8 @@ impl ReplyCache {
     }
 
     /// How many cookies are known.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.order.len()
     }
 

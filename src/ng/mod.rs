@@ -96,6 +96,24 @@ pub struct Counts {
     pub timeouts: u64,
 }
 
+impl Counts {
+    /// Every count with the name by which listings show it.
+    pub fn list(&self) -> Vec<(&'static str, u64)> {
+        let commands = Command::ALL.iter().zip(self.commands);
+        let mut list: Vec<_> = commands.map(|((.., shown), n)| (*shown, n)).collect();
+        list.extend([
+            ("ng_errors", self.errors),
+            ("ng_repeated", self.repeated),
+            ("ng_refused", self.refused),
+            ("ng_malformed", self.malformed),
+            ("ng_calls_began", self.began),
+            ("ng_calls_ended", self.ended),
+            ("ng_timeouts", self.timeouts),
+        ]);
+        list
+    }
+}
+
 /// What the machine wants done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {

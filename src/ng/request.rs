@@ -4,7 +4,7 @@
 //! Options that ask for nothing beyond what is done anyway are taken in silence. Those that ask
 //! for something that is not done here, and those that nobody knows, are noted, for the log.
 
-use super::flags::{Family, Options};
+use super::flags::Options;
 use crate::wire::bencode::{Dictionary, Value};
 use std::net::IpAddr;
 
@@ -39,19 +39,19 @@ pub enum Command {
 }
 
 impl Command {
-    /// All, with the names by which they are counted.
-    pub const ALL: [(Command, &'static str); 11] = [
-        (Command::Ping, "ping"),
-        (Command::Offer, "offer"),
-        (Command::Answer, "answer"),
-        (Command::Delete, "delete"),
-        (Command::Query, "query"),
-        (Command::List, "list"),
-        (Command::Statistics, "statistics"),
-        (Command::BlockMedia, "block media"),
-        (Command::UnblockMedia, "unblock media"),
-        (Command::BlockDtmf, "block DTMF"),
-        (Command::UnblockDtmf, "unblock DTMF"),
+    /// All, with their names in the protocol and in listings.
+    pub const ALL: [(Command, &'static str, &'static str); 11] = [
+        (Command::Ping, "ping", "ng_ping"),
+        (Command::Offer, "offer", "ng_offer"),
+        (Command::Answer, "answer", "ng_answer"),
+        (Command::Delete, "delete", "ng_delete"),
+        (Command::Query, "query", "ng_query"),
+        (Command::List, "list", "ng_list"),
+        (Command::Statistics, "statistics", "ng_statistics"),
+        (Command::BlockMedia, "block media", "ng_block_media"),
+        (Command::UnblockMedia, "unblock media", "ng_unblock_media"),
+        (Command::BlockDtmf, "block DTMF", "ng_block_dtmf"),
+        (Command::UnblockDtmf, "unblock DTMF", "ng_unblock_dtmf"),
     ];
 
     /// The place in [`Command::ALL`].
@@ -123,8 +123,8 @@ impl Request {
         let said = Refusal::Said;
         let name = dictionary.get(b"command").and_then(Value::as_bytes);
         let name = name.ok_or(said("Dictionary contains no key \"command\""))?;
-        let known = Command::ALL.iter().find(|(_, n)| n.as_bytes() == name);
-        let Some(&(command, _)) = known else {
+        let known = Command::ALL.iter().find(|(_, n, _)| n.as_bytes() == name);
+        let Some(&(command, ..)) = known else {
             let not_here = NOT_HERE.iter().find(|n| n.as_bytes() == name);
             return Err(not_here.map_or(said("Unrecognized command"), |n| Refusal::NotHere(n)));
         };
@@ -190,11 +190,6 @@ impl Request {
             | Command::UnblockDtmf => return Ok(()),
         };
         Err(Refusal::Said(missing))
-    }
-
-    /// The address family that the reader shall see, if the client says.
-    pub fn family(&self) -> Option<Family> {
-        self.options.address_family
     }
 }
 

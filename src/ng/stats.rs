@@ -384,7 +384,7 @@ impl Ng {
             .add("managedsessions", self.counts.ended)
             .add("timeoutsessions", self.counts.timeouts);
         let mut control = Dictionary::new();
-        for (command, name) in Command::ALL {
+        for (command, name, _) in Command::ALL {
             let count = self.counts.commands.get(command.index());
             control.add(name, count.copied().unwrap_or(0));
         }

@@ -21,6 +21,7 @@ pub mod inbox;
 pub mod interfaces;
 pub mod ipc;
 pub mod log;
+pub mod ng;
 pub mod node;
 pub mod post;
 pub mod privsep;

@@ -11,7 +11,7 @@ pub use files::read_config;
 use super::blocklist::Blocklist;
 use super::control::{Asked, Link, Server, listen, serve_link};
 use super::daemon::{
-    self, Detached, EX_CANTCREAT, EX_OSERR, EX_UNAVAILABLE, Fatal, Fork, PidFile, RunAs,
+    self, Detached, EX_CANTCREAT, EX_CONFIG, EX_OSERR, EX_UNAVAILABLE, Fatal, Fork, PidFile, RunAs,
 };
 use super::log::{Log, Target};
 use super::node::Bound;
@@ -23,7 +23,7 @@ use crate::base::Rng;
 use crate::config::Config;
 use crate::control::{Command, Reply};
 use assemble::{Prepared, Running, Seams};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -141,6 +141,7 @@ struct Opened {
     pid_file: PidFile,
     bound: Vec<Bound>,
     web: Option<TcpListener>,
+    ng: Option<UdpSocket>,
 }
 
 fn open(options: &Options, config: &Config, target: Target) -> Result<Opened, Fatal> {
@@ -157,6 +158,7 @@ fn open(options: &Options, config: &Config, target: Target) -> Result<Opened, Fa
         pid_file,
         bound: assemble::bind(config)?,
         web: bind_web(config)?,
+        ng: bind_ng(config)?,
     })
 }
 
@@ -171,12 +173,18 @@ pub(in crate::os) fn runtime() -> Result<Runtime, Fatal> {
 /// Takes from the system what needs root, and starts the roles.
 fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fatal> {
     let (text, config) = monitor::read(&options.config)?;
+    if config.rtp.ng.is_some() {
+        let text =
+            "[rtp] ng is served by one process only: take it out, or run without --processes";
+        return Err(Fatal::new(EX_CONFIG, text));
+    }
     let Opened {
         log,
         run_as,
         mut pid_file,
         bound,
         web,
+        ng: _,
     } = open(options, &config, target)?;
     files::make_directories(&config, run_as.as_ref())?;
     let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
@@ -230,6 +238,7 @@ struct Attended {
     blocklist: Blocklist,
     server: Server,
     web: Option<(TcpListener, String)>,
+    ng: Option<UdpSocket>,
     pid_file: PidFile,
     options: Options,
     log: Log,
@@ -244,6 +253,20 @@ fn bind_web(config: &Config) -> Result<Option<TcpListener>, Fatal> {
         web::bind(asked.listen).map_err(|e| Fatal::new(EX_UNAVAILABLE, e.to_string()))?;
     tracing::info!("listening on http:{}", asked.listen);
     Ok(Some(listener))
+}
+
+/// The socket of the ng protocol.
+fn bind_ng(config: &Config) -> Result<Option<UdpSocket>, Fatal> {
+    let Some(asked) = &config.rtp.ng else {
+        return Ok(None);
+    };
+    let address = asked.listen;
+    let socket = super::ng::bind(address).map_err(|e| {
+        let text = format!("[rtp] ng udp:{address}: {e}; is another relay running there?");
+        Fatal::new(EX_UNAVAILABLE, text)
+    })?;
+    tracing::info!("listening on ng:udp:{address}");
+    Ok(Some(socket))
 }
 
 /// Serves the HTTP interface beside everything else; reloads bring it another token.
@@ -280,6 +303,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
         mut pid_file,
         bound,
         web,
+        ng,
     } = open(options, &config, target)?;
     let token = files::web_token(&config)?.unwrap_or_default();
     let web = web.map(|listener| (listener, token));
@@ -309,6 +333,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
         blocklist,
         server,
         web,
+        ng,
         pid_file,
         options: options.clone(),
         log,
@@ -323,6 +348,7 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
         mut blocklist,
         server,
         web,
+        ng,
         pid_file,
         options,
         log,
@@ -338,6 +364,9 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
         None => None,
     };
     running.start_post();
+    if let Some(socket) = ng {
+        running.start_ng(socket);
+    }
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut notices = running.notices();
     let outcome = loop {

@@ -18,6 +18,7 @@ use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::dns::Dns;
 use crate::os::interfaces;
 use crate::os::log::Log;
+use crate::os::ng;
 use crate::os::node::{Bound, Node, SHARDS_MAX, Shared};
 use crate::os::post::{self, Mailing, Post, Reader};
 use crate::os::privsep::client::Net;
@@ -39,7 +40,7 @@ use crate::sip::listeners::{Advertised, AdvertisedHost, Interface, Listener, Lis
 use crate::store::{Directory, Ha1, Record, User};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -97,7 +98,7 @@ impl Sinks for Outlets {
         if !sent {
             let reason = MediaFailure::Full;
             let event = MediaNews::Relay(MediaEvent::Failed { session, reason });
-            self.switch.tell(shard, Input::Media(event));
+            self.switch.news(shard, event);
         }
     }
 
@@ -133,6 +134,7 @@ pub(in crate::os) struct Running {
     pid: u32,
     notices: mpsc::Receiver<Notice>,
     posting: Posting,
+    ng: NgServing,
 }
 
 /// What copies by e-mail are sent with.
@@ -153,6 +155,42 @@ impl Posting {
 
     fn renew(&self, config: &Arc<Config>, secrets: &Secrets) {
         self.mailing.send_replace(Mailing::new(config, secrets));
+    }
+}
+
+/// What the ng protocol is served with.
+struct NgServing {
+    addresses: Addresses,
+    mark: String,
+    settings: watch::Sender<crate::ng::Settings>,
+    seen: ng::Seen,
+}
+
+impl NgServing {
+    fn new(config: &Config, addresses: Addresses, anchor: Anchor, rng: &mut Rng) -> Self {
+        let token = rng.token::<16>();
+        let mark = String::from_utf8_lossy(&token).into_owned();
+        let settings = ng::settings(config, &addresses, anchor, &mark);
+        Self {
+            addresses,
+            mark,
+            settings: watch::Sender::new(settings),
+            seen: ng::Seen::default(),
+        }
+    }
+
+    fn renew(&self, config: &Config, anchor: Anchor) {
+        let settings = ng::settings(config, &self.addresses, anchor, &self.mark);
+        self.settings.send_replace(settings);
+    }
+
+    /// Counters, where it is on.
+    fn list(&self, config: &Config) -> Vec<(&'static str, u64)> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match config.rtp.ng {
+            Some(_) => seen.list(),
+            None => Vec::new(),
+        }
     }
 }
 
@@ -330,7 +368,7 @@ impl Restored {
     ) -> Vec<SignalCore> {
         let replays = Arc::new(Replays::new());
         let rooms = Arc::new(Roster::new());
-        let (first, last) = (config.rtp.ports.first(), config.rtp.ports.last());
+        let ((first, last), _) = ng::share_ports(config);
         let core = |shard| {
             SignalCore::new(Setup {
                 shard,
@@ -466,6 +504,7 @@ impl Running {
             switch: Arc::clone(&shared.switch),
         });
         let posting = Posting::new(&sinks, &config, &seams.secrets);
+        let ng = NgServing::new(&config, around.addresses.clone(), anchor, &mut rng);
         let peers = seams.secrets.peers(&config, secret);
         let cores = restored.cores(&config, &around, &peers, rng, (shards, anchor, secret));
         let listening = bound.iter().map(Bound::written).collect();
@@ -490,6 +529,7 @@ impl Running {
             pid: seams.pid.unwrap_or_else(std::process::id),
             notices,
             posting,
+            ng,
         })
     }
 
@@ -521,6 +561,36 @@ impl Running {
             counts: Arc::clone(&self.posting.counts),
         };
         tokio::spawn(post.run(self.posting.mailing.subscribe()));
+    }
+
+    /// Serves the ng protocol on a bound socket from now on. Once, and inside a runtime only.
+    pub(in crate::os) fn start_ng(&self, socket: std::net::UdpSocket) {
+        let shared = self.node.shared();
+        let (_, Some(ports)) = ng::share_ports(&self.config) else {
+            return;
+        };
+        let (tell, events) = mpsc::channel(ng::EVENTS_MAX);
+        shared.switch.set_ng(tell);
+        let sinks = Arc::clone(&self.posting.sinks);
+        let shards = shared.switch.shards() as u64;
+        let task = ng::Task {
+            socket,
+            ports,
+            clock: shared.clock,
+            events,
+            // Any relay will do, but a session stays with its own.
+            order: Box::new(move |order| {
+                let shard = usize::try_from(order.session() % shards).unwrap_or(0);
+                sinks.media(shard, order);
+            }),
+            settings: self.ng.settings.subscribe(),
+            seen: Arc::clone(&self.ng.seen),
+        };
+        tokio::spawn(async move {
+            if let Err(error) = task.run().await {
+                tracing::error!("ng: {error}");
+            }
+        });
     }
 
     /// The listeners, with the ports that they got.
@@ -574,6 +644,11 @@ impl Running {
                 "[node] state_dir",
             ),
             (old.rtp.ports != config.rtp.ports, "[rtp] ports"),
+            (
+                old.rtp.ng.as_ref().map(|ng| ng.listen)
+                    != config.rtp.ng.as_ref().map(|ng| ng.listen),
+                "[rtp] ng",
+            ),
             (old.store != config.store, "[store]"),
             (old.spool != config.spool, "[spool]"),
             (
@@ -608,6 +683,7 @@ impl Running {
         secrets.give(&config, &self.peers);
         self.config = Arc::new(config);
         self.posting.renew(&self.config, secrets);
+        self.ng.renew(&self.config, self.anchor);
         let config = &self.config;
         shared
             .switch
@@ -708,6 +784,7 @@ impl Running {
         counters.push(("store_written", store.written));
         counters.push(("store_lost", store.lost));
         counters.extend(self.posting.counts.list(&self.mailboxes));
+        counters.extend(self.ng.list(&self.config));
         About {
             pid: self.pid,
             connections: shared.streams.connections.count() as u64,
@@ -727,6 +804,7 @@ impl Running {
         let shared = self.node.shared();
         if let Some(anchor) = shared.clock.moved(&self.anchor) {
             self.anchor = anchor;
+            self.ng.renew(&self.config, anchor);
             shared.switch.tell_all(|| Input::Wall(anchor));
         }
         Ok(())

@@ -157,6 +157,8 @@ pub struct Dialogue {
     pub parties: [Party; 2],
     /// What the last offer asked for as to RTCP.
     pub mux: RtcpMux,
+    /// And as to formats.
+    pub codecs: Codecs,
     /// Who made it.
     pub offerer: Side,
     /// When it ends, after it was deleted.

@@ -370,6 +370,11 @@ impl Ng {
         let Some(row) = self.sessions.get_mut(&session) else {
             return;
         };
+        // An answer that was lost must not leave everybody one behind: it is nobody's now.
+        let jobs = &self.jobs;
+        let is_awaited = |w: &Waiting| w.job.is_some_and(|(key, _)| jobs.get(key).is_some());
+        row.waiting
+            .retain(|w| w.expect != Expect::Report || is_awaited(w));
         // A relay that begins anew says of its own accord what it opened.
         let Some(at) = row.waiting.iter().position(|w| w.expect == what) else {
             return;

@@ -148,6 +148,7 @@ impl Ng {
             branch: request.via_branch.clone(),
             parties: [Party::new(now, caller), Party::new(now, called)],
             mux: request.options.rtcp_mux,
+            codecs: request.options.codecs.clone(),
             offerer: Side::Caller,
             ending: None,
             watch: None,
@@ -210,6 +211,7 @@ impl Ng {
         } else {
             dialogue.offerer = author;
             dialogue.mux = options.rtcp_mux;
+            dialogue.codecs = options.codecs.clone();
             let offered = sdp
                 .media
                 .iter()
@@ -282,10 +284,18 @@ fn sections(
             (true, _) => media.protocol,
             (false, _) => transport(media, options)?,
         };
-        let formats = match media.is_rtp() && call::filters(&options.codecs) {
-            true => describe::filter(media, &options.codecs),
-            false => media.codecs().map(|_| true).collect(),
-        };
+        let mut formats: Vec<bool> = media.codecs().map(|_| true).collect();
+        // What was not offered is not answered either.
+        let filters = [Some(&options.codecs), answers.then_some(&dialogue.codecs)];
+        for codecs in filters.into_iter().flatten() {
+            if media.is_rtp() && call::filters(codecs) {
+                let stays = describe::filter(media, codecs);
+                formats
+                    .iter_mut()
+                    .zip(stays)
+                    .for_each(|(all, stays)| *all &= stays);
+            }
+        }
         let port = party.ports.get(at).copied().flatten();
         let port = port
             .filter(|_| media.port != 0 && formats.contains(&true))

@@ -26,6 +26,7 @@ loadmodule "pv.so"
 loadmodule "maxfwd.so"
 loadmodule "siputils.so"
 loadmodule "textops.so"
+loadmodule "xlog.so"
 loadmodule "rtpengine.so"
 modparam("rtpengine", "rtpengine_sock", "udp:127.0.0.1:{ng}")
 
@@ -397,7 +398,7 @@ class Rtpengine:
 
 def test_beside_rtpengine(case):
     """The same offers and answers to both; their replies say the same."""
-    ours, theirs = Relay(case).client, Rtpengine(case).client
+    ours, theirs = Relay(case, ng_interfaces=["lo/127.0.0.1"]).client, Rtpengine(case).client
     wrong = []
     for number, (name, (offer, options, answer, more)) in enumerate(OFFERS.items()):
         answer = (answer or BASE).replace("4000", "5000").replace("4002", "5002").replace("4006", "5006")

@@ -1,5 +1,6 @@
 //! Requests in, replies out, with a real relay behind the machine.
 
+use super::cache::KEPT_FOR;
 use super::message::{Format, emit, parse, split};
 use super::*;
 use crate::base::{Instant, Rng};
@@ -851,17 +852,17 @@ fn whatever_comes_nothing_leaks() {
                     0 => sent[at].clone(),
                     _ => sent.remove(at),
                 };
+                let asked = split(&datagram).unwrap().0.to_vec();
+                let known = told
+                    .get(&asked)
+                    .is_some_and(|(at, _)| h.now < *at + KEPT_FOR);
+                if !known {
+                    told.insert(asked, (h.now, None));
+                }
                 for reply in h.datagram(&datagram) {
-                    let cookie = split(&reply).unwrap().0.to_vec();
-                    let (since, first) = told.remove(&cookie).unwrap_or((h.now, reply.clone()));
-                    let remembered = h.now < since + Duration::from_secs(27);
-                    assert!(first == reply || !remembered, "seed {seed}");
-                    let first = if remembered {
-                        (since, first)
-                    } else {
-                        (h.now, reply)
-                    };
-                    told.insert(cookie, first);
+                    let cookie = split(&reply).unwrap().0;
+                    let (_, first) = told.get_mut(cookie).unwrap();
+                    assert_eq!(first.get_or_insert(reply.clone()), &reply, "seed {seed}");
                 }
             }
             if rng.below(5) == 0 {

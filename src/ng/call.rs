@@ -4,8 +4,8 @@
 use super::flags::{Codecs, Options, RtcpMux};
 use super::request::Request;
 use crate::base::{Instant, TimerId};
-use crate::relay::{LegSpec, Side, anchor};
-use crate::wire::sdp::Sdp;
+use crate::relay::{Blocked, LegSpec, Side, anchor};
+use crate::wire::sdp::{Media, Sdp};
 use std::net::IpAddr;
 
 /// The most dialogues of one call: branches of forks.
@@ -37,16 +37,16 @@ pub struct Party {
     /// Whom its ports listen to beside what its description says.
     pub hearing: Hearing,
     /// What of it is blocked.
-    pub blocked: Blocked,
+    pub blocking: Blocking,
 }
 
-/// What a party sends that goes no further.
+/// What is sent that goes no further.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Blocked {
-    /// All media.
+pub struct Blocking {
+    /// Media, but for events of keys.
     pub media: bool,
     /// Events of keys.
-    pub dtmf: bool,
+    pub events: bool,
 }
 
 /// Whom the ports toward a party listen to.
@@ -117,7 +117,7 @@ impl Party {
             muxed: Vec::new(),
             mux_offered: Vec::new(),
             hearing: Hearing::default(),
-            blocked: Blocked::default(),
+            blocking: Blocking::default(),
         }
     }
 
@@ -211,8 +211,9 @@ impl Dialogue {
         all.copied().flatten().collect()
     }
 
-    /// What the relay shall do; `None` while nobody has described a stream.
-    pub fn legs(&self) -> Option<[LegSpec; 2]> {
+    /// What the relay shall do; `None` while nobody has described a stream. `blocking` is that of
+    /// the whole call.
+    pub fn legs(&self, blocking: Blocking) -> Option<[LegSpec; 2]> {
         let [caller, called] = &self.parties;
         let mut legs = match (Sdp::parse(&caller.sdp), Sdp::parse(&called.sdp)) {
             (Ok(a), Ok(b)) => [leg(caller, &a), leg(called, &b)],
@@ -221,8 +222,9 @@ impl Dialogue {
             (Err(_), Err(_)) => return None,
         };
         let count = legs.iter().map(|leg| leg.media.len()).max().unwrap_or(0);
-        for leg in &mut legs {
+        for (leg, party) in legs.iter_mut().zip(&self.parties) {
             leg.media.resize(count, None);
+            block(leg, party, blocking);
         }
         Some(legs)
     }
@@ -249,6 +251,38 @@ fn leg(party: &Party, sdp: &Sdp<'_>) -> LegSpec {
     leg
 }
 
+/// Says what of a party's packets goes no further.
+fn block(leg: &mut LegSpec, party: &Party, all: Blocking) {
+    let media = all.media || party.blocking.media;
+    let events = all.events || party.blocking.events;
+    if !media && !events {
+        return;
+    }
+    let Ok(sdp) = Sdp::parse(&party.sdp) else {
+        return;
+    };
+    for (spec, section) in leg.media.iter_mut().zip(&sdp.media) {
+        if let Some(spec) = spec {
+            spec.blocked = Blocked {
+                media,
+                events,
+                event_type: event_type(section),
+            };
+        }
+    }
+}
+
+/// The payload type of events of keys.
+fn event_type(media: &Media<'_>) -> Option<u8> {
+    media.attributes("rtpmap").find_map(|value| {
+        let text = std::str::from_utf8(value).ok()?;
+        let (number, encoding) = text.split_once(' ')?;
+        let name = encoding.trim().split('/').next()?;
+        name.eq_ignore_ascii_case("telephone-event")
+            .then(|| number.parse().ok())?
+    })
+}
+
 fn unanswered(party: &Party, offer: &Sdp<'_>) -> LegSpec {
     anchor::unanswered(offer, &party.ports, vantage(party))
 }
@@ -260,6 +294,8 @@ pub struct Call {
     pub created: Instant,
     /// When a request was last about it.
     pub last_signal: Instant,
+    /// What of everybody is blocked.
+    pub blocking: Blocking,
     /// Its dialogues, oldest first.
     pub dialogues: Vec<Dialogue>,
 }
@@ -270,6 +306,7 @@ impl Call {
         Self {
             created: now,
             last_signal: now,
+            blocking: Blocking::default(),
             dialogues: Vec::new(),
         }
     }

@@ -212,7 +212,7 @@ impl Ng {
             Command::BlockMedia
             | Command::UnblockMedia
             | Command::BlockDtmf
-            | Command::UnblockDtmf => self.refuse(&client, "blocking is not supported here"),
+            | Command::UnblockDtmf => self.block(now, client, &request),
         }
     }
 
@@ -331,7 +331,7 @@ impl Ng {
         }
     }
 
-    fn tell(&mut self, command: MediaCommand) {
+    pub(super) fn tell(&mut self, command: MediaCommand) {
         self.outputs.push_back(Output::Media(command));
     }
 

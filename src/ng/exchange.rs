@@ -99,6 +99,10 @@ impl Ng {
             ),
         };
         let changed = self.change(now, &mut after, author, (request, sdp));
+        let changed = changed.and_then(|sdp| {
+            let legs = after.legs(call.blocking);
+            Ok((sdp, legs.ok_or("Incomplete SDP specification")?))
+        });
         let (sdp, legs) = match changed {
             Ok(changed) => changed,
             Err(reason) => {
@@ -177,14 +181,14 @@ impl Ng {
         self.settings.addresses.toward(peer)
     }
 
-    /// Applies a description of `author`; gives what the other side reads and what the relay does.
+    /// Applies a description of `author`; gives what the other side reads.
     fn change(
         &mut self,
         now: Instant,
         dialogue: &mut Dialogue,
         author: Side,
         (request, sdp): (&Request, &Sdp<'_>),
-    ) -> Result<(Vec<u8>, [LegSpec; 2]), Refused> {
+    ) -> Result<Vec<u8>, Refused> {
         let (options, reader) = (&request.options, author.other());
         let answers = request.command == Command::Answer;
         let (author_tag, reader_tag) = match answers {
@@ -224,12 +228,8 @@ impl Ng {
             }
         }
         let sections = sections(dialogue, reader, sdp, (options, answers))?;
-        let written = describe::write(
-            sdp,
-            &self.writing(dialogue.party(reader), &sections, options),
-        );
-        let legs = dialogue.legs().ok_or("Incomplete SDP specification")?;
-        Ok((written, legs))
+        let writing = self.writing(dialogue.party(reader), &sections, options);
+        Ok(describe::write(sdp, &writing))
     }
 
     /// The client says which address of ours a party shall see.

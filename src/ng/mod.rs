@@ -16,6 +16,7 @@
 //! taken out of descriptions), recording, playing, forwarding. Whoever asks for these gets an error,
 //! or, where the call goes on without, the log says so once.
 
+mod block;
 mod cache;
 mod call;
 mod core;

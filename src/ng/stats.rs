@@ -1,6 +1,6 @@
 //! What clients are told of calls: query, delete, list, statistics.
 
-use super::call::{Call, Dialogue, Party};
+use super::call::{Blocking, Call, Dialogue, Party};
 use super::core::{Client, Ng, Timer, Work};
 use super::request::{Command, Request};
 use crate::base::{Anchor, Instant};
@@ -139,7 +139,7 @@ fn member(part: usize, dialogue: &Dialogue, side: Side) -> Member {
 }
 
 fn rows(dialogue: &Dialogue, party: &Party, side: Side) -> Vec<Row> {
-    let Some(legs) = dialogue.legs() else {
+    let Some(legs) = dialogue.legs(Blocking::default()) else {
         return Vec::new();
     };
     let [caller, called] = legs;

@@ -668,7 +668,7 @@ fn formats_are_stripped() {
         (true, all.clone(), 3)
     );
     // With nothing left the stream is refused.
-    assert_eq!(codecs("6", &[dictionary("strip", &["all"])]).0, false);
+    assert!(!codecs("6", &[dictionary("strip", &["all"])]).0);
     assert_eq!(
         codecs("7", &[("flags", list(&["single-codec"]))]).1,
         "PCMU telephone-event"
@@ -814,6 +814,77 @@ fn a_named_interface_is_used() {
     let offered = sdp(&h.offer(&[("direction", list(&["pub", "priv"]))]));
     assert!(offered.contains("c=IN IP4 10.0.0.1\r\n"), "{offered}");
     assert!(sdp(&h.answer(&[])).contains("c=IN IP4 203.0.113.7\r\n"));
+}
+
+#[test]
+fn media_and_keys_are_blocked_for_one_or_all() {
+    let mut h = Harness::new(16);
+    h.offer(&[("label", "caller".into())]);
+    let toward_a = port(&sdp(&h.answer(&[])));
+    let toward_b = h.ng.calls[&b"call"[..]].dialogues[0].ports()[1];
+    let key = |h: &mut Harness, n: u16| {
+        let mut packet = [0x80; 16];
+        packet[1] = 101;
+        packet[2..4].copy_from_slice(&n.to_be_bytes());
+        let source = "198.51.100.10:4000".parse().unwrap();
+        matches!(
+            h.relay.process(h.now, toward_a, source, &mut packet),
+            Verdict::Forward { .. }
+        )
+    };
+    let mut n = 0;
+    // Whether media of A, keys of A, and media of B go on.
+    let mut passes = |h: &mut Harness| {
+        n += 2;
+        let media = h.packet(toward_a, "198.51.100.10:4000", n).is_some();
+        let keys = key(h, n + 1);
+        (
+            media,
+            keys,
+            h.packet(toward_b, "198.51.100.20:5000", n).is_some(),
+        )
+    };
+    assert_eq!(passes(&mut h), (true, true, true));
+    let call = ("call-id", Value::from("call"));
+    let tag = |tag: &str| ("from-tag", Value::from(tag));
+    let mut act = |h: &mut Harness, command: &str, more: &[(&'static str, Value)]| {
+        let reply = h.request(command, &[&[call.clone()][..], more].concat());
+        assert_eq!(text(&reply, "result"), "ok", "{command}");
+        passes(h)
+    };
+    assert_eq!(act(&mut h, "block media", &[tag("a")]), (false, true, true));
+    assert_eq!(act(&mut h, "block DTMF", &[]), (false, false, true));
+    assert_eq!(act(&mut h, "unblock media", &[]), (false, false, true));
+    assert_eq!(act(&mut h, "unblock DTMF", &[]), (false, true, true));
+    assert_eq!(
+        act(&mut h, "unblock media", &[("flags", list(&["all"]))]),
+        (true, true, true)
+    );
+    let host = ("address", Value::from("198.51.100.20"));
+    assert_eq!(
+        act(&mut h, "block media", std::slice::from_ref(&host)),
+        (true, true, false)
+    );
+    assert_eq!(act(&mut h, "unblock media", &[host]), (true, true, true));
+    let label = ("label", Value::from("caller"));
+    assert_eq!(act(&mut h, "block media", &[label]), (false, true, true));
+    for (more, reason) in [
+        (("label", "x"), "No monologue matching the given label"),
+        (("from-tag", "x"), "From-tag given, but no such tag exists"),
+        (
+            ("address", "192.0.2.1"),
+            "Failed to match address to any tag",
+        ),
+        (("call-id", "x"), "Unknown call-id"),
+    ] {
+        let more = [(more.0, Value::from(more.1)), ("call-id", "call".into())];
+        assert_eq!(error(&h.request("block media", &more)), reason);
+    }
+    // What is blocked stays so when the call goes on.
+    h.offer(&[("to-tag", "b".into())]);
+    h.answer(&[]);
+    let source = "198.51.100.10:4000";
+    assert_eq!(h.packet(toward_a, source, 900), None);
 }
 
 /// Datagrams lost, repeated and late, in any order: at the end every port is free again, and at no

@@ -1,6 +1,7 @@
 //! Serves the [`ng`](crate::ng) protocol: one UDP socket, one task beside the operator's.
 
 use super::clock::Clock;
+use super::ipc::{AsyncChannel, Blob, Channel, Datagram, Datagrams};
 use crate::base::{Anchor, Instant};
 use crate::call::Addresses;
 use crate::config::{Config, PortRange};
@@ -73,6 +74,8 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
 pub struct Task {
     /// Bound.
     pub socket: std::net::UdpSocket,
+    /// How replies leave.
+    pub way: Way,
     /// Its part of the media ports.
     pub ports: (u16, u16),
     /// The clock of the relays.
@@ -93,18 +96,56 @@ impl std::fmt::Debug for Task {
     }
 }
 
+/// How replies leave.
+#[derive(Debug)]
+pub enum Way {
+    /// By the socket.
+    Direct,
+    /// By the broker, which has the socket too.
+    Broker {
+        /// Its place among the broker's sockets.
+        listener: u16,
+        /// Each line to a broker, in turn.
+        lines: mpsc::Receiver<Channel>,
+    },
+}
+
+impl Way {
+    /// The next line; never, where there is none.
+    async fn line(&mut self) -> io::Result<AsyncChannel> {
+        match self {
+            Way::Direct => std::future::pending().await,
+            Way::Broker { lines, .. } => match lines.recv().await {
+                Some(line) => AsyncChannel::new(line),
+                None => std::future::pending().await,
+            },
+        }
+    }
+}
+
 impl Task {
     /// Serves until the runtime ends.
-    pub async fn run(mut self) -> io::Result<()> {
-        let socket = UdpSocket::from_std(self.socket.try_clone()?)?;
-        let (first, last) = self.ports;
+    pub async fn run(self) -> io::Result<()> {
+        let Task {
+            socket,
+            mut way,
+            ports: (first, last),
+            clock,
+            mut events,
+            order,
+            mut settings,
+            seen,
+        } = self;
+        let socket = UdpSocket::from_std(socket)?;
         let pool = PortPool::new(first, last, 0, 1);
-        let settings = self.settings.borrow_and_update().clone();
-        let mut ng = Ng::new(self.clock.now(), settings, pool);
+        let now = clock.now();
+        let mut ng = Ng::new(now, settings.borrow_and_update().clone(), pool);
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        let mut replies = Vec::new();
+        let mut line = None;
         loop {
             let due = ng.poll_timeout();
-            let sleep = tokio::time::sleep_until(self.clock.to_tokio(due.unwrap_or(Instant::ZERO)));
+            let sleep = tokio::time::sleep_until(clock.to_tokio(due.unwrap_or(Instant::ZERO)));
             tokio::select! {
                 ready = socket.readable() => {
                     ready?;
@@ -115,32 +156,60 @@ impl Task {
                             break;
                         };
                         let datagram = buffer.get(..length).unwrap_or_default();
-                        ng.handle_datagram(self.clock.now(), from, datagram);
-                        self.settle(&mut ng, &socket);
+                        ng.handle_datagram(clock.now(), from, datagram);
+                        settle(&mut ng, &order, &mut replies);
                     }
                 }
-                Some(event) = self.events.recv() => ng.handle_media(self.clock.now(), event),
-                Ok(()) = self.settings.changed() => {
-                    ng.configure(self.settings.borrow_and_update().clone());
+                Some(event) = events.recv() => ng.handle_media(clock.now(), event),
+                Ok(()) = settings.changed() => {
+                    ng.configure(settings.borrow_and_update().clone());
                 }
-                () = sleep, if due.is_some() => ng.handle_timeout(self.clock.now()),
+                new = way.line() => line = Some(new?),
+                () = sleep, if due.is_some() => ng.handle_timeout(clock.now()),
             }
-            self.settle(&mut ng, &socket);
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = ng.counts().clone();
+            settle(&mut ng, &order, &mut replies);
+            // What cannot be sent is asked for again.
+            match &way {
+                Way::Direct => send(&socket, &mut replies),
+                Way::Broker { listener, .. } => broker(&mut line, *listener, &mut replies).await,
+            }
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = ng.counts().clone();
         }
     }
+}
 
-    fn settle(&self, ng: &mut Ng, socket: &UdpSocket) {
-        while let Some(output) = ng.poll_output() {
-            match output {
-                Output::Media(command) => (self.order)(MediaOrder::Relay(command)),
-                Output::Reply { to, datagram } => {
-                    // The client asks again.
-                    if let Err(error) = socket.try_send_to(&datagram, to) {
-                        tracing::debug!("ng: reply to {to}: {error}");
-                    }
-                }
-            }
+type Reply = (SocketAddr, Vec<u8>);
+
+fn settle(ng: &mut Ng, order: &impl Fn(MediaOrder), replies: &mut Vec<Reply>) {
+    while let Some(output) = ng.poll_output() {
+        match output {
+            Output::Media(command) => order(MediaOrder::Relay(command)),
+            Output::Reply { to, datagram } => replies.push((to, datagram)),
+        }
+    }
+}
+
+fn send(socket: &UdpSocket, replies: &mut Vec<Reply>) {
+    for (to, datagram) in replies.drain(..) {
+        if let Err(error) = socket.try_send_to(&datagram, to) {
+            tracing::debug!("ng: reply to {to}: {error}");
+        }
+    }
+}
+
+async fn broker(line: &mut Option<AsyncChannel>, listener: u16, replies: &mut Vec<Reply>) {
+    for (to, datagram) in replies.drain(..) {
+        let one = Datagram {
+            listener,
+            to,
+            tag: 0,
+            bytes: Blob(&datagram),
+        };
+        if let Some(channel) = line
+            && let Err(error) = channel.send(&Datagrams(vec![one]), &[]).await
+        {
+            tracing::debug!("ng: reply to {to}: {error}");
+            *line = None;
         }
     }
 }

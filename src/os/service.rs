@@ -11,9 +11,10 @@ pub use files::read_config;
 use super::blocklist::Blocklist;
 use super::control::{Asked, Link, Server, listen, serve_link};
 use super::daemon::{
-    self, Detached, EX_CANTCREAT, EX_CONFIG, EX_OSERR, EX_UNAVAILABLE, Fatal, Fork, PidFile, RunAs,
+    self, Detached, EX_CANTCREAT, EX_OSERR, EX_UNAVAILABLE, Fatal, Fork, PidFile, RunAs,
 };
 use super::log::{Log, Target};
+use super::ng::Way;
 use super::node::Bound;
 use super::privsep::monitor::{self, Holdings, Monitor};
 use super::spool::Roots;
@@ -173,18 +174,13 @@ pub(in crate::os) fn runtime() -> Result<Runtime, Fatal> {
 /// Takes from the system what needs root, and starts the roles.
 fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fatal> {
     let (text, config) = monitor::read(&options.config)?;
-    if config.rtp.ng.is_some() {
-        let text =
-            "[rtp] ng is served by one process only: take it out, or run without --processes";
-        return Err(Fatal::new(EX_CONFIG, text));
-    }
     let Opened {
         log,
         run_as,
         mut pid_file,
         bound,
         web,
-        ng: _,
+        ng,
     } = open(options, &config, target)?;
     files::make_directories(&config, run_as.as_ref())?;
     let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
@@ -204,6 +200,7 @@ fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fa
         .iter()
         .map(|b| format!("{}:{}", b.transport.uri_token(), b.address))
         .collect();
+    let ng = config.rtp.ng.as_ref().map(|ng| ng.listen).zip(ng);
     let holdings = Holdings {
         path: options.config.clone(),
         text,
@@ -212,6 +209,7 @@ fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fa
         bound,
         control,
         web,
+        ng,
         user: options.user.clone(),
         users: options.users.clone(),
         syslog: target == Target::Syslog,
@@ -365,7 +363,7 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
     };
     running.start_post();
     if let Some(socket) = ng {
-        running.start_ng(socket);
+        running.start_ng(socket, Way::Direct);
     }
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut notices = running.notices();

@@ -564,7 +564,7 @@ impl Running {
     }
 
     /// Serves the ng protocol on a bound socket from now on. Once, and inside a runtime only.
-    pub(in crate::os) fn start_ng(&self, socket: std::net::UdpSocket) {
+    pub(in crate::os) fn start_ng(&self, socket: std::net::UdpSocket, way: ng::Way) {
         let shared = self.node.shared();
         let (_, Some(ports)) = ng::share_ports(&self.config) else {
             return;
@@ -575,6 +575,7 @@ impl Running {
         let shards = shared.switch.shards() as u64;
         let task = ng::Task {
             socket,
+            way,
             ports,
             clock: shared.clock,
             events,

@@ -7,7 +7,7 @@ use super::request::{Command, Refusal, Request};
 use super::stats::Snapshot;
 use super::{Counts, NG_SESSIONS, Output, Settings};
 use crate::base::{Instant, Key, Slab, TimerId, TimerTable};
-use crate::relay::{Failure, LegStats, MediaCommand, MediaEvent, PortPool};
+use crate::relay::{Failure, LegStats, MediaCommand, MediaEvent, PortPool, Silent};
 use crate::wire::bencode::Dictionary;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -348,7 +348,15 @@ impl Ng {
                 self.forget(now, session);
             }
             MediaEvent::Failed { reason, .. } => self.on_failed(now, session, reason),
-            MediaEvent::Timeout { .. } => {
+            // A side that only listens is no reason: the other may play music for hours.
+            MediaEvent::Timeout {
+                silent: Silent::One(_),
+                ..
+            } => {}
+            MediaEvent::Timeout {
+                silent: Silent::Both,
+                ..
+            } => {
                 let found = self.sessions.get(&session);
                 if let Some((call_id, id)) = found.map(|s| (s.call_id.clone(), s.dialogue)) {
                     self.counts.timeouts += 1;

@@ -4,9 +4,10 @@ use super::call::{Blocking, Call, Dialogue, Party};
 use super::core::{Client, Ng, Timer, Work};
 use super::request::{Command, Request};
 use crate::base::{Anchor, Instant};
+use crate::control::{ROWS_MAX, RelayedRow, rfc3339};
 use crate::relay::{LegStats, MediaKind, Side};
 use crate::wire::bencode::{Dictionary, Value};
-use crate::wire::sdp::{Direction, Sdp};
+use crate::wire::sdp::{Direction, Media, Sdp};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -360,6 +361,42 @@ impl Ng {
         if let Some(Some(old)) = old {
             self.timers.cancel(old);
         }
+    }
+
+    /// The calls as the operator sees them, by Call-ID, at most [`ROWS_MAX`].
+    pub fn rows(&self) -> Vec<RelayedRow> {
+        let calls = self.calls.iter();
+        let each = calls.flat_map(|(id, call)| call.dialogues.iter().map(move |d| (id, call, d)));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let rows = each.take(ROWS_MAX).map(|(id, call, dialogue)| {
+            let side = |side| {
+                let party = dialogue.party(side);
+                let sdp = Sdp::parse(&party.sdp).ok();
+                let media = sdp.and_then(|sdp| sdp.media.iter().find_map(Media::rtp_address));
+                let media = media.map(|address| address.to_string());
+                (text(party.tag()), media.unwrap_or_default())
+            };
+            let (from_tag, from_media) = side(Side::Caller);
+            let (to_tag, to_media) = side(Side::Called);
+            let state = match (dialogue.ending, dialogue.is_answered()) {
+                (Some(_), _) => "ending",
+                (None, true) => "answered",
+                (None, false) => "offered",
+            };
+            let since_ms = self.settings.anchor.unix_ms(call.created);
+            RelayedRow {
+                call_id: text(id),
+                from_tag,
+                to_tag,
+                state: state.into(),
+                from_media,
+                to_media,
+                ports: dialogue.ports(),
+                since_ms,
+                since: rfc3339(since_ms),
+            }
+        });
+        rows.collect()
     }
 
     pub(super) fn list(&self, limit: i64) -> Dictionary {

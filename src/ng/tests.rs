@@ -536,6 +536,15 @@ fn silent_and_forgotten_calls_end() {
     h.answer(&[]);
     h.wait(Duration::from_secs(61));
     assert!(h.is_empty() && h.ng.counts().timeouts == 1);
+    // One of which one side alone is heard goes on.
+    h.offer(&[]);
+    let toward_a = port(&sdp(&h.answer(&[])));
+    for n in 0..50_u16 {
+        h.wait(Duration::from_secs(10));
+        h.packet(toward_a, "198.51.100.10:4000", n);
+    }
+    assert_eq!(h.ng.calls(), 1);
+    h.delete(0);
     // One that nobody answers.
     h.offer(&[]);
     h.wait(Duration::from_secs(3599));

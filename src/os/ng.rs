@@ -5,6 +5,7 @@ use super::ipc::{AsyncChannel, Blob, Channel, Datagram, Datagrams};
 use crate::base::{Anchor, Instant};
 use crate::call::Addresses;
 use crate::config::{Config, PortRange};
+use crate::control::Reply;
 use crate::ng::{Counts, Interface, Ng, Output, Settings};
 use crate::relay::{MediaEvent, PortPool};
 use crate::server::MediaOrder;
@@ -13,10 +14,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::UdpSocket;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// What relays say and the task has not heard yet; of more the oldest requests time out.
 pub const EVENTS_MAX: usize = 65_536;
+/// Operators who wait at a time.
+pub const ASKS_MAX: usize = 16;
 /// The largest datagram (RFC 768), rounded up.
 const DATAGRAM_BYTES_MAX: usize = 65_536;
 /// Datagrams that are read before the relay is heard again.
@@ -86,6 +89,8 @@ pub struct Task {
     pub order: Box<dyn Fn(MediaOrder) + Send>,
     /// What the machine goes by, now and later.
     pub settings: watch::Receiver<Settings>,
+    /// Operators who want to see the calls.
+    pub asks: mpsc::Receiver<oneshot::Sender<Reply>>,
     /// Where counters are shown.
     pub seen: Seen,
 }
@@ -134,6 +139,7 @@ impl Task {
             mut events,
             order,
             mut settings,
+            mut asks,
             seen,
         } = self;
         let socket = UdpSocket::from_std(socket)?;
@@ -164,6 +170,10 @@ impl Task {
                 Ok(()) = settings.changed() => {
                     ng.configure(settings.borrow_and_update().clone());
                 }
+                Some(ask) = asks.recv() => {
+                    // Who asked may be gone.
+                    let _ = ask.send(Reply::Relayed { rows: ng.rows() });
+                }
                 new = way.line() => line = Some(new?),
                 () = sleep, if due.is_some() => ng.handle_timeout(clock.now()),
             }
@@ -178,9 +188,9 @@ impl Task {
     }
 }
 
-type Reply = (SocketAddr, Vec<u8>);
+type Outgoing = (SocketAddr, Vec<u8>);
 
-fn settle(ng: &mut Ng, order: &impl Fn(MediaOrder), replies: &mut Vec<Reply>) {
+fn settle(ng: &mut Ng, order: &impl Fn(MediaOrder), replies: &mut Vec<Outgoing>) {
     while let Some(output) = ng.poll_output() {
         match output {
             Output::Media(command) => order(MediaOrder::Relay(command)),
@@ -189,7 +199,7 @@ fn settle(ng: &mut Ng, order: &impl Fn(MediaOrder), replies: &mut Vec<Reply>) {
     }
 }
 
-fn send(socket: &UdpSocket, replies: &mut Vec<Reply>) {
+fn send(socket: &UdpSocket, replies: &mut Vec<Outgoing>) {
     for (to, datagram) in replies.drain(..) {
         if let Err(error) = socket.try_send_to(&datagram, to) {
             tracing::debug!("ng: reply to {to}: {error}");
@@ -197,7 +207,7 @@ fn send(socket: &UdpSocket, replies: &mut Vec<Reply>) {
     }
 }
 
-async fn broker(line: &mut Option<AsyncChannel>, listener: u16, replies: &mut Vec<Reply>) {
+async fn broker(line: &mut Option<AsyncChannel>, listener: u16, replies: &mut Vec<Outgoing>) {
     for (to, datagram) in replies.drain(..) {
         let one = Datagram {
             listener,

@@ -78,6 +78,7 @@ impl SignalCore {
                 self.route_test(now, &asked).unwrap_or_else(|failed| failed)
             }
             Command::Log { .. }
+            | Command::Relayed
             | Command::Reload
             | Command::UserAdd { .. }
             | Command::UserImport { .. }

@@ -1,7 +1,9 @@
 """voipd as the relay of another proxy: the ng protocol, driven by Kamailio and beside rtpengine."""
 
+import os
 import pathlib
 import shutil
+import signal
 import time
 
 from lib.case import Skip, wait_for
@@ -251,6 +253,9 @@ def test_kamailio_and_phones(case):
     a.talk_to(caller.answer.media())
     b.talk_to(request.media())
     assert a.hears() and b.hears()
+    (row,) = relay.voipd.json("relay")
+    assert row["state"] == "answered" and row["from_media"] == f"127.0.0.1:{a.port}", row
+    assert row["ports"] == [caller.answer.media()[1], request.media()[1]], row
     assert a.sources == {caller.answer.media()} and b.sources == {request.media()}
     c = Audio(case)
     called.send("INVITE", body=sdp("127.0.0.1", c.port, version=2))
@@ -268,6 +273,30 @@ def test_kamailio_and_phones(case):
     bob.reply(bob.expect("BYE"), 200)
     alice.expect(200)
     assert relay.client.ask("list")["calls"] == []
+
+
+def test_media_begins_anew(case):
+    """The process of media dies in the midst of a call: the sound comes back by the same ports."""
+    if "--processes" not in os.environ.get("VOIPD_FLAGS", ""):
+        raise Skip("of several processes only")
+    relay = Relay(case, ng_interfaces=["lo/127.0.0.1"])
+    a, b = Audio(case), Audio(case)
+    call = {"call_id": "x", "from_tag": "a"}
+    offered = relay.client.ask("offer", sdp=sdp("127.0.0.1", a.port), **call)
+    answered = relay.client.ask("answer", sdp=sdp("127.0.0.1", b.port), to_tag="b", **call)
+    b.talk_to(("127.0.0.1", port_of(offered)))
+    a.talk_to(("127.0.0.1", port_of(answered)))
+    assert a.hears() and b.hears()
+    (media,) = relay.voipd.pids("media")
+    os.kill(media, signal.SIGKILL)
+    wait_for("media to be there again", lambda: relay.voipd.pids("media") not in ([], [media]))
+    wait_for("sound", lambda: a.hears(0.5) and b.hears(0.5))
+    assert relay.client.ask("delete", delete_delay=0, **call)["result"] == "ok"
+    assert relay.client.ask("list")["calls"] == []
+
+
+def port_of(reply):
+    return int(read(reply["sdp"])["sections"][0]["m"][1])
 
 
 def test_strangers_are_not_answered(case):

@@ -40,9 +40,9 @@ use crate::sip::listeners::{Advertised, AdvertisedHost, Interface, Listener, Lis
 use crate::store::{Directory, Ha1, Record, User};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Where the shards' wishes go.
 struct Outlets {
@@ -164,6 +164,8 @@ struct NgServing {
     mark: String,
     settings: watch::Sender<crate::ng::Settings>,
     seen: ng::Seen,
+    /// The way to the task, once there is one.
+    asks: OnceLock<mpsc::Sender<oneshot::Sender<Reply>>>,
 }
 
 impl NgServing {
@@ -176,12 +178,26 @@ impl NgServing {
             mark,
             settings: watch::Sender::new(settings),
             seen: ng::Seen::default(),
+            asks: OnceLock::new(),
         }
     }
 
     fn renew(&self, config: &Config, anchor: Anchor) {
         let settings = ng::settings(config, &self.addresses, anchor, &self.mark);
         self.settings.send_replace(settings);
+    }
+
+    /// Has the task show its calls.
+    fn ask(&self, reply: oneshot::Sender<Reply>) {
+        let unasked = match self.asks.get() {
+            Some(task) => task.try_send(reply).map_err(|unsent| unsent.into_inner()),
+            None => Err(reply),
+        };
+        if let Err(reply) = unasked {
+            let remedy = "add ng = \"udp:127.0.0.1:2223\" to [rtp], and start again";
+            let problem = "no call is relayed for others: the ng protocol is off";
+            let _ = reply.send(Reply::failed(Failure::Unavailable, problem, remedy));
+        }
     }
 
     /// Counters, where it is on.
@@ -570,6 +586,8 @@ impl Running {
             return;
         };
         let (tell, events) = mpsc::channel(ng::EVENTS_MAX);
+        let (ask, asks) = mpsc::channel(ng::ASKS_MAX);
+        let _ = self.ng.asks.set(ask);
         shared.switch.set_ng(tell);
         let sinks = Arc::clone(&self.posting.sinks);
         let shards = shared.switch.shards() as u64;
@@ -585,6 +603,7 @@ impl Running {
                 sinks.media(shard, order);
             }),
             settings: self.ng.settings.subscribe(),
+            asks,
             seen: Arc::clone(&self.ng.seen),
         };
         tokio::spawn(async move {
@@ -713,6 +732,7 @@ impl Running {
                 Command::Log { level } => {
                     let _ = reply.send(set_level(&level, log));
                 }
+                Command::Relayed => self.ng.ask(reply),
                 command => self.ask_users(command, reply),
             },
         }

@@ -13,8 +13,8 @@
 //! A reply waits until the relay has the ports; where it cannot have them others are tried.
 //!
 //! Not done here: translation between RTP and SRTP, other codecs, ICE candidates of our own (ICE is
-//! taken out of descriptions), recording, playing, forwarding. Whoever asks for these gets an error,
-//! or, where the call goes on without, the log says so once.
+//! taken out of descriptions), recording, playing, forwarding. Whoever asks for these gets an
+//! error, or, where the call goes on without, the log says so once.
 
 mod block;
 mod cache;

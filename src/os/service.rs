@@ -4,6 +4,7 @@ pub(in crate::os) mod assemble;
 mod commands;
 pub(in crate::os) mod files;
 mod mail;
+mod relayed;
 
 pub use commands::Replies;
 pub use files::read_config;

@@ -3,6 +3,7 @@
 use super::Replies;
 use super::files;
 use super::mail::Mail;
+use super::relayed::NgServing;
 use crate::base::{Anchor, Rng};
 use crate::call::Addresses;
 use crate::config::Config;
@@ -40,9 +41,9 @@ use crate::sip::listeners::{Advertised, AdvertisedHost, Interface, Listener, Lis
 use crate::store::{Directory, Ha1, Record, User};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 /// Where the shards' wishes go.
 struct Outlets {
@@ -155,58 +156,6 @@ impl Posting {
 
     fn renew(&self, config: &Arc<Config>, secrets: &Secrets) {
         self.mailing.send_replace(Mailing::new(config, secrets));
-    }
-}
-
-/// What the ng protocol is served with.
-struct NgServing {
-    addresses: Addresses,
-    mark: String,
-    settings: watch::Sender<crate::ng::Settings>,
-    seen: ng::Seen,
-    /// The way to the task, once there is one.
-    asks: OnceLock<mpsc::Sender<oneshot::Sender<Reply>>>,
-}
-
-impl NgServing {
-    fn new(config: &Config, addresses: Addresses, anchor: Anchor, rng: &mut Rng) -> Self {
-        let token = rng.token::<16>();
-        let mark = String::from_utf8_lossy(&token).into_owned();
-        let settings = ng::settings(config, &addresses, anchor, &mark);
-        Self {
-            addresses,
-            mark,
-            settings: watch::Sender::new(settings),
-            seen: ng::Seen::default(),
-            asks: OnceLock::new(),
-        }
-    }
-
-    fn renew(&self, config: &Config, anchor: Anchor) {
-        let settings = ng::settings(config, &self.addresses, anchor, &self.mark);
-        self.settings.send_replace(settings);
-    }
-
-    /// Has the task show its calls.
-    fn ask(&self, reply: oneshot::Sender<Reply>) {
-        let unasked = match self.asks.get() {
-            Some(task) => task.try_send(reply).map_err(|unsent| unsent.into_inner()),
-            None => Err(reply),
-        };
-        if let Err(reply) = unasked {
-            let remedy = "add ng = \"udp:127.0.0.1:2223\" to [rtp], and start again";
-            let problem = "no call is relayed for others: the ng protocol is off";
-            let _ = reply.send(Reply::failed(Failure::Unavailable, problem, remedy));
-        }
-    }
-
-    /// Counters, where it is on.
-    fn list(&self, config: &Config) -> Vec<(&'static str, u64)> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match config.rtp.ng {
-            Some(_) => seen.list(),
-            None => Vec::new(),
-        }
     }
 }
 
@@ -586,8 +535,7 @@ impl Running {
             return;
         };
         let (tell, events) = mpsc::channel(ng::EVENTS_MAX);
-        let (ask, asks) = mpsc::channel(ng::ASKS_MAX);
-        let _ = self.ng.asks.set(ask);
+        let asks = self.ng.asks();
         shared.switch.set_ng(tell);
         let sinks = Arc::clone(&self.posting.sinks);
         let shards = shared.switch.shards() as u64;
@@ -602,9 +550,9 @@ impl Running {
                 let shard = usize::try_from(order.session() % shards).unwrap_or(0);
                 sinks.media(shard, order);
             }),
-            settings: self.ng.settings.subscribe(),
+            settings: self.ng.settings(),
             asks,
-            seen: Arc::clone(&self.ng.seen),
+            seen: self.ng.seen(),
         };
         tokio::spawn(async move {
             if let Err(error) = task.run().await {
@@ -652,45 +600,8 @@ impl Running {
         if let Err(mistake) = shared.streams.tls.renew(pems) {
             return bad(format!("[sip.tls] {mistake}"));
         }
-        let mut later = Vec::new();
-        let old = &self.config;
-        for (changed, key) in [
-            (old.sip.listen != config.sip.listen, "[sip] listen"),
-            (old.sip.resolvers != config.sip.resolvers, "[sip] resolvers"),
-            (old.sip.advertise != config.sip.advertise, "[sip] advertise"),
-            (old.node.workers != config.node.workers, "[node] workers"),
-            (
-                old.node.state_dir != config.node.state_dir,
-                "[node] state_dir",
-            ),
-            (old.rtp.ports != config.rtp.ports, "[rtp] ports"),
-            (
-                old.rtp.ng.as_ref().map(|ng| ng.listen)
-                    != config.rtp.ng.as_ref().map(|ng| ng.listen),
-                "[rtp] ng",
-            ),
-            (old.store != config.store, "[store]"),
-            (old.spool != config.spool, "[spool]"),
-            (
-                old.services.prompts != config.services.prompts,
-                "[services] prompts",
-            ),
-            (old.admin.socket != config.admin.socket, "[admin] socket"),
-            (
-                old.admin.web.as_ref().map(|web| web.listen)
-                    != config.admin.web.as_ref().map(|web| web.listen),
-                "[admin] web",
-            ),
-            (
-                old.admin.pid_file != config.admin.pid_file,
-                "[admin] pid_file",
-            ),
-        ] {
-            if changed {
-                later.push(key);
-            }
-        }
-        if old.admin.log != config.admin.log {
+        let later = changed_for_later(&self.config, &config);
+        if self.config.admin.log != config.admin.log {
             log.set(config.admin.log);
         }
         shared
@@ -841,6 +752,47 @@ impl Running {
             .close()
             .map_err(|e| Fatal::new(EX_UNAVAILABLE, format!("store: {e}")))
     }
+}
+
+/// What changed and is taken from the file by the next start alone.
+fn changed_for_later(old: &Config, config: &Config) -> Vec<&'static str> {
+    let mut later = Vec::new();
+    for (changed, key) in [
+        (old.sip.listen != config.sip.listen, "[sip] listen"),
+        (old.sip.resolvers != config.sip.resolvers, "[sip] resolvers"),
+        (old.sip.advertise != config.sip.advertise, "[sip] advertise"),
+        (old.node.workers != config.node.workers, "[node] workers"),
+        (
+            old.node.state_dir != config.node.state_dir,
+            "[node] state_dir",
+        ),
+        (old.rtp.ports != config.rtp.ports, "[rtp] ports"),
+        (
+            old.rtp.ng.as_ref().map(|ng| ng.listen) != config.rtp.ng.as_ref().map(|ng| ng.listen),
+            "[rtp] ng",
+        ),
+        (old.store != config.store, "[store]"),
+        (old.spool != config.spool, "[spool]"),
+        (
+            old.services.prompts != config.services.prompts,
+            "[services] prompts",
+        ),
+        (old.admin.socket != config.admin.socket, "[admin] socket"),
+        (
+            old.admin.web.as_ref().map(|web| web.listen)
+                != config.admin.web.as_ref().map(|web| web.listen),
+            "[admin] web",
+        ),
+        (
+            old.admin.pid_file != config.admin.pid_file,
+            "[admin] pid_file",
+        ),
+    ] {
+        if changed {
+            later.push(key);
+        }
+    }
+    later
 }
 
 /// What the process knows for `voipctl status`.

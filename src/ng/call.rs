@@ -324,10 +324,11 @@ impl Call {
                 return both;
             }
         }
-        let is = |d: &Dialogue| {
-            d.party(Side::Caller).is(from) && d.is_dangling() && *d.branch == *request.via_branch
-        };
-        all.find(|(_, d)| is(d)).map(|(at, _)| (at, Side::Caller))
+        // One that nobody answered; for the next branch of a serial fork, the latest.
+        let is = |d: &Dialogue| d.party(Side::Caller).is(from) && *d.branch == *request.via_branch;
+        let dangling = all.clone().find(|(_, d)| is(d) && d.is_dangling());
+        let found = dangling.or_else(|| all.filter(|(_, d)| to.is_empty() && is(d)).last());
+        found.map(|(at, _)| (at, Side::Caller))
     }
 
     /// The dialogue that an answer is about, and the side that answers.

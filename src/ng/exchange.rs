@@ -208,6 +208,12 @@ impl Ng {
         if !request.label.is_empty() {
             party.label = request.label.clone();
         }
+        if !answers && reader_tag.is_empty() {
+            // Whoever was tried before is not heard any more.
+            let reader = dialogue.party_mut(reader);
+            reader.sdp = Vec::new();
+            reader.muxed = Vec::new();
+        }
         dialogue.party_mut(reader).go_by(reader_tag);
         dialogue.touched = now;
         if answers {
@@ -303,7 +309,11 @@ fn sections(
         let flag = |list: &[bool]| list.get(at).copied().unwrap_or(false);
         let (mux, shared) = match answers {
             true => (flag(&party.muxed), flag(&party.muxed)),
-            false => (flag(&party.mux_offered), options.rtcp_mux.require),
+            // Where it was agreed before there is no other port.
+            false => (
+                flag(&party.mux_offered),
+                options.rtcp_mux.require || flag(&party.mux_offered) && flag(&party.muxed),
+            ),
         };
         let rtcp = if shared { port } else { port | 1 };
         Ok(Some(Section {

@@ -417,15 +417,16 @@ impl Ng {
             .add("transcodedmedia", 0_i64);
         let mut total = Dictionary::new();
         total
-            .add("uptime", now.since(self.started).as_secs())
+            .add("uptime", &*now.since(self.started).as_secs().to_string())
             .add("managedsessions", self.counts.ended)
             .add("timeoutsessions", self.counts.timeouts);
         let mut control = Dictionary::new();
-        for (command, name, _) in Command::ALL {
+        for (command, ..) in Command::ALL {
             let count = self.counts.commands.get(command.index());
-            control.add(name, count.copied().unwrap_or(0));
+            let key = format!("total{}count", short_name(command));
+            control.add(key, count.copied().unwrap_or(0));
         }
-        control.add("errors", self.counts.errors);
+        control.add("totalerrorcount", self.counts.errors);
         let mut statistics = Dictionary::new();
         statistics
             .add("currentstatistics", current)
@@ -434,5 +435,22 @@ impl Ng {
         let mut reply = Dictionary::new();
         reply.add("statistics", statistics);
         reply
+    }
+}
+
+/// As the keys of rtpengine's statistics shorten a command.
+fn short_name(command: Command) -> &'static str {
+    match command {
+        Command::Ping => "ping",
+        Command::Offer => "offer",
+        Command::Answer => "answer",
+        Command::Delete => "delete",
+        Command::Query => "query",
+        Command::List => "list",
+        Command::Statistics => "stats",
+        Command::BlockMedia => "blkmedia",
+        Command::UnblockMedia => "unblkmedia",
+        Command::BlockDtmf => "blkdtmf",
+        Command::UnblockDtmf => "unblkdtmf",
     }
 }

@@ -502,6 +502,26 @@ fn forks_beyond_the_proxy_share_ports_and_the_latest_is_heard() {
 }
 
 #[test]
+fn a_serial_fork_goes_on_with_the_ports_of_the_one_before() {
+    let mut h = Harness::new(16);
+    let toward_b = port(&sdp(&h.offer(&[])));
+    let toward_a = port(&sdp(&h.answer(&[])));
+    assert_eq!(port(&sdp(&h.offer(&[]))), toward_b);
+    // Who was tried before is not sent to.
+    assert_eq!(h.packet(toward_a, "198.51.100.10:4000", 1), None);
+    let other = ANSWER.replace("198.51.100.20", "198.51.100.30");
+    let fork = [
+        &dialogue("call", "a", "c")[..],
+        &[("sdp", other.as_str().into())],
+    ]
+    .concat();
+    assert_eq!(port(&sdp(&h.request("answer", &fork))), toward_a);
+    let (_, to) = h.packet(toward_a, "198.51.100.10:4000", 2).unwrap();
+    assert_eq!(to, "198.51.100.30:5000".parse().unwrap());
+    assert_eq!(h.relay.sessions(), 1);
+}
+
+#[test]
 fn a_stream_may_come_and_go_within_a_call() {
     let mut h = Harness::new(16);
     h.offer(&[]);

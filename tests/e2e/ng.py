@@ -465,3 +465,56 @@ def test_errors_beside_rtpengine(case):
     ]:
         replies = [client.ask(command, **keys) for client in (ours, theirs)]
         assert replies[0] == replies[1], f"{command} {keys}: {replies}"
+
+
+# Requests of one call in a row: what they are, whose tags, their description; see `shape`.
+ROWS = {
+    "re-INVITE": [("offer", "a", "", BASE), ("offer", "a", "", BASE), ("answer", "a", "b", BASE),
+                  ("offer", "a", "b", BASE + "a=sendonly\r\n"),
+                  ("answer", "a", "b", BASE + "a=recvonly\r\n"),
+                  ("offer", "b", "a", BASE), ("answer", "b", "a", BASE)],
+    "a stream comes and goes": [("offer", "a", "", BASE), ("answer", "a", "b", BASE),
+                                ("offer", "a", "b", BASE + VIDEO), ("answer", "a", "b", BASE + VIDEO),
+                                ("offer", "a", "b", BASE + VIDEO.replace("4002", "0")),
+                                ("answer", "a", "b", BASE + VIDEO.replace("4002", "0")),
+                                ("offer", "a", "b", BASE + VIDEO)],
+    "mux in a re-INVITE": [("offer", "a", "", BASE + MUX), ("answer", "a", "b", BASE + MUX),
+                           ("offer", "a", "b", BASE + MUX), ("answer", "a", "b", BASE + MUX),
+                           ("offer", "b", "a", BASE + MUX), ("answer", "b", "a", BASE + MUX)],
+    "serial fork": [("offer", "a", "", BASE), ("answer", "a", "b", BASE), ("offer", "a", "", BASE),
+                    ("answer", "a", "c", BASE)],
+    "dialog of before": [("offer", "a", "b", BASE), ("answer", "a", "b", BASE)],
+    "after its end": [("offer", "a", "", BASE), ("answer", "a", "b", BASE), ("delete", "b", "a", None),
+                      ("query", "", "", None), ("offer", "a", "", BASE)],
+}
+
+
+def shape(reply, names):
+    """A reply with each of the relay's ports named by the order in which it was first seen."""
+    if "sdp" not in reply:
+        return {key: value for key, value in reply.items() if key in ("result", "error-reason")}, \
+            sorted(reply), sorted(reply.get("tags", ()))
+    out = []
+    for section in read(reply["sdp"])["sections"]:
+        port = section["m"][1]
+        name = names.setdefault(port, len(names)) if port != "0" else None
+        live = port != "0"
+        out.append((name, live and section["direction"], live and section["rtcp"]))
+    return out
+
+
+def test_rows_beside_rtpengine(case):
+    """Whole calls: each reply of ours names the ports that rtpengine's would name."""
+    both = [(Relay(case, ng_interfaces=["lo/127.0.0.1"]).client, {}), (Rtpengine(case).client, {})]
+    wrong = []
+    for name, steps in ROWS.items():
+        for step, (command, author, reader, body) in enumerate(steps):
+            keys = {"call_id": name, "from_tag": author, "to_tag": reader, "sdp": body}
+            keys = {key: value for key, value in keys.items() if value}
+            if command == "delete":
+                keys["delete_delay"] = 0
+            said = [shape(client.ask(command, **keys), names.setdefault(name, {}))
+                    for client, names in both]
+            if said[0] != said[1]:
+                wrong.append(f"{name}, step {step}, {command}: {said[0]}, rtpengine {said[1]}")
+    assert not wrong, "\n".join(wrong)

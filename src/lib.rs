@@ -15,6 +15,7 @@
 //! | | `plan`, `feature`, `mailbox` | numbers; call features; voicemail's index |
 //! | F4 | `call`, `peer` | calls and their legs, from INVITE to call detail record; trunks, pools |
 //! | F5 | `proxy`, `pbx` | registrar, routing, forking; services that answer calls |
+//! | | `ng` | the relay for other proxies, by the ng protocol |
 //! | F6 | `server`, `web` | `SignalCore` and `MediaCore`: the whole, composed; the HTTP interface |
 //! | F7 | `os`, `sim` | the real world, and the simulated one |
 //!
@@ -37,6 +38,7 @@ pub mod feature;
 pub mod location;
 pub mod mailbox;
 pub mod media;
+pub mod ng;
 pub mod os;
 pub mod pbx;
 pub mod peer;

@@ -5,6 +5,7 @@ pub mod core;
 
 mod frame;
 mod media;
+mod ng;
 mod pri;
 mod relay;
 mod sip;
@@ -12,6 +13,7 @@ mod sip;
 pub use self::core::signal_core;
 pub use frame::frame;
 pub use media::{sdp, stun};
+pub use ng::ng;
 pub use pri::cesopsn;
 pub use relay::relay;
 pub use sip::{message, uri};

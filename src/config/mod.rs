@@ -12,6 +12,7 @@ mod dialing;
 mod menu;
 mod mistake;
 mod net;
+mod ng;
 mod page;
 mod parking;
 mod parse;
@@ -42,6 +43,7 @@ pub use menu::{
 };
 pub use mistake::{Mistake, Mistakes};
 pub use net::{Advertise, Domain, IpNet, Listen, Origin, PortRange, ServiceRoute};
+pub use ng::{Ng, NgInterface};
 pub use page::{PAGE_MEMBERS_MAX, Page};
 pub use parking::{Parking, SLOTS_MAX};
 pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MAX};
@@ -294,6 +296,8 @@ pub struct Rtp {
     pub fastpath: Fastpath,
     /// Seconds without a packet from either side after which the call is ended.
     pub timeout_s: u32,
+    /// Whether, and how, other proxies may use the relay.
+    pub ng: Option<Ng>,
 }
 
 impl Default for Rtp {
@@ -303,6 +307,7 @@ impl Default for Rtp {
             relay: Relay::Nat,
             fastpath: Fastpath::Off,
             timeout_s: 60,
+            ng: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
     Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
     Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, Origin, PortRange, Relay, Rtp,
-    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, conference, page,
+    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, conference, ng, page,
     parking, parse_dialing, parse_menu, recording, run_dir, spool_dir,
 };
 use crate::base::Transport;
@@ -43,7 +43,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("sip.tls", &["certificate", "key", "roots"]),
-    ("rtp", &["ports", "relay", "fastpath", "timeout_s"]),
+    ("rtp", ng::RTP),
     ("store", &["url", "durability", "cdr_days", "cdr_rows_max"]),
     ("spool", &["directory"]),
     (
@@ -626,6 +626,7 @@ impl<'d> File<'_, '_, 'd> {
             rtp.fastpath = fastpath;
         }
         self.set_u32(&mut rtp.timeout_s, section.get("timeout_s"), 5..=86_400);
+        rtp.ng = self.ng(section, sip, rtp.ports);
         rtp
     }
 

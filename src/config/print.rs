@@ -4,7 +4,7 @@
 use super::print_dialing::dialing;
 use super::{
     Blocklist, Config, Digest, Durability, Fastpath, Fraud, Keepalive, Limits, Locale, Relay, Sip,
-    Timers, Voicemail,
+    Timers, Voicemail, ng,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -56,6 +56,9 @@ impl Config {
         };
         text(f, "fastpath", &fastpath)?;
         plain(f, "timeout_s", self.rtp.timeout_s)?;
+        if let Some(ng) = &self.rtp.ng {
+            ng::print(f, ng)?;
+        }
 
         writeln!(f, "\n[store]")?;
         text(f, "url", &format!("sqlite:{}", self.store.file.display()))?;

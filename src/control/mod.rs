@@ -14,6 +14,7 @@ mod merge;
 mod parked;
 mod peers;
 mod queues;
+mod relayed;
 mod rows;
 mod time;
 
@@ -22,6 +23,7 @@ pub use mail::{MailboxRow, MessageRow};
 pub use parked::ParkedRow;
 pub use peers::{MemberRow, PoolRow, TrunkRow};
 pub use queues::{AgentRow, QueueRow};
+pub use relayed::RelayedRow;
 pub use rows::{
     BanRow, BlockRow, CallRow, CallState, CdrLegRow, CdrRow, Counters, FeatureRow, LegRow,
     RegistrationRow, RouteLineRow, RouteRow, RouteStepRow, StatusRow, TraceDirection, TraceRow,
@@ -130,6 +132,8 @@ pub enum Command {
     },
     /// The calls that are parked.
     Parked,
+    /// The calls that are relayed for other proxies, at most [`ROWS_MAX`].
+    Relayed,
     /// Who is shut out.
     Bans,
     /// Let a source in again.
@@ -356,6 +360,7 @@ impl Command {
             | Command::MailboxList { .. }
             | Command::MailboxShow { .. }
             | Command::MailboxSet { .. }
+            | Command::Relayed
             | Command::MailboxDeleteMessage { .. } => Scope::Process,
         }
     }
@@ -442,6 +447,11 @@ pub enum Reply {
     Parked {
         /// Ordered by slot.
         rows: Vec<ParkedRow>,
+    },
+    /// To [`Command::Relayed`].
+    Relayed {
+        /// Ordered by Call-ID.
+        rows: Vec<RelayedRow>,
     },
     /// To [`Command::Bans`].
     Bans {

@@ -24,6 +24,7 @@ pub mod ipc;
 #[cfg(target_os = "linux")]
 pub mod linux;
 pub mod log;
+pub mod ng;
 pub mod node;
 pub mod post;
 pub mod privsep;

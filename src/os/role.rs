@@ -40,6 +40,8 @@ struct Boot {
     log: Log,
     listeners: Vec<Bound>,
     control: Option<OwnedFd>,
+    /// The socket of the ng protocol, and where it is bound.
+    ng: Option<(SocketAddr, OwnedFd)>,
     /// For media: where files are.
     roots: Roots,
     lines: Vec<(Line, Channel)>,
@@ -112,7 +114,7 @@ impl Boot {
             _ => return Err(ipc(IpcError::Malformed("no hello"))),
         }
         let (mut parts, mut listeners) = (Vec::new(), Vec::new());
-        let (mut control, mut lines) = (None, Vec::new());
+        let (mut control, mut ng, mut lines) = (None, None, Vec::new());
         let mut roots = Roots::default();
         loop {
             let (message, mut fds): (ToRole, _) = channel.receive().map_err(ipc)?;
@@ -126,6 +128,7 @@ impl Boot {
                     Some(fd),
                 ) => listeners.push((transport, address, fd)),
                 (ToRole::Control, Some(fd)) => control = Some(fd),
+                (ToRole::Ng(address), Some(fd)) => ng = Some((address, fd)),
                 (ToRole::Directory(root), Some(fd)) => roots.set(root, fd),
                 (ToRole::Line(line), Some(fd)) => lines.push((line, Channel::from_fd(fd))),
                 (ToRole::Start, None) => break,
@@ -150,6 +153,7 @@ impl Boot {
             config,
             listeners: bound(listeners),
             control,
+            ng,
             roots,
             lines,
         })
@@ -222,6 +226,7 @@ async fn on_common(monitor: &AsyncChannel, message: ToRole, log: &Log) -> Result
         | ToRole::BadSettings { .. }
         | ToRole::Listener { .. }
         | ToRole::Control
+        | ToRole::Ng(_)
         | ToRole::Directory(_)
         | ToRole::Line(_)
         | ToRole::Ports { .. }

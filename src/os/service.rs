@@ -4,6 +4,7 @@ pub(in crate::os) mod assemble;
 mod commands;
 pub(in crate::os) mod files;
 mod mail;
+mod relayed;
 
 pub use commands::Replies;
 pub use files::read_config;
@@ -15,6 +16,7 @@ use super::daemon::{
 };
 use super::fast::{self, Card};
 use super::log::{Log, Target};
+use super::ng::Way;
 use super::node::Bound;
 use super::privsep::monitor::{self, Holdings, Monitor};
 use super::spool::Roots;
@@ -24,7 +26,7 @@ use crate::base::Rng;
 use crate::config::{Config, Fastpath};
 use crate::control::{Command, Reply};
 use assemble::{Prepared, Running, Seams};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -143,6 +145,7 @@ struct Opened {
     bound: Vec<Bound>,
     web: Option<TcpListener>,
     card: Option<Box<dyn Card>>,
+    ng: Option<UdpSocket>,
 }
 
 fn open(options: &Options, config: &Config, target: Target) -> Result<Opened, Fatal> {
@@ -160,6 +163,7 @@ fn open(options: &Options, config: &Config, target: Target) -> Result<Opened, Fa
         bound: assemble::bind(config)?,
         web: bind_web(config)?,
         card: fast::open(&config.rtp.fastpath).map_err(|why| Fatal::new(EX_UNAVAILABLE, why))?,
+        ng: bind_ng(config)?,
     })
 }
 
@@ -186,6 +190,7 @@ fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fa
         bound,
         web,
         card: _,
+        ng,
     } = open(options, &config, target)?;
     files::make_directories(&config, run_as.as_ref())?;
     let os = |what: &str, e: &std::io::Error| Fatal::new(EX_OSERR, format!("{what}: {e}"));
@@ -205,6 +210,7 @@ fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fa
         .iter()
         .map(|b| format!("{}:{}", b.transport.uri_token(), b.address))
         .collect();
+    let ng = config.rtp.ng.as_ref().map(|ng| ng.listen).zip(ng);
     let holdings = Holdings {
         path: options.config.clone(),
         text,
@@ -213,6 +219,7 @@ fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fa
         bound,
         control,
         web,
+        ng,
         user: options.user.clone(),
         users: options.users.clone(),
         syslog: target == Target::Syslog,
@@ -239,6 +246,7 @@ struct Attended {
     blocklist: Blocklist,
     server: Server,
     web: Option<(TcpListener, String)>,
+    ng: Option<UdpSocket>,
     pid_file: PidFile,
     options: Options,
     log: Log,
@@ -253,6 +261,20 @@ fn bind_web(config: &Config) -> Result<Option<TcpListener>, Fatal> {
         web::bind(asked.listen).map_err(|e| Fatal::new(EX_UNAVAILABLE, e.to_string()))?;
     tracing::info!("listening on http:{}", asked.listen);
     Ok(Some(listener))
+}
+
+/// The socket of the ng protocol.
+fn bind_ng(config: &Config) -> Result<Option<UdpSocket>, Fatal> {
+    let Some(asked) = &config.rtp.ng else {
+        return Ok(None);
+    };
+    let address = asked.listen;
+    let socket = super::ng::bind(address).map_err(|e| {
+        let text = format!("[rtp] ng udp:{address}: {e}; is another relay running there?");
+        Fatal::new(EX_UNAVAILABLE, text)
+    })?;
+    tracing::info!("listening on ng:udp:{address}");
+    Ok(Some(socket))
 }
 
 /// Serves the HTTP interface beside everything else; reloads bring it another token.
@@ -290,6 +312,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
         bound,
         web,
         card,
+        ng,
     } = open(options, &config, target)?;
     let token = files::web_token(&config)?.unwrap_or_default();
     let web = web.map(|listener| (listener, token));
@@ -319,6 +342,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
         blocklist,
         server,
         web,
+        ng,
         pid_file,
         options: options.clone(),
         log,
@@ -333,6 +357,7 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
         mut blocklist,
         server,
         web,
+        ng,
         pid_file,
         options,
         log,
@@ -348,6 +373,9 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
         None => None,
     };
     running.start_post();
+    if let Some(socket) = ng {
+        running.start_ng(socket, Way::Direct);
+    }
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut notices = running.notices();
     let outcome = loop {

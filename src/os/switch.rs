@@ -7,6 +7,8 @@ use super::post;
 use super::stream::Receiver;
 use crate::base::{ConnectionId, Flow, TransmitTag};
 use crate::media::News;
+use crate::ng::NG_SESSIONS;
+use crate::relay::MediaEvent;
 use crate::server::{MediaNews, POST_SESSION};
 use crate::sip::detour::{self, Detours};
 use crate::wire::sip::FrameError;
@@ -32,6 +34,8 @@ pub struct Switch {
     inboxes: Vec<Inbox<Work>>,
     /// Who sends copies by e-mail, once there is somebody.
     post: OnceLock<mpsc::Sender<post::Answer>>,
+    /// Who serves the ng protocol, once there is somebody.
+    ng: OnceLock<mpsc::Sender<MediaEvent>>,
     detours: Mutex<Detours>,
     /// Whether there is any.
     detoured: AtomicBool,
@@ -45,6 +49,7 @@ impl Switch {
                 .map(|_| Inbox::new(INBOX_MESSAGES_MAX))
                 .collect(),
             post: OnceLock::new(),
+            ng: OnceLock::new(),
             detours: Mutex::new(Detours::new(shards.max(1))),
             detoured: AtomicBool::new(false),
         }
@@ -93,7 +98,8 @@ impl Switch {
         }
     }
 
-    /// What media say, to the shard that they work for, or to whom they read files.
+    /// What media say, to the shard that they work for, to whom they read files, or to whom they
+    /// relay for other proxies.
     pub fn news(&self, shard: usize, news: MediaNews) {
         match (news, self.post.get()) {
             (
@@ -107,6 +113,13 @@ impl Switch {
                 // One is asked for at a time: what does not fit nobody waits for.
                 let _ = post.try_send((task, outcome));
             }
+            (MediaNews::Relay(event), _) if NG_SESSIONS.contains(&event.session()) => {
+                // What does not fit is asked for again when it is missed.
+                if let Some(ng) = self.ng.get() {
+                    let _ = ng.try_send(event);
+                }
+            }
+            (MediaNews::Studio(news), _) if NG_SESSIONS.contains(&news.session()) => {}
             (news, _) => self.tell(shard, Input::Media(news)),
         }
     }
@@ -114,6 +127,11 @@ impl Switch {
     /// Who gets the answers to [`POST_SESSION`]'s orders from now on; the first who says so.
     pub fn set_post(&self, post: mpsc::Sender<post::Answer>) {
         let _ = self.post.set(post);
+    }
+
+    /// Who hears of the sessions of [`NG_SESSIONS`] from now on; the first who says so.
+    pub fn set_ng(&self, ng: mpsc::Sender<MediaEvent>) {
+        let _ = self.ng.set(ng);
     }
 
     /// Tells every shard what it must not miss.

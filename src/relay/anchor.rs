@@ -5,7 +5,7 @@
 //! that other side ([`rewrite`]), and the relay learns where *this* side wants its media
 //! ([`leg`]).
 
-use super::{LegSpec, MediaKind, MediaSpec, PortPool};
+use super::{Blocked, LegSpec, MediaKind, MediaSpec, PortPool};
 use crate::wire::sdp::{Ice, Media, MediaEdit, Sdp};
 use bytes::Bytes;
 use std::net::IpAddr;
@@ -112,6 +112,7 @@ fn spec(media: &Media<'_>, port: u16, mux: bool) -> MediaSpec {
         direction: media.effective_direction(),
         kind,
         clock_rate: media.clock_rate().unwrap_or(0),
+        blocked: Blocked::NONE,
     }
 }
 

@@ -1,6 +1,6 @@
 //! One port: whom it listens to, what it counted, and where its packets go on.
 
-use super::command::{MediaKind, Side};
+use super::command::{Blocked, MediaKind, Side};
 use super::latch::{Admission, Gate};
 use super::receiver::{Receiver, units_to_us};
 use super::stats::{DROP_REASONS, DropReason, LegStats};
@@ -51,6 +51,8 @@ pub(super) struct Setting {
     pub(super) companion: Option<u16>,
     /// The side asked for nothing to be sent to it (a null address).
     pub(super) muted: bool,
+    /// What the side sends in vain.
+    pub(super) blocked: Blocked,
 }
 
 /// One port of ours.
@@ -113,6 +115,9 @@ impl Channel {
                 if let Some(header) = header {
                     let clock = self.setting.clock_rate;
                     self.receiver.on_packet(now, &header, clock);
+                    if self.setting.blocked.stops(header.payload_type) {
+                        return Err(self.drop(DropReason::Inactive));
+                    }
                 }
             }
             Lane::Rtcp => {

@@ -48,6 +48,39 @@ pub enum MediaKind {
     Udptl,
 }
 
+/// What a side sends and the other shall not get.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Blocked {
+    /// Media, but for events of keys.
+    pub media: bool,
+    /// Events of keys (RFC 4733).
+    pub events: bool,
+    /// The payload type of the latter, if the side named one.
+    pub event_type: Option<u8>,
+}
+
+impl Blocked {
+    /// Nothing.
+    pub const NONE: Blocked = Blocked {
+        media: false,
+        events: false,
+        event_type: None,
+    };
+
+    /// Whether anything is.
+    pub(super) fn any(&self) -> bool {
+        self.media || self.events
+    }
+
+    /// Whether a packet of this payload type goes no further.
+    pub(super) fn stops(&self, payload_type: u8) -> bool {
+        match self.event_type == Some(payload_type) {
+            true => self.events,
+            false => self.media,
+        }
+    }
+}
+
 /// One stream as one side sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct MediaSpec {
@@ -67,6 +100,8 @@ pub struct MediaSpec {
     pub kind: MediaKind,
     /// The clock of the first format in Hz; zero if unknown. For jitter only.
     pub clock_rate: u32,
+    /// What the side sends in vain.
+    pub blocked: Blocked,
 }
 
 /// One side of a session.

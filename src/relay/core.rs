@@ -558,7 +558,8 @@ fn wish(channels: &Channels, port: u16) -> Option<Stream> {
     let [onward_port, _] = setting.onward;
     let other = channels.get(onward_port).filter(|_| !setting.delivers)?;
     let is_rtp = |kind| matches!(kind, MediaKind::Rtp | MediaKind::SecureRtp);
-    let passes = is_rtp(setting.kind) && is_rtp(other.setting.kind) && !other.setting.muted;
+    let wanted = !other.setting.muted && !setting.blocked.any();
+    let passes = is_rtp(setting.kind) && is_rtp(other.setting.kind) && wanted;
     Some(Stream {
         bind: setting.bind,
         port,

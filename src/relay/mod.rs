@@ -31,8 +31,8 @@ mod stats;
 pub use self::channel::Lane;
 pub use self::core::{Relay, RelaySettings, Verdict};
 pub use command::{
-    BindError, Direction, Failure, LegSpec, MediaCommand, MediaEvent, MediaKind, MediaSpec, Side,
-    Silent, SocketAction,
+    BindError, Blocked, Direction, Failure, LegSpec, MediaCommand, MediaEvent, MediaKind,
+    MediaSpec, Side, Silent, SocketAction,
 };
 pub use frame::process;
 pub use offload::{FlowNews, FlowOrder, Stream};

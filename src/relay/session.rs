@@ -1,7 +1,7 @@
 //! One session: which ports it has, what gone ports counted, and whether a side is silent.
 
 use super::channel::{Channel, Role, Setting};
-use super::command::{LegSpec, MediaKind, MediaSpec, Side, Silent};
+use super::command::{Blocked, LegSpec, MediaKind, MediaSpec, Side, Silent};
 use super::core::{Channels, RelaySettings};
 use super::frame::FlowStats;
 use super::latch::Expectation;
@@ -115,6 +115,7 @@ impl Entry {
             companion: spec
                 .and_then(|s| s.rtcp_port)
                 .filter(|_| self.role == Role::Media),
+            blocked: spec.map_or(Blocked::NONE, |s| s.blocked),
             muted: spec.is_some_and(|s| s.peer.is_none() && !s.direction.receives()),
         }
     }

@@ -19,7 +19,7 @@ pub enum DropReason {
     Stun,
     /// The other side's address is not known yet.
     NoDestination,
-    /// The stream is inactive or has no counterpart.
+    /// The stream is inactive or has no counterpart, or the packet is of a kind that is blocked.
     Inactive,
     /// The system refused to send it.
     SendFailed,

@@ -56,6 +56,7 @@ fn leg(port: u16, peer: &str) -> LegSpec {
             direction: Direction::SendRecv,
             kind: MediaKind::Rtp,
             clock_rate: 8000,
+            blocked: Blocked::NONE,
         })],
     }
 }

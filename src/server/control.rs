@@ -52,9 +52,7 @@ impl SignalCore {
                 change,
             } => self.change_member(&name, member, change),
             Command::BanLift { source, user } => self.lift(now, source, user),
-            Command::Blocks => Reply::Blocks {
-                rows: self.blocks(now),
-            },
+            Command::Blocks => self.blocked(now),
             Command::Parked => self.parked(),
             Command::Queues { name } => self.queues(now, name.as_deref()),
             Command::QueueLogin { aor, queue, on } => self.queue_login(&aor, &queue, on),
@@ -78,6 +76,7 @@ impl SignalCore {
                 self.route_test(now, &asked).unwrap_or_else(|failed| failed)
             }
             Command::Log { .. }
+            | Command::Relayed
             | Command::Reload
             | Command::UserAdd { .. }
             | Command::UserImport { .. }
@@ -97,6 +96,11 @@ impl SignalCore {
             }
         };
         self.outputs.push_back(Output::Reply { id, reply });
+    }
+
+    fn blocked(&self, now: Instant) -> Reply {
+        let rows = self.blocks(now);
+        Reply::Blocks { rows }
     }
 
     /// The messages of a call, by our name for it or its Call-ID; of all without.

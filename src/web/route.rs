@@ -60,6 +60,7 @@ pub fn route(request: &HttpRequest<'_>) -> Result<Wanted, Answer> {
         ("trunks", None) => only(request, "GET", || command(Command::Trunks)),
         ("pools", None) => only(request, "GET", || command(Command::Pools)),
         ("parked", None) => only(request, "GET", || command(Command::Parked)),
+        ("relay", None) => only(request, "GET", || command(Command::Relayed)),
         ("conferences", None) => only(request, "GET", || {
             command(Command::Conferences { name: None })
         }),

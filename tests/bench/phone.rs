@@ -7,7 +7,7 @@ use std::time::Duration;
 use voip::base::{Instant, Rng};
 use voip::media::codec::{Codec, Encoder};
 use voip::media::{Format, News, Order, Task};
-use voip::relay::{LegSpec, MediaCommand, MediaKind, MediaSpec, Relay};
+use voip::relay::{Blocked, LegSpec, MediaCommand, MediaKind, MediaSpec, Relay};
 use voip::server::{Carrier, MediaCore, MediaNews, MediaOrder};
 use voip::wire::rtp::{Coding, Header, Wishes};
 use voip::wire::sdp::Direction;
@@ -101,6 +101,7 @@ impl Phone {
             direction: Direction::SendRecv,
             kind: MediaKind::Rtp,
             clock_rate: self.coding.clock_rate(),
+            blocked: Blocked::NONE,
         };
         let leg = |local, spec| LegSpec {
             bind: HOST,

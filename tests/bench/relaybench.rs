@@ -22,7 +22,7 @@ use voip::os::clock::Clock;
 use voip::os::relay::{MediaConfig, MediaDriver};
 use voip::os::udp::Name;
 use voip::relay::RelaySettings;
-use voip::relay::{Direction, LegSpec, MediaCommand, MediaEvent, MediaKind, MediaSpec};
+use voip::relay::{Blocked, Direction, LegSpec, MediaCommand, MediaEvent, MediaKind, MediaSpec};
 use voip::server::{MediaNews, MediaOrder};
 use voip::wire::rtp::Header;
 use voip::wire::sdp::Sdp;
@@ -121,6 +121,7 @@ fn spec(side: usize, stream: usize) -> MediaSpec {
         direction: Direction::SendRecv,
         kind: MediaKind::Rtp,
         clock_rate: 8000,
+        blocked: Blocked::NONE,
     }
 }
 

@@ -94,6 +94,7 @@ pub fn execute(
         | Command::ConferenceMember { .. }
         | Command::Blocks
         | Command::Parked
+        | Command::Relayed
         | Command::Queues { .. }
         | Command::QueueLogin { .. }
         | Command::QueuePause { .. }

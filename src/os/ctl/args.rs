@@ -72,6 +72,8 @@ pub enum Verb {
     /// Look after conferences.
     #[command(subcommand)]
     Conference(ConferenceVerb),
+    /// List the calls that are relayed for other proxies, such as Kamailio.
+    Relay,
     /// Look after calls that are parked.
     #[command(subcommand)]
     Park(ParkVerb),

@@ -23,6 +23,7 @@ mod ping;
 mod probe;
 mod queues;
 mod recordings;
+mod relayed;
 mod route;
 mod secret;
 mod sip;
@@ -89,6 +90,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Verb::Conference(verb) => conference::run(verb, &access, output),
         Verb::Recording(verb) => recordings::run(verb, &access, output),
+        Verb::Relay => relayed::run(&access, output),
         Verb::Park(verb) => parked::run(verb, &access, output),
         Verb::Queue(verb) => queues::run(verb, &access, output),
         Verb::Bans { verb: None } => listing::bans(&access, output),

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The version of all messages between the processes.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 /// The program that they are of.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
 
@@ -97,6 +97,8 @@ pub enum Line {
     Media(u16),
     /// Between signal and web: the lines of [`crate::control`].
     Operator,
+    /// Between signal and net: [`Datagrams`] that leave by the socket of [`ToRole::Ng`].
+    Ng,
 }
 
 /// What the roles need of the configuration; see [`ToRole::Settings`].
@@ -161,6 +163,9 @@ pub enum ToRole {
     },
     /// With one descriptor: the operator's socket; for web the listener.
     Control,
+    /// With one descriptor, for signal and net: the socket of the ng protocol, and where it is
+    /// bound. Net counts it behind the UDP listeners.
+    Ng(SocketAddr),
     /// With one descriptor, for media: a directory of files.
     Directory(Root),
     /// With one descriptor: an end of a pair, in place of an earlier one.

@@ -6,7 +6,7 @@ use crate::media::News;
 use crate::os::ipc::{AsyncChannel, Channel, Commands, Events, IpcError};
 use crate::os::switch::Switch;
 use crate::relay::{LegSpec, LegStats, MediaCommand, MediaEvent};
-use crate::server::{Input, MediaNews, MediaOrder};
+use crate::server::{MediaNews, MediaOrder};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
@@ -93,15 +93,15 @@ pub async fn run(
                 for event in ended {
                     // A recording of theirs may be waited for.
                     let lost = News::Failed { session: event.session() };
-                    switch.tell(shard, Input::Media(MediaNews::Relay(event)));
-                    switch.tell(shard, Input::Media(MediaNews::Studio(lost)));
+                    switch.news(shard, MediaNews::Relay(event));
+                    switch.news(shard, MediaNews::Studio(lost));
                 }
                 let all = (Arc::clone(&sessions), Arc::clone(&switch));
                 tokio::spawn(hear(shard, Arc::clone(&new), all.0, all.1));
                 // What callers of services heard is forgotten with the process.
                 for session in ended_here(&open) {
                     let lost = News::Failed { session };
-                    switch.tell(shard, Input::Media(MediaNews::Studio(lost)));
+                    switch.news(shard, MediaNews::Studio(lost));
                 }
                 let open = open.into_iter().map(MediaOrder::Relay).collect();
                 line = send(&new, open).await.then_some(new);

@@ -24,7 +24,7 @@ use crate::os::spool::Roots;
 use crate::os::{dns, sys};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -68,6 +68,8 @@ pub struct Holdings {
     pub control: UnixListener,
     /// The listener of the HTTP interface.
     pub web: Option<TcpListener>,
+    /// The socket of the ng protocol, and where it is bound.
+    pub ng: Option<(SocketAddr, UdpSocket)>,
     /// Whom the roles become.
     pub user: Option<String>,
     /// Users to make.
@@ -186,8 +188,12 @@ fn lines(role: Role, shards: u16) -> Vec<(Line, Role)> {
         }
     }
     match role {
-        Role::Net => all.push((Line::Requests, Role::Signal)),
-        Role::Signal => all.extend([(Line::Requests, Role::Net), (Line::Operator, Role::Web)]),
+        Role::Net => all.extend([(Line::Requests, Role::Signal), (Line::Ng, Role::Signal)]),
+        Role::Signal => all.extend([
+            (Line::Requests, Role::Net),
+            (Line::Ng, Role::Net),
+            (Line::Operator, Role::Web),
+        ]),
         Role::Web => all.push((Line::Operator, Role::Signal)),
         Role::Media => {}
     }
@@ -277,6 +283,10 @@ impl Monitor {
         self.send_settings(role, None, &settings).await?;
         if matches!(role, Role::Net | Role::Signal) {
             self.hand_listeners(role).await;
+            if let Some((address, socket)) = &self.holdings.ng {
+                let message = ToRole::Ng(*address);
+                self.send(role, &message, &[socket.as_fd()]).await;
+            }
         }
         let control = match role {
             Role::Signal => Some(self.holdings.control.as_fd()),
@@ -560,7 +570,7 @@ impl Monitor {
 fn pair(line: Line) -> std::io::Result<(OwnedFd, OwnedFd)> {
     match line {
         Line::Operator => UnixStream::pair().map(|(one, two)| (one.into(), two.into())),
-        Line::Datagrams(_) | Line::Requests | Line::Ports(_) | Line::Media(_) => {
+        Line::Datagrams(_) | Line::Requests | Line::Ports(_) | Line::Media(_) | Line::Ng => {
             Channel::pair().map(|(one, two)| (one.into_fd(), two.into_fd()))
         }
     }
@@ -617,7 +627,7 @@ mod tests {
                 assert!(lines(other, 3).contains(&(line, role)), "{line:?}");
             }
         }
-        assert_eq!(lines(Role::Net, 2).len(), 5);
+        assert_eq!(lines(Role::Net, 2).len(), 6);
         assert_eq!(lines(Role::Web, 2).len(), 1);
     }
 }

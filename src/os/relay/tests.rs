@@ -1,7 +1,7 @@
 //! The driver between real sockets on loopback.
 
 use super::*;
-use crate::relay::{Direction, Failure, LegSpec, MediaKind, MediaSpec};
+use crate::relay::{Blocked, Direction, Failure, LegSpec, MediaKind, MediaSpec};
 use crate::wire::rtp::Header;
 use std::net::{IpAddr, UdpSocket};
 use std::sync::mpsc;
@@ -77,6 +77,7 @@ fn leg(port: u16, phone: &UdpSocket) -> LegSpec {
             direction: Direction::SendRecv,
             kind: MediaKind::Rtp,
             clock_rate: 8000,
+            blocked: Blocked::NONE,
         })],
     }
 }

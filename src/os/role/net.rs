@@ -17,11 +17,14 @@ pub(super) fn run(boot: Boot) -> Result<(), Fatal> {
         .iter()
         .filter(|b| b.transport == Transport::Udp)
         .collect();
-    let addresses = listeners.iter().map(|b| b.address).collect();
+    let ng = boot.ng.as_ref();
+    let addresses = listeners.iter().map(|b| b.address);
+    let addresses = addresses.chain(ng.map(|(address, _)| *address)).collect();
     let policy = Policy::new(&boot.config, addresses, boot.settings.resolvers.clone());
     let sockets: Result<Vec<_>, _> = listeners
         .iter()
         .filter_map(|b| b.sockets().first())
+        .chain(ng.map(|(_, fd)| fd))
         .map(|fd| fd.try_clone())
         .collect();
     let broker = Broker::new(policy, sockets.map_err(cannot)?);
@@ -46,7 +49,7 @@ async fn attend(boot: Boot, broker: Rc<Broker>) -> Result<(), Fatal> {
         let (broker, broken) = (Rc::clone(&broker), broken.clone());
         tokio::task::spawn_local(async move {
             let served = match line {
-                Line::Datagrams(_) => broker.datagrams(channel).await,
+                Line::Datagrams(_) | Line::Ng => broker.datagrams(channel).await,
                 Line::Requests => broker.requests(channel).await,
                 Line::Ports(relay) => broker.ports(relay, channel).await,
                 Line::Media(_) | Line::Operator => Err(IpcError::Malformed("a line of others")),

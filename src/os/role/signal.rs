@@ -2,6 +2,7 @@
 //! along connections, and has the broker do the rest.
 
 use super::{Boot, Roots, collect, enter, ipc, on_common, parse, runtime};
+use crate::base::Transport;
 use crate::control::{Command, Failure, Reply};
 use crate::os::control::{Asked, Server, serve_link};
 use crate::os::daemon::{EX_CONFIG, EX_OSERR, EX_SOFTWARE, Fatal};
@@ -9,6 +10,8 @@ use crate::os::ipc::{
     AsyncChannel, Channel, IpcError, Line, Role, Settings, ToMonitor, ToRole, decode,
 };
 use crate::os::log::Log;
+use crate::os::ng::Way;
+use crate::os::node::Bound;
 use crate::os::privsep::client::{Net, Requests};
 use crate::os::privsep::media_link;
 use crate::os::relay::COMMANDS_MAX;
@@ -44,6 +47,8 @@ struct Signal {
     running: Running,
     requests: Arc<Requests>,
     media: Vec<mpsc::Sender<Channel>>,
+    /// Takes the lines by which replies of the ng protocol leave, where that is on.
+    ng: Option<mpsc::Sender<Channel>>,
     /// Who waits for the configuration to be read again.
     asking: BTreeMap<u64, oneshot::Sender<Reply>>,
     next: u64,
@@ -61,6 +66,7 @@ async fn attend(boot: Boot, prepared: Prepared, tls: Tls) -> Result<(), Fatal> {
         log,
         listeners,
         control,
+        ng,
         lines,
         ..
     } = boot;
@@ -78,8 +84,14 @@ async fn attend(boot: Boot, prepared: Prepared, tls: Tls) -> Result<(), Fatal> {
         secrets: settings.secrets,
         roots: Roots::default(),
     };
+    let listener = udp_listeners(&listeners);
     let running = Running::start(prepared, listeners, tls, seams)?;
     running.start_post();
+    let ng = ng.map(|(_, fd)| {
+        let (to, lines) = mpsc::channel(1);
+        running.start_ng(fd.into(), Way::Broker { listener, lines });
+        to
+    });
     let mut media = Vec::new();
     for (shard, (_, commands)) in links.into_iter().enumerate() {
         let (to, new_lines) = mpsc::channel(1);
@@ -92,6 +104,7 @@ async fn attend(boot: Boot, prepared: Prepared, tls: Tls) -> Result<(), Fatal> {
         running,
         requests,
         media,
+        ng,
         asking: BTreeMap::new(),
         next: 0,
         parts: Vec::new(),
@@ -112,6 +125,12 @@ async fn attend(boot: Boot, prepared: Prepared, tls: Tls) -> Result<(), Fatal> {
     let _ = control.await;
     let stopped = signal.running.stop();
     outcome.and(stopped)
+}
+
+/// How many UDP listeners there are: behind them the broker has the socket of the ng protocol.
+fn udp_listeners(listeners: &[Bound]) -> u16 {
+    let udp = listeners.iter().filter(|b| b.transport == Transport::Udp);
+    u16::try_from(udp.count()).unwrap_or(u16::MAX)
 }
 
 impl Signal {
@@ -186,6 +205,12 @@ impl Signal {
                         tracing::debug!("web is gone: {error}");
                     }
                 });
+            }
+            // Where the protocol is off nobody holds the end.
+            Line::Ng => {
+                if let Some(ng) = &self.ng {
+                    let _ = ng.send(channel).await;
+                }
             }
             Line::Ports(_) => return Err(none),
         }

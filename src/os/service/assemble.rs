@@ -3,6 +3,7 @@
 use super::Replies;
 use super::files;
 use super::mail::Mail;
+use super::relayed::NgServing;
 use crate::base::{Anchor, Rng};
 use crate::call::Addresses;
 use crate::config::Config;
@@ -19,6 +20,7 @@ use crate::os::dns::Dns;
 use crate::os::fast::{Card, Carrying, Side, Started};
 use crate::os::interfaces;
 use crate::os::log::Log;
+use crate::os::ng;
 use crate::os::node::{Bound, Node, SHARDS_MAX, Shared};
 use crate::os::post::{self, Mailing, Post, Reader};
 use crate::os::privsep::client::Net;
@@ -101,7 +103,7 @@ impl Sinks for Outlets {
         if !sent {
             let reason = MediaFailure::Full;
             let event = MediaNews::Relay(MediaEvent::Failed { session, reason });
-            self.switch.tell(shard, Input::Media(event));
+            self.switch.news(shard, event);
         }
     }
 
@@ -139,6 +141,7 @@ pub(in crate::os) struct Running {
     pid: u32,
     notices: mpsc::Receiver<Notice>,
     posting: Posting,
+    ng: NgServing,
 }
 
 /// What copies by e-mail are sent with.
@@ -336,7 +339,7 @@ impl Restored {
     ) -> Vec<SignalCore> {
         let replays = Arc::new(Replays::new());
         let rooms = Arc::new(Roster::new());
-        let (first, last) = (config.rtp.ports.first(), config.rtp.ports.last());
+        let ((first, last), _) = ng::share_ports(config);
         let core = |shard| {
             SignalCore::new(Setup {
                 shard,
@@ -475,6 +478,7 @@ impl Running {
             switch: Arc::clone(&shared.switch),
         });
         let posting = Posting::new(&sinks, &config, &seams.secrets);
+        let ng = NgServing::new(&config, around.addresses.clone(), anchor, &mut rng);
         let peers = seams.secrets.peers(&config, secret);
         let cores = restored.cores(&config, &around, &peers, rng, (shards, anchor, secret));
         let listening = bound.iter().map(Bound::written).collect();
@@ -500,6 +504,7 @@ impl Running {
             pid: seams.pid.unwrap_or_else(std::process::id),
             notices,
             posting,
+            ng,
         })
     }
 
@@ -531,6 +536,39 @@ impl Running {
             counts: Arc::clone(&self.posting.counts),
         };
         tokio::spawn(post.run(self.posting.mailing.subscribe()));
+    }
+
+    /// Serves the ng protocol on a bound socket from now on. Once, and inside a runtime only.
+    pub(in crate::os) fn start_ng(&self, socket: std::net::UdpSocket, way: ng::Way) {
+        let shared = self.node.shared();
+        let (_, Some(ports)) = ng::share_ports(&self.config) else {
+            return;
+        };
+        let (tell, events) = mpsc::channel(ng::EVENTS_MAX);
+        let asks = self.ng.asks();
+        shared.switch.set_ng(tell);
+        let sinks = Arc::clone(&self.posting.sinks);
+        let shards = shared.switch.shards() as u64;
+        let task = ng::Task {
+            socket,
+            way,
+            ports,
+            clock: shared.clock,
+            events,
+            // Any relay will do, but a session stays with its own.
+            order: Box::new(move |order| {
+                let shard = usize::try_from(order.session() % shards).unwrap_or(0);
+                sinks.media(shard, order);
+            }),
+            settings: self.ng.settings(),
+            asks,
+            seen: self.ng.seen(),
+        };
+        tokio::spawn(async move {
+            if let Err(error) = task.run().await {
+                tracing::error!("ng: {error}");
+            }
+        });
     }
 
     /// The listeners, with the ports that they got.
@@ -572,41 +610,8 @@ impl Running {
         if let Err(mistake) = shared.streams.tls.renew(pems) {
             return bad(format!("[sip.tls] {mistake}"));
         }
-        let mut later = Vec::new();
-        let old = &self.config;
-        for (changed, key) in [
-            (old.sip.listen != config.sip.listen, "[sip] listen"),
-            (old.sip.resolvers != config.sip.resolvers, "[sip] resolvers"),
-            (old.sip.advertise != config.sip.advertise, "[sip] advertise"),
-            (old.node.workers != config.node.workers, "[node] workers"),
-            (
-                old.node.state_dir != config.node.state_dir,
-                "[node] state_dir",
-            ),
-            (old.rtp.ports != config.rtp.ports, "[rtp] ports"),
-            (old.rtp.fastpath != config.rtp.fastpath, "[rtp] fastpath"),
-            (old.store != config.store, "[store]"),
-            (old.spool != config.spool, "[spool]"),
-            (
-                old.services.prompts != config.services.prompts,
-                "[services] prompts",
-            ),
-            (old.admin.socket != config.admin.socket, "[admin] socket"),
-            (
-                old.admin.web.as_ref().map(|web| web.listen)
-                    != config.admin.web.as_ref().map(|web| web.listen),
-                "[admin] web",
-            ),
-            (
-                old.admin.pid_file != config.admin.pid_file,
-                "[admin] pid_file",
-            ),
-        ] {
-            if changed {
-                later.push(key);
-            }
-        }
-        if old.admin.log != config.admin.log {
+        let later = changed_for_later(&self.config, &config);
+        if self.config.admin.log != config.admin.log {
             log.set(config.admin.log);
         }
         shared
@@ -619,6 +624,7 @@ impl Running {
         secrets.give(&config, &self.peers);
         self.config = Arc::new(config);
         self.posting.renew(&self.config, secrets);
+        self.ng.renew(&self.config, self.anchor);
         let config = &self.config;
         shared
             .switch
@@ -647,6 +653,7 @@ impl Running {
                 Command::Log { level } => {
                     let _ = reply.send(set_level(&level, log));
                 }
+                Command::Relayed => self.ng.ask(reply),
                 command => self.ask_users(command, reply),
             },
         }
@@ -722,6 +729,7 @@ impl Running {
         if let Some(driver) = &self.fast {
             counters.extend(driver.figures().list());
         }
+        counters.extend(self.ng.list(&self.config));
         About {
             pid: self.pid,
             connections: shared.streams.connections.count() as u64,
@@ -741,6 +749,7 @@ impl Running {
         let shared = self.node.shared();
         if let Some(anchor) = shared.clock.moved(&self.anchor) {
             self.anchor = anchor;
+            self.ng.renew(&self.config, anchor);
             shared.switch.tell_all(|| Input::Wall(anchor));
         }
         Ok(())
@@ -756,6 +765,48 @@ impl Running {
             .close()
             .map_err(|e| Fatal::new(EX_UNAVAILABLE, format!("store: {e}")))
     }
+}
+
+/// What changed and is taken from the file by the next start alone.
+fn changed_for_later(old: &Config, config: &Config) -> Vec<&'static str> {
+    let mut later = Vec::new();
+    for (changed, key) in [
+        (old.sip.listen != config.sip.listen, "[sip] listen"),
+        (old.sip.resolvers != config.sip.resolvers, "[sip] resolvers"),
+        (old.sip.advertise != config.sip.advertise, "[sip] advertise"),
+        (old.node.workers != config.node.workers, "[node] workers"),
+        (
+            old.node.state_dir != config.node.state_dir,
+            "[node] state_dir",
+        ),
+        (old.rtp.ports != config.rtp.ports, "[rtp] ports"),
+        (old.rtp.fastpath != config.rtp.fastpath, "[rtp] fastpath"),
+        (
+            old.rtp.ng.as_ref().map(|ng| ng.listen) != config.rtp.ng.as_ref().map(|ng| ng.listen),
+            "[rtp] ng",
+        ),
+        (old.store != config.store, "[store]"),
+        (old.spool != config.spool, "[spool]"),
+        (
+            old.services.prompts != config.services.prompts,
+            "[services] prompts",
+        ),
+        (old.admin.socket != config.admin.socket, "[admin] socket"),
+        (
+            old.admin.web.as_ref().map(|web| web.listen)
+                != config.admin.web.as_ref().map(|web| web.listen),
+            "[admin] web",
+        ),
+        (
+            old.admin.pid_file != config.admin.pid_file,
+            "[admin] pid_file",
+        ),
+    ] {
+        if changed {
+            later.push(key);
+        }
+    }
+    later
 }
 
 /// What the process knows for `voipctl status`.

@@ -26,6 +26,7 @@ fn legs() -> [LegSpec; 2] {
                 peer: Some(peer),
                 peer_rtcp: None,
                 direction: Direction::SendRecv,
+                blocked: Blocked::NONE,
                 kind: MediaKind::Rtp,
                 clock_rate: 8000,
             })],
@@ -254,13 +255,17 @@ fn a_change_takes_the_flows_back_and_they_come_again() {
 
 #[test]
 fn what_must_be_heard_here_stays_on_sockets() {
-    for change in 0..4 {
+    for change in 0..5 {
         let mut world = World::new(3);
         let mut legs = legs();
         match change {
             0 => legs[1].local = true,
             1 => legs.iter_mut().for_each(|leg| {
                 leg.media[0].as_mut().unwrap().kind = MediaKind::Udptl;
+            }),
+            // Its keys shall not pass, so each packet is looked at; the other direction is not.
+            4 => legs.iter_mut().for_each(|leg| {
+                leg.media[0].as_mut().unwrap().blocked.events = true;
             }),
             // The called party's address is not known: it rings.
             2 => legs[1].media[0].as_mut().unwrap().peer = None,
@@ -274,10 +279,11 @@ fn what_must_be_heard_here_stays_on_sockets() {
         world.command(MediaCommand::Open { session, legs });
         for n in 0..1000 {
             world.step(false);
-            let source = PHONES[0].parse().unwrap();
-            let _ = world
-                .relay
-                .process(world.now, PORTS[0], source, &mut rtp(n));
+            let talking = if matches!(change, 2 | 3) { 1 } else { 2 };
+            for (port, source) in PORTS.into_iter().zip(PHONES).take(talking) {
+                let (source, relay) = (source.parse().unwrap(), &mut world.relay);
+                let _ = relay.process(world.now, port, source, &mut rtp(n));
+            }
         }
         assert_eq!(
             (world.driver.installed, world.relay.flows()),

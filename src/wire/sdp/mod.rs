@@ -371,7 +371,8 @@ impl<'a> Media<'a> {
 }
 
 impl<'a> Connection<'a> {
-    fn parse(value: &'a [u8]) -> Option<Self> {
+    /// Reads the value of a `c=` line.
+    pub fn parse(value: &'a [u8]) -> Option<Self> {
         let (network, rest) = split(value, b' ');
         let (kind, rest) = split(rest.trim_ascii_start(), b' ');
         let address = rest.trim_ascii();

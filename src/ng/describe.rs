@@ -1,0 +1,314 @@
+//! Writes a session description anew: addresses, ports, protocols and formats are ours, RTCP and
+//! direction are said once more at the end of each section, ICE (RFC 8839) is taken out, since
+//! candidates would bypass us. Every other line stays as it stands.
+
+use super::flags::{Codecs, RtcpAttribute};
+use crate::wire::sdp::{Connection, Direction, Media, Sdp};
+use std::io::Write;
+use std::net::IpAddr;
+
+/// One media section as it shall be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Section {
+    /// Our port; zero refuses the stream.
+    pub port: u16,
+    /// Our port for RTCP, the same where they share one; `None` without RTCP.
+    pub rtcp: Option<u16>,
+    /// Whether it says that RTCP may share the port.
+    pub mux: bool,
+    /// The transport protocol.
+    pub protocol: Box<[u8]>,
+    /// The formats that stay, as places in the author's list.
+    pub formats: Vec<bool>,
+}
+
+/// How a description shall be read.
+#[derive(Clone, Debug)]
+pub struct Writing<'a> {
+    /// Our address.
+    pub address: IpAddr,
+    /// One entry per section; without one it stays as it stands.
+    pub sections: &'a [Option<Section>],
+    /// Whether the address in `o=` is ours, too.
+    pub origin: bool,
+    /// Whether the session's `c=` is ours even if no section needs it.
+    pub session_connection: bool,
+    /// Whether null addresses are replaced.
+    pub zero_address: bool,
+    /// Whether direction attributes stay as they stand.
+    pub keep_direction: bool,
+    /// How RTCP is named.
+    pub rtcp_attribute: RtcpAttribute,
+    /// What marks the description as ours.
+    pub mark: Option<&'a str>,
+}
+
+/// The attribute that marks a description as written by a relay.
+pub const MARK: &str = "rtpengine";
+
+/// Which formats of a section go on.
+pub fn filter(media: &Media<'_>, codecs: &Codecs) -> Vec<bool> {
+    let names: Vec<String> = media.codecs().collect();
+    let encodings = formats(media).zip(&names).map(|(format, name)| {
+        let mapped = media.attributes("rtpmap").find_map(|value| {
+            let (payload_type, encoding) = cut(value, b' ');
+            (payload_type == format).then(|| String::from_utf8_lossy(encoding.trim_ascii()))
+        });
+        mapped.map_or_else(|| name.to_ascii_lowercase(), |m| m.to_ascii_lowercase())
+    });
+    let mut first = true;
+    let stays = encodings.map(|encoding| {
+        let is = |spec: &String| names_it(spec, &encoding);
+        let wildcard = |spec: &String| spec == "all" || spec == "full";
+        let stripped = codecs.strip.iter().any(|s| wildcard(s) || is(s));
+        let stays = !stripped || codecs.keep.iter().any(is);
+        let extra = encoding.starts_with("telephone-event");
+        let single = !codecs.single || extra || first;
+        first &= extra || !stays;
+        stays && single
+    });
+    stays.collect()
+}
+
+/// Whether `opus` or `opus/48000` or `opus/48000/2` names this encoding.
+fn names_it(spec: &str, encoding: &str) -> bool {
+    let name = |text: &str| text.split('/').next().unwrap_or_default().to_owned();
+    match encoding.strip_prefix(spec) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => true,
+        // A static payload type that no rtpmap spells out.
+        _ => !encoding.contains('/') && name(spec) == encoding,
+    }
+}
+
+fn formats<'a>(media: &Media<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    media
+        .formats
+        .split(|b| *b == b' ')
+        .filter(|f| !f.is_empty())
+}
+
+/// Whether a description bears this mark.
+pub fn is_marked(sdp: &Sdp<'_>, mark: &str) -> bool {
+    let line = format!("a={MARK}:{mark}");
+    lines(sdp.bytes).any(|(content, _)| content == line.as_bytes())
+}
+
+/// Writes `sdp` for its reader.
+pub fn write(sdp: &Sdp<'_>, writing: &Writing<'_>) -> Vec<u8> {
+    let needs_session = |media: &Media<'_>| {
+        let mut own = lines(media.body).filter(|(content, _)| content.starts_with(b"c="));
+        own.next().is_none()
+    };
+    let mut pen = Pen {
+        out: Vec::with_capacity(sdp.bytes.len() + 128),
+        writing,
+        session_connection: writing.session_connection || sdp.media.iter().any(needs_session),
+        session_line: None,
+    };
+    let mut rest = sdp
+        .media
+        .iter()
+        .zip(writing.sections.iter().map(Option::as_ref));
+    let mut current: Option<(&Media<'_>, Option<&Section>)> = None;
+    for (content, whole) in lines(sdp.bytes) {
+        if content.starts_with(b"m=") {
+            pen.end_part(current);
+            current = rest.next();
+            pen.media_line(current, content, needs_session);
+            continue;
+        }
+        match current {
+            None => pen.session_attribute(content, whole),
+            Some((_, None)) => pen.out.extend_from_slice(whole),
+            Some((media, Some(section))) => pen.media_attribute(content, whole, media, section),
+        }
+    }
+    pen.end_part(current);
+    pen.out
+}
+
+struct Pen<'a> {
+    out: Vec<u8>,
+    writing: &'a Writing<'a>,
+    session_connection: bool,
+    /// The session's `c=` line as it stood, once it was replaced.
+    session_line: Option<Vec<u8>>,
+}
+
+impl Pen<'_> {
+    fn session_attribute(&mut self, content: &[u8], whole: &[u8]) {
+        let (name, value) = attribute(content);
+        match (content.get(..2), name) {
+            (Some(b"o="), _) if self.writing.origin => self.origin(content),
+            (Some(b"c="), _) if self.session_connection => {
+                self.session_line = Some(content.to_vec());
+                self.connection(content);
+            }
+            (Some(b"a="), name) if is_ice(name) => {}
+            (Some(b"a="), b"group") if value.starts_with(b"BUNDLE") => {}
+            (Some(b"a="), name) if is_direction(name) && !self.writing.keep_direction => {}
+            _ => self.out.extend_from_slice(whole),
+        }
+    }
+
+    fn media_attribute(
+        &mut self,
+        content: &[u8],
+        whole: &[u8],
+        media: &Media<'_>,
+        section: &Section,
+    ) {
+        let (name, value) = attribute(content);
+        let active = section.port != 0;
+        match (content.get(..2), name) {
+            (Some(b"c="), _) => self.connection(content),
+            (Some(b"a="), name) if is_ice(name) => {}
+            (Some(b"a="), b"rtcp" | b"rtcp-mux" | b"rtcp-mux-only") if active => {}
+            (Some(b"a="), name) if active && is_direction(name) && !self.writing.keep_direction => {
+            }
+            (Some(b"a="), b"rtpmap" | b"fmtp" | b"rtcp-fb") => {
+                let (format, _) = cut(value, b' ');
+                let kept = formats(media).zip(&section.formats);
+                if !kept.into_iter().any(|(f, stays)| f == format && !stays) {
+                    self.out.extend_from_slice(whole);
+                }
+            }
+            _ => self.out.extend_from_slice(whole),
+        }
+    }
+
+    fn media_line(
+        &mut self,
+        current: Option<(&Media<'_>, Option<&Section>)>,
+        content: &[u8],
+        needs_session: impl Fn(&Media<'_>) -> bool,
+    ) {
+        let Some((media, section)) = current else {
+            self.line(content);
+            return;
+        };
+        let Some(section) = section else {
+            self.line(content);
+            // What is not relayed must not follow the session's address to us.
+            if needs_session(media)
+                && let Some(line) = self.session_line.clone()
+            {
+                self.line(&line);
+            }
+            return;
+        };
+        let mut line = [b"m=", media.kind, b" "].concat();
+        // Writing into a Vec cannot fail.
+        let _ = write!(line, "{} ", section.port);
+        line.extend_from_slice(&section.protocol);
+        let all = section.formats.iter().all(|stays| !stays);
+        for (format, stays) in formats(media).zip(&section.formats) {
+            if *stays || all {
+                line.push(b' ');
+                line.extend_from_slice(format);
+            }
+        }
+        self.line(&line);
+    }
+
+    /// What is said at the end of the session's part or of a section.
+    fn end_part(&mut self, current: Option<(&Media<'_>, Option<&Section>)>) {
+        if !self.out.ends_with(b"\n") {
+            self.out.extend_from_slice(b"\r\n");
+        }
+        let Some((media, section)) = current else {
+            if let Some(mark) = self.writing.mark {
+                self.line(format!("a={MARK}:{mark}").as_bytes());
+            }
+            return;
+        };
+        let Some(section) = section.filter(|section| section.port != 0) else {
+            return;
+        };
+        if !self.writing.keep_direction {
+            self.line(match media.effective_direction() {
+                Direction::SendRecv => b"a=sendrecv",
+                Direction::SendOnly => b"a=sendonly",
+                Direction::RecvOnly => b"a=recvonly",
+                Direction::Inactive => b"a=inactive",
+            });
+        }
+        let Some(rtcp) = section.rtcp else { return };
+        match self.writing.rtcp_attribute {
+            RtcpAttribute::Absent => {}
+            RtcpAttribute::Port => self.line(format!("a=rtcp:{rtcp}").as_bytes()),
+            RtcpAttribute::Full => {
+                let address = words(self.writing.address);
+                self.line(format!("a=rtcp:{rtcp} {address}").as_bytes());
+            }
+        }
+        if section.mux {
+            self.line(b"a=rtcp-mux");
+        }
+    }
+
+    fn origin(&mut self, content: &[u8]) {
+        let kept: Vec<&[u8]> = content.split(|b| *b == b' ').take(3).collect();
+        let mut line = kept.join(&b' ');
+        if kept.len() == 3 {
+            line.extend_from_slice(format!(" {}", words(self.writing.address)).as_bytes());
+        }
+        self.line(&line);
+    }
+
+    fn connection(&mut self, content: &[u8]) {
+        let (_, value) = cut(content, b'=');
+        let null = matches!(
+            Connection::parse(value.trim_ascii()),
+            Some(Connection::Null)
+        );
+        let address = match (null && !self.writing.zero_address, self.writing.address) {
+            (false, address) => address,
+            (true, IpAddr::V4(_)) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            (true, IpAddr::V6(_)) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        };
+        self.line(format!("c={}", words(address)).as_bytes());
+    }
+
+    fn line(&mut self, content: &[u8]) {
+        self.out.extend_from_slice(content);
+        self.out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn words(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(ip) => format!("IN IP4 {ip}"),
+        IpAddr::V6(ip) => format!("IN IP6 {ip}"),
+    }
+}
+
+fn is_ice(name: &[u8]) -> bool {
+    let names: [&[u8]; 3] = [b"candidate", b"remote-candidates", b"end-of-candidates"];
+    names.contains(&name) || name.starts_with(b"ice-")
+}
+
+fn is_direction(name: &[u8]) -> bool {
+    let names: [&[u8]; 4] = [b"sendrecv", b"sendonly", b"recvonly", b"inactive"];
+    names.contains(&name)
+}
+
+/// Name and value of an `a=` line.
+fn attribute(content: &[u8]) -> (&[u8], &[u8]) {
+    let (name, value) = cut(content.strip_prefix(b"a=").unwrap_or_default(), b':');
+    (name.trim_ascii(), value.trim_ascii())
+}
+
+fn cut(bytes: &[u8], separator: u8) -> (&[u8], &[u8]) {
+    let at = memchr::memchr(separator, bytes).unwrap_or(bytes.len());
+    let (before, after) = bytes.split_at_checked(at).unwrap_or((bytes, &[]));
+    (before, after.get(1..).unwrap_or_default())
+}
+
+/// The lines, without and with their ending.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    bytes.split_inclusive(|b| *b == b'\n').map(|whole| {
+        let content = whole.strip_suffix(b"\n").unwrap_or(whole);
+        (content.strip_suffix(b"\r").unwrap_or(content), whole)
+    })
+}

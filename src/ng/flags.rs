@@ -1,0 +1,329 @@
+//! The options of an offer or answer.
+
+use super::request::ip;
+use crate::wire::bencode::Value;
+use std::net::IpAddr;
+
+/// The most codecs that one list names.
+pub const CODECS_MAX: usize = 64;
+/// The most notes that one request gives rise to.
+pub const NOTES_MAX: usize = 16;
+/// The longest note.
+const NOTE_CHARS_MAX: usize = 80;
+
+/// An address family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// How a written description names the port of RTCP (RFC 3605).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum RtcpAttribute {
+    /// By its number.
+    #[default]
+    Port,
+    /// With the address.
+    Full,
+    /// Not at all.
+    Absent,
+}
+
+/// What is said of RTCP on the port of RTP (RFC 5761) other than what the sides say themselves.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RtcpMux {
+    /// Offered in any case.
+    pub offer: bool,
+    /// Offered without a port of its own to fall back to.
+    pub require: bool,
+    /// Accepted from the offering side, and not offered to the other.
+    pub demux: bool,
+    /// Accepted from the offering side, whatever the other answers.
+    pub accept: bool,
+    /// Not accepted from the offering side.
+    pub reject: bool,
+}
+
+/// Which formats go on.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Codecs {
+    /// These do not; `all` is every one.
+    pub strip: Vec<String>,
+    /// These do although `all` do not.
+    pub keep: Vec<String>,
+    /// Of an answer only the first, and events of keys.
+    pub single: bool,
+}
+
+/// What a request asks for beside its command.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Options {
+    /// Media are expected where the message came from, not where the description says.
+    pub sip_source: bool,
+    /// The address in `o=` is replaced.
+    pub replace_origin: bool,
+    /// The address in the session's `c=` is replaced, even if no section needs it.
+    pub replace_session_connection: bool,
+    /// Null addresses are replaced too.
+    pub replace_zero_address: bool,
+    /// Direction attributes stay as they stand.
+    pub original_sendrecv: bool,
+    /// How RTCP is named.
+    pub rtcp_attribute: RtcpAttribute,
+    /// Descriptions that we wrote ourselves are left alone.
+    pub loop_protect: bool,
+    /// Errors of `delete` are errors.
+    pub fatal: bool,
+    /// `unblock` undoes what was blocked for single participants, too.
+    pub all: bool,
+    /// The transport protocol that the reader shall see; in capitals.
+    pub transport: Option<String>,
+    /// The address that the reader shall see.
+    pub media_address: Option<IpAddr>,
+    /// The family of the address that the reader shall see.
+    pub address_family: Option<Family>,
+    /// Where the message came from.
+    pub received_from: Option<IpAddr>,
+    /// The interfaces toward the author and toward the reader.
+    pub direction: Option<[String; 2]>,
+    /// RTCP on the port of RTP.
+    pub rtcp_mux: RtcpMux,
+    /// Formats.
+    pub codecs: Codecs,
+    /// What the log shall say, once each.
+    pub notes: Vec<String>,
+}
+
+/// Flags that ask for what is done in any case, or for what makes no difference here.
+const TAKEN_IN_SILENCE: [&str; 22] = [
+    "trust-address",
+    "symmetric",
+    "strict-source",
+    "port-latching",
+    "no-port-latching",
+    "no-redis-update",
+    "debug",
+    "debugging",
+    "reset",
+    "unidirectional",
+    "directional",
+    "trickle-ICE",
+    "reject-ICE",
+    "ICE-reject",
+    "reuse-codecs",
+    "no-codec-renegotiation",
+    "allow-transcoding",
+    "pad-crypto",
+    "early-media",
+    "fragment",
+    "no-jitter-buffer",
+    "allow-no-codec-media",
+];
+
+/// Flags that ask for what is not done.
+const NOT_DONE: [&str; 16] = [
+    "asymmetric",
+    "media-handover",
+    "record-call",
+    "always-transcode",
+    "generate-mid",
+    "strip-extmap",
+    "inject-DTMF",
+    "detect-DTMF",
+    "generate-RTCP",
+    "RTCP-mirror",
+    "pierce-NAT",
+    "NAT-wait",
+    "SIPREC",
+    "mirror-RTCP",
+    "all-mirror",
+    "symmetric-codecs",
+];
+
+/// Keys whose value makes no difference here.
+const KEYS_TAKEN_IN_SILENCE: [&str; 15] = [
+    "supports",
+    "set-label",
+    "to-label",
+    "from-tags",
+    "metadata",
+    "DTLS",
+    "DTLS-reverse",
+    "DTLS-fingerprint",
+    "SDES",
+    "OSRTP",
+    "ICE-lite",
+    "database-id",
+    "call-id-alias",
+    "rtpp-flags",
+    "template",
+];
+
+impl Options {
+    /// Takes one key of a request.
+    pub(super) fn on_key(&mut self, key: &str, value: &Value) {
+        match key {
+            "flags" => self.each(value, Self::on_flag),
+            "replace" => self.each(value, Self::on_replace),
+            "rtcp-mux" => self.each(value, Self::on_rtcp_mux),
+            "codec" => self.on_codec(value),
+            "direction" => self.direction = pair(value),
+            "received-from" => self.received_from = received_from(value),
+            "media-address" => self.media_address = ip(value),
+            "address-family" => match value.as_bytes() {
+                Some(b"IP4") => self.address_family = Some(Family::V4),
+                Some(b"IP6") => self.address_family = Some(Family::V6),
+                _ => self.note(format!("address-family={}", shown(value))),
+            },
+            "transport-protocol" => {
+                let text = shown(value).to_ascii_uppercase();
+                // An answer goes to the offering side as that side offered, in any case.
+                self.transport = (text != "ACCEPT").then_some(text);
+            }
+            "ICE" => match value.as_bytes() {
+                Some(b"remove" | b"default") => {}
+                _ => self.not_done(&format!("ICE={}", shown(value))),
+            },
+            key if KEYS_TAKEN_IN_SILENCE.contains(&key) => {}
+            "TOS" | "T.38" | "ptime" | "ptime-reverse" | "repacketize" | "generate-RTCP"
+            | "record-call" | "drop-traffic" | "media-echo" | "interface" | "volume"
+            | "recording-file" | "recording-dir" | "recording-pattern" => self.not_done(key),
+            key => self.note(format!("unknown key \"{key}\"")),
+        }
+    }
+
+    fn each(&mut self, value: &Value, act: fn(&mut Self, &str)) {
+        for member in value.as_list().unwrap_or_default() {
+            let text = shown(member).replace(' ', "-");
+            act(self, &text);
+        }
+    }
+
+    fn on_flag(&mut self, flag: &str) {
+        match flag {
+            "SIP-source-address" => self.sip_source = true,
+            "original-sendrecv" => self.original_sendrecv = true,
+            "no-rtcp-attribute" => self.rtcp_attribute = RtcpAttribute::Absent,
+            "full-rtcp-attribute" => self.rtcp_attribute = RtcpAttribute::Full,
+            "loop-protect" => self.loop_protect = true,
+            "single-codec" => self.codecs.single = true,
+            "fatal" => self.fatal = true,
+            "all" => self.all = true,
+            flag if TAKEN_IN_SILENCE.contains(&flag) => {}
+            flag if NOT_DONE.contains(&flag) => self.not_done(flag),
+            flag => self.on_prefixed(flag),
+        }
+    }
+
+    /// Flags that stand for a member of another list.
+    fn on_prefixed(&mut self, flag: &str) {
+        let split = |prefix: &str| flag.strip_prefix(prefix);
+        if let Some(rest) = split("replace-") {
+            self.on_replace(rest);
+        } else if let Some(rest) = split("rtcp-mux-") {
+            self.on_rtcp_mux(rest);
+        } else if let Some(codec) = split("codec-strip-").or_else(|| split("codec-mask-")) {
+            push(&mut self.codecs.strip, codec);
+        } else if let Some(codec) = split("codec-except-").or_else(|| split("codec-offer-")) {
+            push(&mut self.codecs.keep, codec);
+        } else if split("transcode-").or(split("codec-transcode-")).is_some() {
+            self.not_done("transcode");
+        } else if split("SDES-").or(split("OSRTP-")).is_none() {
+            self.note(format!("unknown flag \"{flag}\""));
+        }
+    }
+
+    fn on_replace(&mut self, what: &str) {
+        match what {
+            "origin" => self.replace_origin = true,
+            "session-connection" => self.replace_session_connection = true,
+            "zero-address" => self.replace_zero_address = true,
+            "SDP-version"
+            | "sdp-version"
+            | "username"
+            | "session-name"
+            | "force-increment-sdp-ver" => {
+                self.not_done(&format!("replace-{what}"));
+            }
+            what => self.note(format!("unknown flag \"replace-{what}\"")),
+        }
+    }
+
+    fn on_rtcp_mux(&mut self, what: &str) {
+        let mux = &mut self.rtcp_mux;
+        match what {
+            "offer" => mux.offer = true,
+            "require" => mux.require = true,
+            "demux" => mux.demux = true,
+            "accept" => mux.accept = true,
+            "reject" => mux.reject = true,
+            what => self.note(format!("unknown flag \"rtcp-mux-{what}\"")),
+        }
+    }
+
+    fn on_codec(&mut self, value: &Value) {
+        let Value::Dictionary(lists) = value else {
+            return;
+        };
+        for (kind, codecs) in lists.entries() {
+            let list = match kind {
+                b"strip" | b"mask" | b"consume" => &mut self.codecs.strip,
+                b"except" | b"offer" => &mut self.codecs.keep,
+                _ => {
+                    let kind = String::from_utf8_lossy(kind).into_owned();
+                    self.not_done(&format!("codec-{kind}"));
+                    continue;
+                }
+            };
+            for codec in codecs.as_list().unwrap_or_default() {
+                push(list, &shown(codec));
+            }
+        }
+    }
+
+    fn not_done(&mut self, what: &str) {
+        self.note(format!("{what} is not done"));
+    }
+
+    fn note(&mut self, mut text: String) {
+        if let Some((at, _)) = text.char_indices().nth(NOTE_CHARS_MAX) {
+            text.truncate(at);
+        }
+        if self.notes.len() < NOTES_MAX && !self.notes.contains(&text) {
+            self.notes.push(text);
+        }
+    }
+}
+
+fn push(list: &mut Vec<String>, codec: &str) {
+    if list.len() < CODECS_MAX {
+        list.push(codec.to_ascii_lowercase());
+    }
+}
+
+/// The text of a value; odd bytes become U+FFFD.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::Integer(n) => n.to_string(),
+        Value::List(_) | Value::Dictionary(_) => String::new(),
+    }
+}
+
+fn pair(value: &Value) -> Option<[String; 2]> {
+    match value.as_list()? {
+        [one] => Some([shown(one), shown(one)]),
+        [from, to, ..] => Some([shown(from), shown(to)]),
+        [] => None,
+    }
+}
+
+fn received_from(value: &Value) -> Option<IpAddr> {
+    match value {
+        Value::List(members) => members.last().and_then(ip),
+        Value::Bytes(_) | Value::Integer(_) | Value::Dictionary(_) => ip(value),
+    }
+}

@@ -1,0 +1,246 @@
+//! Serves the [`ng`](crate::ng) protocol: one UDP socket, one task beside the operator's.
+
+use super::clock::Clock;
+use super::ipc::{AsyncChannel, Blob, Channel, Datagram, Datagrams};
+use crate::base::{Anchor, Instant};
+use crate::call::Addresses;
+use crate::config::{Config, PortRange};
+use crate::control::Reply;
+use crate::ng::{Counts, Interface, Ng, Output, Settings};
+use crate::relay::{MediaEvent, PortPool};
+use crate::server::MediaOrder;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What relays say and the task has not heard yet; of more the oldest requests time out.
+pub const EVENTS_MAX: usize = 65_536;
+/// Operators who wait at a time.
+pub const ASKS_MAX: usize = 16;
+/// The largest datagram (RFC 768), rounded up.
+const DATAGRAM_BYTES_MAX: usize = 65_536;
+/// Datagrams that are read before the relay is heard again.
+const DATAGRAMS_PER_ROUND: usize = 32;
+/// As rtpengine does: a call that was deleted stays for what is still under way.
+const DELETE_DELAY: Duration = Duration::from_secs(30);
+/// As rtpengine does with calls that nobody answers or that are on hold.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// What was counted, for others to see.
+pub type Seen = Arc<Mutex<Counts>>;
+
+/// The part of the media ports that calls of our own have, and the part of this protocol, where
+/// it is on: half each.
+pub fn share_ports(config: &Config) -> ((u16, u16), Option<(u16, u16)>) {
+    let ports: PortRange = config.rtp.ports;
+    let (first, last) = (ports.first(), ports.last());
+    if config.rtp.ng.is_none() {
+        return ((first, last), None);
+    }
+    let half = u16::try_from(ports.pairs() / 2 * 2).unwrap_or(0);
+    let middle = first.saturating_add(half);
+    ((first, middle.saturating_sub(1)), Some((middle, last)))
+}
+
+/// What the machine goes by.
+pub fn settings(config: &Config, addresses: &Addresses, anchor: Anchor, mark: &str) -> Settings {
+    let ng = config.rtp.ng.as_ref();
+    let interfaces = ng.map(|ng| &ng.interfaces[..]).unwrap_or_default();
+    let interface = interfaces.iter().map(|i| Interface {
+        name: i.name.clone(),
+        bind: i.bind,
+        shown: i.shown,
+    });
+    Settings {
+        addresses: addresses.clone(),
+        interfaces: interface.collect(),
+        allow: ng.map(|ng| ng.allow.clone()).unwrap_or_default(),
+        calls_max: config.limits.calls_max,
+        anchor,
+        delete_delay: DELETE_DELAY,
+        idle: IDLE,
+        mark: mark.into(),
+    }
+}
+
+/// Binds the socket.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let mut sockets = super::udp::bind(address, 1)?;
+    let socket = sockets.pop().ok_or(io::ErrorKind::NotFound)?;
+    Ok(socket.into())
+}
+
+/// The task.
+pub struct Task {
+    /// Bound.
+    pub socket: std::net::UdpSocket,
+    /// How replies leave.
+    pub way: Way,
+    /// Its part of the media ports.
+    pub ports: (u16, u16),
+    /// The clock of the relays.
+    pub clock: Clock,
+    /// What the relays say.
+    pub events: mpsc::Receiver<MediaEvent>,
+    /// The way to the relays.
+    pub order: Box<dyn Fn(MediaOrder) + Send>,
+    /// What the machine goes by, now and later.
+    pub settings: watch::Receiver<Settings>,
+    /// Operators who want to see the calls.
+    pub asks: mpsc::Receiver<oneshot::Sender<Reply>>,
+    /// Where counters are shown.
+    pub seen: Seen,
+}
+
+impl std::fmt::Debug for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Task").finish_non_exhaustive()
+    }
+}
+
+/// How replies leave.
+#[derive(Debug)]
+pub enum Way {
+    /// By the socket.
+    Direct,
+    /// By the broker, which has the socket too.
+    Broker {
+        /// Its place among the broker's sockets.
+        listener: u16,
+        /// Each line to a broker, in turn.
+        lines: mpsc::Receiver<Channel>,
+    },
+}
+
+impl Way {
+    /// The next line; never, where there is none.
+    async fn line(&mut self) -> io::Result<AsyncChannel> {
+        match self {
+            Way::Direct => std::future::pending().await,
+            Way::Broker { lines, .. } => match lines.recv().await {
+                Some(line) => AsyncChannel::new(line),
+                None => std::future::pending().await,
+            },
+        }
+    }
+}
+
+impl Task {
+    /// Serves until the runtime ends.
+    pub async fn run(self) -> io::Result<()> {
+        let Task {
+            socket,
+            mut way,
+            ports: (first, last),
+            clock,
+            mut events,
+            order,
+            mut settings,
+            mut asks,
+            seen,
+        } = self;
+        let socket = UdpSocket::from_std(socket)?;
+        let pool = PortPool::new(first, last, 0, 1);
+        let now = clock.now();
+        let mut ng = Ng::new(now, settings.borrow_and_update().clone(), pool);
+        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        let mut replies = Vec::new();
+        let mut line = None;
+        loop {
+            let due = ng.poll_timeout();
+            let sleep = tokio::time::sleep_until(clock.to_tokio(due.unwrap_or(Instant::ZERO)));
+            tokio::select! {
+                ready = socket.readable() => {
+                    ready?;
+                    for _ in 0..DATAGRAMS_PER_ROUND {
+                        // An error is that nothing waits, or an ICMP error of a reply, which
+                        // reading takes off.
+                        let Ok((length, from)) = socket.try_recv_from(&mut buffer) else {
+                            break;
+                        };
+                        let datagram = buffer.get(..length).unwrap_or_default();
+                        ng.handle_datagram(clock.now(), from, datagram);
+                        settle(&mut ng, &order, &mut replies);
+                    }
+                }
+                Some(event) = events.recv() => ng.handle_media(clock.now(), event),
+                Ok(()) = settings.changed() => {
+                    ng.configure(settings.borrow_and_update().clone());
+                }
+                Some(ask) = asks.recv() => {
+                    // Who asked may be gone.
+                    let _ = ask.send(Reply::Relayed { rows: ng.rows() });
+                }
+                new = way.line() => line = Some(new?),
+                () = sleep, if due.is_some() => ng.handle_timeout(clock.now()),
+            }
+            settle(&mut ng, &order, &mut replies);
+            // What cannot be sent is asked for again.
+            match &way {
+                Way::Direct => send(&socket, &mut replies),
+                Way::Broker { listener, .. } => broker(&mut line, *listener, &mut replies).await,
+            }
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = ng.counts().clone();
+        }
+    }
+}
+
+type Outgoing = (SocketAddr, Vec<u8>);
+
+fn settle(ng: &mut Ng, order: &impl Fn(MediaOrder), replies: &mut Vec<Outgoing>) {
+    while let Some(output) = ng.poll_output() {
+        match output {
+            Output::Media(command) => order(MediaOrder::Relay(command)),
+            Output::Reply { to, datagram } => replies.push((to, datagram)),
+        }
+    }
+}
+
+fn send(socket: &UdpSocket, replies: &mut Vec<Outgoing>) {
+    for (to, datagram) in replies.drain(..) {
+        if let Err(error) = socket.try_send_to(&datagram, to) {
+            tracing::debug!("ng: reply to {to}: {error}");
+        }
+    }
+}
+
+async fn broker(line: &mut Option<AsyncChannel>, listener: u16, replies: &mut Vec<Outgoing>) {
+    for (to, datagram) in replies.drain(..) {
+        let one = Datagram {
+            listener,
+            to,
+            tag: 0,
+            bytes: Blob(&datagram),
+        };
+        if let Some(channel) = line
+            && let Err(error) = channel.send(&Datagrams(vec![one]), &[]).await
+        {
+            tracing::debug!("ng: reply to {to}: {error}");
+            *line = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn ports_are_shared_without_overlap() {
+        let config = |text: &str| Config::parse(text, Path::new("/etc/voip/voip.toml")).unwrap();
+        assert_eq!(share_ports(&config("")), ((16384, 32767), None));
+        for ports in ["20000-20015", "20000-20016", "20000-20099", "6000-65535"] {
+            let text = format!("[rtp]\nports = \"{ports}\"\nng = \"udp:127.0.0.1:700\"");
+            let ((a, b), ng) = share_ports(&config(&text));
+            let (c, d) = ng.unwrap();
+            assert!(
+                a < b && b + 1 == c && c < d && c % 2 == 0,
+                "{ports}: {a}-{b} {c}-{d}"
+            );
+        }
+    }
+}

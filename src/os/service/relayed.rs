@@ -1,0 +1,85 @@
+//! What a running daemon keeps for the relay of other proxies: how it is set up, what it counted,
+//! and the way to its calls.
+
+use crate::base::{Anchor, Rng};
+use crate::call::Addresses;
+use crate::config::Config;
+use crate::control::{Failure, Reply};
+use crate::ng::Settings;
+use crate::os::ng;
+use std::sync::{OnceLock, PoisonError};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What the ng protocol is served with.
+pub(super) struct NgServing {
+    addresses: Addresses,
+    mark: String,
+    settings: watch::Sender<Settings>,
+    seen: ng::Seen,
+    /// The way to the task, once there is one.
+    asks: OnceLock<mpsc::Sender<oneshot::Sender<Reply>>>,
+}
+
+impl NgServing {
+    pub(super) fn new(
+        config: &Config,
+        addresses: Addresses,
+        anchor: Anchor,
+        rng: &mut Rng,
+    ) -> Self {
+        let token = rng.token::<16>();
+        let mark = String::from_utf8_lossy(&token).into_owned();
+        let settings = ng::settings(config, &addresses, anchor, &mark);
+        Self {
+            addresses,
+            mark,
+            settings: watch::Sender::new(settings),
+            seen: ng::Seen::default(),
+            asks: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn renew(&self, config: &Config, anchor: Anchor) {
+        let settings = ng::settings(config, &self.addresses, anchor, &self.mark);
+        self.settings.send_replace(settings);
+    }
+
+    /// The operators who ask, for the task.
+    pub(super) fn asks(&self) -> mpsc::Receiver<oneshot::Sender<Reply>> {
+        let (ask, asks) = mpsc::channel(ng::ASKS_MAX);
+        let _ = self.asks.set(ask);
+        asks
+    }
+
+    /// What the task goes by, now and later.
+    pub(super) fn settings(&self) -> watch::Receiver<Settings> {
+        self.settings.subscribe()
+    }
+
+    /// Where the task shows what it counts.
+    pub(super) fn seen(&self) -> ng::Seen {
+        self.seen.clone()
+    }
+
+    /// Has the task show its calls.
+    pub(super) fn ask(&self, reply: oneshot::Sender<Reply>) {
+        let unasked = match self.asks.get() {
+            Some(task) => task.try_send(reply).map_err(|unsent| unsent.into_inner()),
+            None => Err(reply),
+        };
+        if let Err(reply) = unasked {
+            let remedy = "add ng = \"udp:127.0.0.1:2223\" to [rtp], and start again";
+            let problem = "no call is relayed for others: the ng protocol is off";
+            let _ = reply.send(Reply::failed(Failure::Unavailable, problem, remedy));
+        }
+    }
+
+    /// Counters, where it is on.
+    pub(super) fn list(&self, config: &Config) -> Vec<(&'static str, u64)> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match config.rtp.ng {
+            Some(_) => seen.list(),
+            None => Vec::new(),
+        }
+    }
+}

@@ -333,8 +333,8 @@ def test_did_by_registered_contact(case):
 
 
 def rings(case, tones, other, own=None):
-    """A call by a trunk with a ring back tone of its own: the caller hears `tones` before anybody
-    answers, and then who answers; `other` is of the other tone. `own` is what the user has chosen."""
+    """A call by a trunk with a ring back tone of its own: the caller hears `tones`, and nothing of
+    `other`, until somebody answers, and then who answers. `own` is what the user has chosen."""
     ours, theirs = 880, 1320
     server = Itsp(case, ACCOUNT, PASSWORD, address=ITSP)
     voipd = Voipd(case, trunk=[trunk(case, server, ringback="tone:us")],

@@ -145,7 +145,9 @@ pub fn offer(
     key: Option<&MasterKey>,
 ) -> Vec<u8> {
     let mut text = head(origin);
-    if let Some(&first) = codings.first() {
+    // Formats of one stream share their packets' length (RFC 8866 §6.4).
+    let fits = codings.iter().map(|coding| coding.packet_ms_max()).min();
+    if let (Some(&first), Some(most)) = (codings.first(), fits) {
         let crypto = key.map(own_crypto);
         let protocol = if crypto.is_some() {
             "RTP/SAVP"
@@ -157,7 +159,7 @@ pub fn offer(
             coding: first,
             payload_type: first.payload_type(),
             events: None,
-            packet_ms: PACKET_MS,
+            packet_ms: PACKET_MS.min(most),
             wishes: Wishes::default(),
             direction,
             keys: crypto.map(|ours| Keys {
@@ -228,7 +230,7 @@ fn agree(theirs: &Sdp<'_>, codings: &[Coding], secure: bool) -> Result<Agreed, D
             coding,
             payload_type,
             events: events(media, coding.clock_rate()),
-            packet_ms: packet_ms(media),
+            packet_ms: packet_ms(media).min(coding.packet_ms_max()),
             wishes: wishes(media, payload_type),
             direction: Direction::new(direction.receives(), direction.sends()),
             keys,
@@ -402,6 +404,29 @@ mod tests {
         let text = String::from_utf8(text).unwrap();
         Sdp::parse(text.as_bytes()).unwrap();
         (text, agreed)
+    }
+
+    #[test]
+    fn packets_fit_into_a_frame() {
+        let asked = |ptime: &str| {
+            let media = format!("m=audio 4000 RTP/AVP 11\r\n{ptime}");
+            let (text, agreed) = answered(&media);
+            assert!(text.contains("a=ptime:10\r\n"), "{text}");
+            agreed.packet_ms
+        };
+        assert_eq!([asked(""), asked("a=ptime:20\r\n")], [10, 10]);
+        for (codings, ptime) in [
+            (&[Coding::Linear44, Coding::Pcma][..], "a=ptime:10\r\n"),
+            (&[Coding::Linear16, Coding::Pcma], "a=ptime:20\r\n"),
+        ] {
+            let text = offer(codings, ORIGIN, Direction::SendRecv, None);
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.contains(ptime), "{text}");
+        }
+        for linear in [Coding::Linear8, Coding::Linear16, Coding::Linear44] {
+            let samples = linear.clock_rate() * u32::from(linear.packet_ms_max()) / 1000;
+            assert!(samples * 2 <= 1440, "{linear:?}");
+        }
     }
 
     #[test]

@@ -96,6 +96,16 @@ impl Coding {
         }
     }
 
+    /// The most sound that a packet has, in milliseconds and whole tens: what an Ethernet frame
+    /// takes, and no more than telephones would wait for.
+    pub const fn packet_ms_max(self) -> u8 {
+        match self {
+            Coding::Linear44 => 10,
+            Coding::Linear16 => 40,
+            _ => 60,
+        }
+    }
+
     /// The channels that `a=rtpmap` names.
     pub const fn channels(self) -> u8 {
         match self {

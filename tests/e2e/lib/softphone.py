@@ -118,9 +118,9 @@ audio_rtp_port={rtp}
 echocancellation=0
 echolimiter=0
 """
-# Opus and the like off, so that what is agreed on is known.
-LINPHONE_CODECS = ("opus/48000", "speex/16000", "speex/8000", "PCMU/8000", "PCMA/8000", "GSM/8000",
-                   "G722/8000")
+# All off but one, so that what is agreed on is known.
+LINPHONE_CODECS = ("opus/48000/2", "speex/16000/1", "speex/8000/1", "PCMU/8000/1", "PCMA/8000/1",
+                   "GSM/8000/1", "G722/8000/1", "G729/8000/1")
 
 
 class Linphone(Softphone):
@@ -135,8 +135,8 @@ class Linphone(Softphone):
         text = LINPHONE.format(name=name, port=case.port(), rtp=case.port(), domain=DOMAIN,
                                server=voipd.target())
         for number, known in enumerate(LINPHONE_CODECS):
-            mime, rate = known.split("/")
-            text += (f"[audio_codec_{number}]\nmime={mime}\nrate={rate}\nchannels=1\n"
+            mime, rate, channels = known.split("/")
+            text += (f"[audio_codec_{number}]\nmime={mime}\nrate={rate}\nchannels={channels}\n"
                      f"enabled={int(mime == codec)}\n")
         (folder / "linphonerc").write_text(text)
         wav = tone_file(folder / "tone.wav", tone)

@@ -25,6 +25,8 @@ const EVENTS: [(u32, u8); 4] = [(8_000, 101), (48_000, 102), (16_000, 103), (44_
 /// do not fill the line (RFC 7587 §6.1). We send one channel, at telephones' bandwidth or that of a
 /// room.
 const OPUS: &str = "useinbandfec=1;maxaveragebitrate=64000;stereo=0;sprop-stereo=0";
+/// No frames of comfort noise, which is not what a description without this says (RFC 4856 §2.1.9).
+const G729: &str = "annexb=no";
 
 /// Keys of both sides; `a=crypto` values.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -129,11 +131,11 @@ pub fn answer(
     Ok((text.into_bytes(), agreed))
 }
 
-/// Whether an offer has a stream of sound that we could take.
-pub fn is_heard(offer: &[u8]) -> bool {
+/// Whether an offer has a stream of sound in one of these codings that we could take.
+pub fn is_heard(offer: &[u8], codings: &[Coding]) -> bool {
     Sdp::parse(offer).is_ok_and(|offer| {
         let mut both = [true, false].into_iter();
-        both.any(|secure| agree(&offer, Coding::ALL, secure).is_ok())
+        both.any(|secure| agree(&offer, codings, secure).is_ok())
     })
 }
 
@@ -362,6 +364,9 @@ fn section(
             let _ = write!(text, "/{}\r\n", coding.channels());
             let _ = write!(text, "a=fmtp:{} {OPUS}", number(*coding));
         }
+        if *coding == Coding::G729 {
+            let _ = write!(text, "\r\na=fmtp:{} {G729}", number(*coding));
+        }
         text.push_str("\r\n");
     }
     for (clock, format) in events {
@@ -404,6 +409,21 @@ mod tests {
         let text = String::from_utf8(text).unwrap();
         Sdp::parse(text.as_bytes()).unwrap();
         (text, agreed)
+    }
+
+    #[test]
+    fn g729_is_taken_with_its_plugin_and_without_comfort_noise() {
+        let media = "m=audio 4000 RTP/AVP 18 0\r\na=fmtp:18 annexb=yes\r\n";
+        let (text, agreed) = answered(media);
+        assert_eq!(agreed.coding, Coding::Pcmu, "{text}");
+        let with = answer(&offered(media), Coding::usable(true), ORIGIN, key).unwrap();
+        let text = String::from_utf8(with.0).unwrap();
+        assert_eq!((with.1.coding, with.1.payload_type), (Coding::G729, 18));
+        let lines = "a=rtpmap:18 G729/8000\r\na=fmtp:18 annexb=no\r\na=ptime:20\r\n";
+        assert!(text.contains(lines), "{text}");
+        let alone = "m=audio 4000 RTP/AVP 18\r\n";
+        assert!(!is_heard(&offered(alone), Coding::usable(false)));
+        assert!(is_heard(&offered(alone), Coding::usable(true)));
     }
 
     #[test]

@@ -126,6 +126,7 @@ impl Phone {
             wishes: Wishes::default(),
             sends: true,
             keys: None,
+            plugin: None,
         };
         let seed = session;
         let order = Order::Open {

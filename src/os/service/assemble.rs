@@ -10,9 +10,9 @@ use crate::control::{Command, Failure, Reply, Scope};
 use crate::feature::Features;
 use crate::location::{self, Location};
 use crate::mailbox::Mailboxes;
-use crate::media::room::Rooms;
 use crate::os::blocklist::{self, Notice};
 use crate::os::clock::Clock;
+use crate::os::codec_plugin;
 use crate::os::control::{Asked, Tables, cdrs, users};
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::dns::Dns;
@@ -540,6 +540,9 @@ impl Running {
             Ok(config) => config,
             Err(why) => return bad(why.reason),
         };
+        if let Err(why) = codec_plugin::check(&config) {
+            return bad(why.reason);
+        }
         let secrets = match files::secrets(&config) {
             Ok(secrets) => secrets,
             Err(why) => return bad(why.reason),
@@ -553,7 +556,7 @@ impl Running {
     /// Puts a configuration into force.
     pub(in crate::os) fn apply(
         &mut self,
-        config: Config,
+        mut config: Config,
         (pems, secrets): (&TlsPems, &Secrets),
         log: &Log,
     ) -> Reply {
@@ -562,39 +565,13 @@ impl Running {
         if let Err(mistake) = shared.streams.tls.renew(pems) {
             return bad(format!("[sip.tls] {mistake}"));
         }
-        let mut later = Vec::new();
         let old = &self.config;
-        for (changed, key) in [
-            (old.sip.listen != config.sip.listen, "[sip] listen"),
-            (old.sip.resolvers != config.sip.resolvers, "[sip] resolvers"),
-            (old.sip.advertise != config.sip.advertise, "[sip] advertise"),
-            (old.node.workers != config.node.workers, "[node] workers"),
-            (
-                old.node.state_dir != config.node.state_dir,
-                "[node] state_dir",
-            ),
-            (old.rtp.ports != config.rtp.ports, "[rtp] ports"),
-            (old.store != config.store, "[store]"),
-            (old.spool != config.spool, "[spool]"),
-            (
-                old.services.prompts != config.services.prompts,
-                "[services] prompts",
-            ),
-            (old.admin.socket != config.admin.socket, "[admin] socket"),
-            (
-                old.admin.web.as_ref().map(|web| web.listen)
-                    != config.admin.web.as_ref().map(|web| web.listen),
-                "[admin] web",
-            ),
-            (
-                old.admin.pid_file != config.admin.pid_file,
-                "[admin] pid_file",
-            ),
-        ] {
-            if changed {
-                later.push(key);
-            }
-        }
+        let later = later(old, &config);
+        // What is loaded stays as it is: no call is to be written in what nobody can read.
+        config
+            .services
+            .g729_plugin
+            .clone_from(&old.services.g729_plugin);
         if old.admin.log != config.admin.log {
             log.set(config.admin.log);
         }
@@ -779,6 +756,45 @@ fn set_level(level: &str, log: &Log) -> Reply {
     }
 }
 
+/// The keys that change at the next start alone.
+fn later(old: &Config, config: &Config) -> Vec<&'static str> {
+    let changed = [
+        (old.sip.listen != config.sip.listen, "[sip] listen"),
+        (old.sip.resolvers != config.sip.resolvers, "[sip] resolvers"),
+        (old.sip.advertise != config.sip.advertise, "[sip] advertise"),
+        (old.node.workers != config.node.workers, "[node] workers"),
+        (
+            old.node.state_dir != config.node.state_dir,
+            "[node] state_dir",
+        ),
+        (old.rtp.ports != config.rtp.ports, "[rtp] ports"),
+        (old.store != config.store, "[store]"),
+        (old.spool != config.spool, "[spool]"),
+        (
+            old.services.prompts != config.services.prompts,
+            "[services] prompts",
+        ),
+        (
+            old.services.g729_plugin != config.services.g729_plugin,
+            "[services] g729_plugin",
+        ),
+        (old.admin.socket != config.admin.socket, "[admin] socket"),
+        (
+            old.admin.web.as_ref().map(|web| web.listen)
+                != config.admin.web.as_ref().map(|web| web.listen),
+            "[admin] web",
+        ),
+        (
+            old.admin.pid_file != config.admin.pid_file,
+            "[admin] pid_file",
+        ),
+    ];
+    let changed = changed.into_iter();
+    changed
+        .filter_map(|(changed, key)| changed.then_some(key))
+        .collect()
+}
+
 /// What the relays keep to.
 pub(in crate::os) fn relay_settings(config: &Config) -> RelaySettings {
     RelaySettings {
@@ -801,7 +817,7 @@ fn start_relays(
 ) -> Result<Vec<MediaDriver>, Fatal> {
     let settings = relay_settings(config);
     let files = start_files(roots)?;
-    let rooms = Arc::<Rooms>::default();
+    let rooms = codec_plugin::rooms(config)?;
     let start = |shard| {
         let switch = Arc::clone(switch);
         let media = MediaConfig {

@@ -124,7 +124,7 @@ LINPHONE_CODECS = ("opus/48000/2", "speex/16000/1", "speex/8000/1", "PCMU/8000/1
 
 
 class Linphone(Softphone):
-    """Linphone's console program, with files instead of a sound card."""
+    """Linphone's console program, which answers at once, with files instead of a sound card."""
 
     def __init__(self, case, name, voipd, tone, codec="PCMU"):
         if not shutil.which("linphonec"):
@@ -140,7 +140,7 @@ class Linphone(Softphone):
                      f"enabled={int(mime == codec)}\n")
         (folder / "linphonerc").write_text(text)
         wav = tone_file(folder / "tone.wav", tone)
-        super().__init__(case, name, ["linphonec", "-c", "linphonerc", "-d", "6", "-l", "linphone.txt"],
+        super().__init__(case, name, ["linphonec", "-a", "-c", "linphonerc", "-d", "6", "-l", "linphone.txt"],
                          env=os.environ | {"HOME": str(folder)})
         self.say("soundcard use files")
         self.say(f"record {folder / 'heard.wav'}")

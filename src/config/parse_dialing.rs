@@ -29,6 +29,7 @@ pub(super) const SERVICES: &[&str] = &[
     "announcements",
     "transcoding",
     "prompts",
+    "g729_plugin",
     "echo",
     "conference",
     "disa",
@@ -161,6 +162,7 @@ impl<'d> File<'_, '_, 'd> {
             services.transcoding = on;
         }
         services.prompts = self.path(section.get("prompts"), self.base);
+        services.g729_plugin = self.path(section.get("g729_plugin"), self.base);
         for service in Service::ALL {
             let Some(entry) = section.get(service.name()) else {
                 continue;

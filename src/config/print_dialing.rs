@@ -160,6 +160,9 @@ fn services(f: &mut Formatter<'_>, services: &Services) -> fmt::Result {
     if let Some(prompts) = &services.prompts {
         text(f, "prompts", &prompts.display())?;
     }
+    if let Some(plugin) = &services.g729_plugin {
+        text(f, "g729_plugin", &plugin.display())?;
+    }
     let mut all = Service::ALL.iter();
     all.try_for_each(|s| text(f, s.name(), &services.code(*s)))
 }

@@ -1,5 +1,6 @@
 //! `[services]`: what answers calls itself, and the codes that phones dial for it.
 
+use crate::wire::rtp::Coding;
 use std::path::PathBuf;
 
 /// One service.
@@ -69,6 +70,8 @@ pub struct Services {
     pub transcoding: bool,
     /// The site's own prompts and music.
     pub prompts: Option<PathBuf>,
+    /// The library that writes and reads G.729 (`src/media/codec/voip_codec.h`).
+    pub g729_plugin: Option<PathBuf>,
     codes: Vec<(Service, Box<str>)>,
 }
 
@@ -79,12 +82,18 @@ impl Default for Services {
             announcements: false,
             transcoding: true,
             prompts: None,
+            g729_plugin: None,
             codes: all.map(|s| (*s, s.default_code().into())).collect(),
         }
     }
 }
 
 impl Services {
+    /// What calls that end here may be written in.
+    pub fn codings(&self) -> &'static [Coding] {
+        Coding::usable(self.g729_plugin.is_some())
+    }
+
     /// The service that a dialled number is the code of.
     pub fn dialled(&self, number: &str) -> Option<Service> {
         let mut codes = self.codes.iter();

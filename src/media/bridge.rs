@@ -117,7 +117,7 @@ impl Convert {
         Self {
             ear: Ear::new(theirs, codec.sample_rate()),
             codec,
-            encoder: Encoder::wished(codec, ours.wishes),
+            encoder: Encoder::wished(codec, ours.wishes, ours.plugin),
             wishes: ours.wishes,
             due: now,
             events,

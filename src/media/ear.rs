@@ -84,7 +84,7 @@ impl Ear {
             payload_type: own,
             events: format.events,
             buffer: JitterBuffer::new(config),
-            decoder: Decoder::new(codec),
+            decoder: Decoder::by(codec, format.plugin),
             concealer: Concealer::new(codec.sample_rate()),
             restored: false,
             noise: Box::new(NoiseGenerator::new(u32::from(own) + 1)),
@@ -143,7 +143,7 @@ impl Ear {
             0 => Heard::Nothing,
             _ => Heard::Sound,
         };
-        let mut payload = [0; PAYLOAD_MAX];
+        let mut payload = [0; 2 * PAYLOAD_MAX];
         for _ in 0..PULLS_MAX {
             if self.count >= wanted {
                 return heard;
@@ -154,9 +154,11 @@ impl Ear {
                     payload_type,
                     length,
                     seam,
+                    skipped,
                 } => {
-                    let payload = payload.get(..length).unwrap_or_default();
+                    let (payload, behind) = payload.split_at(length.min(payload.len()));
                     if payload_type == self.payload_type {
+                        self.keep_in_step(behind.get(..skipped).unwrap_or_default());
                         self.decode(payload, seam);
                         self.comfort = false;
                         heard = Heard::Sound;
@@ -165,10 +167,14 @@ impl Ear {
                         self.comfort = true;
                     }
                 }
-                Pull::Lost { units, follows } => {
+                Pull::Lost {
+                    units,
+                    follows,
+                    stretched,
+                } => {
                     let samples = self.samples(units);
                     if !(follows && self.restore(samples, &mut payload)) {
-                        self.conceal(samples);
+                        self.conceal(samples, !stretched);
                     }
                     heard = Heard::Sound;
                 }
@@ -184,7 +190,7 @@ impl Ear {
         let made = self.decoder.decode(payload, room);
         if made == 0 {
             // A frame cut short stands in the place of one.
-            return self.conceal(self.codec.samples(TICK_MS));
+            return self.conceal(self.codec.samples(TICK_MS), true);
         }
         if let Some(frame) = room.get_mut(..made) {
             let seam = seam && !std::mem::take(&mut self.restored);
@@ -213,13 +219,29 @@ impl Ear {
         true
     }
 
-    fn conceal(&mut self, samples: usize) {
+    /// The decoder hears a packet that nobody else does. Where its sound would stand stands what
+    /// follows.
+    fn keep_in_step(&mut self, skipped: &[u8]) {
+        let room = self.ready.get_mut(self.count..).unwrap_or_default();
+        if !skipped.is_empty() {
+            self.decoder.decode(skipped, room);
+        }
+    }
+
+    /// Fills the place of what is `lost`, or of nothing: then the decoder, whose next packet is the
+    /// next one, hears of no loss.
+    fn conceal(&mut self, samples: usize, lost: bool) {
         let room = self.ready.get_mut(self.count..).unwrap_or_default();
         let samples = samples.min(room.len());
-        if let Some(frame) = room.get_mut(..samples) {
-            self.concealer.on_loss(frame);
-        }
         self.restored = false;
+        if let Some(frame) = room.get_mut(..samples) {
+            // A codec that goes on by itself needs no seam to what follows.
+            self.restored = lost && self.decoder.conceal(frame);
+            match self.restored {
+                true => self.concealer.on_frame(frame, false),
+                false => self.concealer.on_loss(frame),
+            }
+        }
         self.count += samples;
     }
 

@@ -31,7 +31,7 @@ impl InBand {
         Self {
             codec,
             payload_type: format.payload_type,
-            decoder: Decoder::new(codec),
+            decoder: Decoder::by(codec, format.plugin),
             detector: Detector::new(codec.sample_rate()),
             last: None,
         }
@@ -95,6 +95,7 @@ mod tests {
                 wishes: Wishes::default(),
                 sends: true,
                 keys: None,
+                plugin: None,
             };
             let codec = Codec::from(coding);
             let mut ear = InBand::new(&format);

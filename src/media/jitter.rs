@@ -203,6 +203,8 @@ pub enum Pull {
         length: usize,
         /// Whether it does not continue what was played before, so that a cross-fade is due.
         seam: bool,
+        /// Of the packet before, bytes, if it is left out: its payload stands behind this one.
+        skipped: usize,
     },
     /// So many timestamp units are missing: conceal.
     Lost {
@@ -211,6 +213,8 @@ pub enum Pull {
         /// Whether they are of a packet that was lost, and the one behind it is here
         /// ([`JitterBuffer::following`]).
         follows: bool,
+        /// Whether no packet is missing: what comes next is to come later.
+        stretched: bool,
     },
     /// Silence or comfort noise until the end of the tick.
     Nothing,
@@ -679,6 +683,7 @@ impl JitterBuffer {
             return Pull::Lost {
                 units: self.ptime as u32,
                 follows: false,
+                stretched: true,
             };
         }
         if self.may_skip(at, audio.timestamp)
@@ -686,9 +691,16 @@ impl JitterBuffer {
             && next == ahead + 1
             && following.timestamp - audio.timestamp <= self.ptime + half
         {
+            let behind = out.get_mut(following.length.into()..).unwrap_or_default();
+            let length = audio.length.into();
+            let left_out = self.pool.read(audio.first, length, behind);
             self.leave_out(ahead);
             self.skip(at);
-            return self.play(at, 0, following, true, out);
+            let mut played = self.play(at, 0, following, true, out);
+            if let Pull::Packet { skipped, .. } = &mut played {
+                *skipped = left_out;
+            }
+            return played;
         }
         let seam = missing > 0 || ahead > 0;
         self.play(at, ahead, audio, seam, out)
@@ -720,6 +732,7 @@ impl JitterBuffer {
         Pull::Lost {
             units: units as u32,
             follows,
+            stretched: false,
         }
     }
 
@@ -744,6 +757,7 @@ impl JitterBuffer {
             payload_type: audio.payload_type,
             length,
             seam,
+            skipped: 0,
         }
     }
 

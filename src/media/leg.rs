@@ -236,7 +236,7 @@ impl Leg {
         let codec = Codec::from(self.format.coding);
         Playing {
             player: Player::new(sounds, rounds, codec.sample_rate(), Arc::clone(stock)),
-            encoder: Encoder::wished(codec, self.format.wishes),
+            encoder: Encoder::wished(codec, self.format.wishes, self.format.plugin),
             due: now,
             until_key: false,
             said: 0,
@@ -642,7 +642,7 @@ impl Leg {
 
 impl Playing {
     fn reformat(&mut self, format: &Format) {
-        self.encoder = Encoder::wished(format.coding.into(), format.wishes);
+        self.encoder = Encoder::wished(format.coding.into(), format.wishes, format.plugin);
         self.player
             .set_rate(Codec::from(format.coding).sample_rate());
     }

@@ -1,5 +1,6 @@
 //! What signalling asks of the studio, and what it hears back.
 
+use super::codec::Plugin;
 use super::file::{FileOrder, Filed, Root};
 use super::room::{Join, RoomOrder};
 use super::tone::{Country, Tone};
@@ -43,6 +44,9 @@ pub struct Format {
     pub sends: bool,
     /// Where the leg is secure.
     pub keys: Option<Keys>,
+    /// What writes and reads codings that we do not know ourselves: the studio's affair.
+    #[serde(skip)]
+    pub plugin: Option<Plugin>,
 }
 
 impl Format {

@@ -13,7 +13,7 @@
 //!
 //! Not done here: clocks and deadlines, packets, who may come in (`pbx`).
 
-use super::codec::{Codec, Encoder};
+use super::codec::{Codec, Encoder, Plugin};
 use super::mixer::{Heard, Mixer, TalkChange};
 use super::order::Sound;
 use super::player::{Player, Stock};
@@ -90,10 +90,11 @@ struct Coder {
     coding: Coding,
     resampler: Option<Resampler>,
     encoder: Encoder,
+    plugin: Option<Plugin>,
 }
 
 impl Coder {
-    fn new(rate: u32, coding: Coding) -> Self {
+    fn new(rate: u32, coding: Coding, plugin: Option<Plugin>) -> Self {
         let codec = Codec::at(coding, rate);
         // Of those who hear the same some may use the copies, and all can do without.
         let wishes = Wishes {
@@ -104,14 +105,15 @@ impl Coder {
             rate,
             coding,
             resampler: Resampler::new(rate, codec.sample_rate()),
-            encoder: Encoder::wished(codec, wishes),
+            encoder: Encoder::wished(codec, wishes, plugin),
+            plugin,
         }
     }
 
     /// Another in the same state, or as near to it as `past` brings it, which is what this one
     /// encoded last: the state of some encoders cannot be copied.
     fn twin(&self, past: &[i16]) -> Self {
-        let mut twin = Self::new(self.rate, self.coding);
+        let mut twin = Self::new(self.rate, self.coding, self.plugin);
         twin.encode(past, &mut [0; PAYLOAD_MAX]);
         twin.follow(self);
         twin
@@ -153,7 +155,7 @@ struct Room {
     mixer: Mixer,
     /// The frame that is being put together.
     frame: u64,
-    common: [Option<Box<Common>>; Coding::ALL.len()],
+    common: [Option<Box<Common>>; Coding::KNOWN.len()],
     /// What all heard in the frame before the one that was closed last.
     past: Box<[i16]>,
     announcement: Option<Box<Player>>,
@@ -162,10 +164,11 @@ struct Room {
     stock: Arc<Stock>,
     recorded: bool,
     late: u64,
+    plugin: Option<Plugin>,
 }
 
 impl Room {
-    fn new(rate: u32) -> Option<Self> {
+    fn new(rate: u32, plugin: Option<Plugin>) -> Option<Self> {
         let mixer = Mixer::new(rate, PARTICIPANTS_MAX)?;
         Some(Self {
             rate,
@@ -178,6 +181,7 @@ impl Room {
             stock: Arc::default(),
             recorded: false,
             late: 0,
+            plugin,
         })
     }
 
@@ -223,16 +227,16 @@ impl Room {
     }
 
     fn common(&mut self, coding: Coding) -> Option<&mut Common> {
-        let rate = self.rate;
-        let place = Coding::ALL.iter().position(|c| *c == coding)?;
+        let (rate, plugin) = (self.rate, self.plugin);
+        let place = Coding::KNOWN.iter().position(|c| *c == coding)?;
         let common = self.common.get_mut(place)?;
         Some(common.get_or_insert_with(|| {
             Box::new(Common {
                 frame: 0,
                 payload: [0; PAYLOAD_MAX],
                 length: 0,
-                before: Coder::new(rate, coding),
-                behind: Coder::new(rate, coding),
+                before: Coder::new(rate, coding, plugin),
+                behind: Coder::new(rate, coding, plugin),
             })
         }))
     }
@@ -266,21 +270,22 @@ impl Room {
 
     /// An encoder in the state in which the common one was before what is heard in `frame`.
     fn own_coder(&mut self, frame: u64, coding: Coding) -> Coder {
-        let rate = self.rate;
+        let (rate, plugin) = (self.rate, self.plugin);
         let past = std::mem::take(&mut self.past);
         let coder = match self.common(coding) {
             Some(common) if common.frame == frame => common.before.twin(&past),
             Some(common) => common.behind.twin(&past),
-            None => Coder::new(rate, coding),
+            None => Coder::new(rate, coding, plugin),
         };
         self.past = past;
         coder
     }
 }
 
-/// All rooms of a process, by name.
+/// All rooms of a process, by name, with the codec that was loaded into it.
 #[derive(Debug, Default)]
 pub struct Rooms {
+    plugin: Option<Plugin>,
     rooms: Mutex<BTreeMap<Box<str>, Arc<Mutex<Room>>>>,
 }
 
@@ -293,6 +298,19 @@ impl Rooms {
     /// None yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// None yet; what a plugin writes and reads is heard in them and elsewhere.
+    pub fn with(plugin: Option<Plugin>) -> Self {
+        Self {
+            plugin,
+            ..Self::default()
+        }
+    }
+
+    /// The codec that was loaded.
+    pub fn plugin(&self) -> Option<Plugin> {
+        self.plugin
     }
 
     /// How many there are.
@@ -313,7 +331,7 @@ impl Rooms {
             Some(room) => Arc::clone(room),
             None if rooms.len() >= ROOMS_MAX => return None,
             None => {
-                let room = Arc::new(Mutex::new(Room::new(rate)?));
+                let room = Arc::new(Mutex::new(Room::new(rate, self.plugin)?));
                 rooms.insert(name.into(), Arc::clone(&room));
                 room
             }

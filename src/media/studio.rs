@@ -128,13 +128,16 @@ impl Studio {
     pub fn handle_order(&mut self, now: Instant, order: Order) {
         let session = order.session();
         let known = self.by_session.get(&session).copied();
+        let plugin = self.rooms.plugin();
         match (order, known) {
             (Order::Open { format, .. }, Some(key)) => {
                 if let Some(leg) = self.legs.get_mut(key) {
-                    leg.reformat(format);
+                    leg.reformat(Format { plugin, ..format });
                 }
             }
-            (Order::Open { format, seed, .. }, None) => self.open(now, session, format, seed),
+            (Order::Open { format, seed, .. }, None) => {
+                self.open(now, session, Format { plugin, ..format }, seed);
+            }
             (Order::Do { task, what, .. }, Some(key)) => {
                 let with = (&self.library.stock, &self.rooms);
                 let leg = self.legs.get_mut(key);

@@ -35,6 +35,7 @@ fn format() -> Format {
         wishes: Wishes::default(),
         sends: true,
         keys: None,
+        plugin: None,
     }
 }
 

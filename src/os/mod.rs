@@ -7,6 +7,7 @@
 pub mod blocklist;
 mod certificate;
 pub mod clock;
+mod codec_plugin;
 pub mod control;
 pub mod core;
 pub mod counters;

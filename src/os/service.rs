@@ -10,6 +10,7 @@ pub use commands::Replies;
 pub use files::read_config;
 
 use super::blocklist::Blocklist;
+use super::codec_plugin;
 use super::control::{Asked, Link, Server, listen, serve_link};
 use super::daemon::{
     self, Detached, EX_CANTCREAT, EX_CONFIG, EX_OSERR, EX_UNAVAILABLE, Fatal, Fork, PidFile, RunAs,
@@ -62,6 +63,7 @@ pub fn check(path: &std::path::Path) -> Result<(), Fatal> {
     let config = files::read_config(path)?;
     files::load_tls(&config)?;
     files::secrets(&config)?;
+    codec_plugin::check(&config)?;
     files::web_token(&config).map(|_| ())
 }
 

@@ -266,23 +266,30 @@ impl Leg {
                 settled: false,
             }),
             seat: Some(Box::new(seat)),
-            ..Self::new(dialog, cx.rng)
+            ..Self::new(dialog, cx)
         })
     }
 
     /// Of somebody who is called for a caller.
-    pub fn toward(parties: &Parties, flow: &Flow, name: &str, caller: Key, rng: &mut Rng) -> Self {
-        let dialog = Dialog::toward(parties, flow, name, rng);
+    pub fn toward(
+        parties: &Parties,
+        flow: &Flow,
+        name: &str,
+        caller: Key,
+        cx: &mut Context<'_>,
+    ) -> Self {
+        let dialog = Dialog::toward(parties, flow, name, cx.rng);
         Self {
             caller: Some(caller),
             reached: aor_of(&parties.uri),
-            ..Self::new(dialog, rng)
+            ..Self::new(dialog, cx)
         }
     }
 
-    fn new(dialog: Dialog, rng: &mut Rng) -> Self {
+    fn new(dialog: Dialog, cx: &mut Context<'_>) -> Self {
+        let codings = cx.config.services.codings();
         Self {
-            talk: Talk::new(dialog.flow.remote.ip(), rng),
+            talk: Talk::new(dialog.flow.remote.ip(), codings, cx.rng),
             dialog,
             session: None,
             opened: false,

@@ -6,6 +6,7 @@ use super::leg::{Again, Leg, Provisional, Sent};
 use super::page::Guest;
 use super::program::{Account, CallBack, Caller, Event, Reach};
 use super::seat::Seat;
+use super::talk::preferring;
 use super::{Context, Output, Pbx, Timer};
 use crate::base::{Key, call_id_of};
 use crate::call::inside;
@@ -13,7 +14,6 @@ use crate::config::PAGE_MEMBERS_MAX;
 use crate::media::Order;
 use crate::media::room::Join;
 use crate::sip::session_timer;
-use crate::wire::rtp::Coding;
 use crate::wire::sip::{HeaderName, Message, Method};
 use std::time::Duration;
 
@@ -96,8 +96,8 @@ impl Pbx {
         let account = inside::booked(&account, whole);
         let first = leg.talk.coding();
         let (flow, name) = (leg.dialog.flow, seat.program().name());
-        let codings = preferring(first);
-        let mut called = Leg::toward(&parties, &flow, name, key, cx.rng);
+        let codings = preferring(first, cx.config.services.codings());
+        let mut called = Leg::toward(&parties, &flow, name, key, cx);
         let name_of = |header: HeaderName| header.as_str().into();
         let mut headers = vec![(name_of(HeaderName::XVoipAccount), account.into())];
         headers.extend(reach.headers.iter().cloned());
@@ -424,13 +424,6 @@ impl Pbx {
             self.outputs.push_back(Output::Media(close));
         }
     }
-}
-
-/// What is offered, this one first.
-fn preferring(first: Option<Coding>) -> Vec<Coding> {
-    let others = Coding::OFFERED.iter().copied();
-    let others = others.filter(|coding| Some(*coding) != first);
-    first.into_iter().chain(others).collect()
 }
 
 fn account(reach: &Reach, caller: &Caller) -> inside::Account {

@@ -12,6 +12,8 @@ use std::net::IpAddr;
 
 #[derive(Debug)]
 pub(super) struct Talk {
+    /// What we write and read.
+    codings: &'static [Coding],
     origin: Origin,
     /// Whether the answer to our offer is still to come.
     offered: bool,
@@ -21,9 +23,10 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    /// Nothing is agreed on.
-    pub fn new(address: IpAddr, rng: &mut Rng) -> Self {
+    /// Nothing is agreed on; one of these codings may be.
+    pub fn new(address: IpAddr, codings: &'static [Coding], rng: &mut Rng) -> Self {
         Self {
+            codings,
             origin: Origin {
                 id: (rng.next_u64() >> 33) as u32,
                 version: 0,
@@ -39,12 +42,12 @@ impl Talk {
     pub fn describe(&mut self, offer: &[u8], rng: &mut Rng) -> Result<Vec<u8>, Refusal> {
         if offer.is_empty() {
             let secure = self.is_secure();
-            return Ok(self.offer(Coding::OFFERED, secure, rng));
+            return Ok(self.offer(&preferring(None, self.codings), secure, rng));
         }
         self.origin.version = self.origin.version.wrapping_add(1);
         let known = &mut self.key;
         let key = |profile| own_key(known, profile, rng).clone();
-        let answer = offer_answer::answer(offer, Coding::ALL, self.origin, key);
+        let answer = offer_answer::answer(offer, self.codings, self.origin, key);
         let (body, agreed) = answer.map_err(|why| (488, why.reason()))?;
         self.agreed = Some(agreed);
         Ok(body)
@@ -82,14 +85,14 @@ impl Talk {
             return false;
         }
         let key = self.key.as_ref();
-        self.agreed = offer_answer::accepted(answer, Coding::ALL, key).ok();
+        self.agreed = offer_answer::accepted(answer, self.codings, key).ok();
         self.agreed.is_some()
     }
 
     /// The answer to our offer comes before the call's (RFC 3261 §13.2.1); it may come again, or
     /// be another phone's. Whether it agrees.
     pub fn accept_early(&mut self, answer: &[u8]) -> bool {
-        match offer_answer::accepted(answer, Coding::ALL, self.key.as_ref()) {
+        match offer_answer::accepted(answer, self.codings, self.key.as_ref()) {
             Ok(agreed) => self.agreed = Some(agreed),
             Err(_) => return false,
         }
@@ -111,7 +114,7 @@ impl Talk {
         self.withdraw();
         if !answer.is_empty() {
             let key = self.key.as_ref();
-            self.agreed = offer_answer::accepted(answer, Coding::ALL, key).ok();
+            self.agreed = offer_answer::accepted(answer, self.codings, key).ok();
         }
     }
 
@@ -147,12 +150,21 @@ impl Talk {
             packet_ms: agreed.packet_ms,
             wishes: agreed.wishes,
             sends: agreed.direction.sends(),
+            plugin: None,
             keys: agreed.keys.as_ref().map(|keys| Keys {
                 ours: keys.ours.to_string().into(),
                 theirs: keys.theirs.to_string().into(),
             }),
         })
     }
+}
+
+/// What is offered of these, this one first.
+pub(super) fn preferring(first: Option<Coding>, codings: &[Coding]) -> Vec<Coding> {
+    let offered = |c: &Coding| Coding::OFFERED.contains(c) || *c == Coding::G729;
+    let others = codings.iter().copied().filter(offered);
+    let others = others.filter(|coding| Some(*coding) != first);
+    first.into_iter().chain(others).collect()
 }
 
 /// Our key for a suite: the same as long as the suite stays.

@@ -25,6 +25,8 @@ const EVENTS: [(u32, u8); 4] = [(8_000, 101), (48_000, 102), (16_000, 103), (44_
 /// do not fill the line (RFC 7587 §6.1). We send one channel, at telephones' bandwidth or that of a
 /// room.
 const OPUS: &str = "useinbandfec=1;maxaveragebitrate=64000;stereo=0;sprop-stereo=0";
+/// No frames of comfort noise, which is not what a description without this says (RFC 4856 §2.1.9).
+const G729: &str = "annexb=no";
 
 /// Keys of both sides; `a=crypto` values.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -129,11 +131,11 @@ pub fn answer(
     Ok((text.into_bytes(), agreed))
 }
 
-/// Whether an offer has a stream of sound that we could take.
-pub fn is_heard(offer: &[u8]) -> bool {
+/// Whether an offer has a stream of sound in one of these codings that we could take.
+pub fn is_heard(offer: &[u8], codings: &[Coding]) -> bool {
     Sdp::parse(offer).is_ok_and(|offer| {
         let mut both = [true, false].into_iter();
-        both.any(|secure| agree(&offer, Coding::ALL, secure).is_ok())
+        both.any(|secure| agree(&offer, codings, secure).is_ok())
     })
 }
 
@@ -145,7 +147,9 @@ pub fn offer(
     key: Option<&MasterKey>,
 ) -> Vec<u8> {
     let mut text = head(origin);
-    if let Some(&first) = codings.first() {
+    // Formats of one stream share their packets' length (RFC 8866 §6.4).
+    let fits = codings.iter().map(|coding| coding.packet_ms_max()).min();
+    if let (Some(&first), Some(most)) = (codings.first(), fits) {
         let crypto = key.map(own_crypto);
         let protocol = if crypto.is_some() {
             "RTP/SAVP"
@@ -157,7 +161,7 @@ pub fn offer(
             coding: first,
             payload_type: first.payload_type(),
             events: None,
-            packet_ms: PACKET_MS,
+            packet_ms: PACKET_MS.min(most),
             wishes: Wishes::default(),
             direction,
             keys: crypto.map(|ours| Keys {
@@ -228,7 +232,7 @@ fn agree(theirs: &Sdp<'_>, codings: &[Coding], secure: bool) -> Result<Agreed, D
             coding,
             payload_type,
             events: events(media, coding.clock_rate()),
-            packet_ms: packet_ms(media),
+            packet_ms: packet_ms(media).min(coding.packet_ms_max()),
             wishes: wishes(media, payload_type),
             direction: Direction::new(direction.receives(), direction.sends()),
             keys,
@@ -360,6 +364,9 @@ fn section(
             let _ = write!(text, "/{}\r\n", coding.channels());
             let _ = write!(text, "a=fmtp:{} {OPUS}", number(*coding));
         }
+        if *coding == Coding::G729 {
+            let _ = write!(text, "\r\na=fmtp:{} {G729}", number(*coding));
+        }
         text.push_str("\r\n");
     }
     for (clock, format) in events {
@@ -402,6 +409,44 @@ mod tests {
         let text = String::from_utf8(text).unwrap();
         Sdp::parse(text.as_bytes()).unwrap();
         (text, agreed)
+    }
+
+    #[test]
+    fn g729_is_taken_with_its_plugin_and_without_comfort_noise() {
+        let media = "m=audio 4000 RTP/AVP 18 0\r\na=fmtp:18 annexb=yes\r\n";
+        let (text, agreed) = answered(media);
+        assert_eq!(agreed.coding, Coding::Pcmu, "{text}");
+        let with = answer(&offered(media), Coding::usable(true), ORIGIN, key).unwrap();
+        let text = String::from_utf8(with.0).unwrap();
+        assert_eq!((with.1.coding, with.1.payload_type), (Coding::G729, 18));
+        let lines = "a=rtpmap:18 G729/8000\r\na=fmtp:18 annexb=no\r\na=ptime:20\r\n";
+        assert!(text.contains(lines), "{text}");
+        let alone = "m=audio 4000 RTP/AVP 18\r\n";
+        assert!(!is_heard(&offered(alone), Coding::usable(false)));
+        assert!(is_heard(&offered(alone), Coding::usable(true)));
+    }
+
+    #[test]
+    fn packets_fit_into_a_frame() {
+        let asked = |ptime: &str| {
+            let media = format!("m=audio 4000 RTP/AVP 11\r\n{ptime}");
+            let (text, agreed) = answered(&media);
+            assert!(text.contains("a=ptime:10\r\n"), "{text}");
+            agreed.packet_ms
+        };
+        assert_eq!([asked(""), asked("a=ptime:20\r\n")], [10, 10]);
+        for (codings, ptime) in [
+            (&[Coding::Linear44, Coding::Pcma][..], "a=ptime:10\r\n"),
+            (&[Coding::Linear16, Coding::Pcma], "a=ptime:20\r\n"),
+        ] {
+            let text = offer(codings, ORIGIN, Direction::SendRecv, None);
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.contains(ptime), "{text}");
+        }
+        for linear in [Coding::Linear8, Coding::Linear16, Coding::Linear44] {
+            let samples = linear.clock_rate() * u32::from(linear.packet_ms_max()) / 1000;
+            assert!(samples * 2 <= 1440, "{linear:?}");
+        }
     }
 
     #[test]

@@ -127,6 +127,7 @@ impl Phone {
             wishes: Wishes::default(),
             sends: true,
             keys: None,
+            plugin: None,
         };
         let seed = session;
         let order = Order::Open {

@@ -12,7 +12,7 @@ from lib.phone import Phone
 from lib.sip import Agent, Dialog
 from lib.sipp import Sipp
 from lib.tone import hears, hears_all, power, windows
-from lib.voice import Voice
+from lib.voice import CODECS, Voice
 from lib.voipd import DOMAIN, Voipd
 
 PCMA = ("v=0\r\no=- {port} {version} IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
@@ -43,7 +43,8 @@ def callee(case, voipd, scenario, user="bob", name="callee", **options):
     agent = Agent(case, voipd, user, port=port)
     agent.register()
     agent.socket.close()
-    return Sipp(case, name, scenario, None, port=port, count=2, **options)
+    options = {"count": 2} | options
+    return Sipp(case, name, scenario, None, port=port, **options)
 
 
 def idle(voipd):
@@ -159,6 +160,148 @@ def test_cancel(case):
     calling.finish()
     idle(voipd)
     assert one_record(voipd)["cause"] == "cancelled"
+
+
+# ---------------------------------------------------------------- sipp transfers
+
+
+class Party:
+    """A sipp that talks with a voice of its own pitch; its scenario logs how its last dialog is
+    called and where its sound goes. Who does not call (`calls`) registers and waits."""
+
+    def __init__(self, case, voipd, name, scenario, codec, pitch, **options):
+        """Who is called `name` registers, unless it has `rows`: then it calls."""
+        self.voice = Voice(case, codec, pitch=(pitch,))
+        self.pitch = pitch
+        options["keys"] = {"audio": self.voice.port, "codec": codec, "type": CODECS[codec][0]}
+        options["call_id"] = f"{name}-%u-%p"
+        if options.pop("calls", False):
+            self.sipp = Sipp(case, name, scenario, voipd, **options)
+        else:
+            self.sipp = callee(case, voipd, scenario, name, name, **options)
+
+    def dialog(self):
+        """Call-ID, own tag, voipd's tag and port."""
+        def told():
+            text = self.sipp.log.read_text() if self.sipp.log.exists() else ""
+            return [line.split()[1:] for line in text.splitlines() if line.startswith("dialog ")]
+
+        return wait_for(f"{self.sipp.name} to be in a call", told)[-1]
+
+    def talk(self):
+        self.voice.talk(At(int(self.dialog()[3])))
+
+
+class At:
+    """Where voipd wants sound."""
+
+    def __init__(self, port):
+        self.port = port
+
+    def media(self):
+        return "127.0.0.1", self.port
+
+
+def talk_together(parties, others=()):
+    """Each of two hears the other, and none of the others."""
+    for party in parties:
+        party.talk()
+    heard(*parties, others)
+
+
+def heard(one, two, others):
+    time.sleep(2.5)
+    for own, other in ((one, two), (two, one)):
+        levels = {p.pitch: own.voice.level(p.pitch) for p in (own, other, *others)}
+        assert levels.pop(other.pitch) > -30 and max(levels.values()) < -45, (own.sipp.name, levels)
+
+
+def hang_up_all(voipd, *parties):
+    """One of the calls is ended: so are all."""
+    voipd.ctl("hangup", voipd.calls()[0]["id"])
+    for party in parties:
+        party.sipp.finish()
+    idle(voipd)
+
+
+def recorded(voipd, *expected):
+    """Waits for the records: who called whom, how it was answered and written; in no order."""
+    def found():
+        return sorted((row["from"].split("@")[0], row["to"].split("@")[0], row["status"], row["codecs"])
+                      for row in voipd.json("cdr"))
+
+    wait_for(f"{len(expected)} records", lambda: len(found()) == len(expected))
+    assert found() == list(expected), found()
+
+
+def test_transferor(case):
+    """Alice, who knows PCMA alone, calls bob, asks carol, and brings both together; both know PCMU
+    alone, so that voipd is one end of each call."""
+    voipd = house(case, "alice", "bob", "carol", node={"workers": 1})
+    bob = Party(case, voipd, "bob", "party", "PCMU", 880)
+    carol = Party(case, voipd, "carol", "party", "PCMU", 1320)
+    alice = Party(case, voipd, "alice", "transferor", "PCMA", 440, calls=True,
+                  rows=[("alice", "bob", "carol")])
+    alice.sipp.finish()
+    talk_together([bob, carol], [alice])
+    hang_up_all(voipd, bob, carol)
+    # What was one call of two legs is two calls, since other legs go on together.
+    recorded(
+        voipd, ("alice", "bob", 200, "PCMA"), ("alice", "bob", 200, "PCMU"),
+        ("alice", "carol", 200, "PCMA"), ("alice", "carol", 200, "PCMU"))
+
+
+def test_transferor_was_called(case):
+    """Bob transfers alice, who called him, to carol."""
+    voipd = house(case, "alice", "bob", "carol", node={"workers": 1})
+    carol = Party(case, voipd, "carol", "party", "PCMA", 1320)
+    bob = Party(case, voipd, "bob", "transferor_called", "PCMU", 880, rows=[("bob", "carol")])
+    alice = Party(case, voipd, "alice", "party_calling", "PCMA", 440, calls=True, rows=[("alice", "bob")])
+    bob.sipp.finish()
+    talk_together([alice, carol], [bob])
+    hang_up_all(voipd, alice, carol)
+    recorded(
+        voipd, ("alice", "bob", 200, "PCMA/PCMU"), ("bob", "carol", 200, "PCMA"),
+        ("bob", "carol", 200, "PCMU"))
+
+
+def test_transfer_is_refused(case):
+    """Carol knows nothing of the dialog that she is to replace: alice hears of it, and goes on
+    talking with bob."""
+    voipd = house(case, "alice", "bob", "carol")
+    bob = Party(case, voipd, "bob", "party", "PCMU", 880)
+    carol = Party(case, voipd, "carol", "replaces_nothing", "PCMU", 1320, count=1)
+    alice = Party(case, voipd, "alice", "transferor_refused", "PCMA", 440,
+                  calls=True, rows=[("alice", "bob", "carol")], pause_ms=5000)
+    carol.sipp.finish()
+    talk_together([alice, bob], [carol])
+    for party in (alice, bob):
+        party.sipp.finish()
+    idle(voipd)
+    (called, tried) = wait_for("the records", lambda: len(rows := voipd.json("cdr")) == 2 and sorted(
+        rows, key=lambda row: row["status"]))
+    assert (called["to"], called["codecs"]) == (f"bob@{DOMAIN}", "PCMA/PCMU"), called
+    assert (tried["from"], tried["to"], tried["status"]) == (
+        f"bob@{DOMAIN}", f"carol@{DOMAIN}", 481), tried
+
+
+def test_call_takes_a_place(case):
+    """Carol takes bob's place in the call with alice (RFC 3891 §3)."""
+    voipd = house(case, "alice", "bob", "carol")
+    bob = Party(case, voipd, "bob", "party", "PCMU", 880)
+    alice = Party(case, voipd, "alice", "party_calling", "PCMA", 440, calls=True, rows=[("alice", "bob")])
+    talk_together([alice, bob])
+    call_id, own, theirs, _ = bob.dialog()
+    carol = Party(case, voipd, "carol", "replacing", "PCMU", 1320, calls=True, pause_ms=5000,
+                  rows=[("carol", "alice", call_id, theirs, own)])
+    bob.sipp.finish()
+    carol.talk()
+    heard(alice, carol, [bob])
+    for party in (alice, carol):
+        party.sipp.finish()
+    idle(voipd)
+    recorded(
+        voipd, ("alice", "bob", 200, "PCMA/PCMU"), ("carol", "alice", 200, "PCMU"))
 
 
 # ---------------------------------------------------------------- a scripted callee

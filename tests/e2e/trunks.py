@@ -9,7 +9,10 @@ import time
 from lib.case import wait_for
 from lib.itsp import DOMAIN as ITSP_DOMAIN
 from lib.itsp import Itsp
+from lib.phone import Phone
 from lib.sip import Agent, sdp
+from lib.tone import hears
+from lib.voice import Voice
 from lib.voipd import DOMAIN, Voipd
 
 ACCOUNT, PASSWORD = "5700020326", "itsp-secret"
@@ -327,6 +330,62 @@ def test_did_by_registered_contact(case):
     hang_up(caller, called)
     hidden(other, office.voipd, [office.alice, office.bob])
     office.clean()
+
+
+def rings(case, tones, other, own=None):
+    """A call by a trunk with a ring back tone of its own: the caller hears `tones`, and nothing of
+    `other`, until somebody answers, and then who answers. `own` is what the user has chosen."""
+    ours, theirs = 880, 1320
+    server = Itsp(case, ACCOUNT, PASSWORD, address=ITSP)
+    voipd = Voipd(case, trunk=[trunk(case, server, ringback="tone:us")],
+                  route=[{"match": DID, "from": ["trunk:itsp"], "to": ["user:bob"]}])
+    for name in ("alice", "bob"):
+        voipd.add_user(name)
+    if own:
+        voipd.ctl("feature", "set", "bob", "ringback", own)
+    bob = Phone(case, "bob", voipd, ours, answers=False)
+    bob.wait_registered()
+    wait_for("the registration", server.registered, 15)
+    caller = Voice(case, "PCMA", pitch=(theirs,))
+    call = server.call_in(DID, caller.sdp())
+    early = call.next()
+    assert early.status == 183, early.text()
+    caller.talk(early)
+    # Its tone lasts two seconds.
+    time.sleep(1.6)
+    levels = {pitch: caller.level(pitch) for pitch in (*tones, other, ours)}
+    assert all(levels[pitch] > -30 for pitch in tones), levels
+    assert levels[other] < -45 and levels[ours] < -45, levels
+    assert [c for c in voipd.calls() if c["state"] == "up"] == [], voipd.calls()
+    bob.command("accept")
+    dialog = call.established()
+    time.sleep(2.5)
+    levels = {pitch: caller.level(pitch) for pitch in (*tones, ours)}
+    assert levels[ours] > -30 and all(levels[pitch] < -45 for pitch in tones), levels
+    dialog.send("BYE")
+    server.expect(200)
+    wait_for("the calls to be gone", lambda: voipd.calls() == [])
+    hears(bob.recording(), theirs, [*tones, ours])
+    (record,) = voipd.json("cdr")
+    assert (record["status"], record["way_in"], record["note"]) == (200, "itsp", "bridged"), record
+    assert server.faults == [], "\n".join(server.faults)
+    return voipd
+
+
+def test_ring_back(case):
+    voipd = rings(case, (440, 480), 400)
+    # Of callers here the trunk says nothing.
+    alice = Agent(case, voipd, "alice", address=INSIDE)
+    call = alice.invite("bob", PHONE_AUDIO)
+    assert call.next().status == 180
+    call.cancel()
+    alice.expect(200, skip=("100", "180"))
+    assert call.final().status == 487
+
+
+def test_ring_back_of_the_user(case):
+    """What a user has chosen goes before what the trunk has."""
+    rings(case, (425,), 480, own="tone:es")
 
 
 def test_calls_on_and_on_by_registered_contact(case):

@@ -10,8 +10,10 @@ pub mod gsm;
 pub mod l16;
 #[cfg(feature = "opus")]
 pub mod opus;
+pub mod plugin;
 
 use crate::wire::rtp::{Coding, Wishes};
+pub use plugin::Plugin;
 
 /// The longest frame that buffers are sized for, in milliseconds of sound.
 pub const PTIME_MS_MAX: u32 = 200;
@@ -39,6 +41,8 @@ pub enum Codec {
         /// Samples per second, one of [`opus::RATES`].
         rate: u32,
     },
+    /// G.729 by a plugin, 8 kHz, frames of 10 ms.
+    G729,
     /// Linear samples of 16 bits in network order, at so many Hz.
     L16 {
         /// Samples per second: 8000, 16,000, 44,100 or 48,000.
@@ -64,6 +68,7 @@ impl Codec {
             Coding::Pcmu => Self::Pcmu,
             Coding::G722 => Self::G722,
             Coding::Gsm => Self::Gsm,
+            Coding::G729 => Self::G729,
             #[cfg(feature = "opus")]
             Coding::Opus => {
                 let mut known = opus::RATES.into_iter();
@@ -79,7 +84,7 @@ impl Codec {
     /// The samples per second of the sound.
     pub fn sample_rate(self) -> u32 {
         match self {
-            Self::Pcmu | Self::Pcma | Self::Gsm => 8000,
+            Self::Pcmu | Self::Pcma | Self::Gsm | Self::G729 => 8000,
             Self::G722 => 16_000,
             #[cfg(feature = "opus")]
             Self::Opus { rate } => rate,
@@ -106,6 +111,7 @@ impl Codec {
             Self::Pcma => Coding::Pcma.name(),
             Self::G722 => Coding::G722.name(),
             Self::Gsm => Coding::Gsm.name(),
+            Self::G729 => Coding::G729.name(),
             #[cfg(feature = "opus")]
             Self::Opus { .. } => Coding::Opus.name(),
             Self::L16 { .. } => Coding::Linear16.name(),
@@ -128,6 +134,7 @@ impl Codec {
             Self::Pcmu | Self::Pcma => samples,
             Self::G722 => samples.div_ceil(2),
             Self::Gsm => samples.div_ceil(gsm::FRAME_SAMPLES) * gsm::FRAME_SIZE,
+            Self::G729 => samples.div_ceil(plugin::FRAME_SAMPLES) * plugin::FRAME_SIZE,
             #[cfg(feature = "opus")]
             Self::Opus { rate } => {
                 (samples * opus::BYTES_PER_SECOND_MAX as usize).div_ceil(rate.max(1) as usize)
@@ -143,6 +150,7 @@ impl Codec {
             Self::Pcmu | Self::Pcma => bytes,
             Self::G722 => bytes * 2,
             Self::Gsm => bytes / gsm::FRAME_SIZE * gsm::FRAME_SAMPLES,
+            Self::G729 => bytes / plugin::FRAME_SIZE * plugin::FRAME_SAMPLES,
             #[cfg(feature = "opus")]
             Self::Opus { .. } => match bytes {
                 0 => 0,
@@ -174,7 +182,7 @@ impl Codec {
                 _ => (20, 60),
             },
             Self::L16 { rate } => (10, PACKED_BYTES_MAX * 1000 / 2 / rate.max(1)),
-            Self::Pcmu | Self::Pcma | Self::G722 => (10, PTIME_MS_MAX),
+            Self::Pcmu | Self::Pcma | Self::G722 | Self::G729 => (10, PTIME_MS_MAX),
         };
         (wanted_ms.min(most) / step * step).max(step)
     }
@@ -194,6 +202,8 @@ pub enum Encoder {
     /// Opus.
     #[cfg(feature = "opus")]
     Opus(opus::Encoder),
+    /// G.729.
+    G729(plugin::Encoder),
     /// Linear samples remember nothing.
     L16,
 }
@@ -201,11 +211,12 @@ pub enum Encoder {
 impl Encoder {
     /// A codec at its start.
     pub fn new(codec: Codec) -> Self {
-        Self::wished(codec, Wishes::default())
+        Self::wished(codec, Wishes::default(), None)
     }
 
-    /// A codec at its start, as the far end would have it.
-    pub fn wished(codec: Codec, wishes: Wishes) -> Self {
+    /// A codec at its start, as the far end would have it; what a plugin writes is nothing
+    /// without it.
+    pub fn wished(codec: Codec, wishes: Wishes, plugin: Option<Plugin>) -> Self {
         let _ = wishes;
         match codec {
             Codec::Pcmu => Self::Pcmu,
@@ -214,6 +225,7 @@ impl Encoder {
             Codec::Gsm => Self::Gsm(Box::default()),
             #[cfg(feature = "opus")]
             Codec::Opus { rate } => Self::Opus(opus::Encoder::new(rate, wishes)),
+            Codec::G729 => Self::G729(plugin::Encoder::new(plugin)),
             Codec::L16 { .. } => Self::L16,
         }
     }
@@ -226,14 +238,15 @@ impl Encoder {
             Self::Pcma => g711::alaw_encode(samples, payload),
             Self::G722(state) => state.encode(samples, payload),
             Self::Gsm(state) => state.encode(samples, payload),
+            Self::G729(state) => state.encode(samples, payload),
             #[cfg(feature = "opus")]
             Self::Opus(state) => state.encode(samples, payload),
             Self::L16 => l16::encode(samples, payload),
         }
     }
 
-    /// Becomes the same as another of its codec, without taking memory. Opus does not: its state
-    /// cannot be copied.
+    /// Becomes the same as another of its codec, without taking memory. Opus and G.729 do not:
+    /// their state cannot be copied.
     pub fn follow(&mut self, other: &Encoder) {
         match (self, other) {
             (Self::G722(to), Self::G722(from)) => (**to).clone_from(from),
@@ -257,6 +270,8 @@ pub enum Decoder {
     /// Opus.
     #[cfg(feature = "opus")]
     Opus(opus::Decoder),
+    /// G.729.
+    G729(plugin::Decoder),
     /// Linear samples remember nothing.
     L16,
 }
@@ -264,6 +279,11 @@ pub enum Decoder {
 impl Decoder {
     /// A codec at its start.
     pub fn new(codec: Codec) -> Self {
+        Self::by(codec, None)
+    }
+
+    /// A codec at its start; what a plugin reads is nothing without it.
+    pub fn by(codec: Codec, plugin: Option<Plugin>) -> Self {
         match codec {
             Codec::Pcmu => Self::Pcmu,
             Codec::Pcma => Self::Pcma,
@@ -271,6 +291,7 @@ impl Decoder {
             Codec::Gsm => Self::Gsm(Box::default()),
             #[cfg(feature = "opus")]
             Codec::Opus { rate } => Self::Opus(opus::Decoder::new(rate)),
+            Codec::G729 => Self::G729(plugin::Decoder::new(plugin)),
             Codec::L16 { .. } => Self::L16,
         }
     }
@@ -283,9 +304,18 @@ impl Decoder {
             Self::Pcma => g711::alaw_decode(payload, samples),
             Self::G722(state) => state.decode(payload, samples),
             Self::Gsm(state) => state.decode(payload, samples),
+            Self::G729(state) => state.decode(payload, samples),
             #[cfg(feature = "opus")]
             Self::Opus(state) => state.decode(payload, samples),
             Self::L16 => l16::decode(payload, samples),
+        }
+    }
+
+    /// Fills the place of what is lost by what the codec itself knows; whether it knows any.
+    pub fn conceal(&mut self, samples: &mut [i16]) -> bool {
+        match self {
+            Self::G729(state) => state.conceal(samples),
+            _ => false,
         }
     }
 

@@ -240,7 +240,7 @@ mod opus {
     }
 
     fn packets(codec: Codec, sound: &[i16], wishes: Wishes) -> Vec<Vec<u8>> {
-        let mut encoder = Encoder::wished(codec, wishes);
+        let mut encoder = Encoder::wished(codec, wishes, None);
         let frames = sound.chunks_exact(codec.samples(20));
         frames
             .map(|frame| {

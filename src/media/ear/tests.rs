@@ -17,6 +17,7 @@ pub(super) fn format(coding: Coding) -> Format {
         wishes: Wishes::default(),
         sends: true,
         keys: None,
+        plugin: None,
     }
 }
 
@@ -256,4 +257,91 @@ fn a_gap_of_a_minute_is_silence_and_then_it_goes_on() {
     }
     let (loud, pure) = purity(&sound, 8000);
     assert!(loud > 9500.0 && pure > 25.0, "{loud} {pure}");
+}
+
+/// A codec that says whether it heard every frame, in order.
+#[derive(Debug)]
+struct Counting(u8);
+
+#[derive(Debug)]
+struct Counts;
+
+impl crate::media::codec::plugin::Library for Counts {
+    fn encoder(&self) -> Option<Box<dyn crate::media::codec::plugin::EncodesFrames>> {
+        None
+    }
+
+    fn decoder(&self) -> Option<Box<dyn crate::media::codec::plugin::DecodesFrames>> {
+        Some(Box::new(Counting(0)))
+    }
+}
+
+impl crate::media::codec::plugin::DecodesFrames for Counting {
+    fn decode(&mut self, frame: &[u8; 10], samples: &mut [i16; 80]) -> bool {
+        let in_step = frame[0] == self.0;
+        self.0 = self.0.wrapping_add(1);
+        samples.fill(if in_step { 1000 } else { -1000 });
+        true
+    }
+
+    fn conceal(&mut self, samples: &mut [i16; 80]) -> bool {
+        self.0 = self.0.wrapping_add(1);
+        samples.fill(1000);
+        true
+    }
+}
+
+/// What is lost the codec makes up; what is left out so as to be quicker it hears; and where time is
+/// stretched it hears of no loss.
+#[test]
+fn a_codec_that_remembers_stays_in_step() {
+    let format = Format {
+        plugin: Some(crate::media::codec::Plugin::new(&Counts)),
+        ..format(Coding::G729)
+    };
+    let mut ear = Ear::new(&format, 8000);
+    let base = Header {
+        marker: false,
+        payload_type: 18,
+        sequence: 0,
+        timestamp: 0,
+        ssrc: 7,
+    };
+    // The far end's clock is slow, and then fast: time is stretched, and packets are left out. At
+    // the end some are lost; of those the codec makes up all that are not left out.
+    let sent_us = |n: u64| match n {
+        0..1000 => n * 20_050,
+        _ => 20_050_000 + (n - 1000) * 19_950,
+    };
+    let coming = (0..3000).map(|n| (sent_us(n) / 1000, n));
+    let coming = coming.filter(|(_, n)| *n < 2500 || n % 47 != 10);
+    let mut coming = coming.peekable();
+    for tick in 0..2990_u64 {
+        let now = tick * 20 + 10;
+        while let Some((_, n)) = coming.next_if(|(due, _)| *due <= now) {
+            let header = Header {
+                sequence: n as u16,
+                timestamp: n as u32 * 160,
+                ..base
+            };
+            let mut payload = [0; 20];
+            (payload[0], payload[10]) = ((2 * n) as u8, (2 * n + 1) as u8);
+            ear.put(Instant::from_nanos(now * 1_000_000), &header, &payload);
+        }
+        let mut samples = [0; 160];
+        ear.frame(Instant::from_nanos(now * 1_000_000), &mut samples);
+        let in_step = samples.iter().all(|s| *s >= 0);
+        assert!(
+            in_step || tick > 2500,
+            "out of step at {tick}: {:?}",
+            ear.buffer().stats()
+        );
+        assert!(
+            samples.iter().any(|s| *s != 0) || tick < 10,
+            "silent at {tick}"
+        );
+    }
+    let stats = ear.buffer().stats();
+    assert!(stats.skipped > 0 && stats.stretched > 0, "{stats:?}");
+    assert!(stats.concealed > 5, "{stats:?}");
 }

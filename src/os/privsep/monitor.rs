@@ -21,7 +21,7 @@ use crate::os::role::MONITOR_FD;
 use crate::os::secrets::Secrets;
 use crate::os::service::{LOOK_EVERY, files};
 use crate::os::spool::Roots;
-use crate::os::{dns, sys};
+use crate::os::{codec_plugin, dns, sys};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -582,6 +582,7 @@ pub fn read(path: &Path) -> Result<(String, Config), Fatal> {
     files::load_tls(&config)?;
     files::web_token(&config)?;
     files::secrets(&config)?;
+    codec_plugin::check(&config)?;
     let text = std::fs::read_to_string(path)
         .map_err(|e| Fatal::new(EX_CANTCREAT, format!("{}: {e}", path.display())))?;
     Ok((text, config))

@@ -2,7 +2,9 @@
 //! from signal.
 
 use super::{Boot, enter, ipc, on_common, runtime};
+use crate::media::room::Rooms;
 use crate::os::clock::Clock;
+use crate::os::codec_plugin;
 use crate::os::daemon::{EX_OSERR, Fatal};
 use crate::os::ipc::{
     AsyncChannel, Channel, Commands, DESCRIPTORS_MAX, Events, IpcError, Line, Role, ToMonitor,
@@ -35,8 +37,9 @@ pub(super) fn run(mut boot: Boot) -> Result<(), Fatal> {
     boot.drop_rights()?;
     let roots = std::mem::take(&mut boot.roots);
     let runtime = runtime()?;
+    let rooms = codec_plugin::rooms(&boot.config)?;
     enter(Role::Media, &roots)?;
-    runtime.block_on(attend(boot, roots))
+    runtime.block_on(attend(boot, (roots, rooms)))
 }
 
 fn station(config: MediaConfig) -> Result<Station, Fatal> {
@@ -118,7 +121,7 @@ async fn hear(line: Arc<AsyncChannel>, relay: MediaHandle) {
     }
 }
 
-async fn attend(boot: Boot, mut roots: Roots) -> Result<(), Fatal> {
+async fn attend(boot: Boot, (mut roots, rooms): (Roots, Arc<Rooms>)) -> Result<(), Fatal> {
     roots.mend();
     let config = MediaConfig {
         workers: 1,
@@ -126,7 +129,7 @@ async fn attend(boot: Boot, mut roots: Roots) -> Result<(), Fatal> {
         clock: Clock::new(),
         brokered: true,
         files: Some(start_files(roots)?),
-        rooms: Arc::default(),
+        rooms,
     };
     let shards = usize::from(boot.settings.shards);
     let stations: Result<Vec<_>, _> = (0..shards).map(|_| station(config.clone())).collect();

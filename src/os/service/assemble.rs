@@ -11,9 +11,9 @@ use crate::control::{Command, Failure, Reply, Scope};
 use crate::feature::Features;
 use crate::location::{self, Location};
 use crate::mailbox::Mailboxes;
-use crate::media::room::Rooms;
 use crate::os::blocklist::{self, Notice};
 use crate::os::clock::Clock;
+use crate::os::codec_plugin;
 use crate::os::control::{Asked, Tables, cdrs, users};
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::dns::Dns;
@@ -588,6 +588,9 @@ impl Running {
             Ok(config) => config,
             Err(why) => return bad(why.reason),
         };
+        if let Err(why) = codec_plugin::check(&config) {
+            return bad(why.reason);
+        }
         let secrets = match files::secrets(&config) {
             Ok(secrets) => secrets,
             Err(why) => return bad(why.reason),
@@ -601,7 +604,7 @@ impl Running {
     /// Puts a configuration into force.
     pub(in crate::os) fn apply(
         &mut self,
-        config: Config,
+        mut config: Config,
         (pems, secrets): (&TlsPems, &Secrets),
         log: &Log,
     ) -> Reply {
@@ -610,8 +613,14 @@ impl Running {
         if let Err(mistake) = shared.streams.tls.renew(pems) {
             return bad(format!("[sip.tls] {mistake}"));
         }
-        let later = changed_for_later(&self.config, &config);
-        if self.config.admin.log != config.admin.log {
+        let old = &self.config;
+        let later = later(old, &config);
+        // What is loaded stays as it is: no call is to be written in what nobody can read.
+        config
+            .services
+            .g729_plugin
+            .clone_from(&old.services.g729_plugin);
+        if old.admin.log != config.admin.log {
             log.set(config.admin.log);
         }
         shared
@@ -767,48 +776,6 @@ impl Running {
     }
 }
 
-/// What changed and is taken from the file by the next start alone.
-fn changed_for_later(old: &Config, config: &Config) -> Vec<&'static str> {
-    let mut later = Vec::new();
-    for (changed, key) in [
-        (old.sip.listen != config.sip.listen, "[sip] listen"),
-        (old.sip.resolvers != config.sip.resolvers, "[sip] resolvers"),
-        (old.sip.advertise != config.sip.advertise, "[sip] advertise"),
-        (old.node.workers != config.node.workers, "[node] workers"),
-        (
-            old.node.state_dir != config.node.state_dir,
-            "[node] state_dir",
-        ),
-        (old.rtp.ports != config.rtp.ports, "[rtp] ports"),
-        (old.rtp.fastpath != config.rtp.fastpath, "[rtp] fastpath"),
-        (
-            old.rtp.ng.as_ref().map(|ng| ng.listen) != config.rtp.ng.as_ref().map(|ng| ng.listen),
-            "[rtp] ng",
-        ),
-        (old.store != config.store, "[store]"),
-        (old.spool != config.spool, "[spool]"),
-        (
-            old.services.prompts != config.services.prompts,
-            "[services] prompts",
-        ),
-        (old.admin.socket != config.admin.socket, "[admin] socket"),
-        (
-            old.admin.web.as_ref().map(|web| web.listen)
-                != config.admin.web.as_ref().map(|web| web.listen),
-            "[admin] web",
-        ),
-        (
-            old.admin.pid_file != config.admin.pid_file,
-            "[admin] pid_file",
-        ),
-    ] {
-        if changed {
-            later.push(key);
-        }
-    }
-    later
-}
-
 /// What the process knows for `voipctl status`.
 struct About {
     pid: u32,
@@ -844,6 +811,50 @@ fn set_level(level: &str, log: &Log) -> Reply {
     }
 }
 
+/// The keys that change at the next start alone.
+fn later(old: &Config, config: &Config) -> Vec<&'static str> {
+    let changed = [
+        (old.sip.listen != config.sip.listen, "[sip] listen"),
+        (old.sip.resolvers != config.sip.resolvers, "[sip] resolvers"),
+        (old.sip.advertise != config.sip.advertise, "[sip] advertise"),
+        (old.node.workers != config.node.workers, "[node] workers"),
+        (
+            old.node.state_dir != config.node.state_dir,
+            "[node] state_dir",
+        ),
+        (old.rtp.ports != config.rtp.ports, "[rtp] ports"),
+        (old.rtp.fastpath != config.rtp.fastpath, "[rtp] fastpath"),
+        (
+            old.rtp.ng.as_ref().map(|ng| ng.listen) != config.rtp.ng.as_ref().map(|ng| ng.listen),
+            "[rtp] ng",
+        ),
+        (old.store != config.store, "[store]"),
+        (old.spool != config.spool, "[spool]"),
+        (
+            old.services.prompts != config.services.prompts,
+            "[services] prompts",
+        ),
+        (
+            old.services.g729_plugin != config.services.g729_plugin,
+            "[services] g729_plugin",
+        ),
+        (old.admin.socket != config.admin.socket, "[admin] socket"),
+        (
+            old.admin.web.as_ref().map(|web| web.listen)
+                != config.admin.web.as_ref().map(|web| web.listen),
+            "[admin] web",
+        ),
+        (
+            old.admin.pid_file != config.admin.pid_file,
+            "[admin] pid_file",
+        ),
+    ];
+    let changed = changed.into_iter();
+    changed
+        .filter_map(|(changed, key)| changed.then_some(key))
+        .collect()
+}
+
 /// What the relays keep to.
 pub(in crate::os) fn relay_settings(config: &Config) -> RelaySettings {
     RelaySettings {
@@ -876,7 +887,7 @@ fn start_relays(
 ) -> Result<Vec<MediaDriver>, Fatal> {
     let settings = relay_settings(config);
     let files = start_files(roots)?;
-    let rooms = Arc::<Rooms>::default();
+    let rooms = codec_plugin::rooms(config)?;
     let mut lines = lines.into_iter();
     let mut start = |shard| {
         let line = lines.next().into_iter().collect();

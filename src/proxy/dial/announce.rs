@@ -56,7 +56,10 @@ impl Proxy {
         }
         let message = self.request_of(cx, key)?;
         let wanted = cx.config.services.transcoding && !message.body().is_empty();
-        if !wanted || went_to(context, "bridge") || !offer_answer::is_heard(message.body()) {
+        if !wanted
+            || went_to(context, "bridge")
+            || !offer_answer::is_heard(message.body(), cx.config.services.codings())
+        {
             return None;
         }
         let uri = context.inbound.uri.as_deref();
@@ -87,7 +90,7 @@ pub(super) fn ringing(cx: &Context<'_>, asked: &Asked<'_>, lead: &Lead) -> Optio
     }
     let phone = lead.targets.iter().find_map(|target| target.binding())?;
     let sound = sound_of(cx, asked.caller, phone.aor())?;
-    if !offer_answer::is_heard(message.body()) {
+    if !offer_answer::is_heard(message.body(), cx.config.services.codings()) {
         return None;
     }
     let bridge = bridge_uri(cx.config, std::str::from_utf8(asked.uri.as_bytes()).ok()?);

@@ -31,7 +31,7 @@ pub(super) fn lead(
     let aor = format!("{number}@{domain}");
     let how = wanted(cx, asked, number, &aor)?;
     let body = message.body();
-    if !body.is_empty() && !offer_answer::is_heard(body) {
+    if !body.is_empty() && !offer_answer::is_heard(body, cx.config.services.codings()) {
         ways.add_note("not recorded: it offers no sound that can be");
         return None;
     }

@@ -18,6 +18,8 @@ pub enum Coding {
     /// (RFC 7587 §4.1, §7).
     #[cfg(feature = "opus")]
     Opus,
+    /// G.729, frames of 10 ms (RFC 3551 §4.5.6). Written and read by a plugin alone.
+    G729,
     /// Linear samples of 16 bits at 8 kHz (RFC 3551 §4.5.11).
     Linear8,
     /// Linear samples at 16 kHz.
@@ -28,7 +30,21 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// All of them, those first that we would rather have.
+    /// All that have a name here.
+    pub const KNOWN: &'static [Coding] = &[
+        Coding::Pcma,
+        Coding::Pcmu,
+        Coding::G722,
+        #[cfg(feature = "opus")]
+        Coding::Opus,
+        Coding::Gsm,
+        Coding::Linear16,
+        Coding::Linear8,
+        Coding::Linear44,
+        Coding::G729,
+    ];
+
+    /// All that we write and read by ourselves, those first that we would rather have.
     pub const ALL: &'static [Coding] = &[
         Coding::Pcma,
         Coding::Pcmu,
@@ -52,6 +68,14 @@ impl Coding {
         Coding::Gsm,
     ];
 
+    /// What we write and read, with or without the plugin for G.729.
+    pub const fn usable(g729: bool) -> &'static [Coding] {
+        match g729 {
+            true => Self::KNOWN,
+            false => Self::ALL,
+        }
+    }
+
     /// The encoding name of `a=rtpmap`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,6 +83,7 @@ impl Coding {
             Coding::Pcmu => "PCMU",
             Coding::G722 => "G722",
             Coding::Gsm => "GSM",
+            Coding::G729 => "G729",
             #[cfg(feature = "opus")]
             Coding::Opus => "opus",
             Coding::Linear8 | Coding::Linear16 | Coding::Linear44 => "L16",
@@ -72,6 +97,7 @@ impl Coding {
             Coding::Pcmu => 0,
             Coding::G722 => 9,
             Coding::Gsm => 3,
+            Coding::G729 => 18,
             #[cfg(feature = "opus")]
             Coding::Opus => 111,
             Coding::Linear8 => 112,
@@ -88,11 +114,26 @@ impl Coding {
     /// The clock of RTP timestamps in Hz.
     pub const fn clock_rate(self) -> u32 {
         match self {
-            Coding::Pcma | Coding::Pcmu | Coding::G722 | Coding::Gsm | Coding::Linear8 => 8_000,
+            Coding::Pcma
+            | Coding::Pcmu
+            | Coding::G722
+            | Coding::Gsm
+            | Coding::G729
+            | Coding::Linear8 => 8_000,
             #[cfg(feature = "opus")]
             Coding::Opus => 48_000,
             Coding::Linear16 => 16_000,
             Coding::Linear44 => 44_100,
+        }
+    }
+
+    /// The most sound that a packet has, in milliseconds and whole tens: what an Ethernet frame
+    /// takes, and no more than telephones would wait for.
+    pub const fn packet_ms_max(self) -> u8 {
+        match self {
+            Coding::Linear44 => 10,
+            Coding::Linear16 => 40,
+            _ => 60,
         }
     }
 
@@ -112,12 +153,12 @@ impl Coding {
             name.eq_ignore_ascii_case(c.name().as_bytes())
                 && (clock_rate, channels) == (c.clock_rate(), c.channels())
         };
-        Self::ALL.iter().find(fits).copied()
+        Self::KNOWN.iter().find(fits).copied()
     }
 
     /// The encoding of a payload type that nothing explains.
     pub fn of_static(payload_type: u8) -> Option<Self> {
-        let mut all = Self::ALL.iter().copied();
+        let mut all = Self::KNOWN.iter().copied();
         all.find(|c| c.is_static() && c.payload_type() == payload_type)
     }
 }
@@ -136,13 +177,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn without_its_plugin_g729_is_not_used() {
+        assert_eq!(Coding::of_static(18), Some(Coding::G729));
+        assert!(!Coding::usable(false).contains(&Coding::G729));
+        assert!(Coding::usable(true).contains(&Coding::G729));
+        let others = Coding::ALL.iter();
+        assert!(
+            others
+                .copied()
+                .eq(Coding::KNOWN[..Coding::ALL.len()].iter().copied())
+        );
+    }
+
+    #[test]
     fn names_know_no_case_and_need_their_clock_and_channels() {
         assert_eq!(Coding::named(b"pcma", 8_000, 1), Some(Coding::Pcma));
         assert_eq!(Coding::named(b"PCMU", 16_000, 1), None);
         assert_eq!(Coding::named(b"PCM", 8_000, 1), None);
         assert_eq!(Coding::named(b"l16", 16_000, 1), Some(Coding::Linear16));
         assert_eq!(Coding::named(b"L16", 44_100, 2), None);
-        for coding in Coding::ALL.iter().filter(|c| c.is_static()) {
+        for coding in Coding::KNOWN.iter().filter(|c| c.is_static()) {
             let clock = crate::wire::rtp::clock_rate(coding.payload_type());
             assert_eq!(clock, coding.clock_rate());
             assert_eq!(Coding::of_static(coding.payload_type()), Some(*coding));
@@ -160,8 +214,8 @@ mod tests {
 
     #[test]
     fn no_two_encodings_share_a_payload_type() {
-        for (n, one) in Coding::ALL.iter().enumerate() {
-            let mut others = Coding::ALL[n + 1..].iter();
+        for (n, one) in Coding::KNOWN.iter().enumerate() {
+            let mut others = Coding::KNOWN[n + 1..].iter();
             assert!(others.all(|other| other.payload_type() != one.payload_type()));
         }
     }

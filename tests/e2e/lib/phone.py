@@ -19,12 +19,12 @@ call_local_timeout 60
 call_max_calls 4
 audio_path /usr/share/baresip
 audio_player aubridge,{name}
-audio_source ausine,{tone}
+audio_source {source}
 audio_alert aubridge,{name}-alert
-ausrc_srate 48000
-auplay_srate 48000
-ausrc_channels 2
-auplay_channels 2
+ausrc_srate {rate}
+auplay_srate {rate}
+ausrc_channels {channels}
+auplay_channels {channels}
 rtp_tos 184
 rtp_ports {rtp}-{rtp_last}
 rtp_stats yes
@@ -34,7 +34,10 @@ snd_path {folder}
 module_path {modules}
 module g711.so
 module g722.so
+module l16.so
+module opus.so
 module ausine.so
+module aufile.so
 module aubridge.so
 module sndfile.so
 module srtp.so
@@ -61,7 +64,8 @@ class Phone:
 
     def __init__(self, case, name, server, tone, **options):
         """Options: password, domain, transport, address, netns, cafile, secure (SRTP), codecs, answers
-        (False: it rings and rings), port, modules (names of more of baresip's)."""
+        (False: it rings and rings), port, modules (names of more of baresip's), file (a WAV
+        file to play instead of its tone), rate and channels (of its sound, before a codec)."""
         self.case, self.name, self.tone = case, name, tone
         self.domain = options.get("domain", DOMAIN)
         self.netns = options.get("netns")
@@ -75,9 +79,11 @@ class Phone:
         cafile = f"sip_cafile {options['cafile']}" if "cafile" in options else ""
         self.folder.joinpath("config").write_text(
             CONFIG.format(
-                address=address, port=options.get("port") or case.port(), name=name, tone=tone, rtp=rtp, rtp_last=rtp + 9,
+                address=address, port=options.get("port") or case.port(), name=name, rtp=rtp, rtp_last=rtp + 9,
+                source=f"aufile,{options['file']}" if "file" in options else f"ausine,{tone}",
                 control=self.control_port, folder=self.folder, cafile=cafile,
                 more="\n".join(f"module_app {name}.so" for name in options.get("modules", ())),
+                rate=options.get("rate", 48000), channels=options.get("channels", 2),
                 modules=next(p for p in MODULE_PATHS if pathlib.Path(p).is_dir()),
             )
         )

@@ -14,7 +14,7 @@ class Sipp:
 
     def __init__(self, case, name, scenario, voipd, **options):
         """Options: address, port, users, rows, call_id, service, count, rate, limit, pause_ms,
-        seconds."""
+        seconds, keys (more words of the scenario's, with their values)."""
         self.name, self.case = name, case
         self.address = options.get("address", "127.0.0.1")
         self.port = options.get("port") or case.port(self.address)
@@ -41,6 +41,8 @@ class Sipp:
             table = case.folder / f"{name}-users.csv"
             table.write_text("SEQUENTIAL\n" + "".join(";".join(row) + ";\n" for row in rows))
             argv += ["-inf", table]
+        for word, value in options.get("keys", {}).items():
+            argv += ["-key", word, value]
         if "call_id" in options:
             argv += ["-cid_str", options["call_id"]]
         # sipp would sign its target's address instead of the Request-URI (RFC 7616 §3.4.6).

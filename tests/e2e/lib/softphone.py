@@ -123,13 +123,13 @@ audio_rtp_port={rtp}
 echocancellation=0
 echolimiter=0
 """
-# Opus and the like off, so that what is agreed on is known.
-LINPHONE_CODECS = ("opus/48000", "speex/16000", "speex/8000", "PCMU/8000", "PCMA/8000", "GSM/8000",
-                   "G722/8000")
+# All off but one, so that what is agreed on is known.
+LINPHONE_CODECS = ("opus/48000/2", "speex/16000/1", "speex/8000/1", "PCMU/8000/1", "PCMA/8000/1",
+                   "GSM/8000/1", "G722/8000/1", "G729/8000/1")
 
 
 class Linphone(Softphone):
-    """Linphone's console program, with files instead of a sound card."""
+    """Linphone's console program, which answers at once, with files instead of a sound card."""
 
     def __init__(self, case, name, voipd, tone, codec="PCMU"):
         if not shutil.which("linphonec"):
@@ -140,12 +140,12 @@ class Linphone(Softphone):
         text = LINPHONE.format(name=name, port=case.port(), rtp=case.port(), domain=DOMAIN,
                                server=voipd.target())
         for number, known in enumerate(LINPHONE_CODECS):
-            mime, rate = known.split("/")
-            text += (f"[audio_codec_{number}]\nmime={mime}\nrate={rate}\nchannels=1\n"
+            mime, rate, channels = known.split("/")
+            text += (f"[audio_codec_{number}]\nmime={mime}\nrate={rate}\nchannels={channels}\n"
                      f"enabled={int(mime == codec)}\n")
         (folder / "linphonerc").write_text(text)
         wav = tone_file(folder / "tone.wav", tone)
-        super().__init__(case, name, ["linphonec", "-c", "linphonerc", "-d", "6", "-l", "linphone.txt"],
+        super().__init__(case, name, ["linphonec", "-a", "-c", "linphonerc", "-d", "6", "-l", "linphone.txt"],
                          env=os.environ | {"HOME": str(folder)})
         self.say("soundcard use files")
         self.say(f"record {folder / 'heard.wav'}")

@@ -117,3 +117,29 @@ def tone_seconds(path, tone):
     """For how long a tone sounds alone."""
     pieces, rate = windows(path)
     return len([piece for piece in pieces if power(piece, rate, tone) > 0.7]) * 0.1
+
+
+def fitted(piece, rate, tone):
+    """The amplitude of a tone in a piece of whole periods, and the largest sample beside it, as a
+    share of that."""
+    turn = 2 * math.pi * tone / rate
+    waves = [(math.cos(turn * n), math.sin(turn * n)) for n in range(len(piece))]
+    even = 2 / len(piece) * sum(x * c for x, (c, _) in zip(piece, waves))
+    odd = 2 / len(piece) * sum(x * s for x, (_, s) in zip(piece, waves))
+    amplitude = math.hypot(even, odd)
+    rest = max(abs(x - even * c - odd * s) for x, (c, s) in zip(piece, waves))
+    return amplitude, rest / max(amplitude, 1e-9)
+
+
+def steady(data, rate, tone, amplitude, rest, most=0.1):
+    """Checks that a tone sounds within 1 dB of an amplitude, and nothing beside it louder than a share
+    of that, as a click would be: for more than a second on end, and on the whole but for the beginning,
+    and at `most` so much where a jitter buffer takes out or puts in some sound. Pieces are 50 ms:
+    whole periods."""
+    size = rate // 20
+    pieces = [fitted(data[at : at + size], rate, tone) for at in range(0, len(data) - size + 1, size)]
+    good = "".join(".x"[abs(20 * math.log10(max(found, 1) / amplitude)) > 1 or beside > rest]
+                   for found, beside in pieces)
+    said = " ".join(f"{found:.0f}/{beside:.2f}" for found, beside in pieces)
+    told = f"{tone} Hz at {amplitude}: {good}\n{said}"
+    assert "." * 25 in good and good.count(".") > 50 and good[20:].count("x") < len(good) * most, told

@@ -327,7 +327,7 @@ impl Call {
         // One that nobody answered; for the next branch of a serial fork, the latest.
         let is = |d: &Dialogue| d.party(Side::Caller).is(from) && *d.branch == *request.via_branch;
         let dangling = all.clone().find(|(_, d)| is(d) && d.is_dangling());
-        let found = dangling.or_else(|| all.filter(|(_, d)| to.is_empty() && is(d)).last());
+        let found = dangling.or_else(|| all.rfind(|(_, d)| to.is_empty() && is(d)));
         found.map(|(at, _)| (at, Side::Caller))
     }
 

@@ -134,17 +134,17 @@ impl Ng {
             None => [None, None],
         };
         let caller = self.address(near, family, toward_author);
-        let far = match toward_reader {
-            // The names of old, where no interface is named so.
-            Some("external") if toward_author == Some("internal") => Family::V6,
-            Some("internal") if toward_author == Some("external") => Family::V4,
+        // The names of old chose a family, where no interface is named so.
+        let far = match (
+            self.settings.interfaces.is_empty(),
+            toward_author,
+            toward_reader,
+        ) {
+            (true, Some("internal"), Some("external")) => Family::V6,
+            (true, Some("external"), Some("internal")) => Family::V4,
             _ => family,
         };
-        let named = self.settings.interfaces.is_empty();
-        let far = request
-            .options
-            .address_family
-            .unwrap_or(if named { far } else { family });
+        let far = request.options.address_family.unwrap_or(far);
         let called = self.address(None, far, toward_reader);
         Dialogue {
             id: self.name_dialogue(),

@@ -1,8 +1,8 @@
 //! What the broker does for a process that parses what the network sends, and what it refuses even
 //! if that process is no longer ours. Pure.
 //!
-//! - A datagram from a SIP listener goes to a unicast address with a port; to loopback only from a
-//!   listener that loopback reaches.
+//! - A datagram from a SIP listener, or from the socket of the ng protocol, goes to a unicast
+//!   address with a port; to loopback only from a listener that loopback reaches.
 //! - A media port is one of `[rtp] ports`.
 //! - A packet from a media port goes to a unicast address and port 1024 or above; to loopback only
 //!   if a listener is bound to loopback.

@@ -314,7 +314,7 @@ impl Call {
     /// The dialogue that an offer is about, and the side that makes it.
     pub fn of_offer(&self, request: &Request) -> Option<(usize, Side)> {
         let (from, to) = (&*request.from_tag, &*request.to_tag);
-        let all = self.dialogues.iter().enumerate();
+        let mut all = self.dialogues.iter().enumerate();
         if !to.is_empty() {
             let both = all.clone().find_map(|(at, d)| {
                 let side = d.side_of(from)?;

@@ -17,7 +17,7 @@ use crate::os::codec_plugin;
 use crate::os::control::{Asked, Tables, cdrs, users};
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::dns::Dns;
-use crate::os::fast::{Card, Carrying, Side, Started};
+use crate::os::fast::{Card, Carrying};
 use crate::os::interfaces;
 use crate::os::log::Log;
 use crate::os::ng;
@@ -40,6 +40,7 @@ use crate::server::{Input, MediaNews, MediaOrder, Setup, SignalCore};
 use crate::sip::digest::Replays;
 use crate::sip::listeners::{Advertised, AdvertisedHost, Interface, Listener, ListenerTable};
 use crate::store::{Directory, Ha1, Record, User};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -459,11 +460,9 @@ impl Running {
         let restored = Restored::load(&config, clock, anchor, &mut rng, stored, &users)?;
         let shared = share(&config, (shards, clock), &around, tls, &seams);
         let replies = Arc::new(Replies::default());
-        let (fast, lines) = start_fast(seams.card, shards, clock)?.unzip();
-        let lines = lines.unwrap_or_default();
-        let own = (&*config, seams.roots, lines);
-        let relays = match &seams.media {
-            Some(_) => Vec::new(),
+        let own = (&*config, seams.roots, seams.card);
+        let (relays, fast) = match &seams.media {
+            Some(_) => (Vec::new(), None),
             None => start_relays(own, shards, clock, &shared.switch)?,
         };
         let here = relays.iter().map(|r| Relaying::Here(r.handle()));
@@ -868,27 +867,23 @@ pub(in crate::os) fn start_files(roots: Roots) -> Result<Filing, Fatal> {
     Filing::start(roots).map_err(|e| Fatal::new(EX_OSERR, format!("thread of files: {e}")))
 }
 
-/// The driver of the fast path, with a line for each shard's relay.
-fn start_fast(
-    card: Option<Box<dyn Card>>,
-    shards: usize,
-    clock: Clock,
-) -> Result<Option<Started>, Fatal> {
-    let started = card.map(|card| card.start(shards, clock)).transpose();
-    started.map_err(|e| Fatal::new(EX_OSERR, format!("fast path: {e}")))
-}
+/// The relays, and what drives their fast path.
+type Relays = (Vec<MediaDriver>, Option<Box<dyn Carrying>>);
 
 /// One relay for each shard, so that each names its sessions by itself.
 fn start_relays(
-    (config, roots, lines): (&Config, Roots, Vec<Side>),
+    (config, roots, card): (&Config, Roots, Option<Box<dyn Card>>),
     shards: usize,
     clock: Clock,
     switch: &Arc<Switch>,
-) -> Result<Vec<MediaDriver>, Fatal> {
+) -> Result<Relays, Fatal> {
+    let failed = |e: io::Error| Fatal::new(EX_OSERR, format!("relay: {e}"));
     let settings = relay_settings(config);
     let files = start_files(roots)?;
     let rooms = codec_plugin::rooms(config)?;
-    let mut lines = lines.into_iter();
+    let started = card.map(|card| card.start(shards, clock)).transpose();
+    let (fast, lines) = started.map_err(failed)?.unzip();
+    let mut lines = lines.unwrap_or_default().into_iter();
     let mut start = |shard| {
         let line = lines.next().into_iter().collect();
         let switch = Arc::clone(switch);
@@ -903,7 +898,6 @@ fn start_relays(
         let sink = Arc::new(move |event| switch.news(shard, event));
         MediaDriver::start_with(media, line, sink)
     };
-    (0..shards)
-        .map(|shard| start(shard).map_err(|e| Fatal::new(EX_OSERR, format!("relay: {e}"))))
-        .collect()
+    let relays: io::Result<Vec<MediaDriver>> = (0..shards).map(&mut start).collect();
+    Ok((relays.map_err(failed)?, fast))
 }

@@ -1,7 +1,7 @@
 //! The relay's figures as the operator reads them, and what they mean in words.
 
 use crate::control::LegRow;
-use crate::relay::LegStats;
+use crate::relay::{LegStats, mean_opinion_score};
 use crate::store::CdrLeg;
 use std::time::Duration;
 
@@ -15,14 +15,15 @@ fn jitter_ms(stats: &LegStats) -> f64 {
     f64::from(stats.jitter_us) / 1000.0
 }
 
-/// Caller and callee, as rows.
-pub(super) fn legs(stats: &[LegStats; 2]) -> Vec<LegRow> {
+/// Caller and callee, as rows; `codec` as listings name it.
+pub(super) fn legs(stats: &[LegStats; 2], codec: &str) -> Vec<LegRow> {
     let row = |(leg, side): (&LegStats, &str)| LegRow {
         side: side.into(),
         packets_in: leg.packets_in,
         packets_out: leg.packets_out,
         lost: leg.lost,
         jitter_ms: jitter_ms(leg),
+        mos: mean_opinion_score(codec, leg.packets_in, leg.lost, jitter_ms(leg)),
         remote: leg.source.map(|s| s.to_string()).unwrap_or_default(),
         silent_ms: leg.silent_for.map(|d| d.as_millis() as u64),
     };

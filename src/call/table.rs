@@ -900,7 +900,7 @@ impl CallTable {
             since_ms,
             since: rfc3339(since_ms),
             codec: call.codecs.to_string(),
-            legs: stats.map(row::legs).unwrap_or_default(),
+            legs: stats.map_or_else(Vec::new, |stats| row::legs(stats, &call.codecs)),
             verdict: match (state, stats) {
                 (CallState::Up, Some(stats)) => row::verdict(stats),
                 _ => String::new(),

@@ -87,6 +87,9 @@ pub struct LegRow {
     pub lost: u64,
     /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1).
     pub jitter_ms: f64,
+    /// How its speech sounds, estimated (ITU-T G.107): 1.0 to 4.4; absent before the first packet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mos: Option<f64>,
     /// Where this side's packets come from, `address:port`; empty until the first.
     #[serde(default)]
     pub remote: String,
@@ -151,6 +154,9 @@ pub struct CdrLegRow {
     pub lost: u64,
     /// Interarrival jitter in milliseconds (RFC 3550 §6.4.1).
     pub jitter_ms: f64,
+    /// How its speech sounded, estimated (ITU-T G.107): 1.0 to 4.4; absent if none came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mos: Option<f64>,
 }
 
 /// Where a number leads, and why.

@@ -24,6 +24,7 @@ pub mod frame;
 mod latch;
 mod offload;
 mod pool;
+mod quality;
 mod receiver;
 mod session;
 mod stats;
@@ -37,6 +38,7 @@ pub use command::{
 pub use frame::process;
 pub use offload::{FlowNews, FlowOrder, Stream};
 pub use pool::PortPool;
+pub use quality::mean_opinion_score;
 pub use stats::{DROP_REASONS, DropReason, LegStats};
 
 /// The most streams of one session that are relayed; as many as a description may hold.

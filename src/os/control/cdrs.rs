@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::control::{CDR_ROWS_MAX, CdrLegRow, CdrRow, Command, Failure, Reply, rfc3339};
 use crate::os::store::{CdrPage, CdrQuery, Database, Store, StoreError};
 use crate::plan::moment;
+use crate::relay::mean_opinion_score;
 use crate::store::{Cdr, CdrLeg};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -100,16 +101,17 @@ fn row(cdr: &Cdr) -> CdrRow {
         cause: cdr.cause.as_str().to_owned(),
         codecs: cdr.codecs.to_string(),
         note: cdr.note.to_string(),
-        legs: sides.map(leg).collect(),
+        legs: sides.map(|side| leg(side, &cdr.codecs)).collect(),
     }
 }
 
-fn leg((leg, side): (&CdrLeg, &str)) -> CdrLegRow {
+fn leg((leg, side): (&CdrLeg, &str), codecs: &str) -> CdrLegRow {
     CdrLegRow {
         side: side.to_owned(),
         packets_in: leg.packets_in,
         packets_out: leg.packets_out,
         lost: leg.lost,
         jitter_ms: leg.jitter_ms,
+        mos: mean_opinion_score(codecs, leg.packets_in, leg.lost, leg.jitter_ms),
     }
 }

@@ -176,6 +176,9 @@ fn leg_text(leg: &LegRow) -> String {
         leg.lost,
         leg.jitter_ms
     );
+    if let Some(mos) = leg.mos {
+        let _ = write!(text, ", MOS {mos:.1}");
+    }
     if !leg.remote.is_empty() {
         let _ = write!(text, ", from {}", printable(&leg.remote));
     }

@@ -150,6 +150,7 @@ fn calls_say_why_audio_is_one_way() {
                 packets_out: 0,
                 lost: 2,
                 jitter_ms: 1.25,
+                mos: Some(4.38),
                 remote: "198.51.100.7:4000".into(),
                 silent_ms: Some(20),
             },
@@ -168,7 +169,8 @@ fn calls_say_why_audio_is_one_way() {
         lines[1].starts_with("k3  sip:100@example.com  sip:101@example.com  up"),
         "{text}"
     );
-    let caller = "    caller: 100 packets in, 0 out, 2 lost, jitter 1.2 ms, from 198.51.100.7:4000";
+    let caller = "    caller: 100 packets in, 0 out, 2 lost, jitter 1.2 ms, MOS 4.4, \
+                  from 198.51.100.7:4000";
     assert_eq!(lines[2], caller);
     assert!(lines[3].ends_with("silent for 2 s"), "{text}");
     assert_eq!(lines[4], "    ! the callee's side sends nothing");

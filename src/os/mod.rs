@@ -25,6 +25,7 @@ pub mod ipc;
 #[cfg(target_os = "linux")]
 pub mod linux;
 pub mod log;
+pub mod netmap;
 pub mod ng;
 pub mod node;
 pub mod post;

@@ -1,11 +1,14 @@
 //! Loads an RTP relay with paced G.711 streams and tells what each packet cost it. `relay.sh`
-//! beside this file runs it against our relay and against rtpengine.
+//! beside this file runs it against our relay and against rtpengine, `xdp.sh` over the fast path.
 //!
 //! ```text
-//! relaybench serve STREAMS            our relay, STREAMS sessions opened as an agreed call would
-//! relaybench load static:PORT|ng:ADDRESS PID STREAMS SECONDS
-//!                                     streams through `serve`, or through an ng control port
+//! relaybench serve STREAMS [FASTPATH] our relay, STREAMS sessions opened as an agreed call would;
+//!                                     FASTPATH as in [rtp], "xdp:eth0"
+//! relaybench load static:PORT|ng:ADDRESS PIDS STREAMS SECONDS [WARM]
+//!                                     streams through `serve`, or through an ng control port;
+//!                                     PIDS are charged, after WARM seconds (2)
 //! ```
+//! Everything is on 127.0.0.1, unless BENCH_RELAY and BENCH_PHONES say where the two are.
 //! A stream is two phones that send 172 bytes each 20 ms. Phones share few sockets, so that the
 //! generator is cheap; the SSRC names stream and direction. The relay cannot tell the difference.
 
@@ -18,6 +21,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use voip::config::Fastpath;
 use voip::os::clock::Clock;
 use voip::os::relay::{MediaConfig, MediaDriver};
 use voip::os::udp::Name;
@@ -27,7 +31,6 @@ use voip::server::{MediaNews, MediaOrder};
 use voip::wire::rtp::Header;
 use voip::wire::sdp::Sdp;
 
-const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Where our relay's ports begin: four for each stream.
 const RELAY_PORT: u16 = 16_384;
 /// Where the phones' sockets are: callers, called.
@@ -36,7 +39,7 @@ const SOCKETS: usize = 8;
 const PACKET: usize = 172;
 const PERIOD_MS: usize = 20;
 const BATCH: usize = 8;
-const WARM: Duration = Duration::from_secs(2);
+const WARM: &str = "2";
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -44,9 +47,14 @@ fn main() -> Result<(), Failure> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["serve", streams] => serve(streams.parse()?),
-        ["load", via, pid, streams, seconds] => {
+        ["serve", streams] => serve(streams.parse()?, Fastpath::Off),
+        ["serve", streams, fastpath] => {
+            let name = fastpath.strip_prefix("xdp:").ok_or("xdp:INTERFACE")?;
+            serve(streams.parse()?, Fastpath::Xdp(name.into()))
+        }
+        ["load", via, pids, streams, seconds, ref warm @ ..] => {
             let streams = streams.parse()?;
+            let warm = warm.first().unwrap_or(&WARM);
             let targets = match via.split_once(':') {
                 Some(("static", port)) => static_targets(port.parse()?, streams),
                 Some(("ng", address)) => ng_targets(address.parse()?, streams)?,
@@ -54,42 +62,65 @@ fn main() -> Result<(), Failure> {
             };
             load(
                 &targets,
-                pid.parse()?,
-                Duration::from_secs(seconds.parse()?),
+                &pids
+                    .split(',')
+                    .map(str::parse)
+                    .collect::<Result<Vec<u32>, _>>()?,
+                [warm, seconds].map(|text| text.parse().map(Duration::from_secs)),
             )
         }
-        _ => Err("relaybench serve STREAMS | load VIA PID STREAMS SECONDS".into()),
+        _ => {
+            Err("relaybench serve STREAMS [FASTPATH] | load VIA PIDS STREAMS SECONDS [WARM]".into())
+        }
     }
+}
+
+/// Where the relay is, or the phones are.
+fn host(variable: &str) -> IpAddr {
+    let named = std::env::var(variable).ok();
+    let named = named.and_then(|text| text.parse().ok());
+    named.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+fn relay_host() -> IpAddr {
+    host("BENCH_RELAY")
 }
 
 /// The socket of a stream's phone.
 fn phone(side: usize, stream: usize) -> SocketAddr {
-    (HOST, PHONE_PORTS[side] + 2 * (stream % SOCKETS) as u16).into()
+    (
+        host("BENCH_PHONES"),
+        PHONE_PORTS[side] + 2 * (stream % SOCKETS) as u16,
+    )
+        .into()
 }
 
 fn relay_port(base: u16, side: usize, stream: usize) -> u16 {
     base + (4 * stream + 2 * side) as u16
 }
 
-fn serve(streams: usize) -> Result<(), Failure> {
+fn serve(streams: usize, fastpath: Fastpath) -> Result<(), Failure> {
+    let clock = Clock::new();
+    let card = voip::os::fast::open(&fastpath)?;
+    let (_carrying, lines) = card.map(|card| card.start(1, clock)).transpose()?.unzip();
     let config = MediaConfig {
         files: None,
         brokered: false,
         rooms: Default::default(),
         workers: 1,
         settings: RelaySettings::default(),
-        clock: Clock::new(),
+        clock,
     };
     let (sender, events) = std::sync::mpsc::channel();
     let sink = Arc::new(move |event: MediaNews| {
         let _ = sender.send(event);
     });
-    let driver = MediaDriver::start(config, sink)?;
+    let driver = MediaDriver::start_with(config, lines.unwrap_or_default(), sink)?;
     let handle = driver.handle();
     for stream in 0..streams {
         let legs = [0, 1].map(|side| LegSpec {
-            bind: HOST,
-            signalling: Some(HOST),
+            bind: relay_host(),
+            signalling: Some(host("BENCH_PHONES")),
             behind_nat: false,
             local: false,
             media: vec![Some(spec(side, stream))],
@@ -129,13 +160,13 @@ fn spec(side: usize, stream: usize) -> MediaSpec {
 type Targets = Vec<[SocketAddr; 2]>;
 
 fn static_targets(base: u16, streams: usize) -> Targets {
-    let target = |stream, side| (HOST, relay_port(base, side, stream)).into();
+    let target = |stream, side| (relay_host(), relay_port(base, side, stream)).into();
     (0..streams).map(|n| [target(n, 0), target(n, 1)]).collect()
 }
 
 /// Offers and answers each stream over the ng protocol (bencoded dictionaries over UDP).
 fn ng_targets(control: SocketAddr, streams: usize) -> Result<Targets, Failure> {
-    let socket = UdpSocket::bind((HOST, 0))?;
+    let socket = UdpSocket::bind((host("BENCH_PHONES"), 0))?;
     socket.connect(control)?;
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     let run = std::process::id();
@@ -208,7 +239,12 @@ impl Shared {
     }
 }
 
-fn load(targets: &Targets, pid: u32, length: Duration) -> Result<(), Failure> {
+fn load(
+    targets: &Targets,
+    pids: &[u32],
+    [warm, length]: [Result<Duration, std::num::ParseIntError>; 2],
+) -> Result<(), Failure> {
+    let (warm, length) = (warm?, length?);
     let mut sockets = Vec::new();
     for side in 0..2 {
         for place in 0..SOCKETS {
@@ -221,17 +257,18 @@ fn load(targets: &Targets, pid: u32, length: Duration) -> Result<(), Failure> {
     }
     let shared = Shared {
         origin: Instant::now(),
-        window: [WARM, WARM + length],
+        window: [warm, warm + length],
         stop: AtomicBool::new(false),
         sent: AtomicU64::new(0),
     };
     let (cpu, heard) = std::thread::scope(|scope| {
         let receiver = scope.spawn(|| receive(&shared, &sockets));
         let sender = scope.spawn(|| send(&shared, &sockets, targets));
-        std::thread::sleep(WARM);
-        let before = cpu_ns(pid);
+        std::thread::sleep(warm);
+        let all = || pids.iter().copied().map(cpu_ns).sum::<u64>();
+        let before = all();
         std::thread::sleep(length);
-        let cpu = cpu_ns(pid) - before;
+        let cpu = all() - before;
         std::thread::sleep(Duration::from_millis(500));
         shared.stop.store(true, Ordering::Relaxed);
         let _ = sender.join();

@@ -1,0 +1,270 @@
+//! The memory that netmap shares with us: an interface, its rings, and buffers (net/netmap.h,
+//! NETMAP_API 14). All that the kernel writes there is looked at before it is believed.
+
+#![allow(unsafe_code)]
+
+use netmap_sys::netmap::{netmap_if, netmap_ring, netmap_slot};
+use std::mem::offset_of;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The version of netmap's API whose layouts these are.
+const API: u32 = 14;
+/// The most slots of a ring that are believed.
+const SLOTS_MAX: u32 = 1 << 16;
+/// The most rings.
+const RINGS_MAX: u32 = 1024;
+
+// netmap-sys speaks API 11: what is used of its layouts is the same in 14.
+const _: () = assert!(size_of::<netmap_ring>() == 256);
+const _: () = assert!(size_of::<netmap_slot>() == 16);
+const _: () = assert!(offset_of!(netmap_ring, head) == 20);
+const _: () = assert!(offset_of!(netmap_ring, cur) == 24);
+const _: () = assert!(offset_of!(netmap_ring, tail) == 28);
+const _: () = assert!(offset_of!(netmap_ring, slot) == 256);
+const _: () = assert!(offset_of!(netmap_if, ni_tx_rings) == 24);
+const _: () = assert!(offset_of!(netmap_if, ring_ofs) == 56);
+
+/// Why the memory is not what it should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flaw {
+    /// The kernel's netmap speaks another version.
+    Version(u32),
+    /// Something lies outside of the memory, or is out of all proportion.
+    Layout(&'static str),
+}
+
+impl std::fmt::Display for Flaw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Flaw::Version(theirs) => write!(
+                f,
+                "the kernel's netmap speaks API {theirs}, not {API}: use FreeBSD 14 or 15"
+            ),
+            Flaw::Layout(what) => write!(f, "netmap's memory is damaged: {what}"),
+        }
+    }
+}
+
+/// A region shared with the kernel. Whoever makes one sees that it outlives the rings in it, and
+/// that nobody else of this process looks there.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    base: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: it is memory of the process; one thread has the rings.
+unsafe impl Send for Memory {}
+
+impl Memory {
+    /// The region of `length` bytes at `base`.
+    ///
+    /// # Safety
+    /// It must be mapped, readable and writable, aligned to 128 bytes, for as long as anything made
+    /// of it lives, and no reference of Rust's may point into it.
+    pub unsafe fn new(base: NonNull<u8>, length: usize) -> Self {
+        Self { base, length }
+    }
+
+    fn at<T>(&self, offset: i64, what: &'static str) -> Result<NonNull<T>, Flaw> {
+        let flaw = Flaw::Layout(what);
+        let start = usize::try_from(offset).map_err(|_| flaw)?;
+        let end = start.checked_add(size_of::<T>()).ok_or(flaw)?;
+        if end > self.length || !start.is_multiple_of(align_of::<T>()) {
+            return Err(flaw);
+        }
+        // SAFETY: within the region.
+        Ok(unsafe { self.base.add(start) }.cast())
+    }
+
+    /// The rings of the interface at `offset` (`nr_offset` of what registered it): those to send
+    /// by, the kernel's last, and those to receive from, likewise. The kernel has `host` of each.
+    pub fn rings(&self, offset: u64, host: u32) -> Result<(Vec<Ring>, Vec<Ring>), Flaw> {
+        let offset = i64::try_from(offset).map_err(|_| Flaw::Layout("interface"))?;
+        let interface = self.at::<netmap_if>(offset, "interface")?;
+        // SAFETY: `at` has it within the region.
+        let (version, sending, receiving) = unsafe {
+            let interface = interface.as_ptr();
+            (
+                (&raw const (*interface).ni_version).read_volatile(),
+                (&raw const (*interface).ni_tx_rings).read_volatile(),
+                (&raw const (*interface).ni_rx_rings).read_volatile(),
+            )
+        };
+        if version != API {
+            return Err(Flaw::Version(version));
+        }
+        if sending.max(receiving).max(host) > RINGS_MAX {
+            return Err(Flaw::Layout("number of rings"));
+        }
+        let places = offset + offset_of!(netmap_if, ring_ofs) as i64;
+        let ring = |number: u32| {
+            let place = self.at::<isize>(places + 8 * i64::from(number), "list of rings")?;
+            // SAFETY: `at` has it within the region.
+            let from_interface = unsafe { place.as_ptr().read_volatile() };
+            Ring::new(*self, offset + from_interface as i64)
+        };
+        let all = sending + host;
+        let send: Result<Vec<_>, _> = (0..all).map(ring).collect();
+        let receive: Result<Vec<_>, _> = (all..all + receiving + host).map(ring).collect();
+        Ok((send?, receive?))
+    }
+}
+
+/// One ring. The slots from `head` to `tail` are ours: frames that came, or free to send by; the
+/// others are the kernel's until the next synchronization.
+#[derive(Debug)]
+pub struct Ring {
+    memory: Memory,
+    ring: NonNull<netmap_ring>,
+    /// Where it begins in the region.
+    offset: i64,
+    slots: u32,
+    buffers: i64,
+    buffer_bytes: usize,
+    /// Our own count, as the kernel sees it after [`Ring::publish`].
+    head: u32,
+}
+
+// SAFETY: as for `Memory`.
+unsafe impl Send for Ring {}
+
+/// What a slot names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// The number of its buffer.
+    pub buffer: u32,
+    /// How long the frame is.
+    pub length: u16,
+}
+
+impl Ring {
+    fn new(memory: Memory, offset: i64) -> Result<Self, Flaw> {
+        let ring = memory.at::<netmap_ring>(offset, "ring")?;
+        // SAFETY: `at` has it within the region.
+        let (slots, buffers, bytes, head) = unsafe {
+            let ring = ring.as_ptr();
+            (
+                (&raw const (*ring).num_slots).read_volatile(),
+                (&raw const (*ring).buf_ofs).read_volatile(),
+                (&raw const (*ring).nr_buf_size).read_volatile(),
+                (&raw const (*ring).head).read_volatile(),
+            )
+        };
+        if !(2..=SLOTS_MAX).contains(&slots) || head >= slots {
+            return Err(Flaw::Layout("number of slots"));
+        }
+        let last = offset + 256 + 16 * i64::from(slots - 1);
+        memory.at::<netmap_slot>(last, "slots")?;
+        let made = Self {
+            memory,
+            ring,
+            offset,
+            slots,
+            buffers: offset.checked_add(buffers).ok_or(Flaw::Layout("buffers"))?,
+            buffer_bytes: bytes as usize,
+            head,
+        };
+        for slot in 0..slots {
+            let held = made.slot_at(slot);
+            made.place(held.buffer).ok_or(Flaw::Layout("buffer"))?;
+        }
+        Ok(made)
+    }
+
+    fn counter(&self, offset: usize) -> &AtomicU32 {
+        // SAFETY: a counter within the ring, which the kernel and we change.
+        unsafe {
+            &*self
+                .ring
+                .as_ptr()
+                .cast::<u8>()
+                .add(offset)
+                .cast::<AtomicU32>()
+        }
+    }
+
+    /// How many slots are ours.
+    pub fn space(&self) -> u32 {
+        let tail = self
+            .counter(offset_of!(netmap_ring, tail))
+            .load(Ordering::Acquire);
+        // A tail that is no slot's number: nothing is ours.
+        if tail >= self.slots {
+            return 0;
+        }
+        (tail + self.slots - self.head) % self.slots
+    }
+
+    /// What the slot names that lies so many behind the next one.
+    pub fn peek(&self, ahead: u32) -> Held {
+        self.slot_at((self.head + ahead) % self.slots)
+    }
+
+    fn slot_pointer(&self, number: u32) -> *mut netmap_slot {
+        let first = self.offset + offset_of!(netmap_ring, slot) as i64;
+        // SAFETY: `new` has seen that all slots are within the region.
+        unsafe {
+            let first = self.memory.base.as_ptr().offset(first as isize);
+            first.cast::<netmap_slot>().add(number as usize)
+        }
+    }
+
+    fn slot_at(&self, number: u32) -> Held {
+        let slot = self.slot_pointer(number);
+        // SAFETY: as `slot_pointer` says.
+        unsafe {
+            Held {
+                buffer: (&raw const (*slot).buf_idx).read_volatile(),
+                length: (&raw const (*slot).len).read_volatile(),
+            }
+        }
+    }
+
+    /// Where a buffer lies, if it is within the region.
+    fn place(&self, buffer: u32) -> Option<usize> {
+        let offset = i64::from(buffer).checked_mul(self.buffer_bytes as i64)?;
+        let start = usize::try_from(self.buffers.checked_add(offset)?).ok()?;
+        let end = start.checked_add(self.buffer_bytes)?;
+        (end <= self.memory.length).then_some(start)
+    }
+
+    /// The whole buffer of a slot of ours; `None` if the kernel's slot leads astray.
+    pub fn bytes(&mut self, held: Held) -> Option<&mut [u8]> {
+        let start = self.place(held.buffer)?;
+        // SAFETY: within the region, and ours as the slot is.
+        let bytes = unsafe {
+            let start = self.memory.base.as_ptr().add(start);
+            std::slice::from_raw_parts_mut(start, self.buffer_bytes)
+        };
+        Some(bytes)
+    }
+
+    /// The next slot names another buffer, and with it goes to the kernel once it is published.
+    /// Gives what it named before. There must be [`Ring::space`].
+    pub fn swap(&mut self, new: Held) -> Held {
+        let slot = self.slot_pointer(self.head);
+        let old = self.slot_at(self.head);
+        // SAFETY: as `slot_pointer` says; the slot is ours.
+        unsafe {
+            (&raw mut (*slot).buf_idx).write_volatile(new.buffer);
+            (&raw mut (*slot).len).write_volatile(new.length);
+            (&raw mut (*slot).flags).write_volatile(netmap_sys::netmap::NS_BUF_CHANGED);
+        }
+        self.advance();
+        old
+    }
+
+    /// The next slot goes to the kernel as it is.
+    pub fn advance(&mut self) {
+        self.head = (self.head + 1) % self.slots;
+    }
+
+    /// Shows the kernel how far we are: it looks at its next synchronization.
+    pub fn publish(&self) {
+        for offset in [offset_of!(netmap_ring, cur), offset_of!(netmap_ring, head)] {
+            self.counter(offset).store(self.head, Ordering::Release);
+        }
+    }
+}

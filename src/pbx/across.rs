@@ -1,5 +1,5 @@
 //! Two legs that talk although they may be of different shards: a call that was parked, and who
-//! fetched it.
+//! fetched it; or two ends that a transfer brings together.
 //!
 //! A bridge (`joined`) needs both legs in one shard and in one media worker, and the Call-IDs that
 //! decide both are the phones' own. So these two meet in a media room of their own, as members of a

@@ -479,8 +479,14 @@ impl Conference {
                 self.leave(scene);
                 self.last_words(scene, &["goodbye"]);
             }
-            // Those of the parking lot.
-            Wish::Fetched(_) | Wish::Met(_) | Wish::Replaced | Wish::Held(_) | Wish::Go(_) => {}
+            // Those of the parking lot, and of transfers.
+            Wish::Fetched(_)
+            | Wish::Met(_)
+            | Wish::Replaced
+            | Wish::Held(_)
+            | Wish::Go(_)
+            | Wish::Bring(_)
+            | Wish::Alone => {}
         }
     }
 

@@ -273,7 +273,14 @@ impl Pbx {
 
     /// Something is wanted of a member of a conference, who may be gone.
     pub fn on_wish(&mut self, cx: &mut Context<'_>, session: u64, wish: Wish) {
-        if let Some(key) = self.by_session.get(&session).copied() {
+        if let Wish::Bring(ask) = &wish {
+            return self.bring(cx, ask);
+        }
+        let key = self.by_session.get(&session).copied();
+        if self.on_brought(cx, key, &wish) {
+            return;
+        }
+        if let Some(key) = key {
             self.follow(cx, key, Event::Told(wish));
         }
     }

@@ -31,8 +31,13 @@ pub enum Wish {
     End,
     /// It was parked, and the one at this place has fetched it.
     Fetched(Address),
-    /// The one whom it fetched is at this place, and comes into their room.
+    /// The one whom it fetched, or to whom it is transferred, is at this place, and comes into
+    /// their room.
     Met(Address),
+    /// Of a shard: whoever talks to one end of a dialog shall meet somebody of another shard.
+    Bring(Box<Bring>),
+    /// There is nobody to be brought together with.
+    Alone,
     /// Another call has its place in the parking lot.
     Replaced,
     /// Whom it talks to holds it, or does no more.
@@ -41,6 +46,15 @@ pub enum Wish {
     Go(Box<Journey>),
     /// The room is recorded by it, or no longer.
     Record(bool),
+}
+
+/// A transfer in place of a dialog that may be another shard's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bring {
+    /// Its Replaces value, unescaped.
+    pub dialog: Box<str>,
+    /// Who is transferred, and is told [`Wish::Met`] or [`Wish::Alone`].
+    pub whom: Address,
 }
 
 /// Where somebody is transferred to, who is joined with a leg of another shard.

@@ -2,7 +2,7 @@
 //! the caller.
 
 use super::Timer;
-use super::program::{Caller, Effect, Event, Program, Scene};
+use super::program::{Caller, Effect, Event, Program, Reach, Scene};
 use super::voice::Voice;
 use crate::base::{Instant, Key, TimerId, TimerTable};
 use crate::media::room::RoomOrder;
@@ -45,6 +45,8 @@ pub(super) struct Seat {
     pub guests: Vec<Key>,
     /// The leg that asked for a transfer, until that is settled.
     pub transferor: Option<Key>,
+    /// The call that settles it, unless a leg of another shard is found for it first.
+    pub elsewhere: Option<Box<Reach>>,
 }
 
 impl Seat {
@@ -61,6 +63,7 @@ impl Seat {
             guests: Vec::new(),
             taped: false,
             transferor: None,
+            elsewhere: None,
         }
     }
 

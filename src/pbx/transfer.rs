@@ -9,14 +9,15 @@
 //!                           is still there
 //! ```
 
+use super::across::Across;
 use super::bridge::Stay;
 use super::leg::Leg;
 use super::park::Park;
 use super::program::{Account, Caller, Event, Program, Reach};
-use super::rooms::Journey;
+use super::rooms::{Address, Bring, Journey, Wish};
 use super::seat::{OWN_TASKS, Seat};
 use super::{Context, Output, Pbx, Refusal};
-use crate::base::{Flow, Key};
+use crate::base::{Flow, Key, shard_of};
 use crate::config::Service;
 use crate::media::tone::Tone;
 use crate::media::{Order, Task};
@@ -73,17 +74,110 @@ impl Pbx {
             return self.bring_together(cx, (key, stays), old);
         }
         let headers = headers_of(&wanted, self.far_uri(key));
-        self.call_out(
-            cx,
-            stays,
-            &Reach {
-                to: wanted.uri,
-                account,
-                caller_id: None,
-                ring: RING,
-                headers,
-            },
-        );
+        let reach = Reach {
+            to: wanted.uri,
+            account,
+            caller_id: None,
+            ring: RING,
+            headers,
+        };
+        match wanted.replaces {
+            Some(dialog) => self.seek_elsewhere(cx, stays, dialog, reach),
+            None => self.call_out(cx, stays, &reach),
+        }
+    }
+
+    /// The dialog that is to be replaced may be one of ours all the same, in the shard of its
+    /// Call-ID: that is asked before anybody is called.
+    fn seek_elsewhere(&mut self, cx: &mut Context<'_>, stays: Key, dialog: Box<str>, reach: Reach) {
+        let (own, shards) = cx.shard;
+        let shard = Replaces::parse(dialog.as_bytes()).map(|r| shard_of(r.call_id, shards));
+        let leg = self.legs.get_mut(stays);
+        let session = leg.as_ref().and_then(|leg| leg.session);
+        let seat = leg.and_then(|leg| leg.seat.as_mut());
+        let (Some(shard), Some(session), Some(seat)) = (shard, session, seat) else {
+            return self.call_out(cx, stays, &reach);
+        };
+        if shard == own {
+            return self.call_out(cx, stays, &reach);
+        }
+        seat.elsewhere = Some(Box::new(reach));
+        let whom = Address {
+            shard: own,
+            session,
+        };
+        // Of the shard, so that the session does not count.
+        let to = Address { shard, session: 0 };
+        let wish = Wish::Bring(Box::new(Bring { dialog, whom }));
+        self.outputs.push_back(Output::Tell(to, wish));
+    }
+
+    /// Somebody of another shard is transferred to whoever talks to one end of a dialog: if that is
+    /// a leg of ours, both meet in a room, as they cannot be joined.
+    pub(super) fn bring(&mut self, cx: &mut Context<'_>, ask: &Bring) {
+        let named = Replaces::parse(ask.dialog.as_bytes());
+        let old = named.and_then(|named| self.named(&named));
+        let pair = old.and_then(|old| Some((old, self.staying(old).ok()?)));
+        let session = pair.and_then(|(_, stays)| self.legs.get(stays)?.session);
+        let turned =
+            pair.filter(|(old, stays)| session.is_some() && self.turn(cx, *old, *stays).is_some());
+        let (Some((old, stays)), Some(session)) = (turned, session) else {
+            return self.outputs.push_back(Output::Tell(ask.whom, Wish::Alone));
+        };
+        let shard = cx.shard.0;
+        let met = Wish::Met(Address { shard, session });
+        self.outputs.push_back(Output::Tell(ask.whom, met));
+        let across = Across::new(ask.whom, ask.whom);
+        self.park(cx, old, stays, Box::new(across));
+    }
+
+    /// What another shard found; `false` if nothing was asked for whom it is told.
+    pub(super) fn on_brought(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: Option<Key>,
+        wish: &Wish,
+    ) -> bool {
+        let leg = key.and_then(|key| self.legs.get_mut(key));
+        let Some((key, seat)) = key.zip(leg.and_then(|leg| leg.seat.as_mut())) else {
+            // It is gone, and whom it was to meet need not wait.
+            if let Wish::Met(there) = wish {
+                self.outputs.push_back(Output::Tell(*there, Wish::End));
+            }
+            return false;
+        };
+        match wish {
+            Wish::Met(there) if seat.elsewhere.take().is_some() => {
+                let asked = seat.transferor.unwrap_or(key);
+                let Some(session) = self.legs.get(key).and_then(|leg| leg.session) else {
+                    return true;
+                };
+                let shard = cx.shard.0;
+                let across = Across::new(Address { shard, session }, *there);
+                self.meet(cx, asked, key, Box::new(across));
+                true
+            }
+            Wish::Alone => {
+                if let Some(reach) = seat.elsewhere.take() {
+                    self.call_out(cx, key, &reach);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// As [`Pbx::park`], where who asked may be gone.
+    fn meet(&mut self, cx: &mut Context<'_>, asked: Key, stays: Key, across: Box<dyn Program>) {
+        if asked != stays {
+            return self.park(cx, asked, stays, across);
+        }
+        let seat = self.legs.get_mut(stays).and_then(|leg| leg.seat.as_mut());
+        let Some(seat) = seat else { return };
+        let records = seat.dismiss(cx, &mut self.timers);
+        self.outputs.extend(records.map(Output::Persist));
+        seat.hand_over(across);
+        self.follow(cx, stays, Event::Begin);
     }
 
     /// A REFER is taken: 202, and word that it is tried.

@@ -234,10 +234,10 @@ def recorded(voipd, *expected):
     assert found() == list(expected), found()
 
 
-def test_transferor(case):
+def transferor(case, workers):
     """Alice, who knows PCMA alone, calls bob, asks carol, and brings both together; both know PCMU
     alone, so that voipd is one end of each call."""
-    voipd = house(case, "alice", "bob", "carol", node={"workers": 1})
+    voipd = house(case, "alice", "bob", "carol", node={"workers": workers})
     bob = Party(case, voipd, "bob", "party", "PCMU", 880)
     carol = Party(case, voipd, "carol", "party", "PCMU", 1320)
     alice = Party(case, voipd, "alice", "transferor", "PCMA", 440, calls=True,
@@ -251,9 +251,18 @@ def test_transferor(case):
         ("alice", "carol", 200, "PCMA"), ("alice", "carol", 200, "PCMU"))
 
 
-def test_transferor_was_called(case):
+def test_transferor(case):
+    transferor(case, 1)
+
+
+def test_transferor_of_other_shards(case):
+    """Seven times in eight the two calls are of different shards, where they cannot be joined."""
+    transferor(case, 8)
+
+
+def transferor_was_called(case, workers):
     """Bob transfers alice, who called him, to carol."""
-    voipd = house(case, "alice", "bob", "carol", node={"workers": 1})
+    voipd = house(case, "alice", "bob", "carol", node={"workers": workers})
     carol = Party(case, voipd, "carol", "party", "PCMA", 1320)
     bob = Party(case, voipd, "bob", "transferor_called", "PCMU", 880, rows=[("bob", "carol")])
     alice = Party(case, voipd, "alice", "party_calling", "PCMA", 440, calls=True, rows=[("alice", "bob")])
@@ -263,6 +272,14 @@ def test_transferor_was_called(case):
     recorded(
         voipd, ("alice", "bob", 200, "PCMA/PCMU"), ("bob", "carol", 200, "PCMA"),
         ("bob", "carol", 200, "PCMU"))
+
+
+def test_transferor_was_called(case):
+    transferor_was_called(case, 1)
+
+
+def test_transferor_of_other_shards_was_called(case):
+    transferor_was_called(case, 8)
 
 
 def test_transfer_is_refused(case):

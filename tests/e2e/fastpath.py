@@ -130,6 +130,16 @@ def test_srtp_passes(case):
     hears(bob.recording(), LOW, [HIGH])
 
 
+def test_rights_are_given_up(case):
+    """Root is needed for the start alone."""
+    within = ["sh", "-c", 'chown nobody "$0" && exec "$@"', case.folder / "voipd"]
+    house = House(case, flags=["-u", "nobody"], within=within)
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    house.ends(alice)
+    hears(bob.recording(), LOW, [HIGH])
+
+
 def test_hold_and_resume(case):
     """A re-INVITE takes the call back to sockets; when both speak again it comes back."""
     house = House(case)

@@ -43,6 +43,9 @@ def test_an_agent_logs_in_and_takes_a_call(case):
     assert "no agent" in noted(voipd, "no agent")["note"]
     agent.dial("*45650")
     gone(voipd)
+    # The call may not even have begun when it is looked for.
+    wait_for("the agent to be there", lambda: voipd.json("queue", "show", "support")[0]["agents"])
+    gone(voipd)
     [row] = voipd.json("queue", "show", "support")
     assert [(a["aor"], a["state"]) for a in row["agents"]] == [(f"201@{DOMAIN}", "free")], row
     # It survives a restart.

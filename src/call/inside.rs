@@ -9,6 +9,8 @@ use crate::wire::sip::{self, escaped};
 pub enum Account {
     /// A user's; the address of record.
     User(Box<str>),
+    /// The same for a call back, which nobody dialled: no emergency number is reached.
+    CalledBack(Box<str>),
     /// A trunk's or a pool's, by its name.
     Way(Box<str>),
     /// Ours: nothing outside is reached.
@@ -21,6 +23,7 @@ impl std::fmt::Display for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Account::User(aor) => write!(f, "user {aor}"),
+            Account::CalledBack(aor) => write!(f, "back {aor}"),
             Account::Way(name) => write!(f, "way {name}"),
             Account::House => f.write_str("house"),
             Account::Operator => f.write_str("operator"),
@@ -61,6 +64,7 @@ impl Account {
         let (_, text) = split(std::str::from_utf8(text).ok()?);
         match text.split_once(' ') {
             Some(("user", aor)) => Some(Account::User(aor.into())),
+            Some(("back", aor)) => Some(Account::CalledBack(aor.into())),
             Some(("way", name)) => Some(Account::Way(name.into())),
             None if text == "house" => Some(Account::House),
             None if text == "operator" => Some(Account::Operator),
@@ -90,6 +94,7 @@ mod tests {
     fn accounts_are_read_as_they_were_written() {
         for account in [
             Account::User("ana@example.com".into()),
+            Account::CalledBack("ana@example.com".into()),
             Account::Way("itsp".into()),
             Account::House,
             Account::Operator,

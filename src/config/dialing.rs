@@ -4,6 +4,8 @@ use super::{IpNet, RingBack, Service, ServiceRoute};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Most digits of a number in E.164 (ITU-T E.164 §6.1).
+const E164_DIGITS_MAX: usize = 15;
 /// Routes of one plan.
 pub const ROUTES_MAX: usize = 100_000;
 /// Trunks, pools and groups, of each kind.
@@ -39,24 +41,71 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// A number in one form, whichever of those that users dial it is in: from the country code on
-    /// where that is known. For comparing, not for dialling.
-    pub(super) fn whole(&self, number: &str) -> String {
-        let after =
-            |prefix: &str| Some(number.strip_prefix(prefix)?).filter(|_| !prefix.is_empty());
-        if let Some(digits) = after("+").or_else(|| after(&self.international)) {
-            return digits.into();
-        }
-        if let Some(digits) = after(&self.national) {
-            return format!("{}{digits}", self.country);
-        }
-        let (least, most) = self.national_digits;
-        let national = (usize::from(least)..=usize::from(most)).contains(&number.len());
-        match national && most > 0 {
-            true => format!("{}{number}", self.country),
-            false => number.into(),
-        }
+    /// Whether a number always passes as it is.
+    pub fn is_emergency(&self, number: &str) -> bool {
+        self.emergency.iter().any(|n| **n == *number)
     }
+
+    /// A number as it is dialled here, in E.164 without the plus; `None` where it cannot be known:
+    /// short numbers, names, emergency numbers.
+    pub fn e164(&self, number: &str) -> Option<Box<str>> {
+        if let Some(digits) = number.strip_prefix('+') {
+            return e164(digits);
+        }
+        if self.is_emergency(number) || !is_digits(number) {
+            return None;
+        }
+        if !self.international.is_empty()
+            && let Some(digits) = number.strip_prefix(&*self.international)
+        {
+            return e164(digits);
+        }
+        if self.country.is_empty() {
+            return None;
+        }
+        let within = |digits: &str, (least, most): (u8, u8)| {
+            most > 0 && (usize::from(least)..=usize::from(most)).contains(&digits.len())
+        };
+        if let Some(digits) = number.strip_prefix(&*self.national)
+            && within(digits, self.national_digits)
+        {
+            return e164(&format!("{}{digits}", self.country));
+        }
+        if within(number, self.local_digits) {
+            return e164(&format!("{}{}{number}", self.country, self.area));
+        }
+        None
+    }
+
+    /// Whether both are one number, in whatever forms.
+    pub(super) fn same(&self, one: &str, other: &str) -> bool {
+        let whole = self.e164(one);
+        one == other || whole.is_some() && whole == self.e164(other)
+    }
+
+    /// The emergency number that a number is but for what stands before: a country code, a prefix.
+    pub(super) fn emergency_within<'n>(&self, number: &'n str) -> Option<&'n str> {
+        let rests = [number.strip_prefix('+'), Some(number)];
+        let rests = rests.into_iter().flatten().flat_map(|digits| {
+            let abroad = digits.strip_prefix(&*self.international);
+            let abroad = abroad.unwrap_or(digits);
+            let home = abroad.strip_prefix(&*self.country).unwrap_or(abroad);
+            let national = home.strip_prefix(&*self.national).unwrap_or(home);
+            [digits, abroad, home, national]
+        });
+        rests.into_iter().find(|rest| self.is_emergency(rest))
+    }
+}
+
+/// A number of E.164: 1 to 15 digits, the first of which is no zero (no country code begins so).
+pub fn e164(digits: &str) -> Option<Box<str>> {
+    let fits = (1..=E164_DIGITS_MAX).contains(&digits.len());
+    let valid = fits && is_digits(digits) && !digits.starts_with('0');
+    valid.then(|| digits.into())
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
 }
 
 impl Default for Numbers {

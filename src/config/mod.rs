@@ -35,7 +35,7 @@ pub use conference::{Announce, CONFERENCE_MEMBERS_MAX, Conference, ModeratorLeav
 pub use dialing::{
     Algorithm, CONDITIONS_MAX, Class, FailureKind, Group, Hours, Identity, Line, MEMBERS_MAX,
     Match, Member, NEXT_ON, NumberFormat, Numbers, PEERS_MAX, Pool, ROUTES_MAX, Route, STEPS_MAX,
-    Source, Strategy, Target, Trunk,
+    Source, Strategy, Target, Trunk, e164,
 };
 pub use menu::{
     Action, Disa, GREETINGS_MAX, Holiday, MENUS_MAX, Menu, Opening, Period, Pin, Queue,

@@ -42,11 +42,11 @@ pub(super) const QUEUE: &[&str] = &[
     "overflow",
 ];
 
-/// Digits of a PIN.
 /// Numbers that double dialling calls back, at most.
 const CALL_BACKS_MAX: usize = 200;
 /// Shorter ones are emergency numbers, services and extensions.
 const CALL_BACK_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
+/// Digits of a PIN.
 const PIN_DIGITS: std::ops::RangeInclusive<usize> = 6..=16;
 /// Longest name of a prompt, in bytes.
 const PROMPT_BYTES_MAX: usize = 128;
@@ -609,7 +609,6 @@ fn holiday(text: &str) -> Option<Holiday> {
     })
 }
 
-/// For tests: a period that is known to be one.
 /// Why a number cannot be called back, and the remedy.
 fn not_called(
     number: &str,
@@ -617,13 +616,11 @@ fn not_called(
     own: &[Box<str>],
     before: &[Box<str>],
 ) -> Option<(String, &'static str)> {
-    let whole = plan.whole(number);
-    let is = |other: &str| plan.whole(other) == whole;
-    let among = |list: &[Box<str>]| list.iter().any(|other| is(other) || **other == *number);
-    if among(&plan.emergency) {
-        let problem = format!("\"{number}\" is an emergency number");
+    if let Some(emergency) = plan.emergency_within(number) {
+        let problem = format!("\"{number}\" is the emergency number {emergency}");
         return Some((problem, "take it off the list"));
     }
+    let among = |list: &[Box<str>]| list.iter().any(|other| plan.same(number, other));
     if among(own) {
         let problem = format!("\"{number}\" is one of double dialling's own numbers");
         return Some((problem, "it would call itself: take it off the list"));
@@ -631,6 +628,7 @@ fn not_called(
     among(before).then(|| (format!("\"{number}\" is named twice"), "name it once"))
 }
 
+/// For tests: a period that is known to be one.
 #[cfg(test)]
 pub(super) fn a_period(text: &str) -> Period {
     period(text).unwrap_or_else(|(problem, _)| panic!("{problem}"))
@@ -777,7 +775,21 @@ mod tests {
                     "[numbers]\nemergency = [\"11234\"]\n\
                      {disa}pin = \"482913\"\ncall_back = [\"11234\"]"
                 ),
-                "\"11234\" is an emergency number",
+                "\"11234\" is the emergency number 11234",
+            ),
+            (
+                &format!(
+                    "{spain}emergency = [\"112\"]\n{disa}pin = \"482913\"\n\
+                     call_back = [\"+34112\"]"
+                ),
+                "\"+34112\" is the emergency number 112; take it off the list",
+            ),
+            (
+                &format!(
+                    "{spain}emergency = [\"112\"]\n{disa}pin = \"482913\"\n\
+                     call_back = [\"0034112\"]"
+                ),
+                "\"0034112\" is the emergency number 112",
             ),
             (
                 &format!(

@@ -29,7 +29,7 @@ mod tests;
 
 pub use crate::store::Settings;
 pub use busy::Engaged;
-pub use call_backs::{CallBacks, NotNow, Pass};
+pub use call_backs::{CallBackStats, CallBacks, NotNow, Pass};
 pub use chain::{Chain, FORWARDINGS_MAX, target_aor};
 pub use change::{Change, RING_S_MAX, RING_S_MIN, TARGET_BYTES_MAX};
 pub use codes::{Argument, CODES, Code, CodeRow, Dialled, dialled};

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Mistake, Mistakes, nearest};
 use crate::media::prompts::{self, Language};
+use crate::plan::Plan;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -44,7 +45,9 @@ pub fn load(path: &Path) -> Result<Config, SettingsError> {
     let config = Config::parse(&text, path).map_err(SettingsError::Mistakes)?;
     check_files(&config, path)?;
     check_prompts(&config, path)?;
-    Ok(config.with_host_name(&host_name()))
+    let config = config.with_host_name(&host_name());
+    check_call_backs(&config, path)?;
+    Ok(config)
 }
 
 /// What an empty file gives on this host.
@@ -53,25 +56,17 @@ pub fn defaults() -> Config {
 }
 
 fn check_files(config: &Config, path: &Path) -> Result<(), SettingsError> {
-    let mistakes: Vec<Mistake> = config
-        .files()
-        .into_iter()
-        .filter_map(|(key, file)| {
-            let error = File::open(file).err()?;
-            Some(Mistake {
-                file: path.display().to_string(),
-                line: 0,
-                column: 0,
-                key: key.into(),
-                problem: format!("{} cannot be read: {error}", file.display()),
-                remedy: "name a file that the user of voipd may read".into(),
-            })
+    none_of(config.files().into_iter().filter_map(|(key, file)| {
+        let error = File::open(file).err()?;
+        Some(Mistake {
+            file: path.display().to_string(),
+            line: 0,
+            column: 0,
+            key: key.into(),
+            problem: format!("{} cannot be read: {error}", file.display()),
+            remedy: "name a file that the user of voipd may read".into(),
         })
-        .collect();
-    if mistakes.is_empty() {
-        return Ok(());
-    }
-    Err(SettingsError::Mistakes(Mistakes(mistakes)))
+    }))
 }
 
 /// What menus and queues say must be there to be said.
@@ -86,23 +81,43 @@ fn check_prompts(config: &Config, path: &Path) -> Result<(), SettingsError> {
             .iter()
             .any(|l| prompts::find(*l, prompt).is_none())
     });
-    let mistakes: Vec<Mistake> = unknown
-        .map(|(table, name, line, prompt)| Mistake {
-            file: path.display().to_string(),
-            line: line.0,
-            column: 1,
-            key: table.into(),
-            problem: format!("{table} {name} says \"{prompt}\", and there is no such prompt"),
-            remedy: match nearest(prompt, prompts::names()) {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None => "name one of the catalogue".into(),
-            },
-        })
-        .collect();
-    if mistakes.is_empty() {
+    none_of(unknown.map(|(table, name, line, prompt)| Mistake {
+        file: path.display().to_string(),
+        line: line.0,
+        column: 1,
+        key: table.into(),
+        problem: format!("{table} {name} says \"{prompt}\", and there is no such prompt"),
+        remedy: match nearest(prompt, prompts::names()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "name one of the catalogue".into(),
+        },
+    }))
+}
+
+/// No call back may become a call to an emergency number by what routes make of it.
+fn check_call_backs(config: &Config, path: &Path) -> Result<(), SettingsError> {
+    if config.disa.call_back.is_empty() {
         return Ok(());
     }
-    Err(SettingsError::Mistakes(Mistakes(mistakes)))
+    let plan = Plan::compile(config);
+    let numbers = config.disa.call_back.iter();
+    let made = numbers.filter_map(|number| Some((number, plan.made_emergency(number)?)));
+    none_of(made.map(|(number, (line, route, emergency))| Mistake {
+        file: path.display().to_string(),
+        line,
+        column: 1,
+        key: "disa.call_back".into(),
+        problem: format!("route {route} makes {number} the emergency number {emergency}"),
+        remedy: format!("take {number} off the list of disa.call_back, or change the route"),
+    }))
+}
+
+fn none_of(mistakes: impl IntoIterator<Item = Mistake>) -> Result<(), SettingsError> {
+    let mistakes: Vec<Mistake> = mistakes.into_iter().collect();
+    match mistakes.is_empty() {
+        true => Ok(()),
+        false => Err(SettingsError::Mistakes(Mistakes(mistakes))),
+    }
 }
 
 /// The name that the system gives this host; empty if it gives none.
@@ -121,6 +136,36 @@ pub fn host_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_route_makes_a_call_back_an_emergency_call() {
+        let text = |route: &str| {
+            format!(
+                "[numbers]\nemergency = [\"112\"]\n[disa]\npin = \"482913\"\nuser = \"100\"\n\
+                 call_back = [\"99112\", \"600123456\"]\n[[trunk]]\nname = \"itsp\"\n\
+                 uri = \"sip:192.0.2.1\"\n[[route]]\nname = \"emergency\"\nmatch = \"112\"\n\
+                 to = [\"trunk:itsp\"]\n[[route]]\nname = \"out\"\n{route}\n"
+            )
+        };
+        let path = Path::new("voip.toml");
+        let check = |route| {
+            let config = Config::parse(&text(route), path).unwrap_or_else(|m| panic!("{m}"));
+            check_call_backs(&config, path).map_err(|e| e.to_string())
+        };
+        for route in [
+            "match = \"99X.\"\nstrip = 2\nto = [\"trunk:itsp\"]",
+            "match = \"99X.\"\nfrom = [\"user:7\"]\nstrip = 2\nto = [\"trunk:itsp\"]",
+            "regex = \"99(.*)\"\nreplace = \"$1\"\nto = [\"trunk:itsp\"]",
+            "match = \"99112\"\nto = [\"trunk:itsp\", \"number:112\"]",
+        ] {
+            let said = check(route).unwrap_err();
+            let wanted = "voip.toml:14:1: disa.call_back: route out makes 99112 the emergency \
+                number 112; take 99112 off the list of disa.call_back, or change the route";
+            assert_eq!(said, wanted, "{route}");
+        }
+        check("match = \"99X.\"\nstrip = 1\nto = [\"trunk:itsp\"]").unwrap();
+        check("match = \"99X.\"\nrefuse = 403").unwrap();
+    }
 
     #[test]
     fn what_menus_say_must_be_there() {

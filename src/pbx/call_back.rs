@@ -60,29 +60,24 @@ impl CallBack {
     fn begin(&mut self, scene: &mut Scene<'_>) {
         let number = &self.number;
         let calls = scene.house.features.call_backs();
-        let why_not = if is_locked(scene, number) {
-            Some("locked out after wrong PINs".to_owned())
-        } else {
-            match calls.begin(number, scene.now) {
-                Ok(pass) => {
-                    self.pass = Some(pass);
-                    None
-                }
-                Err(NotNow::UnderWay) => Some("one is under way".to_owned()),
-                Err(NotNow::Rests(rest)) => {
-                    let minutes = rest.as_secs().div_ceil(60);
-                    Some(format!("rests {minutes} min more without the PIN"))
-                }
-                Err(NotNow::Full) => Some("too many numbers rest".to_owned()),
+        let begun = calls.begin(number, is_locked(scene, number), scene.now);
+        let why_not = match begun {
+            Ok(pass) => {
+                self.pass = Some(pass);
+                scene.note(&format!("call back: {number}"));
+                return scene.fail(486);
             }
+            Err(NotNow::UnderWay) => "one is under way".to_owned(),
+            Err(NotNow::Rests(rest)) => {
+                let minutes = rest.as_secs().div_ceil(60);
+                format!("rests {minutes} min more without the PIN")
+            }
+            Err(NotNow::Full) => "too many are under way".to_owned(),
+            Err(NotNow::Locked) => "locked out after wrong PINs".to_owned(),
         };
-        match why_not {
-            None => scene.note(&format!("call back: {number}")),
-            Some(why) => {
-                tracing::info!(%number, %why, "not called back for double dialling");
-                scene.note(&format!("no call back: {why}"));
-            }
-        }
+        // The records, which are bounded, tell it: a caller may try on and on.
+        tracing::debug!(%number, %why_not, "not called back for double dialling");
+        scene.note(&format!("no call back: {why_not}"));
         scene.fail(486);
     }
 
@@ -96,7 +91,7 @@ impl CallBack {
         let reach = Reach {
             to: self.number.clone(),
             caller_id: Some((own, "".into())),
-            account: Account::User(account),
+            account: Account::CalledBack(account),
             ring: RING,
             headers: Vec::new(),
         };
@@ -217,7 +212,8 @@ mod tests {
         assert_eq!(noted(&mut stage), "call back: 600123456");
         let back = called(&mut stage);
         assert_eq!(&*back.reach.to, "600123456");
-        assert_eq!(back.reach.account, Account::User("100@example.com".into()));
+        let account = Account::CalledBack("100@example.com".into());
+        assert_eq!(back.reach.account, account);
         assert_eq!(&*back.caller.number, "600123456");
         assert_eq!(stage.tell(Event::Due(END)), []);
         // It calls again while it talks, for however long.
@@ -231,7 +227,7 @@ mod tests {
         drop(called(&mut stage));
         assert_eq!(
             noted(&mut stage),
-            "no call back: rests 1 min more without the PIN"
+            "no call back: rests 2 min more without the PIN"
         );
     }
 

@@ -265,10 +265,15 @@ pub(super) fn is_locked(scene: &Scene<'_>, who: &str) -> bool {
     pins.is_locked(DOOR, who, scene.now, patience(scene))
 }
 
-/// Whom wrong PINs count for: a user, or a number.
+/// Whom wrong PINs count for: a user, or a number. One that a stranger shows locks out nobody who
+/// has it in truth.
 fn who(scene: &Scene<'_>) -> Box<str> {
     let caller = scene.caller;
-    caller.user.clone().unwrap_or_else(|| caller.number.clone())
+    match (&caller.user, &caller.way) {
+        (Some(user), _) => user.clone(),
+        (None, Some(_)) => caller.number.clone(),
+        (None, None) => format!("stranger {}", caller.number).into(),
+    }
 }
 
 /// As much as wrong passwords get.

@@ -433,6 +433,7 @@ fn account(reach: &Reach, caller: &Caller) -> inside::Account {
     };
     match account {
         Account::User(aor) => inside::Account::User(aor),
+        Account::CalledBack(aor) => inside::Account::CalledBack(aor),
         Account::Way(name) => inside::Account::Way(name),
         Account::Operator => inside::Account::Operator,
         Account::House | Account::Caller => inside::Account::House,

@@ -64,6 +64,8 @@ pub(super) enum Account {
     Operator,
     /// This user's, if there is one; otherwise ours.
     User(Box<str>),
+    /// The same for a call back, which nobody dialled: it reaches no emergency number.
+    CalledBack(Box<str>),
     /// A trunk's or a pool's, by its name.
     Way(Box<str>),
 }

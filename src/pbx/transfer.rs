@@ -514,7 +514,7 @@ fn parks(cx: &Context<'_>, wanted: &Wanted, account: &Account) -> Option<Box<dyn
     let aor = aor_of(&wanted.uri);
     let number = aor.split('@').next().unwrap_or_default();
     let by = match account {
-        Account::User(aor) => Some(aor.clone()),
+        Account::User(aor) | Account::CalledBack(aor) => Some(aor.clone()),
         Account::Caller | Account::House | Account::Operator | Account::Way(_) => None,
     };
     let lot = cx.house.features.lot();

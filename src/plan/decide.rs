@@ -41,6 +41,29 @@ impl Plan {
         self.look_up(&mut asking, query.number, 0)
     }
 
+    /// Whether a step of a way calls an emergency number.
+    pub fn reaches_emergency(&self, way: &Way) -> bool {
+        let mut instead = way.steps.iter().filter_map(|step| step.instead.as_ref());
+        way.emergency || instead.any(|number| self.numbers.is_emergency(&number.text))
+    }
+
+    /// The emergency number that a route makes of another one, whoever dials that, and whenever;
+    /// with the route's line in the file and its name.
+    pub fn made_emergency(&self, number: &str) -> Option<(usize, &str, String)> {
+        let rules = self.rules.iter().filter(|rule| rule.refuse.is_none());
+        let taking = rules.filter(|rule| rule.matcher.matches(number.as_bytes()));
+        taking.into_iter().find_map(|rule| {
+            let targets = rule.to.iter().flatten();
+            let others = targets.filter_map(|target| match target {
+                config::Target::Number(next) => Some(next.to_string()),
+                _ => None,
+            });
+            let mut made = std::iter::once(rule.edit(number)).chain(others);
+            let made = made.find(|number| self.numbers.is_emergency(number))?;
+            Some((rule.line, &*rule.name, made))
+        })
+    }
+
     fn look_up(&self, asking: &mut Asking<'_, '_>, number: &str, depth: u32) -> Decision {
         asking.lookups += 1;
         if depth > DEPTH_MAX || asking.lookups > LOOKUPS_MAX {

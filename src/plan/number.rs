@@ -1,11 +1,8 @@
 //! Numbers as people, trunks and the world write them (ITU-T E.164), and what they cost.
 
-use crate::config::{Class, Config, Index, NumberFormat, Numbers, Pattern};
+use crate::config::{Class, Config, Index, NumberFormat, Numbers, Pattern, e164};
 use smallvec::SmallVec;
 use std::borrow::Cow;
-
-/// Most digits of a number in E.164 (ITU-T E.164 §6.1).
-const E164_DIGITS_MAX: usize = 15;
 
 /// Fewest digits that a trunk which writes E.164 without a plus sends; shorter ones are codes of
 /// its own.
@@ -34,39 +31,12 @@ impl NumberRules {
 
     /// Whether a number always passes as it is.
     pub fn is_emergency(&self, number: &str) -> bool {
-        self.numbers.emergency.iter().any(|n| **n == *number)
+        self.numbers.is_emergency(number)
     }
 
-    /// A number as it is dialled here, in E.164 without the plus; `None` where it cannot be known:
-    /// short numbers, names, emergency numbers.
+    /// See [`Numbers::e164`].
     pub fn e164(&self, number: &str) -> Option<Box<str>> {
-        let n = &self.numbers;
-        if let Some(digits) = number.strip_prefix('+') {
-            return whole(digits);
-        }
-        if self.is_emergency(number) || !is_digits(number) {
-            return None;
-        }
-        if !n.international.is_empty()
-            && let Some(digits) = number.strip_prefix(&*n.international)
-        {
-            return whole(digits);
-        }
-        if n.country.is_empty() {
-            return None;
-        }
-        let within = |digits: &str, (least, most): (u8, u8)| {
-            most > 0 && (usize::from(least)..=usize::from(most)).contains(&digits.len())
-        };
-        if let Some(digits) = number.strip_prefix(&*n.national)
-            && within(digits, n.national_digits)
-        {
-            return whole(&format!("{}{digits}", n.country));
-        }
-        if within(number, n.local_digits) {
-            return whole(&format!("{}{}{number}", n.country, n.area));
-        }
-        None
+        self.numbers.e164(number)
     }
 
     /// What a number is that is dialled here, or that leaves.
@@ -145,8 +115,11 @@ impl NumberRules {
                 let home = e164
                     .strip_prefix(&*n.country)
                     .filter(|_| !n.country.is_empty());
+                let home = home.map(|digits| format!("{}{digits}", n.national));
+                // What was dialled was none, and does not become one.
+                let home = home.filter(|national| !self.is_emergency(national));
                 Cow::Owned(match home {
-                    Some(digits) => format!("{}{digits}", n.national),
+                    Some(national) => national,
                     None if n.international.is_empty() => format!("+{e164}"),
                     None => format!("{}{e164}", n.international),
                 })
@@ -158,7 +131,7 @@ impl NumberRules {
     pub fn read(&self, number: &str, format: NumberFormat) -> Option<Box<str>> {
         match format {
             NumberFormat::Digits if number.len() >= E164_DIGITS_MIN && !number.starts_with('0') => {
-                whole(number.strip_prefix('+').unwrap_or(number))
+                e164(number.strip_prefix('+').unwrap_or(number))
             }
             NumberFormat::AsIs
             | NumberFormat::Plus
@@ -166,17 +139,6 @@ impl NumberRules {
             | NumberFormat::National => self.e164(number),
         }
     }
-}
-
-/// A number of E.164: 1 to 15 digits, the first of which is no zero (no country code begins so).
-fn whole(digits: &str) -> Option<Box<str>> {
-    let fits = (1..=E164_DIGITS_MAX).contains(&digits.len());
-    let valid = fits && is_digits(digits) && !digits.starts_with('0');
-    valid.then(|| digits.into())
-}
-
-fn is_digits(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// The user of a URI as it is dialled: a number loses its visual separators (RFC 3966 §5.1.1), a

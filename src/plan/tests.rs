@@ -319,6 +319,14 @@ fn numbers_as_trunks_write_them() {
             assert_eq!(germany.read(&written, format), Some(e164), "{written}");
         }
     }
+    let spain = "[numbers]\ncountry = \"34\"\nnational_digits = 9\nemergency = [\"112\"]\n\
+        [[trunk]]\nname = \"t\"\nuri = \"sip:192.0.2.1\"\n\
+        [[route]]\nname = \"e\"\nmatch = \"112\"\nto = [\"trunk:t\"]\n";
+    let spain = NumberRules::new(&config(spain));
+    for (number, wanted) in [("+34112", "0034112"), ("+34915550199", "915550199")] {
+        let e164 = spain.e164(number);
+        assert_eq!(spain.write(number, e164.as_deref(), National), wanted);
+    }
     assert_eq!(germany.read("911", Digits), None);
     assert_eq!(
         germany.read("+49301234567", Digits).as_deref(),

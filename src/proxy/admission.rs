@@ -206,11 +206,14 @@ pub(super) fn admit(cx: &mut Context<'_>, message: &Message, flow: &Flow, aim: A
 fn admit_service(cx: &Context<'_>, message: &Message, aim: Aim) -> Admission {
     let account = message.header(HeaderName::XVoipAccount);
     let caller = match account.and_then(Account::parse) {
-        Some(Account::User(aor)) if cx.directory.get(&aor).is_some() => Caller::User(aor),
+        Some(Account::User(aor) | Account::CalledBack(aor)) if cx.directory.get(&aor).is_some() => {
+            Caller::User(aor)
+        }
         Some(Account::Operator) => Caller::Operator,
         Some(Account::Way(name)) if cx.peers.trunk(&name).is_some() => Caller::Trunk(name),
         Some(Account::Way(name)) if cx.peers.pool(&name).is_some() => Caller::Pool(name),
-        Some(Account::User(_) | Account::Way(_) | Account::House) | None => Caller::House,
+        Some(Account::User(_) | Account::CalledBack(_) | Account::Way(_) | Account::House)
+        | None => Caller::House,
     };
     match (aim, &caller) {
         (Aim::Foreign, Caller::House | Caller::Trunk(_)) => refuse(403, "Relaying Denied"),

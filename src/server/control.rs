@@ -112,6 +112,20 @@ impl SignalCore {
         Reply::Trace { rows }
     }
 
+    fn shared_counters(&self) -> impl Iterator<Item = (String, u64)> + use<> {
+        let fraud = self.guard.fraud().stats();
+        let back = self.features.call_backs().stats();
+        let shared = [
+            ("fraud_refused", fraud.refused),
+            ("fraud_blocked", fraud.blocked),
+            ("call_backs", back.begun),
+            ("call_backs_refused", back.refused),
+            ("call_backs_proven", back.proven),
+        ];
+        let shared = shared.into_iter().filter(|(_, n)| *n > 0);
+        shared.map(|(name, n)| (name.to_owned(), n))
+    }
+
     fn status(&self, now: Instant) -> StatusRow {
         let stats = self.layer.stats();
         let mut counters = self.counters.row();
@@ -138,15 +152,7 @@ impl SignalCore {
             .extend(extra.map(|(name, n)| (name.to_owned(), n)));
         // Shared by all shards, and added up over them.
         if self.shard == 0 {
-            let fraud = self.guard.fraud().stats();
-            let shared = [
-                ("fraud_refused", fraud.refused),
-                ("fraud_blocked", fraud.blocked),
-            ];
-            let shared = shared.into_iter().filter(|(_, n)| *n > 0);
-            counters
-                .other
-                .extend(shared.map(|(name, n)| (name.to_owned(), n)));
+            counters.other.extend(self.shared_counters());
         }
         StatusRow {
             version: env!("CARGO_PKG_VERSION").into(),

@@ -3,6 +3,7 @@
 
 mod admission;
 mod bridge;
+mod call_back;
 mod cost;
 mod dialogs;
 mod features;

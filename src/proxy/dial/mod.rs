@@ -30,6 +30,7 @@ use super::targets::{self, Place, Target};
 use super::{Context, Proxy};
 use crate::base::Flow;
 use crate::call::Ways;
+use crate::call::inside::Account;
 use crate::config::{self, Class, Config};
 use crate::feature;
 use crate::plan::{self, Decision, Query, Source, Way};
@@ -105,6 +106,7 @@ impl Proxy {
                 feature::Dialled::Other => {}
             }
         }
+        raises_no_alarm(cx, asked, &number)?;
         if let Some(lead) = answered(cx, asked, &number)? {
             return Ok(lead);
         }
@@ -498,6 +500,28 @@ fn planned(
     };
     journey.ways.route = route.map_or_else(Box::default, |name| (&*name).into());
     planned
+}
+
+/// A call back, which nobody dialled, reaches no emergency number, whatever the routes make of the
+/// one in the list.
+fn raises_no_alarm(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<(), Reject> {
+    let account = asked.message.header(HeaderName::XVoipAccount);
+    let account = account.filter(|_| asked.flow.is_internal());
+    let Some(Account::CalledBack(user)) = account.and_then(Account::parse) else {
+        return Ok(());
+    };
+    let caller = identify(cx, asked).number;
+    let query = Query {
+        source: Source::User(&user),
+        ..query(cx, asked, number, &caller)
+    };
+    match cx.plan.decide(&query) {
+        Decision::Go(way) if cx.plan.reaches_emergency(&way) => {
+            let why = reject(403, "No Call Back To Emergency Numbers");
+            Err(why.noted("plan: a call back reaches no emergency number".to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl From<feature::Refusal> for Reject {

@@ -95,6 +95,18 @@ pub struct Figures {
 impl Figures {
     /// All, by their names in listings.
     pub fn list(&self) -> [(&'static str, u64); 8] {
+        self.all()
+            .map(|(name, figure)| (name, figure.load(Ordering::Relaxed)))
+    }
+
+    /// Takes over what another process counted, in the order of [`Figures::list`].
+    pub fn set(&self, counted: &[u64]) {
+        for ((_, figure), &count) in self.all().iter().zip(counted) {
+            figure.store(count, Ordering::Relaxed);
+        }
+    }
+
+    fn all(&self) -> [(&'static str, &AtomicU64); 8] {
         [
             ("fast_path_flows", &self.flows),
             ("fast_path_received", &self.received),
@@ -105,7 +117,6 @@ impl Figures {
             ("fast_path_refused", &self.refused),
             ("fast_path_batch_max", &self.batch_max),
         ]
-        .map(|(name, figure)| (name, figure.load(Ordering::Relaxed)))
     }
 
     /// Adds to one of them.

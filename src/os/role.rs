@@ -230,6 +230,7 @@ async fn on_common(monitor: &AsyncChannel, message: ToRole, log: &Log) -> Result
         | ToRole::Directory(_)
         | ToRole::Line(_)
         | ToRole::Ports { .. }
+        | ToRole::FastPath(_)
         | ToRole::Start
         | ToRole::Stop => Err(IpcError::Malformed("unexpected")),
     }

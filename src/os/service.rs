@@ -13,7 +13,7 @@ use super::blocklist::Blocklist;
 use super::codec_plugin;
 use super::control::{Asked, Link, Server, listen, serve_link};
 use super::daemon::{
-    self, Detached, EX_CANTCREAT, EX_CONFIG, EX_OSERR, EX_UNAVAILABLE, Fatal, Fork, PidFile, RunAs,
+    self, Detached, EX_CANTCREAT, EX_OSERR, EX_UNAVAILABLE, Fatal, Fork, PidFile, RunAs,
 };
 use super::fast::{self, Card};
 use super::log::{Log, Target};
@@ -24,7 +24,7 @@ use super::spool::Roots;
 use super::sys;
 use super::web::{self, Web};
 use crate::base::Rng;
-use crate::config::{Config, Fastpath};
+use crate::config::Config;
 use crate::control::{Command, Reply};
 use assemble::{Prepared, Running, Seams};
 use std::net::{TcpListener, UdpSocket};
@@ -146,7 +146,6 @@ struct Opened {
     pid_file: PidFile,
     bound: Vec<Bound>,
     web: Option<TcpListener>,
-    card: Option<Box<dyn Card>>,
     ng: Option<UdpSocket>,
 }
 
@@ -164,9 +163,14 @@ fn open(options: &Options, config: &Config, target: Target) -> Result<Opened, Fa
         pid_file,
         bound: assemble::bind(config)?,
         web: bind_web(config)?,
-        card: fast::open(&config.rtp.fastpath).map_err(|why| Fatal::new(EX_UNAVAILABLE, why))?,
         ng: bind_ng(config)?,
     })
+}
+
+/// Takes the card of the fast path, if there is to be one. Needs root.
+pub(in crate::os) fn open_card(config: &Config) -> Result<Option<Box<dyn Card>>, Fatal> {
+    let card = fast::open(&config.rtp.fastpath, assemble::shards(config));
+    card.map_err(|why| Fatal::new(EX_UNAVAILABLE, why))
 }
 
 /// A runtime for a thread that waits for several things.
@@ -180,18 +184,12 @@ pub(in crate::os) fn runtime() -> Result<Runtime, Fatal> {
 /// Takes from the system what needs root, and starts the roles.
 fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fatal> {
     let (text, config) = monitor::read(&options.config)?;
-    if config.rtp.fastpath != Fastpath::Off {
-        let why = "[rtp] fastpath: a daemon of several processes has none yet; start voipd without \
-                   --processes, or write \"off\"";
-        return Err(Fatal::new(EX_CONFIG, why));
-    }
     let Opened {
         log,
         run_as,
         mut pid_file,
         bound,
         web,
-        card: _,
         ng,
     } = open(options, &config, target)?;
     files::make_directories(&config, run_as.as_ref())?;
@@ -313,7 +311,6 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
         mut pid_file,
         bound,
         web,
-        card,
         ng,
     } = open(options, &config, target)?;
     let token = files::web_token(&config)?.unwrap_or_default();
@@ -321,6 +318,7 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     let tls = files::load_tls(&config)?;
     let secrets = files::secrets(&config)?;
     files::make_directories(&config, run_as.as_ref())?;
+    let card = open_card(&config)?;
     if let Some(user) = &run_as {
         user.become_user()?;
     }

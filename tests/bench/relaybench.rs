@@ -101,8 +101,8 @@ fn relay_port(base: u16, side: usize, stream: usize) -> u16 {
 
 fn serve(streams: usize, fastpath: Fastpath) -> Result<(), Failure> {
     let clock = Clock::new();
-    let card = voip::os::fast::open(&fastpath)?;
-    let (_carrying, lines) = card.map(|card| card.start(1, clock)).transpose()?.unzip();
+    let card = voip::os::fast::open(&fastpath, 1)?;
+    let (_carrying, lines) = card.map(|card| card.start(clock)).transpose()?.unzip();
     let config = MediaConfig {
         files: None,
         brokered: false,

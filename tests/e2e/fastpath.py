@@ -1,6 +1,7 @@
 """The fast path: calls over AF_XDP between network namespaces, and all else on the same interface."""
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -20,8 +21,6 @@ class House(Network):
     """voipd's host and phones' on one switch, one of them behind a NAT."""
 
     def __init__(self, case, **settings):
-        if os.environ.get("VOIPD_FLAGS"):
-            raise Skip("a daemon of several processes has no fast path yet")
         super().__init__(case, CORE, switch=True)
         self.hosts = {"alice": self.host("alice", ALICE), "bob": self.host("bob", BOB)}
         self.hosts["home"] = self.home("gate", GATE, "192.168.77.1", "home", HOME)
@@ -62,7 +61,7 @@ class House(Network):
     def ends(self, phone):
         phone.hangup()
         wait_for("the call to be gone", lambda: self.voipd.calls() == [])
-        assert self.figure("flows") == 0
+        self.carries(0)
 
     def rest_passes(self):
         """Ping both ways, and a megabyte of TCP, over the interface of the calls."""
@@ -183,6 +182,26 @@ def test_killed(case):
     house.voipd.stop()
     assert not house.program()
     house.rest_passes()
+
+
+def test_media_begins_anew(case):
+    """The process of media dies in the midst of a call, which comes back onto the fast path."""
+    if "--processes" not in os.environ.get("VOIPD_FLAGS", ""):
+        raise Skip("of several processes only")
+    house = House(case)
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    (media,) = house.voipd.pids("media")
+    os.kill(media, signal.SIGKILL)
+    wait_for("media to be there again", lambda: house.voipd.pids("media") not in ([], [media]))
+    wait_for("the program to be there again", house.program)
+    # By sockets until it is settled anew; the figures begin anew, too.
+    house.carries(0)
+    house.carries(2)
+    before = house.figure("sent")
+    time.sleep(2)
+    assert house.figure("sent") - before > 150, "the call is not carried again"
+    house.ends(alice)
 
 
 def refused(case, network, **rtp):

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 /// A card that is ours and carries nothing yet.
 pub trait Card: Send + Debug {
-    /// Starts the driver, with a line for each of so many workers.
-    fn start(self: Box<Self>, workers: usize, clock: Clock) -> io::Result<Started>;
+    /// Starts the driver, with a line for each worker that it was opened for. Makes no socket.
+    fn start(self: Box<Self>, clock: Clock) -> io::Result<Started>;
 }
 
 /// A running driver, and the workers' lines to it.
@@ -22,13 +22,13 @@ pub trait Carrying: Send + Debug {
     fn figures(&self) -> &Arc<Figures>;
 }
 
-/// Takes the card that the configuration names, if it names one. Needs root; what comes after does
-/// not. Fails with what is wrong and the remedy.
-pub fn open(fastpath: &Fastpath) -> Result<Option<Box<dyn Card>>, String> {
+/// Takes the card that the configuration names, if it names one, for so many workers. Needs root;
+/// what comes after does not. Fails with what is wrong and the remedy.
+pub fn open(fastpath: &Fastpath, workers: usize) -> Result<Option<Box<dyn Card>>, String> {
     match fastpath {
         Fastpath::Off => Ok(None),
         #[cfg(target_os = "linux")]
-        Fastpath::Xdp(name) => Ok(Some(Box::new(crate::os::linux::xdp::open(name)?))),
+        Fastpath::Xdp(name) => Ok(Some(Box::new(crate::os::linux::xdp::open(name, workers)?))),
         #[cfg(not(target_os = "linux"))]
         Fastpath::Xdp(name) => Err(format!(
             "[rtp] fastpath: \"xdp:{name}\" is for Linux; write \"off\""

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The version of all messages between the processes.
-pub const PROTOCOL: u32 = 7;
+pub const PROTOCOL: u32 = 8;
 /// The program that they are of.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
 
@@ -181,6 +181,8 @@ pub enum ToRole {
     Start,
     /// Log from this level on.
     LogLevel(String),
+    /// For signal: what the fast path counts, in the order of its list.
+    FastPath(Vec<u64>),
     /// Try what must be refused, and tell.
     Probe,
     /// The end.
@@ -214,6 +216,8 @@ pub enum ToMonitor {
     Probed(Vec<Probed>),
     /// From signal: blocklistd(8) is to be told.
     Notice(Notice),
+    /// From media, for signal: what the fast path counts.
+    FastPath(Vec<u64>),
 }
 
 /// One try of a [`ToRole::Probe`].

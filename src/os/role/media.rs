@@ -6,21 +6,26 @@ use crate::media::room::Rooms;
 use crate::os::clock::Clock;
 use crate::os::codec_plugin;
 use crate::os::daemon::{EX_OSERR, Fatal};
+use crate::os::fast::{Card, Side};
 use crate::os::ipc::{
     AsyncChannel, Channel, Commands, DESCRIPTORS_MAX, Events, IpcError, Line, Role, ToMonitor,
     ToRole,
 };
 use crate::os::relay::{Bound, COMMANDS_MAX, MediaConfig, MediaDriver, MediaHandle};
 use crate::os::service::assemble::{relay_settings, start_files};
+use crate::os::service::open_card;
 use crate::os::spool::Roots;
 use crate::relay::{Failure, MediaEvent};
 use crate::server::MediaNews;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Events of one message.
 const EVENTS_PER_MESSAGE: usize = 64;
+/// How often signal hears what the fast path counts.
+const TELL_EVERY: Duration = Duration::from_millis(500);
 /// What the relays have to say to the monitor.
 const ADOPTIONS_MAX: usize = 512;
 
@@ -34,24 +39,23 @@ struct Station {
 pub(super) fn run(mut boot: Boot) -> Result<(), Fatal> {
     crate::os::daemon::raise_file_limit()
         .map_err(|e| Fatal::new(EX_OSERR, format!("open files: {e}")))?;
+    let card = open_card(&boot.config)?;
     boot.drop_rights()?;
     let roots = std::mem::take(&mut boot.roots);
     let runtime = runtime()?;
     let rooms = codec_plugin::rooms(&boot.config)?;
     enter(Role::Media, &roots)?;
-    runtime.block_on(attend(boot, (roots, rooms)))
+    runtime.block_on(attend(boot, (roots, rooms), card))
 }
 
-fn station(config: MediaConfig) -> Result<Station, Fatal> {
+fn station(config: MediaConfig, fast: Option<Side>) -> Result<Station, Fatal> {
     let (events, heard) = mpsc::channel(COMMANDS_MAX);
-    let driver = MediaDriver::start(
-        config,
-        Arc::new(move |event: MediaNews| {
-            if let Err(error) = events.try_send(event) {
-                tracing::error!("signal does not hear of a session: {error}");
-            }
-        }),
-    );
+    let sink = Arc::new(move |event: MediaNews| {
+        if let Err(error) = events.try_send(event) {
+            tracing::error!("signal does not hear of a session: {error}");
+        }
+    });
+    let driver = MediaDriver::start_with(config, fast.into_iter().collect(), sink);
     let driver = driver.map_err(|e| Fatal::new(EX_OSERR, format!("relay: {e}")))?;
     let (lines, new_lines) = mpsc::channel(1);
     tokio::spawn(tell(heard, new_lines, driver.handle()));
@@ -121,18 +125,28 @@ async fn hear(line: Arc<AsyncChannel>, relay: MediaHandle) {
     }
 }
 
-async fn attend(boot: Boot, (mut roots, rooms): (Roots, Arc<Rooms>)) -> Result<(), Fatal> {
+async fn attend(
+    boot: Boot,
+    (mut roots, rooms): (Roots, Arc<Rooms>),
+    card: Option<Box<dyn Card>>,
+) -> Result<(), Fatal> {
     roots.mend();
+    let clock = Clock::new();
+    let driver = card.map(|card| card.start(clock)).transpose();
+    let driver = driver.map_err(|e| Fatal::new(EX_OSERR, format!("fast path: {e}")))?;
+    let (driver, sides) = driver.unzip();
+    let mut sides = sides.unwrap_or_default().into_iter();
     let config = MediaConfig {
         workers: 1,
         settings: relay_settings(&boot.config),
-        clock: Clock::new(),
+        clock,
         brokered: true,
         files: Some(start_files(roots)?),
         rooms,
     };
     let shards = usize::from(boot.settings.shards);
-    let stations: Result<Vec<_>, _> = (0..shards).map(|_| station(config.clone())).collect();
+    let stations = (0..shards).map(|_| station(config.clone(), sides.next()));
+    let stations: Result<Vec<_>, _> = stations.collect();
     let stations = stations?;
     let (adopt, mut adoptions) = mpsc::channel::<(u16, Vec<Bound>)>(ADOPTIONS_MAX);
     let monitor = AsyncChannel::new(boot.channel).map_err(ipc)?;
@@ -142,9 +156,22 @@ async fn attend(boot: Boot, (mut roots, rooms): (Roots, Arc<Rooms>)) -> Result<(
             .map_err(ipc)?;
     }
     monitor.send(&ToMonitor::Ready, &[]).await.map_err(ipc)?;
+    let mut told = Vec::new();
+    let mut tell = tokio::time::interval(TELL_EVERY);
+    tell.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let (message, fds) = tokio::select! {
             message = monitor.receive::<ToRole>() => message.map_err(ipc)?,
+            _ = tell.tick(), if driver.is_some() => {
+                let figures = driver.iter().flat_map(|driver| driver.figures().list());
+                let counted: Vec<u64> = figures.map(|(_, count)| count).collect();
+                if counted != told {
+                    told.clone_from(&counted);
+                    let counted = ToMonitor::FastPath(counted);
+                    monitor.send(&counted, &[]).await.map_err(ipc)?;
+                }
+                continue;
+            }
             Some((relay, bound)) = adoptions.recv() => {
                 hand_over(&monitor, relay, &bound).await.map_err(ipc)?;
                 continue;

@@ -157,6 +157,11 @@ impl Signal {
                         ToRole::Settings { asked, last, bytes } => {
                             self.on_settings(asked, last, bytes)?;
                         }
+                        ToRole::FastPath(counted) => {
+                            if let Some(figures) = self.running.fast_path() {
+                                figures.set(&counted);
+                            }
+                        }
                         ToRole::BadSettings { asked, problem } => {
                             self.answer(asked, Reply::failed(Failure::BadConfig, problem, ""));
                         }

@@ -6,7 +6,7 @@ use super::mail::Mail;
 use super::relayed::NgServing;
 use crate::base::{Anchor, Rng};
 use crate::call::Addresses;
-use crate::config::Config;
+use crate::config::{Config, Fastpath};
 use crate::control::{Command, Failure, Reply, Scope};
 use crate::feature::Features;
 use crate::location::{self, Location};
@@ -17,7 +17,7 @@ use crate::os::codec_plugin;
 use crate::os::control::{Asked, Tables, cdrs, users};
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::dns::Dns;
-use crate::os::fast::{Card, Carrying};
+use crate::os::fast::{Card, Carrying, Figures};
 use crate::os::interfaces;
 use crate::os::log::Log;
 use crate::os::ng;
@@ -138,7 +138,7 @@ pub(in crate::os) struct Running {
     node: Node,
     relays: Vec<MediaDriver>,
     /// Ends after the relays.
-    fast: Option<Box<dyn Carrying>>,
+    fast: Option<Fast>,
     pid: u32,
     notices: mpsc::Receiver<Notice>,
     posting: Posting,
@@ -462,7 +462,7 @@ impl Running {
         let replies = Arc::new(Replies::default());
         let own = (&*config, seams.roots, seams.card);
         let (relays, fast) = match &seams.media {
-            Some(_) => (Vec::new(), None),
+            Some(_) => (Vec::new(), Fast::elsewhere(&config)),
             None => start_relays(own, shards, clock, &shared.switch)?,
         };
         let here = relays.iter().map(|r| Relaying::Here(r.handle()));
@@ -734,8 +734,8 @@ impl Running {
         counters.push(("store_written", store.written));
         counters.push(("store_lost", store.lost));
         counters.extend(self.posting.counts.list(&self.mailboxes));
-        if let Some(driver) = &self.fast {
-            counters.extend(driver.figures().list());
+        if let Some(figures) = self.fast_path() {
+            counters.extend(figures.list());
         }
         counters.extend(self.ng.list(&self.config));
         About {
@@ -745,6 +745,11 @@ impl Running {
             counters,
             warnings: store.trouble.iter().map(ToString::to_string).collect(),
         }
+    }
+
+    /// What the fast path counts, where there is one.
+    pub(in crate::os) fn fast_path(&self) -> Option<&Arc<Figures>> {
+        self.fast.as_ref().map(Fast::figures)
     }
 
     /// Looks after what nobody else does: the calendar, late replies, dead threads.
@@ -867,8 +872,28 @@ pub(in crate::os) fn start_files(roots: Roots) -> Result<Filing, Fatal> {
     Filing::start(roots).map_err(|e| Fatal::new(EX_OSERR, format!("thread of files: {e}")))
 }
 
+/// The fast path, and where it is.
+enum Fast {
+    Here(Box<dyn Carrying>),
+    /// What the process of the relays told last.
+    Elsewhere(Arc<Figures>),
+}
+
+impl Fast {
+    fn elsewhere(config: &Config) -> Option<Self> {
+        (config.rtp.fastpath != Fastpath::Off).then(|| Self::Elsewhere(Arc::default()))
+    }
+
+    fn figures(&self) -> &Arc<Figures> {
+        match self {
+            Fast::Here(driver) => driver.figures(),
+            Fast::Elsewhere(figures) => figures,
+        }
+    }
+}
+
 /// The relays, and what drives their fast path.
-type Relays = (Vec<MediaDriver>, Option<Box<dyn Carrying>>);
+type Relays = (Vec<MediaDriver>, Option<Fast>);
 
 /// One relay for each shard, so that each names its sessions by itself.
 fn start_relays(
@@ -881,7 +906,7 @@ fn start_relays(
     let settings = relay_settings(config);
     let files = start_files(roots)?;
     let rooms = codec_plugin::rooms(config)?;
-    let started = card.map(|card| card.start(shards, clock)).transpose();
+    let started = card.map(|card| card.start(clock)).transpose();
     let (fast, lines) = started.map_err(failed)?.unzip();
     let mut lines = lines.unwrap_or_default().into_iter();
     let mut start = |shard| {
@@ -899,5 +924,5 @@ fn start_relays(
         MediaDriver::start_with(media, line, sink)
     };
     let relays: io::Result<Vec<MediaDriver>> = (0..shards).map(&mut start).collect();
-    Ok((relays.map_err(failed)?, fast))
+    Ok((relays.map_err(failed)?, fast.map(Fast::Here)))
 }

@@ -45,6 +45,8 @@ pub struct Opened {
     ports: Arc<Ports>,
     frames: Frames,
     queues: Vec<Queue>,
+    /// One for each worker.
+    hops: Vec<Neighbours>,
 }
 
 /// Why there is no fast path, with the remedy.
@@ -65,8 +67,8 @@ fn cannot(name: &str, what: &str, error: &io::Error) -> String {
     format!("[rtp] fastpath: {name}: {what}: {error}; {remedy}")
 }
 
-/// Takes the interface of this name. Needs root; what comes after does not.
-pub fn open(name: &str) -> Result<Opened, String> {
+/// Takes the interface of this name, for so many workers. Needs root; what comes after does not.
+pub fn open(name: &str, workers: usize) -> Result<Opened, String> {
     let interface = Interface::find(name).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             format!("[rtp] fastpath: no Ethernet interface is called {name}; see 'ip link'")
@@ -84,6 +86,8 @@ pub fn open(name: &str) -> Result<Opened, String> {
         program.join(number, queue.raw()).map_err(fail("queue"))?;
         queues.push(queue);
     }
+    let hops = (0..workers.max(1)).map(|_| Neighbours::new(interface));
+    let hops: io::Result<Vec<Neighbours>> = hops.collect();
     let mode = match (program.mode, queues.iter().all(Queue::is_zero_copy)) {
         (Mode::Native, true) => "native, without copies",
         (Mode::Native, false) => "native, with copies",
@@ -104,6 +108,7 @@ pub fn open(name: &str) -> Result<Opened, String> {
         ports: Arc::new(ports),
         frames,
         queues,
+        hops: hops.map_err(fail("routes"))?,
     })
 }
 
@@ -117,7 +122,7 @@ pub struct Running {
 }
 
 impl Card for Opened {
-    fn start(self: Box<Self>, workers: usize, clock: Clock) -> io::Result<Started> {
+    fn start(self: Box<Self>, clock: Clock) -> io::Result<Started> {
         let (bell, ear) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         ear.set_nonblocking(true)?;
@@ -132,9 +137,8 @@ impl Card for Opened {
             owners: Arc::default(),
         };
         let (mut sides, mut ends) = (Vec::new(), Vec::new());
-        for number in 0..workers.max(1) {
-            let hops = Box::new(Neighbours::new(self.interface)?);
-            let (side, end) = line(number as u16, link.clone(), hops);
+        for (number, hops) in self.hops.into_iter().enumerate() {
+            let (side, end) = line(number as u16, link.clone(), Box::new(hops));
             sides.push(side);
             ends.push(end);
         }

@@ -14,16 +14,19 @@ mod driver;
 
 pub use driver::{Card, Carrying, Started, open};
 
+use super::doorbell::{Doorbell, Ear, doorbell};
 use crate::base::Instant;
 use crate::relay::frame::{
     Action, Answer, Busy, Change, FlowControl, FlowRing, FlowSpec, Onward, RtcpPath, ring,
 };
 use crate::relay::{FlowNews, FlowOrder, Stream};
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The most packets that wait for a worker.
@@ -127,23 +130,13 @@ impl Figures {
     }
 }
 
-type Bell = Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>;
-
 /// The driver's end of one worker's line.
 #[derive(Debug)]
 pub struct DriverEnd {
     /// Changes of the table, and answers.
     pub ring: FlowRing,
     punted: SyncSender<Punted>,
-    bell: BellRope,
-}
-
-struct BellRope(Bell);
-
-impl std::fmt::Debug for BellRope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "BellRope({})", self.0.get().is_some())
-    }
+    bell: Arc<Doorbell>,
 }
 
 impl DriverEnd {
@@ -157,19 +150,17 @@ impl DriverEnd {
 
     /// Wakes the worker.
     pub fn ring_bell(&self) {
-        if let Some(ring) = self.bell.0.get() {
-            ring();
-        }
+        self.bell.ring();
     }
 }
 
 /// What all workers share of a driver.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Link {
     /// Opens and closes ports.
     pub gate: Arc<dyn Gate>,
     /// Wakes the driver.
-    pub wake: Arc<dyn Fn() + Send + Sync>,
+    pub wake: Arc<Doorbell>,
     /// The link's own hardware address.
     pub hardware_address: [u8; 6],
     /// What the driver counts.
@@ -207,12 +198,6 @@ impl Owners {
     }
 }
 
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Link({:?})", self.gate)
-    }
-}
-
 /// A stream that the driver carries, or is about to.
 #[derive(Debug)]
 struct Placed {
@@ -230,7 +215,7 @@ pub struct Side {
     number: u16,
     control: FlowControl,
     punted: Receiver<Punted>,
-    bell: BellRope,
+    ear: Ear,
     link: Link,
     hops: Box<dyn Hops>,
     /// By our port.
@@ -249,33 +234,32 @@ pub enum FromDriver {
 }
 
 /// A line between a worker and a driver; `number` is its place among the driver's.
-pub fn line(number: u16, link: Link, hops: Box<dyn Hops>) -> (Side, DriverEnd) {
+pub fn line(number: u16, link: Link, hops: Box<dyn Hops>) -> io::Result<(Side, DriverEnd)> {
     let (control, ring) = ring();
     let (sender, punted) = sync_channel(PUNTED_MAX);
-    let bell = Bell::default();
+    let (bell, ear) = doorbell()?;
     let end = DriverEnd {
         ring,
         punted: sender,
-        bell: BellRope(Arc::clone(&bell)),
+        bell,
     };
     let side = Side {
         number,
         control,
         punted,
-        bell: BellRope(bell),
+        ear,
         link,
         hops,
         placed: BTreeMap::new(),
         backlog: VecDeque::new(),
     };
-    (side, end)
+    Ok((side, end))
 }
 
 impl Side {
-    /// How the driver wakes this worker.
-    pub fn set_bell(&self, ring: Box<dyn Fn() + Send + Sync>) {
-        // The first one stays: a line has one worker.
-        let _ = self.bell.0.set(ring);
+    /// Call it when the line is readable, before [`Side::poll`].
+    pub fn hush(&self) {
+        self.ear.hush();
     }
 
     /// Carries out an order; what is known of it at once.
@@ -314,7 +298,7 @@ impl Side {
 
     fn ask(&self, change: Change) -> Result<(), Box<Busy>> {
         self.control.ask(change)?;
-        (self.link.wake)();
+        self.link.wake.ring();
         Ok(())
     }
 
@@ -462,6 +446,13 @@ impl Side {
             // The flow of before stays, with its old next hop.
             (false, false) => None,
         }
+    }
+}
+
+impl AsFd for Side {
+    /// Readable when the driver has something for the worker.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ear.as_fd()
     }
 }
 

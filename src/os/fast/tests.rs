@@ -33,6 +33,7 @@ struct Rig {
     hop: Arc<Mutex<Option<Hop>>>,
     table: FlowTable,
     now: Instant,
+    _driver: Ear,
 }
 
 fn hop(last: u8) -> Hop {
@@ -60,15 +61,16 @@ fn stream(port: u16) -> Stream {
 impl Rig {
     fn new(flows: usize) -> Self {
         let door = Arc::new(Door::default());
+        let (wake, driver) = doorbell().unwrap();
         let link = Link {
             gate: door.clone(),
-            wake: Arc::new(|| {}),
+            wake,
             hardware_address: [2, 0, 0, 0, 0, 1],
             figures: Arc::default(),
             owners: Arc::default(),
         };
         let hop = Arc::new(Mutex::new(Some(hop(9))));
-        let (side, end) = line(3, link, Box::new(Table(hop.clone())));
+        let (side, end) = line(3, link, Box::new(Table(hop.clone()))).unwrap();
         Self {
             side,
             end,
@@ -76,6 +78,7 @@ impl Rig {
             hop,
             table: FlowTable::new(flows),
             now: Instant::from_millis(1000),
+            _driver: driver,
         }
     }
 

@@ -15,14 +15,14 @@ use self::program::{Ports, Program};
 use self::rings::{FRAMES_PER_QUEUE, Frames, Queue, frame_of};
 use super::hops::{Interface, Neighbours};
 use crate::os::clock::Clock;
+use crate::os::doorbell::{Doorbell, Ear, doorbell};
 use crate::os::fast::{Card, Carrying, DriverEnd, Figures, Link, Punted, Started, line};
 use crate::relay::frame::{FlowTable, Frame, Verdict, datagram, prepare, process};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::io::{self, Read, Write};
-use std::os::fd::BorrowedFd;
-use std::os::unix::net::UnixStream;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 /// The most queues that are served.
@@ -116,33 +116,26 @@ pub fn open(name: &str, workers: usize) -> Result<Opened, String> {
 #[derive(Debug)]
 pub struct Running {
     thread: Option<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
-    bell: Arc<UnixStream>,
+    bell: Arc<Doorbell>,
     figures: Arc<Figures>,
 }
 
 impl Card for Opened {
     fn start(self: Box<Self>, clock: Clock) -> io::Result<Started> {
-        let (bell, ear) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        ear.set_nonblocking(true)?;
-        let bell = Arc::new(bell);
-        let ring = Arc::clone(&bell);
+        let (bell, ear) = doorbell()?;
         let link = Link {
             gate: self.ports,
-            // A full pipe means that it rings already.
-            wake: Arc::new(move || drop((&*ring).write(&[1]))),
+            wake: Arc::clone(&bell),
             hardware_address: self.interface.hardware_address,
             figures: Arc::default(),
             owners: Arc::default(),
         };
         let (mut sides, mut ends) = (Vec::new(), Vec::new());
         for (number, hops) in self.hops.into_iter().enumerate() {
-            let (side, end) = line(number as u16, link.clone(), Box::new(hops));
+            let (side, end) = line(number as u16, link.clone(), Box::new(hops))?;
             sides.push(side);
             ends.push(end);
         }
-        let stop = Arc::new(AtomicBool::new(false));
         let free = 0..(self.queues.len() * FRAMES_PER_QUEUE) as u64;
         let driver = Driver {
             table: FlowTable::new(FLOWS_MAX),
@@ -152,7 +145,6 @@ impl Card for Opened {
             ends,
             clock,
             ear,
-            stop: Arc::clone(&stop),
             link: link.clone(),
             batch: Vec::with_capacity(BATCH_MAX),
             _program: self.program,
@@ -160,7 +152,6 @@ impl Card for Opened {
         let builder = std::thread::Builder::new().name(format!("xdp-{}", self.name));
         let running = Running {
             thread: Some(builder.spawn(move || driver.run())?),
-            stop,
             bell,
             figures: link.figures,
         };
@@ -176,8 +167,7 @@ impl Carrying for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        let _ = (&*self.bell).write(&[1]);
+        self.bell.stop();
         if let Some(thread) = self.thread.take() {
             // If it panicked it has said so.
             let _ = thread.join();
@@ -194,8 +184,7 @@ struct Driver {
     queues: Vec<Queue>,
     ends: Vec<DriverEnd>,
     clock: Clock,
-    ear: UnixStream,
-    stop: Arc<AtomicBool>,
+    ear: Ear,
     link: Link,
     /// Address and length of the frames of the batch.
     batch: Vec<(u64, usize)>,
@@ -207,7 +196,7 @@ impl Driver {
         for at in 0..self.queues.len() {
             self.refill(at);
         }
-        while !self.stop.load(Ordering::Acquire) {
+        while !self.ear.is_stopped() {
             let mut worked = self.change();
             for at in 0..self.queues.len() {
                 worked |= self.serve(at);
@@ -362,14 +351,13 @@ impl Driver {
         }
         let mut wait: Vec<PollFd<'_>> = Vec::with_capacity(1 + self.queues.len());
         let sockets = self.queues.iter().map(Queue::as_fd);
-        let ear = std::os::fd::AsFd::as_fd(&self.ear);
+        let ear = self.ear.as_fd();
         for fd in std::iter::once::<BorrowedFd<'_>>(ear).chain(sockets) {
             wait.push(PollFd::new(fd, PollFlags::POLLIN));
         }
         // An interruption is a round too early, no more.
         let _ = poll(&mut wait, PollTimeout::from(SLEEP_MS));
-        let mut sink = [0; 64];
-        while matches!((&self.ear).read(&mut sink), Ok(n) if n == sink.len()) {}
+        self.ear.hush();
     }
 }
 

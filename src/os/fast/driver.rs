@@ -31,7 +31,16 @@ pub fn open(fastpath: &Fastpath) -> Result<Option<Box<dyn Card>>, String> {
         Fastpath::Xdp(name) => Ok(Some(Box::new(crate::os::linux::xdp::open(name)?))),
         #[cfg(not(target_os = "linux"))]
         Fastpath::Xdp(name) => Err(format!(
-            "[rtp] fastpath: \"xdp:{name}\" is for Linux; write \"off\""
+            "[rtp] fastpath: \"xdp:{name}\" is for Linux; write \"off\" or, on FreeBSD, \
+             \"netmap:ix0\""
+        )),
+        #[cfg(target_os = "freebsd")]
+        Fastpath::Netmap(port) => Ok(Some(Box::new(crate::os::freebsd::netmap::open(port)?))),
+        #[cfg(not(target_os = "freebsd"))]
+        Fastpath::Netmap(port) => Err(format!(
+            "[rtp] fastpath: \"netmap:{}\" is for FreeBSD; write \"off\" or, on Linux, \
+             \"xdp:eth0\"",
+            port.name()
         )),
     }
 }

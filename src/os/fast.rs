@@ -12,7 +12,7 @@
 
 mod driver;
 
-pub use driver::{Card, Carrying, Started, open};
+pub use driver::{Card, Carrying, HandOver, Started, check_processes, hand_over, open, take_over};
 
 use crate::base::Instant;
 use crate::relay::frame::{

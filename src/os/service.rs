@@ -24,7 +24,7 @@ use super::spool::Roots;
 use super::sys;
 use super::web::{self, Web};
 use crate::base::Rng;
-use crate::config::{Config, Fastpath};
+use crate::config::Config;
 use crate::control::{Command, Reply};
 use assemble::{Prepared, Running, Seams};
 use std::net::{TcpListener, UdpSocket};
@@ -180,17 +180,14 @@ pub(in crate::os) fn runtime() -> Result<Runtime, Fatal> {
 /// Takes from the system what needs root, and starts the roles.
 fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fatal> {
     let (text, config) = monitor::read(&options.config)?;
-    if config.rtp.fastpath != Fastpath::Off {
-        let why = "[rtp] fastpath: a daemon of several processes has none yet; start voipd without \
-                   --processes, or write \"off\"";
-        return Err(Fatal::new(EX_CONFIG, why));
-    }
+    fast::check_processes(&config.rtp.fastpath).map_err(|why| Fatal::new(EX_CONFIG, why))?;
     let Opened {
         log,
         run_as,
         mut pid_file,
         bound,
         web,
+        // Looked at only: media gets one of its own.
         card: _,
         ng,
     } = open(options, &config, target)?;

@@ -3,8 +3,10 @@
 use super::{Figures, Side};
 use crate::config::Fastpath;
 use crate::os::clock::Clock;
+use crate::os::ipc::{Channel, Handed};
 use std::fmt::Debug;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// A card that is ours and carries nothing yet.
@@ -43,4 +45,70 @@ pub fn open(fastpath: &Fastpath) -> Result<Option<Box<dyn Card>>, String> {
             port.name()
         )),
     }
+}
+
+/// What another process needs to be the driver.
+#[derive(Debug)]
+pub struct HandOver {
+    /// What it must know.
+    pub handed: Handed,
+    /// The card, open.
+    pub card: OwnedFd,
+    /// Where it asks for next hops; a thread of ours answers until it ends.
+    pub hops: Channel,
+}
+
+/// Whether a daemon of several processes can have this one.
+pub fn check_processes(fastpath: &Fastpath) -> Result<(), String> {
+    match fastpath {
+        Fastpath::Off | Fastpath::Netmap(_) => Ok(()),
+        Fastpath::Xdp(_) => Err(
+            "[rtp] fastpath: AF_XDP is for a daemon of one process yet; start voipd without \
+             --processes, or write \"off\""
+                .into(),
+        ),
+    }
+}
+
+/// Opens the card that the configuration names for another process. Each start of that process
+/// wants a card opened anew: with the last descriptor of the old one the system has it back.
+pub fn hand_over(fastpath: &Fastpath) -> Result<Option<HandOver>, String> {
+    check_processes(fastpath)?;
+    match fastpath {
+        Fastpath::Off | Fastpath::Xdp(_) => Ok(None),
+        #[cfg(target_os = "freebsd")]
+        Fastpath::Netmap(port) => crate::os::freebsd::netmap::hand_over(port).map(Some),
+        #[cfg(not(target_os = "freebsd"))]
+        Fastpath::Netmap(_) => open(fastpath).map(|_| None),
+    }
+}
+
+/// Takes over a card, and with it the interface's frames: the driver shall be started soon.
+#[cfg(target_os = "freebsd")]
+pub fn take_over(
+    fastpath: &Fastpath,
+    handed: &Handed,
+    card: OwnedFd,
+    hops: Channel,
+) -> Result<Box<dyn Card>, String> {
+    match fastpath {
+        Fastpath::Netmap(port) => {
+            let taken = crate::os::freebsd::netmap::take_over(port, handed, card, hops)?;
+            Ok(Box::new(taken))
+        }
+        Fastpath::Off | Fastpath::Xdp(_) => Err("[rtp] fastpath: a card of another driver".into()),
+    }
+}
+
+/// No driver of this system is passed on.
+#[cfg(not(target_os = "freebsd"))]
+pub fn take_over(
+    fastpath: &Fastpath,
+    _handed: &Handed,
+    _card: OwnedFd,
+    _hops: Channel,
+) -> Result<Box<dyn Card>, String> {
+    Err(format!(
+        "[rtp] fastpath: \"{fastpath}\" is not passed on here"
+    ))
 }

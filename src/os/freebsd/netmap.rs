@@ -6,12 +6,14 @@
 use super::interface;
 use super::routes::Routes;
 use crate::config::NetmapPort;
-use crate::os::fast::Hops;
+use crate::os::fast::{HandOver, Hops};
+use crate::os::ipc::{Channel, Handed};
 use crate::os::netmap::Memory;
 use crate::os::netmap::api::{self, Header, PortInfo, Register};
 use crate::os::netmap::driver::Opened;
+use crate::os::netmap::hop_line::{Asker, serve};
 use crate::os::netmap::hops::Neighbours;
-use crate::os::netmap::ready::{self, Mode};
+use crate::os::netmap::ready::{self, Interface, Mode};
 use crate::os::netmap::registration::{System, Woken, cannot, look};
 use capsicum::{CapRights, FileRights, IoctlsBuilder, Right};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -26,6 +28,57 @@ const PATH: &str = "/dev/netmap";
 /// Looks at the interface of a port and opens netmap for it. The card stays the kernel's until the
 /// driver starts. Needs root; what comes after does not.
 pub fn open(port: &NetmapPort) -> Result<Opened, String> {
+    let (interface, device) = look_at(port)?;
+    let hops = move || -> io::Result<Box<dyn Hops>> {
+        Ok(Box::new(Neighbours::new(Routes::open()?, interface)))
+    };
+    let system = Box::new(device);
+    let port = port.clone();
+    Ok(Opened::new(port, interface, system, Box::new(hops)))
+}
+
+/// The same for another process, with a thread here that answers its questions for next hops until
+/// it ends.
+pub fn hand_over(port: &NetmapPort) -> Result<HandOver, String> {
+    let (interface, device) = look_at(port)?;
+    let fail = |what: &'static str| move |error: io::Error| cannot(port, what, &error);
+    let mut hops = Neighbours::new(Routes::open().map_err(fail("routes"))?, interface);
+    let (ours, theirs) = Channel::pair().map_err(fail("socketpair"))?;
+    std::thread::Builder::new()
+        .name("next-hops".into())
+        .spawn(move || serve(&ours, &mut hops))
+        .map_err(fail("thread"))?;
+    let handed = Handed {
+        index: interface.index,
+        hardware_address: interface.hardware_address,
+        mtu: interface.mtu,
+    };
+    Ok(HandOver {
+        handed,
+        card: device.file.try_clone().map_err(fail(PATH))?,
+        hops: theirs,
+    })
+}
+
+/// In the other process: registers the card, and takes the descriptor's other rights from it.
+pub fn take_over(
+    port: &NetmapPort,
+    handed: &Handed,
+    card: OwnedFd,
+    hops: Channel,
+) -> Result<Opened, String> {
+    let interface = Interface {
+        index: handed.index,
+        hardware_address: handed.hardware_address,
+        mtu: handed.mtu,
+    };
+    let asker = Asker::new(hops).map_err(|error| cannot(port, "next hops", &error))?;
+    let hops = move || -> io::Result<Box<dyn Hops>> { Ok(Box::new(asker.clone())) };
+    let system = Box::new(Device::from(card));
+    Opened::new(port.clone(), interface, system, Box::new(hops)).take()
+}
+
+fn look_at(port: &NetmapPort) -> Result<(Interface, Device), String> {
     let facts = interface::facts(port.interface());
     let facts = facts.map_err(|error| cannot(port, "interface", &error))?;
     let (interface, mode) = ready::judge(port.interface(), &facts)?;
@@ -42,15 +95,7 @@ pub fn open(port: &NetmapPort) -> Result<Opened, String> {
         mode,
         "netmap"
     );
-    let hops = move || -> io::Result<Box<dyn Hops>> {
-        Ok(Box::new(Neighbours::new(Routes::open()?, interface)))
-    };
-    Ok(Opened {
-        port: port.clone(),
-        interface,
-        system: Box::new(device),
-        hops: Box::new(hops),
-    })
+    Ok((interface, device))
 }
 
 /// An open /dev/netmap. Closing it gives the card back, however the process ends.

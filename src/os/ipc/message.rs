@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The version of all messages between the processes.
-pub const PROTOCOL: u32 = 7;
+pub const PROTOCOL: u32 = 8;
 /// The program that they are of.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
 
@@ -130,6 +130,17 @@ pub struct Settings {
     pub syslog: bool,
 }
 
+/// The interface of a card that is handed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Handed {
+    /// Its number.
+    pub index: u32,
+    /// Its hardware address.
+    pub hardware_address: [u8; 6],
+    /// The longest IP packet.
+    pub mtu: u16,
+}
+
 /// From the monitor to any role.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToRole {
@@ -168,6 +179,10 @@ pub enum ToRole {
     Ng(SocketAddr),
     /// With one descriptor, for media: a directory of files.
     Directory(Root),
+    /// With one descriptor, for media: the card of the fast path, open.
+    Card(Handed),
+    /// With one descriptor, for media: where next hops are asked for.
+    Hops,
     /// With one descriptor: an end of a pair, in place of an earlier one.
     Line(Line),
     /// With one descriptor each: bound ports of media, for a new broker.

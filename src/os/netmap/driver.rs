@@ -29,16 +29,49 @@ const FAULT_PAUSE: Duration = Duration::from_millis(100);
 /// Makes what knows next hops, one for each worker.
 pub type HopsMaker = Box<dyn FnMut() -> io::Result<Box<dyn Hops>> + Send>;
 
-/// A port that can be registered, and is the kernel's yet.
+/// A port that is ours to drive.
 pub struct Opened {
-    /// What to register.
-    pub port: NetmapPort,
-    /// The interface behind it.
-    pub interface: Interface,
-    /// The open descriptor.
-    pub system: Box<dyn System>,
-    /// Whose next hops.
-    pub hops: HopsMaker,
+    port: NetmapPort,
+    interface: Interface,
+    card: Stage,
+    hops: HopsMaker,
+}
+
+/// Whose the card is.
+enum Stage {
+    /// The kernel's yet.
+    Open(Box<dyn System>),
+    /// Ours: frames wait in its rings until the driver starts.
+    Taken(Registered),
+}
+
+impl Opened {
+    /// A port that can be registered: of this interface, by an open descriptor.
+    pub fn new(
+        port: NetmapPort,
+        interface: Interface,
+        system: Box<dyn System>,
+        hops: HopsMaker,
+    ) -> Self {
+        Self {
+            port,
+            interface,
+            card: Stage::Open(system),
+            hops,
+        }
+    }
+
+    /// Registers it, if it is not yet: the driver shall be started soon.
+    pub fn take(mut self) -> Result<Self, String> {
+        self.card = match self.card {
+            Stage::Open(system) => {
+                let mtu = self.interface.mtu;
+                Stage::Taken(register(system, &self.port, mtu)?)
+            }
+            taken @ Stage::Taken(_) => taken,
+        };
+        Ok(self)
+    }
 }
 
 impl std::fmt::Debug for Opened {
@@ -87,8 +120,10 @@ impl Card for Opened {
             ends.push(end);
         }
         // As late as can be: until the thread runs nothing reaches the kernel's stack.
-        let registered = register(self.system, &self.port, self.interface.mtu);
-        let Registered { turn, system } = registered.map_err(io::Error::other)?;
+        let this = self.take().map_err(io::Error::other)?;
+        let Stage::Taken(Registered { turn, system }) = this.card else {
+            return Err(io::ErrorKind::Other.into());
+        };
         let stop = Arc::new(AtomicBool::new(false));
         let driver = Driver {
             turn,
@@ -102,7 +137,7 @@ impl Card for Opened {
             link: link.clone(),
             at_fault: false,
         };
-        let name = format!("netmap-{}", self.port.interface());
+        let name = format!("netmap-{}", this.port.interface());
         let builder = std::thread::Builder::new().name(name);
         let running = Running {
             thread: Some(builder.spawn(move || driver.run())?),
@@ -110,7 +145,7 @@ impl Card for Opened {
             bell,
             figures: link.figures,
         };
-        tracing::info!(interface = self.port.name(), "fast path over netmap");
+        tracing::info!(interface = this.port.name(), "fast path over netmap");
         Ok((Box::new(running), sides))
     }
 }

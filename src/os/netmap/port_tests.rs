@@ -41,16 +41,13 @@ impl Hops for Known {
 }
 
 fn opened(device: Device, name: &str) -> Box<Opened> {
-    Box::new(Opened {
-        port: port(name),
-        interface: Interface {
-            index: 3,
-            hardware_address: [2, 0, 0, 0, 0, 1],
-            mtu: 1500,
-        },
-        system: Box::new(device),
-        hops: Box::new(|| Ok(Box::new(Known))),
-    })
+    let interface = Interface {
+        index: 3,
+        hardware_address: [2, 0, 0, 0, 0, 1],
+        mtu: 1500,
+    };
+    let hops = Box::new(|| -> std::io::Result<Box<dyn Hops>> { Ok(Box::new(Known)) });
+    Box::new(Opened::new(port(name), interface, Box::new(device), hops))
 }
 
 fn stream(destination: &str) -> Stream {

@@ -5,7 +5,8 @@ use super::{Boot, enter, ipc, on_common, runtime};
 use crate::media::room::Rooms;
 use crate::os::clock::Clock;
 use crate::os::codec_plugin;
-use crate::os::daemon::{EX_OSERR, Fatal};
+use crate::os::daemon::{EX_OSERR, EX_UNAVAILABLE, Fatal};
+use crate::os::fast::{self, Card, Side};
 use crate::os::ipc::{
     AsyncChannel, Channel, Commands, DESCRIPTORS_MAX, Events, IpcError, Line, Role, ToMonitor,
     ToRole,
@@ -34,18 +35,33 @@ struct Station {
 pub(super) fn run(mut boot: Boot) -> Result<(), Fatal> {
     crate::os::daemon::raise_file_limit()
         .map_err(|e| Fatal::new(EX_OSERR, format!("open files: {e}")))?;
+    // Registered and mapped before rights are given up; what is left of the descriptor's rights
+    // after that is what its event loop needs.
+    let card = take_card(&mut boot)?;
     boot.drop_rights()?;
     let roots = std::mem::take(&mut boot.roots);
     let runtime = runtime()?;
     let rooms = codec_plugin::rooms(&boot.config)?;
     enter(Role::Media, &roots)?;
-    runtime.block_on(attend(boot, (roots, rooms)))
+    runtime.block_on(attend(boot, (roots, rooms), card))
 }
 
-fn station(config: MediaConfig) -> Result<Station, Fatal> {
+/// The card that the monitor handed over, if it did.
+fn take_card(boot: &mut Boot) -> Result<Option<Box<dyn Card>>, Fatal> {
+    let (Some((handed, card)), Some(hops)) = (boot.card.take(), boot.hops.take()) else {
+        return Ok(None);
+    };
+    let taken = fast::take_over(&boot.config.rtp.fastpath, &handed, card, hops);
+    taken
+        .map(Some)
+        .map_err(|why| Fatal::new(EX_UNAVAILABLE, why))
+}
+
+fn station(config: MediaConfig, line: Option<Side>) -> Result<Station, Fatal> {
     let (events, heard) = mpsc::channel(COMMANDS_MAX);
-    let driver = MediaDriver::start(
+    let driver = MediaDriver::start_with(
         config,
+        line.into_iter().collect(),
         Arc::new(move |event: MediaNews| {
             if let Err(error) = events.try_send(event) {
                 tracing::error!("signal does not hear of a session: {error}");
@@ -121,19 +137,29 @@ async fn hear(line: Arc<AsyncChannel>, relay: MediaHandle) {
     }
 }
 
-async fn attend(boot: Boot, (mut roots, rooms): (Roots, Arc<Rooms>)) -> Result<(), Fatal> {
+async fn attend(
+    boot: Boot,
+    (mut roots, rooms): (Roots, Arc<Rooms>),
+    card: Option<Box<dyn Card>>,
+) -> Result<(), Fatal> {
+    let clock = Clock::new();
+    let shards = usize::from(boot.settings.shards);
+    let started = card.map(|card| card.start(shards, clock)).transpose();
+    let started = started.map_err(|e| Fatal::new(EX_UNAVAILABLE, e.to_string()))?;
+    // Dropped at the end: then the card is the system's again.
+    let (_fast, lines) = started.unzip();
+    let mut lines = lines.unwrap_or_default().into_iter();
     roots.mend();
     let config = MediaConfig {
         workers: 1,
         settings: relay_settings(&boot.config),
-        clock: Clock::new(),
+        clock,
         brokered: true,
         files: Some(start_files(roots)?),
         rooms,
     };
-    let shards = usize::from(boot.settings.shards);
-    let stations: Result<Vec<_>, _> = (0..shards).map(|_| station(config.clone())).collect();
-    let stations = stations?;
+    let stations = (0..shards).map(|_| station(config.clone(), lines.next()));
+    let stations: Vec<_> = stations.collect::<Result<_, _>>()?;
     let (adopt, mut adoptions) = mpsc::channel::<(u16, Vec<Bound>)>(ADOPTIONS_MAX);
     let monitor = AsyncChannel::new(boot.channel).map_err(ipc)?;
     for (line, channel) in boot.lines {

@@ -9,6 +9,7 @@
 mod check_routes;
 mod conference;
 mod dialing;
+mod fastpath;
 mod menu;
 mod mistake;
 mod net;
@@ -37,6 +38,7 @@ pub use dialing::{
     Match, Member, NEXT_ON, NumberFormat, Numbers, PEERS_MAX, Pool, ROUTES_MAX, Route, STEPS_MAX,
     Source, Strategy, Target, Trunk, e164,
 };
+pub use fastpath::{Fastpath, NetmapPort};
 pub use menu::{
     Action, Disa, GREETINGS_MAX, Holiday, MENUS_MAX, Menu, Opening, Period, Pin, Queue,
     QueueStrategy,
@@ -321,15 +323,6 @@ pub enum Relay {
     Nat,
     /// Nobody's.
     Never,
-}
-
-/// How packets are moved.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Fastpath {
-    /// By sockets.
-    Off,
-    /// Over AF_XDP on this interface (Linux).
-    Xdp(String),
 }
 
 /// `[store]`: the database.

@@ -632,33 +632,10 @@ impl<'d> File<'_, '_, 'd> {
 
     fn fastpath(&mut self, entry: Entry<'d>) -> Option<Fastpath> {
         let text = self.reader.text(entry)?;
-        match text.text.split_once(':') {
-            None => {
-                let off = self.reader.word(entry, &[("off", ())]);
-                return off.map(|()| Fastpath::Off);
-            }
-            // IFNAMSIZ, with the zero at its end.
-            Some(("xdp", name)) if (1..16).contains(&name.len()) && !name.contains('/') => {
-                return Some(Fastpath::Xdp(name.into()));
-            }
-            Some(("xdp", _)) => {
-                let problem = format!("\"{}\" names no interface", text.text);
-                self.note(
-                    text,
-                    problem,
-                    "write \"xdp:\" and its name, as in \"xdp:eth0\"",
-                );
-            }
-            Some(("netmap", _)) => {
-                let problem = format!("\"{}\" is not in this version yet", text.text);
-                self.note(text, problem, "write \"off\"");
-            }
-            Some(_) => {
-                let problem = format!("\"{}\" is no fast path", text.text);
-                self.note(text, problem, "write \"off\" or, on Linux, \"xdp:eth0\"");
-            }
-        }
-        None
+        let parsed = Fastpath::parse(text.text);
+        parsed
+            .map_err(|(problem, remedy)| self.note(text, problem, remedy))
+            .ok()
     }
 
     fn store(&mut self, state_dir: &Path) -> Store {

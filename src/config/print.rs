@@ -3,8 +3,8 @@
 
 use super::print_dialing::dialing;
 use super::{
-    Blocklist, Config, Digest, Durability, Fastpath, Fraud, Keepalive, Limits, Locale, Relay, Sip,
-    Timers, Voicemail, ng,
+    Blocklist, Config, Digest, Durability, Fraud, Keepalive, Limits, Locale, Relay, Sip, Timers,
+    Voicemail, ng,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -50,11 +50,7 @@ impl Config {
             Relay::Never => "never",
         };
         text(f, "relay", &relay)?;
-        let fastpath = match &self.rtp.fastpath {
-            Fastpath::Off => "off".to_owned(),
-            Fastpath::Xdp(name) => format!("xdp:{name}"),
-        };
-        text(f, "fastpath", &fastpath)?;
+        text(f, "fastpath", &self.rtp.fastpath.to_string())?;
         plain(f, "timeout_s", self.rtp.timeout_s)?;
         if let Some(ng) = &self.rtp.ng {
             ng::print(f, ng)?;

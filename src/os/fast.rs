@@ -12,7 +12,7 @@
 
 mod driver;
 
-pub use driver::{Card, Carrying, Started, open};
+pub use driver::{Card, Carrying, HandOver, Started, hand_over, open, take_over};
 
 use super::doorbell::{Doorbell, Ear, doorbell};
 use crate::base::Instant;

@@ -12,7 +12,7 @@ mod web;
 
 use super::daemon::{EX_NOPERM, EX_OSERR, EX_SOFTWARE, EX_USAGE, Fatal, RunAs};
 use super::ipc::{
-    AsyncChannel, Channel, Hello, IpcError, Line, Role, Settings, ToMonitor, ToRole, decode,
+    AsyncChannel, Channel, Handed, Hello, IpcError, Line, Role, Settings, ToMonitor, ToRole, decode,
 };
 use super::log::{Log, Target};
 use super::node::Bound;
@@ -44,6 +44,10 @@ struct Boot {
     ng: Option<(SocketAddr, OwnedFd)>,
     /// For media: where files are.
     roots: Roots,
+    /// For media: the card of the fast path.
+    card: Option<(Handed, OwnedFd)>,
+    /// For media: where next hops are asked for.
+    hops: Option<Channel>,
     lines: Vec<(Line, Channel)>,
 }
 
@@ -116,6 +120,7 @@ impl Boot {
         let (mut parts, mut listeners) = (Vec::new(), Vec::new());
         let (mut control, mut ng, mut lines) = (None, None, Vec::new());
         let mut roots = Roots::default();
+        let (mut card, mut hops) = (None, None);
         loop {
             let (message, mut fds): (ToRole, _) = channel.receive().map_err(ipc)?;
             let fd = fds.pop();
@@ -130,6 +135,8 @@ impl Boot {
                 (ToRole::Control, Some(fd)) => control = Some(fd),
                 (ToRole::Ng(address), Some(fd)) => ng = Some((address, fd)),
                 (ToRole::Directory(root), Some(fd)) => roots.set(root, fd),
+                (ToRole::Card(handed), Some(fd)) => card = Some((handed, fd)),
+                (ToRole::Hops, Some(fd)) => hops = Some(Channel::from_fd(fd)),
                 (ToRole::Line(line), Some(fd)) => lines.push((line, Channel::from_fd(fd))),
                 (ToRole::Start, None) => break,
                 (ToRole::Stop, None) => return Err(ipc("stopped before the start")),
@@ -155,6 +162,8 @@ impl Boot {
             control,
             ng,
             roots,
+            card,
+            hops,
             lines,
         })
     }
@@ -228,6 +237,8 @@ async fn on_common(monitor: &AsyncChannel, message: ToRole, log: &Log) -> Result
         | ToRole::Control
         | ToRole::Ng(_)
         | ToRole::Directory(_)
+        | ToRole::Card(_)
+        | ToRole::Hops
         | ToRole::Line(_)
         | ToRole::Ports { .. }
         | ToRole::FastPath(_)

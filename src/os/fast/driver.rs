@@ -3,8 +3,10 @@
 use super::{Figures, Side};
 use crate::config::Fastpath;
 use crate::os::clock::Clock;
+use crate::os::ipc::{Channel, Handed};
 use std::fmt::Debug;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// A card that is ours and carries nothing yet.
@@ -31,7 +33,70 @@ pub fn open(fastpath: &Fastpath, workers: usize) -> Result<Option<Box<dyn Card>>
         Fastpath::Xdp(name) => Ok(Some(Box::new(crate::os::linux::xdp::open(name, workers)?))),
         #[cfg(not(target_os = "linux"))]
         Fastpath::Xdp(name) => Err(format!(
-            "[rtp] fastpath: \"xdp:{name}\" is for Linux; write \"off\""
+            "[rtp] fastpath: \"xdp:{name}\" is for Linux; write \"off\" or, on FreeBSD, \
+             \"netmap:ix0\""
+        )),
+        #[cfg(target_os = "freebsd")]
+        Fastpath::Netmap(port) => Ok(Some(Box::new(crate::os::freebsd::netmap::open(
+            port, workers,
+        )?))),
+        #[cfg(not(target_os = "freebsd"))]
+        Fastpath::Netmap(port) => Err(format!(
+            "[rtp] fastpath: \"netmap:{}\" is for FreeBSD; write \"off\" or, on Linux, \
+             \"xdp:eth0\"",
+            port.name()
         )),
     }
+}
+
+/// What another process needs to be the driver.
+#[derive(Debug)]
+pub struct HandOver {
+    /// What it must know.
+    pub handed: Handed,
+    /// The card, open.
+    pub card: OwnedFd,
+    /// Where it asks for next hops; a thread of ours answers until it ends.
+    pub hops: Channel,
+}
+
+/// Opens the card that the configuration names for another process, where that one cannot do so by
+/// itself: next hops are not to be had in capability mode. Each start of that process
+/// wants a card opened anew: with the last descriptor of the old one the system has it back.
+pub fn hand_over(fastpath: &Fastpath) -> Result<Option<HandOver>, String> {
+    match fastpath {
+        Fastpath::Off | Fastpath::Xdp(_) => Ok(None),
+        #[cfg(target_os = "freebsd")]
+        Fastpath::Netmap(port) => crate::os::freebsd::netmap::hand_over(port).map(Some),
+        #[cfg(not(target_os = "freebsd"))]
+        Fastpath::Netmap(_) => open(fastpath, 0).map(|_| None),
+    }
+}
+
+/// Takes over a card, and with it the interface's frames: the driver shall be started soon.
+#[cfg(target_os = "freebsd")]
+pub fn take_over(
+    fastpath: &Fastpath,
+    (handed, card, hops): (&Handed, OwnedFd, Channel),
+    workers: usize,
+) -> Result<Box<dyn Card>, String> {
+    match fastpath {
+        Fastpath::Netmap(port) => {
+            let taken = crate::os::freebsd::netmap::take_over(port, (handed, card, hops), workers)?;
+            Ok(Box::new(taken))
+        }
+        Fastpath::Off | Fastpath::Xdp(_) => Err("[rtp] fastpath: a card of another driver".into()),
+    }
+}
+
+/// No driver of this system is passed on.
+#[cfg(not(target_os = "freebsd"))]
+pub fn take_over(
+    fastpath: &Fastpath,
+    _: (&Handed, OwnedFd, Channel),
+    _: usize,
+) -> Result<Box<dyn Card>, String> {
+    Err(format!(
+        "[rtp] fastpath: \"{fastpath}\" is not passed on here"
+    ))
 }

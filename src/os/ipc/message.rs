@@ -128,6 +128,19 @@ pub struct Settings {
     pub pid: u32,
     /// Whether the log goes to syslog(3).
     pub syslog: bool,
+    /// Whether the role ran before, and ended.
+    pub again: bool,
+}
+
+/// The interface of a card that is handed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Handed {
+    /// Its number.
+    pub index: u32,
+    /// Its hardware address.
+    pub hardware_address: [u8; 6],
+    /// The longest IP packet.
+    pub mtu: u16,
 }
 
 /// From the monitor to any role.
@@ -168,6 +181,10 @@ pub enum ToRole {
     Ng(SocketAddr),
     /// With one descriptor, for media: a directory of files.
     Directory(Root),
+    /// With one descriptor, for media: the card of the fast path, open.
+    Card(Handed),
+    /// With one descriptor, for media: where next hops are asked for.
+    Hops,
     /// With one descriptor: an end of a pair, in place of an earlier one.
     Line(Line),
     /// With one descriptor each: bound ports of media, for a new broker.

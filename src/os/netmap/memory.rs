@@ -12,7 +12,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const API: u32 = 14;
 /// The most slots of a ring that are believed.
 const SLOTS_MAX: u32 = 1 << 16;
-/// The most rings.
+/// The shortest buffer.
+const BUFFER_BYTES_MIN: u32 = 64;
+/// The longest.
+const BUFFER_BYTES_MAX: u32 = 1 << 16;
+/// The most rings of a kind.
 const RINGS_MAX: u32 = 1024;
 
 // netmap-sys speaks API 11: what is used of its layouts is the same in 14.
@@ -24,6 +28,12 @@ const _: () = assert!(offset_of!(netmap_ring, tail) == 28);
 const _: () = assert!(offset_of!(netmap_ring, slot) == 256);
 const _: () = assert!(offset_of!(netmap_if, ni_tx_rings) == 24);
 const _: () = assert!(offset_of!(netmap_if, ring_ofs) == 56);
+const _: () = assert!(offset_of!(netmap_if, ni_bufs_head) == 32);
+
+/// `ni_host_tx_rings`, which API 14 put where 11 has a spare field.
+const HOST_TX_RINGS: usize = 36;
+/// `ni_host_rx_rings`, likewise.
+const HOST_RX_RINGS: usize = 40;
 
 /// Why the memory is not what it should be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,38 +88,67 @@ impl Memory {
         Ok(unsafe { self.base.add(start) }.cast())
     }
 
-    /// The rings of the interface at `offset` (`nr_offset` of what registered it): those to send
-    /// by, the kernel's last, and those to receive from, likewise. The kernel has `host` of each.
-    pub fn rings(&self, offset: u64, host: u32) -> Result<(Vec<Ring>, Vec<Ring>), Flaw> {
+    /// The rings of the interface at `offset` (`nr_offset` of what registered it); those of the
+    /// kernel's stack only if they were bound too.
+    pub fn rings(&self, offset: u64, with_host: bool) -> Result<Rings, Flaw> {
         let offset = i64::try_from(offset).map_err(|_| Flaw::Layout("interface"))?;
         let interface = self.at::<netmap_if>(offset, "interface")?;
         // SAFETY: `at` has it within the region.
-        let (version, sending, receiving) = unsafe {
-            let interface = interface.as_ptr();
-            (
-                (&raw const (*interface).ni_version).read_volatile(),
-                (&raw const (*interface).ni_tx_rings).read_volatile(),
-                (&raw const (*interface).ni_rx_rings).read_volatile(),
-            )
-        };
+        let version = unsafe { (&raw const (*interface.as_ptr()).ni_version).read_volatile() };
         if version != API {
             return Err(Flaw::Version(version));
         }
-        if sending.max(receiving).max(host) > RINGS_MAX {
+        let places = [
+            offset_of!(netmap_if, ni_tx_rings),
+            HOST_TX_RINGS,
+            offset_of!(netmap_if, ni_rx_rings),
+            HOST_RX_RINGS,
+        ];
+        let mut counts = [0; 4];
+        for (count, place) in counts.iter_mut().zip(places) {
+            let place = self.at::<u32>(offset + place as i64, "number of rings")?;
+            // SAFETY: `at` has it within the region.
+            *count = unsafe { place.as_ptr().read_volatile() };
+        }
+        if counts.iter().any(|count| *count > RINGS_MAX) {
             return Err(Flaw::Layout("number of rings"));
         }
-        let places = offset + offset_of!(netmap_if, ring_ofs) as i64;
+        let list = offset + offset_of!(netmap_if, ring_ofs) as i64;
         let ring = |number: u32| {
-            let place = self.at::<isize>(places + 8 * i64::from(number), "list of rings")?;
+            let place = self.at::<isize>(list + 8 * i64::from(number), "list of rings")?;
             // SAFETY: `at` has it within the region.
-            let from_interface = unsafe { place.as_ptr().read_volatile() };
-            Ring::new(*self, offset + from_interface as i64)
+            let from_interface = unsafe { place.as_ptr().read_volatile() } as i64;
+            let at = offset.checked_add(from_interface);
+            Ring::new(*self, at.ok_or(Flaw::Layout("ring"))?)
         };
-        let all = sending + host;
-        let send: Result<Vec<_>, _> = (0..all).map(ring).collect();
-        let receive: Result<Vec<_>, _> = (all..all + receiving + host).map(ring).collect();
-        Ok((send?, receive?))
+        let [send, host_send, receive, host_receive] = counts;
+        let mut first = 0;
+        let mut next = |count: u32, wanted: bool| -> Result<Vec<Ring>, Flaw> {
+            let numbers = first..first + count;
+            first += count;
+            // The offset of a ring that is not bound is 0: nothing of it is to be read.
+            numbers.filter(|_| wanted).map(ring).collect()
+        };
+        Ok(Rings {
+            send: next(send, true)?,
+            host_send: next(host_send, with_host)?,
+            receive: next(receive, true)?,
+            host_receive: next(host_receive, with_host)?,
+        })
     }
+}
+
+/// The rings that a registration bound.
+#[derive(Debug)]
+pub struct Rings {
+    /// The card's, to send by.
+    pub send: Vec<Ring>,
+    /// The stack's, to hand frames to it.
+    pub host_send: Vec<Ring>,
+    /// The card's, to receive from.
+    pub receive: Vec<Ring>,
+    /// The stack's, of what it sends.
+    pub host_receive: Vec<Ring>,
 }
 
 /// One ring. The slots from `head` to `tail` are ours: frames that came, or free to send by; the
@@ -156,6 +195,10 @@ impl Ring {
             return Err(Flaw::Layout("number of slots"));
         }
         let last = offset + 256 + 16 * i64::from(slots - 1);
+        // A frame of an Ethernet must have room, and a length is told in 16 bits.
+        if !(BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX).contains(&bytes) {
+            return Err(Flaw::Layout("size of buffers"));
+        }
         memory.at::<netmap_slot>(last, "slots")?;
         let made = Self {
             memory,
@@ -183,6 +226,11 @@ impl Ring {
                 .add(offset)
                 .cast::<AtomicU32>()
         }
+    }
+
+    /// How long a frame may be.
+    pub fn buffer_bytes(&self) -> usize {
+        self.buffer_bytes
     }
 
     /// How many slots are ours.
@@ -259,6 +307,16 @@ impl Ring {
     /// The next slot goes to the kernel as it is.
     pub fn advance(&mut self) {
         self.head = (self.head + 1) % self.slots;
+    }
+
+    /// Goes on where the kernel says that we are: it sets a ring back that it finds fault with.
+    pub fn resume(&mut self) {
+        let head = self
+            .counter(offset_of!(netmap_ring, head))
+            .load(Ordering::Acquire);
+        if head < self.slots {
+            self.head = head;
+        }
     }
 
     /// Shows the kernel how far we are: it looks at its next synchronization.

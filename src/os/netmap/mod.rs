@@ -8,15 +8,29 @@
 //!                    |            --Punt-----> worker
 //!  kernel, receiving -+-----------------------> card, sending
 //! ```
-//! Here is what happens in the rings, on any system: the memory may be a card's or a test's.
+//! Here is all that needs no FreeBSD: the layout of requests ([`api`]), what an interface must be
+//! ([`ready`]), registration and its errors ([`registration`]), the rings, the thread ([`driver`]).
+//! The tests run it beside a kernel of their own; `os::freebsd::netmap` has the one that is real.
 //!
-//! Not done yet: the card itself (NIOCCTRL, next hops), so that no configuration leads here.
+//! A frame comes to [`crate::relay::frame::process`] first; what is no flow's goes to the kernel's
+//! stack as it came, so ports of calls stay bound on sockets.
 
+pub mod api;
+pub mod driver;
+pub mod hop_line;
+pub mod hops;
 mod memory;
+pub mod ready;
+pub mod registration;
+pub mod routing;
 mod turn;
 
-pub use memory::{Flaw, Memory, Ring};
+pub use memory::{Flaw, Memory, Ring, Rings};
 pub use turn::{BATCH_MAX, Counts, Turn};
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod port_tests;
 #[cfg(test)]
 mod tests;

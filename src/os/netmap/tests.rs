@@ -2,146 +2,16 @@
 
 #![allow(unsafe_code)]
 
+use super::fake::Kernel;
 use super::*;
 use crate::base::{Instant, Rng};
 use crate::relay::frame::{Action, FlowSpec, FlowTable, Onward, RtcpPath};
-use netmap_sys::netmap::{netmap_if, netmap_ring, netmap_slot};
+use netmap_sys::netmap::{netmap_if, netmap_ring};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::ptr::NonNull;
 
-const BUFFER: usize = 2048;
-const OURS: &str = "203.0.113.1:16384";
-const PEER: &str = "192.0.2.7:4000";
-
-/// A card with so many rings either way, of so many slots, and one pair to the kernel's stack.
-struct Kernel {
-    /// In units of 128 bytes, for the alignment.
-    region: Vec<[u128; 8]>,
-    slots: u32,
-    cards: usize,
-    rings: Vec<usize>,
-    buffers: usize,
-    /// How far the kernel has sent, for each sending ring.
-    sent: Vec<u32>,
-}
-
-impl Kernel {
-    fn new(cards: usize, slots: u32) -> Self {
-        let each = (256 + 16 * slots as usize).next_multiple_of(128);
-        let first = (56 + 8 * 2 * (cards + 1)).next_multiple_of(128);
-        let count = 2 * (cards + 1);
-        let buffers = first + count * each;
-        let all = buffers + count * slots as usize * BUFFER;
-        let mut kernel = Self {
-            region: vec![[0; 8]; all / 128],
-            slots,
-            cards,
-            rings: (0..count).map(|n| first + n * each).collect(),
-            buffers,
-            sent: vec![0; cards + 1],
-        };
-        let interface: *mut netmap_if = kernel.at(0);
-        // SAFETY: the region is ours, and as large as was reckoned above.
-        unsafe {
-            (*interface).ni_version = 14;
-            (*interface).ni_tx_rings = cards as u32;
-            (*interface).ni_rx_rings = cards as u32;
-            for n in 0..count {
-                let place: *mut i64 = kernel.at(56 + 8 * n);
-                *place = kernel.rings[n] as i64;
-                let ring: *mut netmap_ring = kernel.at(kernel.rings[n]);
-                (*ring).num_slots = slots;
-                (*ring).nr_buf_size = BUFFER as u32;
-                (*ring).buf_ofs = (kernel.buffers - kernel.rings[n]) as i64;
-                (*ring).tail = if n <= cards { slots - 1 } else { 0 };
-                for slot in 0..slots {
-                    (*kernel.slot(n, slot)).buf_idx = n as u32 * slots + slot;
-                }
-            }
-        }
-        kernel
-    }
-
-    fn at<T>(&mut self, offset: usize) -> *mut T {
-        let base = self.region.as_mut_ptr().cast::<u8>();
-        // SAFETY: callers stay within the region.
-        unsafe { base.add(offset).cast() }
-    }
-
-    fn slot(&mut self, ring: usize, slot: u32) -> *mut netmap_slot {
-        self.at(self.rings[ring] + 256 + 16 * slot as usize)
-    }
-
-    fn memory(&mut self) -> Memory {
-        let length = self.region.len() * 128;
-        let base = NonNull::new(self.region.as_mut_ptr().cast()).unwrap();
-        // SAFETY: the region lives as long as the test, and only raw pointers go there.
-        unsafe { Memory::new(base, length) }
-    }
-
-    fn turn(&mut self) -> Turn {
-        let rings = self.memory().rings(0, 1).unwrap();
-        Turn::new(rings, 1).unwrap()
-    }
-
-    /// The card (or the stack, the last one) receives a frame; whether there was room.
-    fn receive(&mut self, number: usize, frame: &[u8]) -> bool {
-        let at = self.cards + 1 + number;
-        let ring: *mut netmap_ring = self.at(self.rings[at]);
-        // SAFETY: as above.
-        unsafe {
-            let next = ((*ring).tail + 1) % self.slots;
-            if next == (*ring).head {
-                return false;
-            }
-            let slot = self.slot(at, (*ring).tail);
-            (*slot).len = frame.len() as u16;
-            let buffer: *mut u8 = self.at(self.buffers + (*slot).buf_idx as usize * BUFFER);
-            std::ptr::copy_nonoverlapping(frame.as_ptr(), buffer, frame.len());
-            (*ring).tail = next;
-        }
-        true
-    }
-
-    /// What a ring has to send (the last one: to the stack), at most so many; NIOCTXSYNC.
-    fn send(&mut self, number: usize, most: u32) -> Vec<Vec<u8>> {
-        let ring: *mut netmap_ring = self.at(self.rings[number]);
-        let mut frames = Vec::new();
-        // SAFETY: as above.
-        unsafe {
-            let head = (*ring).head;
-            assert_eq!(head, (*ring).cur);
-            while self.sent[number] != head && frames.len() < most as usize {
-                let slot = self.slot(number, self.sent[number]);
-                let buffer: *mut u8 = self.at(self.buffers + (*slot).buf_idx as usize * BUFFER);
-                let length = usize::from((*slot).len);
-                frames.push(std::slice::from_raw_parts(buffer, length).to_vec());
-                self.sent[number] = (self.sent[number] + 1) % self.slots;
-            }
-            (*ring).tail = (self.sent[number] + self.slots - 1) % self.slots;
-        }
-        frames
-    }
-
-    /// Every buffer is in one slot, and in one only.
-    fn all_buffers_are_there(&mut self) {
-        let mut all = Vec::new();
-        for ring in 0..self.rings.len() {
-            for slot in 0..self.slots {
-                // SAFETY: as above.
-                all.push(unsafe { (*self.slot(ring, slot)).buf_idx });
-            }
-        }
-        all.sort_unstable();
-        assert!(
-            all.iter()
-                .enumerate()
-                .all(|(n, buffer)| *buffer == n as u32),
-            "{all:?}"
-        );
-    }
-}
+pub(super) const OURS: &str = "203.0.113.1:16384";
+pub(super) const PEER: &str = "192.0.2.7:4000";
 
 fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -176,7 +46,7 @@ fn table() -> FlowTable {
 }
 
 /// A frame of the flow; `mark` is its first byte of sound. RTCP if the type says so.
-fn frame(source: &str, payload_type: u8, mark: u16) -> Vec<u8> {
+pub(super) fn frame(source: &str, payload_type: u8, mark: u16) -> Vec<u8> {
     let (source, ours) = (at(source), at(OURS));
     let mut udp = Vec::new();
     for port in [source.port(), ours.port(), 8 + 12 + 20, 0] {
@@ -220,11 +90,11 @@ fn frame(source: &str, payload_type: u8, mark: u16) -> Vec<u8> {
     frame
 }
 
-fn mark_of(frame: &[u8]) -> u16 {
+pub(super) fn mark_of(frame: &[u8]) -> u16 {
     u16::from_be_bytes([frame[44], frame[45]])
 }
 
-fn arp() -> Vec<u8> {
+pub(super) fn arp() -> Vec<u8> {
     let mut frame = vec![0xff; 6];
     frame.extend([2, 0, 0, 0, 0, 9, 8, 6]);
     frame.resize(60, 1);
@@ -393,7 +263,7 @@ fn what_the_kernel_says_is_not_believed_blindly() {
     let flaw = |change: fn(&mut Kernel)| {
         let mut kernel = Kernel::new(1, 8);
         change(&mut kernel);
-        kernel.memory().rings(0, 1).unwrap_err()
+        kernel.memory().rings(0, true).unwrap_err()
     };
     // SAFETY: of all these: the region is the test's.
     let version = flaw(|k| unsafe { (*k.at::<netmap_if>(0)).ni_version = 11 });

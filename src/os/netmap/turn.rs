@@ -1,6 +1,6 @@
 //! A turn through all rings: what came goes where it belongs.
 
-use super::memory::{Held, Ring};
+use super::memory::{Held, Ring, Rings};
 use crate::base::Instant;
 use crate::relay::frame::{FlowTable, Frame, Verdict, prepare, process};
 
@@ -26,27 +26,49 @@ pub struct Counts {
     pub from_host: u64,
 }
 
-/// The rings of one card and of the kernel behind it, in one memory region.
-#[derive(Debug)]
-pub struct Turn {
-    /// To send by: the card's first.
-    send: Vec<Ring>,
-    /// To receive from: the card's first.
-    receive: Vec<Ring>,
-    /// How many of either are the kernel's.
-    host: usize,
+impl Counts {
+    /// Whether anything moved.
+    pub fn any(&self) -> bool {
+        self.received + self.from_host > 0
+    }
 }
 
+/// The rings of one card and of the kernel behind it, in one memory region.
+#[derive(Debug)]
+pub struct Turn(Rings);
+
 impl Turn {
-    /// Of rings as [`Memory::rings`](super::Memory::rings) gives them, the last `host` of which are
-    /// the kernel's. `None` without one of each kind.
-    pub fn new((send, receive): (Vec<Ring>, Vec<Ring>), host: usize) -> Option<Self> {
-        let enough = host > 0 && send.len() > host && receive.len() > host;
-        enough.then_some(Self {
-            send,
-            receive,
-            host,
-        })
+    /// Of these rings. `None` if the card has none of a kind, or the stack one kind alone. A stack
+    /// without rings is that of a pipe: what is for it is handed to `punt`.
+    pub fn new(rings: Rings) -> Option<Self> {
+        let card = !rings.send.is_empty() && !rings.receive.is_empty();
+        let host = rings.host_send.is_empty() == rings.host_receive.is_empty();
+        (card && host).then_some(Self(rings))
+    }
+
+    /// The longest frame that fits all rings.
+    pub fn frame_bytes_max(&self) -> usize {
+        let rings = &self.0;
+        let all = [
+            &rings.send,
+            &rings.receive,
+            &rings.host_send,
+            &rings.host_receive,
+        ];
+        let bytes = all.into_iter().flatten().map(Ring::buffer_bytes);
+        bytes.min().unwrap_or(0)
+    }
+
+    /// Goes on where the kernel says that each ring is.
+    pub fn resume(&mut self) {
+        let rings = &mut self.0;
+        let all = [
+            &mut rings.send,
+            &mut rings.receive,
+            &mut rings.host_send,
+            &mut rings.host_receive,
+        ];
+        all.into_iter().flatten().for_each(Ring::resume);
     }
 
     /// Carries frames, at most [`BATCH_MAX`] of each ring, and publishes all rings. `punt` takes
@@ -58,15 +80,21 @@ impl Turn {
         punt: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Counts {
         let mut counts = Counts::default();
-        let cards = self.receive.len() - self.host;
-        for at in 0..cards {
+        for at in 0..self.0.receive.len() {
             self.serve_card(at, (now, &mut *table), punt, &mut counts);
         }
-        for at in cards..self.receive.len() {
+        for at in 0..self.0.host_receive.len() {
             self.serve_host(at, &mut counts);
         }
-        let rings = self.send.iter().chain(&self.receive);
-        rings.for_each(Ring::publish);
+        let Rings {
+            send,
+            host_send,
+            receive,
+            host_receive,
+        } = &self.0;
+        for rings in [send, host_send, receive, host_receive] {
+            rings.iter().for_each(Ring::publish);
+        }
         counts
     }
 
@@ -78,16 +106,19 @@ impl Turn {
         punt: &mut dyn FnMut(&[u8]) -> bool,
         counts: &mut Counts,
     ) {
-        let cards = self.send.len() - self.host;
-        let (card, host) = self.send.split_at_mut(cards);
+        let Rings {
+            send,
+            host_send,
+            receive,
+            ..
+        } = &mut self.0;
         // A flow stays in its ring, so that its packets keep their order.
-        let (card_at, host_at) = (at % card.len(), at % host.len());
-        let (Some(card), Some(host)) = (card.get_mut(card_at), host.get_mut(host_at)) else {
+        let card_at = at % send.len().max(1);
+        let host_at = at % host_send.len().max(1);
+        let (Some(card), Some(ring)) = (send.get_mut(card_at), receive.get_mut(at)) else {
             return;
         };
-        let Some(ring) = self.receive.get_mut(at) else {
-            return;
-        };
+        let mut host = host_send.get_mut(host_at);
         let batch = ring.space().min(BATCH_MAX);
         for ahead in 0..batch {
             let held = ring.peek(ahead);
@@ -110,11 +141,15 @@ impl Turn {
             };
             let verdict = process(&mut frame, table, now);
             let length = u16::try_from(frame.length()).unwrap_or(u16::MAX);
+            let verdict = match verdict {
+                Verdict::Host if host.is_none() => Verdict::Punt,
+                verdict => verdict,
+            };
             let punted = matches!(verdict, Verdict::Punt) && punt(frame.bytes());
             let buffer = held.buffer;
             let (to, count) = match verdict {
                 Verdict::Forward { .. } => (Some(&mut *card), &mut counts.sent),
-                Verdict::Host => (Some(&mut *host), &mut counts.host),
+                Verdict::Host => (host.as_deref_mut(), &mut counts.host),
                 Verdict::Punt if punted => (None, &mut counts.punted),
                 Verdict::Punt => {
                     counts.full += 1;
@@ -143,11 +178,11 @@ impl Turn {
 
     /// Frames of the kernel's stack: what finds no room waits, as it does at a card.
     fn serve_host(&mut self, at: usize, counts: &mut Counts) {
-        let cards = self.send.len() - self.host;
-        let Some(card) = self.send.get_mut(at % cards) else {
-            return;
-        };
-        let Some(ring) = self.receive.get_mut(at) else {
+        let Rings {
+            send, host_receive, ..
+        } = &mut self.0;
+        let card_at = at % send.len().max(1);
+        let (Some(card), Some(ring)) = (send.get_mut(card_at), host_receive.get_mut(at)) else {
             return;
         };
         for _ in 0..ring.space().min(card.space()).min(BATCH_MAX) {

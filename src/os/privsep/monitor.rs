@@ -12,6 +12,7 @@
 use crate::config::Config;
 use crate::os::blocklist::Blocklist;
 use crate::os::daemon::{EX_CANTCREAT, EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
+use crate::os::fast::{self, HandOver};
 use crate::os::ipc::{
     AsyncChannel, BATCH_BYTES, Channel, Hello, IpcError, Line, Role, Settings, ToMonitor, ToRole,
 };
@@ -116,6 +117,7 @@ impl Holdings {
             users: if tls { self.users.clone() } else { Vec::new() },
             pid: std::process::id(),
             syslog: self.syslog,
+            again: false,
         })
     }
 }
@@ -279,7 +281,10 @@ impl Monitor {
 
     async fn equip(&mut self, role: Role) -> Result<(), Fatal> {
         self.send(role, &ToRole::Hello(Hello::new(role)), &[]).await;
-        let settings = self.holdings.settings(role)?;
+        let settings = Settings {
+            again: self.pauses.contains_key(&role),
+            ..self.holdings.settings(role)?
+        };
         self.send_settings(role, None, &settings).await?;
         if matches!(role, Role::Net | Role::Signal) {
             self.hand_listeners(role).await;
@@ -300,6 +305,7 @@ impl Monitor {
             for (root, fd) in Roots::open(&self.holdings.config).iter() {
                 self.send(role, &ToRole::Directory(root), &[fd]).await;
             }
+            self.hand_card().await?;
         }
         for (line, other) in lines(role, self.holdings.shards) {
             if !self.running.get(&other).is_some_and(|other| other.ready) {
@@ -311,6 +317,26 @@ impl Monitor {
         }
         self.send(role, &ToRole::Start, &[]).await;
         Ok(())
+    }
+
+    /// The card of the fast path, opened anew for each start of media: the system has the old one
+    /// back by now. Without it a later media goes on by sockets.
+    async fn hand_card(&self) -> Result<(), Fatal> {
+        match fast::hand_over(&self.holdings.config.rtp.fastpath) {
+            Ok(None) => Ok(()),
+            Ok(Some(HandOver { handed, card, hops })) => {
+                let hops = hops.into_fd();
+                let to = Role::Media;
+                self.send(to, &ToRole::Card(handed), &[card.as_fd()]).await;
+                self.send(to, &ToRole::Hops, &[hops.as_fd()]).await;
+                Ok(())
+            }
+            Err(why) if self.pauses.contains_key(&Role::Media) => {
+                tracing::error!("{why}; media goes on by sockets");
+                Ok(())
+            }
+            Err(why) => Err(Fatal::new(EX_UNAVAILABLE, why)),
+        }
     }
 
     async fn hand_listeners(&self, role: Role) {

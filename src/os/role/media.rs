@@ -2,18 +2,18 @@
 //! from signal.
 
 use super::{Boot, enter, ipc, on_common, runtime};
+use crate::config::Fastpath;
 use crate::media::room::Rooms;
 use crate::os::clock::Clock;
 use crate::os::codec_plugin;
-use crate::os::daemon::{EX_OSERR, Fatal};
-use crate::os::fast::{Card, Side};
+use crate::os::daemon::{EX_OSERR, EX_UNAVAILABLE, Fatal};
+use crate::os::fast::{self, Card, Side};
 use crate::os::ipc::{
     AsyncChannel, Channel, Commands, DESCRIPTORS_MAX, Events, IpcError, Line, Role, ToMonitor,
     ToRole,
 };
 use crate::os::relay::{Bound, COMMANDS_MAX, MediaConfig, MediaDriver, MediaHandle};
 use crate::os::service::assemble::{relay_settings, start_files};
-use crate::os::service::open_card;
 use crate::os::spool::Roots;
 use crate::relay::{Failure, MediaEvent};
 use crate::server::MediaNews;
@@ -39,13 +39,36 @@ struct Station {
 pub(super) fn run(mut boot: Boot) -> Result<(), Fatal> {
     crate::os::daemon::raise_file_limit()
         .map_err(|e| Fatal::new(EX_OSERR, format!("open files: {e}")))?;
-    let card = open_card(&boot.config)?;
+    // Registered and mapped before rights are given up; what is left of the descriptor's rights
+    // after that is what its event loop needs.
+    let card = take_card(&mut boot)?;
     boot.drop_rights()?;
     let roots = std::mem::take(&mut boot.roots);
     let runtime = runtime()?;
     let rooms = codec_plugin::rooms(&boot.config)?;
     enter(Role::Media, &roots)?;
     runtime.block_on(attend(boot, (roots, rooms), card))
+}
+
+/// The card that the monitor handed over, or that this process takes by itself. Where there was one
+/// before and cannot be one now, calls go on by sockets.
+fn take_card(boot: &mut Boot) -> Result<Option<Box<dyn Card>>, Fatal> {
+    let shards = usize::from(boot.settings.shards);
+    let fastpath = &boot.config.rtp.fastpath;
+    let taken = match (boot.card.take(), boot.hops.take()) {
+        (Some((handed, card)), Some(hops)) => {
+            fast::take_over(fastpath, (&handed, card, hops), shards).map(Some)
+        }
+        _ if matches!(fastpath, Fastpath::Netmap(_)) => Ok(None),
+        _ => fast::open(fastpath, shards),
+    };
+    match taken {
+        Err(why) if boot.settings.again => {
+            tracing::error!("{why}; media goes on by sockets");
+            Ok(None)
+        }
+        taken => taken.map_err(|why| Fatal::new(EX_UNAVAILABLE, why)),
+    }
 }
 
 fn station(config: MediaConfig, fast: Option<Side>) -> Result<Station, Fatal> {

@@ -1,0 +1,158 @@
+//! Next hops for a process that may not ask the kernel: capability mode refuses sysctl(3)'s list of
+//! neighbours and connect(2). It asks the monitor, by one packet each way; the monitor parses what
+//! its kernel says, and nothing of the network.
+
+use crate::os::fast::{Hop, Hops};
+use crate::os::ipc::{Channel, IpcError};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long an answer is waited for: a call stays on sockets without it.
+pub const ANSWERED_WITHIN: Duration = Duration::from_millis(100);
+/// Answers to questions of before that are passed over.
+const LATE_MAX: usize = 64;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Question {
+    number: u32,
+    to: IpAddr,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Answer {
+    number: u32,
+    hop: Option<Told>,
+}
+
+/// A [`Hop`] as it travels.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    link: u16,
+    hardware_address: [u8; 6],
+    source: IpAddr,
+    mtu: u16,
+}
+
+/// Answers questions until the other end is gone. Blocks: it wants a thread.
+pub fn serve(channel: &Channel, hops: &mut dyn Hops) {
+    loop {
+        let question: Question = match channel.receive() {
+            Ok((question, _)) => question,
+            Err(IpcError::System(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(IpcError::Closed) => return,
+            Err(error) => {
+                tracing::error!("from media: {error}");
+                return;
+            }
+        };
+        let hop = hops.hop(question.to).map(|hop| Told {
+            link: hop.link,
+            hardware_address: hop.hardware_address,
+            source: hop.source,
+            mtu: hop.mtu,
+        });
+        let number = question.number;
+        if channel.send(&Answer { number, hop }, &[]).is_err() {
+            return;
+        }
+    }
+}
+
+/// The asking end, which all workers share.
+#[derive(Clone, Debug)]
+pub struct Asker(Arc<Mutex<Line>>);
+
+#[derive(Debug)]
+struct Line {
+    channel: Channel,
+    number: u32,
+}
+
+impl Asker {
+    /// By this end of a pair.
+    pub fn new(channel: Channel) -> io::Result<Self> {
+        channel.set_timeout(ANSWERED_WITHIN)?;
+        let number = 0;
+        Ok(Self(Arc::new(Mutex::new(Line { channel, number }))))
+    }
+}
+
+impl Hops for Asker {
+    fn hop(&mut self, to: IpAddr) -> Option<Hop> {
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        line.number = line.number.wrapping_add(1);
+        let number = line.number;
+        line.channel.send(&Question { number, to }, &[]).ok()?;
+        for _ in 0..LATE_MAX {
+            let (answer, _): (Answer, _) = line.channel.receive().ok()?;
+            if answer.number == number {
+                let hop = answer.hop?;
+                return Some(Hop {
+                    link: hop.link,
+                    hardware_address: hop.hardware_address,
+                    source: hop.source,
+                    mtu: hop.mtu,
+                });
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Known(Duration);
+
+    impl Hops for Known {
+        fn hop(&mut self, to: IpAddr) -> Option<Hop> {
+            std::thread::sleep(self.0);
+            to.is_ipv4().then_some(Hop {
+                link: 0,
+                hardware_address: [2, 0, 0, 0, 0, 9],
+                source: "192.0.2.1".parse().unwrap(),
+                mtu: 1492,
+            })
+        }
+    }
+
+    #[test]
+    fn questions_are_answered_until_the_other_end_goes() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let server = std::thread::spawn(move || serve(&theirs, &mut Known(Duration::ZERO)));
+        let mut asker = Asker::new(ours).unwrap();
+        let mut another = asker.clone();
+        for _ in 0..3 {
+            let hop = asker.hop("198.51.100.1".parse().unwrap()).unwrap();
+            assert_eq!((hop.mtu, hop.hardware_address[5]), (1492, 9));
+            assert_eq!(another.hop("2001:db8::1".parse().unwrap()), None);
+        }
+        drop((asker, another));
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_late_answer_is_not_taken_for_the_next() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let mut asker = Asker::new(ours).unwrap();
+        // Nobody answers in time, so the call stays on sockets.
+        assert_eq!(asker.hop("198.51.100.1".parse().unwrap()), None);
+        std::thread::spawn(move || serve(&theirs, &mut Known(Duration::ZERO)));
+        // The first question's answer comes now, and is another one's.
+        assert_eq!(asker.hop("2001:db8::1".parse().unwrap()), None);
+        assert!(asker.hop("198.51.100.1".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn a_monitor_that_is_gone_leaves_calls_on_sockets() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let mut asker = Asker::new(ours).unwrap();
+        drop(theirs);
+        assert_eq!(asker.hop("198.51.100.1".parse().unwrap()), None);
+    }
+}

@@ -1,0 +1,90 @@
+//! Next hops from a kernel's routes and neighbours, whoever asks it.
+
+use super::ready::Interface;
+use super::routing::{Neighbour, Way};
+use crate::base::Instant;
+use crate::os::clock::Clock;
+use crate::os::fast::{Hop, Hops};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long a list of neighbours is believed: each costs the kernel a walk through all.
+const LIST_AGE_MAX: Duration = Duration::from_secs(1);
+/// The most neighbours that are kept.
+pub const NEIGHBOURS_MAX: usize = 16_384;
+
+/// A kernel's tables.
+pub trait Tables: Send + Debug {
+    /// Which way a packet to `to` would go.
+    fn way(&mut self, to: IpAddr) -> Option<Way>;
+    /// The address that a packet to `to` would leave with.
+    fn source(&mut self, to: IpAddr) -> Option<IpAddr>;
+    /// All neighbours of the family of `of`.
+    fn neighbours(&mut self, of: IpAddr) -> Vec<Neighbour>;
+    /// Whether routes, addresses or interfaces changed since this was asked last.
+    fn changed(&mut self) -> bool;
+}
+
+/// Next hops behind one interface.
+#[derive(Debug)]
+pub struct Neighbours<T> {
+    tables: T,
+    interface: Interface,
+    clock: Clock,
+    /// For IPv4 and IPv6: when the list was taken, and its entries behind our interface.
+    lists: [Option<(Instant, BTreeMap<IpAddr, [u8; 6]>)>; 2],
+}
+
+impl<T: Tables> Neighbours<T> {
+    /// For hosts behind this interface.
+    pub fn new(tables: T, interface: Interface) -> Self {
+        Self {
+            tables,
+            interface,
+            clock: Clock::new(),
+            lists: [None, None],
+        }
+    }
+
+    fn hardware_address(&mut self, next: IpAddr) -> Option<[u8; 6]> {
+        let now = self.clock.now();
+        let list = match next {
+            IpAddr::V4(_) => &mut self.lists[0],
+            IpAddr::V6(_) => &mut self.lists[1],
+        };
+        let old = list
+            .as_ref()
+            .is_none_or(|(taken, _)| now.since(*taken) >= LIST_AGE_MAX);
+        if old {
+            let all = self.tables.neighbours(next).into_iter();
+            let ours = all.filter(|found| found.interface == self.interface.index);
+            let pairs = ours.map(|found| (found.address, found.hardware_address));
+            *list = Some((now, pairs.take(NEIGHBOURS_MAX).collect()));
+        }
+        let (_, known) = list.as_ref()?;
+        known.get(&next).copied()
+    }
+}
+
+impl<T: Tables> Hops for Neighbours<T> {
+    fn hop(&mut self, to: IpAddr) -> Option<Hop> {
+        if self.tables.changed() {
+            self.lists = [None, None];
+        }
+        let way = self.tables.way(to)?;
+        if way.interface != self.interface.index {
+            return None;
+        }
+        let next = way.gateway.unwrap_or(to);
+        let most = u32::from(self.interface.mtu);
+        let mtu = way.mtu.map_or(most, |mtu| mtu.min(most));
+        Some(Hop {
+            link: 0,
+            hardware_address: self.hardware_address(next)?,
+            source: self.tables.source(to)?,
+            mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
+        })
+    }
+}

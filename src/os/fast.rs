@@ -12,7 +12,10 @@
 
 mod driver;
 
-pub use driver::{Card, Carrying, HandOver, Started, check_processes, hand_over, open, take_over};
+pub use driver::{
+    Card, Carrying, Elsewhere, FIGURES, HandOver, Started, check_processes, hand_over, open,
+    take_over,
+};
 
 use crate::base::Instant;
 use crate::relay::frame::{

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A card that is ours and carries nothing yet.
 pub trait Card: Send + Debug {
@@ -44,6 +45,47 @@ pub fn open(fastpath: &Fastpath) -> Result<Option<Box<dyn Card>>, String> {
              \"xdp:eth0\"",
             port.name()
         )),
+    }
+}
+
+/// A driver in another process, as far as it is heard of.
+#[derive(Debug, Default)]
+pub struct Elsewhere(Arc<Figures>);
+
+/// As many figures as [`Figures::list`] has.
+pub const FIGURES: usize = 8;
+
+impl Elsewhere {
+    /// What it counts by now, in the order of [`Figures::list`].
+    pub fn hear(figures: &Figures, values: &[u64; FIGURES]) {
+        let [
+            flows,
+            received,
+            sent,
+            punted,
+            dropped,
+            full,
+            refused,
+            batch_max,
+        ] = *values;
+        for (figure, value) in [
+            (&figures.flows, flows),
+            (&figures.received, received),
+            (&figures.sent, sent),
+            (&figures.punted, punted),
+            (&figures.dropped, dropped),
+            (&figures.full, full),
+            (&figures.refused, refused),
+            (&figures.batch_max, batch_max),
+        ] {
+            figure.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Carrying for Elsewhere {
+    fn figures(&self) -> &Arc<Figures> {
+        &self.0
     }
 }
 

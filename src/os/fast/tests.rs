@@ -101,6 +101,27 @@ impl Rig {
 }
 
 #[test]
+fn a_driver_elsewhere_is_listed_alike() {
+    let (here, there) = (Figures::default(), Elsewhere::default());
+    let all = [
+        &here.flows,
+        &here.received,
+        &here.sent,
+        &here.punted,
+        &here.dropped,
+        &here.full,
+        &here.refused,
+        &here.batch_max,
+    ];
+    for (number, figure) in all.into_iter().enumerate() {
+        figure.store(7 + number as u64, Ordering::Relaxed);
+    }
+    let values = here.list().map(|(_, value)| value);
+    Elsewhere::hear(there.figures(), &values);
+    assert_eq!(there.figures().list(), here.list());
+}
+
+#[test]
 fn a_stream_comes_counts_and_goes() {
     let mut rig = Rig::new(8);
     assert_eq!(rig.order(FlowOrder::Install(stream(16384))), None);

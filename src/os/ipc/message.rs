@@ -3,6 +3,7 @@
 use crate::base::Transport;
 use crate::media::file::Root;
 use crate::os::blocklist::Notice;
+use crate::os::fast::FIGURES;
 use crate::server::{MediaNews, MediaOrder};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -192,6 +193,8 @@ pub enum ToRole {
         /// Their numbers.
         numbers: Vec<u16>,
     },
+    /// For signal: what media's driver of the fast path counted.
+    Figures([u64; FIGURES]),
     /// All is there: serve.
     Start,
     /// Log from this level on.
@@ -225,6 +228,8 @@ pub enum ToMonitor {
         /// Their numbers.
         numbers: Vec<u16>,
     },
+    /// From media: what its driver of the fast path counted.
+    Figures([u64; FIGURES]),
     /// What the sandbox said to each try.
     Probed(Vec<Probed>),
     /// From signal: blocklistd(8) is to be told.

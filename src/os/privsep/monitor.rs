@@ -420,10 +420,14 @@ impl Monitor {
                 self.send(Role::Net, &ToRole::Ports { relay, numbers }, &fds)
                     .await;
             }
+            Ok((ToMonitor::Figures(figures), _)) if role == Role::Media => {
+                self.send(Role::Signal, &ToRole::Figures(figures), &[])
+                    .await;
+            }
             Ok((ToMonitor::Notice(notice), _)) if role == Role::Signal => {
                 self.blocklist.tell(notice);
             }
-            Ok((ToMonitor::Ports { .. } | ToMonitor::Notice(_), _)) => {
+            Ok((ToMonitor::Ports { .. } | ToMonitor::Figures(_) | ToMonitor::Notice(_), _)) => {
                 self.on_death(role, "an unexpected message");
             }
             Ok((ToMonitor::Probed(tries), _)) => {

@@ -6,12 +6,13 @@ use crate::media::room::Rooms;
 use crate::os::clock::Clock;
 use crate::os::codec_plugin;
 use crate::os::daemon::{EX_OSERR, EX_UNAVAILABLE, Fatal};
-use crate::os::fast::{self, Card, Side};
+use crate::os::fast::{self, Card, Carrying, Side};
 use crate::os::ipc::{
     AsyncChannel, Channel, Commands, DESCRIPTORS_MAX, Events, IpcError, Line, Role, ToMonitor,
     ToRole,
 };
 use crate::os::relay::{Bound, COMMANDS_MAX, MediaConfig, MediaDriver, MediaHandle};
+use crate::os::service::LOOK_EVERY;
 use crate::os::service::assemble::{relay_settings, start_files};
 use crate::os::spool::Roots;
 use crate::relay::{Failure, MediaEvent};
@@ -147,7 +148,7 @@ async fn attend(
     let started = card.map(|card| card.start(shards, clock)).transpose();
     let started = started.map_err(|e| Fatal::new(EX_UNAVAILABLE, e.to_string()))?;
     // Dropped at the end: then the card is the system's again.
-    let (_fast, lines) = started.unzip();
+    let (fast, lines) = started.unzip();
     let mut lines = lines.unwrap_or_default().into_iter();
     roots.mend();
     let config = MediaConfig {
@@ -168,9 +169,14 @@ async fn attend(
             .map_err(ipc)?;
     }
     monitor.send(&ToMonitor::Ready, &[]).await.map_err(ipc)?;
+    let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         let (message, fds) = tokio::select! {
             message = monitor.receive::<ToRole>() => message.map_err(ipc)?,
+            _ = look.tick(), if fast.is_some() => {
+                tell_figures(&monitor, fast.as_deref()).await.map_err(ipc)?;
+                continue;
+            }
             Some((relay, bound)) = adoptions.recv() => {
                 hand_over(&monitor, relay, &bound).await.map_err(ipc)?;
                 continue;
@@ -187,6 +193,13 @@ async fn attend(
             message => on_common(&monitor, message, &boot.log).await.map_err(ipc)?,
         }
     }
+}
+
+/// Signal has the operator's ear.
+async fn tell_figures(monitor: &AsyncChannel, fast: Option<&dyn Carrying>) -> Result<(), IpcError> {
+    let Some(driver) = fast else { return Ok(()) };
+    let figures = driver.figures().list().map(|(_, value)| value);
+    Ok(monitor.send(&ToMonitor::Figures(figures), &[]).await?)
 }
 
 async fn connect(

@@ -157,6 +157,7 @@ impl Signal {
                         ToRole::Settings { asked, last, bytes } => {
                             self.on_settings(asked, last, bytes)?;
                         }
+                        ToRole::Figures(figures) => self.running.hear_figures(&figures),
                         ToRole::BadSettings { asked, problem } => {
                             self.answer(asked, Reply::failed(Failure::BadConfig, problem, ""));
                         }

@@ -17,7 +17,7 @@ use crate::os::codec_plugin;
 use crate::os::control::{Asked, Tables, cdrs, users};
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::dns::Dns;
-use crate::os::fast::{Card, Carrying};
+use crate::os::fast::{Card, Carrying, Elsewhere, FIGURES};
 use crate::os::interfaces;
 use crate::os::log::Log;
 use crate::os::ng;
@@ -723,6 +723,14 @@ impl Running {
             let unknown = || Reply::failed(Failure::BadCommand, "unknown command", "");
             let _ = reply.send(done.unwrap_or_else(unknown));
         });
+    }
+
+    /// What the driver of the fast path counted, which media has.
+    pub(in crate::os) fn hear_figures(&mut self, figures: &[u64; FIGURES]) {
+        let driver = self
+            .fast
+            .get_or_insert_with(|| Box::new(Elsewhere::default()));
+        Elsewhere::hear(driver.figures(), figures);
     }
 
     fn about(&self) -> About {

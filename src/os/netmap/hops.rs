@@ -33,8 +33,15 @@ pub struct Neighbours<T> {
     tables: T,
     interface: Interface,
     clock: Clock,
-    /// For IPv4 and IPv6: when the list was taken, and its entries behind our interface.
-    lists: [Option<(Instant, BTreeMap<IpAddr, [u8; 6]>)>; 2],
+    /// For IPv4 and IPv6.
+    lists: [Option<List>; 2],
+}
+
+/// Neighbours behind our interface.
+#[derive(Debug)]
+struct List {
+    taken: Instant,
+    known: BTreeMap<IpAddr, [u8; 6]>,
 }
 
 impl<T: Tables> Neighbours<T> {
@@ -56,15 +63,15 @@ impl<T: Tables> Neighbours<T> {
         };
         let old = list
             .as_ref()
-            .is_none_or(|(taken, _)| now.since(*taken) >= LIST_AGE_MAX);
+            .is_none_or(|list| now.since(list.taken) >= LIST_AGE_MAX);
         if old {
             let all = self.tables.neighbours(next).into_iter();
             let ours = all.filter(|found| found.interface == self.interface.index);
             let pairs = ours.map(|found| (found.address, found.hardware_address));
-            *list = Some((now, pairs.take(NEIGHBOURS_MAX).collect()));
+            let known = pairs.take(NEIGHBOURS_MAX).collect();
+            *list = Some(List { taken: now, known });
         }
-        let (_, known) = list.as_ref()?;
-        known.get(&next).copied()
+        list.as_ref()?.known.get(&next).copied()
     }
 }
 

@@ -10,11 +10,12 @@
 //! | connection: [`STREAMS`] | TCP_NODELAY, keepalive, SO_ERROR, shutdown, names for flows |
 //! | database: [`DATABASE`] | SQLite: pages, write-ahead log, its locks; the journal |
 //! | directories: [`SPOOL`], [`PROMPTS`] | files below them |
+//! | /dev/netmap | limited by its driver once the card is registered: see `freebsd::netmap` |
 //! | kqueue, /dev/urandom | left as they are: no name and no peer is reached by them |
 //!
 //! What cap_enter forbids by itself (open by name, bind, connect, an address with send: ECAPMODE)
-//! needs no row. No row has CAP_IOCTL, without which every ioctl(2) is refused. What comes later
-//! from the broker is limited as it comes. The broker does not enter: see [`super::enter`].
+//! needs no row. No constant has CAP_IOCTL, without which every ioctl(2) is refused. What comes
+//! later from the broker is limited as it comes. The broker does not enter: see [`super::enter`].
 
 use crate::media::file::Root;
 use crate::os::ipc::Role;

@@ -5,7 +5,8 @@
 use super::Doctor;
 use super::facts::{Facts, Filter};
 use super::host::{self, Needs};
-use crate::config::{Blocklist, Config};
+use crate::config::{Blocklist, Config, Fastpath};
+use crate::os::netmap::ready::OFFLOADS;
 
 /// __FreeBSD_version of 14.0-RELEASE (Porter's Handbook, sys/sys/param.h).
 const OSRELDATE_MIN: u64 = 1_400_097;
@@ -15,21 +16,6 @@ const SERIES: u64 = 100_000;
 const RELEASE: u64 = 1_000;
 /// Of descriptors, this part is left to the rest of the host.
 const FILES_SPARE: u64 = 4;
-
-/// What netmap(4) cannot have: an interface in netmap mode gets and gives frames that are complete.
-/// The name in ifconfig(8)'s `options` (sys/net/if.h, IFCAP_*), and the word that puts it out.
-const OFFLOADS: [(&str, &str); 10] = [
-    ("RXCSUM", "-rxcsum"),
-    ("TXCSUM", "-txcsum"),
-    ("VLAN_HWTAGGING", "-vlanhwtag"),
-    ("VLAN_HWCSUM", "-vlanhwcsum"),
-    ("TSO4", "-tso4"),
-    ("TSO6", "-tso6"),
-    ("LRO", "-lro"),
-    ("VLAN_HWTSO", "-vlanhwtso"),
-    ("RXCSUM_IPV6", "-rxcsum6"),
-    ("TXCSUM_IPV6", "-txcsum6"),
-];
 
 /// Everything. `fastpath`: whether netmap is asked for.
 pub(super) fn judge(d: &mut Doctor, facts: &Facts, config: &Config, fastpath: bool) {
@@ -49,9 +35,13 @@ pub(super) fn judge(d: &mut Doctor, facts: &Facts, config: &Config, fastpath: bo
     datagram(d, facts, &needs);
     ipv6(d, facts, config);
     netmap(d, facts, fastpath);
+    let ours = match &config.rtp.fastpath {
+        Fastpath::Netmap(port) => Some(port.interface()),
+        Fastpath::Off | Fastpath::Xdp(_) => None,
+    };
     for (name, words) in offloads(&facts.interfaces) {
         let command = format!("ifconfig {name} {}", words.join(" "));
-        if fastpath {
+        if fastpath && ours.is_none_or(|ours| ours == name) {
             let remedy = format!("{command}, and the same words in rc.conf's ifconfig_{name}");
             d.bad("offload", format!("{name} does what netmap cannot"), remedy);
         } else {
@@ -259,12 +249,9 @@ pub(super) fn offloads(ifconfig: &str) -> Vec<(String, Vec<&'static str>)> {
         let Some(name) = name.filter(|_| line.trim_start().starts_with("options=")) else {
             continue;
         };
-        let on = |option| brackets(line).any(|o| o == option);
-        let words: Vec<_> = OFFLOADS
-            .iter()
-            .filter(|(o, _)| on(*o))
-            .map(|(_, w)| *w)
-            .collect();
+        let on = |option: &str| brackets(line).any(|o| o == option);
+        let found_on = OFFLOADS.iter().filter(|(_, option, _)| on(option));
+        let words: Vec<_> = found_on.map(|(.., word)| *word).collect();
         if !words.is_empty() {
             found.push((name.to_owned(), words));
         }

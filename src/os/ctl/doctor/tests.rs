@@ -177,6 +177,8 @@ fn offloads_are_put_out_by_name() {
         said.contains(&format!("-> ifconfig em0 {em0}, and")),
         "{said}"
     );
+    let other = faults(&generic(), "[rtp]\nfastpath = \"netmap:ix0\"\n", true).concat();
+    assert!(!other.contains("offload"), "{other}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::base::Instant;
 use crate::media::file::FileNews;
 use crate::media::refused;
 use crate::media::room::Rooms;
-use crate::relay::{BindError, MediaCommand, MediaEvent, RelaySettings, SocketAction};
+use crate::relay::{BindError, FlowNews, MediaCommand, MediaEvent, RelaySettings, SocketAction};
 use crate::server::{MediaCore, MediaNews, MediaOrder};
 use std::io;
 use std::net::SocketAddr;
@@ -394,6 +394,13 @@ impl Turn {
                     let payload = &mut packet.payload;
                     self.media
                         .process(now, port, source, payload, &mut self.plug);
+                }
+                FromDriver::Lost(counted) => {
+                    for (port, stats) in counted {
+                        self.media.handle_flow(now, port, FlowNews::Counted(stats));
+                    }
+                    self.media.fast_path_lost(now);
+                    self.fast = None;
                 }
             }
         }

@@ -418,7 +418,7 @@ impl Side {
                 ssrc: None,
                 payload_types: Vec::new(),
                 punted_types: 0,
-                security: None,
+                security: stream.is_secure.then(Box::default),
             })),
         }
     }

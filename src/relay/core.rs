@@ -570,5 +570,6 @@ fn wish(channels: &Channels, port: u16) -> Option<Stream> {
         destination: other.gate.locked()?,
         clock_rate: setting.clock_rate,
         has_rtcp: setting.companion.is_none(),
+        is_secure: [setting.kind, other.setting.kind].contains(&MediaKind::SecureRtp),
     })
 }

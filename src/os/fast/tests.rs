@@ -56,6 +56,7 @@ fn stream(port: u16) -> Stream {
         destination: "198.51.100.20:5000".parse().unwrap(),
         clock_rate: 8000,
         has_rtcp: false,
+        is_secure: false,
     }
 }
 

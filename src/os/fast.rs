@@ -8,33 +8,39 @@
 //!   Relay <--FlowNews--- Side <--Answer-- FlowRing <--'
 //!   Relay <--packet----- Side <--Punted-------------- process(): Punt, Host
 //! ```
-//! A driver sees only frames to ports whose [`Gate`] is open; all others are the system's.
+//! A driver sees only frames to ports whose [`Gate`] is open; all others are the system's. When its
+//! thread ends, however that is, each worker finds its line closed behind the last answer, adds
+//! what its flows had counted until then, and carries all by sockets.
 
 mod driver;
+mod exchange;
+mod figures;
 
 pub use driver::{Card, Carrying, HandOver, Started, hand_over, open, take_over};
+pub use exchange::{Exchange, spawn};
+pub use figures::{Figures, QueueFigures};
 
 use super::doorbell::{Doorbell, Ear, doorbell};
 use crate::base::Instant;
 use crate::relay::frame::{
-    Action, Answer, Busy, Change, FlowControl, FlowRing, FlowSpec, Onward, RtcpPath, ring,
+    Action, Answer, Busy, Change, FlowControl, FlowRing, FlowSpec, FlowStats, FlowTable, Onward,
+    RtcpPath, ring,
 };
 use crate::relay::{FlowNews, FlowOrder, Stream};
+use crate::wire::rtp::EXPEDITED_FORWARDING;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::time::Duration;
 
 /// The most packets that wait for a worker.
 pub const PUNTED_MAX: usize = 1024;
 /// How long a next hop is believed.
 const HOP_AGE_MAX: Duration = Duration::from_secs(10);
-/// Expedited Forwarding (RFC 3246), as sockets mark their packets.
-const EXPEDITED_FORWARDING: u8 = 46;
 
 /// How packets to a host leave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,69 +80,25 @@ pub struct Punted {
     pub payload: Box<[u8]>,
 }
 
-/// What a driver counts, for listings.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Frames that came.
-    pub received: AtomicU64,
-    /// Frames sent on.
-    pub sent: AtomicU64,
-    /// Frames handed to a worker.
-    pub punted: AtomicU64,
-    /// Frames that went nowhere, for whatever reason.
-    pub dropped: AtomicU64,
-    /// Of these: the ring to the card, or the queue to the worker, was full.
-    pub full: AtomicU64,
-    /// Flows that there are.
-    pub flows: AtomicU64,
-    /// Streams that found no place or no next hop.
-    pub refused: AtomicU64,
-    /// The most frames of one batch.
-    pub batch_max: AtomicU64,
-}
-
-impl Figures {
-    /// All, by their names in listings.
-    pub fn list(&self) -> [(&'static str, u64); 8] {
-        self.all()
-            .map(|(name, figure)| (name, figure.load(Ordering::Relaxed)))
-    }
-
-    /// Takes over what another process counted, in the order of [`Figures::list`].
-    pub fn set(&self, counted: &[u64]) {
-        for ((_, figure), &count) in self.all().iter().zip(counted) {
-            figure.store(count, Ordering::Relaxed);
-        }
-    }
-
-    fn all(&self) -> [(&'static str, &AtomicU64); 8] {
-        [
-            ("fast_path_flows", &self.flows),
-            ("fast_path_received", &self.received),
-            ("fast_path_sent", &self.sent),
-            ("fast_path_punted", &self.punted),
-            ("fast_path_dropped", &self.dropped),
-            ("fast_path_full", &self.full),
-            ("fast_path_refused", &self.refused),
-            ("fast_path_batch_max", &self.batch_max),
-        ]
-    }
-
-    /// Adds to one of them.
-    pub fn add(figure: &AtomicU64, count: u64) {
-        if count > 0 {
-            figure.fetch_add(count, Ordering::Relaxed);
-        }
-    }
-}
-
 /// The driver's end of one worker's line.
 #[derive(Debug)]
 pub struct DriverEnd {
     /// Changes of the table, and answers.
     pub ring: FlowRing,
     punted: SyncSender<Punted>,
-    bell: Arc<Doorbell>,
+    estate: SyncSender<Arc<FlowTable>>,
+    /// The last field, so that the worker finds the others closed when it rings.
+    bell: LastRing,
+}
+
+/// Rings when it goes, too.
+#[derive(Debug)]
+struct LastRing(Arc<Doorbell>);
+
+impl Drop for LastRing {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
 }
 
 impl DriverEnd {
@@ -148,9 +110,15 @@ impl DriverEnd {
         }
     }
 
+    /// The driver ends, and this is what its flows counted.
+    fn leave(&self, table: &Arc<FlowTable>) {
+        // A worker that is gone needs no figures.
+        let _ = self.estate.try_send(Arc::clone(table));
+    }
+
     /// Wakes the worker.
     pub fn ring_bell(&self) {
-        self.bell.ring();
+        self.bell.0.ring();
     }
 }
 
@@ -215,6 +183,7 @@ pub struct Side {
     number: u16,
     control: FlowControl,
     punted: Receiver<Punted>,
+    estate: Receiver<Arc<FlowTable>>,
     ear: Ear,
     link: Link,
     hops: Box<dyn Hops>,
@@ -231,22 +200,27 @@ pub enum FromDriver {
     News(u16, FlowNews),
     /// As from a socket.
     Packet(Punted),
+    /// The driver is gone, and nothing comes any more; what the flows of ports had counted.
+    Lost(Vec<(u16, FlowStats)>),
 }
 
 /// A line between a worker and a driver; `number` is its place among the driver's.
 pub fn line(number: u16, link: Link, hops: Box<dyn Hops>) -> io::Result<(Side, DriverEnd)> {
     let (control, ring) = ring();
     let (sender, punted) = sync_channel(PUNTED_MAX);
+    let (bequest, estate) = sync_channel(1);
     let (bell, ear) = doorbell()?;
     let end = DriverEnd {
         ring,
         punted: sender,
-        bell,
+        estate: bequest,
+        bell: LastRing(bell),
     };
     let side = Side {
         number,
         control,
         punted,
+        estate,
         ear,
         link,
         hops,
@@ -288,12 +262,37 @@ impl Side {
                 break;
             }
         }
+        if let Some((port, news)) = self.poll_answer() {
+            return Some(FromDriver::News(port, news));
+        }
+        match self.punted.try_recv() {
+            Ok(packet) => Some(FromDriver::Packet(packet)),
+            Err(TryRecvError::Empty) => None,
+            // Its answers may have come after the look above.
+            Err(TryRecvError::Disconnected) => match self.poll_answer() {
+                Some((port, news)) => Some(FromDriver::News(port, news)),
+                None => Some(FromDriver::Lost(self.estate())),
+            },
+        }
+    }
+
+    fn poll_answer(&mut self) -> Option<(u16, FlowNews)> {
         while let Some(answer) = self.control.poll_answer() {
-            if let Some((port, news)) = self.on_answer(answer) {
-                return Some(FromDriver::News(port, news));
+            if let Some(news) = self.on_answer(answer) {
+                return Some(news);
             }
         }
-        self.punted.try_recv().ok().map(FromDriver::Packet)
+        None
+    }
+
+    /// What a driver that is gone left of our flows.
+    fn estate(&self) -> Vec<(u16, FlowStats)> {
+        let Ok(table) = self.estate.try_recv() else {
+            return Vec::new();
+        };
+        let mine = self.placed.iter();
+        let counted = mine.filter_map(|(port, placed)| Some((*port, table.stats(placed.ours)?)));
+        counted.collect()
     }
 
     fn ask(&self, change: Change) -> Result<(), Box<Busy>> {
@@ -361,7 +360,7 @@ impl Side {
                 ssrc: None,
                 payload_types: Vec::new(),
                 punted_types: 0,
-                security: None,
+                security: stream.is_secure.then(Box::default),
             })),
         }
     }

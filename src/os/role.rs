@@ -241,7 +241,7 @@ async fn on_common(monitor: &AsyncChannel, message: ToRole, log: &Log) -> Result
         | ToRole::Hops
         | ToRole::Line(_)
         | ToRole::Ports { .. }
-        | ToRole::FastPath(_)
+        | ToRole::Relays(_)
         | ToRole::Start
         | ToRole::Stop => Err(IpcError::Malformed("unexpected")),
     }

@@ -7,8 +7,8 @@ use crate::media::file::{FileAsk, FileNews, FileOrder};
 use crate::media::room::Rooms;
 use crate::media::{News, Order, Outlet, Studio, StudioCounters};
 use crate::relay::{
-    BindError, FlowNews, FlowOrder, Lane, MediaCommand, MediaEvent, Relay, RelaySettings,
-    SocketAction, Verdict,
+    BindError, DROP_REASONS, FlowNews, FlowOrder, Lane, MediaCommand, MediaEvent, Relay,
+    RelaySettings, SocketAction, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -207,6 +207,21 @@ impl MediaCore {
         self.relay.sessions()
     }
 
+    /// How many streams come to ports of ours.
+    pub fn streams(&self) -> usize {
+        self.relay.streams()
+    }
+
+    /// How many of them the fast path carries.
+    pub fn flows(&self) -> usize {
+        self.relay.flows()
+    }
+
+    /// How many packets went nowhere, by [`DropReason::index`].
+    pub fn dropped(&self) -> &[u64; DROP_REASONS] {
+        self.relay.dropped()
+    }
+
     /// How many legs end here, for checkers.
     pub fn legs(&self) -> usize {
         self.studio.legs()
@@ -252,6 +267,12 @@ impl MediaCore {
     /// [`MediaCore::poll_news`].
     pub fn handle_flow(&mut self, now: Instant, port: u16, news: FlowNews) {
         self.relay.handle_flow(now, port, news);
+    }
+
+    /// The driver of the fast path is gone: all goes on by sockets. Afterwards drain
+    /// [`MediaCore::poll_news`].
+    pub fn fast_path_lost(&mut self, now: Instant) {
+        self.relay.fast_path_lost(now);
     }
 
     /// What must be asked of the disk; each is answered by [`MediaCore::handle_file`].

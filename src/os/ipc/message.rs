@@ -1,6 +1,7 @@
 //! The messages. [`PROTOCOL`] changes with any of them.
 
 use crate::base::Transport;
+use crate::control::RelayDriverRow;
 use crate::media::file::Root;
 use crate::os::blocklist::Notice;
 use crate::server::{MediaNews, MediaOrder};
@@ -143,6 +144,15 @@ pub struct Handed {
     pub mtu: u16,
 }
 
+/// What the relays count.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RelayReport {
+    /// The ways that media takes, the sockets first.
+    pub rows: Vec<RelayDriverRow>,
+    /// What the fast path counts, in the order of its names; empty where there is none.
+    pub fast_path: Vec<u64>,
+}
+
 /// From the monitor to any role.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToRole {
@@ -198,8 +208,8 @@ pub enum ToRole {
     Start,
     /// Log from this level on.
     LogLevel(String),
-    /// For signal: what the fast path counts, in the order of its list.
-    FastPath(Vec<u64>),
+    /// For signal: what the relays count.
+    Relays(RelayReport),
     /// Try what must be refused, and tell.
     Probe,
     /// The end.
@@ -233,8 +243,8 @@ pub enum ToMonitor {
     Probed(Vec<Probed>),
     /// From signal: blocklistd(8) is to be told.
     Notice(Notice),
-    /// From media, for signal: what the fast path counts.
-    FastPath(Vec<u64>),
+    /// From media, for signal: what the relays count.
+    Relays(RelayReport),
 }
 
 /// One try of a [`ToRole::Probe`].

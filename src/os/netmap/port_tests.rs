@@ -58,6 +58,7 @@ fn opened(device: Device, name: &str) -> Box<Opened> {
 fn stream(destination: &str) -> Stream {
     let ours: SocketAddr = OURS.parse().unwrap();
     Stream {
+        is_secure: false,
         bind: "0.0.0.0".parse().unwrap(),
         port: ours.port(),
         source: PEER.parse().unwrap(),

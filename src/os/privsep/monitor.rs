@@ -427,11 +427,11 @@ impl Monitor {
             Ok((ToMonitor::Notice(notice), _)) if role == Role::Signal => {
                 self.blocklist.tell(notice);
             }
-            Ok((ToMonitor::FastPath(counted), _)) if role == Role::Media => {
-                let counted = ToRole::FastPath(counted);
-                self.send(Role::Signal, &counted, &[]).await;
+            Ok((ToMonitor::Relays(report), _)) if role == Role::Media => {
+                let report = ToRole::Relays(report);
+                self.send(Role::Signal, &report, &[]).await;
             }
-            Ok((ToMonitor::Ports { .. } | ToMonitor::Notice(_) | ToMonitor::FastPath(_), _)) => {
+            Ok((ToMonitor::Ports { .. } | ToMonitor::Notice(_) | ToMonitor::Relays(_), _)) => {
                 self.on_death(role, "an unexpected message");
             }
             Ok((ToMonitor::Probed(tries), _)) => {

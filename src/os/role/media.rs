@@ -9,8 +9,8 @@ use crate::os::codec_plugin;
 use crate::os::daemon::{EX_OSERR, EX_UNAVAILABLE, Fatal};
 use crate::os::fast::{self, Card, Side};
 use crate::os::ipc::{
-    AsyncChannel, Channel, Commands, DESCRIPTORS_MAX, Events, IpcError, Line, Role, ToMonitor,
-    ToRole,
+    AsyncChannel, Channel, Commands, DESCRIPTORS_MAX, Events, IpcError, Line, RelayReport, Role,
+    ToMonitor, ToRole,
 };
 use crate::os::relay::{Bound, COMMANDS_MAX, MediaConfig, MediaDriver, MediaHandle};
 use crate::os::service::assemble::{relay_settings, start_files};
@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 
 /// Events of one message.
 const EVENTS_PER_MESSAGE: usize = 64;
-/// How often signal hears what the fast path counts.
+/// How often signal hears what the relays count.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 /// What the relays have to say to the monitor.
 const ADOPTIONS_MAX: usize = 512;
@@ -179,20 +179,15 @@ async fn attend(
             .map_err(ipc)?;
     }
     monitor.send(&ToMonitor::Ready, &[]).await.map_err(ipc)?;
-    let mut told = Vec::new();
     let mut tell = tokio::time::interval(TELL_EVERY);
     tell.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let (message, fds) = tokio::select! {
             message = monitor.receive::<ToRole>() => message.map_err(ipc)?,
-            _ = tell.tick(), if driver.is_some() => {
-                let figures = driver.iter().flat_map(|driver| driver.figures().list());
-                let counted: Vec<u64> = figures.map(|(_, count)| count).collect();
-                if counted != told {
-                    told.clone_from(&counted);
-                    let counted = ToMonitor::FastPath(counted);
-                    monitor.send(&counted, &[]).await.map_err(ipc)?;
-                }
+            _ = tell.tick() => {
+                let relays = stations.iter().map(|station| &station.driver);
+                let report = RelayReport::of(relays, driver.as_deref());
+                monitor.send(&ToMonitor::Relays(report), &[]).await.map_err(ipc)?;
                 continue;
             }
             Some((relay, bound)) = adoptions.recv() => {

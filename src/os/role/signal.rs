@@ -157,11 +157,7 @@ impl Signal {
                         ToRole::Settings { asked, last, bytes } => {
                             self.on_settings(asked, last, bytes)?;
                         }
-                        ToRole::FastPath(counted) => {
-                            if let Some(figures) = self.running.fast_path() {
-                                figures.set(&counted);
-                            }
-                        }
+                        ToRole::Relays(report) => self.running.hear_relays(report),
                         ToRole::BadSettings { asked, problem } => {
                             self.answer(asked, Reply::failed(Failure::BadConfig, problem, ""));
                         }

@@ -14,16 +14,18 @@ pub use program::Mode;
 use self::program::{Ports, Program};
 use self::rings::{FRAMES_PER_QUEUE, Frames, Queue, frame_of};
 use super::hops::{Interface, Neighbours};
+use crate::base::Instant;
 use crate::os::clock::Clock;
 use crate::os::doorbell::{Doorbell, Ear, doorbell};
-use crate::os::fast::{Card, Carrying, DriverEnd, Figures, Link, Punted, Started, line};
-use crate::relay::frame::{FlowTable, Frame, Verdict, datagram, prepare, process};
+use crate::os::fast::{Card, Carrying, Exchange, Figures, Link, QueueFigures, Started, spawn};
+use crate::relay::frame::{Frame, Verdict, prepare, process};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The most queues that are served.
 pub const QUEUES_MAX: u32 = 64;
@@ -35,6 +37,8 @@ const BATCH_MAX: usize = 64;
 const SENDS_MAX: usize = 16;
 /// The longest sleep, in milliseconds.
 const SLEEP_MS: u16 = 1000;
+/// How often the queues are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An interface that is ready: the program hangs on it, and no port is open yet.
 #[derive(Debug)]
@@ -45,6 +49,7 @@ pub struct Opened {
     ports: Arc<Ports>,
     frames: Frames,
     queues: Vec<Queue>,
+    mode: &'static str,
     /// One for each worker.
     hops: Vec<Neighbours>,
 }
@@ -108,6 +113,7 @@ pub fn open(name: &str, workers: usize) -> Result<Opened, String> {
         ports: Arc::new(ports),
         frames,
         queues,
+        mode,
         hops: hops.map_err(fail("routes"))?,
     })
 }
@@ -123,35 +129,35 @@ pub struct Running {
 impl Card for Opened {
     fn start(self: Box<Self>, clock: Clock) -> io::Result<Started> {
         let (bell, ear) = doorbell()?;
+        let name = format!("xdp:{}", self.name);
+        let figures = Figures::of(&name, self.mode, self.queues.len());
         let link = Link {
             gate: self.ports,
             wake: Arc::clone(&bell),
             hardware_address: self.interface.hardware_address,
-            figures: Arc::default(),
+            figures: Arc::new(figures),
             owners: Arc::default(),
         };
-        let (mut sides, mut ends) = (Vec::new(), Vec::new());
-        for (number, hops) in self.hops.into_iter().enumerate() {
-            let (side, end) = line(number as u16, link.clone(), Box::new(hops))?;
-            sides.push(side);
-            ends.push(end);
-        }
+        let (workers, mut hops) = (self.hops.len(), self.hops.into_iter());
+        let (exchange, sides) = Exchange::new(FLOWS_MAX, workers, link.clone(), || {
+            let next = hops.next().ok_or(io::ErrorKind::NotFound)?;
+            Ok(Box::new(next))
+        })?;
         let free = 0..(self.queues.len() * FRAMES_PER_QUEUE) as u64;
         let driver = Driver {
-            table: FlowTable::new(FLOWS_MAX),
+            exchange,
             free: free.map(|n| n * rings::FRAME_BYTES as u64).collect(),
             frames: self.frames,
             queues: self.queues,
-            ends,
             clock,
+            looked: Instant::ZERO,
             ear,
             link: link.clone(),
             batch: Vec::with_capacity(BATCH_MAX),
             _program: self.program,
         };
-        let builder = std::thread::Builder::new().name(format!("xdp-{}", self.name));
         let running = Running {
-            thread: Some(builder.spawn(move || driver.run())?),
+            thread: Some(spawn(name, &link.figures, move || driver.run())?),
             bell,
             figures: link.figures,
         };
@@ -169,7 +175,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.bell.stop();
         if let Some(thread) = self.thread.take() {
-            // If it panicked it has said so.
+            // However it ended, it has said so.
             let _ = thread.join();
         }
     }
@@ -177,13 +183,14 @@ impl Drop for Running {
 
 /// The thread's own.
 struct Driver {
-    table: FlowTable,
+    exchange: Exchange,
     frames: Frames,
     /// Frames that are nowhere.
     free: Vec<u64>,
     queues: Vec<Queue>,
-    ends: Vec<DriverEnd>,
     clock: Clock,
+    /// When the queues were looked at last.
+    looked: Instant,
     ear: Ear,
     link: Link,
     /// Address and length of the frames of the batch.
@@ -192,35 +199,41 @@ struct Driver {
 }
 
 impl Driver {
-    fn run(mut self) {
+    fn run(mut self) -> Result<(), String> {
         for at in 0..self.queues.len() {
             self.refill(at);
         }
         while !self.ear.is_stopped() {
-            let mut worked = self.change();
+            let mut worked = self.exchange.change();
             for at in 0..self.queues.len() {
                 worked |= self.serve(at);
             }
             if !worked {
                 self.sleep();
             }
+            self.look()?;
         }
+        Ok(())
     }
 
-    /// Carries out what workers want; whether there was anything.
-    fn change(&mut self) -> bool {
-        let mut any = false;
-        for end in &mut self.ends {
-            if self.table.apply_changes(&mut end.ring) > 0 {
-                any = true;
-                end.ring_bell();
+    /// Now and then: shows what queues count, and whether the interface is still there. poll(2)
+    /// tells nothing of a socket whose interface is gone: it is never ready.
+    fn look(&mut self) -> Result<(), String> {
+        let now = self.clock.now();
+        if now.since(self.looked) < LOOK_INTERVAL {
+            return Ok(());
+        }
+        self.looked = now;
+        self.exchange.show();
+        for (at, queue) in self.queues.iter().enumerate() {
+            if let Some(figures) = self.link.figures.queue(at) {
+                show(queue, figures);
             }
         }
-        if any {
-            let flows = self.table.len() as u64;
-            self.link.figures.flows.store(flows, Ordering::Relaxed);
+        match self.queues.iter().find_map(Queue::error) {
+            Some(error) => Err(format!("the interface is gone: {error}")),
+            None => Ok(()),
         }
-        any
     }
 
     /// Gives one queue its turn; whether frames came.
@@ -263,11 +276,12 @@ impl Driver {
         for &(address, length) in &self.batch {
             let frame = self.frames.buffer(address);
             if let Some(frame) = frame.and_then(|frame| frame.get(..length)) {
-                prepare(frame, &self.table);
+                prepare(frame, &self.exchange.table);
             }
         }
         let now = self.clock.now();
         let (mut sent, mut punted, mut dropped, mut full) = (0, 0, 0, 0);
+        let mut overruns = 0;
         for &(address, length) in &self.batch {
             let buffer = self.frames.buffer(address);
             let Some(mut frame) = buffer.and_then(|buffer| Frame::new(buffer, length)) else {
@@ -275,7 +289,7 @@ impl Driver {
                 self.free.push(frame_of(address));
                 continue;
             };
-            match process(&mut frame, &mut self.table, now) {
+            match process(&mut frame, &mut self.exchange.table, now) {
                 Verdict::Forward { .. } => {
                     let entry = libc::xdp_desc {
                         addr: address,
@@ -287,15 +301,13 @@ impl Driver {
                         sent += 1;
                         continue;
                     }
-                    full += 1;
+                    overruns += 1;
                 }
                 // The worker does with it what it does with a socket's.
-                Verdict::Punt | Verdict::Host => {
-                    match punt(frame.bytes(), &self.ends, &self.link) {
-                        true => punted += 1,
-                        false => full += 1,
-                    }
-                }
+                Verdict::Punt | Verdict::Host => match self.exchange.punt(frame.bytes()) {
+                    true => punted += 1,
+                    false => full += 1,
+                },
                 Verdict::Drop(_) => dropped += 1,
             }
             self.free.push(frame_of(address));
@@ -311,6 +323,10 @@ impl Driver {
         }
         let figures = &self.link.figures;
         let batch = self.batch.len() as u64;
+        full += overruns;
+        for (count, more) in queue.counts.iter_mut().zip([batch, sent, overruns]) {
+            *count += more;
+        }
         Figures::add(&figures.received, batch);
         Figures::add(&figures.sent, sent);
         Figures::add(&figures.punted, punted);
@@ -349,32 +365,39 @@ impl Driver {
                 queue.wake_sender();
             }
         }
-        let mut wait: Vec<PollFd<'_>> = Vec::with_capacity(1 + self.queues.len());
-        let sockets = self.queues.iter().map(Queue::as_fd);
-        let ear = self.ear.as_fd();
-        for fd in std::iter::once::<BorrowedFd<'_>>(ear).chain(sockets) {
-            wait.push(PollFd::new(fd, PollFlags::POLLIN));
-        }
+        // The ear, then a place for each queue.
+        let mut wait: [PollFd<'_>; 1 + QUEUES_MAX as usize] = std::array::from_fn(|place| {
+            let queue = place.checked_sub(1).and_then(|at| self.queues.get(at));
+            let fd = queue.map_or(self.ear.as_fd(), Queue::as_fd);
+            PollFd::new(fd, PollFlags::POLLIN)
+        });
+        let wanted = wait.get_mut(..=self.queues.len()).unwrap_or_default();
         // An interruption is a round too early, no more.
-        let _ = poll(&mut wait, PollTimeout::from(SLEEP_MS));
+        let _ = poll(wanted, PollTimeout::from(SLEEP_MS));
         self.ear.hush();
     }
 }
 
-/// Hands the datagram of a frame to the worker of its port; whether it has room.
-fn punt(frame: &[u8], ends: &[DriverEnd], link: &Link) -> bool {
-    let Some((source, port, payload)) = datagram(frame) else {
-        return false;
-    };
-    let Some(end) = ends.get(link.owners.of(port)) else {
-        return false;
-    };
-    let payload = payload.into();
-    let taken = end.punt(Punted {
-        port,
-        source,
-        payload,
+/// Shows what a queue and the kernel counted.
+fn show(queue: &Queue, figures: &QueueFigures) {
+    let [received, sent, overruns] = queue.counts;
+    let ours = [
+        (&figures.received, received),
+        (&figures.sent, sent),
+        (&figures.overruns, overruns),
+        (&figures.room, u64::from(queue.fill.waiting())),
+        (&figures.sending, u64::from(queue.sending)),
+    ];
+    let kernels = queue.statistics().map(|kernel| {
+        let invalid = kernel.rx_invalid_descs + kernel.tx_invalid_descs;
+        [
+            (&figures.kernel_dropped, kernel.rx_dropped),
+            (&figures.ring_full, kernel.rx_ring_full),
+            (&figures.room_empty, kernel.rx_fill_ring_empty_descs),
+            (&figures.invalid, invalid),
+        ]
     });
-    end.ring_bell();
-    taken
+    for (figure, count) in ours.into_iter().chain(kernels.into_iter().flatten()) {
+        figure.store(count, Ordering::Relaxed);
+    }
 }

@@ -8,24 +8,33 @@
 //!   Relay <--FlowNews--- Side <--Answer-- FlowRing <--'
 //!   Relay <--packet----- Side <--Punted-------------- process(): Punt, Host
 //! ```
-//! A driver sees only frames to ports whose [`Gate`] is open; all others are the system's.
+//! A driver sees only frames to ports whose [`Gate`] is open; all others are the system's. When its
+//! thread ends, however that is, each worker finds its line closed behind the last answer, adds
+//! what its flows had counted until then, and carries all by sockets.
 
 mod driver;
+mod exchange;
 
 pub use driver::{
     Card, Carrying, Elsewhere, FIGURES, HandOver, Started, check_processes, hand_over, open,
     take_over,
 };
+pub use exchange::{Exchange, spawn};
 
+use super::doorbell::{Doorbell, Ear, doorbell};
 use crate::base::Instant;
 use crate::relay::frame::{
-    Action, Answer, Busy, Change, FlowControl, FlowRing, FlowSpec, Onward, RtcpPath, ring,
+    Action, Answer, Busy, Change, FlowControl, FlowRing, FlowSpec, FlowStats, FlowTable, Onward,
+    RtcpPath, ring,
 };
 use crate::relay::{FlowNews, FlowOrder, Stream};
+use crate::wire::rtp::EXPEDITED_FORWARDING;
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -33,8 +42,6 @@ use std::time::Duration;
 pub const PUNTED_MAX: usize = 1024;
 /// How long a next hop is believed.
 const HOP_AGE_MAX: Duration = Duration::from_secs(10);
-/// Expedited Forwarding (RFC 3246), as sockets mark their packets.
-const EXPEDITED_FORWARDING: u8 = 46;
 
 /// How packets to a host leave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,12 +100,15 @@ pub struct Figures {
     pub refused: AtomicU64,
     /// The most frames of one batch.
     pub batch_max: AtomicU64,
+    ended: OnceLock<String>,
 }
 
 impl Figures {
     /// All, by their names in listings.
-    pub fn list(&self) -> [(&'static str, u64); 8] {
+    pub fn list(&self) -> [(&'static str, u64); 9] {
+        let up = AtomicU64::new(u64::from(self.ended.get().is_none()));
         [
+            ("fast_path_up", &up),
             ("fast_path_flows", &self.flows),
             ("fast_path_received", &self.received),
             ("fast_path_sent", &self.sent),
@@ -111,6 +121,18 @@ impl Figures {
         .map(|(name, figure)| (name, figure.load(Ordering::Relaxed)))
     }
 
+    /// The driver is gone: why, and what to do.
+    fn end(&self, text: String) {
+        self.flows.store(0, Ordering::Relaxed);
+        // It ends once.
+        let _ = self.ended.set(text);
+    }
+
+    /// Why there is no driver any more, with the remedy; `None` while it runs.
+    pub fn ended(&self) -> Option<&str> {
+        self.ended.get().map(String::as_str)
+    }
+
     /// Adds to one of them.
     pub fn add(figure: &AtomicU64, count: u64) {
         if count > 0 {
@@ -119,22 +141,24 @@ impl Figures {
     }
 }
 
-type Bell = Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>;
-
 /// The driver's end of one worker's line.
 #[derive(Debug)]
 pub struct DriverEnd {
     /// Changes of the table, and answers.
     pub ring: FlowRing,
     punted: SyncSender<Punted>,
-    bell: BellRope,
+    estate: SyncSender<Arc<FlowTable>>,
+    /// The last field, so that the worker finds the others closed when it rings.
+    bell: LastRing,
 }
 
-struct BellRope(Bell);
+/// Rings when it goes, too.
+#[derive(Debug)]
+struct LastRing(Arc<Doorbell>);
 
-impl std::fmt::Debug for BellRope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "BellRope({})", self.0.get().is_some())
+impl Drop for LastRing {
+    fn drop(&mut self) {
+        self.0.ring();
     }
 }
 
@@ -147,21 +171,25 @@ impl DriverEnd {
         }
     }
 
+    /// The driver ends, and this is what its flows counted.
+    fn leave(&self, table: &Arc<FlowTable>) {
+        // A worker that is gone needs no figures.
+        let _ = self.estate.try_send(Arc::clone(table));
+    }
+
     /// Wakes the worker.
     pub fn ring_bell(&self) {
-        if let Some(ring) = self.bell.0.get() {
-            ring();
-        }
+        self.bell.0.ring();
     }
 }
 
 /// What all workers share of a driver.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Link {
     /// Opens and closes ports.
     pub gate: Arc<dyn Gate>,
     /// Wakes the driver.
-    pub wake: Arc<dyn Fn() + Send + Sync>,
+    pub wake: Arc<Doorbell>,
     /// The link's own hardware address.
     pub hardware_address: [u8; 6],
     /// What the driver counts.
@@ -199,12 +227,6 @@ impl Owners {
     }
 }
 
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Link({:?})", self.gate)
-    }
-}
-
 /// A stream that the driver carries, or is about to.
 #[derive(Debug)]
 struct Placed {
@@ -222,7 +244,8 @@ pub struct Side {
     number: u16,
     control: FlowControl,
     punted: Receiver<Punted>,
-    bell: BellRope,
+    estate: Receiver<Arc<FlowTable>>,
+    ear: Ear,
     link: Link,
     hops: Box<dyn Hops>,
     /// By our port.
@@ -238,36 +261,40 @@ pub enum FromDriver {
     News(u16, FlowNews),
     /// As from a socket.
     Packet(Punted),
+    /// The driver is gone, and nothing comes any more; what the flows of ports had counted.
+    Lost(Vec<(u16, FlowStats)>),
 }
 
 /// A line between a worker and a driver; `number` is its place among the driver's.
-pub fn line(number: u16, link: Link, hops: Box<dyn Hops>) -> (Side, DriverEnd) {
+pub fn line(number: u16, link: Link, hops: Box<dyn Hops>) -> io::Result<(Side, DriverEnd)> {
     let (control, ring) = ring();
     let (sender, punted) = sync_channel(PUNTED_MAX);
-    let bell = Bell::default();
+    let (bequest, estate) = sync_channel(1);
+    let (bell, ear) = doorbell()?;
     let end = DriverEnd {
         ring,
         punted: sender,
-        bell: BellRope(Arc::clone(&bell)),
+        estate: bequest,
+        bell: LastRing(bell),
     };
     let side = Side {
         number,
         control,
         punted,
-        bell: BellRope(bell),
+        estate,
+        ear,
         link,
         hops,
         placed: BTreeMap::new(),
         backlog: VecDeque::new(),
     };
-    (side, end)
+    Ok((side, end))
 }
 
 impl Side {
-    /// How the driver wakes this worker.
-    pub fn set_bell(&self, ring: Box<dyn Fn() + Send + Sync>) {
-        // The first one stays: a line has one worker.
-        let _ = self.bell.0.set(ring);
+    /// Call it when the line is readable, before [`Side::poll`].
+    pub fn hush(&self) {
+        self.ear.hush();
     }
 
     /// Carries out an order; what is known of it at once.
@@ -296,17 +323,42 @@ impl Side {
                 break;
             }
         }
+        if let Some((port, news)) = self.poll_answer() {
+            return Some(FromDriver::News(port, news));
+        }
+        match self.punted.try_recv() {
+            Ok(packet) => Some(FromDriver::Packet(packet)),
+            Err(TryRecvError::Empty) => None,
+            // Its answers may have come after the look above.
+            Err(TryRecvError::Disconnected) => match self.poll_answer() {
+                Some((port, news)) => Some(FromDriver::News(port, news)),
+                None => Some(FromDriver::Lost(self.estate())),
+            },
+        }
+    }
+
+    fn poll_answer(&mut self) -> Option<(u16, FlowNews)> {
         while let Some(answer) = self.control.poll_answer() {
-            if let Some((port, news)) = self.on_answer(answer) {
-                return Some(FromDriver::News(port, news));
+            if let Some(news) = self.on_answer(answer) {
+                return Some(news);
             }
         }
-        self.punted.try_recv().ok().map(FromDriver::Packet)
+        None
+    }
+
+    /// What a driver that is gone left of our flows.
+    fn estate(&self) -> Vec<(u16, FlowStats)> {
+        let Ok(table) = self.estate.try_recv() else {
+            return Vec::new();
+        };
+        let mine = self.placed.iter();
+        let counted = mine.filter_map(|(port, placed)| Some((*port, table.stats(placed.ours)?)));
+        counted.collect()
     }
 
     fn ask(&self, change: Change) -> Result<(), Box<Busy>> {
         self.control.ask(change)?;
-        (self.link.wake)();
+        self.link.wake.ring();
         Ok(())
     }
 
@@ -454,6 +506,13 @@ impl Side {
             // The flow of before stays, with its old next hop.
             (false, false) => None,
         }
+    }
+}
+
+impl AsFd for Side {
+    /// Readable when the driver has something for the worker.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ear.as_fd()
     }
 }
 

@@ -15,6 +15,7 @@ pub mod ctl;
 pub mod daemon;
 pub mod demo;
 pub mod dns;
+pub mod doorbell;
 pub mod e1;
 pub mod fast;
 #[cfg(target_os = "freebsd")]

@@ -19,6 +19,7 @@ pub use socket::Port;
 use self::plug::Plug;
 use self::poller::Poller;
 use super::clock::Clock;
+use super::doorbell::{Doorbell, Ear, doorbell};
 use super::fast::{FromDriver, Side};
 use super::ipc::Channel;
 use super::spool::{Answering, Filing};
@@ -26,14 +27,13 @@ use crate::base::Instant;
 use crate::media::file::FileNews;
 use crate::media::refused;
 use crate::media::room::Rooms;
-use crate::relay::{BindError, MediaCommand, MediaEvent, RelaySettings, SocketAction};
+use crate::relay::{BindError, FlowNews, MediaCommand, MediaEvent, RelaySettings, SocketAction};
 use crate::server::{MediaCore, MediaNews, MediaOrder};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -51,6 +51,8 @@ const DATAGRAM_BYTES_MAX: usize = 65_536;
 const WAKE: u32 = u32::MAX;
 /// The token of the line to the broker.
 const LINE: u32 = u32::MAX - 1;
+/// The token of the line to the fast path's driver.
+const FAST: u32 = u32::MAX - 2;
 /// Where a generation of signalling stands in the name of a session: above what its shard counts.
 const GENERATION_SHIFT: u32 = 56;
 
@@ -102,21 +104,16 @@ enum Order {
 /// Hands bound ports to a new broker.
 pub type Adoption = Box<dyn FnOnce(Vec<Bound>) + Send>;
 
+#[derive(Debug)]
 struct Worker {
     commands: SyncSender<Order>,
     doorbell: Arc<Doorbell>,
 }
 
 /// Hands commands to the media workers; cheap to clone, from any thread.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct MediaHandle {
     workers: Arc<[Worker]>,
-}
-
-impl std::fmt::Debug for MediaHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "MediaHandle({} workers)", self.workers.len())
-    }
 }
 
 impl MediaHandle {
@@ -157,33 +154,12 @@ impl Worker {
     }
 }
 
-/// Wakes a worker; rings once for many commands.
-struct Doorbell {
-    rung: AtomicBool,
-    stop: AtomicBool,
-    bell: UnixStream,
-}
-
-impl Doorbell {
-    fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            // A full pipe means that it rings already.
-            let _ = (&self.bell).write(&[1]);
-        }
-    }
-}
-
 /// The running media side. Dropping it stops it.
+#[derive(Debug)]
 pub struct MediaDriver {
     handle: MediaHandle,
     threads: Vec<JoinHandle<()>>,
     counters: Arc<MediaCounters>,
-}
-
-impl std::fmt::Debug for MediaDriver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "MediaDriver({} workers)", self.threads.len())
-    }
 }
 
 impl MediaDriver {
@@ -200,23 +176,16 @@ impl MediaDriver {
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
         for number in 0..config.workers.max(1) {
             let (commands, inbox) = sync_channel(COMMANDS_MAX);
-            let (bell, ear) = UnixStream::pair()?;
-            bell.set_nonblocking(true)?;
-            ear.set_nonblocking(true)?;
-            let doorbell = Arc::new(Doorbell {
-                rung: AtomicBool::new(false),
-                stop: AtomicBool::new(false),
-                bell,
-            });
+            let (doorbell, ear) = doorbell()?;
             let poller = Poller::new()?;
-            poller.add(ear.as_raw_fd(), WAKE)?;
+            poller.add(ear.as_fd().as_raw_fd(), WAKE)?;
             let mut media = MediaCore::new(config.settings, config.clock.anchor());
             media.share(Arc::clone(&config.rooms));
-            let fast = fast.next().inspect(|side| {
+            let fast = fast.next();
+            if let Some(side) = &fast {
                 media.use_fast_path();
-                let doorbell = Arc::clone(&doorbell);
-                side.set_bell(Box::new(move || doorbell.ring()));
-            });
+                poller.add(side.as_fd().as_raw_fd(), FAST)?;
+            }
             let files = config.files.clone().map(|filing| {
                 media.handle_file(config.clock.now(), filing.roots());
                 (filing, answering(&commands, &doorbell))
@@ -231,7 +200,6 @@ impl MediaDriver {
                 poller,
                 ear,
                 inbox,
-                doorbell: doorbell.clone(),
                 clock: config.clock,
                 events: events.clone(),
                 buffer: vec![0; DATAGRAM_BYTES_MAX],
@@ -262,8 +230,7 @@ impl MediaDriver {
     /// Stops the workers and waits for them; their sockets are closed then.
     pub fn stop(&mut self) {
         for worker in self.handle.workers.iter() {
-            worker.doorbell.stop.store(true, Ordering::Release);
-            worker.doorbell.ring();
+            worker.doorbell.stop();
         }
         for thread in self.threads.drain(..) {
             // A worker that panicked has said so already.
@@ -302,9 +269,8 @@ struct Turn {
     /// The session that the last command was about.
     current: u64,
     poller: Poller,
-    ear: UnixStream,
+    ear: Ear,
     inbox: Receiver<Order>,
-    doorbell: Arc<Doorbell>,
     clock: Clock,
     events: EventSink,
     buffer: Vec<u8>,
@@ -313,15 +279,16 @@ struct Turn {
 
 impl Turn {
     fn run(mut self) {
-        let mut more_commands = false;
-        while !self.doorbell.stop.load(Ordering::Acquire) {
-            let ready = self.wait(more_commands);
+        let (mut more_commands, mut more_fast) = (false, false);
+        while !self.ear.is_stopped() {
+            let ready = self.wait(more_commands || more_fast);
             let now = self.clock.now();
             let (mut received, mut forwarded) = (0, 0);
-            let mut woken = more_commands;
+            let (mut woken, mut fast_woken) = (more_commands, more_fast);
             for at in 0..ready {
                 match self.poller.token(at) {
                     Some(WAKE) => woken = true,
+                    Some(FAST) => fast_woken = true,
                     Some(LINE) => self.plug.on_line(),
                     Some(port) => self.on_ready(now, port as u16, &mut received, &mut forwarded),
                     None => {}
@@ -334,9 +301,7 @@ impl Turn {
                 .forwarded
                 .fetch_add(forwarded, Ordering::Relaxed);
             more_commands = woken && self.on_commands(now);
-            if woken {
-                more_commands |= self.on_fast(now);
-            }
+            more_fast = fast_woken && self.on_fast(now);
             let due = self.media.poll_timeout().is_some_and(|due| due <= now);
             if due {
                 self.media.handle_timeout(now, &mut self.plug);
@@ -349,9 +314,9 @@ impl Turn {
     }
 
     /// How many ports are ready, the doorbell included.
-    fn wait(&mut self, more_commands: bool) -> usize {
+    fn wait(&mut self, more_waits: bool) -> usize {
         let due = self.media.poll_timeout();
-        let timeout = match more_commands {
+        let timeout = match more_waits {
             true => Some(std::time::Duration::ZERO),
             false => due.map(|due| due.since(self.clock.now())),
         };
@@ -390,10 +355,7 @@ impl Turn {
 
     /// Whether more commands wait than one round takes.
     fn on_commands(&mut self, now: Instant) -> bool {
-        let mut sink = [0; 64];
-        while matches!((&self.ear).read(&mut sink), Ok(n) if n == sink.len()) {}
-        // Before looking: what is sent after the last look rings again.
-        self.doorbell.rung.store(false, Ordering::Release);
+        self.ear.hush();
         for _ in 0..COMMANDS_PER_ROUND {
             match self.inbox.try_recv() {
                 Ok(Order::Command(command)) => self.on_command(now, command),
@@ -417,6 +379,9 @@ impl Turn {
 
     /// Takes what the fast path's driver says or hands over; whether more of it may wait.
     fn on_fast(&mut self, now: Instant) -> bool {
+        if let Some(side) = &self.fast {
+            side.hush();
+        }
         let mut taken = 0;
         while taken < FAST_PER_ROUND
             && let Some(news) = self.fast.as_mut().and_then(Side::poll)
@@ -429,6 +394,13 @@ impl Turn {
                     let payload = &mut packet.payload;
                     self.media
                         .process(now, port, source, payload, &mut self.plug);
+                }
+                FromDriver::Lost(counted) => {
+                    for (port, stats) in counted {
+                        self.media.handle_flow(now, port, FlowNews::Counted(stats));
+                    }
+                    self.media.fast_path_lost(now);
+                    self.fast = None;
                 }
             }
         }

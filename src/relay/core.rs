@@ -122,7 +122,7 @@ impl Relay {
 
     /// There is a fast path: [`Relay::poll_flow`] tells what it shall carry.
     pub fn use_fast_path(&mut self) {
-        self.fast = Some(FastPath::new());
+        self.fast = Some(FastPath::default());
     }
 
     /// Carries out a command. Afterwards drain [`Relay::poll_socket`], then [`Relay::poll_event`].
@@ -284,12 +284,13 @@ impl Relay {
         }
     }
 
-    /// The driver of the fast path is gone: all goes on by sockets.
+    /// The driver of the fast path is gone: all goes on by sockets. What its flows counted must
+    /// have been told by [`Relay::handle_flow`] before. Afterwards drain [`Relay::poll_event`].
     pub fn fast_path_lost(&mut self, now: Instant) {
-        let Some(mut fast) = self.fast.take() else {
+        let Some(fast) = self.fast.take() else {
             return;
         };
-        for (port, flow) in fast.clear() {
+        for (port, flow) in fast.into_flows() {
             self.on_flow_gone(now, port, &flow);
         }
     }

@@ -19,6 +19,7 @@ use super::frame::FlowStats;
 use super::stats::{DropReason, LegStats};
 use crate::base::Key;
 use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -97,27 +98,17 @@ pub(super) struct PortFlow {
     pub(super) told: FlowStats,
 }
 
-/// The flows of one worker's ports.
-#[derive(Debug)]
+/// The flows of one worker's ports. Orders, news and looks come here; packets do not.
+#[derive(Debug, Default)]
 pub(super) struct FastPath {
-    flows: Vec<Option<PortFlow>>,
+    /// By our port.
+    flows: BTreeMap<u16, PortFlow>,
     orders: VecDeque<FlowOrder>,
 }
 
 impl FastPath {
-    pub(super) fn new() -> Self {
-        Self {
-            flows: (0..=u16::MAX).map(|_| None).collect(),
-            orders: VecDeque::new(),
-        }
-    }
-
     pub(super) fn get(&self, port: u16) -> Option<&PortFlow> {
-        self.flows.get(usize::from(port))?.as_ref()
-    }
-
-    fn place(&mut self, port: u16) -> Option<&mut Option<PortFlow>> {
-        self.flows.get_mut(usize::from(port))
+        self.flows.get(&port)
     }
 
     pub(super) fn poll_order(&mut self) -> Option<FlowOrder> {
@@ -128,15 +119,14 @@ impl FastPath {
     pub(super) fn install(&mut self, stream: Stream, session: Key, side: Side) {
         let told = FlowStats::default();
         let state = State::Asked;
-        if let Some(place) = self.place(stream.port) {
-            *place = Some(PortFlow {
-                session,
-                side,
-                state,
-                told,
-            });
-            self.orders.push_back(FlowOrder::Install(stream));
-        }
+        let flow = PortFlow {
+            session,
+            side,
+            state,
+            told,
+        };
+        self.flows.insert(stream.port, flow);
+        self.orders.push_back(FlowOrder::Install(stream));
     }
 
     pub(super) fn query(&mut self, port: u16) {
@@ -145,7 +135,7 @@ impl FastPath {
 
     /// Asks for the flow of a port to go; whether there is one that will tell.
     pub(super) fn leave(&mut self, port: u16) -> bool {
-        let Some(Some(flow)) = self.place(port) else {
+        let Some(flow) = self.flows.get_mut(&port) else {
             return false;
         };
         if flow.state != State::Leaving {
@@ -157,15 +147,17 @@ impl FastPath {
 
     /// Takes what the driver says. Gives the flow if it is gone, with its last figures in it.
     pub(super) fn on_news(&mut self, port: u16, news: FlowNews) -> Option<PortFlow> {
-        let place = self.place(port)?;
-        let flow = place.as_mut()?;
+        let Entry::Occupied(mut place) = self.flows.entry(port) else {
+            return None;
+        };
+        let flow = place.get_mut();
         match (news, flow.state) {
             (FlowNews::Installed, State::Asked) => flow.state = State::Carried,
-            (FlowNews::Refused, State::Asked) => return place.take(),
+            (FlowNews::Refused, State::Asked) => return Some(place.remove()),
             (FlowNews::Counted(stats), State::Carried | State::Leaving) => flow.told = stats,
             (FlowNews::Removed(stats), State::Leaving) => {
                 flow.told = stats.unwrap_or(flow.told);
-                return place.take();
+                return Some(place.remove());
             }
             // The driver's own order has it that these come too late.
             (FlowNews::Installed | FlowNews::Refused | FlowNews::Counted(_), _)
@@ -175,16 +167,13 @@ impl FastPath {
     }
 
     /// The driver is gone: the flow of each port, with what it told last.
-    pub(super) fn clear(&mut self) -> Vec<(u16, PortFlow)> {
-        self.orders.clear();
-        let places = self.flows.iter_mut().enumerate();
-        let taken = places.filter_map(|(port, place)| Some((port as u16, place.take()?)));
-        taken.collect()
+    pub(super) fn into_flows(self) -> BTreeMap<u16, PortFlow> {
+        self.flows
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.flows.iter().flatten().count()
+        self.flows.len()
     }
 }
 

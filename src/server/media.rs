@@ -254,6 +254,12 @@ impl MediaCore {
         self.relay.handle_flow(now, port, news);
     }
 
+    /// The driver of the fast path is gone: all goes on by sockets. Afterwards drain
+    /// [`MediaCore::poll_news`].
+    pub fn fast_path_lost(&mut self, now: Instant) {
+        self.relay.fast_path_lost(now);
+    }
+
     /// What must be asked of the disk; each is answered by [`MediaCore::handle_file`].
     pub fn poll_file(&mut self) -> Option<FileAsk> {
         self.studio.poll_file()

@@ -207,3 +207,41 @@ def test_what_cannot_be_is_said(case):
     said = refused(case, network, fastpath="xdp:eth0")
     assert "'ip link set dev eth0 xdp off'" in said, said
     first.stop()
+
+
+def test_interface_goes_away(case):
+    """The driver ends, and says so once; calls go on by sockets, and their records are whole."""
+    house = House(case)
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    assert house.figure("up") == 1
+    away = house.hosts["home"]
+    sh("ip", "-n", house.core, "link", "set", "eth0", "netns", away, "name", "eth9")
+    wait_for("the driver to end", lambda: house.figure("up") == 0, 5)
+    assert house.figure("flows") == 0
+    sh("ip", "-n", away, "link", "set", "eth9", "netns", house.core, "name", "eth0")
+    sh("ip", "-n", house.core, "addr", "add", f"{CORE}/24", "dev", "eth0")
+    sh("ip", "-n", house.core, "link", "set", "eth0", "up")
+    assert not house.program()
+    frames = house.figure("sent")
+
+    def packets():
+        (call,) = house.voipd.calls()
+        return min(leg["packets_in"] for leg in call["legs"])
+
+    before = packets()
+    wait_for("sound by sockets", lambda: packets() > before + 100, 10)
+    assert house.figure("sent") == frames
+    (warning,) = house.voipd.json("status")["warnings"]
+    assert "xdp:eth0 ended: the interface is gone" in warning and "restart voipd" in warning, warning
+    house.ends(alice)
+    said = [line for line in house.voipd.process.text().splitlines() if "xdp:eth0 ended" in line]
+    assert len(said) == 1 and "ERROR" in said[0], said
+    # What came by the card until then is there, too; what the cable did not bring is not.
+    (record,) = house.voipd.records()
+    for leg in record["legs"]:
+        sent = (record["end_ms"] - record["answer_ms"]) / 20
+        assert 0.5 * sent < leg["packets_in"] < 1.1 * sent, record
+    house.voipd.stop()
+    house.voipd.restart()
+    assert house.program() and house.figure("up") == 1

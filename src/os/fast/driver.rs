@@ -53,12 +53,13 @@ pub fn open(fastpath: &Fastpath) -> Result<Option<Box<dyn Card>>, String> {
 pub struct Elsewhere(Arc<Figures>);
 
 /// As many figures as [`Figures::list`] has.
-pub const FIGURES: usize = 8;
+pub const FIGURES: usize = 9;
 
 impl Elsewhere {
     /// What it counts by now, in the order of [`Figures::list`].
     pub fn hear(figures: &Figures, values: &[u64; FIGURES]) {
         let [
+            up,
             flows,
             received,
             sent,
@@ -79,6 +80,9 @@ impl Elsewhere {
             (&figures.batch_max, batch_max),
         ] {
             figure.store(value, Ordering::Relaxed);
+        }
+        if up == 0 {
+            figures.end("[rtp] fastpath: its driver ended, and media's log says why".into());
         }
     }
 }

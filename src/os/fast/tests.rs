@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::relay::frame::FlowTable;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::sync::Mutex;
 
 #[derive(Debug, Default)]
@@ -33,6 +34,7 @@ struct Rig {
     hop: Arc<Mutex<Option<Hop>>>,
     table: FlowTable,
     now: Instant,
+    _driver: Ear,
 }
 
 fn hop(last: u8) -> Hop {
@@ -60,15 +62,16 @@ fn stream(port: u16) -> Stream {
 impl Rig {
     fn new(flows: usize) -> Self {
         let door = Arc::new(Door::default());
+        let (wake, driver) = doorbell().unwrap();
         let link = Link {
             gate: door.clone(),
-            wake: Arc::new(|| {}),
+            wake,
             hardware_address: [2, 0, 0, 0, 0, 1],
             figures: Arc::default(),
             owners: Arc::default(),
         };
         let hop = Arc::new(Mutex::new(Some(hop(9))));
-        let (side, end) = line(3, link, Box::new(Table(hop.clone())));
+        let (side, end) = line(3, link, Box::new(Table(hop.clone()))).unwrap();
         Self {
             side,
             end,
@@ -76,6 +79,7 @@ impl Rig {
             hop,
             table: FlowTable::new(flows),
             now: Instant::from_millis(1000),
+            _driver: driver,
         }
     }
 
@@ -119,6 +123,10 @@ fn a_driver_elsewhere_is_listed_alike() {
     let values = here.list().map(|(_, value)| value);
     Elsewhere::hear(there.figures(), &values);
     assert_eq!(there.figures().list(), here.list());
+    here.end("gone".into());
+    Elsewhere::hear(there.figures(), &here.list().map(|(_, value)| value));
+    assert_eq!(there.figures().list(), here.list());
+    assert!(there.figures().ended().is_some());
 }
 
 #[test]
@@ -219,6 +227,61 @@ fn removals_that_find_the_line_full_are_not_forgotten() {
     let removed = |(_, news): &&(u16, FlowNews)| matches!(news, FlowNews::Removed(Some(_)));
     assert_eq!(heard.iter().filter(removed).count(), 800);
     assert!(rig.table.is_empty() && rig.open_ports().is_empty());
+}
+
+#[test]
+fn a_driver_that_ends_is_heard_behind_its_last_words() {
+    let mut rig = Rig::new(8);
+    rig.order(FlowOrder::Install(stream(16384)));
+    rig.turn();
+    rig.order(FlowOrder::Query { port: 16384 });
+    rig.table.apply_changes(&mut rig.end.ring);
+    rig.side.hush();
+    let Rig {
+        mut side,
+        end,
+        table,
+        now,
+        ..
+    } = rig;
+    let table = Arc::new(table);
+    end.leave(&table);
+    drop(end);
+    let mut wait = [PollFd::new(side.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut wait, PollTimeout::ZERO), Ok(1), "nobody rang");
+    let said = side.poll();
+    assert!(
+        matches!(said, Some(FromDriver::News(16384, FlowNews::Counted(_)))),
+        "{said:?}"
+    );
+    let Some(FromDriver::Lost(left)) = side.poll() else {
+        panic!("the worker does not hear of it");
+    };
+    let counted = table.stats("192.0.2.1:16384".parse().unwrap()).unwrap();
+    assert_eq!(left, [(16384, counted)]);
+    let refused = Some((16388, FlowNews::Refused));
+    let order = FlowOrder::Install(stream(16388));
+    assert_eq!(side.order(now, order), refused);
+}
+
+#[test]
+fn a_thread_that_ends_says_why_unless_it_was_told_to() {
+    let ended = |drive: fn() -> Result<(), String>| {
+        let figures = Arc::new(Figures::default());
+        figures.flows.store(7, Ordering::Relaxed);
+        spawn("test:0".into(), &figures, drive)
+            .unwrap()
+            .join()
+            .unwrap();
+        let up = figures.list()[0];
+        assert_eq!(up, ("fast_path_up", u64::from(figures.ended().is_none())));
+        figures.ended().unwrap_or_default().to_owned()
+    };
+    assert_eq!(ended(|| Ok(())), "");
+    let said = ended(|| Err("the interface is gone".into()));
+    assert!(said.contains("test:0 ended: the interface is gone; calls go on by sockets"));
+    let said = ended(|| panic!("no {}", "luck"));
+    assert!(said.contains("no luck; please report it"), "{said}");
 }
 
 #[test]

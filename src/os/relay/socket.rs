@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::os::udp::Name;
+use crate::wire::rtp::EXPEDITED_FORWARDING;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -10,8 +11,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// What we ask the system to buffer per port: far more than a stream sends while we are away.
 const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
-/// Expedited Forwarding (RFC 3246), which voice asks for (RFC 4594 §4.1).
-const EXPEDITED_FORWARDING: u32 = 46 << 2;
+/// The byte of the IP header that has the DSCP in its upper six bits (RFC 2474 §3).
+const TRAFFIC_CLASS: u32 = (EXPEDITED_FORWARDING as u32) << 2;
 
 /// A port that is bound and not blocking.
 #[derive(Debug)]
@@ -25,9 +26,9 @@ impl Port {
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
             // Best effort, as below: a system that refuses the mark still carries the voice.
-            let _ = socket.set_tclass_v6(EXPEDITED_FORWARDING);
+            let _ = socket.set_tclass_v6(TRAFFIC_CLASS);
         } else {
-            let _ = socket.set_tos_v4(EXPEDITED_FORWARDING);
+            let _ = socket.set_tos_v4(TRAFFIC_CLASS);
         }
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
         socket.bind(&SockAddr::from(address))?;

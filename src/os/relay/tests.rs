@@ -1,10 +1,14 @@
 //! The driver between real sockets on loopback.
 
 use super::*;
+use crate::os::fast::{Exchange, Figures, Gate, Hop, Hops, Link, spawn};
+use crate::relay::frame::{Frame, Verdict, process};
 use crate::relay::{Blocked, Direction, Failure, LegSpec, MediaKind, MediaSpec};
 use crate::wire::rtp::Header;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
-use std::sync::mpsc;
+use std::sync::Mutex;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -16,16 +20,28 @@ struct Harness {
 
 impl Harness {
     fn new(workers: usize) -> Self {
+        Self::with(workers, Vec::new())
+    }
+
+    fn with(workers: usize, fast: Vec<Side>) -> Self {
         let (sender, events) = mpsc::channel();
+        // With a fast path, calls shall come to it soon, and be silent as long as it takes.
+        let settings = match fast.is_empty() {
+            true => RelaySettings {
+                silence: Duration::from_millis(300),
+                ..Default::default()
+            },
+            false => RelaySettings {
+                latch_window: Duration::from_millis(100),
+                ..Default::default()
+            },
+        };
         let config = MediaConfig {
             brokered: false,
             files: None,
             rooms: Default::default(),
             workers,
-            settings: RelaySettings {
-                silence: Duration::from_millis(300),
-                ..Default::default()
-            },
+            settings,
             clock: Clock::new(),
         };
         let sink: EventSink = Arc::new(move |event| {
@@ -33,7 +49,7 @@ impl Harness {
                 let _ = sender.send(event);
             }
         });
-        let driver = MediaDriver::start(config, sink).unwrap();
+        let driver = MediaDriver::start_with(config, fast, sink).unwrap();
         Self { driver, events }
     }
 
@@ -184,5 +200,140 @@ fn many_commands_are_all_answered() {
     }
     for _ in 0..5_000 {
         assert!(matches!(h.event(), MediaEvent::Failed { .. }));
+    }
+}
+
+#[derive(Debug, Default)]
+struct OpenPorts(Mutex<BTreeSet<u16>>);
+
+impl OpenPorts {
+    fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+impl Gate for OpenPorts {
+    fn open(&self, ours: SocketAddr) {
+        self.0.lock().unwrap().insert(ours.port());
+    }
+
+    fn close(&self, port: u16) {
+        self.0.lock().unwrap().remove(&port);
+    }
+}
+
+#[derive(Debug)]
+struct Loopback;
+
+impl Hops for Loopback {
+    fn hop(&mut self, to: IpAddr) -> Option<Hop> {
+        Some(Hop {
+            link: 0,
+            hardware_address: [2, 0, 0, 0, 0, 9],
+            source: to,
+            mtu: 1500,
+        })
+    }
+}
+
+/// The frame that brings a phone's packet to our port.
+fn frame(from: &UdpSocket, port: u16, sequence: u16) -> Vec<u8> {
+    let source = from.local_addr().unwrap().port();
+    let packet = rtp(sequence);
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 0];
+    let length = |header: usize| ((header + packet.len()) as u16).to_be_bytes();
+    frame.extend([0x45, 0]);
+    frame.extend(length(28));
+    // The checksum over 127.0.0.1, 127.0.0.1, UDP, time to live 64, no fragments.
+    frame.extend([0, 0, 0x40, 0, 64, 17, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1]);
+    let words = frame[14..].chunks(2);
+    let sum: u32 = words.map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame.extend(source.to_be_bytes());
+    frame.extend(port.to_be_bytes());
+    frame.extend(length(8));
+    frame.extend([0, 0]);
+    frame.extend(packet);
+    frame
+}
+
+#[test]
+fn a_driver_that_dies_leaves_its_calls_to_sockets() {
+    let (wake, ear) = doorbell().unwrap();
+    let (gate, figures) = (Arc::new(OpenPorts::default()), Arc::new(Figures::default()));
+    let link = Link {
+        gate: gate.clone(),
+        wake,
+        hardware_address: [2, 0, 0, 0, 0, 1],
+        figures: figures.clone(),
+        owners: Arc::default(),
+    };
+    let made = Exchange::new(16, 1, link, || Ok(Box::new(Loopback)));
+    let (mut exchange, sides) = made.unwrap();
+    // The card: frames come, and verdicts go. Without its cable it takes the thread with it.
+    let (cable, frames) = mpsc::channel::<Vec<u8>>();
+    let (tell, verdicts) = mpsc::channel();
+    let clock = Clock::new();
+    let driver = spawn("test:0".into(), &figures, move || {
+        loop {
+            ear.hush();
+            exchange.change();
+            match frames.recv_timeout(Duration::from_millis(1)) {
+                Ok(mut bytes) => {
+                    let length = bytes.len();
+                    bytes.resize(2048, 0);
+                    let mut frame = Frame::new(&mut bytes, length).unwrap();
+                    let verdict = process(&mut frame, &mut exchange.table, clock.now());
+                    tell.send(verdict).unwrap();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => panic!("the card is on fire"),
+            }
+        }
+    });
+    let h = Harness::with(1, sides);
+    let (a, b) = (phone("127.0.0.1"), phone("127.0.0.1"));
+    let [pa, pb] = free_ports("127.0.0.1", 48_000);
+    let (session, legs) = (1, [leg(pa, &a), leg(pb, &b)]);
+    h.send(MediaCommand::Open { session, legs });
+    assert_eq!(h.event(), MediaEvent::Opened { session });
+    let mut sent = 0;
+    while gate.count() < 2 {
+        relayed(&a, pa, &b, sent);
+        relayed(&b, pb, &a, sent);
+        sent += 1;
+        assert!(sent < 500, "no flow comes");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for _ in 0..100 {
+        for (phone, port) in [(&a, pa), (&b, pb)] {
+            cable.send(frame(phone, port, sent)).unwrap();
+            let verdict = verdicts.recv_timeout(PATIENCE).unwrap();
+            assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
+        }
+        sent += 1;
+    }
+    drop(cable);
+    driver.unwrap().join().unwrap();
+    assert!(figures.ended().unwrap().contains("the card is on fire"));
+    for _ in 0..50 {
+        relayed(&a, pa, &b, sent);
+        relayed(&b, pb, &a, sent);
+        sent += 1;
+    }
+    assert_eq!(
+        gate.count(),
+        0,
+        "frames would still be kept from the sockets"
+    );
+    h.send(MediaCommand::Close { session });
+    let MediaEvent::Closed { legs, .. } = h.event() else {
+        panic!()
+    };
+    for leg in *legs {
+        let sent = u64::from(sent);
+        assert_eq!((leg.packets_in, leg.packets_out), (sent, sent), "{leg:?}");
+        assert_eq!((leg.lost, leg.dropped_total()), (0, 0), "{leg:?}");
     }
 }

@@ -742,8 +742,10 @@ impl Running {
         counters.push(("store_written", store.written));
         counters.push(("store_lost", store.lost));
         counters.extend(self.posting.counts.list(&self.mailboxes));
+        let mut warnings: Vec<String> = store.trouble.iter().map(ToString::to_string).collect();
         if let Some(driver) = &self.fast {
             counters.extend(driver.figures().list());
+            warnings.extend(driver.figures().ended().map(str::to_owned));
         }
         counters.extend(self.ng.list(&self.config));
         About {
@@ -751,7 +753,7 @@ impl Running {
             connections: shared.streams.connections.count() as u64,
             listening: self.listening.clone(),
             counters,
-            warnings: store.trouble.iter().map(ToString::to_string).collect(),
+            warnings,
         }
     }
 

@@ -12,6 +12,9 @@ pub use coding::{Coding, Wishes};
 /// The fixed header's length in bytes.
 pub const HEADER_SIZE: usize = 12;
 
+/// The DSCP of voice: Expedited Forwarding (RFC 3246), as RFC 4594 §4.1 has it.
+pub const EXPEDITED_FORWARDING: u8 = 46;
+
 /// What a datagram on a media port is, by its first bytes (RFC 7983 §7, RFC 5761 §4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {

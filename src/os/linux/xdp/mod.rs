@@ -14,16 +14,18 @@ pub use program::Mode;
 use self::program::{Ports, Program};
 use self::rings::{FRAMES_PER_QUEUE, Frames, Queue, frame_of};
 use super::hops::{Interface, Neighbours};
+use crate::base::Instant;
 use crate::os::clock::Clock;
-use crate::os::fast::{Card, Carrying, DriverEnd, Figures, Link, Punted, Started, line};
-use crate::relay::frame::{FlowTable, Frame, Verdict, datagram, prepare, process};
+use crate::os::doorbell::{Doorbell, Ear, doorbell};
+use crate::os::fast::{Card, Carrying, Exchange, Figures, Link, Started, spawn};
+use crate::relay::frame::{Frame, Verdict, prepare, process};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::io::{self, Read, Write};
-use std::os::fd::BorrowedFd;
-use std::os::unix::net::UnixStream;
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The most queues that are served.
 pub const QUEUES_MAX: u32 = 64;
@@ -35,6 +37,8 @@ const BATCH_MAX: usize = 64;
 const SENDS_MAX: usize = 16;
 /// The longest sleep, in milliseconds.
 const SLEEP_MS: u16 = 1000;
+/// How often the sockets are asked whether their interface is there.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An interface that is ready: the program hangs on it, and no port is open yet.
 #[derive(Debug)]
@@ -111,52 +115,39 @@ pub fn open(name: &str) -> Result<Opened, String> {
 #[derive(Debug)]
 pub struct Running {
     thread: Option<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
-    bell: Arc<UnixStream>,
+    bell: Arc<Doorbell>,
     figures: Arc<Figures>,
 }
 
 impl Card for Opened {
     fn start(self: Box<Self>, workers: usize, clock: Clock) -> io::Result<Started> {
-        let (bell, ear) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        ear.set_nonblocking(true)?;
-        let bell = Arc::new(bell);
-        let ring = Arc::clone(&bell);
+        let (bell, ear) = doorbell()?;
         let link = Link {
             gate: self.ports,
-            // A full pipe means that it rings already.
-            wake: Arc::new(move || drop((&*ring).write(&[1]))),
+            wake: Arc::clone(&bell),
             hardware_address: self.interface.hardware_address,
             figures: Arc::default(),
             owners: Arc::default(),
         };
-        let (mut sides, mut ends) = (Vec::new(), Vec::new());
-        for number in 0..workers.max(1) {
-            let hops = Box::new(Neighbours::new(self.interface)?);
-            let (side, end) = line(number as u16, link.clone(), hops);
-            sides.push(side);
-            ends.push(end);
-        }
-        let stop = Arc::new(AtomicBool::new(false));
+        let (exchange, sides) = Exchange::new(FLOWS_MAX, workers, link.clone(), || {
+            Ok(Box::new(Neighbours::new(self.interface)?))
+        })?;
         let free = 0..(self.queues.len() * FRAMES_PER_QUEUE) as u64;
         let driver = Driver {
-            table: FlowTable::new(FLOWS_MAX),
+            exchange,
             free: free.map(|n| n * rings::FRAME_BYTES as u64).collect(),
             frames: self.frames,
             queues: self.queues,
-            ends,
             clock,
+            checked: Instant::ZERO,
             ear,
-            stop: Arc::clone(&stop),
             link: link.clone(),
             batch: Vec::with_capacity(BATCH_MAX),
             _program: self.program,
         };
-        let builder = std::thread::Builder::new().name(format!("xdp-{}", self.name));
+        let name = format!("xdp:{}", self.name);
         let running = Running {
-            thread: Some(builder.spawn(move || driver.run())?),
-            stop,
+            thread: Some(spawn(name, &link.figures, move || driver.run())?),
             bell,
             figures: link.figures,
         };
@@ -172,10 +163,9 @@ impl Carrying for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        let _ = (&*self.bell).write(&[1]);
+        self.bell.stop();
         if let Some(thread) = self.thread.take() {
-            // If it panicked it has said so.
+            // However it ended, it has said so.
             let _ = thread.join();
         }
     }
@@ -183,15 +173,15 @@ impl Drop for Running {
 
 /// The thread's own.
 struct Driver {
-    table: FlowTable,
+    exchange: Exchange,
     frames: Frames,
     /// Frames that are nowhere.
     free: Vec<u64>,
     queues: Vec<Queue>,
-    ends: Vec<DriverEnd>,
     clock: Clock,
-    ear: UnixStream,
-    stop: Arc<AtomicBool>,
+    /// When the sockets were asked last how they are.
+    checked: Instant,
+    ear: Ear,
     link: Link,
     /// Address and length of the frames of the batch.
     batch: Vec<(u64, usize)>,
@@ -199,35 +189,35 @@ struct Driver {
 }
 
 impl Driver {
-    fn run(mut self) {
+    fn run(mut self) -> Result<(), String> {
         for at in 0..self.queues.len() {
             self.refill(at);
         }
-        while !self.stop.load(Ordering::Acquire) {
-            let mut worked = self.change();
+        while !self.ear.is_stopped() {
+            let mut worked = self.exchange.change();
             for at in 0..self.queues.len() {
                 worked |= self.serve(at);
             }
             if !worked {
                 self.sleep();
+                self.check()?;
             }
         }
+        Ok(())
     }
 
-    /// Carries out what workers want; whether there was anything.
-    fn change(&mut self) -> bool {
-        let mut any = false;
-        for end in &mut self.ends {
-            if self.table.apply_changes(&mut end.ring) > 0 {
-                any = true;
-                end.ring_bell();
-            }
+    /// Whether the interface is still there. poll(2) tells nothing of a socket whose interface is
+    /// gone: it is never ready.
+    fn check(&mut self) -> Result<(), String> {
+        let now = self.clock.now();
+        if now.since(self.checked) < CHECK_INTERVAL {
+            return Ok(());
         }
-        if any {
-            let flows = self.table.len() as u64;
-            self.link.figures.flows.store(flows, Ordering::Relaxed);
+        self.checked = now;
+        match self.queues.iter().find_map(Queue::error) {
+            Some(error) => Err(format!("the interface is gone: {error}")),
+            None => Ok(()),
         }
-        any
     }
 
     /// Gives one queue its turn; whether frames came.
@@ -270,7 +260,7 @@ impl Driver {
         for &(address, length) in &self.batch {
             let frame = self.frames.buffer(address);
             if let Some(frame) = frame.and_then(|frame| frame.get(..length)) {
-                prepare(frame, &self.table);
+                prepare(frame, &self.exchange.table);
             }
         }
         let now = self.clock.now();
@@ -282,7 +272,7 @@ impl Driver {
                 self.free.push(frame_of(address));
                 continue;
             };
-            match process(&mut frame, &mut self.table, now) {
+            match process(&mut frame, &mut self.exchange.table, now) {
                 Verdict::Forward { .. } => {
                     let entry = libc::xdp_desc {
                         addr: address,
@@ -297,12 +287,10 @@ impl Driver {
                     full += 1;
                 }
                 // The worker does with it what it does with a socket's.
-                Verdict::Punt | Verdict::Host => {
-                    match punt(frame.bytes(), &self.ends, &self.link) {
-                        true => punted += 1,
-                        false => full += 1,
-                    }
-                }
+                Verdict::Punt | Verdict::Host => match self.exchange.punt(frame.bytes()) {
+                    true => punted += 1,
+                    false => full += 1,
+                },
                 Verdict::Drop(_) => dropped += 1,
             }
             self.free.push(frame_of(address));
@@ -356,33 +344,15 @@ impl Driver {
                 queue.wake_sender();
             }
         }
-        let mut wait: Vec<PollFd<'_>> = Vec::with_capacity(1 + self.queues.len());
-        let sockets = self.queues.iter().map(Queue::as_fd);
-        let ear = std::os::fd::AsFd::as_fd(&self.ear);
-        for fd in std::iter::once::<BorrowedFd<'_>>(ear).chain(sockets) {
-            wait.push(PollFd::new(fd, PollFlags::POLLIN));
-        }
+        // The ear, then a place for each queue.
+        let mut wait: [PollFd<'_>; 1 + QUEUES_MAX as usize] = std::array::from_fn(|place| {
+            let queue = place.checked_sub(1).and_then(|at| self.queues.get(at));
+            let fd = queue.map_or(self.ear.as_fd(), Queue::as_fd);
+            PollFd::new(fd, PollFlags::POLLIN)
+        });
+        let wanted = wait.get_mut(..=self.queues.len()).unwrap_or_default();
         // An interruption is a round too early, no more.
-        let _ = poll(&mut wait, PollTimeout::from(SLEEP_MS));
-        let mut sink = [0; 64];
-        while matches!((&self.ear).read(&mut sink), Ok(n) if n == sink.len()) {}
+        let _ = poll(wanted, PollTimeout::from(SLEEP_MS));
+        self.ear.hush();
     }
-}
-
-/// Hands the datagram of a frame to the worker of its port; whether it has room.
-fn punt(frame: &[u8], ends: &[DriverEnd], link: &Link) -> bool {
-    let Some((source, port, payload)) = datagram(frame) else {
-        return false;
-    };
-    let Some(end) = ends.get(link.owners.of(port)) else {
-        return false;
-    };
-    let payload = payload.into();
-    let taken = end.punt(Punted {
-        port,
-        source,
-        payload,
-    });
-    end.ring_bell();
-    taken
 }

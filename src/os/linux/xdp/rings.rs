@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+use nix::sys::socket::{getsockopt, sockopt};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -267,6 +268,15 @@ impl Queue {
         let mut options = libc::xdp_options { flags: 0 };
         get(self.raw(), libc::XDP_OPTIONS, &mut options)
             .is_ok_and(|_| options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0)
+    }
+
+    /// What the kernel says against the socket, if anything: that its interface is gone.
+    pub fn error(&self) -> Option<io::Error> {
+        match getsockopt(&self.socket, sockopt::SocketError) {
+            Ok(0) => None,
+            Ok(error) => Some(io::Error::from_raw_os_error(error)),
+            Err(error) => Some(error.into()),
+        }
     }
 
     /// Has the kernel send what is in the ring.

@@ -3,14 +3,12 @@
 
 use super::ready::Interface;
 use super::registration::{Registered, System, Woken, register};
-use super::turn::{Counts, Turn};
+use super::turn::{Turn, Worker};
 use crate::config::NetmapPort;
 use crate::os::clock::Clock;
 use crate::os::doorbell::{Doorbell, Ear, doorbell};
-use crate::os::fast::{
-    Card, Carrying, DriverEnd, Figures, Gate, Hops, Link, Punted, Started, line,
-};
-use crate::relay::frame::{FlowTable, datagram};
+use crate::os::fast::{Card, Carrying, Exchange, Figures, Gate, Hops, Link, Started, spawn};
+use crate::relay::frame::FlowTable;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -25,6 +23,8 @@ pub const FLOWS_MAX: usize = 65_536;
 const SLEEP_MS: u16 = 1000;
 /// How long a driver pauses whose card the kernel finds fault with.
 const FAULT_PAUSE: Duration = Duration::from_millis(100);
+/// So often in a row: a ring that was set back is well the next time, a card that is gone is not.
+const FAULTS_MAX: u32 = 20;
 
 /// Makes what knows next hops, one for each worker.
 pub type HopsMaker = Box<dyn FnMut() -> io::Result<Box<dyn Hops>> + Send>;
@@ -47,7 +47,8 @@ enum Stage {
 }
 
 impl Opened {
-    /// A port that can be registered: of this interface, by an open descriptor, for so many workers.
+    /// A port that can be registered: of this interface, by an open descriptor. For so many
+    /// workers.
     pub fn new(
         port: NetmapPort,
         interface: Interface,
@@ -102,19 +103,17 @@ pub struct Running {
 impl Card for Opened {
     fn start(mut self: Box<Self>, clock: Clock) -> io::Result<Started> {
         let (bell, ear) = doorbell()?;
+        let name = format!("netmap:{}", self.port.name());
+        let figures = Figures::of(&name, "rings of the card and of the system", 0);
         let link = Link {
             gate: Arc::new(Open),
             wake: Arc::clone(&bell),
             hardware_address: self.interface.hardware_address,
-            figures: Arc::default(),
+            figures: Arc::new(figures),
             owners: Arc::default(),
         };
-        let (mut sides, mut ends) = (Vec::new(), Vec::new());
-        for number in 0..self.workers.max(1) {
-            let (side, end) = line(number as u16, link.clone(), (self.hops)()?)?;
-            sides.push(side);
-            ends.push(end);
-        }
+        let workers = self.workers;
+        let (exchange, sides) = Exchange::new(FLOWS_MAX, workers, link.clone(), &mut self.hops)?;
         // As late as can be: until the thread runs nothing reaches the kernel's stack.
         let this = self.take().map_err(io::Error::other)?;
         let Stage::Taken(Registered { turn, system }) = this.card else {
@@ -123,18 +122,14 @@ impl Card for Opened {
         let driver = Driver {
             turn,
             system,
-            table: FlowTable::new(FLOWS_MAX),
-            rang: vec![false; ends.len()],
-            ends,
+            exchange,
             clock,
             ear,
-            link: link.clone(),
-            at_fault: false,
+            figures: Arc::clone(&link.figures),
+            faults: 0,
         };
-        let name = format!("netmap-{}", this.port.interface());
-        let builder = std::thread::Builder::new().name(name);
         let running = Running {
-            thread: Some(builder.spawn(move || driver.run())?),
+            thread: Some(spawn(name, &link.figures, move || driver.run())?),
             bell,
             figures: link.figures,
         };
@@ -153,9 +148,19 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.bell.stop();
         if let Some(thread) = self.thread.take() {
-            // If it panicked it has said so.
+            // However it ended, it has said so.
             let _ = thread.join();
         }
+    }
+}
+
+impl Worker for Exchange {
+    fn table(&mut self) -> &mut FlowTable {
+        &mut self.table
+    }
+
+    fn punt(&mut self, frame: &[u8]) -> bool {
+        Exchange::punt(self, frame)
     }
 }
 
@@ -164,77 +169,31 @@ struct Driver {
     /// Named before the system: the rings go before their memory does.
     turn: Turn,
     system: Box<dyn System>,
-    table: FlowTable,
-    ends: Vec<DriverEnd>,
-    /// Which workers got packets in this turn.
-    rang: Vec<bool>,
+    exchange: Exchange,
     clock: Clock,
     ear: Ear,
-    link: Link,
-    /// Whether the kernel found fault with the card the last time.
-    at_fault: bool,
+    figures: Arc<Figures>,
+    /// How often in a row the kernel found fault with the card.
+    faults: u32,
 }
 
 impl Driver {
-    fn run(mut self) {
+    fn run(mut self) -> Result<(), String> {
         while !self.ear.is_stopped() {
-            let changed = self.change();
+            let changed = self.exchange.change();
             let moved = self.serve();
             // Nothing is waited for while there is work: the call then synchronizes alone.
             let sleep_ms = if changed || moved { 0 } else { SLEEP_MS };
-            self.wait(sleep_ms);
+            self.wait(sleep_ms)?;
         }
         // What lies in the rings goes out before the card goes back.
-        self.wait(0);
-    }
-
-    /// Carries out what workers want; whether there was anything.
-    fn change(&mut self) -> bool {
-        let mut any = false;
-        for end in &mut self.ends {
-            if self.table.apply_changes(&mut end.ring) > 0 {
-                any = true;
-                end.ring_bell();
-            }
-        }
-        if any {
-            let flows = self.table.len() as u64;
-            self.link.figures.flows.store(flows, Ordering::Relaxed);
-        }
-        any
+        self.wait(0)
     }
 
     /// One turn through the rings; whether anything moved.
     fn serve(&mut self) -> bool {
-        let (ends, rang, owners) = (&self.ends, &mut self.rang, &self.link.owners);
-        let mut punt = |frame: &[u8]| {
-            let Some((source, port, payload)) = datagram(frame) else {
-                return false;
-            };
-            let owner = owners.of(port);
-            let (Some(end), Some(rang)) = (ends.get(owner), rang.get_mut(owner)) else {
-                return false;
-            };
-            *rang = true;
-            let payload = payload.into();
-            end.punt(Punted {
-                port,
-                source,
-                payload,
-            })
-        };
-        let counts = self.turn.take(self.clock.now(), &mut self.table, &mut punt);
-        for (end, rang) in self.ends.iter().zip(&mut self.rang) {
-            if std::mem::take(rang) {
-                end.ring_bell();
-            }
-        }
-        self.note(&counts);
-        counts.any()
-    }
-
-    fn note(&self, counts: &Counts) {
-        let figures = &self.link.figures;
+        let counts = self.turn.take(self.clock.now(), &mut self.exchange);
+        let figures = &self.figures;
         Figures::add(&figures.received, counts.received);
         Figures::add(&figures.sent, counts.sent);
         Figures::add(&figures.punted, counts.punted);
@@ -242,24 +201,27 @@ impl Driver {
         Figures::add(&figures.full, counts.full);
         let batch = counts.received;
         figures.batch_max.fetch_max(batch, Ordering::Relaxed);
+        counts.any()
     }
 
-    fn wait(&mut self, sleep_ms: u16) {
+    fn wait(&mut self, sleep_ms: u16) -> Result<(), String> {
         let woken = self.system.wait(self.ear.as_fd(), sleep_ms);
-        let fault = match woken {
-            Ok(Woken::Ready) => false,
-            Ok(Woken::Fault) => true,
-            // A round too early, no more.
-            Err(error) => error.kind() != io::ErrorKind::Interrupted,
-        };
-        if fault {
-            if !self.at_fault {
-                tracing::error!("netmap finds fault with the card; is it still there?");
-            }
-            self.turn.resume();
-            std::thread::sleep(FAULT_PAUSE);
-        }
-        self.at_fault = fault;
+        // Before the workers' changes are looked at.
         self.ear.hush();
+        match woken {
+            Ok(Woken::Ready) => self.faults = 0,
+            Ok(Woken::Fault) => {
+                self.faults += 1;
+                if self.faults > FAULTS_MAX {
+                    return Err("netmap finds fault with the card; is it still there?".into());
+                }
+                self.turn.resume();
+                std::thread::sleep(FAULT_PAUSE);
+            }
+            // A round too early, no more.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(format!("poll: {error}")),
+        }
+        Ok(())
     }
 }

@@ -4,7 +4,8 @@
 
 use super::api::{self, Header, PortInfo, Register};
 use super::registration::{System, Woken};
-use super::{Memory, Turn};
+use super::{Memory, Turn, Worker};
+use crate::relay::frame::FlowTable;
 use netmap_sys::netmap::{netmap_if, netmap_ring, netmap_slot};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
@@ -150,6 +151,22 @@ impl Kernel {
                 .all(|(n, buffer)| *buffer == n as u32),
             "{all:?}"
         );
+    }
+}
+
+/// A flow table, and who takes the frames that are left.
+pub(super) struct Apart<'a>(
+    pub(super) &'a mut FlowTable,
+    pub(super) &'a mut dyn FnMut(&[u8]) -> bool,
+);
+
+impl Worker for Apart<'_> {
+    fn table(&mut self) -> &mut FlowTable {
+        self.0
+    }
+
+    fn punt(&mut self, frame: &[u8]) -> bool {
+        (self.1)(frame)
     }
 }
 

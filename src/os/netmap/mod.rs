@@ -26,7 +26,7 @@ pub mod routing;
 mod turn;
 
 pub use memory::{Flaw, Memory, Ring, Rings};
-pub use turn::{BATCH_MAX, Counts, Turn};
+pub use turn::{BATCH_MAX, Counts, Turn, Worker};
 
 #[cfg(test)]
 mod fake;

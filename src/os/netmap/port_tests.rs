@@ -317,6 +317,22 @@ fn a_fault_of_the_card_is_survived() {
     assert_eq!(rig.left(), Left::Frame(2, arp()));
 }
 
+#[test]
+fn a_card_that_is_gone_leaves_calls_on_sockets() {
+    let mut rig = Rig::new("ix0", |device| device.faults = u32::MAX);
+    let FromDriver::Lost(_) = rig.heard() else {
+        panic!("the worker does not hear of it")
+    };
+    assert_eq!(rig.left(), Left::Closed);
+    assert_eq!(rig.figure("fast_path_up"), 0);
+    let figures = rig.running.as_ref().unwrap().figures();
+    let said = figures.ended().unwrap();
+    assert!(
+        said.contains("netmap:ix0 ended") && said.contains("restart voipd"),
+        "{said}"
+    );
+}
+
 const WELL: Facts = Facts {
     index: 3,
     flags: ready::UP,

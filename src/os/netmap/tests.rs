@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::fake::Kernel;
+use super::fake::{Apart, Kernel};
 use super::*;
 use crate::base::{Instant, Rng};
 use crate::relay::frame::{Action, FlowSpec, FlowTable, Onward, RtcpPath};
@@ -120,7 +120,7 @@ fn each_frame_goes_where_it_belongs() {
         punted.push(bytes.to_vec());
         true
     };
-    let counts = turn.take(now(), &mut table, &mut punt);
+    let counts = turn.take(now(), &mut Apart(&mut table, &mut punt));
     let wanted = Counts {
         received: 5,
         sent: 2,
@@ -156,7 +156,7 @@ fn rings_wrap_and_frames_keep_their_order() {
         for _ in 0..rng.below(7) {
             put += u16::from(kernel.receive(0, &frame(PEER, 0, put)));
         }
-        let counts = turn.take(now(), &mut table, &mut |_| true);
+        let counts = turn.take(now(), &mut Apart(&mut table, &mut |_| true));
         assert_eq!(counts.dropped, 0);
         for sent in kernel.send(0, u32::MAX) {
             assert_eq!(mark_of(&sent), wanted);
@@ -176,7 +176,7 @@ fn a_full_ring_drops_and_says_so() {
     for n in 0..100 {
         assert!(kernel.receive(0, &arp()));
         assert!(kernel.receive(0, &frame(PEER, 0, n)));
-        let counts = turn.take(now(), &mut table, &mut |_| true);
+        let counts = turn.take(now(), &mut Apart(&mut table, &mut |_| true));
         totals.host += counts.host;
         totals.full += counts.full;
         totals.dropped += counts.dropped;
@@ -189,10 +189,10 @@ fn a_full_ring_drops_and_says_so() {
     for n in 0..20 {
         kernel.receive(0, &frame(PEER, 0, n));
         kernel.receive(1, &arp());
-        turn.take(now(), &mut table, &mut |_| true);
+        turn.take(now(), &mut Apart(&mut table, &mut |_| true));
     }
     assert_eq!(kernel.send(0, 99).len(), 7);
-    turn.take(now(), &mut table, &mut |_| true);
+    turn.take(now(), &mut Apart(&mut table, &mut |_| true));
     assert!(kernel.send(0, 99).contains(&arp()));
     kernel.all_buffers_are_there();
 }
@@ -203,7 +203,7 @@ fn a_worker_without_room_costs_its_frames_alone() {
     let mut turn = kernel.turn();
     kernel.receive(0, &frame(PEER, 201, 1));
     kernel.receive(0, &frame(PEER, 0, 2));
-    let counts = turn.take(now(), &mut table, &mut |_| false);
+    let counts = turn.take(now(), &mut Apart(&mut table, &mut |_| false));
     assert_eq!(
         (counts.punted, counts.dropped, counts.full, counts.sent),
         (0, 1, 1, 1)
@@ -237,7 +237,7 @@ fn no_seed_loses_a_buffer_or_a_frame() {
             if rng.chance(1, 2) && kernel.receive(cards, &own) {
                 stack.push_back(own);
             }
-            let counts = turn.take(now(), &mut table, &mut |_| true);
+            let counts = turn.take(now(), &mut Apart(&mut table, &mut |_| true));
             went += counts.sent + counts.host + counts.punted + counts.dropped;
             for ring in 0..=cards {
                 for sent in kernel.send(ring, rng.below(u64::from(slots)) as u32) {
@@ -249,7 +249,7 @@ fn no_seed_loses_a_buffer_or_a_frame() {
             }
         }
         for _ in 0..200 {
-            let counts = turn.take(now(), &mut table, &mut |_| true);
+            let counts = turn.take(now(), &mut Apart(&mut table, &mut |_| true));
             went += counts.sent + counts.host + counts.punted + counts.dropped;
             (0..=cards).for_each(|ring| drop(kernel.send(ring, u32::MAX)));
         }
@@ -293,6 +293,6 @@ fn a_slot_that_leads_astray_later_costs_one_frame() {
     unsafe { (*kernel.slot(2, 0)).buf_idx = u32::MAX };
     // SAFETY: likewise.
     unsafe { (*kernel.at::<netmap_ring>(kernel.rings[1])).tail = 99 };
-    let counts = turn.take(now(), &mut table, &mut |_| true);
+    let counts = turn.take(now(), &mut Apart(&mut table, &mut |_| true));
     assert_eq!((counts.received, counts.sent, counts.dropped), (2, 1, 1));
 }

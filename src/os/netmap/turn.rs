@@ -33,13 +33,21 @@ impl Counts {
     }
 }
 
+/// Who decides on frames, and takes those that are not passed on.
+pub trait Worker {
+    /// The flows.
+    fn table(&mut self) -> &mut FlowTable;
+    /// Takes a frame's datagram; whether there is room for it.
+    fn punt(&mut self, frame: &[u8]) -> bool;
+}
+
 /// The rings of one card and of the kernel behind it, in one memory region.
 #[derive(Debug)]
 pub struct Turn(Rings);
 
 impl Turn {
     /// Of these rings. `None` if the card has none of a kind, or the stack one kind alone. A stack
-    /// without rings is that of a pipe: what is for it is handed to `punt`.
+    /// without rings is that of a pipe: what is for it is handed to the worker.
     pub fn new(rings: Rings) -> Option<Self> {
         let card = !rings.send.is_empty() && !rings.receive.is_empty();
         let host = rings.host_send.is_empty() == rings.host_receive.is_empty();
@@ -71,17 +79,11 @@ impl Turn {
         all.into_iter().flatten().for_each(Ring::resume);
     }
 
-    /// Carries frames, at most [`BATCH_MAX`] of each ring, and publishes all rings. `punt` takes
-    /// frames for workers; whether it has room.
-    pub fn take(
-        &mut self,
-        now: Instant,
-        table: &mut FlowTable,
-        punt: &mut dyn FnMut(&[u8]) -> bool,
-    ) -> Counts {
+    /// Carries frames, at most [`BATCH_MAX`] of each ring, and publishes all rings.
+    pub fn take(&mut self, now: Instant, worker: &mut dyn Worker) -> Counts {
         let mut counts = Counts::default();
         for at in 0..self.0.receive.len() {
-            self.serve_card(at, (now, &mut *table), punt, &mut counts);
+            self.serve_card(at, (now, &mut *worker), &mut counts);
         }
         for at in 0..self.0.host_receive.len() {
             self.serve_host(at, &mut counts);
@@ -102,8 +104,7 @@ impl Turn {
     fn serve_card(
         &mut self,
         at: usize,
-        (now, table): (Instant, &mut FlowTable),
-        punt: &mut dyn FnMut(&[u8]) -> bool,
+        (now, worker): (Instant, &mut dyn Worker),
         counts: &mut Counts,
     ) {
         let Rings {
@@ -126,7 +127,7 @@ impl Turn {
                 .bytes(held)
                 .and_then(|b| b.get(..usize::from(held.length)));
             if let Some(frame) = frame {
-                prepare(frame, table);
+                prepare(frame, worker.table());
             }
         }
         for _ in 0..batch {
@@ -139,13 +140,13 @@ impl Turn {
                 ring.advance();
                 continue;
             };
-            let verdict = process(&mut frame, table, now);
+            let verdict = process(&mut frame, worker.table(), now);
             let length = u16::try_from(frame.length()).unwrap_or(u16::MAX);
             let verdict = match verdict {
                 Verdict::Host if host.is_none() => Verdict::Punt,
                 verdict => verdict,
             };
-            let punted = matches!(verdict, Verdict::Punt) && punt(frame.bytes());
+            let punted = matches!(verdict, Verdict::Punt) && worker.punt(frame.bytes());
             let buffer = held.buffer;
             let (to, count) = match verdict {
                 Verdict::Forward { .. } => (Some(&mut *card), &mut counts.sent),

@@ -121,15 +121,7 @@ impl Turn {
         };
         let mut host = host_send.get_mut(host_at);
         let batch = ring.space().min(BATCH_MAX);
-        for ahead in 0..batch {
-            let held = ring.peek(ahead);
-            let frame = ring
-                .bytes(held)
-                .and_then(|b| b.get(..usize::from(held.length)));
-            if let Some(frame) = frame {
-                prepare(frame, worker.table());
-            }
-        }
+        fetch(ring, batch, worker.table());
         for _ in 0..batch {
             counts.received += 1;
             let held = ring.peek(0);
@@ -190,6 +182,17 @@ impl Turn {
             let free = card.swap(ring.peek(0));
             ring.swap(free);
             counts.from_host += 1;
+        }
+    }
+}
+
+/// Begins to fetch what the frames of a batch need.
+fn fetch(ring: &mut Ring, batch: u32, table: &FlowTable) {
+    for ahead in 0..batch {
+        let held = ring.peek(ahead);
+        let buffer = ring.bytes(held);
+        if let Some(frame) = buffer.and_then(|b| b.get(..usize::from(held.length))) {
+            prepare(frame, table);
         }
     }
 }

@@ -12,10 +12,12 @@
 //! thread ends, however that is, each worker finds its line closed behind the last answer, adds
 //! what its flows had counted until then, and carries all by sockets.
 
+mod checks;
 mod driver;
 mod exchange;
 mod figures;
 
+pub use checks::{CardFacts, Finding, Grade, QUEUES_MAX};
 pub use driver::{Card, Carrying, HandOver, Started, hand_over, open, take_over};
 pub use exchange::{Exchange, spawn};
 pub use figures::{Figures, QueueFigures};

@@ -277,18 +277,20 @@ impl Turn {
             let ready = self.wait(more_commands || more_fast);
             let now = self.clock.now();
             let (mut received, mut forwarded) = (0, 0);
-            let (mut woken, mut fast_woken) = (more_commands, more_fast);
+            let tokens = |wanted| (0..ready).any(|at| self.poller.token(at) == Some(wanted));
+            // Before packets: which way they go is known then.
+            more_fast = (more_fast || self.fast.is_some() && tokens(FAST)) && self.on_fast(now);
+            let mut woken = more_commands;
             for at in 0..ready {
                 match self.poller.token(at) {
                     Some(WAKE) => woken = true,
-                    Some(FAST) => fast_woken = true,
+                    Some(FAST) => {}
                     Some(LINE) => self.plug.on_line(),
                     Some(port) => self.on_ready(now, port as u16, &mut received, &mut forwarded),
                     None => {}
                 }
             }
             more_commands = woken && self.on_commands(now);
-            more_fast = fast_woken && self.on_fast(now);
             let due = self.media.poll_timeout().is_some_and(|due| due <= now);
             if due {
                 self.media.handle_timeout(now, &mut self.plug);

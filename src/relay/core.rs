@@ -312,6 +312,11 @@ impl Relay {
     /// drain [`Relay::poll_flow`] and [`Relay::poll_event`].
     pub fn handle_flow(&mut self, now: Instant, port: u16, news: FlowNews) {
         let gone = self.fast.as_mut().and_then(|fast| fast.on_news(port, news));
+        if news == FlowNews::Installed
+            && let Some(channel) = self.channels.get_mut(port)
+        {
+            channel.goes_elsewhere();
+        }
         if let Some(flow) = gone {
             self.on_flow_gone(now, port, &flow);
         }
@@ -456,7 +461,12 @@ impl Relay {
         let mut left = 0;
         for port in session.ports() {
             let mine = fast.get(port).is_some_and(|flow| flow.session == key);
-            left += usize::from(mine && fast.leave(port));
+            if mine && fast.leave(port) {
+                left += 1;
+                if let Some(channel) = self.channels.get_mut(port) {
+                    channel.goes_elsewhere();
+                }
+            }
         }
         left
     }
@@ -498,6 +508,9 @@ impl Relay {
             && channel.setting.session == key
         {
             channel.heard_elsewhere(flow.told.heard);
+            if flow.told.packets > 0 {
+                channel.goes_elsewhere();
+            }
         }
         let Some(session) = self.sessions.get_mut(key) else {
             return;

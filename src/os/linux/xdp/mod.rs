@@ -10,14 +10,18 @@ mod program;
 mod rings;
 
 pub use program::Mode;
+pub use rings::queues_of;
 
 use self::program::{Ports, Program};
 use self::rings::{FRAMES_PER_QUEUE, Frames, Queue, frame_of};
+use super::card;
 use super::hops::{Interface, Neighbours};
 use crate::base::Instant;
 use crate::os::clock::Clock;
 use crate::os::doorbell::{Doorbell, Ear, doorbell};
-use crate::os::fast::{Card, Carrying, Exchange, Figures, Link, QueueFigures, Started, spawn};
+use crate::os::fast::{
+    Card, Carrying, Exchange, Figures, Link, QUEUES_MAX, QueueFigures, Started, spawn,
+};
 use crate::relay::frame::{Frame, Verdict, prepare, process};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
@@ -27,8 +31,6 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The most queues that are served.
-pub const QUEUES_MAX: u32 = 64;
 /// The most flows.
 pub const FLOWS_MAX: usize = 65_536;
 /// The most frames that are looked at before the next queue has its turn.
@@ -73,7 +75,27 @@ fn cannot(name: &str, what: &str, error: &io::Error) -> String {
 }
 
 /// Takes the interface of this name, for so many workers. Needs root; what comes after does not.
+/// Says all that may be the cause where it cannot, or not in the best way.
 pub fn open(name: &str, workers: usize) -> Result<Opened, String> {
+    let opened = take(name, workers);
+    let facts = card::facts(name);
+    let troubles = facts.troubles();
+    match opened {
+        Ok(opened) => {
+            for trouble in troubles {
+                tracing::warn!(interface = name, "fast path: {trouble}");
+            }
+            Ok(opened)
+        }
+        Err(error) if facts.is_there => {
+            let said: Vec<String> = std::iter::once(error).chain(troubles).collect();
+            Err(said.join("; "))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn take(name: &str, workers: usize) -> Result<Opened, String> {
     let interface = Interface::find(name).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             format!("[rtp] fastpath: no Ethernet interface is called {name}; see 'ip link'")

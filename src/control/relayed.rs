@@ -35,8 +35,7 @@ pub struct RelayDriverRow {
     pub mode: String,
     /// Whether it runs.
     pub up: bool,
-    /// Why it does not, with the remedy.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// Why it does not, with the remedy; empty if it does.
     pub problem: String,
     /// Streams that it carries now, one for each direction of a call's media.
     pub flows: u64,
@@ -58,6 +57,32 @@ pub struct RelayDriverRow {
     pub drops: BTreeMap<String, u64>,
     /// The card's queues.
     pub queues: Vec<RelayQueueRow>,
+}
+
+impl RelayDriverRow {
+    /// The sums of the sockets of several relays, each with a thread of its own; `None` of none.
+    pub fn sum(rows: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut threads = 0;
+        let sum = rows.into_iter().inspect(|_| threads += 1).reduce(Self::add);
+        sum.map(|sum| Self {
+            mode: match threads {
+                1 => "1 thread".into(),
+                _ => format!("{threads} threads"),
+            },
+            ..sum
+        })
+    }
+
+    fn add(mut self, other: Self) -> Self {
+        self.flows += other.flows;
+        self.received += other.received;
+        self.sent += other.sent;
+        self.batch_max = self.batch_max.max(other.batch_max);
+        for (reason, count) in other.drops {
+            *self.drops.entry(reason).or_default() += count;
+        }
+        self
+    }
 }
 
 /// One queue of the fast path's card.
@@ -83,4 +108,37 @@ pub struct RelayQueueRow {
     pub room_empty: u64,
     /// Entries of rings that the kernel found wrong: a fault of voipd.
     pub invalid: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relays_are_summed() {
+        let row = |received, batch_max, stray| RelayDriverRow {
+            name: "sockets".into(),
+            up: true,
+            received,
+            batch_max,
+            drops: BTreeMap::from([("stray".to_owned(), stray), (received.to_string(), 1)]),
+            ..RelayDriverRow::default()
+        };
+        assert_eq!(RelayDriverRow::sum([]), None);
+        let one = RelayDriverRow::sum([row(5, 6, 7)]).unwrap();
+        assert_eq!((one.mode.as_str(), one.received), ("1 thread", 5));
+        let sum = RelayDriverRow::sum([row(5, 6, 7), row(10, 3, 8)]).unwrap();
+        assert_eq!(sum.name, "sockets");
+        assert_eq!(
+            (sum.mode.as_str(), sum.received, sum.batch_max),
+            ("2 threads", 15, 6)
+        );
+        assert!(sum.up);
+        let drops: Vec<_> = sum
+            .drops
+            .iter()
+            .map(|(name, n)| (name.as_str(), *n))
+            .collect();
+        assert_eq!(drops, [("10", 1), ("5", 1), ("stray", 15)]);
+    }
 }

@@ -216,7 +216,7 @@ impl MediaDriver {
     }
 
     /// What all workers counted.
-    pub fn counters(&self) -> &MediaCounters {
+    pub fn counters(&self) -> &Arc<MediaCounters> {
         &self.counters
     }
 

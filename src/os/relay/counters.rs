@@ -23,35 +23,25 @@ pub struct MediaCounters {
     pub batch_max: AtomicU64,
     /// What went nowhere, by [`DropReason::index`].
     pub dropped: [AtomicU64; DROP_REASONS],
-    workers: AtomicU64,
 }
 
 impl MediaCounters {
-    /// The sums of several, for `voipctl relay`.
-    pub fn row<'a>(all: impl Iterator<Item = &'a MediaCounters>) -> RelayDriverRow {
-        let mut row = RelayDriverRow {
+    /// For `voipctl relay`.
+    pub fn row(&self) -> RelayDriverRow {
+        let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let reasons = DropReason::ALL.iter().zip(&self.dropped);
+        let drops = reasons.map(|(reason, count)| (reason.name().to_owned(), read(count)));
+        RelayDriverRow {
             name: "sockets".into(),
             up: true,
-            ..RelayDriverRow::default()
-        };
-        let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
-        let mut workers = 0;
-        for counters in all {
-            workers += read(&counters.workers);
-            row.received += read(&counters.received);
-            row.sent += read(&counters.sent);
             // They are written one after the other.
-            row.flows += read(&counters.streams).saturating_sub(read(&counters.flows));
-            row.batch_max = row.batch_max.max(read(&counters.batch_max));
-            for (reason, count) in DropReason::ALL.iter().zip(&counters.dropped) {
-                if read(count) > 0 {
-                    *row.drops.entry(reason.name().to_owned()).or_default() += read(count);
-                }
-            }
+            flows: read(&self.streams).saturating_sub(read(&self.flows)),
+            received: read(&self.received),
+            sent: read(&self.sent),
+            batch_max: read(&self.batch_max),
+            drops: drops.filter(|(_, count)| *count > 0).collect(),
+            ..RelayDriverRow::default()
         }
-        let threads = if workers == 1 { "thread" } else { "threads" };
-        row.mode = format!("{workers} {threads}");
-        row
     }
 }
 
@@ -67,7 +57,6 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn new(counters: Arc<MediaCounters>) -> Self {
-        counters.workers.fetch_add(1, Ordering::Relaxed);
         Self {
             counters,
             sent: 0,

@@ -460,7 +460,7 @@ impl Running {
         let replies = Arc::new(Replies::default());
         let own = (&*config, seams.roots, seams.card);
         let relays = match &seams.media {
-            Some(_) => Relays::elsewhere(),
+            Some(_) => Relays::elsewhere(&shared.switch),
             None => Relays::start(own, shards, clock, &shared.switch)?,
         };
         let here = relays.handles().map(Relaying::Here);

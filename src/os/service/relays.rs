@@ -7,7 +7,7 @@ use crate::os::clock::Clock;
 use crate::os::codec_plugin;
 use crate::os::daemon::{EX_OSERR, Fatal};
 use crate::os::fast::{Card, Carrying};
-use crate::os::relay::{MediaConfig, MediaCounters, MediaDriver, MediaHandle};
+use crate::os::relay::{MediaConfig, MediaDriver, MediaHandle};
 use crate::os::service::assemble::{relay_settings, start_files};
 use crate::os::spool::Roots;
 use crate::os::switch::Switch;
@@ -18,9 +18,10 @@ use std::time::Duration;
 /// The shortest time that packets per second are measured over.
 const PACE_OVER_MIN: Duration = Duration::from_secs(1);
 
-/// All of them. None where another process has them.
+/// All of them. Without drivers another process has them, and tells through the switch.
 pub(super) struct Relays {
     drivers: Vec<MediaDriver>,
+    switch: Arc<Switch>,
     /// Ends after the relays.
     fast: Option<Box<dyn Carrying>>,
     pace: Pace,
@@ -28,9 +29,10 @@ pub(super) struct Relays {
 
 impl Relays {
     /// Another process has them.
-    pub(super) fn elsewhere() -> Self {
+    pub(super) fn elsewhere(switch: &Arc<Switch>) -> Self {
         Self {
             drivers: Vec::new(),
+            switch: Arc::clone(switch),
             fast: None,
             pace: Pace::default(),
         }
@@ -67,6 +69,7 @@ impl Relays {
         let drivers: io::Result<Vec<MediaDriver>> = (0..shards).map(&mut start).collect();
         Ok(Self {
             drivers: drivers.map_err(failed)?,
+            switch: Arc::clone(switch),
             fast,
             pace: Pace::default(),
         })
@@ -87,12 +90,12 @@ impl Relays {
 
     /// The ways that media takes, the sockets first.
     pub(super) fn rows(&mut self, now: Instant) -> Vec<RelayDriverRow> {
-        if self.drivers.is_empty() {
-            return Vec::new();
-        }
-        let sockets = MediaCounters::row(self.drivers.iter().map(MediaDriver::counters));
+        let sockets = match self.drivers.is_empty() {
+            true => RelayDriverRow::sum(self.switch.counted()),
+            false => RelayDriverRow::sum(self.drivers.iter().map(|d| d.counters().row())),
+        };
         let fast = self.fast.as_ref().map(|fast| fast.figures().row());
-        let mut rows: Vec<_> = std::iter::once(sockets).chain(fast).collect();
+        let mut rows: Vec<_> = sockets.into_iter().chain(fast).collect();
         self.pace.measure(now, &mut rows);
         rows
     }

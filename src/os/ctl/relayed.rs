@@ -32,8 +32,7 @@ pub(super) fn calls(access: &Access, output: Output) -> Result<(), Failure> {
 
 pub(super) fn drivers_text(rows: &[RelayDriverRow]) -> String {
     if rows.is_empty() {
-        return "the relays are a process of their own, which tells no figures: see voipctl calls\n"
-            .into();
+        return "the relays have not told yet; ask again in a moment\n".into();
     }
     let mut text = ways(rows);
     if rows.iter().any(|row| !row.queues.is_empty()) {
@@ -216,7 +215,7 @@ mod tests {
         assert!(line(["xdp:eth0", "0", "99"]), "{shown}");
         assert!(line(["xdp:eth0", "7", "not from the peer"]), "{shown}");
         assert!(line(["WARNING", "gone", "restart voipd"]), "{shown}");
-        assert!(drivers_text(&[]).contains("a process of their own"));
+        assert!(drivers_text(&[]).contains("ask again"));
     }
 
     #[test]

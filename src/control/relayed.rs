@@ -35,8 +35,8 @@ pub struct RelayDriverRow {
     pub mode: String,
     /// Whether it runs.
     pub up: bool,
-    /// Why it does not, with the remedy.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// Why it does not, with the remedy; empty if it does. Always written: the form of the messages
+    /// between processes knows no names.
     pub problem: String,
     /// Streams that it carries now, one for each direction of a call's media.
     pub flows: u64,

@@ -199,6 +199,9 @@ impl Driver {
         Figures::add(&figures.punted, counts.punted);
         Figures::add(&figures.dropped, counts.dropped);
         Figures::add(&figures.full, counts.full);
+        if counts.dropped > 0 {
+            figures.set_reasons(&self.exchange.table.totals());
+        }
         let batch = counts.received;
         figures.batch_max.fetch_max(batch, Ordering::Relaxed);
         counts.any()

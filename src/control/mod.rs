@@ -23,7 +23,7 @@ pub use mail::{MailboxRow, MessageRow};
 pub use parked::ParkedRow;
 pub use peers::{MemberRow, PoolRow, TrunkRow};
 pub use queues::{AgentRow, QueueRow};
-pub use relayed::RelayedRow;
+pub use relayed::{RelayDriverRow, RelayQueueRow, RelayedRow};
 pub use rows::{
     BanRow, BlockRow, CallRow, CallState, CdrLegRow, CdrRow, Counters, FeatureRow, LegRow,
     RegistrationRow, RouteLineRow, RouteRow, RouteStepRow, StatusRow, TraceDirection, TraceRow,

@@ -288,6 +288,9 @@ pub struct StatusRow {
     /// The pools, as `voipctl pools` has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<super::PoolRow>,
+    /// The ways by which media passes through the host, as `voipctl relay` has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relay: Vec<super::RelayDriverRow>,
     /// Counters since the start.
     pub counters: Counters,
     /// What needs the operator now, each with its remedy: a full disk, a certificate that ends.

@@ -12,14 +12,18 @@
 //! thread ends, however that is, each worker finds its line closed behind the last answer, adds
 //! what its flows had counted until then, and carries all by sockets.
 
+mod checks;
 mod driver;
 mod exchange;
+mod figures;
 
+pub use checks::{CardFacts, Finding, Grade, QUEUES_MAX};
 pub use driver::{
     Card, Carrying, Elsewhere, FIGURES, HandOver, Started, check_processes, hand_over, open,
     take_over,
 };
 pub use exchange::{Exchange, spawn};
+pub use figures::{Figures, QueueFigures};
 
 use super::doorbell::{Doorbell, Ear, doorbell};
 use crate::base::Instant;
@@ -33,9 +37,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The most packets that wait for a worker.
@@ -79,66 +83,6 @@ pub struct Punted {
     pub source: SocketAddr,
     /// What is above UDP.
     pub payload: Box<[u8]>,
-}
-
-/// What a driver counts, for listings.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Frames that came.
-    pub received: AtomicU64,
-    /// Frames sent on.
-    pub sent: AtomicU64,
-    /// Frames handed to a worker.
-    pub punted: AtomicU64,
-    /// Frames that went nowhere, for whatever reason.
-    pub dropped: AtomicU64,
-    /// Of these: the ring to the card, or the queue to the worker, was full.
-    pub full: AtomicU64,
-    /// Flows that there are.
-    pub flows: AtomicU64,
-    /// Streams that found no place or no next hop.
-    pub refused: AtomicU64,
-    /// The most frames of one batch.
-    pub batch_max: AtomicU64,
-    ended: OnceLock<String>,
-}
-
-impl Figures {
-    /// All, by their names in listings.
-    pub fn list(&self) -> [(&'static str, u64); 9] {
-        let up = AtomicU64::new(u64::from(self.ended.get().is_none()));
-        [
-            ("fast_path_up", &up),
-            ("fast_path_flows", &self.flows),
-            ("fast_path_received", &self.received),
-            ("fast_path_sent", &self.sent),
-            ("fast_path_punted", &self.punted),
-            ("fast_path_dropped", &self.dropped),
-            ("fast_path_full", &self.full),
-            ("fast_path_refused", &self.refused),
-            ("fast_path_batch_max", &self.batch_max),
-        ]
-        .map(|(name, figure)| (name, figure.load(Ordering::Relaxed)))
-    }
-
-    /// The driver is gone: why, and what to do.
-    fn end(&self, text: String) {
-        self.flows.store(0, Ordering::Relaxed);
-        // It ends once.
-        let _ = self.ended.set(text);
-    }
-
-    /// Why there is no driver any more, with the remedy; `None` while it runs.
-    pub fn ended(&self) -> Option<&str> {
-        self.ended.get().map(String::as_str)
-    }
-
-    /// Adds to one of them.
-    pub fn add(figure: &AtomicU64, count: u64) {
-        if count > 0 {
-            figure.fetch_add(count, Ordering::Relaxed);
-        }
-    }
 }
 
 /// The driver's end of one worker's line.
@@ -421,7 +365,7 @@ impl Side {
                 ssrc: None,
                 payload_types: Vec::new(),
                 punted_types: 0,
-                security: None,
+                security: stream.is_secure.then(Box::default),
             })),
         }
     }

@@ -6,16 +6,19 @@
 //! Linux: 9.4 against 7.5 CPU seconds per million packets). Packets that arrive together leave
 //! by different sockets, so sendmmsg(2) has nothing to join.
 
+mod counters;
 mod plug;
 mod poller;
 mod socket;
 #[cfg(test)]
 mod tests;
 
+pub use counters::MediaCounters;
 pub use plug::Bound;
 pub use poller::READY_MAX;
 pub use socket::Port;
 
+use self::counters::Told;
 use self::plug::Plug;
 use self::poller::Poller;
 use super::clock::Clock;
@@ -33,7 +36,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -75,15 +77,6 @@ pub struct MediaConfig {
     pub files: Option<Filing>,
     /// Where legs of all workers of the process meet.
     pub rooms: Arc<Rooms>,
-}
-
-/// What all media workers counted.
-#[derive(Debug, Default)]
-pub struct MediaCounters {
-    /// Datagrams received.
-    pub received: AtomicU64,
-    /// Datagrams sent on.
-    pub forwarded: AtomicU64,
 }
 
 /// A command could not be handed over: the worker has too many, or has stopped.
@@ -203,7 +196,7 @@ impl MediaDriver {
                 clock: config.clock,
                 events: events.clone(),
                 buffer: vec![0; DATAGRAM_BYTES_MAX],
-                counters: counters.clone(),
+                told: Told::new(counters.clone()),
             };
             let builder = std::thread::Builder::new().name(format!("media-{number}"));
             threads.push(builder.spawn(move || turn.run())?);
@@ -223,7 +216,7 @@ impl MediaDriver {
     }
 
     /// What all workers counted.
-    pub fn counters(&self) -> &MediaCounters {
+    pub fn counters(&self) -> &Arc<MediaCounters> {
         &self.counters
     }
 
@@ -274,7 +267,7 @@ struct Turn {
     clock: Clock,
     events: EventSink,
     buffer: Vec<u8>,
-    counters: Arc<MediaCounters>,
+    told: Told,
 }
 
 impl Turn {
@@ -284,24 +277,20 @@ impl Turn {
             let ready = self.wait(more_commands || more_fast);
             let now = self.clock.now();
             let (mut received, mut forwarded) = (0, 0);
-            let (mut woken, mut fast_woken) = (more_commands, more_fast);
+            let tokens = |wanted| (0..ready).any(|at| self.poller.token(at) == Some(wanted));
+            // Before packets: which way they go is known then.
+            more_fast = (more_fast || self.fast.is_some() && tokens(FAST)) && self.on_fast(now);
+            let mut woken = more_commands;
             for at in 0..ready {
                 match self.poller.token(at) {
                     Some(WAKE) => woken = true,
-                    Some(FAST) => fast_woken = true,
+                    Some(FAST) => {}
                     Some(LINE) => self.plug.on_line(),
                     Some(port) => self.on_ready(now, port as u16, &mut received, &mut forwarded),
                     None => {}
                 }
             }
-            self.counters
-                .received
-                .fetch_add(received, Ordering::Relaxed);
-            self.counters
-                .forwarded
-                .fetch_add(forwarded, Ordering::Relaxed);
             more_commands = woken && self.on_commands(now);
-            more_fast = fast_woken && self.on_fast(now);
             let due = self.media.poll_timeout().is_some_and(|due| due <= now);
             if due {
                 self.media.handle_timeout(now, &mut self.plug);
@@ -310,6 +299,8 @@ impl Turn {
             if due || received > 0 {
                 self.settle();
             }
+            self.told.received(received, forwarded);
+            self.told.tell(&self.media, self.plug.sent());
         }
     }
 

@@ -5,6 +5,7 @@ mod commands;
 pub(in crate::os) mod files;
 mod mail;
 mod relayed;
+mod relays;
 
 pub use commands::Replies;
 pub use files::read_config;

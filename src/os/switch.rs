@@ -6,6 +6,7 @@ use super::ipc::Channel;
 use super::post;
 use super::stream::Receiver;
 use crate::base::{ConnectionId, Flow, TransmitTag};
+use crate::control::RelayDriverRow;
 use crate::media::News;
 use crate::ng::NG_SESSIONS;
 use crate::relay::MediaEvent;
@@ -39,6 +40,8 @@ pub struct Switch {
     detours: Mutex<Detours>,
     /// Whether there is any.
     detoured: AtomicBool,
+    /// What each shard's relay counted, where another process has them.
+    counted: Mutex<Vec<Option<RelayDriverRow>>>,
 }
 
 impl Switch {
@@ -52,6 +55,7 @@ impl Switch {
             ng: OnceLock::new(),
             detours: Mutex::new(Detours::new(shards.max(1))),
             detoured: AtomicBool::new(false),
+            counted: Mutex::new(vec![None; shards.max(1)]),
         }
     }
 
@@ -84,6 +88,20 @@ impl Switch {
         let done = act(&mut detours);
         self.detoured.store(!detours.is_empty(), Ordering::Release);
         done
+    }
+
+    /// A shard's relay in another process says what it counted.
+    pub fn show_counted(&self, shard: usize, row: RelayDriverRow) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = counted.get_mut(shard) {
+            *place = Some(row);
+        }
+    }
+
+    /// What the relays in another process said last.
+    pub fn counted(&self) -> Vec<RelayDriverRow> {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.iter().flatten().cloned().collect()
     }
 
     /// A shard's inbox.

@@ -157,6 +157,11 @@ impl Channel {
         self.heard = self.heard.max(at);
     }
 
+    /// The fast path takes or took packets of the peer.
+    pub(super) fn goes_elsewhere(&mut self) {
+        self.receiver.goes_elsewhere();
+    }
+
     /// When the last accepted packet came.
     pub(super) fn heard(&self) -> Option<Instant> {
         self.heard

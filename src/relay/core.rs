@@ -1,10 +1,10 @@
 //! The machine itself: commands change sessions, packets pass between ports, time finds silence.
 
-use super::channel::{Channel, Lane};
+use super::channel::{Channel, Lane, Role};
 use super::command::{BindError, Failure, MediaCommand, MediaEvent, MediaKind, SocketAction};
 use super::offload::{self, FastPath, FlowNews, FlowOrder, PortFlow, State, Stream};
 use super::session::{Plan, Session, Verdicts};
-use super::stats::{DropReason, LegStats};
+use super::stats::{DROP_REASONS, DropReason, LegStats};
 use crate::base::{Instant, Key, Slab, TimerTable};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -59,29 +59,40 @@ pub enum Verdict {
 
 /// The ports of one worker, found by their number.
 #[derive(Debug)]
-pub(super) struct Channels(Vec<Option<Box<Channel>>>);
+pub(super) struct Channels {
+    places: Vec<Option<Box<Channel>>>,
+    /// How many of them are for media, not for RTCP.
+    streams: usize,
+}
 
 impl Channels {
     fn new() -> Self {
-        Self((0..=u16::MAX).map(|_| None).collect())
+        Self {
+            places: (0..=u16::MAX).map(|_| None).collect(),
+            streams: 0,
+        }
     }
 
     pub(super) fn get(&self, port: u16) -> Option<&Channel> {
-        self.0.get(usize::from(port))?.as_deref()
+        self.places.get(usize::from(port))?.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, port: u16) -> Option<&mut Channel> {
-        self.0.get_mut(usize::from(port))?.as_deref_mut()
+        self.places.get_mut(usize::from(port))?.as_deref_mut()
     }
 
     fn insert(&mut self, port: u16, channel: Channel) {
-        if let Some(place) = self.0.get_mut(usize::from(port)) {
+        self.remove(port);
+        if let Some(place) = self.places.get_mut(usize::from(port)) {
+            self.streams += usize::from(channel.setting.role == Role::Media);
             *place = Some(Box::new(channel));
         }
     }
 
     fn remove(&mut self, port: u16) -> Option<Box<Channel>> {
-        self.0.get_mut(usize::from(port))?.take()
+        let gone = self.places.get_mut(usize::from(port))?.take()?;
+        self.streams -= usize::from(gone.setting.role == Role::Media);
+        Some(gone)
     }
 }
 
@@ -98,6 +109,8 @@ pub struct Relay {
     events: VecDeque<MediaEvent>,
     sockets: VecDeque<SocketAction>,
     no_session: u64,
+    /// By [`DropReason::index`].
+    dropped: [u64; DROP_REASONS],
     fast: Option<FastPath>,
     /// When to look whether a session's streams may come onto the fast path, or what it counted.
     looks: TimerTable<Key>,
@@ -115,6 +128,7 @@ impl Relay {
             events: VecDeque::new(),
             sockets: VecDeque::new(),
             no_session: 0,
+            dropped: [0; DROP_REASONS],
             fast: None,
             looks: TimerTable::new(),
         }
@@ -161,6 +175,20 @@ impl Relay {
         source: SocketAddr,
         packet: &mut [u8],
     ) -> Verdict {
+        let verdict = self.judge(now, port, source, packet);
+        if let Verdict::Drop(reason) = verdict {
+            self.count_dropped(reason);
+        }
+        verdict
+    }
+
+    fn count_dropped(&mut self, reason: DropReason) {
+        if let Some(count) = self.dropped.get_mut(reason.index()) {
+            *count += 1;
+        }
+    }
+
+    fn judge(&mut self, now: Instant, port: u16, source: SocketAddr, packet: &mut [u8]) -> Verdict {
         let Some(channel) = self.channels.get_mut(port) else {
             self.no_session += 1;
             return Verdict::Drop(DropReason::NoSession);
@@ -224,10 +252,14 @@ impl Relay {
             Lane::Rtcp => rtcp_port,
         };
         let channel = self.channels.get_mut(from_port)?;
-        let to = channel.send(lane, length);
-        to.map(|to| (from_port, to))
-            .map_err(|reason| channel.drop(reason))
-            .ok()
+        match channel.send(lane, length) {
+            Ok(to) => Some((from_port, to)),
+            Err(reason) => {
+                channel.drop(reason);
+                self.count_dropped(reason);
+                None
+            }
+        }
     }
 
     /// A port could not be bound: its session ends with [`Failure::Port`] or [`Failure::Full`].
@@ -258,6 +290,7 @@ impl Relay {
         if let Some(channel) = self.channels.get_mut(from_port) {
             channel.drop(DropReason::SendFailed);
         }
+        self.count_dropped(DropReason::SendFailed);
     }
 
     /// What signalling must hear.
@@ -279,6 +312,11 @@ impl Relay {
     /// drain [`Relay::poll_flow`] and [`Relay::poll_event`].
     pub fn handle_flow(&mut self, now: Instant, port: u16, news: FlowNews) {
         let gone = self.fast.as_mut().and_then(|fast| fast.on_news(port, news));
+        if news == FlowNews::Installed
+            && let Some(channel) = self.channels.get_mut(port)
+        {
+            channel.goes_elsewhere();
+        }
         if let Some(flow) = gone {
             self.on_flow_gone(now, port, &flow);
         }
@@ -293,6 +331,16 @@ impl Relay {
         for (port, flow) in fast.into_flows() {
             self.on_flow_gone(now, port, &flow);
         }
+    }
+
+    /// How many streams come to ports of ours, one for each direction of a call's media.
+    pub fn streams(&self) -> usize {
+        self.channels.streams
+    }
+
+    /// How many packets went nowhere, by [`DropReason::index`].
+    pub fn dropped(&self) -> &[u64; DROP_REASONS] {
+        &self.dropped
     }
 
     /// How many streams the fast path carries, or is about to.
@@ -413,7 +461,12 @@ impl Relay {
         let mut left = 0;
         for port in session.ports() {
             let mine = fast.get(port).is_some_and(|flow| flow.session == key);
-            left += usize::from(mine && fast.leave(port));
+            if mine && fast.leave(port) {
+                left += 1;
+                if let Some(channel) = self.channels.get_mut(port) {
+                    channel.goes_elsewhere();
+                }
+            }
         }
         left
     }
@@ -455,6 +508,9 @@ impl Relay {
             && channel.setting.session == key
         {
             channel.heard_elsewhere(flow.told.heard);
+            if flow.told.packets > 0 {
+                channel.goes_elsewhere();
+            }
         }
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -570,5 +626,6 @@ fn wish(channels: &Channels, port: u16) -> Option<Stream> {
         destination: other.gate.locked()?,
         clock_rate: setting.clock_rate,
         has_rtcp: setting.companion.is_none(),
+        is_secure: [setting.kind, other.setting.kind].contains(&MediaKind::SecureRtp),
     })
 }

@@ -66,6 +66,8 @@ pub struct Stream {
     pub clock_rate: u32,
     /// Whether RTCP comes by the same port: it is for the relay.
     pub has_rtcp: bool,
+    /// Whether it is SRTP, of which the peers alone have the keys.
+    pub is_secure: bool,
 }
 
 /// What the driver says about the flow of one port.

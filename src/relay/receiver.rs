@@ -31,6 +31,8 @@ struct Source {
     cycles: u32,
     /// One after the packet that jumped far, if the one before did.
     restart: Option<u16>,
+    /// Its packets went another way since the last one.
+    away: bool,
     received: u64,
     timing: Timing,
 }
@@ -47,7 +49,14 @@ impl Receiver {
     pub(super) fn on_packet(&mut self, now: Instant, header: &Header, clock: u32) {
         let arrival = arrival(now, rate(header.payload_type, clock));
         let source = match &mut self.source {
-            Some(source) if source.ssrc == header.ssrc => source,
+            Some(source) if source.ssrc == header.ssrc => {
+                if source.away {
+                    self.lost_before += source.lost();
+                    *source = Source::new(header, arrival);
+                    return;
+                }
+                source
+            }
             old => {
                 if let Some(gone) = old.take() {
                     self.lost_before += gone.lost();
@@ -72,6 +81,14 @@ impl Receiver {
         }
         source.received += 1;
         source.timing.update(header, arrival, &mut self.jitter);
+    }
+
+    /// The stream goes another way, where it is counted, too: what is missing until its next packet
+    /// here is not lost.
+    pub(super) fn goes_elsewhere(&mut self) {
+        if let Some(source) = &mut self.source {
+            source.away = true;
+        }
     }
 
     /// Packets that did not arrive; late ones count as arrived, duplicates hide losses.
@@ -106,6 +123,7 @@ impl Source {
             highest: header.sequence,
             cycles: 0,
             restart: None,
+            away: false,
             received: 1,
             timing: Timing {
                 payload_type: header.payload_type,
@@ -190,6 +208,27 @@ mod tests {
     use super::*;
     use crate::base::Rng;
     use std::time::Duration;
+
+    #[test]
+    fn what_went_another_way_is_not_lost() {
+        let (mut receiver, now) = (Receiver::default(), Instant::from_millis(1));
+        let come = |receiver: &mut Receiver, sequences: &[u16]| {
+            for sequence in sequences {
+                receiver.on_packet(now, &header(*sequence), 8000);
+            }
+            receiver.lost()
+        };
+        assert_eq!(come(&mut receiver, &[1, 2, 4]), 1);
+        receiver.goes_elsewhere();
+        assert_eq!(receiver.lost(), 1);
+        assert_eq!(come(&mut receiver, &[104, 105, 107]), 2);
+        // Twice is as once, and a stream that was never here has nothing to come back to.
+        receiver.goes_elsewhere();
+        receiver.goes_elsewhere();
+        assert_eq!(come(&mut receiver, &[60_000, 60_001]), 2);
+        assert_eq!(receiver.ssrc_changes(), 0);
+        Receiver::default().goes_elsewhere();
+    }
 
     fn header(sequence: u16) -> Header {
         Header {

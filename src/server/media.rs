@@ -7,8 +7,8 @@ use crate::media::file::{FileAsk, FileNews, FileOrder};
 use crate::media::room::Rooms;
 use crate::media::{News, Order, Outlet, Studio, StudioCounters};
 use crate::relay::{
-    BindError, FlowNews, FlowOrder, Lane, MediaCommand, MediaEvent, Relay, RelaySettings,
-    SocketAction, Verdict,
+    BindError, DROP_REASONS, FlowNews, FlowOrder, Lane, MediaCommand, MediaEvent, Relay,
+    RelaySettings, SocketAction, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -205,6 +205,21 @@ impl MediaCore {
     /// How many sessions there are.
     pub fn sessions(&self) -> usize {
         self.relay.sessions()
+    }
+
+    /// How many streams come to ports of ours.
+    pub fn streams(&self) -> usize {
+        self.relay.streams()
+    }
+
+    /// How many of them the fast path carries.
+    pub fn flows(&self) -> usize {
+        self.relay.flows()
+    }
+
+    /// How many packets went nowhere, by [`DropReason::index`].
+    pub fn dropped(&self) -> &[u64; DROP_REASONS] {
+        self.relay.dropped()
     }
 
     /// How many legs end here, for checkers.

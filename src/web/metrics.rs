@@ -1,5 +1,7 @@
 //! What the daemon counts, for Prometheus.
 
+mod relay;
+
 use crate::control::{MemberRow, StatusRow};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -14,6 +16,9 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 
 /// Among what is counted, the one number that goes down, too.
 const STORE_WAITING: &str = "store_waiting";
+
+/// Those that the relay's own metrics show, some of them as what they are: gauges.
+const OF_RELAY: &str = "fast_path_";
 
 /// The text of a scrape. Names end as Prometheus' guide wants them.
 pub(super) fn text(row: &StatusRow) -> String {
@@ -48,9 +53,11 @@ pub(super) fn text(row: &StatusRow) -> String {
         registry.register(name, help, gauge);
     }
     peers(&mut registry, row);
+    relay::register(&mut registry, &row.relay);
     let counters = &row.counters;
     let mut events = counters.other.clone();
     events.remove(STORE_WAITING);
+    events.retain(|name, _| !name.starts_with(OF_RELAY));
     let messages = BTreeMap::from([
         ("in".to_owned(), counters.messages_in),
         ("out".to_owned(), counters.messages_out),

@@ -1,5 +1,7 @@
 use super::*;
-use crate::control::{Command, Failure, MemberRow, PoolRow, Reply, StatusRow, TrunkRow};
+use crate::control::{
+    Command, Failure, MemberRow, PoolRow, RelayDriverRow, RelayQueueRow, Reply, StatusRow, TrunkRow,
+};
 
 fn request<'a>(method: &'a str, path: &'a str, query: &'a str, body: &'a str) -> HttpRequest<'a> {
     HttpRequest {
@@ -170,6 +172,23 @@ fn a_scrape_has_every_counter() {
         }],
         ..PoolRow::default()
     });
+    row.relay.push(RelayDriverRow {
+        name: "xdp:eth0".into(),
+        up: true,
+        flows: 2,
+        received: 50,
+        sent: 40,
+        punted: 3,
+        drops: [("stray".to_owned(), 7)].into(),
+        queues: vec![RelayQueueRow {
+            room: 2048,
+            ring_full: 6,
+            sent: 40,
+            ..RelayQueueRow::default()
+        }],
+        ..RelayDriverRow::default()
+    });
+    row.counters.other.insert("fast_path_flows".into(), 2);
     row.counters.messages_in = 42;
     row.counters.requests.insert("INVITE".into(), 3);
     row.counters.drops.insert("with \"quotes\"".into(), 1);
@@ -187,11 +206,24 @@ fn a_scrape_has_every_counter() {
         "voip_pool_member_calls{pool=\"pbx\",member=\"sip:a\"} 0",
         "voip_pool_member_seizures_total{pool=\"pbx\",member=\"sip:a\",outcome=\"unanswered\"} 4",
         "voip_messages_total{direction=\"in\"} 42",
+        "voip_relay_driver_up{driver=\"xdp:eth0\"} 1",
+        "voip_relay_streams{driver=\"xdp:eth0\"} 2",
+        "voip_relay_packets_total{driver=\"xdp:eth0\",direction=\"in\"} 50",
+        "voip_relay_packets_total{driver=\"xdp:eth0\",direction=\"out\"} 40",
+        "voip_relay_punted_total{driver=\"xdp:eth0\"} 3",
+        "voip_relay_drops_total{driver=\"xdp:eth0\",reason=\"stray\"} 7",
+        "voip_relay_queue_room{driver=\"xdp:eth0\",queue=\"0\"} 2048",
+        "voip_relay_queue_frames_total{driver=\"xdp:eth0\",queue=\"0\",direction=\"out\"} 40",
+        "voip_relay_queue_drops_total{driver=\"xdp:eth0\",queue=\"0\",reason=\"ring_full\"} 6",
         "voip_requests_total{method=\"INVITE\"} 3",
         "voip_drops_total{reason=\"with \\\"quotes\\\"\"} 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in {text}");
     }
+    assert!(
+        !text.contains("fast_path_flows"),
+        "a gauge among counters: {text}"
+    );
     assert!(text.ends_with("# EOF\n"));
 }
 

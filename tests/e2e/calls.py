@@ -54,7 +54,22 @@ def local_call(case, transport, relay, **settings):
     assert sorted(row["aor"] for row in rows) == [f"alice@{DOMAIN}", f"bob@{DOMAIN}"], rows
     assert all(row["transport"] == transport for row in rows), rows
     assert all("baresip" in row["user_agent"] for row in rows), rows
+    if relay == "always":
+        counted(voipd, sum(leg["packets_in"] for leg in call["legs"]))
     return call
+
+
+def counted(voipd, packets):
+    """voipctl relay has what a call that is over brought, whichever process carried it."""
+    def row():
+        rows = voipd.json("relay")
+        done = rows and rows[0]["received"] >= packets and rows[0]["flows"] == 0
+        return rows if done else None
+
+    (sockets,) = wait_for("the relay's figures", row, 5)
+    assert (sockets["name"], sockets["up"]) == ("sockets", True), sockets
+    assert packets <= sockets["sent"] <= sockets["received"], sockets
+    assert "thread" in sockets["mode"] and sockets["batch_max"] >= 1, sockets
 
 
 def test_udp(case):

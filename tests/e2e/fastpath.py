@@ -1,7 +1,10 @@
 """The fast path: calls over AF_XDP between network namespaces, and all else on the same interface."""
 
+import json
 import os
+import re
 import socket
+import subprocess
 import threading
 import time
 
@@ -14,6 +17,7 @@ from lib.voipd import Voipd, to_toml
 LOW, HIGH = 440, 880
 CORE, ALICE, BOB, GATE = "198.18.0.1", "198.18.0.3", "198.18.0.4", "198.18.0.2"
 HOME = "192.168.77.10"
+WEB, TOKEN = 8088, "0123456789abcdef0123456789abcdef"
 
 
 class House(Network):
@@ -42,6 +46,12 @@ class House(Network):
     def figure(self, name):
         return self.voipd.json("status")["counters"]["other"][f"fast_path_{name}"]
 
+    def ways(self):
+        """What voipctl relay says of the sockets and of the card."""
+        sockets, card = self.voipd.json("relay")
+        assert (sockets["name"], card["name"]) == ("sockets", "xdp:eth0")
+        return sockets, card
+
     def carries(self, flows):
         wait_for(f"{flows} flows on the fast path", lambda: self.figure("flows") == flows, 15)
 
@@ -58,6 +68,14 @@ class House(Network):
 
     def up(self):
         return sum(call["state"] == "up" for call in self.voipd.calls())
+
+    def our_port(self):
+        """Where alice's phone sends, by the SDP that it was given."""
+        (call,) = self.voipd.calls()
+        rows = self.voipd.json("trace", call["id"])
+        bodies = [row["text"] for row in rows
+                  if row["direction"] == "out" and "m=audio" in row["text"]]
+        return int(re.search(r"m=audio (\d+)", bodies[-1])[1])
 
     def ends(self, phone):
         phone.hangup()
@@ -109,6 +127,84 @@ def test_call(case):
         sent = (record["end_ms"] - record["answer_ms"]) / 20
         assert 0.9 * sent < leg["packets_in"] < 1.1 * sent, record
         assert leg["lost"] == 0, record
+
+
+def metrics(house):
+    """Prometheus' scrape, as names with their labels, and numbers."""
+    request = f"GET /metrics HTTP/1.0\r\nHost: voip\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    with socket_in(house.core, socket.SOCK_STREAM, connect=("127.0.0.1", WEB)) as client:
+        client.sendall(request.encode())
+        got = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+    assert got.startswith("HTTP/1.0 200") or got.startswith("HTTP/1.1 200"), got[:200]
+    lines = [line.rsplit(" ", 1) for line in got.splitlines() if line.startswith("voip_relay_")]
+    return {name: int(value) for name, value in lines}
+
+
+def test_figures(case):
+    """voipctl relay, in numbers that are known: of what phones sent, and of what strangers did."""
+    token = case.folder / "web.token"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    house = House(case, admin={"web": f"127.0.0.1:{WEB}", "token_file": str(token)})
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    sockets, card = house.ways()
+    assert card["flows"] == 2 and sockets["flows"] == 0, (sockets, card)
+    assert card["mode"].startswith("native") and card["up"], card
+    # 50 packets a second from either side.
+    wait_for("the pace", lambda: 80 < house.ways()[1]["received_per_s"] < 120, 10)
+    assert 80 < house.ways()[1]["sent_per_s"] < 120, house.ways()
+    # A stranger speaks to the port of a flow: each of its packets is seen, and none goes on.
+    port = house.our_port()
+    packet = bytes([0x80, 0]) + bytes(10) + bytes(160)
+    with socket_in(house.hosts["bob"], socket.SOCK_DGRAM, bind=(BOB, 0)) as stranger:
+        for _ in range(70):
+            stranger.sendto(packet, (CORE, port))
+    wait_for("the strays", lambda: house.ways()[1]["drops"].get("stray") == 70, 5)
+    house.ends(alice)
+    time.sleep(1.5)
+    sockets, card = house.ways()
+    (queue,) = card["queues"]
+    assert card["received"] == card["sent"] + card["punted"] + sum(card["drops"].values()), card
+    assert (queue["received"], queue["sent"]) == (card["received"], card["sent"]), card
+    assert card["drops"] == {"stray": 70} and card["batch_max"] >= 1, card
+    lost = [queue[name] for name in ("overruns", "kernel_dropped", "ring_full", "invalid")]
+    assert lost == [0, 0, 0, 0] and queue["room"] > 1000 and queue["sending"] == 0, queue
+    # Every packet of the record came by one way or the other; the rest is RTCP.
+    (record,) = house.voipd.records()
+    rtp = sum(leg["packets_in"] for leg in record["legs"])
+    came = sockets["received"] + card["received"] - 70
+    assert rtp <= came <= rtp + 40, (rtp, sockets, card, record)
+    assert sockets["sent"] + card["sent"] <= came, (sockets, card)
+    text = house.voipd.ctl("relay")
+    assert "not from the peer of the call" in text and "xdp:eth0" in text, text
+    seen = metrics(house)
+    way = 'driver="xdp:eth0"'
+    assert seen[f'voip_relay_driver_up{{{way}}}'] == 1, seen
+    assert seen[f'voip_relay_packets_total{{{way},direction="out"}}'] == card["sent"], seen
+    assert seen[f'voip_relay_drops_total{{{way},reason="stray"}}'] == 70, seen
+    queue_sent = f'voip_relay_queue_frames_total{{{way},queue="0",direction="out"}}'
+    assert seen[queue_sent] == card["sent"], seen
+
+
+def doctor(house):
+    """What voipctl doctor says of the fast path."""
+    argv = ["ip", "netns", "exec", house.core, house.case.binaries / "voipctl", "-c",
+            house.voipd.file, "--json", "doctor"]
+    done = subprocess.run([str(word) for word in argv], capture_output=True, text=True)
+    return [row for row in json.loads(done.stdout) if row["check"] == "fast path"]
+
+
+def test_doctor(case):
+    house = House(case)
+    rows = doctor(house)
+    assert {row["outcome"] for row in rows} == {"ok"}, rows
+    assert any("xdp:eth0 runs, native" in row["finding"] for row in rows), rows
+    assert "WARN" not in house.voipd.process.text()
+    sh("ip", "-n", house.core, "link", "set", "eth0", "down")
+    (bad,) = [row for row in doctor(house) if row["outcome"] != "ok"]
+    assert (bad["finding"], bad["outcome"]) == ("eth0 is down", "bad"), bad
+    assert bad["remedy"] == "ip link set dev eth0 up", bad
 
 
 def test_phone_behind_a_nat(case):

@@ -253,7 +253,7 @@ def test_kamailio_and_phones(case):
     a.talk_to(caller.answer.media())
     b.talk_to(request.media())
     assert a.hears() and b.hears()
-    (row,) = relay.voipd.json("relay")
+    (row,) = relay.voipd.json("relay", "calls")
     assert row["state"] == "answered" and row["from_media"] == f"127.0.0.1:{a.port}", row
     assert row["ports"] == [caller.answer.media()[1], request.media()[1]], row
     assert a.sources == {caller.answer.media()} and b.sources == {request.media()}

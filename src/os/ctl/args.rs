@@ -72,8 +72,12 @@ pub enum Verb {
     /// Look after conferences.
     #[command(subcommand)]
     Conference(ConferenceVerb),
-    /// List the calls that are relayed for other proxies, such as Kamailio.
-    Relay,
+    /// Show how media passes through the host: by sockets, by the fast path, and what is lost.
+    Relay {
+        /// What else of it.
+        #[command(subcommand)]
+        verb: Option<RelayVerb>,
+    },
     /// Look after calls that are parked.
     #[command(subcommand)]
     Park(ParkVerb),
@@ -272,6 +276,13 @@ pub struct CdrArgs {
     /// zone of [numbers], or 2026-12-25T10:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
+}
+
+/// `voipctl relay`.
+#[derive(Subcommand, Debug)]
+pub enum RelayVerb {
+    /// List the calls that are relayed for other proxies, such as Kamailio.
+    Calls,
 }
 
 /// What to do with the parking lot.

@@ -16,7 +16,7 @@ use super::failure::{Failure, exit};
 use super::output::Output;
 use super::table::Table;
 use crate::config::{Config, Fastpath, Listen, Relay};
-use crate::control::{Command, Reply, StatusRow};
+use crate::control::{Command, RelayDriverRow, Reply, StatusRow};
 use facts::Facts;
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -167,6 +167,13 @@ fn daemon(d: &mut Doctor, access: &Access, config: &Config) -> Option<StatusRow>
             for warning in &status.warnings {
                 d.warn("daemon", warning.clone(), "");
             }
+            for row in status
+                .relay
+                .iter()
+                .filter(|row| row.name != "sockets" && row.up)
+            {
+                fast_path(d, row);
+            }
             Some(*status)
         }
         Err(ClientError::NotRunning(path)) => {
@@ -191,6 +198,30 @@ fn daemon(d: &mut Doctor, access: &Access, config: &Config) -> Option<StatusRow>
             );
             None
         }
+    }
+}
+
+/// How the driver that runs gets at its card.
+fn fast_path(d: &mut Doctor, row: &RelayDriverRow) {
+    let finding = format!("{} runs, {}", row.name, row.mode);
+    let lost: u64 = row
+        .queues
+        .iter()
+        .map(|queue| queue.ring_full + queue.overruns)
+        .sum();
+    if row.mode.starts_with("generic") {
+        let remedy = "use a card whose driver takes XDP programs, and see what else is said of the \
+                      fast path";
+        d.warn("fast path", finding, remedy);
+    } else if lost > 0 {
+        let finding = format!("{finding}; {lost} frames found a ring full");
+        d.warn(
+            "fast path",
+            finding,
+            "see voipctl relay; give voipd a core of its own",
+        );
+    } else {
+        d.ok("fast path", finding);
     }
 }
 

@@ -38,7 +38,7 @@ pub use failure::exit;
 
 use crate::control::{Command, Reply};
 use access::Access;
-use args::{BansVerb, BlocksVerb, MemberArgs, PoolVerb, RouteVerb, Verb};
+use args::{BansVerb, BlocksVerb, MemberArgs, PoolVerb, RelayVerb, RouteVerb, Verb};
 use clap::{CommandFactory, Parser};
 use failure::Failure;
 use output::Output;
@@ -90,7 +90,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Verb::Conference(verb) => conference::run(verb, &access, output),
         Verb::Recording(verb) => recordings::run(verb, &access, output),
-        Verb::Relay => relayed::run(&access, output),
+        Verb::Relay { verb: None } => relayed::drivers(&access, output),
+        Verb::Relay {
+            verb: Some(RelayVerb::Calls),
+        } => relayed::calls(&access, output),
         Verb::Park(verb) => parked::run(verb, &access, output),
         Verb::Queue(verb) => queues::run(verb, &access, output),
         Verb::Bans { verb: None } => listing::bans(&access, output),

@@ -49,13 +49,19 @@ pub fn open(fastpath: &Fastpath) -> Result<Option<Box<dyn Card>>, String> {
 }
 
 /// A driver in another process, as far as it is heard of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Elsewhere(Arc<Figures>);
 
 /// As many figures as [`Figures::list`] has.
 pub const FIGURES: usize = 9;
 
 impl Elsewhere {
+    /// Nothing is heard of it yet.
+    pub fn new(fastpath: &Fastpath) -> Self {
+        let figures = Figures::of(fastpath.to_string(), "in the process of media", 0);
+        Self(Arc::new(figures))
+    }
+
     /// What it counts by now, in the order of [`Figures::list`].
     pub fn hear(figures: &Figures, values: &[u64; FIGURES]) {
         let [

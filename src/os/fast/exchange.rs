@@ -68,12 +68,19 @@ impl Exchange {
             payload,
         });
         end.ring_bell();
+        Figures::add(&self.link.figures.unheard, u64::from(!taken));
         taken
+    }
+
+    /// Shows why frames were dropped. For now and then.
+    pub fn show(&self) {
+        self.link.figures.set_reasons(&self.table.totals());
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.show();
         let table = Arc::new(std::mem::replace(&mut self.table, FlowTable::new(1)));
         for end in &self.ends {
             end.leave(&table);

@@ -56,6 +56,7 @@ fn stream(port: u16) -> Stream {
         destination: "198.51.100.20:5000".parse().unwrap(),
         clock_rate: 8000,
         has_rtcp: false,
+        is_secure: false,
     }
 }
 
@@ -106,7 +107,10 @@ impl Rig {
 
 #[test]
 fn a_driver_elsewhere_is_listed_alike() {
-    let (here, there) = (Figures::default(), Elsewhere::default());
+    let (here, there) = (
+        Figures::default(),
+        Elsewhere::new(&crate::config::Fastpath::Off),
+    );
     let all = [
         &here.flows,
         &here.received,

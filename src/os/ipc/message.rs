@@ -1,6 +1,7 @@
 //! The messages. [`PROTOCOL`] changes with any of them.
 
 use crate::base::Transport;
+use crate::control::RelayDriverRow;
 use crate::media::file::Root;
 use crate::os::blocklist::Notice;
 use crate::os::fast::FIGURES;
@@ -346,8 +347,13 @@ pub enum PortAnswer {
 pub struct Commands(pub Vec<MediaOrder>);
 
 /// From media to signal.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Events(pub Vec<MediaNews>);
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Events {
+    /// Of sessions.
+    pub news: Vec<MediaNews>,
+    /// What the shard's relay counted, now and then.
+    pub counted: Option<RelayDriverRow>,
+}
 
 /// Bytes that are written and read as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,7 +3,7 @@
 
 use crate::os::fast::{Hop, Hops};
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
@@ -27,6 +27,8 @@ pub struct Interface {
     pub hardware_address: [u8; 6],
     /// The longest IP packet.
     pub mtu: u16,
+    /// Whether it is up.
+    pub is_up: bool,
 }
 
 /// Asks the kernel about the hosts behind one interface.
@@ -75,6 +77,7 @@ impl Interface {
                 .filter(|address| *address != [0; 6])
                 .ok_or(io::ErrorKind::NotFound)?,
             mtu,
+            is_up: link.header.flags.contains(LinkFlags::Up),
         })
     }
 }

@@ -1,4 +1,5 @@
 //! What Linux alone has.
 
+pub mod card;
 mod hops;
 pub mod xdp;

@@ -100,11 +100,12 @@ pub struct Running {
 impl Card for Opened {
     fn start(mut self: Box<Self>, workers: usize, clock: Clock) -> io::Result<Started> {
         let (bell, ear) = doorbell()?;
+        let name = format!("netmap:{}", self.port.name());
         let link = Link {
             gate: Arc::new(Open),
             wake: Arc::clone(&bell),
             hardware_address: self.interface.hardware_address,
-            figures: Arc::default(),
+            figures: Arc::new(Figures::of(&name, "netmap", 0)),
             owners: Arc::default(),
         };
         let (exchange, sides) = Exchange::new(FLOWS_MAX, workers, link.clone(), &mut self.hops)?;
@@ -122,7 +123,6 @@ impl Card for Opened {
             figures: Arc::clone(&link.figures),
             faults: 0,
         };
-        let name = format!("netmap:{}", this.port.name());
         let running = Running {
             thread: Some(spawn(name, &link.figures, move || driver.run())?),
             bell,
@@ -194,6 +194,9 @@ impl Driver {
         Figures::add(&figures.punted, counts.punted);
         Figures::add(&figures.dropped, counts.dropped);
         Figures::add(&figures.full, counts.full);
+        if counts.dropped > 0 {
+            figures.set_reasons(&self.exchange.table.totals());
+        }
         let batch = counts.received;
         figures.batch_max.fetch_max(batch, Ordering::Relaxed);
         counts.any()

@@ -61,6 +61,7 @@ fn stream(destination: &str) -> Stream {
         destination: destination.parse().unwrap(),
         clock_rate: 8000,
         has_rtcp: true,
+        is_secure: false,
     }
 }
 

@@ -153,8 +153,11 @@ async fn send(line: &AsyncChannel, commands: Vec<MediaOrder>) -> bool {
 async fn hear(shard: usize, line: Arc<AsyncChannel>, sessions: Arc<Sessions>, switch: Arc<Switch>) {
     loop {
         match line.receive::<Events>().await {
-            Ok((Events(events), _)) => {
-                for event in events {
+            Ok((Events { news, counted }, _)) => {
+                if let Some(counted) = counted {
+                    switch.show_counted(shard, counted);
+                }
+                for event in news {
                     if let MediaNews::Relay(event) = &event {
                         sessions.on_event(event);
                     }

@@ -31,6 +31,8 @@ pub(super) struct Plug {
     slots: Vec<Option<Slot>>,
     brokered: bool,
     line: Option<PortLine>,
+    /// Packets that left.
+    sent: u64,
 }
 
 impl Plug {
@@ -39,7 +41,13 @@ impl Plug {
             slots: (0..=u16::MAX).map(|_| None).collect(),
             brokered,
             line: None,
+            sent: 0,
         }
+    }
+
+    /// How many packets left.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
     }
 
     fn slot(&self, number: u16) -> Option<&Slot> {
@@ -235,6 +243,8 @@ impl Plug {
 
 impl Carrier for Plug {
     fn carry(&mut self, relay: &Relay, from_port: u16, to: SocketAddr, packet: &[u8]) -> bool {
-        self.send(from_port, to, packet, || relay.locked_peer(from_port))
+        let sent = self.send(from_port, to, packet, || relay.locked_peer(from_port));
+        self.sent += u64::from(sent);
+        sent
     }
 }

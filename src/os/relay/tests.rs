@@ -8,6 +8,7 @@ use crate::wire::rtp::Header;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use crate::os::ipc::{
     AsyncChannel, Channel, Commands, DESCRIPTORS_MAX, Events, IpcError, Line, Role, ToMonitor,
     ToRole,
 };
-use crate::os::relay::{Bound, COMMANDS_MAX, MediaConfig, MediaDriver, MediaHandle};
+use crate::os::relay::{Bound, COMMANDS_MAX, MediaConfig, MediaCounters, MediaDriver, MediaHandle};
 use crate::os::service::LOOK_EVERY;
 use crate::os::service::assemble::{relay_settings, start_files};
 use crate::os::spool::Roots;
@@ -19,8 +19,11 @@ use crate::relay::{Failure, MediaEvent};
 use crate::server::MediaNews;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// How often signal hears what a relay counted.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// Events of one message.
 const EVENTS_PER_MESSAGE: usize = 64;
 /// What the relays have to say to the monitor.
@@ -71,7 +74,8 @@ fn station(config: MediaConfig, line: Option<Side>) -> Result<Station, Fatal> {
     );
     let driver = driver.map_err(|e| Fatal::new(EX_OSERR, format!("relay: {e}")))?;
     let (lines, new_lines) = mpsc::channel(1);
-    tokio::spawn(tell(heard, new_lines, driver.handle()));
+    let counters = Arc::clone(driver.counters());
+    tokio::spawn(tell(heard, new_lines, driver.handle(), counters));
     Ok(Station { driver, lines })
 }
 
@@ -80,7 +84,9 @@ async fn tell(
     mut heard: mpsc::Receiver<MediaNews>,
     mut lines: mpsc::Receiver<AsyncChannel>,
     relay: MediaHandle,
+    counters: Arc<MediaCounters>,
 ) {
+    let mut count = tokio::time::interval(COUNT_EVERY);
     let mut line: Option<Arc<AsyncChannel>> = None;
     let mut batch = Vec::new();
     loop {
@@ -98,7 +104,18 @@ async fn tell(
                 if n == 0 {
                     return;
                 }
-                let events = Events(std::mem::take(&mut batch));
+                let news = std::mem::take(&mut batch);
+                let events = Events { news, ..Events::default() };
+                if let Some(to) = &line
+                    && let Err(error) = to.send(&events, &[]).await
+                {
+                    tracing::debug!("signal is gone: {error}");
+                    line = None;
+                }
+            }
+            _ = count.tick(), if line.is_some() => {
+                let counted = Some(counters.row());
+                let events = Events { counted, ..Events::default() };
                 if let Some(to) = &line
                     && let Err(error) = to.send(&events, &[]).await
                 {
@@ -126,10 +143,11 @@ async fn hear(line: Arc<AsyncChannel>, relay: MediaHandle) {
             let session = command.session();
             if relay.send(command).is_err() {
                 let reason = Failure::Full;
-                let failed = Events(vec![MediaNews::Relay(MediaEvent::Failed {
-                    session,
-                    reason,
-                })]);
+                let failed = MediaEvent::Failed { session, reason };
+                let failed = Events {
+                    news: vec![MediaNews::Relay(failed)],
+                    ..Events::default()
+                };
                 if line.send(&failed, &[]).await.is_err() {
                     return;
                 }

@@ -4,10 +4,11 @@ use super::Replies;
 use super::files;
 use super::mail::Mail;
 use super::relayed::NgServing;
+use super::relays::Relays;
 use crate::base::{Anchor, Rng};
 use crate::call::Addresses;
 use crate::config::Config;
-use crate::control::{Command, Failure, Reply, Scope};
+use crate::control::{Command, Failure, RelayDriverRow, Reply, Scope};
 use crate::feature::Features;
 use crate::location::{self, Location};
 use crate::mailbox::Mailboxes;
@@ -17,14 +18,14 @@ use crate::os::codec_plugin;
 use crate::os::control::{Asked, Tables, cdrs, users};
 use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::dns::Dns;
-use crate::os::fast::{Card, Carrying, Elsewhere, FIGURES};
+use crate::os::fast::{Card, FIGURES};
 use crate::os::interfaces;
 use crate::os::log::Log;
 use crate::os::ng;
 use crate::os::node::{Bound, Node, SHARDS_MAX, Shared};
 use crate::os::post::{self, Mailing, Post, Reader};
 use crate::os::privsep::client::Net;
-use crate::os::relay::{MediaConfig, MediaDriver, MediaHandle};
+use crate::os::relay::MediaHandle;
 use crate::os::secrets::Secrets;
 use crate::os::spool::{Filing, Roots};
 use crate::os::store::{Database, Loaded, Store};
@@ -40,7 +41,6 @@ use crate::server::{Input, MediaNews, MediaOrder, Setup, SignalCore};
 use crate::sip::digest::Replays;
 use crate::sip::listeners::{Advertised, AdvertisedHost, Interface, Listener, ListenerTable};
 use crate::store::{Directory, Ha1, Record, User};
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -136,9 +136,7 @@ pub(in crate::os) struct Running {
     store: Store,
     replies: Arc<Replies>,
     node: Node,
-    relays: Vec<MediaDriver>,
-    /// Ends after the relays.
-    fast: Option<Box<dyn Carrying>>,
+    relays: Relays,
     pid: u32,
     notices: mpsc::Receiver<Notice>,
     posting: Posting,
@@ -461,11 +459,11 @@ impl Running {
         let shared = share(&config, (shards, clock), &around, tls, &seams);
         let replies = Arc::new(Replies::default());
         let own = (&*config, seams.roots, seams.card);
-        let (relays, fast) = match &seams.media {
-            Some(_) => (Vec::new(), None),
-            None => start_relays(own, shards, clock, &shared.switch)?,
+        let relays = match &seams.media {
+            Some(_) => Relays::elsewhere(&shared.switch),
+            None => Relays::start(own, shards, clock, &shared.switch)?,
         };
-        let here = relays.iter().map(|r| Relaying::Here(r.handle()));
+        let here = relays.handles().map(Relaying::Here);
         let elsewhere = seams.media.into_iter().flatten().map(Relaying::Elsewhere);
         let relaying = here.chain(elsewhere).collect();
         let (tell, notices) = mpsc::channel(blocklist::WAITING_MAX);
@@ -499,7 +497,6 @@ impl Running {
             replies,
             node,
             relays,
-            fast,
             pid: seams.pid.unwrap_or_else(std::process::id),
             notices,
             posting,
@@ -668,7 +665,7 @@ impl Running {
     }
 
     fn ask_shards(
-        &self,
+        &mut self,
         command: Command,
         count: usize,
         reply: tokio::sync::oneshot::Sender<Reply>,
@@ -727,13 +724,10 @@ impl Running {
 
     /// What the driver of the fast path counted, which media has.
     pub(in crate::os) fn hear_figures(&mut self, figures: &[u64; FIGURES]) {
-        let driver = self
-            .fast
-            .get_or_insert_with(|| Box::new(Elsewhere::default()));
-        Elsewhere::hear(driver.figures(), figures);
+        self.relays.hear(&self.config.rtp.fastpath, figures);
     }
 
-    fn about(&self) -> About {
+    fn about(&mut self) -> About {
         let shared = self.node.shared();
         let mut counters = shared.counters.list();
         counters.push(("inbox_dropped", shared.switch.dropped()));
@@ -743,16 +737,16 @@ impl Running {
         counters.push(("store_lost", store.lost));
         counters.extend(self.posting.counts.list(&self.mailboxes));
         let mut warnings: Vec<String> = store.trouble.iter().map(ToString::to_string).collect();
-        if let Some(driver) = &self.fast {
-            counters.extend(driver.figures().list());
-            warnings.extend(driver.figures().ended().map(str::to_owned));
-        }
+        let (figures, trouble) = self.relays.list();
+        counters.extend(figures);
+        warnings.extend(trouble);
         counters.extend(self.ng.list(&self.config));
         About {
             pid: self.pid,
             connections: shared.streams.connections.count() as u64,
             listening: self.listening.clone(),
             counters,
+            relay: self.relays.rows(shared.clock.now()),
             warnings,
         }
     }
@@ -764,6 +758,8 @@ impl Running {
             return Err(Fatal::new(EX_SOFTWARE, text));
         }
         self.replies.give_up();
+        // For the packets per second of those who ask next.
+        self.relays.rows(self.node.shared().clock.now());
         let shared = self.node.shared();
         if let Some(anchor) = shared.clock.moved(&self.anchor) {
             self.anchor = anchor;
@@ -776,9 +772,7 @@ impl Running {
     /// Ends everything; what was answered is on the disk afterwards.
     pub(in crate::os) fn stop(mut self) -> Result<(), Fatal> {
         self.node.stop();
-        for relay in &mut self.relays {
-            relay.stop();
-        }
+        self.relays.stop();
         self.store
             .close()
             .map_err(|e| Fatal::new(EX_UNAVAILABLE, format!("store: {e}")))
@@ -791,6 +785,7 @@ struct About {
     connections: u64,
     listening: Vec<String>,
     counters: Vec<(&'static str, u64)>,
+    relay: Vec<RelayDriverRow>,
     warnings: Vec<String>,
 }
 
@@ -800,6 +795,7 @@ impl About {
         row.connections = self.connections;
         row.listen = self.listening;
         row.warnings.extend(self.warnings);
+        row.relay = self.relay;
         for (name, n) in self.counters {
             row.counters.other.insert(name.to_owned(), n);
         }
@@ -875,39 +871,4 @@ pub(in crate::os) fn relay_settings(config: &Config) -> RelaySettings {
 /// The thread of the disk, which all relays share.
 pub(in crate::os) fn start_files(roots: Roots) -> Result<Filing, Fatal> {
     Filing::start(roots).map_err(|e| Fatal::new(EX_OSERR, format!("thread of files: {e}")))
-}
-
-/// The relays, and what drives their fast path.
-type Relays = (Vec<MediaDriver>, Option<Box<dyn Carrying>>);
-
-/// One relay for each shard, so that each names its sessions by itself.
-fn start_relays(
-    (config, roots, card): (&Config, Roots, Option<Box<dyn Card>>),
-    shards: usize,
-    clock: Clock,
-    switch: &Arc<Switch>,
-) -> Result<Relays, Fatal> {
-    let failed = |e: io::Error| Fatal::new(EX_OSERR, format!("relay: {e}"));
-    let settings = relay_settings(config);
-    let files = start_files(roots)?;
-    let rooms = codec_plugin::rooms(config)?;
-    let started = card.map(|card| card.start(shards, clock)).transpose();
-    let (fast, lines) = started.map_err(failed)?.unzip();
-    let mut lines = lines.unwrap_or_default().into_iter();
-    let mut start = |shard| {
-        let line = lines.next().into_iter().collect();
-        let switch = Arc::clone(switch);
-        let media = MediaConfig {
-            workers: 1,
-            settings,
-            clock,
-            brokered: false,
-            files: Some(files.clone()),
-            rooms: Arc::clone(&rooms),
-        };
-        let sink = Arc::new(move |event| switch.news(shard, event));
-        MediaDriver::start_with(media, line, sink)
-    };
-    let relays: io::Result<Vec<MediaDriver>> = (0..shards).map(&mut start).collect();
-    Ok((relays.map_err(failed)?, fast))
 }

@@ -122,7 +122,13 @@ impl Flow {
         Ok(flow)
     }
 
-    fn lead(&mut self, onward: Onward) -> Result<(), FlowError> {
+    fn lead(&mut self, mut onward: Onward) -> Result<(), FlowError> {
+        let is_foreign = |s: &mut Box<Security>| s.unprotector.is_none() && s.protector.is_none();
+        if onward.security.take_if(is_foreign).is_some()
+            && (onward.ssrc.is_some() || !onward.payload_types.is_empty())
+        {
+            return Err(FlowError::Protected);
+        }
         let (source, destination) = (endpoint(onward.source)?, endpoint(onward.destination)?);
         if source.is_v4() != destination.is_v4() {
             return Err(FlowError::BadAddress);

@@ -145,7 +145,9 @@ pub struct SsrcMap {
 
 /// SRTP of one flow. RTCP on a port of its own is a flow of its own, with contexts of its own under
 /// the same keys: SRTCP's index and session keys are not SRTP's (RFC 3711 §4.3.2).
-#[derive(Debug)]
+///
+/// With neither it is SRTP under keys of the peers', which passes as it comes.
+#[derive(Debug, Default)]
 pub struct Security {
     /// Under the sender's key; none if it sends RTP.
     pub unprotector: Option<Unprotector>,
@@ -164,6 +166,9 @@ pub enum FlowError {
     BadAddress,
     /// A tag, DSCP or payload type with too many bits, or too many payload types.
     BadRewrite,
+    /// A new SSRC or payload type for SRTP whose keys are not ours: both are authenticated (RFC
+    /// 3711 §3.1), so the receiver would drop every packet.
+    Protected,
 }
 
 /// What a flow counted.

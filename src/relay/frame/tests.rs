@@ -633,6 +633,21 @@ fn impossible_flows_are_refused() {
         forward(&|to| to.payload_types = vec![(1, 128)]),
         forward(&|to| to.payload_types = vec![(1, 2); PAYLOAD_TYPES_MAX + 1]),
     ];
+    let foreign = || Some(Box::new(Security::default()));
+    let protected = [
+        forward(&|to| {
+            to.security = foreign();
+            to.payload_types = vec![(96, 97)];
+        }),
+        forward(&|to| {
+            to.security = foreign();
+            let (sent, reported) = (7, None);
+            to.ssrc = Some(SsrcMap { sent, reported });
+        }),
+    ];
+    for spec in protected {
+        assert_eq!(table.install(spec, false), Err(FlowError::Protected));
+    }
     for spec in address {
         assert_eq!(table.install(spec, false), Err(FlowError::BadAddress));
     }

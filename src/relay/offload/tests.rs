@@ -201,6 +201,11 @@ impl World {
         assert_eq!(caller.bytes_in, self.sent[0] * 172);
         assert_eq!(called.bytes_out, self.sent[0] * 172);
         assert_eq!((caller.dropped_total(), called.dropped_total()), (0, 0));
+        assert_eq!(
+            (caller.lost, called.lost),
+            (0, 0),
+            "what went the other way"
+        );
     }
 }
 

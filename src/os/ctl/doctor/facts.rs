@@ -1,8 +1,9 @@
 //! What the host says about itself, gathered without a judgement: system variables, interfaces,
 //! packet filter, directories, the clock. Texts are kept as the system's own tools print them.
 
-use crate::config::Config;
+use crate::config::{Config, Fastpath};
 use crate::os::blocklist::SOCKETS;
+use crate::os::fast::CardFacts;
 use crate::os::sys;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::User;
@@ -89,6 +90,8 @@ pub(super) struct Facts {
     pub(super) modules: String,
     /// The version of landlock(7).
     pub(super) landlock: Option<u32>,
+    /// The card of the fast path, where Linux has one.
+    pub(super) card: Option<CardFacts>,
 }
 
 impl Facts {
@@ -112,6 +115,7 @@ impl Facts {
             facts.gather_freebsd();
         } else {
             facts.gather_linux();
+            facts.card = card(&config.rtp.fastpath);
         }
         facts
     }
@@ -165,6 +169,19 @@ impl Facts {
     pub(super) fn number(&self, name: &str) -> Option<u64> {
         self.text(name)?.parse().ok()
     }
+}
+
+#[cfg(target_os = "linux")]
+fn card(fastpath: &Fastpath) -> Option<CardFacts> {
+    match fastpath {
+        Fastpath::Xdp(name) => Some(crate::os::linux::card::facts(name)),
+        _ => None,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn card(_: &Fastpath) -> Option<CardFacts> {
+    None
 }
 
 fn directory(path: &Path) -> Option<Directory> {

@@ -1,9 +1,10 @@
 //! What Linux must allow, judged from [`Facts`]. Pure.
 
-use super::Doctor;
 use super::facts::Facts;
 use super::host::{self, Needs};
+use super::{Doctor, Outcome};
 use crate::config::Config;
+use crate::os::fast::{CardFacts, Grade};
 
 /// Everything.
 pub(super) fn judge(d: &mut Doctor, facts: &Facts, config: &Config) {
@@ -16,6 +17,9 @@ pub(super) fn judge(d: &mut Doctor, facts: &Facts, config: &Config) {
     queue(d, facts, &needs);
     ipv6(d, facts, config);
     helper(d, facts);
+    if let Some(card) = &facts.card {
+        fast_path(d, card);
+    }
     host::directories(d, facts);
     host::clock(d, facts, "timedatectl set-ntp true");
 }
@@ -111,5 +115,17 @@ fn helper(d: &mut Doctor, facts: &Facts) {
             d.warn("sip helper", finding, remedy);
         }
         None => d.ok("sip helper", "is not loaded"),
+    }
+}
+
+/// What AF_XDP needs of the card and of who starts voipd.
+fn fast_path(d: &mut Doctor, card: &CardFacts) {
+    for finding in card.judge() {
+        let outcome = match finding.grade {
+            Grade::Well => Outcome::Ok,
+            Grade::Poor => Outcome::Warning,
+            Grade::Bad => Outcome::Bad,
+        };
+        d.say("fast path", outcome, finding.text, finding.remedy);
     }
 }

@@ -3,6 +3,7 @@
 use super::facts::{Directory, Facts, Filter, variables};
 use super::host::Needs;
 use super::*;
+use crate::os::fast::CardFacts;
 
 /// GENERIC of 14.3 as it comes, by sysctl -i.
 const SYSCTL: &str = "\
@@ -343,6 +344,19 @@ net.ipv6.conf.all.disable_ipv6: 0
         faults_of(doctor)
     };
     assert_eq!(judged(&well), [""; 0]);
+    let mut carded = well.clone();
+    carded.card = Some(CardFacts {
+        name: "eth7".into(),
+        ..CardFacts::default()
+    });
+    let said = judged(&carded);
+    assert_eq!(
+        said,
+        [
+            "Bad fast path: no Ethernet interface is called eth7 -> name one that ip link shows in \
+             [rtp] fastpath"
+        ]
+    );
     let mut ill = well;
     ill.modules += "nf_conntrack_sip 49152 0 - Live 0x0\n";
     ill.landlock = None;

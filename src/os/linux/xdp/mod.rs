@@ -10,14 +10,18 @@ mod program;
 mod rings;
 
 pub use program::Mode;
+pub use rings::queues_of;
 
 use self::program::{Ports, Program};
 use self::rings::{FRAMES_PER_QUEUE, Frames, Queue, frame_of};
+use super::card;
 use super::hops::{Interface, Neighbours};
 use crate::base::Instant;
 use crate::os::clock::Clock;
 use crate::os::doorbell::{Doorbell, Ear, doorbell};
-use crate::os::fast::{Card, Carrying, Exchange, Figures, Link, Started, spawn};
+use crate::os::fast::{
+    Card, Carrying, Exchange, Figures, Link, QUEUES_MAX, QueueFigures, Started, spawn,
+};
 use crate::relay::frame::{Frame, Verdict, prepare, process};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
@@ -27,8 +31,6 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The most queues that are served.
-pub const QUEUES_MAX: u32 = 64;
 /// The most flows.
 pub const FLOWS_MAX: usize = 65_536;
 /// The most frames that are looked at before the next queue has its turn.
@@ -37,8 +39,8 @@ const BATCH_MAX: usize = 64;
 const SENDS_MAX: usize = 16;
 /// The longest sleep, in milliseconds.
 const SLEEP_MS: u16 = 1000;
-/// How often the sockets are asked whether their interface is there.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the queues are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An interface that is ready: the program hangs on it, and no port is open yet.
 #[derive(Debug)]
@@ -49,6 +51,7 @@ pub struct Opened {
     ports: Arc<Ports>,
     frames: Frames,
     queues: Vec<Queue>,
+    mode: &'static str,
 }
 
 /// Why there is no fast path, with the remedy.
@@ -69,8 +72,28 @@ fn cannot(name: &str, what: &str, error: &io::Error) -> String {
     format!("[rtp] fastpath: {name}: {what}: {error}; {remedy}")
 }
 
-/// Takes the interface of this name. Needs root; what comes after does not.
+/// Takes the interface of this name. Needs root; what comes after does not. Says all that may be
+/// the cause where it cannot, or not in the best way.
 pub fn open(name: &str) -> Result<Opened, String> {
+    let opened = take(name);
+    let facts = card::facts(name);
+    let troubles = facts.troubles();
+    match opened {
+        Ok(opened) => {
+            for trouble in troubles {
+                tracing::warn!(interface = name, "fast path: {trouble}");
+            }
+            Ok(opened)
+        }
+        Err(error) if facts.is_there => {
+            let said: Vec<String> = std::iter::once(error).chain(troubles).collect();
+            Err(said.join("; "))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn take(name: &str) -> Result<Opened, String> {
     let interface = Interface::find(name).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             format!("[rtp] fastpath: no Ethernet interface is called {name}; see 'ip link'")
@@ -108,6 +131,7 @@ pub fn open(name: &str) -> Result<Opened, String> {
         ports: Arc::new(ports),
         frames,
         queues,
+        mode,
     })
 }
 
@@ -122,11 +146,13 @@ pub struct Running {
 impl Card for Opened {
     fn start(self: Box<Self>, workers: usize, clock: Clock) -> io::Result<Started> {
         let (bell, ear) = doorbell()?;
+        let name = format!("xdp:{}", self.name);
+        let figures = Figures::of(&name, self.mode, self.queues.len());
         let link = Link {
             gate: self.ports,
             wake: Arc::clone(&bell),
             hardware_address: self.interface.hardware_address,
-            figures: Arc::default(),
+            figures: Arc::new(figures),
             owners: Arc::default(),
         };
         let (exchange, sides) = Exchange::new(FLOWS_MAX, workers, link.clone(), || {
@@ -139,13 +165,12 @@ impl Card for Opened {
             frames: self.frames,
             queues: self.queues,
             clock,
-            checked: Instant::ZERO,
+            looked: Instant::ZERO,
             ear,
             link: link.clone(),
             batch: Vec::with_capacity(BATCH_MAX),
             _program: self.program,
         };
-        let name = format!("xdp:{}", self.name);
         let running = Running {
             thread: Some(spawn(name, &link.figures, move || driver.run())?),
             bell,
@@ -179,8 +204,8 @@ struct Driver {
     free: Vec<u64>,
     queues: Vec<Queue>,
     clock: Clock,
-    /// When the sockets were asked last how they are.
-    checked: Instant,
+    /// When the queues were looked at last.
+    looked: Instant,
     ear: Ear,
     link: Link,
     /// Address and length of the frames of the batch.
@@ -200,20 +225,26 @@ impl Driver {
             }
             if !worked {
                 self.sleep();
-                self.check()?;
             }
+            self.look()?;
         }
         Ok(())
     }
 
-    /// Whether the interface is still there. poll(2) tells nothing of a socket whose interface is
-    /// gone: it is never ready.
-    fn check(&mut self) -> Result<(), String> {
+    /// Now and then: shows what queues count, and whether the interface is still there. poll(2)
+    /// tells nothing of a socket whose interface is gone: it is never ready.
+    fn look(&mut self) -> Result<(), String> {
         let now = self.clock.now();
-        if now.since(self.checked) < CHECK_INTERVAL {
+        if now.since(self.looked) < LOOK_INTERVAL {
             return Ok(());
         }
-        self.checked = now;
+        self.looked = now;
+        self.exchange.show();
+        for (at, queue) in self.queues.iter().enumerate() {
+            if let Some(figures) = self.link.figures.queue(at) {
+                show(queue, figures);
+            }
+        }
         match self.queues.iter().find_map(Queue::error) {
             Some(error) => Err(format!("the interface is gone: {error}")),
             None => Ok(()),
@@ -265,6 +296,7 @@ impl Driver {
         }
         let now = self.clock.now();
         let (mut sent, mut punted, mut dropped, mut full) = (0, 0, 0, 0);
+        let mut overruns = 0;
         for &(address, length) in &self.batch {
             let buffer = self.frames.buffer(address);
             let Some(mut frame) = buffer.and_then(|buffer| Frame::new(buffer, length)) else {
@@ -284,7 +316,7 @@ impl Driver {
                         sent += 1;
                         continue;
                     }
-                    full += 1;
+                    overruns += 1;
                 }
                 // The worker does with it what it does with a socket's.
                 Verdict::Punt | Verdict::Host => match self.exchange.punt(frame.bytes()) {
@@ -306,6 +338,10 @@ impl Driver {
         }
         let figures = &self.link.figures;
         let batch = self.batch.len() as u64;
+        full += overruns;
+        for (count, more) in queue.counts.iter_mut().zip([batch, sent, overruns]) {
+            *count += more;
+        }
         Figures::add(&figures.received, batch);
         Figures::add(&figures.sent, sent);
         Figures::add(&figures.punted, punted);
@@ -354,5 +390,29 @@ impl Driver {
         // An interruption is a round too early, no more.
         let _ = poll(wanted, PollTimeout::from(SLEEP_MS));
         self.ear.hush();
+    }
+}
+
+/// Shows what a queue and the kernel counted.
+fn show(queue: &Queue, figures: &QueueFigures) {
+    let [received, sent, overruns] = queue.counts;
+    let ours = [
+        (&figures.received, received),
+        (&figures.sent, sent),
+        (&figures.overruns, overruns),
+        (&figures.room, u64::from(queue.fill.waiting())),
+        (&figures.sending, u64::from(queue.sending)),
+    ];
+    let kernels = queue.statistics().map(|kernel| {
+        let invalid = kernel.rx_invalid_descs + kernel.tx_invalid_descs;
+        [
+            (&figures.kernel_dropped, kernel.rx_dropped),
+            (&figures.ring_full, kernel.rx_ring_full),
+            (&figures.room_empty, kernel.rx_fill_ring_empty_descs),
+            (&figures.invalid, invalid),
+        ]
+    });
+    for (figure, count) in ours.into_iter().chain(kernels.into_iter().flatten()) {
+        figure.store(count, Ordering::Relaxed);
     }
 }

@@ -152,6 +152,12 @@ impl<T: Copy> Ring<T> {
         self.counter(self.consumer).load(Ordering::Acquire) != self.next
     }
 
+    /// For a ring that we fill: how many entries the kernel has not taken.
+    pub fn waiting(&self) -> u32 {
+        let taken = self.counter(self.consumer).load(Ordering::Acquire);
+        self.next.wrapping_sub(taken)
+    }
+
     /// For a ring that the kernel fills: takes an entry, which is the kernel's again after
     /// [`Ring::release`].
     pub fn take(&mut self) -> Option<T> {
@@ -186,6 +192,8 @@ pub struct Queue {
     pub send: Ring<libc::xdp_desc>,
     /// Frames in `send` or at the card.
     pub sending: u32,
+    /// Frames that came, were sent, and found `send` full.
+    pub counts: [u64; 3],
 }
 
 impl Queue {
@@ -250,6 +258,7 @@ impl Queue {
             receive,
             send,
             sending: 0,
+            counts: [0; 3],
         })
     }
 
@@ -268,6 +277,15 @@ impl Queue {
         let mut options = libc::xdp_options { flags: 0 };
         get(self.raw(), libc::XDP_OPTIONS, &mut options)
             .is_ok_and(|_| options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0)
+    }
+
+    /// What the kernel counted of the socket.
+    pub fn statistics(&self) -> Option<libc::xdp_statistics> {
+        // SAFETY: whole numbers alone, for which zeros are a value; older kernels tell the first
+        // three of them.
+        let mut statistics: libc::xdp_statistics = unsafe { std::mem::zeroed() };
+        let told = get(self.raw(), libc::XDP_STATISTICS, &mut statistics);
+        told.is_ok().then_some(statistics)
     }
 
     /// What the kernel says against the socket, if anything: that its interface is gone.

@@ -4,11 +4,11 @@
 #
 #   tests/bench/relay.sh [STREAMS [SECONDS [ROUNDS]]]       default 500 10 3; needs root, two cores
 #
-# Prints `metric value unit` and fails where the ratio of the medians is above RATIO_MAX (0.65).
+# Prints `metric value unit` and fails where the ratio of the medians is above RATIO_MAX (0.60).
 # Without rtpengine (Debian: rtpengine-daemon) only ours is measured.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-STREAMS=${1:-500} SECONDS_EACH=${2:-10} ROUNDS=${3:-3} RATIO_MAX=${RATIO_MAX:-0.65}
+STREAMS=${1:-500} SECONDS_EACH=${2:-10} ROUNDS=${3:-3} RATIO_MAX=${RATIO_MAX:-0.60}
 RELAY_CPU=${RELAY_CPU:-0} LOAD_CPU=${LOAD_CPU:-1}
 TARGET=${CARGO_TARGET_DIR:-target} NETNS=voip-relay-$$ CONTROL=127.0.0.1:2223
 WORK=$(mktemp -d)

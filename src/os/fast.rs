@@ -18,8 +18,10 @@ mod exchange;
 mod figures;
 
 pub use checks::{CardFacts, Finding, Grade, QUEUES_MAX};
-pub use driver::{Card, Carrying, HandOver, Started, hand_over, open, take_over};
-pub use exchange::{Exchange, spawn};
+pub use driver::{Card, HandOver, Started, hand_over, open, take_over};
+#[cfg(test)]
+pub use exchange::spawn;
+pub use exchange::{Exchange, Running};
 pub use figures::{Figures, QueueFigures};
 
 use super::doorbell::{Doorbell, Ear, doorbell};

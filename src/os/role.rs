@@ -12,9 +12,10 @@ mod web;
 
 use super::daemon::{EX_NOPERM, EX_OSERR, EX_SOFTWARE, EX_USAGE, Fatal, RunAs};
 use super::ipc::{
-    AsyncChannel, Channel, Handed, Hello, IpcError, Line, Role, Settings, ToMonitor, ToRole, decode,
+    AsyncChannel, Channel, Hello, IpcError, Line, Role, Settings, ToMonitor, ToRole, decode,
 };
 use super::log::{Log, Target};
+use super::netmap::ready::Interface;
 use super::node::Bound;
 use super::service::runtime;
 use super::spool::Roots;
@@ -45,7 +46,7 @@ struct Boot {
     /// For media: where files are.
     roots: Roots,
     /// For media: the card of the fast path.
-    card: Option<(Handed, OwnedFd)>,
+    card: Option<(Interface, OwnedFd)>,
     /// For media: where next hops are asked for.
     hops: Option<Channel>,
     lines: Vec<(Line, Channel)>,
@@ -135,7 +136,7 @@ impl Boot {
                 (ToRole::Control, Some(fd)) => control = Some(fd),
                 (ToRole::Ng(address), Some(fd)) => ng = Some((address, fd)),
                 (ToRole::Directory(root), Some(fd)) => roots.set(root, fd),
-                (ToRole::Card(handed), Some(fd)) => card = Some((handed, fd)),
+                (ToRole::Card(interface), Some(fd)) => card = Some((interface, fd)),
                 (ToRole::Hops, Some(fd)) => hops = Some(Channel::from_fd(fd)),
                 (ToRole::Line(line), Some(fd)) => lines.push((line, Channel::from_fd(fd))),
                 (ToRole::Start, None) => break,

@@ -16,7 +16,7 @@ use super::control::{Asked, Link, Server, listen, serve_link};
 use super::daemon::{
     self, Detached, EX_CANTCREAT, EX_OSERR, EX_UNAVAILABLE, Fatal, Fork, PidFile, RunAs,
 };
-use super::fast::{self, Card};
+use super::fast;
 use super::log::{Log, Target};
 use super::ng::Way;
 use super::node::Bound;
@@ -168,12 +168,6 @@ fn open(options: &Options, config: &Config, target: Target) -> Result<Opened, Fa
     })
 }
 
-/// Takes the card of the fast path, if there is to be one. Needs root.
-pub(in crate::os) fn open_card(config: &Config) -> Result<Option<Box<dyn Card>>, Fatal> {
-    let card = fast::open(&config.rtp.fastpath, assemble::shards(config));
-    card.map_err(|why| Fatal::new(EX_UNAVAILABLE, why))
-}
-
 /// A runtime for a thread that waits for several things.
 pub(in crate::os) fn runtime() -> Result<Runtime, Fatal> {
     Builder::new_current_thread()
@@ -319,7 +313,8 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     let tls = files::load_tls(&config)?;
     let secrets = files::secrets(&config)?;
     files::make_directories(&config, run_as.as_ref())?;
-    let card = open_card(&config)?;
+    let card = fast::open(&config.rtp.fastpath, assemble::shards(&config));
+    let card = card.map_err(|why| Fatal::new(EX_UNAVAILABLE, why))?;
     if let Some(user) = &run_as {
         user.become_user()?;
     }

@@ -51,8 +51,8 @@ impl Plan {
     /// with the route's line in the file and its name.
     pub fn made_emergency(&self, number: &str) -> Option<(usize, &str, String)> {
         let rules = self.rules.iter().filter(|rule| rule.refuse.is_none());
-        let taking = rules.filter(|rule| rule.matcher.matches(number.as_bytes()));
-        taking.into_iter().find_map(|rule| {
+        let mut taking = rules.filter(|rule| rule.matcher.matches(number.as_bytes()));
+        taking.find_map(|rule| {
             let targets = rule.to.iter().flatten();
             let others = targets.filter_map(|target| match target {
                 config::Target::Number(next) => Some(next.to_string()),

@@ -1,13 +1,13 @@
 //! The drivers that a configuration can name.
 
-use super::{Figures, Side};
+use super::{Running, Side};
 use crate::config::Fastpath;
 use crate::os::clock::Clock;
-use crate::os::ipc::{Channel, Handed};
+use crate::os::ipc::Channel;
+use crate::os::netmap::ready::Interface;
 use std::fmt::Debug;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 /// A card that is ours and carries nothing yet.
 pub trait Card: Send + Debug {
@@ -16,13 +16,7 @@ pub trait Card: Send + Debug {
 }
 
 /// A running driver, and the workers' lines to it.
-pub type Started = (Box<dyn Carrying>, Vec<Side>);
-
-/// A running driver. Dropping it gives the card back.
-pub trait Carrying: Send + Debug {
-    /// What it counts.
-    fn figures(&self) -> &Arc<Figures>;
-}
+pub type Started = (Running, Vec<Side>);
 
 /// Takes the card that the configuration names, if it names one, for so many workers. Needs root;
 /// what comes after does not. Fails with what is wrong and the remedy.
@@ -53,7 +47,7 @@ pub fn open(fastpath: &Fastpath, workers: usize) -> Result<Option<Box<dyn Card>>
 #[derive(Debug)]
 pub struct HandOver {
     /// What it must know.
-    pub handed: Handed,
+    pub interface: Interface,
     /// The card, open.
     pub card: OwnedFd,
     /// Where it asks for next hops; a thread of ours answers until it ends.
@@ -77,12 +71,13 @@ pub fn hand_over(fastpath: &Fastpath) -> Result<Option<HandOver>, String> {
 #[cfg(target_os = "freebsd")]
 pub fn take_over(
     fastpath: &Fastpath,
-    (handed, card, hops): (&Handed, OwnedFd, Channel),
+    (interface, card, hops): (Interface, OwnedFd, Channel),
     workers: usize,
 ) -> Result<Box<dyn Card>, String> {
     match fastpath {
         Fastpath::Netmap(port) => {
-            let taken = crate::os::freebsd::netmap::take_over(port, (handed, card, hops), workers)?;
+            let taken =
+                crate::os::freebsd::netmap::take_over(port, (interface, card, hops), workers)?;
             Ok(Box::new(taken))
         }
         Fastpath::Off | Fastpath::Xdp(_) => Err("[rtp] fastpath: a card of another driver".into()),
@@ -93,7 +88,7 @@ pub fn take_over(
 #[cfg(not(target_os = "freebsd"))]
 pub fn take_over(
     fastpath: &Fastpath,
-    _: (&Handed, OwnedFd, Channel),
+    _: (Interface, OwnedFd, Channel),
     _: usize,
 ) -> Result<Box<dyn Card>, String> {
     Err(format!(

@@ -1,6 +1,7 @@
 //! What a driver's thread owns beside its card, and how it ends.
 
 use super::{DriverEnd, Figures, Hops, Link, Punted, Side, line};
+use crate::os::doorbell::Doorbell;
 use crate::relay::frame::{FlowTable, datagram};
 use std::any::Any;
 use std::io;
@@ -20,16 +21,15 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A line for each of so many workers, and room for so many flows.
+    /// A line for each worker, who brings what knows its next hops, and room for so many flows.
     pub fn new(
         flows_max: usize,
-        workers: usize,
         link: Link,
-        mut hops: impl FnMut() -> io::Result<Box<dyn Hops>>,
+        hops: Vec<Box<dyn Hops>>,
     ) -> io::Result<(Self, Vec<Side>)> {
         let (mut sides, mut ends) = (Vec::new(), Vec::new());
-        for number in 0..workers.clamp(1, usize::from(u16::MAX)) {
-            let (side, end) = line(number as u16, link.clone(), hops()?)?;
+        for (number, hops) in (0..u16::MAX).zip(hops) {
+            let (side, end) = line(number, link.clone(), hops)?;
             sides.push(side);
             ends.push(end);
         }
@@ -84,6 +84,44 @@ impl Drop for Exchange {
         let table = Arc::new(std::mem::replace(&mut self.table, FlowTable::new(1)));
         for end in &self.ends {
             end.leave(&table);
+        }
+    }
+}
+
+/// A running driver. Dropping it stops it, and gives the card back.
+#[derive(Debug)]
+pub struct Running {
+    thread: Option<JoinHandle<()>>,
+    bell: Arc<Doorbell>,
+    figures: Arc<Figures>,
+}
+
+impl Running {
+    /// Runs a driver on a thread of its own, until the bell of its link tells it to end.
+    pub fn start(
+        name: String,
+        link: &Link,
+        drive: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            thread: Some(spawn(name, &link.figures, drive)?),
+            bell: Arc::clone(&link.wake),
+            figures: Arc::clone(&link.figures),
+        })
+    }
+
+    /// What it counts.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.figures
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.bell.stop();
+        if let Some(thread) = self.thread.take() {
+            // However it ended, it has said so.
+            let _ = thread.join();
         }
     }
 }

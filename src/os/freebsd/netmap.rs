@@ -7,7 +7,7 @@ use super::interface;
 use super::routes::Routes;
 use crate::config::NetmapPort;
 use crate::os::fast::{HandOver, Hops};
-use crate::os::ipc::{Channel, Handed};
+use crate::os::ipc::Channel;
 use crate::os::netmap::Memory;
 use crate::os::netmap::api::{self, Header, PortInfo, Register};
 use crate::os::netmap::driver::Opened;
@@ -29,13 +29,12 @@ const PATH: &str = "/dev/netmap";
 /// driver starts. Needs root; what comes after does not.
 pub fn open(port: &NetmapPort, workers: usize) -> Result<Opened, String> {
     let (interface, device) = look_at(port)?;
-    let hops = move || -> io::Result<Box<dyn Hops>> {
+    let hops = (0..workers.max(1)).map(|_| -> io::Result<Box<dyn Hops>> {
         Ok(Box::new(Neighbours::new(Routes::open()?, interface)))
-    };
-    let system = Box::new(device);
-    let port = port.clone();
-    let hops = Box::new(hops);
-    Ok(Opened::new(port, interface, system, (workers, hops)))
+    });
+    let hops: io::Result<Vec<_>> = hops.collect();
+    let hops = hops.map_err(|error| cannot(port, "routes", &error))?;
+    Ok(Opened::new(port.clone(), interface, Box::new(device), hops))
 }
 
 /// The same for another process, with a thread here that answers its questions for next hops until
@@ -49,13 +48,8 @@ pub fn hand_over(port: &NetmapPort) -> Result<HandOver, String> {
         .name("next-hops".into())
         .spawn(move || serve(&ours, &mut hops))
         .map_err(fail("thread"))?;
-    let handed = Handed {
-        index: interface.index,
-        hardware_address: interface.hardware_address,
-        mtu: interface.mtu,
-    };
     Ok(HandOver {
-        handed,
+        interface,
         card: device.file.try_clone().map_err(fail(PATH))?,
         hops: theirs,
     })
@@ -64,19 +58,13 @@ pub fn hand_over(port: &NetmapPort) -> Result<HandOver, String> {
 /// In the other process: registers the card, and takes the descriptor's other rights from it.
 pub fn take_over(
     port: &NetmapPort,
-    (handed, card, hops): (&Handed, OwnedFd, Channel),
+    (interface, card, hops): (Interface, OwnedFd, Channel),
     workers: usize,
 ) -> Result<Opened, String> {
-    let interface = Interface {
-        index: handed.index,
-        hardware_address: handed.hardware_address,
-        mtu: handed.mtu,
-    };
     let asker = Asker::new(hops).map_err(|error| cannot(port, "next hops", &error))?;
-    let hops = move || -> io::Result<Box<dyn Hops>> { Ok(Box::new(asker.clone())) };
+    let hops = (0..workers.max(1)).map(|_| -> Box<dyn Hops> { Box::new(asker.clone()) });
     let system = Box::new(Device::from(card));
-    let hops = Box::new(hops);
-    Opened::new(port.clone(), interface, system, (workers, hops)).take()
+    Opened::new(port.clone(), interface, system, hops.collect()).take()
 }
 
 fn look_at(port: &NetmapPort) -> Result<(Interface, Device), String> {

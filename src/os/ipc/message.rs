@@ -4,6 +4,7 @@ use crate::base::Transport;
 use crate::control::RelayDriverRow;
 use crate::media::file::Root;
 use crate::os::blocklist::Notice;
+use crate::os::netmap::ready::Interface;
 use crate::server::{MediaNews, MediaOrder};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -133,17 +134,6 @@ pub struct Settings {
     pub again: bool,
 }
 
-/// The interface of a card that is handed over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Handed {
-    /// Its number.
-    pub index: u32,
-    /// Its hardware address.
-    pub hardware_address: [u8; 6],
-    /// The longest IP packet.
-    pub mtu: u16,
-}
-
 /// What the relays count.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RelayReport {
@@ -192,7 +182,7 @@ pub enum ToRole {
     /// With one descriptor, for media: a directory of files.
     Directory(Root),
     /// With one descriptor, for media: the card of the fast path, open.
-    Card(Handed),
+    Card(Interface),
     /// With one descriptor, for media: where next hops are asked for.
     Hops,
     /// With one descriptor: an end of a pair, in place of an earlier one.

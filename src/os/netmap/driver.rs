@@ -6,15 +6,14 @@ use super::registration::{Registered, System, Woken, register};
 use super::turn::{Turn, Worker};
 use crate::config::NetmapPort;
 use crate::os::clock::Clock;
-use crate::os::doorbell::{Doorbell, Ear, doorbell};
-use crate::os::fast::{Card, Carrying, Exchange, Figures, Gate, Hops, Link, Started, spawn};
+use crate::os::doorbell::{Ear, doorbell};
+use crate::os::fast::{Card, Exchange, Figures, Gate, Hops, Link, Running, Started};
 use crate::relay::frame::FlowTable;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The most flows.
@@ -26,16 +25,13 @@ const FAULT_PAUSE: Duration = Duration::from_millis(100);
 /// So often in a row: a ring that was set back is well the next time, a card that is gone is not.
 const FAULTS_MAX: u32 = 20;
 
-/// Makes what knows next hops, one for each worker.
-pub type HopsMaker = Box<dyn FnMut() -> io::Result<Box<dyn Hops>> + Send>;
-
 /// A port that is ours to drive.
 pub struct Opened {
     port: NetmapPort,
     interface: Interface,
     card: Stage,
-    workers: usize,
-    hops: HopsMaker,
+    /// One for each worker.
+    hops: Vec<Box<dyn Hops>>,
 }
 
 /// Whose the card is.
@@ -47,19 +43,17 @@ enum Stage {
 }
 
 impl Opened {
-    /// A port that can be registered: of this interface, by an open descriptor. For so many
-    /// workers.
+    /// A port that can be registered: of this interface, by an open descriptor.
     pub fn new(
         port: NetmapPort,
         interface: Interface,
         system: Box<dyn System>,
-        (workers, hops): (usize, HopsMaker),
+        hops: Vec<Box<dyn Hops>>,
     ) -> Self {
         Self {
             port,
             interface,
             card: Stage::Open(system),
-            workers,
             hops,
         }
     }
@@ -92,14 +86,6 @@ impl Gate for Open {
     fn close(&self, _port: u16) {}
 }
 
-/// The running driver. Dropping it stops it, and gives the card back.
-#[derive(Debug)]
-pub struct Running {
-    thread: Option<JoinHandle<()>>,
-    bell: Arc<Doorbell>,
-    figures: Arc<Figures>,
-}
-
 impl Card for Opened {
     fn start(mut self: Box<Self>, clock: Clock) -> io::Result<Started> {
         let (bell, ear) = doorbell()?;
@@ -107,13 +93,13 @@ impl Card for Opened {
         let figures = Figures::of(&name, "rings of the card and of the system", 0);
         let link = Link {
             gate: Arc::new(Open),
-            wake: Arc::clone(&bell),
+            wake: bell,
             hardware_address: self.interface.hardware_address,
             figures: Arc::new(figures),
             owners: Arc::default(),
         };
-        let workers = self.workers;
-        let (exchange, sides) = Exchange::new(FLOWS_MAX, workers, link.clone(), &mut self.hops)?;
+        let hops = std::mem::take(&mut self.hops);
+        let (exchange, sides) = Exchange::new(FLOWS_MAX, link.clone(), hops)?;
         // As late as can be: until the thread runs nothing reaches the kernel's stack.
         let this = self.take().map_err(io::Error::other)?;
         let Stage::Taken(Registered { turn, system }) = this.card else {
@@ -128,29 +114,9 @@ impl Card for Opened {
             figures: Arc::clone(&link.figures),
             faults: 0,
         };
-        let running = Running {
-            thread: Some(spawn(name, &link.figures, move || driver.run())?),
-            bell,
-            figures: link.figures,
-        };
+        let running = Running::start(name, &link, move || driver.run())?;
         tracing::info!(interface = this.port.name(), "fast path over netmap");
-        Ok((Box::new(running), sides))
-    }
-}
-
-impl Carrying for Running {
-    fn figures(&self) -> &Arc<Figures> {
-        &self.figures
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.bell.stop();
-        if let Some(thread) = self.thread.take() {
-            // However it ended, it has said so.
-            let _ = thread.join();
-        }
+        Ok((running, sides))
     }
 }
 
@@ -200,7 +166,7 @@ impl Driver {
         Figures::add(&figures.dropped, counts.dropped);
         Figures::add(&figures.full, counts.full);
         if counts.dropped > 0 {
-            figures.set_reasons(&self.exchange.table.totals());
+            self.exchange.show();
         }
         let batch = counts.received;
         figures.batch_max.fetch_max(batch, Ordering::Relaxed);

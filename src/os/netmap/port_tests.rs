@@ -8,7 +8,7 @@ use super::registration::{look, register};
 use super::tests::{OURS, PEER, arp, frame, mark_of};
 use crate::config::{Fastpath, NetmapPort};
 use crate::os::clock::Clock;
-use crate::os::fast::{Card, Carrying, FromDriver, Hop, Hops, Side};
+use crate::os::fast::{Card, FromDriver, Hop, Hops, Running, Side};
 use crate::relay::{FlowNews, FlowOrder, Stream};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -46,13 +46,8 @@ fn opened(device: Device, name: &str) -> Box<Opened> {
         hardware_address: [2, 0, 0, 0, 0, 1],
         mtu: 1500,
     };
-    let hops = Box::new(|| -> std::io::Result<Box<dyn Hops>> { Ok(Box::new(Known)) });
-    Box::new(Opened::new(
-        port(name),
-        interface,
-        Box::new(device),
-        (1, hops),
-    ))
+    let hops: Vec<Box<dyn Hops>> = vec![Box::new(Known)];
+    Box::new(Opened::new(port(name), interface, Box::new(device), hops))
 }
 
 fn stream(destination: &str) -> Stream {
@@ -74,7 +69,7 @@ fn stream(destination: &str) -> Stream {
 struct Rig {
     world: World,
     side: Side,
-    running: Option<Box<dyn Carrying>>,
+    running: Option<Running>,
     clock: Clock,
 }
 

@@ -1,6 +1,8 @@
 //! Whether an interface can be netmap's: what ifconfig(8) shows of it, judged. Pure, so that the
 //! tests of any system judge.
 
+use serde::{Deserialize, Serialize};
+
 /// sys/net/if.h, IFF_UP.
 pub const UP: u32 = 0x1;
 /// IFF_LOOPBACK.
@@ -46,7 +48,7 @@ pub struct Facts {
 }
 
 /// An interface that can be netmap's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Interface {
     /// Its number.
     pub index: u32,

@@ -324,10 +324,15 @@ impl Monitor {
     async fn hand_card(&self) -> Result<(), Fatal> {
         match fast::hand_over(&self.holdings.config.rtp.fastpath) {
             Ok(None) => Ok(()),
-            Ok(Some(HandOver { handed, card, hops })) => {
+            Ok(Some(HandOver {
+                interface,
+                card,
+                hops,
+            })) => {
                 let hops = hops.into_fd();
                 let to = Role::Media;
-                self.send(to, &ToRole::Card(handed), &[card.as_fd()]).await;
+                self.send(to, &ToRole::Card(interface), &[card.as_fd()])
+                    .await;
                 self.send(to, &ToRole::Hops, &[hops.as_fd()]).await;
                 Ok(())
             }

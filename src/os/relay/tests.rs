@@ -270,7 +270,7 @@ fn a_driver_that_dies_leaves_its_calls_to_sockets() {
         figures: figures.clone(),
         owners: Arc::default(),
     };
-    let made = Exchange::new(16, 1, link, || Ok(Box::new(Loopback)));
+    let made = Exchange::new(16, link, vec![Box::new(Loopback)]);
     let (mut exchange, sides) = made.unwrap();
     // The card: frames come, and verdicts go. Without its cable it takes the thread with it.
     let (cable, frames) = mpsc::channel::<Vec<u8>>();

@@ -56,8 +56,8 @@ fn take_card(boot: &mut Boot) -> Result<Option<Box<dyn Card>>, Fatal> {
     let shards = usize::from(boot.settings.shards);
     let fastpath = &boot.config.rtp.fastpath;
     let taken = match (boot.card.take(), boot.hops.take()) {
-        (Some((handed, card)), Some(hops)) => {
-            fast::take_over(fastpath, (&handed, card, hops), shards).map(Some)
+        (Some((interface, card)), Some(hops)) => {
+            fast::take_over(fastpath, (interface, card, hops), shards).map(Some)
         }
         _ if matches!(fastpath, Fastpath::Netmap(_)) => Ok(None),
         _ => fast::open(fastpath, shards),
@@ -186,7 +186,7 @@ async fn attend(
             message = monitor.receive::<ToRole>() => message.map_err(ipc)?,
             _ = tell.tick() => {
                 let relays = stations.iter().map(|station| &station.driver);
-                let report = RelayReport::of(relays, driver.as_deref());
+                let report = RelayReport::of(relays, driver.as_ref());
                 monitor.send(&ToMonitor::Relays(report), &[]).await.map_err(ipc)?;
                 continue;
             }

@@ -6,7 +6,7 @@ use crate::control::RelayDriverRow;
 use crate::os::clock::Clock;
 use crate::os::codec_plugin;
 use crate::os::daemon::{EX_OSERR, Fatal};
-use crate::os::fast::{Card, Carrying, Figures};
+use crate::os::fast::{Card, Figures, Running};
 use crate::os::ipc::RelayReport;
 use crate::os::relay::{MediaConfig, MediaCounters, MediaDriver, MediaHandle};
 use crate::os::service::assemble::{relay_settings, start_files};
@@ -24,7 +24,7 @@ const PACE_OVER_MIN: Duration = Duration::from_secs(1);
 pub(super) struct Relays {
     drivers: Vec<MediaDriver>,
     /// Ends after the relays.
-    fast: Option<Box<dyn Carrying>>,
+    fast: Option<Running>,
     told: Option<RelayReport>,
     pace: Pace,
 }
@@ -33,10 +33,10 @@ impl RelayReport {
     /// What relays and their fast path count.
     pub(in crate::os) fn of<'a>(
         drivers: impl Iterator<Item = &'a MediaDriver>,
-        fast: Option<&dyn Carrying>,
+        fast: Option<&Running>,
     ) -> Self {
         let sockets = MediaCounters::row(drivers.map(MediaDriver::counters));
-        let figures = fast.map(Carrying::figures);
+        let figures = fast.map(Running::figures);
         let fast = figures.map(|figures| figures.row());
         Self {
             rows: std::iter::once(sockets).chain(fast).collect(),
@@ -69,7 +69,7 @@ impl Relays {
     fn report(&self) -> Cow<'_, RelayReport> {
         match &self.told {
             Some(told) => Cow::Borrowed(told),
-            None => Cow::Owned(RelayReport::of(self.drivers.iter(), self.fast.as_deref())),
+            None => Cow::Owned(RelayReport::of(self.drivers.iter(), self.fast.as_ref())),
         }
     }
 

@@ -18,9 +18,9 @@ use super::card;
 use super::hops::{Interface, Neighbours};
 use crate::base::Instant;
 use crate::os::clock::Clock;
-use crate::os::doorbell::{Doorbell, Ear, doorbell};
+use crate::os::doorbell::{Ear, doorbell};
 use crate::os::fast::{
-    Card, Carrying, Exchange, Figures, Link, QUEUES_MAX, QueueFigures, Started, spawn,
+    Card, Exchange, Figures, Hops, Link, QUEUES_MAX, QueueFigures, Running, Started,
 };
 use crate::relay::frame::{Frame, Verdict, prepare, process};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -28,7 +28,6 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The most flows.
@@ -53,7 +52,7 @@ pub struct Opened {
     queues: Vec<Queue>,
     mode: &'static str,
     /// One for each worker.
-    hops: Vec<Neighbours>,
+    hops: Vec<Box<dyn Hops>>,
 }
 
 /// Why there is no fast path, with the remedy.
@@ -113,8 +112,9 @@ fn take(name: &str, workers: usize) -> Result<Opened, String> {
         program.join(number, queue.raw()).map_err(fail("queue"))?;
         queues.push(queue);
     }
-    let hops = (0..workers.max(1)).map(|_| Neighbours::new(interface));
-    let hops: io::Result<Vec<Neighbours>> = hops.collect();
+    let hops = (0..workers.max(1))
+        .map(|_| -> io::Result<Box<dyn Hops>> { Ok(Box::new(Neighbours::new(interface)?)) });
+    let hops: io::Result<Vec<_>> = hops.collect();
     let mode = match (program.mode, queues.iter().all(Queue::is_zero_copy)) {
         (Mode::Native, true) => "native, without copies",
         (Mode::Native, false) => "native, with copies",
@@ -140,14 +140,6 @@ fn take(name: &str, workers: usize) -> Result<Opened, String> {
     })
 }
 
-/// The running driver. Dropping it stops it, and gives the interface back.
-#[derive(Debug)]
-pub struct Running {
-    thread: Option<JoinHandle<()>>,
-    bell: Arc<Doorbell>,
-    figures: Arc<Figures>,
-}
-
 impl Card for Opened {
     fn start(self: Box<Self>, clock: Clock) -> io::Result<Started> {
         let (bell, ear) = doorbell()?;
@@ -155,16 +147,12 @@ impl Card for Opened {
         let figures = Figures::of(&name, self.mode, self.queues.len());
         let link = Link {
             gate: self.ports,
-            wake: Arc::clone(&bell),
+            wake: bell,
             hardware_address: self.interface.hardware_address,
             figures: Arc::new(figures),
             owners: Arc::default(),
         };
-        let (workers, mut hops) = (self.hops.len(), self.hops.into_iter());
-        let (exchange, sides) = Exchange::new(FLOWS_MAX, workers, link.clone(), || {
-            let next = hops.next().ok_or(io::ErrorKind::NotFound)?;
-            Ok(Box::new(next))
-        })?;
+        let (exchange, sides) = Exchange::new(FLOWS_MAX, link.clone(), self.hops)?;
         let free = 0..(self.queues.len() * FRAMES_PER_QUEUE) as u64;
         let driver = Driver {
             exchange,
@@ -178,28 +166,7 @@ impl Card for Opened {
             batch: Vec::with_capacity(BATCH_MAX),
             _program: self.program,
         };
-        let running = Running {
-            thread: Some(spawn(name, &link.figures, move || driver.run())?),
-            bell,
-            figures: link.figures,
-        };
-        Ok((Box::new(running), sides))
-    }
-}
-
-impl Carrying for Running {
-    fn figures(&self) -> &Arc<Figures> {
-        &self.figures
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.bell.stop();
-        if let Some(thread) = self.thread.take() {
-            // However it ended, it has said so.
-            let _ = thread.join();
-        }
+        Ok((Running::start(name, &link, move || driver.run())?, sides))
     }
 }
 

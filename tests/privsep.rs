@@ -78,13 +78,18 @@ impl Daemon {
     fn pid(&self, role: Role) -> u32 {
         let parent = self.child.id().to_string();
         let listed = Command::new("ps")
-            .args(["-o", "pid=,args=", "--ppid", &parent])
+            .args(["ax", "-o", "ppid=,pid=,args="])
             .output();
         let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
         let name = format!("voipd: {}", role.name());
-        let line = listed.lines().find(|line| line.contains(&name));
-        let line = line.unwrap_or_else(|| panic!("no {name} among {listed}"));
-        line.split_whitespace().next().unwrap().parse().unwrap()
+        let mut all = listed.lines().map(|line| line.split_whitespace());
+        let pid = all.find_map(|mut words| {
+            let ours = words.next() == Some(parent.as_str());
+            let pid = words.next()?;
+            let args = words.collect::<Vec<_>>().join(" ");
+            (ours && args.contains(&name)).then(|| pid.parse().unwrap())
+        });
+        pid.unwrap_or_else(|| panic!("no {name} of {parent} among {listed}"))
     }
 
     fn kill(&self, role: Role) {
@@ -362,4 +367,52 @@ fn a_role_is_not_started_by_hand() {
             .unwrap();
         ends_saying(child, "its own processes");
     }
+}
+
+/// A shell waits for the start, not for the daemon: no role holds on to what the start waits for,
+/// nor to the terminal. (Seen on FreeBSD 14: `service voip start` never came back.) On Linux a
+/// daemon stays in the foreground.
+#[test]
+#[cfg(target_os = "freebsd")]
+fn a_start_returns_while_the_roles_serve() {
+    let folder = std::env::temp_dir().join(format!("voip-ps-start-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    let (config, pid) = (folder.join("voip.toml"), folder.join("voip.pid"));
+    let text = "[node]\ndomains = [\"voip.test\"]\nstate_dir = \"state\"\n\
+                [sip]\nlisten = [\"udp:127.0.0.1:0\"]\n";
+    fs::write(&config, text).unwrap();
+    let mut start = Command::new(env!("CARGO_BIN_EXE_voipd"))
+        .args(["--processes", "-c"])
+        .arg(&config)
+        .arg("-p")
+        .arg(&pid)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ended = None;
+    let end = Instant::now() + PATIENCE;
+    while ended.is_none() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+        ended = start.try_wait().unwrap();
+    }
+    let served = fs::read_to_string(&pid).unwrap_or_default();
+    let kill = |pid: &str| Command::new("kill").arg(pid.trim()).status();
+    if ended.is_none() {
+        let _ = start.kill();
+    }
+    // Its end of file means that nobody has the other end any more.
+    let mut stderr = start.stderr.take().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut said = String::new();
+        let _ = std::io::Read::read_to_string(&mut stderr, &mut said);
+        let _ = tell.send(said);
+    });
+    let said = told.recv_timeout(Duration::from_secs(5));
+    kill(&served).unwrap();
+    wait_until("it ends", || !pid.exists());
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+    assert_eq!(said.as_deref(), Ok(""));
 }

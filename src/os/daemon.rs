@@ -2,7 +2,7 @@
 //! root's rights and checks that they are gone.
 
 use super::sys;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{self, Gid, Uid, User};
 use std::ffi::CString;
@@ -136,7 +136,8 @@ pub enum Fork {
 /// Forks. The child goes on in a session of its own; the parent waits until the child serves, or
 /// says why it cannot. Before any thread is started.
 pub fn detach() -> io::Result<Fork> {
-    let (read, write): (OwnedFd, OwnedFd) = unistd::pipe()?;
+    // The roles are programs that the child starts: none of them may hold the pipe open.
+    let (read, write): (OwnedFd, OwnedFd) = unistd::pipe2(OFlag::O_CLOEXEC)?;
     if sys::fork()? {
         drop(read);
         unistd::setsid()?;

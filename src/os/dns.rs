@@ -48,13 +48,18 @@ impl std::fmt::Debug for Dns {
 }
 
 impl Dns {
-    /// Asks `servers`, or those of the system where there are none. Without any server every
-    /// question fails, which is said once. Inside a runtime only.
+    /// Asks `servers`, or those of the system where there are none and this process may read its
+    /// files. Without any server every question fails, which is said once. Inside a runtime only.
     pub fn new(servers: &[SocketAddr], counters: Arc<Counters>, net: Net) -> Self {
-        let resolver = match build(servers, Sockets::new(net)) {
+        let resolver = if servers.is_empty() && net.is_brokered() {
+            Err("/etc/resolv.conf names no server".to_owned())
+        } else {
+            build(servers, Sockets::new(net)).map_err(|e| e.to_string())
+        };
+        let resolver = match resolver {
             Ok(resolver) => Some(resolver),
             Err(error) => {
-                tracing::warn!(%error, "no DNS: name the servers in [sip] resolvers");
+                tracing::warn!("no DNS: {error}; name the servers in [sip] resolvers");
                 None
             }
         };

@@ -51,6 +51,8 @@ impl Log {
                 registry.with(lines).try_init()
             }
             Target::Syslog => {
+                // Standard error is /dev/null there.
+                std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
                 let lines = fmt::layer()
                     .with_writer(Syslog)
                     .with_ansi(false)

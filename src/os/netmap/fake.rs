@@ -46,7 +46,6 @@ impl Kernel {
         let interface: *mut netmap_if = kernel.at(0);
         // SAFETY: the region is ours, and as large as was reckoned above.
         unsafe {
-            (*interface).ni_version = 14;
             (*interface).ni_tx_rings = cards as u32;
             (*interface).ni_rx_rings = cards as u32;
             kernel.host_rings(1);
@@ -239,9 +238,8 @@ impl Device {
         let name = String::from_utf8(header.name[..end].to_vec()).unwrap();
         // A test may not care.
         let _ = self.asked.send((header.kind, name, *body));
-        let ours = std::mem::replace(&mut header.version, self.version);
-        // sys/dev/netmap/netmap.c, netmap_ioctl: EINVAL for another version.
-        refused(if ours == self.version {
+        // sys/dev/netmap/netmap.c, netmap_ioctl: EINVAL for another version, and nothing written.
+        refused(if header.version == self.version {
             0
         } else {
             libc::EINVAL

@@ -8,8 +8,6 @@ use std::mem::offset_of;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The version of netmap's API whose layouts these are.
-const API: u32 = 14;
 /// The most slots of a ring that are believed.
 const SLOTS_MAX: u32 = 1 << 16;
 /// The shortest buffer.
@@ -35,24 +33,13 @@ const HOST_TX_RINGS: usize = 36;
 /// `ni_host_rx_rings`, likewise.
 const HOST_RX_RINGS: usize = 40;
 
-/// Why the memory is not what it should be.
+/// Something of the memory lies outside of it, or is out of all proportion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flaw {
-    /// The kernel's netmap speaks another version.
-    Version(u32),
-    /// Something lies outside of the memory, or is out of all proportion.
-    Layout(&'static str),
-}
+pub struct Flaw(&'static str);
 
 impl std::fmt::Display for Flaw {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Flaw::Version(theirs) => write!(
-                f,
-                "the kernel's netmap speaks API {theirs}, not {API}: use FreeBSD 14 or 15"
-            ),
-            Flaw::Layout(what) => write!(f, "netmap's memory is damaged: {what}"),
-        }
+        write!(f, "netmap's memory is damaged: {}", self.0)
     }
 }
 
@@ -78,7 +65,7 @@ impl Memory {
     }
 
     fn at<T>(&self, offset: i64, what: &'static str) -> Result<NonNull<T>, Flaw> {
-        let flaw = Flaw::Layout(what);
+        let flaw = Flaw(what);
         let start = usize::try_from(offset).map_err(|_| flaw)?;
         let end = start.checked_add(size_of::<T>()).ok_or(flaw)?;
         if end > self.length || !start.is_multiple_of(align_of::<T>()) {
@@ -91,13 +78,9 @@ impl Memory {
     /// The rings of the interface at `offset` (`nr_offset` of what registered it); those of the
     /// kernel's stack only if they were bound too.
     pub fn rings(&self, offset: u64, with_host: bool) -> Result<Rings, Flaw> {
-        let offset = i64::try_from(offset).map_err(|_| Flaw::Layout("interface"))?;
-        let interface = self.at::<netmap_if>(offset, "interface")?;
-        // SAFETY: `at` has it within the region.
-        let version = unsafe { (&raw const (*interface.as_ptr()).ni_version).read_volatile() };
-        if version != API {
-            return Err(Flaw::Version(version));
-        }
+        let offset = i64::try_from(offset).map_err(|_| Flaw("interface"))?;
+        // Its `ni_version` says nothing: no kernel writes it (net/netmap.h).
+        self.at::<netmap_if>(offset, "interface")?;
         let places = [
             offset_of!(netmap_if, ni_tx_rings),
             HOST_TX_RINGS,
@@ -111,7 +94,7 @@ impl Memory {
             *count = unsafe { place.as_ptr().read_volatile() };
         }
         if counts.iter().any(|count| *count > RINGS_MAX) {
-            return Err(Flaw::Layout("number of rings"));
+            return Err(Flaw("number of rings"));
         }
         let list = offset + offset_of!(netmap_if, ring_ofs) as i64;
         let ring = |number: u32| {
@@ -119,7 +102,7 @@ impl Memory {
             // SAFETY: `at` has it within the region.
             let from_interface = unsafe { place.as_ptr().read_volatile() } as i64;
             let at = offset.checked_add(from_interface);
-            Ring::new(*self, at.ok_or(Flaw::Layout("ring"))?)
+            Ring::new(*self, at.ok_or(Flaw("ring"))?)
         };
         let [send, host_send, receive, host_receive] = counts;
         let mut first = 0;
@@ -192,12 +175,12 @@ impl Ring {
             )
         };
         if !(2..=SLOTS_MAX).contains(&slots) || head >= slots {
-            return Err(Flaw::Layout("number of slots"));
+            return Err(Flaw("number of slots"));
         }
         let last = offset + 256 + 16 * i64::from(slots - 1);
         // A frame of an Ethernet must have room, and a length is told in 16 bits.
         if !(BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX).contains(&bytes) {
-            return Err(Flaw::Layout("size of buffers"));
+            return Err(Flaw("size of buffers"));
         }
         memory.at::<netmap_slot>(last, "slots")?;
         let made = Self {
@@ -205,13 +188,13 @@ impl Ring {
             ring,
             offset,
             slots,
-            buffers: offset.checked_add(buffers).ok_or(Flaw::Layout("buffers"))?,
+            buffers: offset.checked_add(buffers).ok_or(Flaw("buffers"))?,
             buffer_bytes: bytes as usize,
             head,
         };
         for slot in 0..slots {
             let held = made.slot_at(slot);
-            made.place(held.buffer).ok_or(Flaw::Layout("buffer"))?;
+            made.place(held.buffer).ok_or(Flaw("buffer"))?;
         }
         Ok(made)
     }

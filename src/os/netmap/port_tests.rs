@@ -298,7 +298,7 @@ fn a_kernel_of_another_version_is_named() {
     let (mut device, _world, _) = Device::new(Kernel::new(1, 8));
     device.version = 11;
     let said = look(&mut device, &port("ix0")).unwrap_err();
-    assert!(said.contains("speaks API 11, not 14"), "{said}");
+    assert!(said.contains("FreeBSD 14 or 15 is needed"), "{said}");
     let (mut device, _world, _) = Device::new(Kernel::new(1, 8));
     device.refused[0] = libc::ENXIO;
     let said = look(&mut device, &port("ix0}1")).unwrap_err();

@@ -266,9 +266,6 @@ fn what_the_kernel_says_is_not_believed_blindly() {
         kernel.memory().rings(0, true).unwrap_err()
     };
     // SAFETY: of all these: the region is the test's.
-    let version = flaw(|k| unsafe { (*k.at::<netmap_if>(0)).ni_version = 11 });
-    assert_eq!(version, Flaw::Version(11));
-    assert!(version.to_string().contains("use FreeBSD 14 or 15"));
     let wild: [fn(&mut Kernel); 7] = [
         |k| unsafe { (*k.at::<netmap_if>(0)).ni_tx_rings = u32::MAX },
         |k| unsafe { *k.at::<i64>(56) = -64 },
@@ -279,7 +276,7 @@ fn what_the_kernel_says_is_not_believed_blindly() {
         |k| unsafe { (*k.slot(0, 3)).buf_idx = u32::MAX },
     ];
     for (n, change) in wild.into_iter().enumerate() {
-        assert!(matches!(flaw(change), Flaw::Layout(_)), "{n}");
+        assert!(flaw(change).to_string().contains("damaged"), "{n}");
     }
 }
 

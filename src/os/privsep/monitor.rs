@@ -261,6 +261,10 @@ impl Monitor {
         name.push(role.name());
         command.arg0(name).arg("--role").arg(role.name());
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        if self.holdings.syslog {
+            // Detached: what the role says goes to syslog, and the terminal is let go of.
+            command.stderr(Stdio::null());
+        }
         sys::give(&mut command, theirs.as_raw_fd(), MONITOR_FD);
         let process = command.spawn().map_err(|e| os(role.name(), e))?;
         drop(theirs);

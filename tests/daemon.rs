@@ -115,7 +115,7 @@ fn mistakes_are_named_and_nothing_starts() {
     let folder = Folder::new("mistakes");
     let good = folder.write("good.toml", &config(free_port(), 1));
     let checked = voipd(&["-t"], &good);
-    assert!(checked.status.success());
+    assert!(checked.status.success(), "{checked:?}");
     assert!(!folder.0.join("state").exists());
 
     let bad = folder.write("bad.toml", "[sip]\nlissten = []\n");

@@ -25,6 +25,11 @@ fn pairs_of_text() {
             fs::write(&expected, &output).unwrap();
         }
         let wanted = fs::read_to_string(&expected).unwrap_or_default();
+        // Recordings have a folder of the system's there (hier(7)).
+        let wanted = match cfg!(target_os = "freebsd") {
+            true => wanted.replace("/var/db/voip/spool", "/var/spool/voip"),
+            false => wanted,
+        };
         assert_eq!(output, wanted, "{name} against its .{extension}");
         seen += 1;
     }

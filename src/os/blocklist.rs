@@ -17,6 +17,7 @@
 
 use crate::config::{self, Config, IpNet};
 use crate::os::node::Bound;
+use crate::os::sys;
 use crate::store::Record;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde::{Deserialize, Serialize};
@@ -235,7 +236,7 @@ fn is_full(error: &io::Error) -> bool {
 /// The first of the sockets that somebody listens at.
 fn connect(paths: &[PathBuf]) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
-    socket.set_nonblocking(true)?;
+    sys::set_nonblocking(&socket)?;
     let mut outcome = Err(io::Error::from(ErrorKind::NotFound));
     for path in paths {
         let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));

@@ -8,6 +8,7 @@
 //!                                   look what was said
 //! ```
 
+use super::sys;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -32,8 +33,8 @@ pub struct Ear {
 /// Both ends.
 pub fn doorbell() -> io::Result<(Arc<Doorbell>, Ear)> {
     let (bell, ear) = UnixStream::pair()?;
-    bell.set_nonblocking(true)?;
-    ear.set_nonblocking(true)?;
+    sys::set_nonblocking(&bell)?;
+    sys::set_nonblocking(&ear)?;
     let doorbell = Arc::new(Doorbell {
         rung: AtomicBool::new(false),
         stop: AtomicBool::new(false),

@@ -88,6 +88,12 @@ pub fn die_with_parent(parent: u32) -> io::Result<()> {
     }
 }
 
+/// Lets no call on the socket wait. By fcntl(2): the standard library's way is an ioctl(2), which a
+/// descriptor with limited rights refuses (rights(4)).
+pub fn set_nonblocking(socket: impl std::os::fd::AsFd) -> io::Result<()> {
+    socket2::SockRef::from(&socket).set_nonblocking(true)
+}
+
 /// Has a program that is about to be started begin with `fd` as its descriptor `at`, and with no
 /// other but the standard ones.
 pub fn give(command: &mut std::process::Command, fd: RawFd, at: RawFd) {

@@ -2,6 +2,7 @@
 //! means is `web`'s affair, what comes back the daemon's.
 
 use super::control::Link;
+use super::sys;
 use crate::control::Command;
 use crate::web::{Answer, BODY_BYTES_MAX, HttpRequest, Wanted, is_authorized, route, token_of};
 use http_body_util::{BodyExt, Full, Limited};
@@ -45,7 +46,7 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
         io::Error::new(e.kind(), text)
     };
     let listener = StdListener::bind(address).map_err(told)?;
-    listener.set_nonblocking(true)?;
+    sys::set_nonblocking(&listener)?;
     Ok(listener)
 }
 

@@ -177,8 +177,9 @@ fn parse(words: &[String]) -> Result<Options, String> {
 
 fn socket(port: u16) -> io::Result<(UdpSocket, SocketAddr)> {
     let socket = UdpSocket::bind(("127.0.0.1", port))?;
-    socket2::SockRef::from(&socket).set_recv_buffer_size(16 << 20)?;
-    socket.set_nonblocking(true)?;
+    let options = socket2::SockRef::from(&socket);
+    options.set_recv_buffer_size(16 << 20)?;
+    options.set_nonblocking(true)?;
     let at = socket.local_addr()?;
     Ok((socket, at))
 }

@@ -26,7 +26,7 @@ impl Fake {
     fn at(path: &Path) -> Self {
         let _ = std::fs::remove_file(path);
         let socket = UnixDatagram::bind(path).unwrap();
-        socket.set_nonblocking(true).unwrap();
+        sys::set_nonblocking(&socket).unwrap();
         Self {
             socket,
             path: path.into(),

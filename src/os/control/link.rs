@@ -2,6 +2,7 @@
 //! control socket, along one end of a pair.
 
 use crate::control::{Command, Failure, Reply, Request, Response, VERSION};
+use crate::os::sys;
 use std::io;
 use std::os::unix::net::UnixStream as StdStream;
 use std::time::Duration;
@@ -31,7 +32,7 @@ struct Line {
 impl Link {
     /// Along another pair from now on. Inside a runtime only.
     pub async fn set(&self, stream: StdStream) -> io::Result<()> {
-        stream.set_nonblocking(true)?;
+        sys::set_nonblocking(&stream)?;
         let line = Line {
             stream: BufReader::new(UnixStream::from_std(stream)?),
             late: 0,

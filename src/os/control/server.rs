@@ -1,6 +1,7 @@
 //! The daemon's side of the control socket.
 
 use crate::control::{Command, Failure, REQUEST_BYTES_MAX, Reply, Request, Response, VERSION};
+use crate::os::sys;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::{DirBuilder, Permissions};
 use std::io;
@@ -145,7 +146,7 @@ async fn refuse(mut stream: UnixStream) {
 /// Serves the other end of a [`super::Link`], which may stay silent, until it is gone. Inside a
 /// runtime only.
 pub async fn serve_link(stream: StdStream, asks: mpsc::Sender<Asked>) -> io::Result<()> {
-    stream.set_nonblocking(true)?;
+    sys::set_nonblocking(&stream)?;
     serve(UnixStream::from_std(stream)?, asks, None).await
 }
 

@@ -4,6 +4,7 @@
 
 use super::port::{Brought, Line};
 use crate::base::Instant;
+use crate::os::sys;
 use crate::pri::Unit;
 use crate::pri::cesopsn::{Input, Output, Session};
 use std::io::{self, ErrorKind};
@@ -38,7 +39,7 @@ impl CesopsnLine {
     #[allow(unsafe_code)]
     pub fn new(socket: UdpSocket, session: Session) -> io::Result<Self> {
         socket.peer_addr()?;
-        socket.set_nonblocking(true)?;
+        sys::set_nonblocking(&socket)?;
         Ok(Self {
             // SAFETY: a `UdpSocket` always names the same open file, and nobody takes it out.
             socket: unsafe { AsyncFd::register(socket) }?,

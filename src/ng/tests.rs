@@ -4,7 +4,7 @@ use super::cache::KEPT_FOR;
 use super::message::{Format, emit, parse, split};
 use super::*;
 use crate::base::{Instant, Rng};
-use crate::relay::{BindError, PortPool, Relay, RelaySettings, SocketAction, Verdict};
+use crate::relay::{BindError, Datagram, PortPool, Relay, RelaySettings, SocketAction, Verdict};
 use crate::wire::bencode::{Dictionary, Value};
 use crate::wire::sdp::Sdp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,7 +63,7 @@ impl Harness {
     fn with(settings: Settings, pairs: u16) -> Self {
         let pool = PortPool::new(20_000, 20_000 + 2 * pairs - 1, 0, 1);
         Self {
-            ng: Ng::new(Instant::ZERO, settings, pool),
+            ng: Ng::new(Instant::ZERO, settings, pool, Rng::from_u64(1)),
             relay: Relay::new(RelaySettings::default()),
             now: Instant::from_millis(1000),
             cookie: 0,
@@ -174,7 +174,10 @@ impl Harness {
         packet[1] = 0;
         packet[2..4].copy_from_slice(&n.to_be_bytes());
         let source = source.parse().unwrap();
-        match self.relay.process(self.now, port, source, &mut packet) {
+        match self
+            .relay
+            .process(self.now, port, source, &mut Datagram::new(&mut packet, 172))
+        {
             Verdict::Forward { from_port, to } => Some((from_port, to)),
             Verdict::Deliver { .. } | Verdict::Drop(_) => None,
         }
@@ -857,7 +860,8 @@ fn media_and_keys_are_blocked_for_one_or_all() {
         packet[2..4].copy_from_slice(&n.to_be_bytes());
         let source = "198.51.100.10:4000".parse().unwrap();
         matches!(
-            h.relay.process(h.now, toward_a, source, &mut packet),
+            h.relay
+                .process(h.now, toward_a, source, &mut Datagram::new(&mut packet, 16)),
             Verdict::Forward { .. }
         )
     };

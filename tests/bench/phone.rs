@@ -109,6 +109,7 @@ impl Phone {
             behind_nat: false,
             local,
             media: vec![Some(spec)],
+            keys: Vec::new(),
         };
         let ours = MediaSpec {
             port: self.port + 1,

@@ -19,6 +19,8 @@ pub struct Keys {
 #[derive(Default, Debug)]
 pub struct Secure {
     keys: Keys,
+    /// Whether there is a key for what we send now.
+    sends: bool,
     out: Option<Protector>,
     input: Option<Unprotector>,
 }
@@ -26,6 +28,7 @@ pub struct Secure {
 impl Secure {
     /// These keys hold from now on.
     pub fn renew(&mut self, keys: &Keys) {
+        self.sends = keys.ours.is_some();
         if let Some(ours) = &keys.ours
             && !self.keys.ours.as_ref().is_some_and(|old| same(old, ours))
         {
@@ -67,7 +70,8 @@ impl Secure {
         length: usize,
         rtcp: bool,
     ) -> Result<usize, SrtpError> {
-        let out = self.out.as_mut().ok_or(SrtpError::NoKey)?;
+        let out = self.out.as_mut().filter(|_| self.sends);
+        let out = out.ok_or(SrtpError::NoKey)?;
         match rtcp {
             true => out.protect_rtcp(buffer, length),
             false => out.protect_rtp(buffer, length),

@@ -1,7 +1,7 @@
 //! Writes a session description anew: addresses, ports, protocols and formats are ours, RTCP and
 //! direction are said once more at the end of each section, and so are keys where they are ours
-//! (RFC 4568). ICE (RFC 8839) is taken out, since candidates would bypass us. Every other line stays
-//! as it stands.
+//! (RFC 4568). ICE (RFC 8839) is taken out, since candidates would bypass us. Every other line
+//! stays as it stands.
 
 use super::flags::{Codecs, RtcpAttribute};
 use super::secure::Attributes;

@@ -147,7 +147,7 @@ const NOT_DONE: [&str; 16] = [
 ];
 
 /// Keys whose value makes no difference here.
-const KEYS_TAKEN_IN_SILENCE: [&str; 14] = [
+const KEYS_TAKEN_IN_SILENCE: [&str; 13] = [
     "supports",
     "set-label",
     "to-label",
@@ -156,7 +156,6 @@ const KEYS_TAKEN_IN_SILENCE: [&str; 14] = [
     "DTLS",
     "DTLS-reverse",
     "DTLS-fingerprint",
-    "OSRTP",
     "ICE-lite",
     "database-id",
     "call-id-alias",
@@ -172,6 +171,10 @@ impl Options {
             "replace" => self.each(value, Self::on_replace),
             "rtcp-mux" => self.each(value, Self::on_rtcp_mux),
             "codec" => self.on_codec(value),
+            "OSRTP" => match value.as_list() {
+                Some(_) => self.each(value, Self::on_osrtp),
+                None => self.on_osrtp(&shown(value)),
+            },
             "SDES" => match value.as_list() {
                 Some(_) => self.each(value, Self::on_sdes),
                 None => self.on_sdes(&shown(value)),
@@ -239,7 +242,9 @@ impl Options {
             self.not_done("transcode");
         } else if let Some(member) = split("SDES-") {
             self.on_sdes(member);
-        } else if split("OSRTP-").is_none() {
+        } else if let Some(member) = split("OSRTP-") {
+            self.on_osrtp(member);
+        } else {
             self.note(format!("unknown flag \"{flag}\""));
         }
     }
@@ -263,6 +268,13 @@ impl Options {
     fn on_sdes(&mut self, member: &str) {
         if let Some(note) = self.sdes.on_member(member) {
             self.note(note);
+        }
+    }
+
+    /// SRTP that is offered as RTP (RFC 8643). What the peers do of it passes.
+    fn on_osrtp(&mut self, member: &str) {
+        if member.starts_with("offer") {
+            self.not_done(&format!("OSRTP-{member}"));
         }
     }
 

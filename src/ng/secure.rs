@@ -253,8 +253,8 @@ impl Pair<'_, '_> {
         Ok(lines)
     }
 
-    /// The keys of an offer that stays SRTP: those of the author that may pass; ours for suites that
-    /// it does not name, if it offers one that we can translate to.
+    /// The keys of an offer that stays SRTP: those of the author that may pass; ours for suites
+    /// that it does not name, if it offers one that we can translate to.
     fn pass(&mut self) -> Result<Attributes, Refused> {
         let (media, sdes) = (self.media, &self.options.sdes);
         let passing = sdes.passing(media);
@@ -330,8 +330,8 @@ impl Pair<'_, '_> {
     }
 }
 
-/// What an answer takes of our offer (RFC 4568 §5.1.3): the suite tells, whatever became of the tag,
-/// since each was offered once.
+/// What an answer takes of our offer (RFC 4568 §5.1.3): the suite tells, whatever became of the
+/// tag, since each was offered once.
 fn accepted(offered: &[Crypto], answer: &Media<'_>) -> Option<Keys> {
     let suite = |crypto: &Crypto| crypto.master.profile();
     sdes::cryptos(answer).find_map(|theirs| {

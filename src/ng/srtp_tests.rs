@@ -590,3 +590,95 @@ fn no_key_is_told_to_who_asks() {
         );
     }
 }
+
+#[test]
+fn what_is_not_done_is_noted() {
+    let notes = |key: &str, members: &[&str]| {
+        let mut request = Dictionary::new();
+        request.add("command", "ping").add(key, list(members));
+        super::request::Request::parse(&request)
+            .unwrap()
+            .options
+            .notes
+    };
+    let done = [
+        "off",
+        "nonew",
+        "pad",
+        "static",
+        "lifetime",
+        "no-F8_128_HMAC_SHA1_80",
+        "only-AES_CM_128_HMAC_SHA1_80",
+        "order:AES_CM_128_HMAC_SHA1_80;AEAD_AES_256_GCM",
+        "offerer_pref:AEAD_AES_256_GCM",
+        "encrypted_srtp",
+    ];
+    assert_eq!(notes("SDES", &done), [""; 0]);
+    let flags = done.map(|member| format!("SDES-{member}"));
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    assert_eq!(notes("flags", &flags), [""; 0]);
+    let noted = [
+        "SDES-unencrypted_srtcp is not done",
+        "unknown flag \"SDES-odd\"",
+    ];
+    assert_eq!(notes("SDES", &["unencrypted_srtcp", "odd"]), noted);
+    assert_eq!(
+        notes("flags", &["SDES-unencrypted_srtcp", "SDES-odd"]),
+        noted
+    );
+    assert_eq!(notes("OSRTP", &["accept"]), [""; 0]);
+    assert_eq!(notes("OSRTP", &["offer"]), ["OSRTP-offer is not done"]);
+    // A list has an end, and so has a name.
+    let many: Vec<String> = (0..1000).map(|n| format!("no-{n:0100}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(notes("SDES", &many), [""; 0]);
+}
+
+#[test]
+fn no_seed_leaks_a_stream_in_the_clear_or_a_port() {
+    for seed in 0..60 {
+        let mut rng = Rng::from_u64(seed);
+        let mut h = Harness::new(24);
+        for _ in 0..60 {
+            let suite = Profile::ALL[rng.below(6) as usize];
+            let line = crypto(rng.below(9) as u32, suite, rng.below(4));
+            let (command, body, tags) = match rng.below(5) {
+                0 => ("offer", OFFER, ("a", "")),
+                1 => ("offer", OFFER, ("a", "b")),
+                2 => ("offer", ANSWER, ("b", "a")),
+                3 => ("answer", ANSWER, ("a", "b")),
+                _ => ("answer", OFFER, ("b", "a")),
+            };
+            let body = match rng.chance(1, 2) {
+                true => secure(body, std::slice::from_ref(&line)),
+                false => body.to_owned(),
+            };
+            let to = [AVP, SAVP][rng.below(2) as usize];
+            let reply = ask(&mut h, command, tags, &body, &[(to.0, to.1.into())]);
+            let Some(text) = reply.get(b"sdp").and_then(Value::as_bytes) else {
+                continue;
+            };
+            let text = String::from_utf8(text.to_vec()).unwrap();
+            let (protocol, lines) = keys(&text);
+            // What is read as SRTP has keys, and what is read as RTP has none.
+            assert_eq!(
+                protocol == "RTP/SAVP",
+                !lines.is_empty(),
+                "seed {seed}: {text}"
+            );
+            if command == "offer" {
+                assert_eq!(protocol, to.1, "seed {seed}");
+            } else {
+                assert!(lines.len() <= 1, "seed {seed}: {text}");
+            }
+            let dialogue = &h.ng.calls[&b"call"[..]].dialogues[0];
+            let [a, b] = dialogue.legs(super::call::Blocking::default()).unwrap();
+            for leg in [&a, &b] {
+                let keyed = leg.keys.iter().flatten().next();
+                assert!(keyed.is_none() || leg.media[0].is_some(), "seed {seed}");
+            }
+        }
+        h.delete(0);
+        assert!(h.is_empty() && h.ng.ports_free() == 24, "seed {seed}");
+    }
+}

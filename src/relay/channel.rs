@@ -130,8 +130,8 @@ impl Channel {
         Ok((lane, news))
     }
 
-    /// Whether an RTP or RTCP packet may be from the peer, so that it is worth looking whether it was
-    /// made with its key.
+    /// Whether a packet may be from the peer, so that it is worth looking whether it was made with
+    /// its key.
     pub(super) fn may_be_genuine(&self, source: SocketAddr) -> bool {
         self.gate
             .locked()

@@ -42,8 +42,8 @@ impl Side {
 pub enum MediaKind {
     /// RTP and RTCP in the clear.
     Rtp,
-    /// SRTP (RFC 3711) under keys of the peers': RTP headers are readable, reports are not; DTLS handshakes pass (RFC
-    /// 5764).
+    /// SRTP (RFC 3711) under keys of the peers': RTP headers are readable, reports are not; DTLS
+    /// handshakes pass (RFC 5764).
     SecureRtp,
     /// T.38 fax over UDPTL: opaque datagrams, no RTCP.
     Udptl,

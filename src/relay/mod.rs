@@ -18,7 +18,8 @@
 //! Streams under keys of ours ([`LegSpec::keys`]) are decrypted as they come and encrypted as they
 //! leave. A packet must be genuine before anything is learned from it. They stay on sockets.
 //!
-//! Not done here: sockets (`os::relay`), choosing ports for a call (`call`), agreeing on keys (`ng`).
+//! Not done here: sockets (`os::relay`), choosing ports for a call (`call`), agreeing on keys
+//! (`ng`).
 
 pub mod anchor;
 mod channel;

@@ -156,8 +156,8 @@ pub(super) struct Session {
     /// The last command.
     changed: Instant,
     timed_out: bool,
-    /// What SRTP under our keys keeps, by stream and side: not by port, since RTCP may move from one
-    /// to another, and never shorter than the session, since keys may come back.
+    /// What SRTP under our keys keeps, by stream and side: not by port, since RTCP may move from
+    /// one to another, and for as long as the session lasts, since keys may come back.
     secure: Vec<[Option<Box<Secure>>; 2]>,
 }
 

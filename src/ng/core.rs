@@ -429,6 +429,9 @@ impl Ng {
             && !closing
         {
             dialogue.session = None;
+            // How far their keys were used is gone with the session.
+            let streams = dialogue.parties.iter_mut().flat_map(|p| &mut p.streams);
+            streams.for_each(|stream| stream.forget(true));
         }
         let new = |row: &Session| row.waiting.iter().any(|w| w.expect == Expect::Opened);
         let retries = self.sessions.get(&session).is_some_and(new);

@@ -397,6 +397,19 @@ fn branches_have_keys_of_their_own() {
 }
 
 #[test]
+fn the_keys_that_are_told_are_those_of_the_session_that_came_to_be() {
+    let mut h = Harness::new(16);
+    h.taken.extend([20_000, 20_005]);
+    let offered = offer(&mut h, OFFER, SAVP, &[]);
+    let ours = keys(&offered).1;
+    let theirs = crypto(4, Profile::AesCm128HmacSha1_80, 7);
+    let answered = answer(&mut h, &secure(ANSWER, std::slice::from_ref(&theirs)));
+    let mut a = Phone::plain(A, &answered);
+    let mut b = Phone::new(B, &offered, Some((&theirs, &ours[3])));
+    talk(&mut h, &mut a, &mut b);
+}
+
+#[test]
 fn before_the_answer_nothing_leaves_in_the_clear() {
     let mut h = Harness::new(16);
     let offered = offer(&mut h, OFFER, SAVP, &[]);

@@ -25,7 +25,7 @@ pub(super) struct Harness {
     cookie: u64,
     bound: BTreeSet<u16>,
     /// Ports that somebody else holds.
-    taken: BTreeSet<u16>,
+    pub(super) taken: BTreeSet<u16>,
     /// The relay hears and says nothing.
     deaf: bool,
     replies: Vec<Vec<u8>>,

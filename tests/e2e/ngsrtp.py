@@ -10,11 +10,14 @@ import time
 
 from lib.case import Skip, wait_for
 from lib.libsrtp import SUITES, Context, Crypto
+from lib.phone import Phone as Baresip
 from lib.sip import Agent
+from lib.tone import hears
 from ng import BASE, Kamailio, Relay, Rtpengine, port_of, read
 
 PACKET_SECONDS = 0.02
 RTCP_EVERY = 5
+LOW, HIGH = 440, 880
 LOOPBACK = ["lo/127.0.0.1"]
 
 
@@ -292,6 +295,34 @@ def test_kamailio(case):
     bob.reply(bob.expect("BYE"), 200)
     alice.expect(200)
     wait_for("the end", lambda: relay.client.ask("list")["calls"] == [])
+
+
+def phones(case, secure_caller):
+    """Two baresips through Kamailio, of which one speaks nothing but SRTP and one none of it."""
+    relay = Relay(case, ng_interfaces=LOOPBACK)
+    at = case.port()
+    flags = "replace-origin replace-session-connection ICE=remove "
+    flags += "RTP/AVP" if secure_caller else "RTP/SAVP"
+    kamailio = Kamailio(case, relay, f"127.0.0.1:{at}", flags=flags)
+    alice = Baresip(case, "alice", kamailio, LOW, secure=secure_caller)
+    bob = Baresip(case, "bob", kamailio, HIGH, secure=not secure_caller, port=at)
+    wait_for("both phones", lambda: all("baresip is ready" in p.process.text() for p in (alice, bob)))
+    alice.dial("bob")
+    wait_for("the answer", lambda: [r for r in relay.voipd.json("relay", "calls")
+                                    if r["state"] == "answered"], 15)
+    time.sleep(4)
+    alice.hangup()
+    wait_for("the end", lambda: relay.client.ask("list")["calls"] == [])
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+
+
+def test_phones_plain_to_secure(case):
+    phones(case, secure_caller=False)
+
+
+def test_phones_secure_to_plain(case):
+    phones(case, secure_caller=True)
 
 
 def through(case, first, second, name, suite=None):

@@ -214,11 +214,16 @@ impl Pair<'_, '_> {
     fn offer(&mut self) -> Result<Passage, Refused> {
         let (media, options) = (self.media, self.options);
         self.to.offered = Offered::AsItStands;
-        let wanted = options.transport.as_deref().map(str::as_bytes);
-        let wanted = wanted.filter(|_| media.is_rtp() && media.port != 0);
-        let wanted = wanted.unwrap_or(media.protocol);
         // Of a stream that flows the keys stay until the answer says which others hold.
         let settled = self.from.settled && self.to.settled;
+        if media.port == 0 || !media.is_rtp() {
+            if !settled {
+                (self.from.keys, self.to.keys) = (None, None);
+            }
+            return Ok(Passage::new(media.protocol, Attributes::AsTheyStand));
+        }
+        let wanted = options.transport.as_deref().map(str::as_bytes);
+        let wanted = wanted.unwrap_or(media.protocol);
         let (mut from, mut to) = (None, None);
         let attributes = match (Kind::of(media.protocol), Kind::of(wanted)) {
             (Kind::Plain, Kind::Sdes) => {

@@ -56,14 +56,16 @@ fn cesopsn_corpus() {
 #[test]
 fn ng_corpus() {
     replay("ng", fuzz::ng);
-    let whole = std::fs::read(files("fuzz/corpus/ng").remove(0)).expect("readable");
     let mut rng = Rng::from_u64(2223);
-    for round in 0..300 {
-        let mut bytes = whole.clone();
-        for _ in 0..1 + round % 8 {
-            mutate(&mut bytes, std::slice::from_ref(&whole), &mut rng);
+    for file in files("fuzz/corpus/ng") {
+        let whole = std::fs::read(file).expect("readable");
+        for round in 0..300 {
+            let mut bytes = whole.clone();
+            for _ in 0..1 + round % 8 {
+                mutate(&mut bytes, std::slice::from_ref(&whole), &mut rng);
+            }
+            fuzz::ng(&bytes);
         }
-        fuzz::ng(&bytes);
     }
 }
 

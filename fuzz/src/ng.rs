@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use voip::base::{Anchor, Instant};
+use voip::base::{Anchor, Instant, Rng};
 use voip::call::Addresses;
 use voip::config::IpNet;
 use voip::ng::{Ng, Output, Settings};
@@ -39,7 +39,7 @@ pub fn ng(bytes: &[u8]) {
         mark: "mark".into(),
     };
     let pool = PortPool::new(10_000, 10_000 + 2 * PAIRS as u16 - 1, 0, 1);
-    let mut ng = Ng::new(Instant::ZERO, settings, pool);
+    let mut ng = Ng::new(Instant::ZERO, settings, pool, Rng::from_u64(1));
     let mut relay = Relay::new(RelaySettings::default());
     let mut now = Instant::from_millis(1);
     let mut bound = 0;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use voip::base::Instant;
 use voip::relay::anchor::{self, Vantage};
 use voip::relay::{
-    MediaCommand, MediaEvent, PortPool, Relay, RelaySettings, SocketAction, Verdict,
+    Datagram, MediaCommand, MediaEvent, PortPool, Relay, RelaySettings, SocketAction, Verdict,
 };
 use voip::wire::rtp::{self, rtcp};
 use voip::wire::sdp::Sdp;
@@ -65,11 +65,13 @@ pub fn relay(bytes: &[u8]) {
             _ => [192, 0, 2, *source],
         };
         let source = SocketAddr::from((host, 4_000 + 500 * u16::from(source >> 6)));
+        let port = 10_000 + u16::from(port & 3);
+        let mut bytes = packet.to_vec();
         let verdict = relay.process(
             now,
-            10_000 + u16::from(port & 3),
+            port,
             source,
-            &mut packet.to_vec(),
+            &mut Datagram::new(&mut bytes, packet.len()),
         );
         sent += 1;
         if let Verdict::Forward { from_port, to } = verdict {

@@ -3,6 +3,7 @@
 
 use super::flags::{Codecs, Options, RtcpMux};
 use super::request::Request;
+use super::secure::{self, Stream};
 use crate::base::{Instant, TimerId};
 use crate::relay::{Blocked, LegSpec, Side, anchor};
 use crate::wire::sdp::{Media, Sdp};
@@ -36,6 +37,8 @@ pub struct Party {
     pub mux_offered: Vec<bool>,
     /// Whom its ports listen to beside what its description says.
     pub hearing: Hearing,
+    /// Its keys, one entry per media section that there ever was.
+    pub streams: Vec<Stream>,
     /// What of it is blocked.
     pub blocking: Blocking,
 }
@@ -117,6 +120,7 @@ impl Party {
             muxed: Vec::new(),
             mux_offered: Vec::new(),
             hearing: Hearing::default(),
+            streams: Vec::new(),
             blocking: Blocking::default(),
         }
     }
@@ -226,6 +230,7 @@ impl Dialogue {
             leg.media.resize(count, None);
             block(leg, party, blocking);
         }
+        secure::lock(&mut legs, &self.parties);
         Some(legs)
     }
 }

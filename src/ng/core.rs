@@ -6,7 +6,7 @@ use super::message::{self, Format};
 use super::request::{Command, Refusal, Request};
 use super::stats::Snapshot;
 use super::{Counts, NG_SESSIONS, Output, Settings};
-use crate::base::{Instant, Key, Slab, TimerId, TimerTable};
+use crate::base::{Instant, Key, Rng, Slab, TimerId, TimerTable};
 use crate::relay::{Failure, LegStats, MediaCommand, MediaEvent, PortPool, Silent};
 use crate::wire::bencode::Dictionary;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -96,6 +96,7 @@ pub struct Ng {
     pub(super) timers: TimerTable<Timer>,
     pub(super) counts: Counts,
     pub(super) started: Instant,
+    pub(super) rng: Rng,
     sessions: BTreeMap<u64, Session>,
     jobs: Slab<Job>,
     cache: ReplyCache,
@@ -106,8 +107,8 @@ pub struct Ng {
 }
 
 impl Ng {
-    /// Without calls; its ports come from `pool`.
-    pub fn new(now: Instant, settings: Settings, pool: PortPool) -> Self {
+    /// Without calls; its ports come from `pool`, its keys from `rng`.
+    pub fn new(now: Instant, settings: Settings, pool: PortPool, rng: Rng) -> Self {
         Self {
             settings,
             pool,
@@ -115,6 +116,7 @@ impl Ng {
             timers: TimerTable::new(),
             counts: Counts::default(),
             started: now,
+            rng,
             sessions: BTreeMap::new(),
             jobs: Slab::new(JOBS_MAX),
             cache: ReplyCache::default(),
@@ -427,6 +429,9 @@ impl Ng {
             && !closing
         {
             dialogue.session = None;
+            // How far their keys were used is gone with the session.
+            let streams = dialogue.parties.iter_mut().flat_map(|p| &mut p.streams);
+            streams.for_each(|stream| stream.forget(true));
         }
         let new = |row: &Session| row.waiting.iter().any(|w| w.expect == Expect::Opened);
         let retries = self.sessions.get(&session).is_some_and(new);

@@ -1,8 +1,10 @@
 //! Writes a session description anew: addresses, ports, protocols and formats are ours, RTCP and
-//! direction are said once more at the end of each section, ICE (RFC 8839) is taken out, since
-//! candidates would bypass us. Every other line stays as it stands.
+//! direction are said once more at the end of each section, and so are keys where they are ours
+//! (RFC 4568). ICE (RFC 8839) is taken out, since candidates would bypass us. Every other line
+//! stays as it stands.
 
 use super::flags::{Codecs, RtcpAttribute};
+use super::secure::Attributes;
 use crate::wire::sdp::{Connection, Direction, Media, Sdp};
 use std::io::Write;
 use std::net::IpAddr;
@@ -18,6 +20,8 @@ pub struct Section {
     pub mux: bool,
     /// The transport protocol.
     pub protocol: Box<[u8]>,
+    /// The keys.
+    pub keys: Attributes,
     /// The formats that stay, as places in the author's list.
     pub formats: Vec<bool>,
 }
@@ -99,11 +103,14 @@ pub fn write(sdp: &Sdp<'_>, writing: &Writing<'_>) -> Vec<u8> {
         let mut own = lines(media.body).filter(|(content, _)| content.starts_with(b"c="));
         own.next().is_none()
     };
+    let mut sections = writing.sections.iter().flatten();
     let mut pen = Pen {
         out: Vec::with_capacity(sdp.bytes.len() + 128),
         writing,
         session_connection: writing.session_connection || sdp.media.iter().any(needs_session),
         session_line: None,
+        handshake: !sections.any(|section| matches!(section.keys, Attributes::Ours(_))),
+        keys: 0,
     };
     let mut rest = sdp
         .media
@@ -133,6 +140,10 @@ struct Pen<'a> {
     session_connection: bool,
     /// The session's `c=` line as it stood, once it was replaced.
     session_line: Option<Vec<u8>>,
+    /// Whether what the session's part says of DTLS stays.
+    handshake: bool,
+    /// The keys that the section had so far.
+    keys: usize,
 }
 
 impl Pen<'_> {
@@ -145,6 +156,7 @@ impl Pen<'_> {
                 self.connection(content);
             }
             (Some(b"a="), name) if is_ice(name) => {}
+            (Some(b"a="), name) if is_handshake(name) && !self.handshake => {}
             (Some(b"a="), b"group") if value.starts_with(b"BUNDLE") => {}
             (Some(b"a="), name) if is_direction(name) && !self.writing.keep_direction => {}
             _ => self.out.extend_from_slice(whole),
@@ -163,6 +175,13 @@ impl Pen<'_> {
         match (content.get(..2), name) {
             (Some(b"c="), _) => self.connection(content),
             (Some(b"a="), name) if is_ice(name) => {}
+            (Some(b"a="), b"crypto") => {
+                if self.passes(&section.keys) {
+                    self.out.extend_from_slice(whole);
+                }
+            }
+            (Some(b"a="), name)
+                if is_handshake(name) && matches!(section.keys, Attributes::Ours(_)) => {}
             (Some(b"a="), b"rtcp" | b"rtcp-mux" | b"rtcp-mux-only") if active => {}
             (Some(b"a="), name) if active && is_direction(name) && !self.writing.keep_direction => {
             }
@@ -177,12 +196,24 @@ impl Pen<'_> {
         }
     }
 
+    /// Whether the next key of the author's goes on.
+    fn passes(&mut self, keys: &Attributes) -> bool {
+        let place = self.keys;
+        self.keys += 1;
+        match keys {
+            Attributes::AsTheyStand => true,
+            Attributes::Some(list, _) => list.get(place).copied().unwrap_or(false),
+            Attributes::Ours(_) => false,
+        }
+    }
+
     fn media_line(
         &mut self,
         current: Option<(&Media<'_>, Option<&Section>)>,
         content: &[u8],
         needs_session: impl Fn(&Media<'_>) -> bool,
     ) {
+        self.keys = 0;
         let Some((media, section)) = current else {
             self.line(content);
             return;
@@ -233,16 +264,28 @@ impl Pen<'_> {
                 Direction::Inactive => b"a=inactive",
             });
         }
-        let Some(rtcp) = section.rtcp else { return };
+        if let Some(rtcp) = section.rtcp {
+            self.rtcp(rtcp, section.mux);
+        }
+        let ours = match &section.keys {
+            Attributes::AsTheyStand => &[][..],
+            Attributes::Some(_, ours) | Attributes::Ours(ours) => ours,
+        };
+        for key in ours {
+            self.line(format!("a=crypto:{key}").as_bytes());
+        }
+    }
+
+    fn rtcp(&mut self, port: u16, mux: bool) {
         match self.writing.rtcp_attribute {
             RtcpAttribute::Absent => {}
-            RtcpAttribute::Port => self.line(format!("a=rtcp:{rtcp}").as_bytes()),
+            RtcpAttribute::Port => self.line(format!("a=rtcp:{port}").as_bytes()),
             RtcpAttribute::Full => {
                 let address = words(self.writing.address);
-                self.line(format!("a=rtcp:{rtcp} {address}").as_bytes());
+                self.line(format!("a=rtcp:{port} {address}").as_bytes());
             }
         }
-        if section.mux {
+        if mux {
             self.line(b"a=rtcp-mux");
         }
     }
@@ -286,6 +329,12 @@ fn words(address: IpAddr) -> String {
 fn is_ice(name: &[u8]) -> bool {
     let names: [&[u8]; 3] = [b"candidate", b"remote-candidates", b"end-of-candidates"];
     names.contains(&name) || name.starts_with(b"ice-")
+}
+
+/// What speaks of DTLS (RFC 8122, RFC 4145, RFC 8842).
+fn is_handshake(name: &[u8]) -> bool {
+    let names: [&[u8]; 3] = [b"fingerprint", b"setup", b"tls-id"];
+    names.contains(&name)
 }
 
 fn is_direction(name: &[u8]) -> bool {

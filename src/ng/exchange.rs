@@ -5,6 +5,7 @@ use super::core::Ng;
 use super::describe::{self, Section, Writing};
 use super::flags::{Family, Options};
 use super::request::{Command, Request};
+use super::secure::{self, Passage};
 use crate::base::Instant;
 use crate::relay::{LegSpec, Side, anchor};
 use crate::wire::sdp::{Media, Sdp};
@@ -211,6 +212,8 @@ impl Ng {
         if !answers && reader_tag.is_empty() {
             // Whoever was tried before is not heard any more.
             let reader = dialogue.party_mut(reader);
+            let answered = !reader.sdp.is_empty();
+            reader.streams.iter_mut().for_each(|s| s.forget(answered));
             reader.sdp = Vec::new();
             reader.muxed = Vec::new();
         }
@@ -233,7 +236,9 @@ impl Ng {
                 return Err(NO_PORTS.into());
             }
         }
-        let sections = sections(dialogue, reader, sdp, (options, answers))?;
+        let asked = (options, answers);
+        let passages = secure::agree(dialogue, author, sdp, asked, &mut self.rng)?;
+        let sections = sections(dialogue, reader, (sdp, passages), asked);
         let writing = self.writing(dialogue.party(reader), &sections, options);
         Ok(describe::write(sdp, &writing))
     }
@@ -274,22 +279,15 @@ impl Ng {
 fn sections(
     dialogue: &Dialogue,
     reader: Side,
-    sdp: &Sdp<'_>,
+    (sdp, passages): (&Sdp<'_>, Vec<Passage>),
     (options, answers): (&Options, bool),
-) -> Result<Vec<Option<Section>>, Refused> {
+) -> Vec<Option<Section>> {
     let party = dialogue.party(reader);
-    let offered = Sdp::parse(&party.sdp).ok();
-    let each = sdp.media.iter().enumerate().map(|(at, media)| {
+    let each = sdp.media.iter().zip(passages).enumerate();
+    let each = each.map(|(at, (media, passage))| {
         if !(media.is_rtp() || media.is_udptl()) {
-            return Ok(None);
+            return None;
         }
-        let protocol = match (answers, offered.as_ref().and_then(|o| o.media.get(at))) {
-            (true, Some(offered)) if same_kind(offered.protocol, media.protocol) => {
-                offered.protocol
-            }
-            (true, _) => media.protocol,
-            (false, _) => transport(media, options)?,
-        };
         let mut formats: Vec<bool> = media.codecs().map(|_| true).collect();
         // What was not offered is not answered either.
         let filters = [Some(&options.codecs), answers.then_some(&dialogue.codecs)];
@@ -316,41 +314,14 @@ fn sections(
             ),
         };
         let rtcp = if shared { port } else { port | 1 };
-        Ok(Some(Section {
+        Some(Section {
             port,
             rtcp: media.is_rtp().then_some(rtcp),
             mux: mux && media.is_rtp(),
-            protocol: protocol.into(),
+            protocol: passage.protocol,
+            keys: passage.attributes,
             formats,
-        }))
+        })
     });
     each.collect()
-}
-
-/// Whether the packets of two protocols look the same: plain, or under SRTP with keys made in the
-/// same way.
-fn same_kind(a: &[u8], b: &[u8]) -> bool {
-    let kind = |protocol: &[u8]| {
-        let text = protocol.to_ascii_uppercase();
-        text.strip_suffix(b"F").map(<[u8]>::to_vec).unwrap_or(text)
-    };
-    kind(a) == kind(b)
-}
-
-/// The protocol that an offer is passed on with.
-fn transport<'a>(media: &Media<'a>, options: &'a Options) -> Result<&'a [u8], Refused> {
-    let Some(wanted) = options.transport.as_deref() else {
-        return Ok(media.protocol);
-    };
-    if !media.is_rtp() || media.port == 0 {
-        return Ok(media.protocol);
-    }
-    match same_kind(media.protocol, wanted.as_bytes()) {
-        true => Ok(wanted.as_bytes()),
-        false => Err(format!(
-            "transport-protocol {wanted} for {}: SRTP is relayed here, not translated",
-            String::from_utf8_lossy(media.protocol)
-        )
-        .into()),
-    }
 }

@@ -1,6 +1,7 @@
 //! The options of an offer or answer.
 
 use super::request::ip;
+use super::sdes::Sdes;
 use crate::wire::bencode::Value;
 use std::net::IpAddr;
 
@@ -93,6 +94,8 @@ pub struct Options {
     pub rtcp_mux: RtcpMux,
     /// Formats.
     pub codecs: Codecs,
+    /// Keys in descriptions.
+    pub sdes: Sdes,
     /// What the log shall say, once each.
     pub notes: Vec<String>,
 }
@@ -144,7 +147,7 @@ const NOT_DONE: [&str; 16] = [
 ];
 
 /// Keys whose value makes no difference here.
-const KEYS_TAKEN_IN_SILENCE: [&str; 15] = [
+const KEYS_TAKEN_IN_SILENCE: [&str; 13] = [
     "supports",
     "set-label",
     "to-label",
@@ -153,8 +156,6 @@ const KEYS_TAKEN_IN_SILENCE: [&str; 15] = [
     "DTLS",
     "DTLS-reverse",
     "DTLS-fingerprint",
-    "SDES",
-    "OSRTP",
     "ICE-lite",
     "database-id",
     "call-id-alias",
@@ -170,6 +171,14 @@ impl Options {
             "replace" => self.each(value, Self::on_replace),
             "rtcp-mux" => self.each(value, Self::on_rtcp_mux),
             "codec" => self.on_codec(value),
+            "OSRTP" => match value.as_list() {
+                Some(_) => self.each(value, Self::on_osrtp),
+                None => self.on_osrtp(&shown(value)),
+            },
+            "SDES" => match value.as_list() {
+                Some(_) => self.each(value, Self::on_sdes),
+                None => self.on_sdes(&shown(value)),
+            },
             "direction" => self.direction = pair(value),
             "received-from" => self.received_from = received_from(value),
             "media-address" => self.media_address = ip(value),
@@ -231,7 +240,11 @@ impl Options {
             push(&mut self.codecs.keep, codec);
         } else if split("transcode-").or(split("codec-transcode-")).is_some() {
             self.not_done("transcode");
-        } else if split("SDES-").or(split("OSRTP-")).is_none() {
+        } else if let Some(member) = split("SDES-") {
+            self.on_sdes(member);
+        } else if let Some(member) = split("OSRTP-") {
+            self.on_osrtp(member);
+        } else {
             self.note(format!("unknown flag \"{flag}\""));
         }
     }
@@ -249,6 +262,19 @@ impl Options {
                 self.not_done(&format!("replace-{what}"));
             }
             what => self.note(format!("unknown flag \"replace-{what}\"")),
+        }
+    }
+
+    fn on_sdes(&mut self, member: &str) {
+        if let Some(note) = self.sdes.on_member(member) {
+            self.note(note);
+        }
+    }
+
+    /// SRTP that is offered as RTP (RFC 8643). What the peers do of it passes.
+    fn on_osrtp(&mut self, member: &str) {
+        if member.starts_with("offer") {
+            self.not_done(&format!("OSRTP-{member}"));
         }
     }
 

@@ -12,9 +12,13 @@
 //! ```
 //! A reply waits until the relay has the ports; where it cannot have them others are tried.
 //!
-//! Not done here: translation between RTP and SRTP, other codecs, ICE candidates of our own (ICE is
-//! taken out of descriptions), recording, playing, forwarding. Whoever asks for these gets an
-//! error, or, where the call goes on without, the log says so once.
+//! Between RTP and SRTP the relay translates where the client wants it ([`secure`]): keys come and
+//! go in the descriptions (SDES, RFC 4568), and nowhere else; neither the log nor an answer to
+//! `query` shows one.
+//!
+//! Not done here: DTLS, other codecs, ICE candidates of our own (ICE is taken out of descriptions),
+//! recording, playing, forwarding. Whoever asks for these gets an error, or, where the call goes on
+//! without, the log says so once.
 
 mod block;
 mod cache;
@@ -25,6 +29,10 @@ mod exchange;
 mod flags;
 mod message;
 mod request;
+mod sdes;
+mod secure;
+#[cfg(test)]
+mod srtp_tests;
 mod stats;
 #[cfg(test)]
 mod tests;

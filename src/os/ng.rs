@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::ipc::{AsyncChannel, Blob, Channel, Datagram, Datagrams};
-use crate::base::{Anchor, Instant};
+use crate::base::{Anchor, Instant, Rng};
 use crate::call::Addresses;
 use crate::config::{Config, PortRange};
 use crate::control::Reply;
@@ -93,6 +93,8 @@ pub struct Task {
     pub asks: mpsc::Receiver<oneshot::Sender<Reply>>,
     /// Where counters are shown.
     pub seen: Seen,
+    /// Makes keys.
+    pub rng: Rng,
 }
 
 impl std::fmt::Debug for Task {
@@ -141,11 +143,12 @@ impl Task {
             mut settings,
             mut asks,
             seen,
+            rng,
         } = self;
         let socket = UdpSocket::from_std(socket)?;
         let pool = PortPool::new(first, last, 0, 1);
         let now = clock.now();
-        let mut ng = Ng::new(now, settings.borrow_and_update().clone(), pool);
+        let mut ng = Ng::new(now, settings.borrow_and_update().clone(), pool, rng);
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
         let mut replies = Vec::new();
         let mut line = None;

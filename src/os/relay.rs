@@ -30,7 +30,9 @@ use crate::base::Instant;
 use crate::media::file::FileNews;
 use crate::media::refused;
 use crate::media::room::Rooms;
-use crate::relay::{BindError, FlowNews, MediaCommand, MediaEvent, RelaySettings, SocketAction};
+use crate::relay::{
+    BindError, Datagram, FlowNews, MediaCommand, MediaEvent, RelaySettings, SocketAction,
+};
 use crate::server::{MediaCore, MediaNews, MediaOrder};
 use std::io;
 use std::net::SocketAddr;
@@ -334,9 +336,7 @@ impl Turn {
                 return;
             };
             *received += 1;
-            let Some(packet) = self.buffer.get_mut(..length) else {
-                return;
-            };
+            let packet = &mut Datagram::new(&mut self.buffer, length);
             let sent = self
                 .media
                 .process(now, number, source, packet, &mut self.plug);
@@ -382,7 +382,10 @@ impl Turn {
                 FromDriver::News(port, news) => self.media.handle_flow(now, port, news),
                 FromDriver::Packet(mut packet) => {
                     let (port, source) = (packet.port, packet.source);
-                    let payload = &mut packet.payload;
+                    // Streams under keys of ours are none of the driver's: what it saw of them
+                    // before has no room to grow, and is dropped.
+                    let length = packet.payload.len();
+                    let payload = &mut Datagram::new(&mut packet.payload, length);
                     self.media
                         .process(now, port, source, payload, &mut self.plug);
                 }

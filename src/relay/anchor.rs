@@ -72,6 +72,7 @@ pub fn leg(sdp: &Sdp<'_>, ports: &[Option<u16>], muxed: &[bool], vantage: Vantag
         behind_nat: vantage.behind_nat,
         local: vantage.local,
         media: media.collect(),
+        keys: Vec::new(),
     }
 }
 
@@ -119,7 +120,7 @@ fn spec(media: &Media<'_>, port: u16, mux: bool) -> MediaSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::{MediaCommand, MediaEvent, Relay, RelaySettings, Verdict};
+    use crate::relay::{Datagram, MediaCommand, MediaEvent, Relay, RelaySettings, Verdict};
 
     const OFFER: &[u8] = b"v=0\r\no=- 1 1 IN IP4 10.0.0.5\r\ns=-\r\nc=IN IP4 10.0.0.5\r\nt=0 0\r\n\
         m=audio 4000 RTP/AVP 0 111\r\na=rtcp-mux\r\n\
@@ -184,6 +185,7 @@ mod tests {
         let phone = "192.0.2.77:61000".parse().unwrap();
         let mut packet = [0x80; 172];
         packet[1] = 0;
+        let mut packet = Datagram::new(&mut packet, 172);
         let verdict = relay.process(now, 20_004, phone, &mut packet);
         let to = "198.51.100.20:5000".parse().unwrap();
         assert_eq!(

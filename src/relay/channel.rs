@@ -1,7 +1,7 @@
 //! One port: whom it listens to, what it counted, and where its packets go on.
 
 use super::command::{Blocked, MediaKind, Side};
-use super::latch::{Admission, Gate};
+use super::latch::{self, Admission, Gate};
 use super::receiver::{Receiver, units_to_us};
 use super::stats::{DROP_REASONS, DropReason, LegStats};
 use crate::base::{Instant, Key};
@@ -53,6 +53,8 @@ pub(super) struct Setting {
     pub(super) muted: bool,
     /// What the side sends in vain.
     pub(super) blocked: Blocked,
+    /// Whether what passes between us and the side is SRTP under keys of ours.
+    pub(super) secured: bool,
 }
 
 /// One port of ours.
@@ -128,12 +130,25 @@ impl Channel {
         Ok((lane, news))
     }
 
-    /// Where the other side's packet goes when it leaves here, counted as sent.
-    pub(super) fn send(&mut self, lane: Lane, length: usize) -> Result<SocketAddr, DropReason> {
+    /// Whether a packet may be from the peer, so that it is worth looking whether it was made with
+    /// its key.
+    pub(super) fn may_be_genuine(&self, source: SocketAddr) -> bool {
+        self.gate
+            .locked()
+            .is_none_or(|locked| latch::same(locked, source))
+    }
+
+    /// Where the other side's packet goes when it leaves here.
+    pub(super) fn destination(&self, lane: Lane) -> Result<SocketAddr, DropReason> {
         if self.setting.muted && lane == Lane::Media {
             return Err(DropReason::Inactive);
         }
-        let to = self.gate.destination().ok_or(DropReason::NoDestination)?;
+        self.gate.destination().ok_or(DropReason::NoDestination)
+    }
+
+    /// The same, counted as sent.
+    pub(super) fn send(&mut self, lane: Lane, length: usize) -> Result<SocketAddr, DropReason> {
+        let to = self.destination(lane)?;
         match lane {
             Lane::Media => {
                 self.counters.packets_out += 1;

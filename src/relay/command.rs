@@ -1,6 +1,7 @@
 //! What signalling tells the media side, and what it hears back.
 
 use super::stats::LegStats;
+use crate::srtp::Keys;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
@@ -41,8 +42,8 @@ impl Side {
 pub enum MediaKind {
     /// RTP and RTCP in the clear.
     Rtp,
-    /// SRTP (RFC 3711): RTP headers are readable, reports are not; DTLS handshakes pass (RFC
-    /// 5764).
+    /// SRTP (RFC 3711) under keys of the peers': RTP headers are readable, reports are not; DTLS
+    /// handshakes pass (RFC 5764).
     SecureRtp,
     /// T.38 fax over UDPTL: opaque datagrams, no RTCP.
     Udptl,
@@ -120,6 +121,10 @@ pub struct LegSpec {
     /// One entry per `m=` line, in their order, the same number on both sides; `None` where the
     /// stream is refused or not relayed. At most [`super::STREAMS_MAX`].
     pub media: Vec<Option<MediaSpec>>,
+    /// Streams that are SRTP under keys of ours, in the same order; may be shorter, or empty. Their
+    /// [`MediaSpec::kind`] is what they are without it: they come in the clear to the other side,
+    /// or under its keys.
+    pub keys: Vec<Option<Keys>>,
 }
 
 /// From signalling to media.

@@ -2,10 +2,13 @@
 
 use super::channel::{Channel, Lane, Role};
 use super::command::{BindError, Failure, MediaCommand, MediaEvent, MediaKind, SocketAction};
+use super::datagram::Datagram;
 use super::offload::{self, FastPath, FlowNews, FlowOrder, PortFlow, State, Stream};
 use super::session::{Plan, Session, Verdicts};
 use super::stats::{DROP_REASONS, DropReason, LegStats};
 use crate::base::{Instant, Key, Slab, TimerTable};
+use crate::srtp::SrtpError;
+use crate::wire::rtp::{Class, classify};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -166,14 +169,14 @@ impl Relay {
         }
     }
 
-    /// A packet that came to our port `port` from `source`. Allocates nothing. The packet is not
-    /// changed today; it is mutable for relays that translate.
+    /// A packet that came to our port `port` from `source`. Allocates nothing. Where keys of ours
+    /// are in play it leaves decrypted, encrypted, or both.
     pub fn process(
         &mut self,
         now: Instant,
         port: u16,
         source: SocketAddr,
-        packet: &mut [u8],
+        packet: &mut Datagram<'_>,
     ) -> Verdict {
         let verdict = self.judge(now, port, source, packet);
         if let Verdict::Drop(reason) = verdict {
@@ -188,12 +191,26 @@ impl Relay {
         }
     }
 
-    fn judge(&mut self, now: Instant, port: u16, source: SocketAddr, packet: &mut [u8]) -> Verdict {
+    fn judge(
+        &mut self,
+        now: Instant,
+        port: u16,
+        source: SocketAddr,
+        packet: &mut Datagram<'_>,
+    ) -> Verdict {
         let Some(channel) = self.channels.get_mut(port) else {
             self.no_session += 1;
             return Verdict::Drop(DropReason::NoSession);
         };
-        let (lane, news) = match channel.receive(now, source, packet) {
+        // A key proves more than an address does: whatever a port learns, it learns from genuine
+        // packets.
+        if channel.setting.secured && channel.may_be_genuine(source) {
+            let opened = open(&mut self.sessions, channel, packet);
+            if let Err(reason) = opened {
+                return Verdict::Drop(channel.drop(reason));
+            }
+        }
+        let (lane, news) = match channel.receive(now, source, packet.bytes()) {
             Ok(accepted) => accepted,
             Err(reason) => return Verdict::Drop(reason),
         };
@@ -221,7 +238,10 @@ impl Relay {
             Lane::Rtcp => rtcp,
         };
         let sent = match self.channels.get_mut(from_port) {
-            Some(other) => other.send(lane, packet.len()),
+            Some(other) => {
+                let sealed = seal(&mut self.sessions, other, lane, packet);
+                sealed.and_then(|()| other.send(lane, packet.bytes().len()))
+            }
             None => Err(DropReason::NoDestination),
         };
         match sent {
@@ -607,8 +627,64 @@ impl Relay {
     }
 }
 
+/// Takes SRTP off a packet that came to a port.
+fn open(
+    sessions: &mut Slab<Session>,
+    channel: &Channel,
+    packet: &mut Datagram<'_>,
+) -> Result<(), DropReason> {
+    let rtcp = match classify(packet.bytes()) {
+        Class::Rtp => false,
+        Class::Rtcp => true,
+        // Handshakes, which nobody takes part in.
+        Class::Dtls => return Err(DropReason::Malformed),
+        Class::Stun | Class::Other => return Ok(()),
+    };
+    let setting = &channel.setting;
+    let session = sessions.get_mut(setting.session);
+    let session = session.ok_or(DropReason::NoSession)?;
+    let opened = session.secure(setting.stream, setting.side);
+    let length = opened.and_then(|secure| secure.open(packet.bytes_mut(), rtcp));
+    packet.set_length(length.map_err(srtp)?);
+    Ok(())
+}
+
+/// Puts SRTP on a packet that leaves from a port, where it goes anywhere.
+fn seal(
+    sessions: &mut Slab<Session>,
+    channel: &Channel,
+    lane: Lane,
+    packet: &mut Datagram<'_>,
+) -> Result<(), DropReason> {
+    let setting = &channel.setting;
+    if !setting.secured {
+        return Ok(());
+    }
+    channel.destination(lane)?;
+    let session = sessions.get_mut(setting.session);
+    let session = session.ok_or(DropReason::NoSession)?;
+    let length = packet.bytes().len();
+    let secure = session.secure(setting.stream, setting.side);
+    let sealed = secure.and_then(|s| s.seal(packet.room(), length, lane == Lane::Rtcp));
+    packet.set_length(sealed.map_err(srtp)?);
+    Ok(())
+}
+
+fn srtp(error: SrtpError) -> DropReason {
+    match error {
+        SrtpError::Malformed => DropReason::Malformed,
+        SrtpError::Forged
+        | SrtpError::Replayed
+        | SrtpError::Clear
+        | SrtpError::KeyExpired
+        | SrtpError::TooManySources
+        | SrtpError::NoKey
+        | SrtpError::NoRoom => DropReason::Srtp,
+    }
+}
+
 /// The stream that comes to a port, if the fast path may carry it: both peers are settled, and what
-/// flows is RTP that nobody here listens to.
+/// flows is RTP that nobody here listens to and whose SRTP, if it is that, is none of ours.
 fn wish(channels: &Channels, port: u16) -> Option<Stream> {
     let channel = channels.get(port)?;
     let setting = &channel.setting;
@@ -616,7 +692,8 @@ fn wish(channels: &Channels, port: u16) -> Option<Stream> {
     let other = channels.get(onward_port).filter(|_| !setting.delivers)?;
     let is_rtp = |kind| matches!(kind, MediaKind::Rtp | MediaKind::SecureRtp);
     let wanted = !other.setting.muted && !setting.blocked.any();
-    let passes = is_rtp(setting.kind) && is_rtp(other.setting.kind) && wanted;
+    let ours = setting.secured || other.setting.secured;
+    let passes = is_rtp(setting.kind) && is_rtp(other.setting.kind) && wanted && !ours;
     Some(Stream {
         bind: setting.bind,
         port,

@@ -333,6 +333,6 @@ impl Gate {
 }
 
 /// The same address and port; IPv6 flow labels and scopes do not count.
-fn same(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn same(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.ip() == b.ip()
 }

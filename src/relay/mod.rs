@@ -14,12 +14,18 @@
 //! begin on sockets; once both peers are settled the relay asks for a flow ([`FlowOrder`]), and
 //! takes it back before anything changes.
 //!
-//! Not done here: sockets (`os::relay`), choosing ports for a call (`call`), SRTP.
+//! # SRTP
+//! Streams under keys of ours ([`LegSpec::keys`]) are decrypted as they come and encrypted as they
+//! leave. A packet must be genuine before anything is learned from it. They stay on sockets.
+//!
+//! Not done here: sockets (`os::relay`), choosing ports for a call (`call`), agreeing on keys
+//! (`ng`).
 
 pub mod anchor;
 mod channel;
 mod command;
 mod core;
+mod datagram;
 pub mod frame;
 mod latch;
 mod offload;
@@ -35,6 +41,7 @@ pub use command::{
     BindError, Blocked, Direction, Failure, LegSpec, MediaCommand, MediaEvent, MediaKind,
     MediaSpec, Side, Silent, SocketAction,
 };
+pub use datagram::Datagram;
 pub use frame::process;
 pub use offload::{FlowNews, FlowOrder, Stream};
 pub use pool::PortPool;
@@ -44,5 +51,7 @@ pub use stats::{DROP_REASONS, DropReason, LegStats};
 /// The most streams of one session that are relayed; as many as a description may hold.
 pub const STREAMS_MAX: usize = crate::wire::sdp::MEDIA_MAX;
 
+#[cfg(test)]
+mod srtp_tests;
 #[cfg(test)]
 mod tests;

@@ -201,10 +201,10 @@ fn counted_as(reason: frame::DropReason) -> DropReason {
     match reason {
         frame::DropReason::Stray => DropReason::Stray,
         frame::DropReason::Inactive => DropReason::Inactive,
-        frame::DropReason::Malformed
-        | frame::DropReason::Expired
-        | frame::DropReason::Checksum
-        | frame::DropReason::Srtp => DropReason::Malformed,
+        frame::DropReason::Malformed | frame::DropReason::Expired | frame::DropReason::Checksum => {
+            DropReason::Malformed
+        }
+        frame::DropReason::Srtp => DropReason::Srtp,
         frame::DropReason::NoRoom => DropReason::SendFailed,
     }
 }

@@ -9,6 +9,7 @@ use super::offload::{self, FastPath};
 use super::stats::LegStats;
 use super::{Direction, STREAMS_MAX};
 use crate::base::{Instant, Key, TimerId};
+use crate::srtp::{Keys, Secure, SrtpError};
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
 
@@ -30,6 +31,8 @@ pub(super) struct Plan {
     local: [bool; 2],
     streams: SmallVec<[Option<[MediaSpec; 2]>; 2]>,
     entries: SmallVec<[Entry; 4]>,
+    /// By side, then by stream.
+    keys: [Vec<Option<Keys>>; 2],
 }
 
 impl Plan {
@@ -41,6 +44,7 @@ impl Plan {
         }
         let mut plan = Plan {
             local: [caller.local, called.local],
+            keys: [caller.keys.clone(), called.keys.clone()],
             ..Plan::default()
         };
         for (stream, pair) in caller.media.iter().zip(&called.media).enumerate() {
@@ -89,6 +93,12 @@ impl Plan {
         self.entries.iter()
     }
 
+    /// The keys of a stream toward a side, where they are ours.
+    fn keys(&self, stream: usize, side: Side) -> Option<&Keys> {
+        let keys = self.keys.get(side.index())?;
+        keys.get(stream)?.as_ref()
+    }
+
     fn spec(&self, stream: usize, side: Side) -> Option<&MediaSpec> {
         let both = self.streams.get(stream)?.as_ref()?;
         both.get(side.index())
@@ -116,6 +126,7 @@ impl Entry {
                 .and_then(|s| s.rtcp_port)
                 .filter(|_| self.role == Role::Media),
             blocked: spec.map_or(Blocked::NONE, |s| s.blocked),
+            secured: plan.keys(self.stream, self.side).is_some(),
             muted: spec.is_some_and(|s| s.peer.is_none() && !s.direction.receives()),
         }
     }
@@ -145,6 +156,9 @@ pub(super) struct Session {
     /// The last command.
     changed: Instant,
     timed_out: bool,
+    /// What SRTP under our keys keeps, by stream and side: not by port, since RTCP may move from
+    /// one to another, and for as long as the session lasts, since keys may come back.
+    secure: Vec<[Option<Box<Secure>>; 2]>,
 }
 
 impl Session {
@@ -159,6 +173,7 @@ impl Session {
             retired: Default::default(),
             changed: Instant::ZERO,
             timed_out: false,
+            secure: Vec::new(),
         }
     }
 
@@ -181,9 +196,35 @@ impl Session {
 
     /// The plan holds from now on.
     pub(super) fn adopt(&mut self, plan: Plan, now: Instant) {
+        self.renew(&plan);
         self.plan = plan;
         self.changed = now;
         self.timed_out = false;
+    }
+
+    /// Makes what SRTP needs for the keys of a plan.
+    fn renew(&mut self, plan: &Plan) {
+        for side in Side::BOTH {
+            for stream in 0..plan.streams.len() {
+                let Some(keys) = plan.keys(stream, side) else {
+                    continue;
+                };
+                if self.secure.len() <= stream {
+                    self.secure.resize_with(stream + 1, Default::default);
+                }
+                let places = self.secure.get_mut(stream);
+                if let Some(place) = places.and_then(|both| both.get_mut(side.index())) {
+                    place.get_or_insert_default().renew(keys);
+                }
+            }
+        }
+    }
+
+    /// What SRTP of a stream keeps toward a side.
+    pub(super) fn secure(&mut self, stream: usize, side: Side) -> Result<&mut Secure, SrtpError> {
+        let places = self.secure.get_mut(stream);
+        let place = places.and_then(|both| both.get_mut(side.index())?.as_deref_mut());
+        place.ok_or(SrtpError::NoKey)
     }
 
     /// Keeps what a channel counted that goes now.

@@ -23,10 +23,12 @@ pub enum DropReason {
     Inactive,
     /// The system refused to send it.
     SendFailed,
+    /// SRTP under keys of ours: forged, repeated, before there was a key, or the key is used up.
+    Srtp,
 }
 
 /// How many reasons there are.
-pub const DROP_REASONS: usize = 8;
+pub const DROP_REASONS: usize = 9;
 
 impl DropReason {
     /// All, in the order of [`LegStats::dropped`].
@@ -39,6 +41,7 @@ impl DropReason {
         DropReason::NoDestination,
         DropReason::Inactive,
         DropReason::SendFailed,
+        DropReason::Srtp,
     ];
 
     /// The place in [`LegStats::dropped`].
@@ -57,6 +60,7 @@ impl DropReason {
             DropReason::NoDestination => "no_destination",
             DropReason::Inactive => "inactive",
             DropReason::SendFailed => "send_failed",
+            DropReason::Srtp => "srtp",
         }
     }
 }

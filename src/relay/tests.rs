@@ -58,6 +58,7 @@ fn leg(port: u16, peer: &str) -> LegSpec {
             clock_rate: 8000,
             blocked: Blocked::NONE,
         })],
+        keys: Vec::new(),
     }
 }
 
@@ -133,7 +134,9 @@ impl World {
     }
 
     fn packet(&mut self, now: Instant, port: u16, source: &str, mut bytes: Vec<u8>) -> Verdict {
-        self.relay.process(now, port, addr(source), &mut bytes)
+        let length = bytes.len();
+        let mut packet = Datagram::new(&mut bytes, length);
+        self.relay.process(now, port, addr(source), &mut packet)
     }
 
     fn stats(&mut self, now: Instant) -> [LegStats; 2] {

@@ -7,7 +7,7 @@ use crate::media::file::{FileAsk, FileNews, FileOrder};
 use crate::media::room::Rooms;
 use crate::media::{News, Order, Outlet, Studio, StudioCounters};
 use crate::relay::{
-    BindError, DROP_REASONS, FlowNews, FlowOrder, Lane, MediaCommand, MediaEvent, Relay,
+    BindError, DROP_REASONS, Datagram, FlowNews, FlowOrder, Lane, MediaCommand, MediaEvent, Relay,
     RelaySettings, SocketAction, Verdict,
 };
 use serde::{Deserialize, Serialize};
@@ -171,12 +171,12 @@ impl MediaCore {
         now: Instant,
         port: u16,
         source: SocketAddr,
-        packet: &mut [u8],
+        packet: &mut Datagram<'_>,
         carrier: &mut impl Carrier,
     ) -> bool {
         match self.relay.process(now, port, source, packet) {
             Verdict::Forward { from_port, to } => {
-                let sent = carrier.carry(&self.relay, from_port, to, packet);
+                let sent = carrier.carry(&self.relay, from_port, to, packet.bytes());
                 if !sent {
                     self.relay.send_failed(from_port);
                 }
@@ -189,6 +189,7 @@ impl MediaCore {
             } => {
                 let relay = &mut self.relay;
                 let mut outlet = Through { relay, carrier };
+                let packet = packet.bytes_mut();
                 match lane {
                     Lane::Media => {
                         self.studio

@@ -23,7 +23,7 @@ use crate::pbx::rooms::Roster;
 use crate::peer::Peers;
 use crate::proxy::guard::flood::Arrival;
 use crate::proxy::guard::{self, Guard};
-use crate::relay::{PortPool, Relay, RelaySettings, SocketAction};
+use crate::relay::{Datagram, PortPool, Relay, RelaySettings, SocketAction};
 use crate::server::{self, Input, MediaCore, Output, Setup, SignalCore};
 use crate::sip::detour::Detours;
 use crate::sip::digest::Replays;
@@ -408,8 +408,11 @@ impl Host {
             return;
         };
         let mut bytes = packet.bytes.clone();
+        let length = bytes.len();
+        bytes.resize(length + Datagram::ROOM, 0);
         let mut leaving = Leaving::default();
-        if !media.process(now, port, packet.source, &mut bytes, &mut leaving) {
+        let packet_in = &mut Datagram::new(&mut bytes, length);
+        if !media.process(now, port, packet.source, packet_in, &mut leaving) {
             self.media_drops += 1;
         }
         self.leave(shard, leaving);

@@ -33,6 +33,8 @@ pub enum SrtpError {
     KeyExpired,
     /// More than [`SOURCES_MAX`] sources under one key.
     TooManySources,
+    /// There is no key for this direction yet.
+    NoKey,
     /// The caller's buffer has no room for [`OVERHEAD_MAX`] bytes more.
     NoRoom,
 }

@@ -8,6 +8,7 @@
 
 mod context;
 mod sdes;
+mod secure;
 mod transform;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 
 pub use context::{OVERHEAD_MAX, Protector, SOURCES_MAX, SrtpError, Unprotector};
 pub use sdes::{Crypto, CryptoError};
+pub use secure::{Keys, Secure};
 
 use std::fmt;
 

@@ -4,13 +4,15 @@
 //! takes the first that is not (§5.1.2).
 
 use super::{MasterKey, Mki, Profile, RTP_PACKETS_MAX};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The longest value that is read: several times what any suite needs.
 pub const VALUE_MAX: usize = 512;
 
 /// What one `a=crypto` says.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Crypto {
     /// Which answer belongs to which offer; up to nine digits.
     pub tag: u32,
@@ -198,13 +200,18 @@ fn base64(bytes: &[u8]) -> String {
     out
 }
 
-/// With its padding, and no bits set that mean nothing (RFC 4648 §3.5).
+/// With its padding or without it, as rtpengine writes it (RFC 4568 §6.1 leaves that open), and no
+/// bits set that mean nothing (RFC 4648 §3.5).
 fn unbase64(text: &str) -> Option<Vec<u8>> {
+    let missing = match (text.len() % 4, text.ends_with('=')) {
+        (0, _) => "",
+        (2, false) => "==",
+        (3, false) => "=",
+        _ => return None,
+    };
+    let text = [text, missing].concat();
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let (groups, rest) = text.as_bytes().as_chunks::<4>();
-    if !rest.is_empty() {
-        return None;
-    }
+    let (groups, _) = text.as_bytes().as_chunks::<4>();
     for (place, group) in groups.iter().enumerate() {
         let padding = group.iter().rev().take_while(|b| **b == b'=').count();
         if padding > 2 || (padding > 0 && place + 1 < groups.len()) {

@@ -482,7 +482,11 @@ fn base64_has_one_spelling() {
         let text = crypto.to_string();
         // Each other last digit is refused or means another key.
         if let Some(unpadded) = text.strip_suffix('=') {
-            assert!(Crypto::parse(unpadded).is_err());
+            let unpadded = unpadded.trim_end_matches('=');
+            assert_eq!(Crypto::parse(unpadded), Ok(crypto.clone()));
+            if text.ends_with("==") {
+                assert!(Crypto::parse(&text[..text.len() - 1]).is_err());
+            }
             let at = text.find('=').unwrap();
             for digit in "ABCDabcd0123+/=".chars() {
                 let other = format!("{}{digit}{}", &text[..at - 1], &text[at..]);

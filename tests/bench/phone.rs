@@ -7,7 +7,7 @@ use std::time::Duration;
 use voip::base::{Instant, Rng};
 use voip::media::codec::{Codec, Encoder};
 use voip::media::{Format, News, Order, Task};
-use voip::relay::{Blocked, LegSpec, MediaCommand, MediaKind, MediaSpec, Relay};
+use voip::relay::{Blocked, Datagram, LegSpec, MediaCommand, MediaKind, MediaSpec, Relay};
 use voip::server::{Carrier, MediaCore, MediaNews, MediaOrder};
 use voip::wire::rtp::{Coding, Header, Wishes};
 use voip::wire::sdp::Direction;
@@ -109,6 +109,7 @@ impl Phone {
             behind_nat: false,
             local,
             media: vec![Some(spec)],
+            keys: Vec::new(),
         };
         let ours = MediaSpec {
             port: self.port + 1,
@@ -156,6 +157,8 @@ pub fn serve(
 ) -> Duration {
     let started = cpu();
     for (port, address, packet) in packets {
+        let length = packet.len();
+        let packet = &mut Datagram::new(packet, length);
         media.process(now, *port, *address, packet, sent);
     }
     if media.poll_timeout().is_some_and(|due| due <= now) {

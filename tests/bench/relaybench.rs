@@ -124,6 +124,7 @@ fn serve(streams: usize, fastpath: Fastpath) -> Result<(), Failure> {
             behind_nat: false,
             local: false,
             media: vec![Some(spec(side, stream))],
+            keys: Vec::new(),
         });
         let session = stream as u64;
         let open = MediaCommand::Open { session, legs };

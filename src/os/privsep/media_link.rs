@@ -1,11 +1,13 @@
 //! Signal's end of a shard's line to its relay. It remembers what each session is made of: when
 //! media was restarted the sessions are opened anew there, and their calls go on after a moment of
-//! silence, with counters from zero.
+//! silence, with counters from zero. Those with SRTP keys of ours end: how far a key was used is
+//! gone with the process, and to begin it anew would make the same key stream again (RFC 3711
+//! §9.1).
 
 use crate::media::News;
 use crate::os::ipc::{AsyncChannel, Channel, Commands, Events, IpcError};
 use crate::os::switch::Switch;
-use crate::relay::{LegSpec, LegStats, MediaCommand, MediaEvent};
+use crate::relay::{Failure, LegSpec, LegStats, MediaCommand, MediaEvent};
 use crate::server::{MediaNews, MediaOrder};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,18 +51,23 @@ impl Sessions {
     fn restart(&self) -> (Vec<MediaCommand>, Vec<MediaEvent>) {
         self.with(|all| {
             let (mut open, mut ended) = (Vec::new(), Vec::new());
-            all.retain(|&session, legs| {
-                match legs {
-                    Some(legs) => open.push(MediaCommand::Open {
-                        session,
-                        legs: legs.clone(),
-                    }),
-                    None => ended.push(MediaEvent::Closed {
-                        session,
-                        legs: Box::new([LegStats::default(); 2]),
-                    }),
+            let keyed = |leg: &LegSpec| leg.keys.iter().any(Option::is_some);
+            all.retain(|&session, legs| match legs {
+                Some(legs) if legs.iter().any(keyed) => {
+                    let reason = Failure::Unknown;
+                    ended.push(MediaEvent::Failed { session, reason });
+                    false
                 }
-                legs.is_some()
+                Some(legs) => {
+                    let legs = legs.clone();
+                    open.push(MediaCommand::Open { session, legs });
+                    true
+                }
+                None => {
+                    let legs = Box::new([LegStats::default(); 2]);
+                    ended.push(MediaEvent::Closed { session, legs });
+                    false
+                }
             });
             (open, ended)
         })
@@ -173,6 +180,7 @@ async fn hear(shard: usize, line: Arc<AsyncChannel>, sessions: Arc<Sessions>, sw
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::srtp::Keys;
 
     #[test]
     fn a_new_media_process_gets_the_sessions_that_go_on() {
@@ -182,6 +190,7 @@ mod tests {
             behind_nat: false,
             local,
             media: Vec::new(),
+            keys: Vec::new(),
         };
         let sessions = Sessions::default();
         for session in 1..=4 {
@@ -200,5 +209,14 @@ mod tests {
             [2]
         );
         assert_eq!(sessions.restart().1, []);
+        // A key may not be begun anew.
+        let mut legs = [leg(false), leg(false)];
+        legs[1].keys = vec![Some(Keys::default())];
+        let session = 5;
+        sessions.on_command(&MediaCommand::Open { session, legs });
+        let reason = Failure::Unknown;
+        let (open, ended) = sessions.restart();
+        assert_eq!(open.len(), 2);
+        assert_eq!(ended, [MediaEvent::Failed { session, reason }]);
     }
 }

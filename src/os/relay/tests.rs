@@ -96,6 +96,7 @@ fn leg(port: u16, phone: &UdpSocket) -> LegSpec {
             clock_rate: 8000,
             blocked: Blocked::NONE,
         })],
+        keys: Vec::new(),
     }
 }
 

@@ -560,6 +560,7 @@ impl Running {
             settings: self.ng.settings(),
             asks,
             seen: self.ng.seen(),
+            rng: self.ng.rng(),
         };
         tokio::spawn(async move {
             if let Err(error) = task.run().await {

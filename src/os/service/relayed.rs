@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::control::{Failure, Reply};
 use crate::ng::Settings;
 use crate::os::ng;
-use std::sync::{OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What the ng protocol is served with.
@@ -18,6 +18,7 @@ pub(super) struct NgServing {
     seen: ng::Seen,
     /// The way to the task, once there is one.
     asks: OnceLock<mpsc::Sender<oneshot::Sender<Reply>>>,
+    rng: Mutex<Rng>,
 }
 
 impl NgServing {
@@ -36,6 +37,7 @@ impl NgServing {
             settings: watch::Sender::new(settings),
             seen: ng::Seen::default(),
             asks: OnceLock::new(),
+            rng: Mutex::new(rng.fork()),
         }
     }
 
@@ -49,6 +51,14 @@ impl NgServing {
         let (ask, asks) = mpsc::channel(ng::ASKS_MAX);
         let _ = self.asks.set(ask);
         asks
+    }
+
+    /// What the task makes keys with.
+    pub(super) fn rng(&self) -> Rng {
+        self.rng
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .fork()
     }
 
     /// What the task goes by, now and later.

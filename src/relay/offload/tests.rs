@@ -30,6 +30,7 @@ fn legs() -> [LegSpec; 2] {
                 kind: MediaKind::Rtp,
                 clock_rate: 8000,
             })],
+            keys: Vec::new(),
         }
     })
 }
@@ -148,9 +149,12 @@ impl World {
                 stats.heard = Some(self.now);
                 continue;
             }
-            let verdict = self
-                .relay
-                .process(self.now, port, source, &mut rtp(self.sequence));
+            let verdict = self.relay.process(
+                self.now,
+                port,
+                source,
+                &mut Datagram::new(&mut rtp(self.sequence), 172),
+            );
             passed &= matches!(verdict, Verdict::Forward { .. });
         }
         passed
@@ -287,7 +291,12 @@ fn what_must_be_heard_here_stays_on_sockets() {
             let talking = if matches!(change, 2 | 3) { 1 } else { 2 };
             for (port, source) in PORTS.into_iter().zip(PHONES).take(talking) {
                 let (source, relay) = (source.parse().unwrap(), &mut world.relay);
-                let _ = relay.process(world.now, port, source, &mut rtp(n));
+                let _ = relay.process(
+                    world.now,
+                    port,
+                    source,
+                    &mut Datagram::new(&mut rtp(n), 172),
+                );
             }
         }
         assert_eq!(

@@ -164,21 +164,27 @@ impl Detached {
     /// Lets the parent exit with success, and lets go of the terminal.
     pub fn serving(mut self) -> io::Result<()> {
         std::env::set_current_dir("/")?;
-        let null = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")?;
-        unistd::dup2_stdin(&null)?;
-        unistd::dup2_stdout(&null)?;
-        unistd::dup2_stderr(&null)?;
+        let_go_of_terminal()?;
         self.parent.write_all(SERVING)
     }
 
-    /// Lets the parent exit with the reason.
+    /// Lets the parent exit with the reason, which it alone writes.
     pub fn failed(mut self, why: &Fatal) {
+        let _ = let_go_of_terminal();
         let _ = self.parent.write_all(&[why.code]);
         let _ = self.parent.write_all(why.reason.as_bytes());
     }
+}
+
+fn let_go_of_terminal() -> io::Result<()> {
+    let null = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    unistd::dup2_stdin(&null)?;
+    unistd::dup2_stdout(&null)?;
+    unistd::dup2_stderr(&null)?;
+    Ok(())
 }
 
 /// Raises the limit of open files to what the system allows this process. Returns the limit.

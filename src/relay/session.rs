@@ -305,13 +305,16 @@ impl Session {
             }
         }
         for (side, stats) in Side::BOTH.into_iter().zip(&mut legs) {
-            stats.should_send = self.plan.streams.iter().flatten().any(|both| {
-                let [sender, receiver] = match side {
-                    Side::Caller => both,
-                    Side::Called => &[both[1], both[0]],
-                };
-                sender.direction.sends() && receiver.direction.receives()
-            });
+            // What we say ourselves does not come by a port.
+            let elsewhere = !self.plan.local[side.index()];
+            stats.should_send = elsewhere
+                && self.plan.streams.iter().flatten().any(|both| {
+                    let [sender, receiver] = match side {
+                        Side::Caller => both,
+                        Side::Called => &[both[1], both[0]],
+                    };
+                    sender.direction.sends() && receiver.direction.receives()
+                });
         }
         legs
     }

@@ -617,6 +617,15 @@ fn silence_of_one_side_names_it() {
 }
 
 #[test]
+fn what_answers_itself_is_not_blamed_for_sending_nothing() {
+    let mut legs = legs();
+    legs[1].local = true;
+    let mut w = World::open(legs);
+    let [caller, called] = w.stats(at(1_000));
+    assert!(caller.sends_nothing() && !called.sends_nothing());
+}
+
+#[test]
 fn rtcp_is_a_sign_of_life() {
     let mut w = World::open(legs());
     for n in 0..300u64 {

@@ -42,9 +42,15 @@ impl Drop for Running {
     }
 }
 
+/// A port that is free, and not one of `[rtp] ports`: FreeBSD hands those out, too.
 fn free_port() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        if !(16384..=32767).contains(&port) {
+            return port;
+        }
+    }
 }
 
 fn voipd(words: &[&str], config: &Path) -> Output {

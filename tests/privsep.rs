@@ -15,6 +15,17 @@ use voip::os::sys;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A port that is free, and not one of `[rtp] ports`: FreeBSD hands those out, too.
+fn free_port() -> u16 {
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        if !(16384..=32767).contains(&port) {
+            return port;
+        }
+    }
+}
+
 /// A daemon in a folder of its own; killed if the test fails before it ends by itself.
 struct Daemon {
     folder: PathBuf,
@@ -27,11 +38,7 @@ impl Daemon {
         let folder = std::env::temp_dir().join(format!("voip-ps-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        let port = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let token = folder.join("web.token");
         fs::write(&token, "0123456789abcdef\n").unwrap();
         fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();

@@ -33,9 +33,10 @@ fn write_token(folder: &std::path::Path, token: &str, mode: u32) {
 
 /// Writes the configuration; where HTTP will listen.
 fn configure(folder: &std::path::Path) -> SocketAddr {
-    let sip = UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
+    // Not one of `[rtp] ports`, which FreeBSD hands out, too.
+    let sip = std::iter::repeat_with(|| UdpSocket::bind("127.0.0.1:0").unwrap())
+        .map(|socket| socket.local_addr().unwrap())
+        .find(|address| !(16384..=32767).contains(&address.port()))
         .unwrap();
     let web = TcpListener::bind("127.0.0.1:0")
         .unwrap()

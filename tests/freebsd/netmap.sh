@@ -1,7 +1,8 @@
 #!/bin/sh
 # Acceptance of the fast path over netmap on a running FreeBSD kernel: run it first on a FreeBSD 14
 # or 15 machine whose card may lose its link for a moment. It passed on 14.0-STABLE with WITNESS and
-# INVARIANTS over epair (emulated) and vtnet (by its driver), on no real card yet.
+# INVARIANTS over epair (emulated), vtnet and em (by their drivers) of a virtual machine, on no real
+# card yet.
 #
 #   tests/freebsd/netmap.sh VOIPD_DIR          as root; VOIPD_DIR has voipd and voipctl
 #

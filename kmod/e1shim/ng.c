@@ -11,7 +11,8 @@
  * Its hooks may have any name; a span names the hook that carries it (e1_create.port). What
  * ng_ether(4) gives on "orphans" are whole Ethernet frames of types that nobody else wants
  * (sys/net/if_ethersubr.c, ether_demux), and what it takes there are whole frames to send, whose
- * source address it fills in (sys/netgraph/ng_ether.c, ng_ether_rcv_lower; setautosrc is on).
+ * source address it fills in (sys/netgraph/ng_ether.c, ng_ether_rcv_lower) once it is told to:
+ * setautosrc is off unless asked for, so a hook that is connected asks.
  *
  * The node ends with its last hook. Data arrives in a netgraph or network thread, inside the
  * network's epoch: mutexes may be taken, nothing may sleep. We send with NG_QUEUE, so a thread of
@@ -24,6 +25,7 @@
 #include <sys/mbuf.h>
 #include <sys/sysctl.h>
 #include <net/ethernet.h>
+#include <netgraph/ng_ether.h>
 #include <netgraph/ng_message.h>
 #include <netgraph/netgraph.h>
 
@@ -47,6 +49,7 @@ SYSCTL_UINT(_hw_e1shim, OID_AUTO, built_for, CTLFLAG_RD, SYSCTL_NULL_UINT_PTR, _
 static ng_constructor_t	e1_ng_constructor;
 static ng_shutdown_t	e1_ng_shutdown;
 static ng_newhook_t	e1_ng_newhook;
+static ng_connect_t	e1_ng_connect;
 static ng_rcvdata_t	e1_ng_rcvdata;
 static ng_disconnect_t	e1_ng_disconnect;
 
@@ -56,6 +59,7 @@ static struct ng_type e1_ng_type = {
 	.constructor =	e1_ng_constructor,
 	.shutdown =	e1_ng_shutdown,
 	.newhook =	e1_ng_newhook,
+	.connect =	e1_ng_connect,
 	.rcvdata =	e1_ng_rcvdata,
 	.disconnect =	e1_ng_disconnect,
 };
@@ -233,6 +237,26 @@ e1_ng_rcvdata(hook_p hook, item_p item)
 		take_ethernet(p, frame, (size_t)length);
 	}
 	m_freem(m);
+	return (0);
+}
+
+/* Asks ng_ether(4) for its interface's address in what we send: the far end looks for it. */
+static int
+e1_ng_connect(hook_p hook)
+{
+	struct ng_mesg *message;
+	int error;
+
+	NG_MKMESSAGE(message, NGM_ETHER_COOKIE, NGM_ETHER_SET_AUTOSRC, sizeof(uint32_t), M_NOWAIT);
+	if (message == NULL)
+		return (ENOMEM);
+	*(uint32_t *)message->data = 1;
+	/*
+	 * To the node, as no hook is valid yet (sys/netgraph/ng_base.c, ng_con_part2). Other kinds
+	 * of nodes refuse, and put a source of their own or none: so be it.
+	 */
+	NG_SEND_MSG_ID(error, NG_HOOK_NODE(hook), message, NG_NODE_ID(NG_PEER_NODE(hook)), 0);
+	(void)error;
 	return (0);
 }
 

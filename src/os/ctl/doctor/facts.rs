@@ -60,6 +60,8 @@ pub(super) enum Filter {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Directory {
     pub(super) path: PathBuf,
+    /// Whether it has the state; else the control socket and the pid file.
+    pub(super) of_state: bool,
     pub(super) uid: u32,
     pub(super) mode: u32,
 }
@@ -97,8 +99,9 @@ pub(super) struct Facts {
 impl Facts {
     /// Looks; changes nothing.
     pub(super) fn gather(config: &Config) -> Self {
-        let run = config.admin.socket.parent();
-        let places = [Some(config.node.state_dir.as_path()), run];
+        let state = config.node.state_dir.as_path();
+        let run = config.admin.socket.parent().filter(|run| *run != state);
+        let places = [Some((state, true)), run.map(|run| (run, false))];
         let mut facts = Facts {
             // Its type differs between systems.
             #[allow(clippy::unnecessary_cast)]
@@ -110,7 +113,6 @@ impl Facts {
             clock_kept: sys::clock_kept(),
             ..Facts::default()
         };
-        facts.directories.dedup();
         if cfg!(target_os = "freebsd") {
             facts.gather_freebsd();
         } else {
@@ -184,10 +186,11 @@ fn card(_: &Fastpath) -> Option<CardFacts> {
     None
 }
 
-fn directory(path: &Path) -> Option<Directory> {
+fn directory((path, of_state): (&Path, bool)) -> Option<Directory> {
     let found = path.metadata().ok()?;
     Some(Directory {
         path: path.into(),
+        of_state,
         uid: found.uid(),
         mode: found.mode() & 0o7777,
     })

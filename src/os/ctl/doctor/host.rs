@@ -86,13 +86,16 @@ pub(super) fn wildcards(d: &mut Doctor, listen: &[Listen]) {
     }
 }
 
-/// The state holds the hashes that stand for passwords, and the control socket rules the daemon.
+/// The state holds the hashes that stand for passwords, and the control socket rules the daemon: it
+/// has rights of its own, so its directory may be looked into, and be root's (rc.d makes it so).
 pub(super) fn directories(d: &mut Doctor, facts: &Facts) {
     for dir in &facts.directories {
         let shown = dir.path.display();
         if dir.mode & 0o002 != 0 && dir.mode & 0o1000 == 0 {
             let remedy = format!("chmod 0750 {shown}");
             d.bad("directory", format!("anybody may write {shown}"), remedy);
+        } else if !dir.of_state {
+            d.ok("directory", format!("{shown} is not for others to write"));
         } else if dir.mode & 0o007 != 0 {
             let finding = format!("{shown} is open to every user of this host");
             d.warn("directory", finding, format!("chmod 0750 {shown}"));

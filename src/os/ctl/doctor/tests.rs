@@ -262,11 +262,12 @@ fn listeners_that_ipv4_phones_miss_are_said() {
 
 #[test]
 fn directories_are_closed_and_the_users() {
-    let judged = |uid, mode| {
+    let found = |path: &str, of_state, uid, mode| {
         let facts = Facts {
             user: Some(300),
             directories: vec![Directory {
-                path: "/var/db/voip".into(),
+                path: path.into(),
+                of_state,
                 uid,
                 mode,
             }],
@@ -275,6 +276,7 @@ fn directories_are_closed_and_the_users() {
         let said = faults(&facts, "", false);
         said.into_iter().find(|f| f.contains(" directory: "))
     };
+    let judged = |uid, mode| found("/var/db/voip", true, uid, mode);
     assert_eq!(judged(300, 0o750), None);
     assert!(
         judged(300, 0o755)
@@ -287,6 +289,10 @@ fn directories_are_closed_and_the_users() {
             .unwrap()
             .contains("chown -R voip:voip /var/db/voip")
     );
+    // As rc.d/voip makes it.
+    assert_eq!(found("/var/run/voip", false, 0, 0o755), None);
+    let open = found("/var/run/voip", false, 0, 0o777).unwrap();
+    assert!(open.starts_with("Bad"), "{open}");
 }
 
 #[test]

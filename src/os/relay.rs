@@ -7,6 +7,7 @@
 //! by different sockets, so sendmmsg(2) has nothing to join.
 
 mod counters;
+mod idle;
 mod plug;
 mod poller;
 mod socket;
@@ -19,6 +20,7 @@ pub use poller::READY_MAX;
 pub use socket::Port;
 
 use self::counters::Told;
+use self::idle::IdlePorts;
 use self::plug::Plug;
 use self::poller::Poller;
 use super::clock::Clock;
@@ -38,6 +40,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -103,6 +106,8 @@ pub type Adoption = Box<dyn FnOnce(Vec<Bound>) + Send>;
 struct Worker {
     commands: SyncSender<Order>,
     doorbell: Arc<Doorbell>,
+    /// Whether it was left a command since it was last woken.
+    left: AtomicBool,
 }
 
 /// Hands commands to the media workers; cheap to clone, from any thread.
@@ -115,12 +120,24 @@ impl MediaHandle {
     /// Hands over a command without waiting. All commands of one session go to the same worker,
     /// in their order.
     pub fn send(&self, command: MediaOrder) -> Result<(), Refused> {
+        self.leave(command)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// The same, for the next [`MediaHandle::wake`] to bring to the worker's notice.
+    pub fn leave(&self, command: MediaOrder) -> Result<(), Refused> {
         let count = self.workers.len().max(1) as u64;
         let at = (command.session() % count) as usize;
-        let Some(worker) = self.workers.get(at) else {
-            return Err(Refused);
-        };
-        worker.send(Order::Command(command))
+        let worker = self.workers.get(at).ok_or(Refused)?;
+        worker.leave(Order::Command(command))
+    }
+
+    /// Wakes the workers that were left commands.
+    pub fn wake(&self) {
+        for worker in self.workers.iter() {
+            worker.wake();
+        }
     }
 
     /// Gives the first worker the line to a broker; `adopt` hears of the ports that are bound.
@@ -139,12 +156,25 @@ impl MediaHandle {
 
 impl Worker {
     fn send(&self, order: Order) -> Result<(), Refused> {
+        self.leave(order)?;
+        self.wake();
+        Ok(())
+    }
+
+    fn leave(&self, order: Order) -> Result<(), Refused> {
         match self.commands.try_send(order) {
             Ok(()) => {
-                self.doorbell.ring();
+                // After the order: whoever takes this off and rings, rings for it too.
+                self.left.store(true, Ordering::Release);
                 Ok(())
             }
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Refused),
+        }
+    }
+
+    fn wake(&self) {
+        if self.left.swap(false, Ordering::AcqRel) {
+            self.doorbell.ring();
         }
     }
 }
@@ -165,7 +195,7 @@ impl MediaDriver {
 
     /// The same, with a line to the fast path's driver for each worker.
     pub fn start_with(config: MediaConfig, fast: Vec<Side>, events: EventSink) -> io::Result<Self> {
-        raise_descriptor_limit();
+        let idle = Arc::new(IdlePorts::new(raise_descriptor_limit()));
         let mut fast = fast.into_iter();
         let counters = Arc::new(MediaCounters::default());
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
@@ -189,7 +219,7 @@ impl MediaDriver {
                 media,
                 files,
                 fast,
-                plug: Plug::new(config.brokered),
+                plug: Plug::new((!config.brokered).then(|| Arc::clone(&idle))),
                 generation: 0,
                 current: 0,
                 poller,
@@ -202,7 +232,11 @@ impl MediaDriver {
             };
             let builder = std::thread::Builder::new().name(format!("media-{number}"));
             threads.push(builder.spawn(move || turn.run())?);
-            workers.push(Worker { commands, doorbell });
+            workers.push(Worker {
+                commands,
+                doorbell,
+                left: AtomicBool::new(false),
+            });
         }
         let workers = workers.into();
         Ok(Self {
@@ -328,7 +362,7 @@ impl Turn {
     fn on_ready(&mut self, now: Instant, number: u16, received: &mut u64, forwarded: &mut u64) {
         for _ in 0..DATAGRAMS_PER_ROUND {
             let Some(port) = self.plug.port(number) else {
-                return;
+                return self.plug.discard(number);
             };
             // An error is that the port is empty, or an ICMP error of a packet that we sent, which
             // is taken off by reading it.
@@ -475,7 +509,7 @@ impl Turn {
                 Some(SocketAction::Unbind(port)) => {
                     // In their order: what is unbound may be bound anew.
                     self.bind(std::mem::take(&mut wanted));
-                    self.plug.release(port);
+                    self.plug.release(self.clock.now(), port, &self.poller);
                 }
                 None if wanted.is_empty() => break,
                 // What fails gives rise to more.
@@ -513,13 +547,16 @@ impl Turn {
     }
 }
 
-/// A relayed call holds four descriptors or more: take what the system lets us have.
-fn raise_descriptor_limit() {
+/// A relayed call holds four descriptors or more: take what the system lets us have, and tell how
+/// many that is.
+fn raise_descriptor_limit() -> u64 {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // Best effort: the limit that stays shows as ports that cannot be bound.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 0;
+    };
+    // Best effort: the limit that stays shows as ports that cannot be bound.
+    match soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
+        true => hard,
+        false => soft,
     }
 }

@@ -39,8 +39,11 @@ const MESSAGE_BYTES_MIN: usize = 16;
 
 /// Where the core's wishes go that are no message.
 pub trait Sinks: Send + Sync + 'static {
-    /// To the relay of that shard. Must not block.
+    /// To the relay of that shard, which looks at it after [`Sinks::wake_media`] at the latest. Must
+    /// not block.
     fn media(&self, shard: usize, command: MediaOrder);
+    /// After the commands of a round, before the messages that they go with leave. Must not block.
+    fn wake_media(&self, shard: usize);
     /// To the store. Must not block.
     fn persist(&self, record: Record);
     /// To the operator. Must not block.
@@ -135,6 +138,7 @@ impl<C: Core + Unpin> Worker<C> {
                 inbox.push_batch(batch);
             }
         }
+        self.parts.sinks.wake_media(self.parts.shard);
         self.flush(cx);
         for (shard, input) in self.tells.drain(..) {
             self.parts.switch.tell(shard, input);
@@ -274,6 +278,7 @@ impl<C: Core + Unpin> Worker<C> {
             return self.note_failure(transmit.tag);
         };
         if socket.is_full() && !self.parts.brokered {
+            self.parts.sinks.wake_media(self.parts.shard);
             let counters = &self.parts.counters;
             socket.flush(cx, &mut self.calls, counters, &mut self.failed);
         }

@@ -2,8 +2,10 @@
 //! port's peer is settled the broker connects it, and from then on its packets cost what they cost
 //! without a broker.
 
+use super::idle::IdlePorts;
 use super::poller::Poller;
 use super::{LINE, Port};
+use crate::base::Instant;
 use crate::os::ipc::{Channel, DESCRIPTORS_MAX, PortAnswer, PortRequest};
 use crate::os::privsep::client::{Connected, PortLine};
 use crate::relay::Relay;
@@ -11,6 +13,7 @@ use crate::server::Carrier;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// A bound port and another descriptor of it.
 pub type Bound = (u16, OwnedFd);
@@ -29,17 +32,19 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Plug {
     slots: Vec<Option<Slot>>,
-    brokered: bool,
+    /// Ports of sessions that ended; with a broker there are none, for it knows what is bound.
+    idle: Option<Arc<IdlePorts>>,
     line: Option<PortLine>,
     /// Packets that left.
     sent: u64,
 }
 
 impl Plug {
-    pub(super) fn new(brokered: bool) -> Self {
+    /// Without idle ports, a broker binds and connects.
+    pub(super) fn new(idle: Option<Arc<IdlePorts>>) -> Self {
         Self {
             slots: (0..=u16::MAX).map(|_| None).collect(),
-            brokered,
+            idle,
             line: None,
             sent: 0,
         }
@@ -122,13 +127,9 @@ impl Plug {
     ) -> Vec<(SocketAddr, io::Error)> {
         let mut failed = Vec::new();
         for part in wanted.chunks(DESCRIPTORS_MAX) {
-            let made = self.make(part);
+            let made = self.make(part, poller);
             for (&address, port) in part.iter().zip(made) {
-                let added = port.and_then(|port| {
-                    poller.add(port.raw(), u32::from(address.port()))?;
-                    Ok(port)
-                });
-                match added {
+                match port {
                     Ok(port) => self.put(port, address, session),
                     Err(error) => failed.push((address, error)),
                 }
@@ -149,9 +150,11 @@ impl Plug {
         }
     }
 
-    fn make(&mut self, wanted: &[SocketAddr]) -> Vec<io::Result<Port>> {
-        if !self.brokered {
-            return wanted.iter().map(|&address| Port::bind(address)).collect();
+    /// A port of each address, in the poller.
+    fn make(&mut self, wanted: &[SocketAddr], poller: &Poller) -> Vec<io::Result<Port>> {
+        if let Some(idle) = &self.idle {
+            let each = wanted.iter().map(|&address| bind(address, idle, poller));
+            return each.collect();
         }
         let asked = match &mut self.line {
             Some(line) => line.bind(wanted),
@@ -160,7 +163,8 @@ impl Plug {
         match asked {
             Ok((bound, meanwhile)) => {
                 meanwhile.into_iter().for_each(|c| self.on_connected(c));
-                let ports = bound.into_iter().map(|fd| fd.map(Port::from_fd));
+                let ports = bound.into_iter().zip(wanted);
+                let ports = ports.map(|(fd, &to)| added(Port::from_fd(fd?), to, poller));
                 ports.collect()
             }
             Err(error) => {
@@ -171,11 +175,23 @@ impl Plug {
         }
     }
 
-    pub(super) fn release(&mut self, number: u16) {
-        if let Some(place) = self.slots.get_mut(usize::from(number)) {
-            *place = None;
+    pub(super) fn release(&mut self, now: Instant, number: u16, poller: &Poller) {
+        let slot = self.take_out(number);
+        if let (Some(idle), Some(slot)) = (&self.idle, slot) {
+            idle.put(now, slot.port, slot.address, poller);
         }
         self.tell(&PortRequest::Release(number));
+    }
+
+    fn take_out(&mut self, number: u16) -> Option<Slot> {
+        self.slots.get_mut(usize::from(number))?.take()
+    }
+
+    /// Drops what came for a port that no session has.
+    pub(super) fn discard(&self, number: u16) {
+        if let Some(idle) = &self.idle {
+            idle.discard(number);
+        }
     }
 
     fn tell(&self, request: &PortRequest<'_>) {
@@ -205,7 +221,8 @@ impl Plug {
         // FreeBSD forgets it (udp_disconnect in sys/netinet/udp_usrreq.c sets INADDR_ANY), so the
         // port is bound anew.
         let (address, session) = (slot.address, slot.session);
-        self.release(number);
+        self.take_out(number);
+        self.tell(&PortRequest::Release(number));
         for (address, error) in self.bind(&[address], session, poller) {
             tracing::warn!("cannot bind media port {address} again: {error}");
         }
@@ -222,7 +239,7 @@ impl Plug {
         let Some(Some(slot)) = self.slots.get_mut(usize::from(number)) else {
             return false;
         };
-        if !self.brokered {
+        if self.idle.is_some() {
             return slot.port.send(to, packet).is_ok();
         }
         if slot.connected == Some(to) {
@@ -247,4 +264,21 @@ impl Carrier for Plug {
         self.sent += u64::from(sent);
         sent
     }
+}
+
+/// Binds, unless the port is bound already.
+fn bind(address: SocketAddr, idle: &IdlePorts, poller: &Poller) -> io::Result<Port> {
+    if let Some(port) = idle.take(address, poller) {
+        return Ok(port);
+    }
+    let port = Port::bind(address).or_else(|error| match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS) if idle.clear() => Port::bind(address),
+        _ => Err(error),
+    });
+    added(port?, address, poller)
+}
+
+fn added(port: Port, address: SocketAddr, poller: &Poller) -> io::Result<Port> {
+    poller.add(port.raw(), u32::from(address.port()))?;
+    Ok(port)
 }

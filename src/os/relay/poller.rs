@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most descriptors that one wait reports.
@@ -17,9 +18,13 @@ type Event = libc::kevent;
 
 /// A set of descriptors, and room for what is ready.
 pub struct Poller {
-    queue: OwnedFd,
+    queue: Queue,
     ready: Vec<Event>,
 }
+
+/// The set of a poller, to take descriptors out from another thread.
+#[derive(Clone, Debug)]
+pub struct Queue(Arc<OwnedFd>);
 
 // SAFETY: a kevent's user data is a pointer, which alone keeps the type from being sent; we store
 // none there, and nobody follows it.
@@ -28,7 +33,7 @@ unsafe impl Send for Poller {}
 
 impl std::fmt::Debug for Poller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Poller({})", self.queue.as_raw_fd())
+        write!(f, "Poller({})", self.queue.raw())
     }
 }
 
@@ -44,23 +49,85 @@ fn checked(result: libc::c_int) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-#[cfg(target_os = "linux")]
 impl Poller {
     /// An empty set.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: takes no pointers.
-        let queue = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        let ready = Vec::with_capacity(READY_MAX);
-        Ok(Self { queue, ready })
+        Ok(Self {
+            queue: Queue(Arc::new(make()?)),
+            ready: Vec::with_capacity(READY_MAX),
+        })
     }
 
+    /// Its set.
+    pub fn queue(&self) -> Queue {
+        self.queue.clone()
+    }
+
+    /// Whether this is its set.
+    pub fn is(&self, queue: &Queue) -> bool {
+        Arc::ptr_eq(&self.queue.0, &queue.0)
+    }
+}
+
+impl Queue {
+    fn raw(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn make() -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointers.
+    owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn make() -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointers.
+    owned(unsafe { libc::kqueue() })
+}
+
+#[cfg(target_os = "linux")]
+impl Queue {
+    /// Takes a descriptor out without closing it.
+    pub fn remove(&self, fd: RawFd) -> io::Result<()> {
+        let none = std::ptr::null_mut();
+        // SAFETY: this operation reads no event (epoll_ctl(2), since Linux 2.6.9).
+        checked(unsafe { libc::epoll_ctl(self.raw(), libc::EPOLL_CTL_DEL, fd, none) })?;
+        Ok(())
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Queue {
+    /// Takes a descriptor out without closing it.
+    pub fn remove(&self, fd: RawFd) -> io::Result<()> {
+        self.change(fd, libc::EV_DELETE, 0)
+    }
+
+    fn change(&self, fd: RawFd, flags: u16, token: u32) -> io::Result<()> {
+        // SAFETY: all bytes zero is a valid event.
+        let mut change: libc::kevent = unsafe { std::mem::zeroed() };
+        change.ident = fd as libc::uintptr_t;
+        change.filter = libc::EVFILT_READ;
+        change.flags = flags;
+        change.udata = token as usize as *mut libc::c_void;
+        let (nothing, at_once) = (std::ptr::null_mut(), std::ptr::null());
+        // SAFETY: one change that outlives the call, and no room for events.
+        checked(unsafe { libc::kevent(self.raw(), &raw const change, 1, nothing, 0, at_once) })?;
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Poller {
     /// Adds a descriptor. Closing it takes it out.
     pub fn add(&self, fd: RawFd, token: u32) -> io::Result<()> {
         let mut event = libc::epoll_event {
             events: libc::EPOLLIN as u32,
             u64: u64::from(token),
         };
-        let queue = self.queue.as_raw_fd();
+        let queue = self.queue.raw();
         // SAFETY: the event outlives the call, which copies it.
         checked(unsafe { libc::epoll_ctl(queue, libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
         Ok(())
@@ -74,7 +141,7 @@ impl Poller {
             libc::c_int::try_from(ms).unwrap_or(libc::c_int::MAX)
         });
         let room = self.ready.as_mut_ptr();
-        let queue = self.queue.as_raw_fd();
+        let queue = self.queue.raw();
         // SAFETY: `ready` has room for READY_MAX events; those written are plain values.
         unsafe {
             let result = libc::epoll_wait(queue, room, READY_MAX as libc::c_int, ms);
@@ -92,35 +159,9 @@ impl Poller {
 
 #[cfg(not(target_os = "linux"))]
 impl Poller {
-    /// An empty set.
-    pub fn new() -> io::Result<Self> {
-        // SAFETY: takes no pointers.
-        let queue = owned(unsafe { libc::kqueue() })?;
-        let ready = Vec::with_capacity(READY_MAX);
-        Ok(Self { queue, ready })
-    }
-
     /// Adds a descriptor. Closing it takes it out.
     pub fn add(&self, fd: RawFd, token: u32) -> io::Result<()> {
-        // SAFETY: all bytes zero is a valid event.
-        let mut change: libc::kevent = unsafe { std::mem::zeroed() };
-        change.ident = fd as libc::uintptr_t;
-        change.filter = libc::EVFILT_READ;
-        change.flags = libc::EV_ADD;
-        change.udata = token as usize as *mut libc::c_void;
-        let queue = self.queue.as_raw_fd();
-        // SAFETY: one change that outlives the call, and no room for events.
-        checked(unsafe {
-            libc::kevent(
-                queue,
-                &raw const change,
-                1,
-                std::ptr::null_mut(),
-                0,
-                std::ptr::null(),
-            )
-        })?;
-        Ok(())
+        self.queue.change(fd, libc::EV_ADD, token)
     }
 
     /// Waits until something is ready or `timeout` is over; `None` waits for ever. How many are.
@@ -131,7 +172,7 @@ impl Poller {
         });
         let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         let room = self.ready.as_mut_ptr();
-        let queue = self.queue.as_raw_fd();
+        let queue = self.queue.raw();
         // SAFETY: `ready` has room for READY_MAX events; those written are plain values.
         unsafe {
             let most = READY_MAX as libc::c_int;

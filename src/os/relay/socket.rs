@@ -117,6 +117,14 @@ impl Port {
         Ok((n.min(buffer.len()), name.to_address()))
     }
 
+    /// Takes off what waits, errors of packets that we sent too; whether `most` calls were enough.
+    pub fn drain(&self, most: usize) -> bool {
+        // The rest of a datagram that is longer goes with it.
+        let mut sink = [0; 1];
+        let mut calls = (0..most).map(|_| self.receive(&mut sink));
+        calls.any(|got| matches!(got, Err(e) if e.kind() == io::ErrorKind::WouldBlock))
+    }
+
     /// Sends one datagram.
     pub fn send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
         let name = Name::from(to);

@@ -98,7 +98,7 @@ impl Sinks for Outlets {
     fn media(&self, shard: usize, command: MediaOrder) {
         let session = command.session();
         let sent = match self.relays.get(shard) {
-            Some(Relaying::Here(relay)) => relay.send(command).is_ok(),
+            Some(Relaying::Here(relay)) => relay.leave(command).is_ok(),
             Some(Relaying::Elsewhere(process)) => process.try_send(command).is_ok(),
             None => false,
         };
@@ -106,6 +106,12 @@ impl Sinks for Outlets {
             let reason = MediaFailure::Full;
             let event = MediaNews::Relay(MediaEvent::Failed { session, reason });
             self.switch.news(shard, event);
+        }
+    }
+
+    fn wake_media(&self, shard: usize) {
+        if let Some(Relaying::Here(relay)) = self.relays.get(shard) {
+            relay.wake();
         }
     }
 

@@ -1,0 +1,211 @@
+//! Ports that no session has any more, kept bound: the next session that gets one needs neither a
+//! socket nor a place in a poller, which is most of what a port costs. What still comes in for the
+//! old one is read and dropped as it comes. Shared by all workers, for a port may go to another.
+
+use super::poller::{Poller, Queue};
+use super::socket::Port;
+use crate::base::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long a port is kept.
+const KEPT: Duration = Duration::from_secs(300);
+/// The most that are kept, where the system lets us have enough descriptors.
+const IDLE_MAX: usize = 1 << 16;
+/// The part of our descriptors that may be idle ports.
+const SHARE: u64 = 4;
+/// The most late datagrams that are taken off a port before it is used again; one with more is
+/// closed.
+const LATE_MAX: usize = 64;
+/// The most ports that are closed at a time for their age.
+const CLOSED_AT_ONCE: usize = 8;
+
+/// The ports that are kept.
+#[derive(Debug)]
+pub(super) struct IdlePorts {
+    kept: Mutex<Kept>,
+    most: usize,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    by_number: BTreeMap<u16, Idle>,
+    by_age: BTreeSet<(Instant, u16)>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    port: Port,
+    address: SocketAddr,
+    since: Instant,
+    /// The poller that it is in.
+    queue: Queue,
+}
+
+impl IdlePorts {
+    /// For a process that may have so many descriptors.
+    pub(super) fn new(descriptors: u64) -> Self {
+        let most = usize::try_from(descriptors / SHARE).unwrap_or(IDLE_MAX);
+        Self {
+            kept: Mutex::default(),
+            most: most.min(IDLE_MAX),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a port that is in `poller`, or closes it.
+    pub(super) fn put(&self, now: Instant, port: Port, address: SocketAddr, poller: &Poller) {
+        let mut kept = self.lock();
+        for _ in 0..CLOSED_AT_ONCE {
+            match kept.by_age.first() {
+                Some(&(since, number)) if now.since(since) > KEPT => drop(kept.remove(number)),
+                _ => break,
+            }
+        }
+        if kept.by_number.len() >= self.most {
+            return;
+        }
+        let number = address.port();
+        drop(kept.remove(number));
+        let idle = Idle {
+            port,
+            address,
+            since: now,
+            queue: poller.queue(),
+        };
+        kept.by_number.insert(number, idle);
+        kept.by_age.insert((now, number));
+    }
+
+    /// The port of this address, empty and in `poller`. Whatever else is kept by its number is
+    /// closed.
+    pub(super) fn take(&self, address: SocketAddr, poller: &Poller) -> Option<Port> {
+        let number = address.port();
+        let idle = self.lock().remove(number)?;
+        if idle.address != address || !idle.port.drain(LATE_MAX) {
+            return None;
+        }
+        if !poller.is(&idle.queue) {
+            idle.queue.remove(idle.port.raw()).ok()?;
+            poller.add(idle.port.raw(), u32::from(number)).ok()?;
+        }
+        Some(idle.port)
+    }
+
+    /// Drops what came in for a port that is kept.
+    pub(super) fn discard(&self, number: u16) {
+        if let Some(idle) = self.lock().by_number.get(&number) {
+            idle.port.drain(1);
+        }
+    }
+
+    /// Closes them all: their descriptors are wanted elsewhere. Whether there were any.
+    pub(super) fn clear(&self) -> bool {
+        let kept = std::mem::take(&mut *self.lock());
+        !kept.by_number.is_empty()
+    }
+}
+
+impl Kept {
+    fn remove(&mut self, number: u16) -> Option<Idle> {
+        let idle = self.by_number.remove(&number)?;
+        self.by_age.remove(&(idle.since, number));
+        Some(idle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn port() -> (Port, SocketAddr) {
+        let port = Port::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = port.local().unwrap();
+        (port, address)
+    }
+
+    fn put(ports: &IdlePorts, now: Instant, poller: &Poller) -> SocketAddr {
+        let (port, address) = port();
+        poller.add(port.raw(), u32::from(address.port())).unwrap();
+        ports.put(now, port, address, poller);
+        address
+    }
+
+    fn is_bound(address: SocketAddr) -> bool {
+        UdpSocket::bind(address).is_err()
+    }
+
+    #[test]
+    fn a_port_comes_back_empty() {
+        let (ports, mut poller) = (IdlePorts::new(1000), Poller::new().unwrap());
+        let address = put(&ports, at(0), &poller);
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..3 {
+            peer.send_to(b"late", address).unwrap();
+        }
+        ports.discard(address.port());
+        let port = ports.take(address, &poller).unwrap();
+        assert!(port.receive(&mut [0; 9]).is_err());
+        peer.send_to(b"new", address).unwrap();
+        // It is where it was in the poller.
+        assert_eq!(poller.wait(Some(Duration::from_secs(5))).unwrap(), 1);
+        assert_eq!(poller.token(0), Some(u32::from(address.port())));
+        assert!(ports.take(address, &poller).is_none());
+    }
+
+    #[test]
+    fn a_flooded_port_is_closed() {
+        let (ports, poller) = (IdlePorts::new(1000), Poller::new().unwrap());
+        let address = put(&ports, at(0), &poller);
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..=LATE_MAX {
+            peer.send_to(b"flood", address).unwrap();
+        }
+        assert!(ports.take(address, &poller).is_none());
+        assert!(!is_bound(address));
+    }
+
+    #[test]
+    fn another_worker_may_have_it() {
+        let ports = IdlePorts::new(1000);
+        let (mut first, mut second) = (Poller::new().unwrap(), Poller::new().unwrap());
+        let address = put(&ports, at(0), &first);
+        let _port = ports.take(address, &second).unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.send_to(b"new", address).unwrap();
+        assert_eq!(second.wait(Some(Duration::from_secs(5))).unwrap(), 1);
+        assert_eq!(first.wait(Some(Duration::ZERO)).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_address_must_be_the_same() {
+        let (ports, poller) = (IdlePorts::new(1000), Poller::new().unwrap());
+        let address = put(&ports, at(0), &poller);
+        let other = SocketAddr::from(([127, 0, 0, 2], address.port()));
+        assert!(ports.take(other, &poller).is_none());
+        assert!(!is_bound(address));
+    }
+
+    #[test]
+    fn age_and_number_are_bounded() {
+        let (ports, poller) = (IdlePorts::new(2 * SHARE), Poller::new().unwrap());
+        let first = put(&ports, at(0), &poller);
+        let second = put(&ports, at(10), &poller);
+        let third = put(&ports, at(20), &poller);
+        assert!(is_bound(first) && is_bound(second) && !is_bound(third));
+        let fourth = put(&ports, at(301), &poller);
+        assert!(!is_bound(first) && is_bound(second) && is_bound(fourth));
+        assert!(ports.clear() && !ports.clear());
+        assert!(!is_bound(second) && !is_bound(fourth));
+    }
+}

@@ -48,8 +48,8 @@ pub fn open(fastpath: &Fastpath, workers: usize) -> Result<Option<Box<dyn Card>>
 pub struct HandOver {
     /// What it must know.
     pub interface: Interface,
-    /// The card, open.
-    pub card: OwnedFd,
+    /// The card, open as often as its driver wants it.
+    pub cards: Vec<OwnedFd>,
     /// Where it asks for next hops; a thread of ours answers until it ends.
     pub hops: Channel,
 }
@@ -71,13 +71,13 @@ pub fn hand_over(fastpath: &Fastpath) -> Result<Option<HandOver>, String> {
 #[cfg(target_os = "freebsd")]
 pub fn take_over(
     fastpath: &Fastpath,
-    (interface, card, hops): (Interface, OwnedFd, Channel),
+    (interface, cards, hops): (Interface, Vec<OwnedFd>, Channel),
     workers: usize,
 ) -> Result<Box<dyn Card>, String> {
     match fastpath {
         Fastpath::Netmap(port) => {
             let taken =
-                crate::os::freebsd::netmap::take_over(port, (interface, card, hops), workers)?;
+                crate::os::freebsd::netmap::take_over(port, (interface, cards, hops), workers)?;
             Ok(Box::new(taken))
         }
         Fastpath::Off | Fastpath::Xdp(_) => Err("[rtp] fastpath: a card of another driver".into()),
@@ -88,7 +88,7 @@ pub fn take_over(
 #[cfg(not(target_os = "freebsd"))]
 pub fn take_over(
     fastpath: &Fastpath,
-    _: (Interface, OwnedFd, Channel),
+    _: (Interface, Vec<OwnedFd>, Channel),
     _: usize,
 ) -> Result<Box<dyn Card>, String> {
     Err(format!(

@@ -143,10 +143,11 @@ impl Figures {
         self.queues.get(number)
     }
 
-    /// Shows what the table counted.
-    pub fn set_reasons(&self, totals: &Totals) {
-        for (place, count) in self.reasons.iter().zip(totals.dropped) {
-            place.store(count, Ordering::Relaxed);
+    /// Shows what a table counted since.
+    pub(super) fn add_reasons(&self, before: &Totals, now: &Totals) {
+        let counts = before.dropped.iter().zip(now.dropped);
+        for (place, (before, now)) in self.reasons.iter().zip(counts) {
+            Self::add(place, now.saturating_sub(*before));
         }
     }
 

@@ -1,23 +1,27 @@
-//! The thread that carries frames between a card's rings and the kernel's: one for each card. It
-//! sleeps in poll(2), which also has netmap synchronize the rings.
+//! The threads that carry frames between a card's rings and the kernel's: one for each pair of the
+//! card's rings, on a CPU of its own. It sleeps in poll(2), which also has netmap synchronize the
+//! rings.
 
 use super::ready::Interface;
 use super::registration::{Registered, System, Woken, register};
-use super::turn::{Turn, Worker};
+use super::turn::{Tally, Turn, Worker};
 use crate::config::NetmapPort;
 use crate::os::clock::Clock;
 use crate::os::doorbell::{Ear, doorbell};
-use crate::os::fast::{Card, Exchange, Figures, Gate, Hops, Link, Running, Started};
+use crate::os::fast::{Card, Exchange, Figures, Gate, Hops, Link, QueueFigures, Running, Started};
+use crate::os::pin::pin;
 use crate::relay::frame::FlowTable;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The most flows.
 pub const FLOWS_MAX: usize = 65_536;
+/// The most in the tables of all threads, each of which has all flows: 320 bytes each.
+pub const PLACES_MAX: usize = 8 * FLOWS_MAX;
 /// The longest sleep, in milliseconds.
 const SLEEP_MS: u16 = 1000;
 /// How long a driver pauses whose card the kernel finds fault with.
@@ -36,24 +40,24 @@ pub struct Opened {
 
 /// Whose the card is.
 enum Stage {
-    /// The kernel's yet.
-    Open(Box<dyn System>),
+    /// The kernel's yet: the descriptors of one thread, or of the holder and of each thread.
+    Open(Vec<Box<dyn System>>),
     /// Ours: frames wait in its rings until the driver starts.
-    Taken(Registered),
+    Taken(Vec<Registered>),
 }
 
 impl Opened {
-    /// A port that can be registered: of this interface, by an open descriptor.
+    /// A port that can be registered: of this interface, by open descriptors.
     pub fn new(
         port: NetmapPort,
         interface: Interface,
-        system: Box<dyn System>,
+        systems: Vec<Box<dyn System>>,
         hops: Vec<Box<dyn Hops>>,
     ) -> Self {
         Self {
             port,
             interface,
-            card: Stage::Open(system),
+            card: Stage::Open(systems),
             hops,
         }
     }
@@ -61,9 +65,9 @@ impl Opened {
     /// Registers it, if it is not yet: the driver shall be started soon.
     pub fn take(mut self) -> Result<Self, String> {
         self.card = match self.card {
-            Stage::Open(system) => {
+            Stage::Open(systems) => {
                 let mtu = self.interface.mtu;
-                Stage::Taken(register(system, &self.port, mtu)?)
+                Stage::Taken(register(systems, &self.port, mtu)?)
             }
             taken @ Stage::Taken(_) => taken,
         };
@@ -87,35 +91,59 @@ impl Gate for Open {
 }
 
 impl Card for Opened {
-    fn start(mut self: Box<Self>, clock: Clock) -> io::Result<Started> {
-        let (bell, ear) = doorbell()?;
-        let name = format!("netmap:{}", self.port.name());
-        let figures = Figures::of(&name, "rings of the card and of the system", 0);
-        let link = Link {
-            gate: Arc::new(Open),
-            wake: bell,
-            hardware_address: self.interface.hardware_address,
-            figures: Arc::new(figures),
-            owners: Arc::default(),
-        };
-        let hops = std::mem::take(&mut self.hops);
-        let (exchange, sides) = Exchange::new(FLOWS_MAX, link.clone(), hops)?;
-        // As late as can be: until the thread runs nothing reaches the kernel's stack.
-        let this = self.take().map_err(io::Error::other)?;
-        let Stage::Taken(Registered { turn, system }) = this.card else {
+    fn start(self: Box<Self>, clock: Clock) -> io::Result<Started> {
+        // As late as can be: until the threads run nothing reaches the kernel's stack.
+        let mut this = self.take().map_err(io::Error::other)?;
+        let Stage::Taken(taken) = this.card else {
             return Err(io::ErrorKind::Other.into());
         };
-        let driver = Driver {
-            turn,
-            system,
-            exchange,
-            clock,
-            ear,
-            figures: Arc::clone(&link.figures),
-            faults: 0,
+        let name = format!("netmap:{}", this.port.name());
+        let mode = match taken.len() {
+            1 => "rings of the card and of the system, one thread".to_owned(),
+            threads => format!("rings of the card and of the system, {threads} threads"),
         };
-        let running = Running::start(name, &link, move || driver.run())?;
-        tracing::info!(interface = this.port.name(), "fast path over netmap");
+        let queues = taken.iter().map(|one| one.turn.tallies().count()).sum();
+        let link = Link {
+            gate: Arc::new(Open),
+            hardware_address: this.interface.hardware_address,
+            figures: Arc::new(Figures::of(&name, mode, queues)),
+            owners: Arc::default(),
+        };
+        let (mut bells, mut ears) = (Vec::new(), Vec::new());
+        for _ in &taken {
+            let (bell, ear) = doorbell()?;
+            bells.push(bell);
+            ears.push(ear);
+        }
+        let flows_max = (PLACES_MAX / taken.len().max(1)).min(FLOWS_MAX);
+        let hops = std::mem::take(&mut this.hops);
+        let (exchanges, sides) = Exchange::new(flows_max, &link, &bells, hops)?;
+        let (mut parts, mut first_queue) = (Vec::new(), 0);
+        for ((registered, exchange), ear) in taken.into_iter().zip(exchanges).zip(ears) {
+            let Registered { turn, system, hold } = registered;
+            let queues = turn.tallies().count();
+            let driver = Driver {
+                turn,
+                system,
+                _hold: hold,
+                exchange,
+                clock,
+                ear,
+                figures: Arc::clone(&link.figures),
+                faults: 0,
+                number: parts.len(),
+                first_queue,
+            };
+            first_queue += queues;
+            parts.push(move || driver.run());
+        }
+        let threads = parts.len();
+        let running = Running::start(&name, &link, bells, parts)?;
+        tracing::info!(
+            interface = this.port.name(),
+            threads,
+            "fast path over netmap"
+        );
         Ok((running, sides))
     }
 }
@@ -135,16 +163,26 @@ struct Driver {
     /// Named before the system: the rings go before their memory does.
     turn: Turn,
     system: Box<dyn System>,
+    _hold: Option<Arc<Mutex<Box<dyn System>>>>,
     exchange: Exchange,
     clock: Clock,
     ear: Ear,
     figures: Arc<Figures>,
     /// How often in a row the kernel found fault with the card.
     faults: u32,
+    /// Which thread it is.
+    number: usize,
+    /// The number of its first ring among the card's.
+    first_queue: usize,
 }
 
 impl Driver {
     fn run(mut self) -> Result<(), String> {
+        match pin(self.number) {
+            Ok(cpu) => tracing::debug!(thread = self.number, cpu, "netmap"),
+            Err(error) => tracing::warn!("a thread of netmap stays on no CPU: {error}"),
+        }
+        self.show();
         while !self.ear.is_stopped() {
             let changed = self.exchange.change();
             let moved = self.serve();
@@ -170,7 +208,19 @@ impl Driver {
         }
         let batch = counts.received;
         figures.batch_max.fetch_max(batch, Ordering::Relaxed);
+        if counts.any() {
+            self.show();
+        }
         counts.any()
+    }
+
+    /// Shows what each ring counts.
+    fn show(&self) {
+        for (at, tally) in self.turn.tallies().enumerate() {
+            if let Some(queue) = self.figures.queue(self.first_queue + at) {
+                show(&tally, queue);
+            }
+        }
     }
 
     fn wait(&mut self, sleep_ms: u16) -> Result<(), String> {
@@ -192,5 +242,18 @@ impl Driver {
             Err(error) => return Err(format!("poll: {error}")),
         }
         Ok(())
+    }
+}
+
+fn show(tally: &Tally, queue: &QueueFigures) {
+    let counts = [
+        (&queue.received, tally.received),
+        (&queue.sent, tally.sent),
+        (&queue.overruns, tally.full),
+        (&queue.room, u64::from(tally.room)),
+        (&queue.sending, u64::from(tally.sending)),
+    ];
+    for (figure, count) in counts {
+        figure.store(count, Ordering::Relaxed);
     }
 }

@@ -263,7 +263,7 @@ fn what_the_kernel_says_is_not_believed_blindly() {
     let flaw = |change: fn(&mut Kernel)| {
         let mut kernel = Kernel::new(1, 8);
         change(&mut kernel);
-        kernel.memory().rings(0, true).unwrap_err()
+        kernel.memory().rings(0).unwrap_err()
     };
     // SAFETY: of all these: the region is the test's.
     let wild: [fn(&mut Kernel); 7] = [

@@ -56,8 +56,8 @@ fn take_card(boot: &mut Boot) -> Result<Option<Box<dyn Card>>, Fatal> {
     let shards = usize::from(boot.settings.shards);
     let fastpath = &boot.config.rtp.fastpath;
     let taken = match (boot.card.take(), boot.hops.take()) {
-        (Some((interface, card)), Some(hops)) => {
-            fast::take_over(fastpath, (interface, card, hops), shards).map(Some)
+        (Some((interface, cards)), Some(hops)) => {
+            fast::take_over(fastpath, (interface, cards, hops), shards).map(Some)
         }
         _ if matches!(fastpath, Fastpath::Netmap(_)) => Ok(None),
         _ => fast::open(fastpath, shards),

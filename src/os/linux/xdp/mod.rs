@@ -147,12 +147,13 @@ impl Card for Opened {
         let figures = Figures::of(&name, self.mode, self.queues.len());
         let link = Link {
             gate: self.ports,
-            wake: bell,
             hardware_address: self.interface.hardware_address,
             figures: Arc::new(figures),
             owners: Arc::default(),
         };
-        let (exchange, sides) = Exchange::new(FLOWS_MAX, link.clone(), self.hops)?;
+        let bells = vec![bell];
+        let (mut exchanges, sides) = Exchange::new(FLOWS_MAX, &link, &bells, self.hops)?;
+        let exchange = exchanges.pop().ok_or(io::ErrorKind::Other)?;
         let free = 0..(self.queues.len() * FRAMES_PER_QUEUE) as u64;
         let driver = Driver {
             exchange,
@@ -166,7 +167,8 @@ impl Card for Opened {
             batch: Vec::with_capacity(BATCH_MAX),
             _program: self.program,
         };
-        Ok((Running::start(name, &link, move || driver.run())?, sides))
+        let parts = vec![move || driver.run()];
+        Ok((Running::start(&name, &link, bells, parts)?, sides))
     }
 }
 

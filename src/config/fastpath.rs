@@ -7,6 +7,15 @@ const IFNAMSIZ: usize = 16;
 /// NETMAP_REQ_IFNAMSIZ, likewise.
 const NETMAP_NAME_BYTES: usize = 64;
 
+/// `[rtp] fastpath_mode`: how a thread of the fast path waits for packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FastpathMode {
+    /// It sleeps until the card wakes it.
+    Poll,
+    /// It looks again and again, and has a CPU for itself.
+    Busy,
+}
+
 /// How packets are moved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fastpath {

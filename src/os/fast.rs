@@ -24,7 +24,7 @@ pub use driver::{Card, HandOver, Started, hand_over, open, take_over};
 #[cfg(test)]
 pub use exchange::spawn;
 pub use exchange::{Exchange, Running};
-pub use figures::{Figures, QueueFigures};
+pub use figures::{Figures, ONE_FOR_ALL, QueueFigures};
 
 use self::lines::{Line, Lines, Told};
 use super::doorbell::{Doorbell, Ear, doorbell};

@@ -1,7 +1,7 @@
 //! The drivers that a configuration can name.
 
 use super::{Running, Side};
-use crate::config::Fastpath;
+use crate::config::{Fastpath, FastpathMode};
 use crate::os::clock::Clock;
 use crate::os::ipc::Channel;
 use crate::os::netmap::ready::Interface;
@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 /// A card that is ours and carries nothing yet.
 pub trait Card: Send + Debug {
     /// Starts the driver, with a line for each worker that it was opened for. Makes no socket.
-    fn start(self: Box<Self>, clock: Clock) -> io::Result<Started>;
+    fn start(self: Box<Self>, clock: Clock, mode: FastpathMode) -> io::Result<Started>;
 }
 
 /// A running driver, and the workers' lines to it.

@@ -37,6 +37,9 @@ pub struct Figures {
     ended: OnceLock<String>,
 }
 
+/// How a driver says that one thread has all rings of its card, where more would have them.
+pub const ONE_FOR_ALL: &str = "one thread for all rings of the card: slower";
+
 /// What a driver counts of one queue of its card.
 #[derive(Debug, Default)]
 pub struct QueueFigures {

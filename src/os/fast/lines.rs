@@ -1,6 +1,6 @@
-//! A worker's lines to all threads of a driver. Each thread has a flow table of its own, since a card
-//! spreads the packets of a call over its rings as it likes; all tables hear the same changes, and
-//! what they answer is made one here.
+//! A worker's lines to all threads of a driver. Each thread has a flow table of its own, since a
+//! card spreads the packets of a call over its rings as it likes; all tables hear the same changes,
+//! and what they answer is made one here.
 //!
 //! ```text
 //!   change --+--> thread 0 --> answer --+

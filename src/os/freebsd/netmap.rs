@@ -226,6 +226,34 @@ impl System for Device {
             false => Woken::Ready,
         })
     }
+
+    fn synchronize(&mut self) -> io::Result<Woken> {
+        let mut all = Woken::Ready;
+        for file in self.files.iter().flatten() {
+            for request in [api::NIOCTXSYNC, api::NIOCRXSYNC] {
+                if synchronize(file, request)? == Woken::Fault {
+                    all = Woken::Fault;
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// One of the two requests that synchronize all rings of a descriptor. EIO is a ring that the kernel
+/// has stopped, ENXIO a card that is gone.
+fn synchronize(file: &OwnedFd, request: u32) -> io::Result<Woken> {
+    // SAFETY: the request has no argument.
+    let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::c_ulong::from(request)) };
+    match done {
+        0 => Ok(Woken::Ready),
+        _ => match io::Error::last_os_error() {
+            error if matches!(error.raw_os_error(), Some(libc::EIO | libc::ENXIO)) => {
+                Ok(Woken::Fault)
+            }
+            error => Err(error),
+        },
+    }
 }
 
 impl Drop for Device {

@@ -1,14 +1,17 @@
 //! The threads that carry frames between a card's rings and the kernel's: one for each pair of the
 //! card's rings, on a CPU of its own. It sleeps in poll(2), which also has netmap synchronize the
-//! rings.
+//! rings; if it shall not sleep it has them synchronized by ioctl(2) again and again.
 
 use super::ready::Interface;
 use super::registration::{Registered, System, Woken, register};
 use super::turn::{Tally, Turn, Worker};
-use crate::config::NetmapPort;
+use crate::base::Instant;
+use crate::config::{FastpathMode, NetmapPort};
 use crate::os::clock::Clock;
 use crate::os::doorbell::{Ear, doorbell};
-use crate::os::fast::{Card, Exchange, Figures, Gate, Hops, Link, QueueFigures, Running, Started};
+use crate::os::fast::{
+    Card, Exchange, Figures, Gate, Hops, Link, ONE_FOR_ALL, QueueFigures, Running, Started,
+};
 use crate::os::pin::pin;
 use crate::relay::frame::FlowTable;
 use std::io;
@@ -24,6 +27,8 @@ pub const FLOWS_MAX: usize = 65_536;
 pub const PLACES_MAX: usize = 8 * FLOWS_MAX;
 /// The longest sleep, in milliseconds.
 const SLEEP_MS: u16 = 1000;
+/// How often a thread that does not sleep calls poll(2).
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a driver pauses whose card the kernel finds fault with.
 const FAULT_PAUSE: Duration = Duration::from_millis(100);
 /// So often in a row: a ring that was set back is well the next time, a card that is gone is not.
@@ -91,22 +96,18 @@ impl Gate for Open {
 }
 
 impl Card for Opened {
-    fn start(self: Box<Self>, clock: Clock) -> io::Result<Started> {
+    fn start(self: Box<Self>, clock: Clock, mode: FastpathMode) -> io::Result<Started> {
         // As late as can be: until the threads run nothing reaches the kernel's stack.
         let mut this = self.take().map_err(io::Error::other)?;
         let Stage::Taken(taken) = this.card else {
             return Err(io::ErrorKind::Other.into());
         };
         let name = format!("netmap:{}", this.port.name());
-        let mode = match taken.len() {
-            1 => "rings of the card and of the system, one thread".to_owned(),
-            threads => format!("rings of the card and of the system, {threads} threads"),
-        };
         let queues = taken.iter().map(|one| one.turn.tallies().count()).sum();
         let link = Link {
             gate: Arc::new(Open),
             hardware_address: this.interface.hardware_address,
-            figures: Arc::new(Figures::of(&name, mode, queues)),
+            figures: Arc::new(Figures::of(&name, how(&taken), queues)),
             owners: Arc::default(),
         };
         let (mut bells, mut ears) = (Vec::new(), Vec::new());
@@ -132,12 +133,17 @@ impl Card for Opened {
                 figures: Arc::clone(&link.figures),
                 faults: 0,
                 number: parts.len(),
+                mode,
+                polled: Instant::ZERO,
                 first_queue,
             };
             first_queue += queues;
             parts.push(move || driver.run());
         }
         let threads = parts.len();
+        if mode == FastpathMode::Busy {
+            leave_a_cpu(threads);
+        }
         let running = Running::start(&name, &link, bells, parts)?;
         tracing::info!(
             interface = this.port.name(),
@@ -145,6 +151,29 @@ impl Card for Opened {
             "fast path over netmap"
         );
         Ok((running, sides))
+    }
+}
+
+/// How the rings are served, in words.
+fn how(taken: &[Registered]) -> String {
+    let several = |one: &Registered| one.turn.tallies().count() > 1;
+    match taken.len() {
+        1 if taken.iter().any(several) => ONE_FOR_ALL.to_owned(),
+        1 => "rings of the card and of the system".to_owned(),
+        threads => format!("rings of the card and of the system, {threads} threads"),
+    }
+}
+
+/// Says so where threads that do not sleep have all CPUs.
+fn leave_a_cpu(threads: usize) {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    if threads >= cpus {
+        tracing::warn!(
+            threads,
+            cpus,
+            "[rtp] fastpath_mode: \"busy\" leaves no CPU to anything else; write \"poll\", or have \
+             the card use fewer queues"
+        );
     }
 }
 
@@ -172,6 +201,9 @@ struct Driver {
     faults: u32,
     /// Which thread it is.
     number: usize,
+    mode: FastpathMode,
+    /// When poll(2) was called last.
+    polled: Instant,
     /// The number of its first ring among the card's.
     first_queue: usize,
 }
@@ -186,9 +218,12 @@ impl Driver {
         while !self.ear.is_stopped() {
             let changed = self.exchange.change();
             let moved = self.serve();
-            // Nothing is waited for while there is work: the call then synchronizes alone.
-            let sleep_ms = if changed || moved { 0 } else { SLEEP_MS };
-            self.wait(sleep_ms)?;
+            match self.mode {
+                // Nothing is waited for while there is work: the call then synchronizes alone.
+                FastpathMode::Poll if changed || moved => self.wait(0)?,
+                FastpathMode::Poll => self.wait(SLEEP_MS)?,
+                FastpathMode::Busy => self.look_again()?,
+            }
         }
         // What lies in the rings goes out before the card goes back.
         self.wait(0)
@@ -206,9 +241,10 @@ impl Driver {
         if counts.dropped > 0 {
             self.exchange.show();
         }
-        let batch = counts.received;
-        figures.batch_max.fetch_max(batch, Ordering::Relaxed);
         if counts.any() {
+            figures
+                .batch_max
+                .fetch_max(counts.received, Ordering::Relaxed);
             self.show();
         }
         counts.any()
@@ -223,10 +259,28 @@ impl Driver {
         }
     }
 
+    /// Synchronizes without sleeping. Only poll(2) tells of a card that is gone, so that is asked
+    /// now and then.
+    fn look_again(&mut self) -> Result<(), String> {
+        let now = self.clock.now();
+        if now.since(self.polled) >= POLL_INTERVAL {
+            self.polled = now;
+            return self.wait(0);
+        }
+        let woken = self.system.synchronize();
+        // The ioctls do not tell of a ring that the kernel has set back.
+        self.turn.resume();
+        self.judge(woken)
+    }
+
     fn wait(&mut self, sleep_ms: u16) -> Result<(), String> {
         let woken = self.system.wait(self.ear.as_fd(), sleep_ms);
         // Before the workers' changes are looked at.
         self.ear.hush();
+        self.judge(woken)
+    }
+
+    fn judge(&mut self, woken: io::Result<Woken>) -> Result<(), String> {
         match woken {
             Ok(Woken::Ready) => self.faults = 0,
             Ok(Woken::Fault) => {
@@ -239,7 +293,7 @@ impl Driver {
             }
             // A round too early, no more.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(format!("poll: {error}")),
+            Err(error) => return Err(format!("netmap: {error}")),
         }
         Ok(())
     }

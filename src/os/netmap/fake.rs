@@ -233,6 +233,8 @@ pub(super) struct Shared {
     /// How often each pair is bound, and whether by one alone (`users` and NKR_EXCLUSIVE).
     pub(super) users: Vec<u32>,
     exclusive: Vec<bool>,
+    /// How often any thread called poll(2), and NIOCTXSYNC with NIOCRXSYNC.
+    pub(super) calls: [u32; 2],
     /// How often rings changed between the stack and netmap, which resets a card.
     pub(super) resets: u32,
     /// CPUs that the threads were seen on, by their first pair.
@@ -357,6 +359,7 @@ impl Device {
             faulty: 0,
             users: vec![0; pairs],
             exclusive: vec![false; pairs],
+            calls: [0; 2],
             resets: 0,
             pinned: BTreeMap::new(),
             registrations: 0,
@@ -465,8 +468,27 @@ impl System for Device {
     }
 
     fn wait(&mut self, ear: BorrowedFd<'_>, timeout_ms: u16) -> io::Result<Woken> {
+        self.with(|shared| shared.calls[0] += 1);
+        let woken = self.turn();
+        if woken.is_none() && timeout_ms > 0 {
+            // The test's frames come by a channel, which poll(2) does not know.
+            let mut ear = [PollFd::new(ear, PollFlags::POLLIN)];
+            poll(&mut ear, PollTimeout::from(timeout_ms.min(2)))?;
+        }
+        Ok(woken.unwrap_or(Woken::Ready))
+    }
+
+    fn synchronize(&mut self) -> io::Result<Woken> {
+        self.with(|shared| shared.calls[1] += 1);
+        Ok(self.turn().unwrap_or(Woken::Ready))
+    }
+}
+
+impl Device {
+    /// Moves frames, if there are any.
+    fn turn(&self) -> Option<Woken> {
         let bound = self.bound();
-        let woken = self.with(|shared| {
+        self.with(|shared| {
             let mut pairs = bound.iter().flat_map(|(pairs, _)| pairs.clone());
             if shared.faults > 0 && pairs.any(|pair| pair == shared.faulty) {
                 shared.faults -= 1;
@@ -480,13 +502,7 @@ impl System for Device {
                 any |= shared.synchronize(pairs.clone());
             }
             any.then_some(Woken::Ready)
-        });
-        if woken.is_none() && timeout_ms > 0 {
-            // The test's frames come by a channel, which poll(2) does not know.
-            let mut ear = [PollFd::new(ear, PollFlags::POLLIN)];
-            poll(&mut ear, PollTimeout::from(timeout_ms.min(2)))?;
-        }
-        Ok(woken.unwrap_or(Woken::Ready))
+        })
     }
 }
 

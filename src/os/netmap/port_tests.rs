@@ -6,7 +6,7 @@ use super::fake::{Device, Kernel, Left, Shared, World};
 use super::ready::{self, Facts, Interface, Mode, judge};
 use super::registration::{System, look, register};
 use super::tests::{OURS, PEER, arp, frame, mark_of};
-use crate::config::{Fastpath, NetmapPort};
+use crate::config::{Fastpath, FastpathMode, NetmapPort};
 use crate::os::clock::Clock;
 use crate::os::fast::{Card, FromDriver, Hop, Hops, Running, Side};
 use crate::relay::{FlowNews, FlowOrder, Stream};
@@ -86,8 +86,17 @@ impl Rig {
     }
 
     pub(super) fn of(devices: Vec<Device>, world: World, name: &str) -> Self {
+        Self::in_mode(devices, world, name, FastpathMode::Poll)
+    }
+
+    pub(super) fn in_mode(
+        devices: Vec<Device>,
+        world: World,
+        name: &str,
+        mode: FastpathMode,
+    ) -> Self {
         let clock = Clock::new();
-        let (running, mut sides) = opened(devices, name).start(clock).unwrap();
+        let (running, mut sides) = opened(devices, name).start(clock, mode).unwrap();
         Self {
             world,
             side: sides.remove(0),

@@ -55,6 +55,8 @@ pub trait System: Send + Debug {
     /// Has the kernel send what is in the rings, and waits until frames came, `ear` can be read, or
     /// the time is over.
     fn wait(&mut self, ear: BorrowedFd<'_>, timeout_ms: u16) -> io::Result<Woken>;
+    /// Has the kernel send what is in the rings, and show what came: NIOCTXSYNC and NIOCRXSYNC.
+    fn synchronize(&mut self) -> io::Result<Woken>;
 }
 
 /// Why a wait ended.

@@ -128,6 +128,7 @@ fn each_frame_goes_where_it_belongs() {
         punted: 1,
         dropped: 1,
         full: 0,
+        unheard: 0,
         from_host: 1,
     };
     assert_eq!(counts, wanted);

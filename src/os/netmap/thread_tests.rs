@@ -5,6 +5,7 @@ use super::fake::{Device, Kernel, Left, Shared, World};
 use super::port_tests::{PATIENCE, Rig, boxed, port};
 use super::registration::{descriptors, owners, register, threads};
 use super::tests::{PEER, arp, frame, mark_of};
+use crate::config::FastpathMode;
 use crate::os::fast::FromDriver;
 use crate::relay::{FlowNews, FlowOrder};
 use std::sync::mpsc::Receiver;
@@ -197,6 +198,53 @@ fn what_lies_in_the_rings_of_all_leaves_before_the_card_goes_back() {
         left.sort_unstable();
         assert_eq!((left, rig.left()), ([0, 1], Left::Closed));
     }
+}
+
+#[test]
+fn busy_threads_carry_as_sleeping_ones_do() {
+    let (devices, world, _asked, shared) = spread(2);
+    let mut rig = Rig::in_mode(devices, world, "ix0", FastpathMode::Busy);
+    rig.install();
+    for (pair, mark) in [(0, 1), (1, 2)] {
+        let one = frame(PEER, 0, mark);
+        rig.world.receive.send((pair, one)).unwrap();
+        let Left::Frame(by, sent) = rig.left() else {
+            panic!("not by the ring that it came by")
+        };
+        assert_eq!((by, mark_of(&sent)), (pair, mark));
+    }
+    rig.world.receive.send((3, arp())).unwrap();
+    assert_eq!(rig.left(), Left::Frame(1, arp()));
+    assert_eq!(rig.order(FlowOrder::Remove { port: 16384 }), None);
+    let FromDriver::News(16384, FlowNews::Removed(Some(stats))) = rig.heard() else {
+        panic!("not removed")
+    };
+    assert_eq!(stats.packets, 2);
+    // One look in a second for each, and one at the end; all else without sleep.
+    let end = Instant::now() + PATIENCE;
+    while shared.lock().unwrap().calls[1] < 1000 {
+        assert!(Instant::now() < end);
+    }
+    let [polls, looks] = shared.lock().unwrap().calls;
+    assert!(polls < looks / 10, "{polls} {looks}");
+    rig.running = None;
+    drop(shared);
+    assert_eq!(rig.left(), Left::Closed);
+}
+
+#[test]
+fn a_busy_thread_hears_that_its_card_is_gone() {
+    let (devices, world, _asked, shared) = spread(2);
+    let mut rig = Rig::in_mode(devices, world, "ix0", FastpathMode::Busy);
+    {
+        let mut shared = shared.lock().unwrap();
+        (shared.faults, shared.faulty) = (u32::MAX, 0);
+    }
+    drop(shared);
+    let FromDriver::Lost(_) = rig.heard() else {
+        panic!("the worker does not hear of it")
+    };
+    assert_eq!(rig.left(), Left::Closed);
 }
 
 #[test]

@@ -20,8 +20,10 @@ pub struct Counts {
     pub punted: u64,
     /// Of these: went nowhere.
     pub dropped: u64,
-    /// Of the dropped: the ring where they belonged was full.
+    /// Of the dropped: the ring where they belonged, or the line to the worker, was full.
     pub full: u64,
+    /// Of these: the line to the worker.
+    pub unheard: u64,
     /// Frames of the kernel's stack, sent by the card.
     pub from_host: u64,
 }
@@ -30,6 +32,16 @@ impl Counts {
     /// Whether anything moved.
     pub fn any(&self) -> bool {
         self.received + self.from_host > 0
+    }
+}
+
+impl Tally {
+    /// What was counted in between.
+    fn add(&mut self, before: &Counts, now: &Counts) {
+        self.received += now.received - before.received;
+        self.sent += now.sent - before.sent;
+        self.full += now.full - before.full;
+        self.full -= now.unheard - before.unheard;
     }
 }
 
@@ -113,7 +125,11 @@ impl Turn {
     pub fn take(&mut self, now: Instant, worker: &mut dyn Worker) -> Counts {
         let mut counts = Counts::default();
         for at in 0..self.rings.receive.len() {
+            let before = counts;
             self.serve_card(at, (now, &mut *worker), &mut counts);
+            if let Some(tally) = self.tallies.get_mut(at) {
+                tally.add(&before, &counts);
+            }
         }
         for at in 0..self.rings.host_receive.len() {
             self.serve_host(at, &mut counts);
@@ -150,7 +166,6 @@ impl Turn {
             return;
         };
         let mut host = host_send.get_mut(host_at);
-        let before = *counts;
         let batch = ring.space().min(BATCH_MAX);
         fetch(ring, batch, worker.table());
         for _ in 0..batch {
@@ -176,6 +191,7 @@ impl Turn {
                 Verdict::Host => (host.as_deref_mut(), &mut counts.host),
                 Verdict::Punt if punted => (None, &mut counts.punted),
                 Verdict::Punt => {
+                    counts.unheard += 1;
                     counts.full += 1;
                     (None, &mut counts.dropped)
                 }
@@ -197,11 +213,6 @@ impl Turn {
                     ring.advance();
                 }
             }
-        }
-        if let Some(tally) = self.tallies.get_mut(at) {
-            tally.received += counts.received - before.received;
-            tally.sent += counts.sent - before.sent;
-            tally.full += counts.full - before.full;
         }
     }
 

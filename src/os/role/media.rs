@@ -155,7 +155,9 @@ async fn attend(
 ) -> Result<(), Fatal> {
     roots.mend();
     let clock = Clock::new();
-    let driver = card.map(|card| card.start(clock)).transpose();
+    let driver = card
+        .map(|card| card.start(clock, boot.config.rtp.fastpath_mode))
+        .transpose();
     let driver = driver.map_err(|e| Fatal::new(EX_OSERR, format!("fast path: {e}")))?;
     let (driver, sides) = driver.unzip();
     let mut sides = sides.unwrap_or_default().into_iter();

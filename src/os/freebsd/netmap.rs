@@ -240,8 +240,8 @@ impl System for Device {
     }
 }
 
-/// One of the two requests that synchronize all rings of a descriptor. EIO is a ring that the kernel
-/// has stopped, ENXIO a card that is gone.
+/// One of the two requests that synchronize all rings of a descriptor. EIO is a ring that the
+/// kernel has stopped, ENXIO a card that is gone.
 fn synchronize(file: &OwnedFd, request: u32) -> io::Result<Woken> {
     // SAFETY: the request has no argument.
     let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::c_ulong::from(request)) };

@@ -23,8 +23,10 @@ use std::time::Duration;
 
 /// The most flows.
 pub const FLOWS_MAX: usize = 65_536;
-/// The most in the tables of all threads, each of which has all flows: 320 bytes each.
-pub const PLACES_MAX: usize = 8 * FLOWS_MAX;
+/// The most of a card with many threads, each of which has all flows: places of all tables, of 320
+/// bytes, and what each has at least.
+const PLACES_MAX: usize = 4 * FLOWS_MAX;
+const FLOWS_MIN: usize = FLOWS_MAX / 4;
 /// The longest sleep, in milliseconds.
 const SLEEP_MS: u16 = 1000;
 /// How often a thread that does not sleep calls poll(2).
@@ -116,7 +118,7 @@ impl Card for Opened {
             bells.push(bell);
             ears.push(ear);
         }
-        let flows_max = (PLACES_MAX / taken.len().max(1)).min(FLOWS_MAX);
+        let flows_max = (PLACES_MAX / taken.len().max(1)).clamp(FLOWS_MIN, FLOWS_MAX);
         let hops = std::mem::take(&mut this.hops);
         let (exchanges, sides) = Exchange::new(flows_max, &link, &bells, hops)?;
         let (mut parts, mut first_queue) = (Vec::new(), 0);

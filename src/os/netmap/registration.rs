@@ -10,7 +10,8 @@
 //! ```text
 //!   probe     NIC_SW, exclusive   nobody else has a ring? then it is closed again
 //!   holder    NIC_SW              all rings enter netmap mode, and with its end leave it: at once,
-//!                                 for each change of a ring's mode resets the card
+//!                                 for each change of a ring's mode resets the card, and emulation
+//!                                 (generic_netmap_register) forgets what is on its way
 //!   thread n  ONE_NIC n, ONE_SW n
 //! ```
 //! Exclusive rings cannot be bound twice, hence the probe. A card with one pair, a pipe, and a card

@@ -55,8 +55,8 @@ impl NetmapPort {
         let (interface, suffix) = name.split_at(interface_bytes);
         if name.contains(':') || interface.starts_with("vale") {
             let problem = format!(
-                "\"netmap:{name}\": a VALE switch brings frames to this host to its stack's port, and \
-                 none to another"
+                "\"netmap:{name}\": a VALE switch brings frames to this host to its stack's port, \
+                 and none to another"
             );
             return Err((problem, VALE_REMEDY));
         }
@@ -83,8 +83,8 @@ impl NetmapPort {
 /// What is wrong, and the remedy.
 type Wrong = (String, &'static str);
 
-const VALE_REMEDY: &str = "attach one end of an epair(4) to the switch, and write the other end, as \
-                           in \"netmap:epair0b\"";
+const VALE_REMEDY: &str = "attach one end of an epair(4) to the switch, and write the other end, \
+                           as in \"netmap:epair0b\"";
 const NETMAP_REMEDY: &str = "write \"netmap:\" and the interface's name, as in \"netmap:ix0\"";
 
 fn is_interface(name: &str) -> bool {

@@ -101,7 +101,7 @@ impl Figures {
     pub fn values(&self) -> [u64; 9] {
         [
             u64::from(self.ended.get().is_none()),
-            read(&self.flows),
+            self.flows(),
             read(&self.received),
             read(&self.sent),
             read(&self.punted),
@@ -129,7 +129,7 @@ impl Figures {
             mode: self.mode.clone(),
             up: self.ended.get().is_none(),
             problem: self.ended().unwrap_or_default().to_owned(),
-            flows: read(&self.flows),
+            flows: self.flows(),
             received: read(&self.received),
             sent: read(&self.sent),
             punted: read(&self.punted),
@@ -154,10 +154,17 @@ impl Figures {
         }
     }
 
+    /// How many there are. Of threads that end with another one the last words may come late.
+    fn flows(&self) -> u64 {
+        match self.ended.get() {
+            Some(_) => 0,
+            None => read(&self.flows),
+        }
+    }
+
     /// The driver is gone: why, and what to do.
     pub(super) fn end(&self, text: String) {
-        self.flows.store(0, Ordering::Relaxed);
-        // It ends once.
+        // The first one that ends takes the others with it.
         let _ = self.ended.set(text);
     }
 

@@ -201,6 +201,60 @@ fn what_lies_in_the_rings_of_all_leaves_before_the_card_goes_back() {
 }
 
 #[test]
+fn each_thread_keeps_the_order_of_its_rings_and_loses_nothing() {
+    for mode in [FastpathMode::Poll, FastpathMode::Busy] {
+        let (devices, world, _asked, shared) = spread(2);
+        drop(shared);
+        let mut rig = Rig::in_mode(devices, world, "ix0", mode);
+        rig.install();
+        let mut mark = 0;
+        for _ in 0..100 {
+            let mut wanted = [const { Vec::new() }; 4];
+            for n in 0..16 {
+                mark += 1;
+                for pair in 0..4 {
+                    // By the card: a flow's, and what is the stack's; by the stack: all.
+                    let (to, source) = match (pair < 2, n % 4 == 0) {
+                        (true, false) => (pair, PEER),
+                        (true, true) => (pair + 2, PEER),
+                        (false, _) => (pair - 2, "203.0.113.1:9"),
+                    };
+                    let mut one = frame(source, 0, mark);
+                    if to == pair + 2 {
+                        // To another host, which the card brought all the same.
+                        one[12] = 9;
+                    }
+                    rig.world.receive.send((pair, one)).unwrap();
+                    wanted[to].push(mark);
+                }
+            }
+            let mut came = [const { Vec::new() }; 4];
+            for _ in 0..64 {
+                let Left::Frame(by, sent) = rig.left() else {
+                    panic!("closed")
+                };
+                // By its source port.
+                came[by].push((u16::from_be_bytes([sent[34], sent[35]]), mark_of(&sent)));
+            }
+            for (came, wanted) in came.iter_mut().zip(&wanted) {
+                // Two rings meet in one of the card's; each keeps its order there.
+                for is_stacks in [false, true] {
+                    let of_one = came.iter().filter(|(port, _)| (*port == 9) == is_stacks);
+                    assert!(of_one.is_sorted_by_key(|(_, mark)| mark));
+                }
+                came.sort_unstable_by_key(|(_, mark)| *mark);
+                let marks = came.iter().map(|(_, mark)| mark);
+                assert!(marks.eq(wanted), "{came:?} {wanted:?}");
+            }
+        }
+        assert_eq!(rig.figure("fast_path_dropped"), 0);
+        rig.running = None;
+        // The fake kernel looks for each buffer then.
+        assert_eq!(rig.left(), Left::Closed);
+    }
+}
+
+#[test]
 fn busy_threads_carry_as_sleeping_ones_do() {
     let (devices, world, _asked, shared) = spread(2);
     let mut rig = Rig::in_mode(devices, world, "ix0", FastpathMode::Busy);

@@ -6,7 +6,9 @@
 //!   change --+--> thread 0 --> answer --+
 //!            +--> thread 1 --> answer --+--> one answer, once the last one came
 //! ```
-//! Each thread answers in the order of the changes, so the n-th answers belong together.
+//! Each thread answers in the order of the changes, so the n-th answers belong together. No flow
+//! of ours has keys of SRTP, which two tables must not have (RFC 3711 §9.1): such calls stay on
+//! sockets.
 
 use crate::os::doorbell::Doorbell;
 use crate::relay::frame::{Answer, CHANGES_MAX, Change, FlowControl, FlowStats, FlowTable};

@@ -7,6 +7,15 @@ const IFNAMSIZ: usize = 16;
 /// NETMAP_REQ_IFNAMSIZ, likewise.
 const NETMAP_NAME_BYTES: usize = 64;
 
+/// `[rtp] fastpath_mode`: how a thread of the fast path waits for packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FastpathMode {
+    /// It sleeps until the card wakes it.
+    Poll,
+    /// It looks again and again, and has a CPU for itself.
+    Busy,
+}
+
 /// How packets are moved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fastpath {
@@ -45,8 +54,11 @@ impl NetmapPort {
         let interface_bytes = name.find(['{', '}']).unwrap_or(name.len());
         let (interface, suffix) = name.split_at(interface_bytes);
         if name.contains(':') || interface.starts_with("vale") {
-            let problem = format!("\"netmap:{name}\": a VALE port has neither routes nor a stack");
-            return Err((problem, NETMAP_REMEDY));
+            let problem = format!(
+                "\"netmap:{name}\": a VALE switch brings frames to this host to its stack's port, \
+                 and none to another"
+            );
+            return Err((problem, VALE_REMEDY));
         }
         if interface.ends_with(['^', '*', '+']) {
             let problem = format!("\"netmap:{name}\" chooses rings; all are needed");
@@ -71,6 +83,8 @@ impl NetmapPort {
 /// What is wrong, and the remedy.
 type Wrong = (String, &'static str);
 
+const VALE_REMEDY: &str = "attach one end of an epair(4) to the switch, and write the other end, \
+                           as in \"netmap:epair0b\"";
 const NETMAP_REMEDY: &str = "write \"netmap:\" and the interface's name, as in \"netmap:ix0\"";
 
 fn is_interface(name: &str) -> bool {
@@ -164,7 +178,7 @@ mod tests {
         for (text, what) in wrong {
             let (problem, remedy) = Fastpath::parse(text).unwrap_err();
             assert!(problem.contains(what), "{text}: {problem}");
-            assert!(remedy.starts_with("write \""), "{text}: {remedy}");
+            assert!(remedy.contains("write "), "{text}: {remedy}");
         }
     }
 }

@@ -38,7 +38,7 @@ pub use dialing::{
     Match, Member, NEXT_ON, NumberFormat, Numbers, PEERS_MAX, Pool, ROUTES_MAX, Route, STEPS_MAX,
     Source, Strategy, Target, Trunk, e164,
 };
-pub use fastpath::{Fastpath, NetmapPort};
+pub use fastpath::{Fastpath, FastpathMode, NetmapPort};
 pub use menu::{
     Action, Disa, GREETINGS_MAX, Holiday, MENUS_MAX, Menu, Opening, Period, Pin, Queue,
     QueueStrategy,
@@ -296,6 +296,8 @@ pub struct Rtp {
     pub relay: Relay,
     /// How packets are moved.
     pub fastpath: Fastpath,
+    /// How a thread of the fast path waits for them.
+    pub fastpath_mode: FastpathMode,
     /// Seconds without a packet from either side after which the call is ended.
     pub timeout_s: u32,
     /// Whether, and how, other proxies may use the relay.
@@ -308,6 +310,7 @@ impl Default for Rtp {
             ports: PortRange::DEFAULT,
             relay: Relay::Nat,
             fastpath: Fastpath::Off,
+            fastpath_mode: FastpathMode::Poll,
             timeout_s: 60,
             ng: None,
         }

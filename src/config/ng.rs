@@ -12,6 +12,7 @@ pub(super) const RTP: &[&str] = &[
     "ports",
     "relay",
     "fastpath",
+    "fastpath_mode",
     "timeout_s",
     "ng",
     "ng_allow",

@@ -7,10 +7,10 @@ pub(super) use voicemail::is_address as is_mail_address;
 
 use super::reader::{Entry, Reader, Section, Text, nearest};
 use super::{
-    Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, Guard, IpNet,
-    Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, Origin, PortRange, Relay, Rtp,
-    SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, conference, ng, page,
-    parking, parse_dialing, parse_menu, recording, run_dir, spool_dir,
+    Admin, Advertise, Blocklist, Config, Digest, Domain, Durability, Fastpath, FastpathMode, Guard,
+    IpNet, Keepalive, Limits, Listen, Locale, LogLevel, Mistakes, Node, Origin, PortRange, Relay,
+    Rtp, SERVICE_ROUTES_MAX, ServiceRoute, Sip, Spool, Store, Timers, Tls, Web, conference, ng,
+    page, parking, parse_dialing, parse_menu, recording, run_dir, spool_dir,
 };
 use crate::base::Transport;
 use std::net::{IpAddr, SocketAddr};
@@ -624,6 +624,11 @@ impl<'d> File<'_, '_, 'd> {
         }
         if let Some(fastpath) = section.get("fastpath").and_then(|e| self.fastpath(e)) {
             rtp.fastpath = fastpath;
+        }
+        if let Some(entry) = section.get("fastpath_mode") {
+            let words = [("poll", FastpathMode::Poll), ("busy", FastpathMode::Busy)];
+            let mode = self.reader.word(entry, &words);
+            rtp.fastpath_mode = mode.unwrap_or(rtp.fastpath_mode);
         }
         self.set_u32(&mut rtp.timeout_s, section.get("timeout_s"), 5..=86_400);
         rtp.ng = self.ng(section, sip, rtp.ports);

@@ -3,8 +3,8 @@
 
 use super::print_dialing::dialing;
 use super::{
-    Blocklist, Config, Digest, Durability, Fraud, Keepalive, Limits, Locale, Relay, Sip, Timers,
-    Voicemail, ng,
+    Blocklist, Config, Digest, Durability, FastpathMode, Fraud, Keepalive, Limits, Locale, Relay,
+    Sip, Timers, Voicemail, ng,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -51,6 +51,11 @@ impl Config {
         };
         text(f, "relay", &relay)?;
         text(f, "fastpath", &self.rtp.fastpath.to_string())?;
+        let mode = match self.rtp.fastpath_mode {
+            FastpathMode::Poll => "poll",
+            FastpathMode::Busy => "busy",
+        };
+        text(f, "fastpath_mode", &mode)?;
         plain(f, "timeout_s", self.rtp.timeout_s)?;
         if let Some(ng) = &self.rtp.ng {
             ng::print(f, ng)?;

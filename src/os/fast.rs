@@ -3,32 +3,34 @@
 //! driver leaves alone come back.
 //!
 //! ```text
-//!  media worker                               driver thread, owner of the FlowTable
+//!  media worker                               driver threads, each with a FlowTable
 //!   Relay --FlowOrder--> Side --Change--> FlowRing --> apply between batches
 //!   Relay <--FlowNews--- Side <--Answer-- FlowRing <--'
 //!   Relay <--packet----- Side <--Punted-------------- process(): Punt, Host
 //! ```
 //! A driver sees only frames to ports whose [`Gate`] is open; all others are the system's. When its
-//! thread ends, however that is, each worker finds its line closed behind the last answer, adds
-//! what its flows had counted until then, and carries all by sockets.
+//! threads end, however that is, each worker finds its lines closed behind the last answer, adds
+//! what its flows had counted until then, and carries all by sockets. One thread that ends takes
+//! the others with it: rings that nobody serves would cost the system its frames.
 
 mod checks;
 mod driver;
 mod exchange;
 mod figures;
+mod lines;
 
 pub use checks::{CardFacts, Finding, Grade, QUEUES_MAX};
 pub use driver::{Card, HandOver, Started, hand_over, open, take_over};
 #[cfg(test)]
 pub use exchange::spawn;
 pub use exchange::{Exchange, Running};
-pub use figures::{Figures, QueueFigures};
+pub use figures::{Figures, ONE_FOR_ALL, QueueFigures};
 
+use self::lines::{Line, Lines, Told};
 use super::doorbell::{Doorbell, Ear, doorbell};
 use crate::base::Instant;
 use crate::relay::frame::{
-    Action, Answer, Busy, Change, FlowControl, FlowRing, FlowSpec, FlowStats, FlowTable, Onward,
-    RtcpPath, ring,
+    Action, Answer, Change, FlowRing, FlowSpec, FlowStats, FlowTable, Onward, RtcpPath, ring,
 };
 use crate::relay::{FlowNews, FlowOrder, Stream};
 use crate::wire::rtp::EXPEDITED_FORWARDING;
@@ -84,7 +86,7 @@ pub struct Punted {
     pub payload: Box<[u8]>,
 }
 
-/// The driver's end of one worker's line.
+/// A driver thread's end of one worker's line.
 #[derive(Debug)]
 pub struct DriverEnd {
     /// Changes of the table, and answers.
@@ -131,8 +133,6 @@ impl DriverEnd {
 pub struct Link {
     /// Opens and closes ports.
     pub gate: Arc<dyn Gate>,
-    /// Wakes the driver.
-    pub wake: Arc<Doorbell>,
     /// The link's own hardware address.
     pub hardware_address: [u8; 6],
     /// What the driver counts.
@@ -185,16 +185,15 @@ struct Placed {
 #[derive(Debug)]
 pub struct Side {
     number: u16,
-    control: FlowControl,
+    lines: Lines,
     punted: Receiver<Punted>,
-    estate: Receiver<Arc<FlowTable>>,
     ear: Ear,
     link: Link,
     hops: Box<dyn Hops>,
     /// By our port.
     placed: BTreeMap<u16, Placed>,
-    /// Removals that found the line full: at most one a port.
-    backlog: VecDeque<SocketAddr>,
+    /// Removals that found the line full, and whether nobody waits for them: at most one a port.
+    backlog: VecDeque<(SocketAddr, bool)>,
 }
 
 /// What comes from the driver.
@@ -208,30 +207,39 @@ pub enum FromDriver {
     Lost(Vec<(u16, FlowStats)>),
 }
 
-/// A line between a worker and a driver; `number` is its place among the driver's.
-pub fn line(number: u16, link: Link, hops: Box<dyn Hops>) -> io::Result<(Side, DriverEnd)> {
-    let (control, ring) = ring();
+/// The lines between a worker and the threads of a driver, which these bells wake; `number` is the
+/// worker's place among the driver's.
+pub fn line(
+    number: u16,
+    link: Link,
+    bells: &[Arc<Doorbell>],
+    hops: Box<dyn Hops>,
+) -> io::Result<(Side, Vec<DriverEnd>)> {
     let (sender, punted) = sync_channel(PUNTED_MAX);
-    let (bequest, estate) = sync_channel(1);
     let (bell, ear) = doorbell()?;
-    let end = DriverEnd {
-        ring,
-        punted: sender,
-        estate: bequest,
-        bell: LastRing(bell),
-    };
+    let (mut lines, mut ends) = (Vec::new(), Vec::new());
+    for wake in bells {
+        let (control, ring) = ring();
+        let (bequest, estate) = sync_channel(1);
+        lines.push(Line::new(control, estate, Arc::clone(wake)));
+        ends.push(DriverEnd {
+            ring,
+            punted: sender.clone(),
+            estate: bequest,
+            bell: LastRing(Arc::clone(&bell)),
+        });
+    }
     let side = Side {
         number,
-        control,
+        lines: Lines::new(lines),
         punted,
-        estate,
         ear,
         link,
         hops,
         placed: BTreeMap::new(),
         backlog: VecDeque::new(),
     };
-    Ok((side, end))
+    Ok((side, ends))
 }
 
 impl Side {
@@ -260,9 +268,9 @@ impl Side {
 
     /// What came since.
     pub fn poll(&mut self) -> Option<FromDriver> {
-        while let Some(destination) = self.backlog.pop_front() {
-            if self.ask(Change::Remove { destination }).is_err() {
-                self.backlog.push_front(destination);
+        while let Some((destination, quiet)) = self.backlog.pop_front() {
+            if !self.lines.ask(quiet, || Change::Remove { destination }) {
+                self.backlog.push_front((destination, quiet));
                 break;
             }
         }
@@ -281,8 +289,8 @@ impl Side {
     }
 
     fn poll_answer(&mut self) -> Option<(u16, FlowNews)> {
-        while let Some(answer) = self.control.poll_answer() {
-            if let Some(news) = self.on_answer(answer) {
+        while let Some(told) = self.lines.poll() {
+            if let Some(news) = self.on_answer(&told) {
                 return Some(news);
             }
         }
@@ -291,18 +299,11 @@ impl Side {
 
     /// What a driver that is gone left of our flows.
     fn estate(&self) -> Vec<(u16, FlowStats)> {
-        let Ok(table) = self.estate.try_recv() else {
-            return Vec::new();
-        };
+        let tables = self.lines.estate();
         let mine = self.placed.iter();
-        let counted = mine.filter_map(|(port, placed)| Some((*port, table.stats(placed.ours)?)));
+        let counted =
+            mine.filter_map(|(port, placed)| Some((*port, lines::stats(&tables, placed.ours)?)));
         counted.collect()
-    }
-
-    fn ask(&self, change: Change) -> Result<(), Box<Busy>> {
-        self.control.ask(change)?;
-        self.link.wake.ring();
-        Ok(())
     }
 
     fn install(&mut self, now: Instant, stream: Stream) -> bool {
@@ -317,13 +318,12 @@ impl Side {
         };
         let ours = SocketAddr::new(ours, stream.port);
         self.link.owners.set(stream.port, self.number);
-        let spec = Box::new(self.spec(&stream, ours, &hop));
-        let keep_security = false;
-        let change = Change::Install {
-            spec,
-            keep_security,
+        let hardware_address = self.link.hardware_address;
+        let install = || Change::Install {
+            spec: Box::new(spec(&stream, ours, &hop, hardware_address)),
+            keep_security: false,
         };
-        if self.ask(change).is_err() {
+        if !self.lines.ask(false, install) {
             return false;
         }
         let placed = Placed {
@@ -336,37 +336,6 @@ impl Side {
         };
         self.placed.insert(stream.port, placed);
         true
-    }
-
-    fn spec(&self, stream: &Stream, ours: SocketAddr, hop: &Hop) -> FlowSpec {
-        let source = match stream.onward_bind.is_unspecified() {
-            true => hop.source,
-            false => stream.onward_bind,
-        };
-        FlowSpec {
-            destination: ours,
-            source: stream.source,
-            vlan: None,
-            clock_rate: stream.clock_rate,
-            action: Action::Forward(Box::new(Onward {
-                link: hop.link,
-                source_mac: self.link.hardware_address,
-                destination_mac: hop.hardware_address,
-                tag: None,
-                source: SocketAddr::new(source, stream.onward_port),
-                destination: stream.destination,
-                rtcp: match stream.has_rtcp {
-                    true => RtcpPath::Punt,
-                    false => RtcpPath::Same,
-                },
-                mtu: hop.mtu,
-                dscp: Some(EXPEDITED_FORWARDING),
-                ssrc: None,
-                payload_types: Vec::new(),
-                punted_types: 0,
-                security: stream.is_secure.then(Box::default),
-            })),
-        }
     }
 
     /// Asks what a flow counted; follows a next hop that is another by now.
@@ -382,17 +351,16 @@ impl Side {
             // One that is not known for a moment is most likely the old one.
             if let Some(hop) = hop.filter(|hop| *hop != placed.hop) {
                 placed.hop = hop;
-                let spec = Box::new(self.spec(&stream, destination, &hop));
-                let keep_security = true;
-                let change = Change::Install {
-                    spec,
-                    keep_security,
+                let hardware_address = self.link.hardware_address;
+                let install = || Change::Install {
+                    spec: Box::new(spec(&stream, destination, &hop, hardware_address)),
+                    keep_security: true,
                 };
                 // In vain: it is tried again with the next hop's next change.
-                let _ = self.ask(change);
+                let _ = self.lines.ask(false, install);
             }
         }
-        let _ = self.ask(Change::Query { destination });
+        let _ = self.lines.ask(false, || Change::Query { destination });
     }
 
     fn remove(&mut self, port: u16) -> Option<(u16, FlowNews)> {
@@ -402,18 +370,19 @@ impl Side {
         };
         placed.leaving = true;
         let destination = placed.ours;
-        if self.ask(Change::Remove { destination }).is_err() {
-            self.backlog.push_back(destination);
+        if !self.lines.ask(false, || Change::Remove { destination }) {
+            self.backlog.push_back((destination, false));
         }
         None
     }
 
-    fn on_answer(&mut self, answer: Answer) -> Option<(u16, FlowNews)> {
-        match answer {
+    fn on_answer(&mut self, told: &Told) -> Option<(u16, FlowNews)> {
+        match told.answer {
+            _ if told.quiet => None,
             Answer::Installed {
                 destination,
                 result,
-            } => self.on_installed(destination, result.is_ok()),
+            } => self.on_installed(destination, result.is_ok(), told.partly),
             Answer::Removed {
                 destination,
                 result,
@@ -428,7 +397,12 @@ impl Side {
         }
     }
 
-    fn on_installed(&mut self, ours: SocketAddr, done: bool) -> Option<(u16, FlowNews)> {
+    fn on_installed(
+        &mut self,
+        ours: SocketAddr,
+        done: bool,
+        partly: bool,
+    ) -> Option<(u16, FlowNews)> {
         let port = ours.port();
         let placed = self.placed.get_mut(&port)?;
         let first = !std::mem::replace(&mut placed.answered, true);
@@ -443,12 +417,46 @@ impl Side {
             }
             (false, false) if first => {
                 self.placed.remove(&port);
+                if partly {
+                    self.backlog.push_back((ours, true));
+                }
                 Figures::add(&self.link.figures.refused, 1);
                 Some((port, FlowNews::Refused))
             }
             // The flow of before stays, with its old next hop.
             (false, false) => None,
         }
+    }
+}
+
+fn spec(stream: &Stream, ours: SocketAddr, hop: &Hop, hardware_address: [u8; 6]) -> FlowSpec {
+    let source = match stream.onward_bind.is_unspecified() {
+        true => hop.source,
+        false => stream.onward_bind,
+    };
+    FlowSpec {
+        destination: ours,
+        source: stream.source,
+        vlan: None,
+        clock_rate: stream.clock_rate,
+        action: Action::Forward(Box::new(Onward {
+            link: hop.link,
+            source_mac: hardware_address,
+            destination_mac: hop.hardware_address,
+            tag: None,
+            source: SocketAddr::new(source, stream.onward_port),
+            destination: stream.destination,
+            rtcp: match stream.has_rtcp {
+                true => RtcpPath::Punt,
+                false => RtcpPath::Same,
+            },
+            mtu: hop.mtu,
+            dscp: Some(EXPEDITED_FORWARDING),
+            ssrc: None,
+            payload_types: Vec::new(),
+            punted_types: 0,
+            security: stream.is_secure.then(Box::default),
+        })),
     }
 }
 

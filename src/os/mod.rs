@@ -29,6 +29,7 @@ pub mod log;
 pub mod netmap;
 pub mod ng;
 pub mod node;
+pub mod pin;
 pub mod post;
 pub mod privsep;
 pub mod relay;

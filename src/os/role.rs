@@ -46,7 +46,7 @@ struct Boot {
     /// For media: where files are.
     roots: Roots,
     /// For media: the card of the fast path.
-    card: Option<(Interface, OwnedFd)>,
+    card: Option<(Interface, Vec<OwnedFd>)>,
     /// For media: where next hops are asked for.
     hops: Option<Channel>,
     lines: Vec<(Line, Channel)>,
@@ -123,7 +123,12 @@ impl Boot {
         let mut roots = Roots::default();
         let (mut card, mut hops) = (None, None);
         loop {
-            let (message, mut fds): (ToRole, _) = channel.receive().map_err(ipc)?;
+            let (message, mut fds): (ToRole, Vec<OwnedFd>) = channel.receive().map_err(ipc)?;
+            if let ToRole::Card(interface) = message {
+                let (_, cards) = card.get_or_insert_with(|| (interface, Vec::new()));
+                cards.append(&mut fds);
+                continue;
+            }
             let fd = fds.pop();
             match (message, fd) {
                 (ToRole::Settings { bytes, .. }, None) => collect(&mut parts, bytes)?,
@@ -136,7 +141,6 @@ impl Boot {
                 (ToRole::Control, Some(fd)) => control = Some(fd),
                 (ToRole::Ng(address), Some(fd)) => ng = Some((address, fd)),
                 (ToRole::Directory(root), Some(fd)) => roots.set(root, fd),
-                (ToRole::Card(interface), Some(fd)) => card = Some((interface, fd)),
                 (ToRole::Hops, Some(fd)) => hops = Some(Channel::from_fd(fd)),
                 (ToRole::Line(line), Some(fd)) => lines.push((line, Channel::from_fd(fd))),
                 (ToRole::Start, None) => break,

@@ -21,7 +21,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use voip::config::Fastpath;
+use voip::config::{Fastpath, FastpathMode};
 use voip::os::clock::Clock;
 use voip::os::relay::{MediaConfig, MediaDriver};
 use voip::os::udp::Name;
@@ -102,7 +102,8 @@ fn relay_port(base: u16, side: usize, stream: usize) -> u16 {
 fn serve(streams: usize, fastpath: Fastpath) -> Result<(), Failure> {
     let clock = Clock::new();
     let card = voip::os::fast::open(&fastpath, 1)?;
-    let (_carrying, lines) = card.map(|card| card.start(clock)).transpose()?.unzip();
+    let started = card.map(|card| card.start(clock, FastpathMode::Poll));
+    let (_carrying, lines) = started.transpose()?.unzip();
     let config = MediaConfig {
         files: None,
         brokered: false,

@@ -128,6 +128,19 @@ def test_call(case):
         assert leg["lost"] == 0, record
 
 
+def test_busy(case):
+    """Threads that do not sleep carry the same, and stop when they are told to."""
+    house = House(case, rtp={"fastpath_mode": "busy"})
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    house.ends(alice)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    assert house.figure("dropped") == 0, house.voipd.json("status")["counters"]
+    house.voipd.stop()
+    wait_for("the program to leave the card", lambda: not house.program(), 10)
+
+
 def metrics(house):
     """Prometheus' scrape, as names with their labels, and numbers."""
     request = f"GET /metrics HTTP/1.0\r\nHost: voip\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"

@@ -12,6 +12,9 @@
 # so the kernel emulates it (dev.netmap.admode=0). With a card that does, its driver is tested:
 #
 #   NEAR=ix0 FAR=ix1 tests/freebsd/netmap.sh DIR    a cable between them; ix1 goes into the jail
+#   RINGS=4 tests/freebsd/netmap.sh DIR             emulation with so many pairs of rings, hence threads
+#   MODE=busy tests/freebsd/netmap.sh DIR           threads that do not sleep ([rtp] fastpath_mode)
+#   VALE=1 tests/freebsd/netmap.sh DIR              a VALE switch between two epairs
 set -eu
 
 dir=${1:?"usage: netmap.sh DIRECTORY_OF_VOIPD"}
@@ -20,7 +23,11 @@ work=$(mktemp -d /tmp/voip-netmap.XXXXXX)
 jail=voipnetmap
 near=${NEAR-}
 far=${FAR-}
+rings=${RINGS-}
+mode=${MODE-poll}
+switch=
 made=
+rings_before=
 failed=0
 
 say() { echo "netmap: $*" >&2; }
@@ -41,7 +48,9 @@ clean() {
     sleep 2
     jail -r "$jail" 2>/dev/null || :
     [ -z "$near" ] || ifconfig "$near" inet 10.99.0.1 delete 2>/dev/null || :
-    [ -z "$made" ] || ifconfig "$near" destroy 2>/dev/null || :
+    for end in $switch; do valectl -d "valevoip:$end" 2>/dev/null || :; done
+    for end in $made; do ifconfig "$end" destroy 2>/dev/null || :; done
+    [ -z "$rings_before" ] || sysctl dev.netmap.generic_rings="$rings_before" >/dev/null
     rm -rf "$work"
 }
 trap clean EXIT
@@ -54,10 +63,26 @@ trap 'exit 1' INT TERM
     say "note: this kernel has no WITNESS; lock orders are not checked"
 lines_before=$(dmesg | wc -l)
 
+if [ -n "$rings" ]; then
+    rings_before=$(sysctl -n dev.netmap.generic_rings)
+    sysctl dev.netmap.generic_rings="$rings" >/dev/null
+fi
 if [ -z "$near" ]; then
     near=$(ifconfig epair create)
     far=${near%a}b
-    made=yes
+    made=$near
+    if [ -n "${VALE-}" ]; then
+        # near - its other end - switch - its other end - far
+        end=$(ifconfig epair create)
+        made="$near $end"
+        switch="$far $end"
+        far=${end%a}b
+        for end in $switch; do
+            ifconfig "$end" -rxcsum -txcsum 2>/dev/null || :
+            ifconfig "$end" up
+            valectl -a "valevoip:$end"
+        done
+    fi
 fi
 jail -c name="$jail" vnet persist vnet.interface="$far"
 ifconfig "$near" inet 10.99.0.1/24 -rxcsum -txcsum -tso4 -tso6 -lro -rxcsum6 -txcsum6 -vlanhwtag up \
@@ -88,6 +113,7 @@ listen = ["udp:10.99.0.1:15060"]
 relay = "always"
 ports = "16384-16483"
 fastpath = "netmap:$near"
+fastpath_mode = "$mode"
 ng = "udp:10.99.0.1:2223"
 ng_allow = ["10.99.0.0/24"]
 ng_interfaces = ["near/10.99.0.1"]
@@ -129,6 +155,17 @@ sleep 6
 moved() { n=$(figure fast_path_sent) && echo "$n frames" && [ "$n" -gt 500 ]; }
 check "they went by netmap (fast_path_sent)" moved
 status | grep fast_path >&2 || :
+# Each pair of rings is there, with a thread if the kernel has memory for it.
+pairs() {
+    "$dir/voipctl" -s "$work/voip.sock" relay
+    "$dir/voipctl" -s "$work/voip.sock" --json relay >"$work/relay" &&
+        python3 -c "
+import json, sys
+queues = json.load(open('$work/relay'))[1]['queues']
+sys.exit(len(queues) < ${rings:-1} or sum(queue['sent'] for queue in queues) == 0)"
+}
+check "voipctl relay shows each pair of rings" pairs
+sed 's/^/    /' "$work/out" >&2
 # 5. What happens when the driver dies: the card is the stack's again, then the driver's.
 die() {
     pkill -9 -f -- "--role media" -P "$(cat "$work/voip.pid")" 2>/dev/null ||

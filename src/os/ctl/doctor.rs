@@ -9,6 +9,7 @@ mod host;
 mod linux;
 
 use super::super::control::{Client, ClientError};
+use super::super::fast::ONE_FOR_ALL;
 use super::super::store::Database;
 use super::super::{interfaces, tls};
 use super::access::Access;
@@ -212,6 +213,10 @@ fn fast_path(d: &mut Doctor, row: &RelayDriverRow) {
     if row.mode.starts_with("generic") {
         let remedy = "use a card whose driver takes XDP programs, and see what else is said of the \
                       fast path";
+        d.warn("fast path", finding, remedy);
+    } else if row.mode == ONE_FOR_ALL {
+        let remedy = "raise dev.netmap.buf_num and dev.netmap.ring_num by sysctl(8), give the card \
+                      as many sending as receiving queues, at most 64, and restart voipd";
         d.warn("fast path", finding, remedy);
     } else if lost > 0 {
         let finding = format!("{finding}; {lost} frames found a ring full");

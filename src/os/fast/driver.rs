@@ -1,7 +1,7 @@
 //! The drivers that a configuration can name.
 
 use super::{Running, Side};
-use crate::config::Fastpath;
+use crate::config::{Fastpath, FastpathMode};
 use crate::os::clock::Clock;
 use crate::os::ipc::Channel;
 use crate::os::netmap::ready::Interface;
@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 /// A card that is ours and carries nothing yet.
 pub trait Card: Send + Debug {
     /// Starts the driver, with a line for each worker that it was opened for. Makes no socket.
-    fn start(self: Box<Self>, clock: Clock) -> io::Result<Started>;
+    fn start(self: Box<Self>, clock: Clock, mode: FastpathMode) -> io::Result<Started>;
 }
 
 /// A running driver, and the workers' lines to it.
@@ -48,8 +48,8 @@ pub fn open(fastpath: &Fastpath, workers: usize) -> Result<Option<Box<dyn Card>>
 pub struct HandOver {
     /// What it must know.
     pub interface: Interface,
-    /// The card, open.
-    pub card: OwnedFd,
+    /// The card, open as often as its driver wants it.
+    pub cards: Vec<OwnedFd>,
     /// Where it asks for next hops; a thread of ours answers until it ends.
     pub hops: Channel,
 }
@@ -71,13 +71,13 @@ pub fn hand_over(fastpath: &Fastpath) -> Result<Option<HandOver>, String> {
 #[cfg(target_os = "freebsd")]
 pub fn take_over(
     fastpath: &Fastpath,
-    (interface, card, hops): (Interface, OwnedFd, Channel),
+    (interface, cards, hops): (Interface, Vec<OwnedFd>, Channel),
     workers: usize,
 ) -> Result<Box<dyn Card>, String> {
     match fastpath {
         Fastpath::Netmap(port) => {
             let taken =
-                crate::os::freebsd::netmap::take_over(port, (interface, card, hops), workers)?;
+                crate::os::freebsd::netmap::take_over(port, (interface, cards, hops), workers)?;
             Ok(Box::new(taken))
         }
         Fastpath::Off | Fastpath::Xdp(_) => Err("[rtp] fastpath: a card of another driver".into()),
@@ -88,7 +88,7 @@ pub fn take_over(
 #[cfg(not(target_os = "freebsd"))]
 pub fn take_over(
     fastpath: &Fastpath,
-    _: (Interface, OwnedFd, Channel),
+    _: (Interface, Vec<OwnedFd>, Channel),
     _: usize,
 ) -> Result<Box<dyn Card>, String> {
     Err(format!(

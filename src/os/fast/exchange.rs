@@ -1,8 +1,8 @@
-//! What a driver's thread owns beside its card, and how it ends.
+//! What each of a driver's threads owns beside its rings, and how they end.
 
 use super::{DriverEnd, Figures, Hops, Link, Punted, Side, line};
 use crate::os::doorbell::Doorbell;
-use crate::relay::frame::{FlowTable, datagram};
+use crate::relay::frame::{FlowTable, Totals, datagram};
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,23 +18,35 @@ pub struct Exchange {
     pub table: FlowTable,
     ends: Vec<DriverEnd>,
     link: Link,
+    /// What the figures have of the table's counts.
+    shown: Totals,
 }
 
 impl Exchange {
-    /// A line for each worker, who brings what knows its next hops, and room for so many flows.
+    /// For each thread of a driver, which these bells wake: lines to all workers, who bring what
+    /// knows their next hops, and room for so many flows.
     pub fn new(
         flows_max: usize,
-        link: Link,
+        link: &Link,
+        bells: &[Arc<Doorbell>],
         hops: Vec<Box<dyn Hops>>,
-    ) -> io::Result<(Self, Vec<Side>)> {
-        let (mut sides, mut ends) = (Vec::new(), Vec::new());
+    ) -> io::Result<(Vec<Self>, Vec<Side>)> {
+        let mut sides = Vec::new();
+        let exchange = |_| Self {
+            table: FlowTable::new(flows_max),
+            ends: Vec::new(),
+            link: link.clone(),
+            shown: Totals::default(),
+        };
+        let mut all: Vec<Self> = bells.iter().map(exchange).collect();
         for (number, hops) in (0..u16::MAX).zip(hops) {
-            let (side, end) = line(number, link.clone(), hops)?;
+            let (side, ends) = line(number, link.clone(), bells, hops)?;
             sides.push(side);
-            ends.push(end);
+            for (exchange, end) in all.iter_mut().zip(ends) {
+                exchange.ends.push(end);
+            }
         }
-        let table = FlowTable::new(flows_max);
-        Ok((Self { table, ends, link }, sides))
+        Ok((all, sides))
     }
 
     /// Carries out what workers want; whether there was anything. For the time between batches.
@@ -73,8 +85,10 @@ impl Exchange {
     }
 
     /// Shows why frames were dropped. For now and then.
-    pub fn show(&self) {
-        self.link.figures.set_reasons(&self.table.totals());
+    pub fn show(&mut self) {
+        let totals = self.table.totals();
+        self.link.figures.add_reasons(&self.shown, &totals);
+        self.shown = totals;
     }
 }
 
@@ -91,23 +105,47 @@ impl Drop for Exchange {
 /// A running driver. Dropping it stops it, and gives the card back.
 #[derive(Debug)]
 pub struct Running {
-    thread: Option<JoinHandle<()>>,
-    bell: Arc<Doorbell>,
+    threads: Vec<JoinHandle<()>>,
+    bells: Vec<Arc<Doorbell>>,
     figures: Arc<Figures>,
 }
 
+/// Tells all threads of a driver to end, however its own does.
+struct Together(Vec<Arc<Doorbell>>);
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|bell| bell.stop());
+    }
+}
+
 impl Running {
-    /// Runs a driver on a thread of its own, until the bell of its link tells it to end.
-    pub fn start(
-        name: String,
+    /// Runs a driver, each part on a thread of its own, until its bell tells it to end. If one part
+    /// ends the others are told to.
+    pub fn start<F>(
+        name: &str,
         link: &Link,
-        drive: impl FnOnce() -> Result<(), String> + Send + 'static,
-    ) -> io::Result<Self> {
-        Ok(Self {
-            thread: Some(spawn(name, &link.figures, drive)?),
-            bell: Arc::clone(&link.wake),
+        bells: Vec<Arc<Doorbell>>,
+        parts: Vec<F>,
+    ) -> io::Result<Self>
+    where
+        F: FnOnce() -> Result<(), String> + Send + 'static,
+    {
+        let mut running = Self {
+            threads: Vec::new(),
+            bells,
             figures: Arc::clone(&link.figures),
-        })
+        };
+        for drive in parts {
+            let together = Together(running.bells.clone());
+            let part = move || {
+                let _together = together;
+                drive()
+            };
+            let thread = spawn(name.to_owned(), &link.figures, part)?;
+            running.threads.push(thread);
+        }
+        Ok(running)
     }
 
     /// What it counts.
@@ -118,8 +156,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.bell.stop();
-        if let Some(thread) = self.thread.take() {
+        self.bells.iter().for_each(|bell| bell.stop());
+        for thread in self.threads.drain(..) {
             // However it ended, it has said so.
             let _ = thread.join();
         }

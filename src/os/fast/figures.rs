@@ -37,6 +37,9 @@ pub struct Figures {
     ended: OnceLock<String>,
 }
 
+/// How a driver says that one thread has all rings of its card, where more would have them.
+pub const ONE_FOR_ALL: &str = "one thread for all rings of the card: slower";
+
 /// What a driver counts of one queue of its card.
 #[derive(Debug, Default)]
 pub struct QueueFigures {
@@ -98,7 +101,7 @@ impl Figures {
     pub fn values(&self) -> [u64; 9] {
         [
             u64::from(self.ended.get().is_none()),
-            read(&self.flows),
+            self.flows(),
             read(&self.received),
             read(&self.sent),
             read(&self.punted),
@@ -126,7 +129,7 @@ impl Figures {
             mode: self.mode.clone(),
             up: self.ended.get().is_none(),
             problem: self.ended().unwrap_or_default().to_owned(),
-            flows: read(&self.flows),
+            flows: self.flows(),
             received: read(&self.received),
             sent: read(&self.sent),
             punted: read(&self.punted),
@@ -143,17 +146,25 @@ impl Figures {
         self.queues.get(number)
     }
 
-    /// Shows what the table counted.
-    pub fn set_reasons(&self, totals: &Totals) {
-        for (place, count) in self.reasons.iter().zip(totals.dropped) {
-            place.store(count, Ordering::Relaxed);
+    /// Shows what a table counted since.
+    pub(super) fn add_reasons(&self, before: &Totals, now: &Totals) {
+        let counts = before.dropped.iter().zip(now.dropped);
+        for (place, (before, now)) in self.reasons.iter().zip(counts) {
+            Self::add(place, now.saturating_sub(*before));
+        }
+    }
+
+    /// How many there are. Of threads that end with another one the last words may come late.
+    fn flows(&self) -> u64 {
+        match self.ended.get() {
+            Some(_) => 0,
+            None => read(&self.flows),
         }
     }
 
     /// The driver is gone: why, and what to do.
     pub(super) fn end(&self, text: String) {
-        self.flows.store(0, Ordering::Relaxed);
-        // It ends once.
+        // The first one that ends takes the others with it.
         let _ = self.ended.set(text);
     }
 

@@ -66,16 +66,15 @@ impl Rig {
         let (wake, driver) = doorbell().unwrap();
         let link = Link {
             gate: door.clone(),
-            wake,
             hardware_address: [2, 0, 0, 0, 0, 1],
             figures: Arc::default(),
             owners: Arc::default(),
         };
         let hop = Arc::new(Mutex::new(Some(hop(9))));
-        let (side, end) = line(3, link, Box::new(Table(hop.clone()))).unwrap();
+        let (side, mut ends) = line(3, link, &[wake], Box::new(Table(hop.clone()))).unwrap();
         Self {
             side,
-            end,
+            end: ends.remove(0),
             door,
             hop,
             table: FlowTable::new(flows),
@@ -157,6 +156,54 @@ fn what_is_taken_back_at_once_opens_no_port() {
         [(16384, FlowNews::Removed(Some(_)))]
     ));
     assert!(rig.open_ports().is_empty() && rig.table.is_empty());
+}
+
+#[test]
+fn what_one_thread_refuses_the_others_give_back() {
+    let (wake, _ear) = doorbell().unwrap();
+    let link = Link {
+        gate: Arc::new(Door::default()),
+        hardware_address: [2, 0, 0, 0, 0, 1],
+        figures: Arc::default(),
+        owners: Arc::default(),
+    };
+    let hops = Box::new(Table(Arc::new(Mutex::new(Some(hop(9))))));
+    let bells = [Arc::clone(&wake), wake];
+    let (mut side, mut ends) = line(0, link, &bells, hops).unwrap();
+    let mut tables = [FlowTable::new(2), FlowTable::new(1)];
+    let now = Instant::from_millis(1000);
+    for port in [16384, 16388] {
+        assert_eq!(side.order(now, FlowOrder::Install(stream(port))), None);
+    }
+    // Nothing is known before the last one has answered.
+    tables[0].apply_changes(&mut ends[0].ring);
+    assert!(side.poll().is_none());
+    tables[1].apply_changes(&mut ends[1].ring);
+    let mut heard = Vec::new();
+    for _ in 0..4 {
+        while let Some(FromDriver::News(port, news)) = side.poll() {
+            heard.push((port, news));
+        }
+        for (table, end) in tables.iter_mut().zip(&mut ends) {
+            table.apply_changes(&mut end.ring);
+        }
+    }
+    let wanted = [(16384, FlowNews::Installed), (16388, FlowNews::Refused)];
+    assert_eq!(heard, wanted);
+    assert_eq!(tables.each_ref().map(FlowTable::len), [1, 1]);
+    // Its removal was ours alone; the next one is heard.
+    assert_eq!(side.order(now, FlowOrder::Remove { port: 16384 }), None);
+    tables[1].apply_changes(&mut ends[1].ring);
+    assert!(side.poll().is_none());
+    tables[0].apply_changes(&mut ends[0].ring);
+    let said = side.poll();
+    assert!(
+        matches!(
+            said,
+            Some(FromDriver::News(16384, FlowNews::Removed(Some(_))))
+        ),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::os::netmap::driver::Opened;
 use crate::os::netmap::hop_line::{Asker, serve};
 use crate::os::netmap::hops::Neighbours;
 use crate::os::netmap::ready::{self, Interface, Mode};
-use crate::os::netmap::registration::{System, Woken, cannot, look};
+use crate::os::netmap::registration::{System, Woken, cannot, descriptors, look, owners, threads};
 use capsicum::{CapRights, FileRights, IoctlsBuilder, Right};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::{File, OpenOptions};
@@ -28,19 +28,24 @@ const PATH: &str = "/dev/netmap";
 /// Looks at the interface of a port and opens netmap for it. The card stays the kernel's until the
 /// driver starts. Needs root; what comes after does not.
 pub fn open(port: &NetmapPort, workers: usize) -> Result<Opened, String> {
-    let (interface, device) = look_at(port)?;
+    let (interface, devices) = look_at(port)?;
     let hops = (0..workers.max(1)).map(|_| -> io::Result<Box<dyn Hops>> {
         Ok(Box::new(Neighbours::new(Routes::open()?, interface)))
     });
     let hops: io::Result<Vec<_>> = hops.collect();
     let hops = hops.map_err(|error| cannot(port, "routes", &error))?;
-    Ok(Opened::new(port.clone(), interface, Box::new(device), hops))
+    Ok(Opened::new(
+        port.clone(),
+        interface,
+        systems(port, devices)?,
+        hops,
+    ))
 }
 
 /// The same for another process, with a thread here that answers its questions for next hops until
 /// it ends.
 pub fn hand_over(port: &NetmapPort) -> Result<HandOver, String> {
-    let (interface, device) = look_at(port)?;
+    let (interface, cards) = look_at(port)?;
     let fail = |what: &'static str| move |error: io::Error| cannot(port, what, &error);
     let mut hops = Neighbours::new(Routes::open().map_err(fail("routes"))?, interface);
     let (ours, theirs) = Channel::pair().map_err(fail("socketpair"))?;
@@ -50,29 +55,50 @@ pub fn hand_over(port: &NetmapPort) -> Result<HandOver, String> {
         .map_err(fail("thread"))?;
     Ok(HandOver {
         interface,
-        card: device.file.try_clone().map_err(fail(PATH))?,
+        cards,
         hops: theirs,
     })
 }
 
-/// In the other process: registers the card, and takes the descriptor's other rights from it.
+/// In the other process: registers the card, and takes the descriptors' other rights from it.
 pub fn take_over(
     port: &NetmapPort,
-    (interface, card, hops): (Interface, OwnedFd, Channel),
+    (interface, cards, hops): (Interface, Vec<OwnedFd>, Channel),
     workers: usize,
 ) -> Result<Opened, String> {
     let asker = Asker::new(hops).map_err(|error| cannot(port, "next hops", &error))?;
     let hops = (0..workers.max(1)).map(|_| -> Box<dyn Hops> { Box::new(asker.clone()) });
-    let system = Box::new(Device::from(card));
-    Opened::new(port.clone(), interface, system, hops.collect()).take()
+    let systems = systems(port, cards)?;
+    Opened::new(port.clone(), interface, systems, hops.collect()).take()
 }
 
-fn look_at(port: &NetmapPort) -> Result<(Interface, Device), String> {
+/// Who has which of the descriptors.
+fn systems(port: &NetmapPort, files: Vec<OwnedFd>) -> Result<Vec<Box<dyn System>>, String> {
+    let owners = owners(files).ok_or_else(|| {
+        let error = io::Error::from(io::ErrorKind::InvalidInput);
+        cannot(port, "descriptors", &error)
+    })?;
+    let device = |files: Vec<OwnedFd>| -> Box<dyn System> { Box::new(Device::from(files)) };
+    Ok(owners.into_iter().map(device).collect())
+}
+
+/// What the interface is, and as many open /dev/netmaps as its rings take.
+fn look_at(port: &NetmapPort) -> Result<(Interface, Vec<OwnedFd>), String> {
     let facts = interface::facts(port.interface());
     let facts = facts.map_err(|error| cannot(port, "interface", &error))?;
     let (interface, mode) = ready::judge(port.interface(), &facts)?;
-    let mut device = Device::open().map_err(|error| cannot(port, PATH, &error))?;
-    let info = look(&mut device, port)?;
+    let open = || device().map_err(|error| cannot(port, PATH, &error));
+    let mut first = Device::from(vec![open()?]);
+    let info = look(&mut first, port)?;
+    let threads = threads(port, &info);
+    let more = (1..descriptors(threads)).map(|_| open());
+    let files: Result<Vec<_>, _> = first
+        .files
+        .drain(..)
+        .flatten()
+        .map(Ok)
+        .chain(more)
+        .collect();
     let mode = match mode {
         Mode::Native => "native",
         Mode::Emulated => "emulated by the kernel: its driver does not know netmap; this is slower",
@@ -81,16 +107,23 @@ fn look_at(port: &NetmapPort) -> Result<(Interface, Device), String> {
         interface = port.name(),
         rings = info.receive_rings,
         slots = info.receive_slots,
+        threads,
         mode,
         "netmap"
     );
-    Ok((interface, device))
+    Ok((interface, files?))
 }
 
-/// An open /dev/netmap. Closing it gives the card back, however the process ends.
+fn device() -> io::Result<OwnedFd> {
+    let file: File = OpenOptions::new().read(true).write(true).open(PATH)?;
+    Ok(file.into())
+}
+
+/// Open /dev/netmaps of one owner, at most two. Closing them gives the card back, however the
+/// process ends.
 #[derive(Debug)]
 pub struct Device {
-    file: OwnedFd,
+    files: Vec<Option<OwnedFd>>,
     memory: Option<(NonNull<u8>, usize)>,
 }
 
@@ -98,14 +131,13 @@ pub struct Device {
 unsafe impl Send for Device {}
 
 impl Device {
-    /// Opens it.
-    pub fn open() -> io::Result<Self> {
-        let file: File = OpenOptions::new().read(true).write(true).open(PATH)?;
-        Ok(Self::from(OwnedFd::from(file)))
+    fn file(&self, at: usize) -> io::Result<&OwnedFd> {
+        let file = self.files.get(at).and_then(Option::as_ref);
+        file.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))
     }
 
-    fn control(&self, header: &mut Header) -> io::Result<()> {
-        let fd = self.file.as_raw_fd();
+    fn control(&self, at: usize, header: &mut Header) -> io::Result<()> {
+        let fd = self.file(at)?.as_raw_fd();
         let request = libc::c_ulong::from(api::NIOCCTRL);
         // SAFETY: the request's number says how long the header is; its body is set by the callers,
         // who have it outlive the call, and as long as the kind of the request says.
@@ -116,31 +148,34 @@ impl Device {
     }
 }
 
-impl From<OwnedFd> for Device {
+impl From<Vec<OwnedFd>> for Device {
     /// Takes over what somebody with more rights opened.
-    fn from(file: OwnedFd) -> Self {
-        Self { file, memory: None }
-    }
-}
-
-impl AsFd for Device {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    fn from(files: Vec<OwnedFd>) -> Self {
+        let files = files.into_iter().map(Some).collect();
+        let memory = None;
+        Self { files, memory }
     }
 }
 
 impl System for Device {
     fn info(&mut self, header: &mut Header, body: &mut PortInfo) -> io::Result<()> {
         header.body = std::ptr::from_mut(body) as u64;
-        self.control(header)
+        self.control(0, header)
     }
 
-    fn register(&mut self, header: &mut Header, body: &mut Register) -> io::Result<()> {
+    fn register(&mut self, at: usize, header: &mut Header, body: &mut Register) -> io::Result<()> {
         header.body = std::ptr::from_mut(body) as u64;
-        self.control(header)
+        self.control(at, header)
     }
 
-    fn map(&mut self, bytes: usize) -> io::Result<Memory> {
+    fn close(&mut self, at: usize) {
+        if let Some(file) = self.files.get_mut(at) {
+            *file = None;
+        }
+    }
+
+    fn map(&mut self, at: usize, bytes: usize) -> io::Result<Memory> {
+        let fd = self.file(at)?.as_raw_fd();
         // SAFETY: a new mapping at an address of the kernel's choice; the result is checked.
         let base = unsafe {
             libc::mmap(
@@ -148,7 +183,7 @@ impl System for Device {
                 bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
-                self.file.as_raw_fd(),
+                fd,
                 0,
             )
         };
@@ -163,28 +198,61 @@ impl System for Device {
     }
 
     fn confine(&mut self) -> io::Result<()> {
-        let mut rights = FileRights::new();
-        rights.allow(Right::Ioctl).allow(Right::Event);
-        rights.allow(Right::MmapRW);
-        rights.limit(&self.file)?;
-        let requests = [api::NIOCTXSYNC, api::NIOCRXSYNC].into_iter();
-        let requests = requests.fold(IoctlsBuilder::new(), |all, request| {
-            all.allow(libc::c_ulong::from(request))
-        });
-        requests.finalize().limit(&self.file)
+        for file in self.files.iter().flatten() {
+            let mut rights = FileRights::new();
+            rights.allow(Right::Ioctl).allow(Right::Event);
+            rights.allow(Right::MmapRW);
+            rights.limit(file)?;
+            let requests = [api::NIOCTXSYNC, api::NIOCRXSYNC].into_iter();
+            let requests = requests.fold(IoctlsBuilder::new(), |all, request| {
+                all.allow(libc::c_ulong::from(request))
+            });
+            requests.finalize().limit(file)?;
+        }
+        Ok(())
     }
 
     fn wait(&mut self, ear: BorrowedFd<'_>, timeout_ms: u16) -> io::Result<Woken> {
-        let mut both = [
-            PollFd::new(self.file.as_fd(), PollFlags::POLLIN),
-            PollFd::new(ear, PollFlags::POLLIN),
-        ];
-        poll(&mut both, PollTimeout::from(timeout_ms))?;
-        let fault = both
-            .first()
-            .and_then(PollFd::revents)
-            .is_some_and(|said| said.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL));
-        Ok(if fault { Woken::Fault } else { Woken::Ready })
+        // The card's, the stack's, and the ear; the ear again where there are fewer.
+        let mut wait: [PollFd<'_>; 3] = std::array::from_fn(|at| {
+            let file = self.files.get(at).and_then(Option::as_ref);
+            PollFd::new(file.map_or(ear, AsFd::as_fd), PollFlags::POLLIN)
+        });
+        poll(&mut wait, PollTimeout::from(timeout_ms))?;
+        let faulty = |said: PollFlags| said.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL);
+        let mut said = wait.iter().filter_map(PollFd::revents);
+        Ok(match said.any(faulty) {
+            true => Woken::Fault,
+            false => Woken::Ready,
+        })
+    }
+
+    fn synchronize(&mut self) -> io::Result<Woken> {
+        let mut all = Woken::Ready;
+        for file in self.files.iter().flatten() {
+            for request in [api::NIOCTXSYNC, api::NIOCRXSYNC] {
+                if synchronize(file, request)? == Woken::Fault {
+                    all = Woken::Fault;
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// One of the two requests that synchronize all rings of a descriptor. EIO is a ring that the
+/// kernel has stopped, ENXIO a card that is gone.
+fn synchronize(file: &OwnedFd, request: u32) -> io::Result<Woken> {
+    // SAFETY: the request has no argument.
+    let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::c_ulong::from(request)) };
+    match done {
+        0 => Ok(Woken::Ready),
+        _ => match io::Error::last_os_error() {
+            error if matches!(error.raw_os_error(), Some(libc::EIO | libc::ENXIO)) => {
+                Ok(Woken::Fault)
+            }
+            error => Err(error),
+        },
     }
 }
 

@@ -181,7 +181,8 @@ pub enum ToRole {
     Ng(SocketAddr),
     /// With one descriptor, for media: a directory of files.
     Directory(Root),
-    /// With one descriptor, for media: the card of the fast path, open.
+    /// For media: the card of the fast path, open as often as there are descriptors; told again
+    /// where they are too many for one message.
     Card(Interface),
     /// With one descriptor, for media: where next hops are asked for.
     Hops,

@@ -16,6 +16,10 @@ pub const PORT_INFO_GET: u16 = 2;
 pub const ALL_NIC: u32 = 1;
 /// `nr_mode`: all rings of the card, and those of the kernel's stack.
 pub const NIC_SW: u32 = 3;
+/// `nr_mode`: one pair of rings of the card.
+pub const ONE_NIC: u32 = 4;
+/// `nr_mode`: one pair of rings of the kernel's stack.
+pub const ONE_SW: u32 = 8;
 
 /// `nr_flags`: nobody else may bind these rings.
 pub const EXCLUSIVE: u64 = 0x800;
@@ -70,15 +74,15 @@ pub struct Register {
     pub send_rings: u16,
     /// The card's rings to receive from.
     pub receive_rings: u16,
-    /// The stack's rings to send by.
+    /// The stack's rings to send by. Who registers a card first says how many there shall be.
     pub host_send_rings: u16,
-    /// The stack's rings to receive from.
+    /// The stack's rings to receive from, likewise.
     pub host_receive_rings: u16,
     /// Which memory: 1 is the one that all cards share.
     pub memory: u16,
     /// Which ring, in the modes that bind one.
     pub ring: u16,
-    /// [`NIC_SW`] or [`ALL_NIC`].
+    /// [`NIC_SW`] or another.
     pub mode: u32,
     /// Buffers besides those of the rings.
     pub extra_buffers: u32,

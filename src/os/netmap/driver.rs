@@ -1,25 +1,36 @@
-//! The thread that carries frames between a card's rings and the kernel's: one for each card. It
-//! sleeps in poll(2), which also has netmap synchronize the rings.
+//! The threads that carry frames between a card's rings and the kernel's: one for each pair of the
+//! card's rings, on a CPU of its own. It sleeps in poll(2), which also has netmap synchronize the
+//! rings; if it shall not sleep it has them synchronized by ioctl(2) again and again.
 
 use super::ready::Interface;
 use super::registration::{Registered, System, Woken, register};
-use super::turn::{Turn, Worker};
-use crate::config::NetmapPort;
+use super::turn::{Tally, Turn, Worker};
+use crate::base::Instant;
+use crate::config::{FastpathMode, NetmapPort};
 use crate::os::clock::Clock;
 use crate::os::doorbell::{Ear, doorbell};
-use crate::os::fast::{Card, Exchange, Figures, Gate, Hops, Link, Running, Started};
+use crate::os::fast::{
+    Card, Exchange, Figures, Gate, Hops, Link, ONE_FOR_ALL, QueueFigures, Running, Started,
+};
+use crate::os::pin::pin;
 use crate::relay::frame::FlowTable;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The most flows.
 pub const FLOWS_MAX: usize = 65_536;
+/// The most of a card with many threads, each of which has all flows: places of all tables, of 320
+/// bytes, and what each has at least.
+const PLACES_MAX: usize = 4 * FLOWS_MAX;
+const FLOWS_MIN: usize = FLOWS_MAX / 4;
 /// The longest sleep, in milliseconds.
 const SLEEP_MS: u16 = 1000;
+/// How often a thread that does not sleep calls poll(2).
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a driver pauses whose card the kernel finds fault with.
 const FAULT_PAUSE: Duration = Duration::from_millis(100);
 /// So often in a row: a ring that was set back is well the next time, a card that is gone is not.
@@ -36,24 +47,24 @@ pub struct Opened {
 
 /// Whose the card is.
 enum Stage {
-    /// The kernel's yet.
-    Open(Box<dyn System>),
+    /// The kernel's yet: the descriptors of one thread, or of the holder and of each thread.
+    Open(Vec<Box<dyn System>>),
     /// Ours: frames wait in its rings until the driver starts.
-    Taken(Registered),
+    Taken(Vec<Registered>),
 }
 
 impl Opened {
-    /// A port that can be registered: of this interface, by an open descriptor.
+    /// A port that can be registered: of this interface, by open descriptors.
     pub fn new(
         port: NetmapPort,
         interface: Interface,
-        system: Box<dyn System>,
+        systems: Vec<Box<dyn System>>,
         hops: Vec<Box<dyn Hops>>,
     ) -> Self {
         Self {
             port,
             interface,
-            card: Stage::Open(system),
+            card: Stage::Open(systems),
             hops,
         }
     }
@@ -61,9 +72,9 @@ impl Opened {
     /// Registers it, if it is not yet: the driver shall be started soon.
     pub fn take(mut self) -> Result<Self, String> {
         self.card = match self.card {
-            Stage::Open(system) => {
+            Stage::Open(systems) => {
                 let mtu = self.interface.mtu;
-                Stage::Taken(register(system, &self.port, mtu)?)
+                Stage::Taken(register(systems, &self.port, mtu)?)
             }
             taken @ Stage::Taken(_) => taken,
         };
@@ -87,36 +98,84 @@ impl Gate for Open {
 }
 
 impl Card for Opened {
-    fn start(mut self: Box<Self>, clock: Clock) -> io::Result<Started> {
-        let (bell, ear) = doorbell()?;
-        let name = format!("netmap:{}", self.port.name());
-        let figures = Figures::of(&name, "rings of the card and of the system", 0);
-        let link = Link {
-            gate: Arc::new(Open),
-            wake: bell,
-            hardware_address: self.interface.hardware_address,
-            figures: Arc::new(figures),
-            owners: Arc::default(),
-        };
-        let hops = std::mem::take(&mut self.hops);
-        let (exchange, sides) = Exchange::new(FLOWS_MAX, link.clone(), hops)?;
-        // As late as can be: until the thread runs nothing reaches the kernel's stack.
-        let this = self.take().map_err(io::Error::other)?;
-        let Stage::Taken(Registered { turn, system }) = this.card else {
+    fn start(self: Box<Self>, clock: Clock, mode: FastpathMode) -> io::Result<Started> {
+        // As late as can be: until the threads run nothing reaches the kernel's stack.
+        let mut this = self.take().map_err(io::Error::other)?;
+        let Stage::Taken(taken) = this.card else {
             return Err(io::ErrorKind::Other.into());
         };
-        let driver = Driver {
-            turn,
-            system,
-            exchange,
-            clock,
-            ear,
-            figures: Arc::clone(&link.figures),
-            faults: 0,
+        let name = format!("netmap:{}", this.port.name());
+        let queues = taken.iter().map(|one| one.turn.tallies().count()).sum();
+        let link = Link {
+            gate: Arc::new(Open),
+            hardware_address: this.interface.hardware_address,
+            figures: Arc::new(Figures::of(&name, how(&taken), queues)),
+            owners: Arc::default(),
         };
-        let running = Running::start(name, &link, move || driver.run())?;
-        tracing::info!(interface = this.port.name(), "fast path over netmap");
+        let (mut bells, mut ears) = (Vec::new(), Vec::new());
+        for _ in &taken {
+            let (bell, ear) = doorbell()?;
+            bells.push(bell);
+            ears.push(ear);
+        }
+        let flows_max = (PLACES_MAX / taken.len().max(1)).clamp(FLOWS_MIN, FLOWS_MAX);
+        let hops = std::mem::take(&mut this.hops);
+        let (exchanges, sides) = Exchange::new(flows_max, &link, &bells, hops)?;
+        let (mut parts, mut first_queue) = (Vec::new(), 0);
+        for ((registered, exchange), ear) in taken.into_iter().zip(exchanges).zip(ears) {
+            let Registered { turn, system, hold } = registered;
+            let queues = turn.tallies().count();
+            let driver = Driver {
+                turn,
+                system,
+                _hold: hold,
+                exchange,
+                clock,
+                ear,
+                figures: Arc::clone(&link.figures),
+                faults: 0,
+                number: parts.len(),
+                mode,
+                polled: Instant::ZERO,
+                first_queue,
+            };
+            first_queue += queues;
+            parts.push(move || driver.run());
+        }
+        let threads = parts.len();
+        if mode == FastpathMode::Busy {
+            leave_a_cpu(threads);
+        }
+        let running = Running::start(&name, &link, bells, parts)?;
+        tracing::info!(
+            interface = this.port.name(),
+            threads,
+            "fast path over netmap"
+        );
         Ok((running, sides))
+    }
+}
+
+/// How the rings are served, in words.
+fn how(taken: &[Registered]) -> String {
+    let several = |one: &Registered| one.turn.tallies().count() > 1;
+    match taken.len() {
+        1 if taken.iter().any(several) => ONE_FOR_ALL.to_owned(),
+        1 => "rings of the card and of the system".to_owned(),
+        threads => format!("rings of the card and of the system, {threads} threads"),
+    }
+}
+
+/// Says so where threads that do not sleep have all CPUs.
+fn leave_a_cpu(threads: usize) {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    if threads >= cpus {
+        tracing::warn!(
+            threads,
+            cpus,
+            "[rtp] fastpath_mode: \"busy\" leaves no CPU to anything else; write \"poll\", or have \
+             the card use fewer queues"
+        );
     }
 }
 
@@ -135,22 +194,38 @@ struct Driver {
     /// Named before the system: the rings go before their memory does.
     turn: Turn,
     system: Box<dyn System>,
+    _hold: Option<Arc<Mutex<Box<dyn System>>>>,
     exchange: Exchange,
     clock: Clock,
     ear: Ear,
     figures: Arc<Figures>,
     /// How often in a row the kernel found fault with the card.
     faults: u32,
+    /// Which thread it is.
+    number: usize,
+    mode: FastpathMode,
+    /// When poll(2) was called last.
+    polled: Instant,
+    /// The number of its first ring among the card's.
+    first_queue: usize,
 }
 
 impl Driver {
     fn run(mut self) -> Result<(), String> {
+        match pin(self.number) {
+            Ok(cpu) => tracing::debug!(thread = self.number, cpu, "netmap"),
+            Err(error) => tracing::warn!("a thread of netmap stays on no CPU: {error}"),
+        }
+        self.show();
         while !self.ear.is_stopped() {
             let changed = self.exchange.change();
             let moved = self.serve();
-            // Nothing is waited for while there is work: the call then synchronizes alone.
-            let sleep_ms = if changed || moved { 0 } else { SLEEP_MS };
-            self.wait(sleep_ms)?;
+            match self.mode {
+                // Nothing is waited for while there is work: the call then synchronizes alone.
+                FastpathMode::Poll if changed || moved => self.wait(0)?,
+                FastpathMode::Poll => self.wait(SLEEP_MS)?,
+                FastpathMode::Busy => self.look_again()?,
+            }
         }
         // What lies in the rings goes out before the card goes back.
         self.wait(0)
@@ -168,15 +243,46 @@ impl Driver {
         if counts.dropped > 0 {
             self.exchange.show();
         }
-        let batch = counts.received;
-        figures.batch_max.fetch_max(batch, Ordering::Relaxed);
+        if counts.any() {
+            figures
+                .batch_max
+                .fetch_max(counts.received, Ordering::Relaxed);
+            self.show();
+        }
         counts.any()
+    }
+
+    /// Shows what each ring counts.
+    fn show(&self) {
+        for (at, tally) in self.turn.tallies().enumerate() {
+            if let Some(queue) = self.figures.queue(self.first_queue + at) {
+                show(&tally, queue);
+            }
+        }
+    }
+
+    /// Synchronizes without sleeping. Only poll(2) tells of a card that is gone, so that is asked
+    /// now and then.
+    fn look_again(&mut self) -> Result<(), String> {
+        let now = self.clock.now();
+        if now.since(self.polled) >= POLL_INTERVAL {
+            self.polled = now;
+            return self.wait(0);
+        }
+        let woken = self.system.synchronize();
+        // The ioctls do not tell of a ring that the kernel has set back.
+        self.turn.resume();
+        self.judge(woken)
     }
 
     fn wait(&mut self, sleep_ms: u16) -> Result<(), String> {
         let woken = self.system.wait(self.ear.as_fd(), sleep_ms);
         // Before the workers' changes are looked at.
         self.ear.hush();
+        self.judge(woken)
+    }
+
+    fn judge(&mut self, woken: io::Result<Woken>) -> Result<(), String> {
         match woken {
             Ok(Woken::Ready) => self.faults = 0,
             Ok(Woken::Fault) => {
@@ -189,8 +295,21 @@ impl Driver {
             }
             // A round too early, no more.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(format!("poll: {error}")),
+            Err(error) => return Err(format!("netmap: {error}")),
         }
         Ok(())
+    }
+}
+
+fn show(tally: &Tally, queue: &QueueFigures) {
+    let counts = [
+        (&queue.received, tally.received),
+        (&queue.sent, tally.sent),
+        (&queue.overruns, tally.full),
+        (&queue.room, u64::from(tally.room)),
+        (&queue.sending, u64::from(tally.sending)),
+    ];
+    for (figure, count) in counts {
+        figure.store(count, Ordering::Relaxed);
     }
 }

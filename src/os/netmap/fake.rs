@@ -8,20 +8,29 @@ use super::{Memory, Turn, Worker};
 use crate::relay::frame::FlowTable;
 use netmap_sys::netmap::{netmap_if, netmap_ring, netmap_slot};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) const BUFFER: usize = 2048;
+/// Registrations that there is room for.
+const INTERFACES: usize = 16;
 
-/// A card with so many rings either way, of so many slots, and one pair to the kernel's stack.
+/// A card with so many rings either way, of so many slots, and rings of the kernel's stack.
 #[derive(Debug)]
 pub(super) struct Kernel {
     /// In units of 128 bytes, for the alignment.
     pub(super) region: Vec<[u128; 8]>,
     pub(super) slots: u32,
     pub(super) cards: usize,
+    /// Pairs of the stack.
+    pub(super) hosts: usize,
+    /// How long the description of an interface is.
+    interface_bytes: usize,
     pub(super) rings: Vec<usize>,
     pub(super) buffers: usize,
     /// How far the kernel has sent, for each sending ring.
@@ -29,54 +38,73 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
+    /// With one pair of the stack.
     pub(super) fn new(cards: usize, slots: u32) -> Self {
+        Self::with(cards, 1, slots)
+    }
+
+    pub(super) fn with(cards: usize, hosts: usize, slots: u32) -> Self {
         let each = (256 + 16 * slots as usize).next_multiple_of(128);
-        let first = (56 + 8 * 2 * (cards + 1)).next_multiple_of(128);
-        let count = 2 * (cards + 1);
+        let pairs = cards + hosts;
+        let count = 2 * pairs;
+        let interface_bytes = (56 + 8 * count).next_multiple_of(128);
+        let first = INTERFACES * interface_bytes;
         let buffers = first + count * each;
         let all = buffers + count * slots as usize * BUFFER;
         let mut kernel = Self {
             region: vec![[0; 8]; all / 128],
             slots,
             cards,
+            hosts,
+            interface_bytes,
             rings: (0..count).map(|n| first + n * each).collect(),
             buffers,
-            sent: vec![0; cards + 1],
+            sent: vec![0; pairs],
         };
-        let interface: *mut netmap_if = kernel.at(0);
         // SAFETY: the region is ours, and as large as was reckoned above.
         unsafe {
-            (*interface).ni_tx_rings = cards as u32;
-            (*interface).ni_rx_rings = cards as u32;
-            kernel.host_rings(1);
             for n in 0..count {
-                let place: *mut i64 = kernel.at(56 + 8 * n);
-                *place = kernel.rings[n] as i64;
                 let ring: *mut netmap_ring = kernel.at(kernel.rings[n]);
                 (*ring).num_slots = slots;
                 (*ring).nr_buf_size = BUFFER as u32;
                 (*ring).buf_ofs = (kernel.buffers - kernel.rings[n]) as i64;
-                (*ring).tail = if n <= cards { slots - 1 } else { 0 };
+                (*ring).tail = if n < pairs { slots - 1 } else { 0 };
                 for slot in 0..slots {
                     (*kernel.slot(n, slot)).buf_idx = n as u32 * slots + slot;
                 }
             }
         }
+        kernel.describe(0, &(0..pairs));
         kernel
+    }
+
+    /// Writes a description of the interface that has these pairs of rings; gives where it lies.
+    pub(super) fn describe(&mut self, number: usize, bound: &Range<usize>) -> usize {
+        let at = number * self.interface_bytes;
+        let pairs = self.cards + self.hosts;
+        let interface: *mut netmap_if = self.at(at);
+        let (cards, hosts) = (self.cards as u32, self.hosts as u32);
+        // SAFETY: as above; the stack's have no name in API 11.
+        unsafe {
+            (*interface).ni_tx_rings = cards;
+            (*interface).ni_rx_rings = cards;
+            *self.at::<u32>(at + 36) = hosts;
+            *self.at::<u32>(at + 40) = hosts;
+            for n in 0..2 * pairs {
+                let place: *mut i64 = self.at(at + 56 + 8 * n);
+                *place = match bound.contains(&(n % pairs)) {
+                    true => self.rings[n] as i64 - at as i64,
+                    false => 0,
+                };
+            }
+        }
+        at
     }
 
     pub(super) fn at<T>(&mut self, offset: usize) -> *mut T {
         let base = self.region.as_mut_ptr().cast::<u8>();
         // SAFETY: callers stay within the region.
         unsafe { base.add(offset).cast() }
-    }
-
-    /// So many rings of the stack, either way.
-    pub(super) fn host_rings(&mut self, count: u32) {
-        for place in [36, 40] {
-            // SAFETY: `ni_host_tx_rings` and `ni_host_rx_rings`, which API 11 does not name.
-            unsafe { *self.at::<u32>(place) = count };
-        }
     }
 
     pub(super) fn slot(&mut self, ring: usize, slot: u32) -> *mut netmap_slot {
@@ -91,13 +119,13 @@ impl Kernel {
     }
 
     pub(super) fn turn(&mut self) -> Turn {
-        let rings = self.memory().rings(0, true).unwrap();
+        let rings = self.memory().rings(0).unwrap();
         Turn::new(rings).unwrap()
     }
 
     /// The card (or the stack, the last one) receives a frame; whether there was room.
     pub(super) fn receive(&mut self, number: usize, frame: &[u8]) -> bool {
-        let at = self.cards + 1 + number;
+        let at = self.cards + self.hosts + number;
         let ring: *mut netmap_ring = self.at(self.rings[at]);
         // SAFETY: as above.
         unsafe {
@@ -186,9 +214,9 @@ pub(super) enum Left {
     Closed,
 }
 
-/// An open /dev/netmap of a [`Kernel`].
+/// What all open /dev/netmaps of a [`Kernel`] share.
 #[derive(Debug)]
-pub(super) struct Device {
+pub(super) struct Shared {
     pub(super) kernel: Kernel,
     /// What the registration says besides what there is.
     pub(super) change: fn(&mut Register),
@@ -198,11 +226,45 @@ pub(super) struct Device {
     pub(super) version: u16,
     /// How often poll(2) finds fault.
     pub(super) faults: u32,
-    /// Names that were asked for.
-    pub(super) asked: Sender<(u16, String, Register)>,
+    /// Whose poll(2) does: that of who has this pair.
+    pub(super) faulty: usize,
+    /// The most pairs of the stack that there is memory for, or that the kernel knows.
+    pub(super) hosts_max: usize,
+    /// How often each pair is bound, and whether by one alone (`users` and NKR_EXCLUSIVE).
+    pub(super) users: Vec<u32>,
+    exclusive: Vec<bool>,
+    /// How often any thread called poll(2), and NIOCTXSYNC with NIOCRXSYNC.
+    pub(super) calls: [u32; 2],
+    /// How often rings changed between the stack and netmap, which resets a card.
+    pub(super) resets: u32,
+    /// CPUs that the threads were seen on, by their first pair.
+    pub(super) pinned: BTreeMap<usize, u64>,
+    registrations: usize,
+    asked: Sender<(u16, String, Register)>,
     receive: Receiver<(usize, Vec<u8>)>,
+    /// What came, for each pair.
+    came: Vec<VecDeque<Vec<u8>>>,
     sent: Sender<Left>,
 }
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.kernel.all_buffers_are_there();
+        assert!(self.users.iter().all(|users| *users == 0));
+        // The test may be over.
+        let _ = self.sent.send(Left::Closed);
+    }
+}
+
+/// Open /dev/netmaps of one owner: the pairs that each has bound, once it has.
+#[derive(Debug)]
+pub(super) struct Device {
+    shared: Arc<Mutex<Shared>>,
+    files: Vec<Option<Bound>>,
+}
+
+/// A registration: its pairs, and whether nobody else may have them.
+type Bound = (Range<usize>, bool);
 
 fn refused(number: i32) -> io::Result<()> {
     match number {
@@ -211,29 +273,8 @@ fn refused(number: i32) -> io::Result<()> {
     }
 }
 
-impl Device {
-    pub(super) fn new(kernel: Kernel) -> (Self, World, Receiver<(u16, String, Register)>) {
-        let (put, receive) = channel();
-        let (sent, take) = channel();
-        let (asked, hear) = channel();
-        let device = Self {
-            kernel,
-            change: |_| {},
-            refused: [0; 4],
-            version: api::API,
-            faults: 0,
-            asked,
-            receive,
-            sent,
-        };
-        let world = World {
-            receive: put,
-            sent: take,
-        };
-        (device, world, hear)
-    }
-
-    fn heard(&mut self, header: &mut Header, body: &Register) -> io::Result<()> {
+impl Shared {
+    fn heard(&mut self, header: &Header, body: &Register) -> io::Result<()> {
         let end = header.name.iter().position(|b| *b == 0).unwrap();
         let name = String::from_utf8(header.name[..end].to_vec()).unwrap();
         // A test may not care.
@@ -246,72 +287,232 @@ impl Device {
         })
     }
 
-    /// What the card and the stack do at a synchronization; whether there was anything.
-    fn synchronize(&mut self) -> bool {
+    /// netmap_krings_get.
+    fn bind(&mut self, pairs: &Range<usize>, exclusive: bool) -> io::Result<()> {
+        let busy = |pair: usize| self.exclusive[pair] || (self.users[pair] > 0 && exclusive);
+        if pairs.clone().any(busy) {
+            return refused(libc::EBUSY);
+        }
+        let changes = pairs.clone().any(|pair| self.users[pair] == 0);
+        self.resets += u32::from(changes);
+        for pair in pairs.clone() {
+            self.users[pair] += 1;
+            self.exclusive[pair] = exclusive;
+        }
+        Ok(())
+    }
+
+    /// netmap_krings_put.
+    fn unbind(&mut self, (pairs, exclusive): &Bound) {
+        for pair in pairs.clone() {
+            self.users[pair] -= 1;
+            self.exclusive[pair] &= !exclusive;
+        }
+        let changes = pairs.clone().any(|pair| self.users[pair] == 0);
+        self.resets += u32::from(changes);
+    }
+
+    /// What the card and the stack do at a synchronization of these pairs; whether there was
+    /// anything.
+    fn synchronize(&mut self, pairs: Range<usize>) -> bool {
+        while let Ok((pair, frame)) = self.receive.try_recv() {
+            self.came[pair].push_back(frame);
+        }
         let mut any = false;
-        for ring in 0..=self.kernel.cards {
-            for frame in self.kernel.send(ring, u32::MAX) {
+        for pair in pairs {
+            for frame in self.kernel.send(pair, u32::MAX) {
                 any = true;
                 // A test may have heard enough.
-                let _ = self.sent.send(Left::Frame(ring, frame));
+                let _ = self.sent.send(Left::Frame(pair, frame));
+            }
+            while let Some(frame) = self.came[pair].pop_front() {
+                any = true;
+                assert!(self.kernel.receive(pair, &frame), "the ring is full");
             }
         }
-        while let Ok((ring, frame)) = self.receive.try_recv() {
-            any = true;
-            assert!(self.kernel.receive(ring, &frame), "the ring is full");
-        }
         any
+    }
+}
+
+impl Device {
+    pub(super) fn new(kernel: Kernel) -> (Self, World, Receiver<(u16, String, Register)>) {
+        let (mut owners, world, hear) = Self::owners(kernel, &[1]);
+        (owners.remove(0), world, hear)
+    }
+
+    /// Owners that have so many open.
+    pub(super) fn owners(
+        kernel: Kernel,
+        counts: &[usize],
+    ) -> (Vec<Self>, World, Receiver<(u16, String, Register)>) {
+        let (put, receive) = channel();
+        let (sent, take) = channel();
+        let (asked, hear) = channel();
+        let pairs = kernel.cards + kernel.hosts;
+        let shared = Arc::new(Mutex::new(Shared {
+            hosts_max: kernel.hosts,
+            kernel,
+            change: |_| {},
+            refused: [0; 4],
+            version: api::API,
+            faults: 0,
+            faulty: 0,
+            users: vec![0; pairs],
+            exclusive: vec![false; pairs],
+            calls: [0; 2],
+            resets: 0,
+            pinned: BTreeMap::new(),
+            registrations: 0,
+            asked,
+            receive,
+            came: vec![VecDeque::new(); pairs],
+            sent,
+        }));
+        let device = |count: &usize| Self {
+            shared: Arc::clone(&shared),
+            files: vec![None; *count],
+        };
+        let devices = counts.iter().map(device).collect();
+        let world = World {
+            receive: put,
+            sent: take,
+        };
+        (devices, world, hear)
+    }
+
+    /// What all share; the world ends once the test drops it, too.
+    pub(super) fn shared(&self) -> Arc<Mutex<Shared>> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Another process with so many open.
+    pub(super) fn others(&self, counts: &[usize]) -> Vec<Self> {
+        let device = |count: &usize| Self {
+            shared: Arc::clone(&self.shared),
+            files: vec![None; *count],
+        };
+        counts.iter().map(device).collect()
+    }
+
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Shared) -> T) -> T {
+        act(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn bound(&self) -> Vec<Bound> {
+        self.files.iter().flatten().cloned().collect()
     }
 }
 
 impl System for Device {
     fn info(&mut self, header: &mut Header, body: &mut PortInfo) -> io::Result<()> {
         assert_eq!(header.kind, api::PORT_INFO_GET);
-        self.heard(header, &Register::default())?;
-        refused(self.refused[0])?;
-        body.receive_rings = self.kernel.cards as u16;
-        body.receive_slots = self.kernel.slots;
-        Ok(())
+        self.with(|shared| {
+            shared.heard(header, &Register::default())?;
+            refused(shared.refused[0])?;
+            body.send_rings = shared.kernel.cards as u16;
+            body.receive_rings = shared.kernel.cards as u16;
+            body.receive_slots = shared.kernel.slots;
+            Ok(())
+        })
     }
 
-    fn register(&mut self, header: &mut Header, body: &mut Register) -> io::Result<()> {
+    fn register(&mut self, at: usize, header: &mut Header, body: &mut Register) -> io::Result<()> {
         assert_eq!(header.kind, api::REGISTER);
-        self.heard(header, body)?;
-        refused(self.refused[1])?;
-        body.offset = 0;
-        body.memory_bytes = self.kernel.region.len() as u64 * 128;
-        body.memory = 1;
-        (self.change)(body);
+        assert!(self.files[at].is_none(), "registered twice");
+        let bound = self.with(|shared| {
+            shared.heard(header, body)?;
+            refused(shared.refused[1])?;
+            let (cards, hosts) = (shared.kernel.cards, shared.kernel.hosts);
+            if usize::from(body.host_send_rings) > shared.hosts_max {
+                return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+            }
+            let ring = usize::from(body.ring);
+            let pairs = match body.mode {
+                api::ALL_NIC => 0..cards,
+                api::NIC_SW => 0..cards + hosts,
+                api::ONE_NIC => ring..ring + 1,
+                api::ONE_SW => cards + ring..cards + ring + 1,
+                mode => panic!("mode {mode}"),
+            };
+            let exclusive = body.flags & api::EXCLUSIVE != 0;
+            shared.bind(&pairs, exclusive)?;
+            body.offset = shared.kernel.describe(shared.registrations, &pairs) as u64;
+            shared.registrations += 1;
+            body.memory_bytes = shared.kernel.region.len() as u64 * 128;
+            body.memory = 1;
+            (body.send_rings, body.receive_rings) = (cards as u16, cards as u16);
+            (body.host_send_rings, body.host_receive_rings) = (hosts as u16, hosts as u16);
+            (shared.change)(body);
+            Ok((pairs, exclusive))
+        })?;
+        self.files[at] = Some(bound);
         Ok(())
     }
 
-    fn map(&mut self, _bytes: usize) -> io::Result<Memory> {
-        refused(self.refused[2])?;
-        Ok(self.kernel.memory())
+    fn close(&mut self, at: usize) {
+        if let Some(bound) = self.files[at].take() {
+            self.with(|shared| shared.unbind(&bound));
+        }
+    }
+
+    fn map(&mut self, at: usize, _bytes: usize) -> io::Result<Memory> {
+        assert!(self.files[at].is_some(), "mapped before it was registered");
+        self.with(|shared| {
+            refused(shared.refused[2])?;
+            Ok(shared.kernel.memory())
+        })
     }
 
     fn confine(&mut self) -> io::Result<()> {
-        refused(self.refused[3])
+        self.with(|shared| refused(shared.refused[3]))
     }
 
     fn wait(&mut self, ear: BorrowedFd<'_>, timeout_ms: u16) -> io::Result<Woken> {
-        if self.faults > 0 {
-            self.faults -= 1;
-            return Ok(Woken::Fault);
-        }
-        if !self.synchronize() && timeout_ms > 0 {
+        self.with(|shared| shared.calls[0] += 1);
+        let woken = self.turn();
+        if woken.is_none() && timeout_ms > 0 {
             // The test's frames come by a channel, which poll(2) does not know.
             let mut ear = [PollFd::new(ear, PollFlags::POLLIN)];
             poll(&mut ear, PollTimeout::from(timeout_ms.min(2)))?;
         }
-        Ok(Woken::Ready)
+        Ok(woken.unwrap_or(Woken::Ready))
     }
+
+    fn synchronize(&mut self) -> io::Result<Woken> {
+        self.with(|shared| shared.calls[1] += 1);
+        Ok(self.turn().unwrap_or(Woken::Ready))
+    }
+}
+
+impl Device {
+    /// Moves frames, if there are any.
+    fn turn(&self) -> Option<Woken> {
+        let bound = self.bound();
+        self.with(|shared| {
+            let mut pairs = bound.iter().flat_map(|(pairs, _)| pairs.clone());
+            if shared.faults > 0 && pairs.any(|pair| pair == shared.faulty) {
+                shared.faults -= 1;
+                return Some(Woken::Fault);
+            }
+            if let Some((pairs, _)) = bound.first() {
+                shared.pinned.insert(pairs.start, cpus());
+            }
+            let mut any = false;
+            for (pairs, _) in &bound {
+                any |= shared.synchronize(pairs.clone());
+            }
+            any.then_some(Woken::Ready)
+        })
+    }
+}
+
+/// The CPUs that this thread may use, as bits.
+fn cpus() -> u64 {
+    crate::os::pin::allowed().map_or(0, |mask| mask[0])
 }
 
 impl Drop for Device {
     fn drop(&mut self) {
-        self.kernel.all_buffers_are_there();
-        // The test may be over.
-        let _ = self.sent.send(Left::Closed);
+        (0..self.files.len()).for_each(|at| self.close(at));
     }
 }

@@ -44,14 +44,14 @@ impl std::fmt::Display for Flaw {
 }
 
 /// A region shared with the kernel. Whoever makes one sees that it outlives the rings in it, and
-/// that nobody else of this process looks there.
+/// that no ring of it is made twice.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     base: NonNull<u8>,
     length: usize,
 }
 
-// SAFETY: it is memory of the process; one thread has the rings.
+// SAFETY: it is memory of the process; each ring has one thread, and each buffer is in one ring.
 unsafe impl Send for Memory {}
 
 impl Memory {
@@ -75,9 +75,8 @@ impl Memory {
         Ok(unsafe { self.base.add(start) }.cast())
     }
 
-    /// The rings of the interface at `offset` (`nr_offset` of what registered it); those of the
-    /// kernel's stack only if they were bound too.
-    pub fn rings(&self, offset: u64, with_host: bool) -> Result<Rings, Flaw> {
+    /// The rings of the interface at `offset` (`nr_offset` of what registered it) that are bound.
+    pub fn rings(&self, offset: u64) -> Result<Rings, Flaw> {
         let offset = i64::try_from(offset).map_err(|_| Flaw("interface"))?;
         // Its `ni_version` says nothing: no kernel writes it (net/netmap.h).
         self.at::<netmap_if>(offset, "interface")?;
@@ -97,26 +96,31 @@ impl Memory {
             return Err(Flaw("number of rings"));
         }
         let list = offset + offset_of!(netmap_if, ring_ofs) as i64;
-        let ring = |number: u32| {
+        let ring = |number: u32| -> Result<Option<Ring>, Flaw> {
             let place = self.at::<isize>(list + 8 * i64::from(number), "list of rings")?;
             // SAFETY: `at` has it within the region.
             let from_interface = unsafe { place.as_ptr().read_volatile() } as i64;
+            // The offset of a ring that is not bound is 0: nothing of it is to be read.
+            if from_interface == 0 {
+                return Ok(None);
+            }
             let at = offset.checked_add(from_interface);
-            Ring::new(*self, at.ok_or(Flaw("ring"))?)
+            Ring::new(*self, at.ok_or(Flaw("ring"))?).map(Some)
         };
         let [send, host_send, receive, host_receive] = counts;
         let mut first = 0;
-        let mut next = |count: u32, wanted: bool| -> Result<Vec<Ring>, Flaw> {
+        let mut next = |count: u32| -> Result<Vec<Ring>, Flaw> {
             let numbers = first..first + count;
             first += count;
-            // The offset of a ring that is not bound is 0: nothing of it is to be read.
-            numbers.filter(|_| wanted).map(ring).collect()
+            numbers
+                .filter_map(|number| ring(number).transpose())
+                .collect()
         };
         Ok(Rings {
-            send: next(send, true)?,
-            host_send: next(host_send, with_host)?,
-            receive: next(receive, true)?,
-            host_receive: next(host_receive, with_host)?,
+            send: next(send)?,
+            host_send: next(host_send)?,
+            receive: next(receive)?,
+            host_receive: next(host_receive)?,
         })
     }
 }
@@ -214,6 +218,12 @@ impl Ring {
     /// How long a frame may be.
     pub fn buffer_bytes(&self) -> usize {
         self.buffer_bytes
+    }
+
+    /// How many slots are the kernel's: frames on their way out, or room for what comes. One slot
+    /// is always free.
+    pub fn away(&self) -> u32 {
+        (self.slots - 1).saturating_sub(self.space())
     }
 
     /// How many slots are ours.

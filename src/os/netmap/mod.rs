@@ -26,7 +26,7 @@ pub mod routing;
 mod turn;
 
 pub use memory::{Flaw, Memory, Ring, Rings};
-pub use turn::{BATCH_MAX, Counts, Turn, Worker};
+pub use turn::{BATCH_MAX, Counts, Tally, Turn, Worker};
 
 #[cfg(test)]
 mod fake;
@@ -34,3 +34,5 @@ mod fake;
 mod port_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod thread_tests;

@@ -2,11 +2,11 @@
 
 use super::api::{self, Register};
 use super::driver::Opened;
-use super::fake::{Device, Kernel, Left, World};
+use super::fake::{Device, Kernel, Left, Shared, World};
 use super::ready::{self, Facts, Interface, Mode, judge};
-use super::registration::{look, register};
+use super::registration::{System, look, register};
 use super::tests::{OURS, PEER, arp, frame, mark_of};
-use crate::config::{Fastpath, NetmapPort};
+use crate::config::{Fastpath, FastpathMode, NetmapPort};
 use crate::os::clock::Clock;
 use crate::os::fast::{Card, FromDriver, Hop, Hops, Running, Side};
 use crate::relay::{FlowNews, FlowOrder, Stream};
@@ -14,9 +14,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// Longer than any machine needs.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-fn port(name: &str) -> NetmapPort {
+pub(super) fn port(name: &str) -> NetmapPort {
     match Fastpath::parse(&format!("netmap:{name}")) {
         Ok(Fastpath::Netmap(port)) => port,
         other => panic!("{other:?}"),
@@ -40,17 +40,22 @@ impl Hops for Known {
     }
 }
 
-fn opened(device: Device, name: &str) -> Box<Opened> {
+fn opened(devices: Vec<Device>, name: &str) -> Box<Opened> {
     let interface = Interface {
         index: 3,
         hardware_address: [2, 0, 0, 0, 0, 1],
         mtu: 1500,
     };
     let hops: Vec<Box<dyn Hops>> = vec![Box::new(Known)];
-    Box::new(Opened::new(port(name), interface, Box::new(device), hops))
+    Box::new(Opened::new(port(name), interface, boxed(devices), hops))
 }
 
-fn stream(destination: &str) -> Stream {
+pub(super) fn boxed(devices: Vec<Device>) -> Vec<Box<dyn System>> {
+    let boxed = |device| -> Box<dyn System> { Box::new(device) };
+    devices.into_iter().map(boxed).collect()
+}
+
+pub(super) fn stream(destination: &str) -> Stream {
     let ours: SocketAddr = OURS.parse().unwrap();
     Stream {
         is_secure: false,
@@ -66,19 +71,32 @@ fn stream(destination: &str) -> Stream {
 }
 
 /// A driver at work beside the kernel of the tests.
-struct Rig {
-    world: World,
+pub(super) struct Rig {
+    pub(super) world: World,
     side: Side,
-    running: Option<Running>,
+    pub(super) running: Option<Running>,
     clock: Clock,
 }
 
 impl Rig {
-    fn new(name: &str, change: impl FnOnce(&mut Device)) -> Self {
-        let (mut device, world, _) = Device::new(Kernel::new(2, 64));
-        change(&mut device);
+    fn new(name: &str, change: impl FnOnce(&mut Shared)) -> Self {
+        let (device, world, _) = Device::new(Kernel::new(2, 64));
+        device.with(change);
+        Self::of(vec![device], world, name)
+    }
+
+    pub(super) fn of(devices: Vec<Device>, world: World, name: &str) -> Self {
+        Self::in_mode(devices, world, name, FastpathMode::Poll)
+    }
+
+    pub(super) fn in_mode(
+        devices: Vec<Device>,
+        world: World,
+        name: &str,
+        mode: FastpathMode,
+    ) -> Self {
         let clock = Clock::new();
-        let (running, mut sides) = opened(device, name).start(clock).unwrap();
+        let (running, mut sides) = opened(devices, name).start(clock, mode).unwrap();
         Self {
             world,
             side: sides.remove(0),
@@ -87,11 +105,11 @@ impl Rig {
         }
     }
 
-    fn left(&self) -> Left {
+    pub(super) fn left(&self) -> Left {
         self.world.sent.recv_timeout(PATIENCE).unwrap()
     }
 
-    fn heard(&mut self) -> FromDriver {
+    pub(super) fn heard(&mut self) -> FromDriver {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(heard) = self.side.poll() {
@@ -102,11 +120,11 @@ impl Rig {
         }
     }
 
-    fn order(&mut self, order: FlowOrder) -> Option<(u16, FlowNews)> {
+    pub(super) fn order(&mut self, order: FlowOrder) -> Option<(u16, FlowNews)> {
         self.side.order(self.clock.now(), order)
     }
 
-    fn install(&mut self) {
+    pub(super) fn install(&mut self) {
         let order = FlowOrder::Install(stream("198.51.100.9:5000"));
         assert_eq!(self.order(order), None);
         let heard = self.heard();
@@ -116,7 +134,7 @@ impl Rig {
         );
     }
 
-    fn figure(&self, name: &str) -> u64 {
+    pub(super) fn figure(&self, name: &str) -> u64 {
         let list = self.running.as_ref().unwrap().figures().list();
         list.iter().find(|(n, _)| *n == name).unwrap().1
     }
@@ -197,7 +215,7 @@ fn what_lies_in_the_rings_leaves_before_the_card_goes_back() {
 #[test]
 fn a_pipe_has_no_stack_behind_it() {
     let (device, _world, asked) = Device::new(Kernel::new(1, 8));
-    let registered = register(Box::new(device), &port("ix0{1"), 1500).unwrap();
+    let registered = register(boxed(vec![device]), &port("ix0{1"), 1500).unwrap();
     let (kind, name, body) = asked.recv().unwrap();
     assert_eq!((kind, name.as_str()), (api::REGISTER, "ix0{1"));
     assert_eq!((body.mode, body.flags), (api::ALL_NIC, api::EXCLUSIVE));
@@ -221,17 +239,18 @@ fn the_request_is_the_documented_one() {
     assert_eq!((info.receive_rings, info.receive_slots), (2, 8));
     let (kind, name, _) = asked.recv().unwrap();
     assert_eq!((kind, name.as_str()), (api::PORT_INFO_GET, "ix0"));
-    drop(register(Box::new(device), &port("ix0"), 1500).unwrap());
+    drop(register(boxed(vec![device]), &port("ix0"), 1500).unwrap());
     let (kind, name, body) = asked.recv().unwrap();
     assert_eq!((kind, name.as_str()), (api::REGISTER, "ix0"));
     assert_eq!((body.mode, body.flags), (api::NIC_SW, api::EXCLUSIVE));
     assert_eq!((body.ring, body.extra_buffers, body.memory), (0, 0, 0));
+    assert_eq!((body.host_send_rings, body.host_receive_rings), (1, 1));
 }
 
-fn refusal(change: impl FnOnce(&mut Device), mtu: u16) -> String {
-    let (mut device, world, _) = Device::new(Kernel::new(1, 8));
-    change(&mut device);
-    let said = match register(Box::new(device), &port("ix0"), mtu) {
+fn refusal(change: impl FnOnce(&mut Shared), mtu: u16) -> String {
+    let (device, world, _) = Device::new(Kernel::new(1, 8));
+    device.with(change);
+    let said = match register(boxed(vec![device]), &port("ix0"), mtu) {
         Ok(_) => panic!("not refused"),
         Err(said) => said,
     };
@@ -289,18 +308,20 @@ fn sizes_are_looked_at_before_they_are_used() {
         said.contains("sysctl dev.netmap.buf_size=16384") && said.contains("ifconfig ix0 mtu 2030"),
         "{said}"
     );
-    let without_host = |device: &mut Device| device.kernel.host_rings(0);
-    assert!(refusal(without_host, 1500).contains("one direction alone"));
+    let (device, ..) = Device::new(Kernel::with(1, 0, 8));
+    device.with(|shared| shared.hosts_max = 1);
+    let said = register(boxed(vec![device]), &port("ix0"), 1500).unwrap_err();
+    assert!(said.contains("one direction alone"), "{said}");
 }
 
 #[test]
 fn a_kernel_of_another_version_is_named() {
     let (mut device, _world, _) = Device::new(Kernel::new(1, 8));
-    device.version = 11;
+    device.with(|shared| shared.version = 11);
     let said = look(&mut device, &port("ix0")).unwrap_err();
     assert!(said.contains("FreeBSD 14 or 15 is needed"), "{said}");
     let (mut device, _world, _) = Device::new(Kernel::new(1, 8));
-    device.refused[0] = libc::ENXIO;
+    device.with(|shared| shared.refused[0] = libc::ENXIO);
     let said = look(&mut device, &port("ix0}1")).unwrap_err();
     assert!(said.contains("other end first"), "{said}");
 }

@@ -128,6 +128,7 @@ fn each_frame_goes_where_it_belongs() {
         punted: 1,
         dropped: 1,
         full: 0,
+        unheard: 0,
         from_host: 1,
     };
     assert_eq!(counts, wanted);
@@ -263,7 +264,7 @@ fn what_the_kernel_says_is_not_believed_blindly() {
     let flaw = |change: fn(&mut Kernel)| {
         let mut kernel = Kernel::new(1, 8);
         change(&mut kernel);
-        kernel.memory().rings(0, true).unwrap_err()
+        kernel.memory().rings(0).unwrap_err()
     };
     // SAFETY: of all these: the region is the test's.
     let wild: [fn(&mut Kernel); 7] = [

@@ -20,8 +20,10 @@ pub struct Counts {
     pub punted: u64,
     /// Of these: went nowhere.
     pub dropped: u64,
-    /// Of the dropped: the ring where they belonged was full.
+    /// Of the dropped: the ring where they belonged, or the line to the worker, was full.
     pub full: u64,
+    /// Of these: the line to the worker.
+    pub unheard: u64,
     /// Frames of the kernel's stack, sent by the card.
     pub from_host: u64,
 }
@@ -33,6 +35,16 @@ impl Counts {
     }
 }
 
+impl Tally {
+    /// What was counted in between.
+    fn add(&mut self, before: &Counts, now: &Counts) {
+        self.received += now.received - before.received;
+        self.sent += now.sent - before.sent;
+        self.full += now.full - before.full;
+        self.full -= now.unheard - before.unheard;
+    }
+}
+
 /// Who decides on frames, and takes those that are not passed on.
 pub trait Worker {
     /// The flows.
@@ -41,9 +53,28 @@ pub trait Worker {
     fn punt(&mut self, frame: &[u8]) -> bool;
 }
 
-/// The rings of one card and of the kernel behind it, in one memory region.
+/// What one receiving ring of the card and the sending one beside it did, and hold now.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Tally {
+    /// Frames that came.
+    pub received: u64,
+    /// Frames sent on.
+    pub sent: u64,
+    /// Frames that found the ring where they belonged full.
+    pub full: u64,
+    /// Frames that the card may receive into.
+    pub room: u32,
+    /// Frames that are on their way out.
+    pub sending: u32,
+}
+
+/// The rings of one card that one thread serves, and of the kernel behind it, in one memory region.
 #[derive(Debug)]
-pub struct Turn(Rings);
+pub struct Turn {
+    rings: Rings,
+    /// For each receiving ring of the card.
+    tallies: Vec<Tally>,
+}
 
 impl Turn {
     /// Of these rings. `None` if the card has none of a kind, or the stack one kind alone. A stack
@@ -51,12 +82,23 @@ impl Turn {
     pub fn new(rings: Rings) -> Option<Self> {
         let card = !rings.send.is_empty() && !rings.receive.is_empty();
         let host = rings.host_send.is_empty() == rings.host_receive.is_empty();
-        (card && host).then_some(Self(rings))
+        let tallies = vec![Tally::default(); rings.receive.len()];
+        (card && host).then_some(Self { rings, tallies })
+    }
+
+    /// For each receiving ring of the card.
+    pub fn tallies(&self) -> impl Iterator<Item = Tally> {
+        let rings = self.tallies.iter().zip(&self.rings.receive).enumerate();
+        rings.map(|(at, (tally, receive))| Tally {
+            room: receive.away(),
+            sending: self.rings.send.get(at).map_or(0, Ring::away),
+            ..*tally
+        })
     }
 
     /// The longest frame that fits all rings.
     pub fn frame_bytes_max(&self) -> usize {
-        let rings = &self.0;
+        let rings = &self.rings;
         let all = [
             &rings.send,
             &rings.receive,
@@ -69,7 +111,7 @@ impl Turn {
 
     /// Goes on where the kernel says that each ring is.
     pub fn resume(&mut self) {
-        let rings = &mut self.0;
+        let rings = &mut self.rings;
         let all = [
             &mut rings.send,
             &mut rings.receive,
@@ -82,10 +124,14 @@ impl Turn {
     /// Carries frames, at most [`BATCH_MAX`] of each ring, and publishes all rings.
     pub fn take(&mut self, now: Instant, worker: &mut dyn Worker) -> Counts {
         let mut counts = Counts::default();
-        for at in 0..self.0.receive.len() {
+        for at in 0..self.rings.receive.len() {
+            let before = counts;
             self.serve_card(at, (now, &mut *worker), &mut counts);
+            if let Some(tally) = self.tallies.get_mut(at) {
+                tally.add(&before, &counts);
+            }
         }
-        for at in 0..self.0.host_receive.len() {
+        for at in 0..self.rings.host_receive.len() {
             self.serve_host(at, &mut counts);
         }
         let Rings {
@@ -93,7 +139,7 @@ impl Turn {
             host_send,
             receive,
             host_receive,
-        } = &self.0;
+        } = &self.rings;
         for rings in [send, host_send, receive, host_receive] {
             rings.iter().for_each(Ring::publish);
         }
@@ -112,7 +158,7 @@ impl Turn {
             host_send,
             receive,
             ..
-        } = &mut self.0;
+        } = &mut self.rings;
         // A flow stays in its ring, so that its packets keep their order.
         let card_at = at % send.len().max(1);
         let host_at = at % host_send.len().max(1);
@@ -145,6 +191,7 @@ impl Turn {
                 Verdict::Host => (host.as_deref_mut(), &mut counts.host),
                 Verdict::Punt if punted => (None, &mut counts.punted),
                 Verdict::Punt => {
+                    counts.unheard += 1;
                     counts.full += 1;
                     (None, &mut counts.dropped)
                 }
@@ -173,7 +220,7 @@ impl Turn {
     fn serve_host(&mut self, at: usize, counts: &mut Counts) {
         let Rings {
             send, host_receive, ..
-        } = &mut self.0;
+        } = &mut self.rings;
         let card_at = at % send.len().max(1);
         let (Some(card), Some(ring)) = (send.get_mut(card_at), host_receive.get_mut(at)) else {
             return;

@@ -14,7 +14,8 @@ use crate::os::blocklist::Blocklist;
 use crate::os::daemon::{EX_CANTCREAT, EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::fast::{self, HandOver};
 use crate::os::ipc::{
-    AsyncChannel, BATCH_BYTES, Channel, Hello, IpcError, Line, Role, Settings, ToMonitor, ToRole,
+    AsyncChannel, BATCH_BYTES, Channel, DESCRIPTORS_MAX, Hello, IpcError, Line, Role, Settings,
+    ToMonitor, ToRole,
 };
 use crate::os::log::Log;
 use crate::os::node::Bound;
@@ -330,13 +331,15 @@ impl Monitor {
             Ok(None) => Ok(()),
             Ok(Some(HandOver {
                 interface,
-                card,
+                cards,
                 hops,
             })) => {
                 let hops = hops.into_fd();
                 let to = Role::Media;
-                self.send(to, &ToRole::Card(interface), &[card.as_fd()])
-                    .await;
+                for part in cards.chunks(DESCRIPTORS_MAX) {
+                    let fds: Vec<_> = part.iter().map(AsFd::as_fd).collect();
+                    self.send(to, &ToRole::Card(interface), &fds).await;
+                }
                 self.send(to, &ToRole::Hops, &[hops.as_fd()]).await;
                 Ok(())
             }

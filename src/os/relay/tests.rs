@@ -277,13 +277,13 @@ fn a_driver_that_dies_leaves_its_calls_to_sockets() {
     let (gate, figures) = (Arc::new(OpenPorts::default()), Arc::new(Figures::default()));
     let link = Link {
         gate: gate.clone(),
-        wake,
         hardware_address: [2, 0, 0, 0, 0, 1],
         figures: figures.clone(),
         owners: Arc::default(),
     };
-    let made = Exchange::new(16, link, vec![Box::new(Loopback)]);
-    let (mut exchange, sides) = made.unwrap();
+    let made = Exchange::new(16, &link, &[wake], vec![Box::new(Loopback)]);
+    let (mut exchanges, sides) = made.unwrap();
+    let mut exchange = exchanges.remove(0);
     // The card: frames come, and verdicts go. Without its cable it takes the thread with it.
     let (cable, frames) = mpsc::channel::<Vec<u8>>();
     let (tell, verdicts) = mpsc::channel();

@@ -56,8 +56,8 @@ fn take_card(boot: &mut Boot) -> Result<Option<Box<dyn Card>>, Fatal> {
     let shards = usize::from(boot.settings.shards);
     let fastpath = &boot.config.rtp.fastpath;
     let taken = match (boot.card.take(), boot.hops.take()) {
-        (Some((interface, card)), Some(hops)) => {
-            fast::take_over(fastpath, (interface, card, hops), shards).map(Some)
+        (Some((interface, cards)), Some(hops)) => {
+            fast::take_over(fastpath, (interface, cards, hops), shards).map(Some)
         }
         _ if matches!(fastpath, Fastpath::Netmap(_)) => Ok(None),
         _ => fast::open(fastpath, shards),
@@ -155,7 +155,9 @@ async fn attend(
 ) -> Result<(), Fatal> {
     roots.mend();
     let clock = Clock::new();
-    let driver = card.map(|card| card.start(clock)).transpose();
+    let driver = card
+        .map(|card| card.start(clock, boot.config.rtp.fastpath_mode))
+        .transpose();
     let driver = driver.map_err(|e| Fatal::new(EX_OSERR, format!("fast path: {e}")))?;
     let (driver, sides) = driver.unzip();
     let mut sides = sides.unwrap_or_default().into_iter();

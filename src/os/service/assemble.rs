@@ -838,6 +838,10 @@ fn later(old: &Config, config: &Config) -> Vec<&'static str> {
         (old.rtp.ports != config.rtp.ports, "[rtp] ports"),
         (old.rtp.fastpath != config.rtp.fastpath, "[rtp] fastpath"),
         (
+            old.rtp.fastpath_mode != config.rtp.fastpath_mode,
+            "[rtp] fastpath_mode",
+        ),
+        (
             old.rtp.ng.as_ref().map(|ng| ng.listen) != config.rtp.ng.as_ref().map(|ng| ng.listen),
             "[rtp] ng",
         ),

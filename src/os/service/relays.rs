@@ -84,7 +84,9 @@ impl Relays {
         let settings = relay_settings(config);
         let files = start_files(roots)?;
         let rooms = codec_plugin::rooms(config)?;
-        let started = card.map(|card| card.start(clock)).transpose();
+        let started = card
+            .map(|card| card.start(clock, config.rtp.fastpath_mode))
+            .transpose();
         let (fast, lines) = started.map_err(failed)?.unzip();
         let mut lines = lines.unwrap_or_default().into_iter();
         let mut start = |shard| {

@@ -191,3 +191,32 @@ pub struct FlowStats {
     /// Packets that went nowhere, by [`DropReason::index`].
     pub dropped: [u32; DROP_REASONS],
 }
+
+impl FlowStats {
+    /// What two tables counted of one flow, whose packets came by two rings of a card.
+    pub fn join(self, other: Self) -> Self {
+        let latest = if self.heard >= other.heard {
+            self
+        } else {
+            other
+        };
+        let sum = |at: usize| {
+            let counts = [self.dropped.get(at), other.dropped.get(at)];
+            counts
+                .into_iter()
+                .flatten()
+                .fold(0, |sum: u32, count| sum.saturating_add(*count))
+        };
+        Self {
+            packets: self.packets + other.packets,
+            bytes: self.bytes + other.bytes,
+            rtcp: self.rtcp + other.rtcp,
+            lost: self.lost + other.lost,
+            // A receiver's estimate, which cannot be added up: the one that still hears.
+            jitter_us: latest.jitter_us,
+            ssrc_changes: self.ssrc_changes.saturating_add(other.ssrc_changes),
+            heard: latest.heard,
+            dropped: std::array::from_fn(sum),
+        }
+    }
+}

@@ -86,6 +86,24 @@ fn faults_of(doctor: Doctor) -> Vec<String> {
         .collect()
 }
 
+#[test]
+fn a_card_whose_rings_have_one_thread_is_a_fault_with_a_remedy() {
+    let said = |mode: &str| {
+        let mut doctor = Doctor {
+            findings: Vec::new(),
+        };
+        let row = RelayDriverRow {
+            name: "netmap:ix0".into(),
+            mode: mode.into(),
+            ..RelayDriverRow::default()
+        };
+        fast_path(&mut doctor, &row);
+        faults_of(doctor).concat()
+    };
+    assert!(said(ONE_FOR_ALL).contains("raise dev.netmap.buf_num"));
+    assert_eq!(said("rings of the card and of the system, 4 threads"), "");
+}
+
 fn set(facts: &mut Facts, name: &str, value: &str) {
     facts.variables.insert(name.into(), value.into());
 }

@@ -17,6 +17,7 @@ use self::rings::{FRAMES_PER_QUEUE, Frames, Queue, frame_of};
 use super::card;
 use super::hops::{Interface, Neighbours};
 use crate::base::Instant;
+use crate::config::FastpathMode;
 use crate::os::clock::Clock;
 use crate::os::doorbell::{Ear, doorbell};
 use crate::os::fast::{
@@ -141,18 +142,19 @@ fn take(name: &str, workers: usize) -> Result<Opened, String> {
 }
 
 impl Card for Opened {
-    fn start(self: Box<Self>, clock: Clock) -> io::Result<Started> {
+    fn start(self: Box<Self>, clock: Clock, mode: FastpathMode) -> io::Result<Started> {
         let (bell, ear) = doorbell()?;
         let name = format!("xdp:{}", self.name);
         let figures = Figures::of(&name, self.mode, self.queues.len());
         let link = Link {
             gate: self.ports,
-            wake: bell,
             hardware_address: self.interface.hardware_address,
             figures: Arc::new(figures),
             owners: Arc::default(),
         };
-        let (exchange, sides) = Exchange::new(FLOWS_MAX, link.clone(), self.hops)?;
+        let bells = vec![bell];
+        let (mut exchanges, sides) = Exchange::new(FLOWS_MAX, &link, &bells, self.hops)?;
+        let exchange = exchanges.pop().ok_or(io::ErrorKind::Other)?;
         let free = 0..(self.queues.len() * FRAMES_PER_QUEUE) as u64;
         let driver = Driver {
             exchange,
@@ -161,12 +163,14 @@ impl Card for Opened {
             queues: self.queues,
             clock,
             looked: Instant::ZERO,
+            mode,
             ear,
             link: link.clone(),
             batch: Vec::with_capacity(BATCH_MAX),
             _program: self.program,
         };
-        Ok((Running::start(name, &link, move || driver.run())?, sides))
+        let parts = vec![move || driver.run()];
+        Ok((Running::start(&name, &link, bells, parts)?, sides))
     }
 }
 
@@ -180,6 +184,7 @@ struct Driver {
     clock: Clock,
     /// When the queues were looked at last.
     looked: Instant,
+    mode: FastpathMode,
     ear: Ear,
     link: Link,
     /// Address and length of the frames of the batch.
@@ -198,7 +203,11 @@ impl Driver {
                 worked |= self.serve(at);
             }
             if !worked {
-                self.sleep();
+                self.reclaim_all();
+                match self.mode {
+                    FastpathMode::Poll => self.sleep(),
+                    FastpathMode::Busy => std::hint::spin_loop(),
+                }
             }
             self.look()?;
         }
@@ -345,8 +354,8 @@ impl Driver {
         }
     }
 
-    /// Until frames come or a worker rings.
-    fn sleep(&mut self) {
+    /// Takes back what was sent, and has the kernel send what it left.
+    fn reclaim_all(&mut self) {
         for at in 0..self.queues.len() {
             self.reclaim(at);
             // What the kernel left, being busy.
@@ -354,6 +363,10 @@ impl Driver {
                 queue.wake_sender();
             }
         }
+    }
+
+    /// Until frames come or a worker rings.
+    fn sleep(&self) {
         // The ear, then a place for each queue.
         let mut wait: [PollFd<'_>; 1 + QUEUES_MAX as usize] = std::array::from_fn(|place| {
             let queue = place.checked_sub(1).and_then(|at| self.queues.get(at));

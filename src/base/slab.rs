@@ -23,16 +23,21 @@ impl Key {
     }
 }
 
+/// How many places are made room for at a time.
+const CHUNK: usize = 128;
+
 #[derive(Debug)]
 enum Place<T> {
     Taken(T),
     Free { next: Option<u32> },
 }
 
-/// At most `limit` values.
+/// At most `limit` values. A table that grows leaves the values where they are: one that copied
+/// them would stop its shard for as long as a hundred thousand calls take to copy.
 #[derive(Debug)]
 pub struct Slab<T> {
-    places: Vec<(u32, Place<T>)>,
+    /// Of [`CHUNK`] places each, all but the last one full.
+    chunks: Vec<Vec<(u32, Place<T>)>>,
     free: Option<u32>,
     len: usize,
     limit: usize,
@@ -42,7 +47,7 @@ impl<T> Slab<T> {
     /// An empty table for at most `limit` values (and never more than `u32::MAX`).
     pub fn new(limit: usize) -> Self {
         Self {
-            places: Vec::new(),
+            chunks: Vec::new(),
             free: None,
             len: 0,
             limit: limit.min(u32::MAX as usize),
@@ -55,28 +60,43 @@ impl<T> Slab<T> {
             return Err(value);
         }
         self.len += 1;
-        if let Some(index) = self.free {
-            let (generation, place) = &mut self.places[index as usize];
-            if let Place::Free { next } = place {
-                self.free = *next;
+        if let Some(index) = self.free
+            && let Some((generation, place)) = self.place_mut(index)
+        {
+            let generation = *generation;
+            if let Place::Free { next } = std::mem::replace(place, Place::Taken(value)) {
+                self.free = next;
             }
-            *place = Place::Taken(value);
-            return Ok(Key {
-                index,
-                generation: *generation,
-            });
+            return Ok(Key { index, generation });
         }
-        let index = self.places.len() as u32;
-        self.places.push((1, Place::Taken(value)));
+        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK.min(self.limit)));
+        }
+        let before = (self.chunks.len() - 1) * CHUNK;
+        let mut index = before as u32;
+        if let Some(last) = self.chunks.last_mut() {
+            index += last.len() as u32;
+            last.push((1, Place::Taken(value)));
+        }
         Ok(Key {
             index,
             generation: 1,
         })
     }
 
+    fn place(&self, index: u32) -> Option<&(u32, Place<T>)> {
+        let index = index as usize;
+        self.chunks.get(index / CHUNK)?.get(index % CHUNK)
+    }
+
+    fn place_mut(&mut self, index: u32) -> Option<&mut (u32, Place<T>)> {
+        let index = index as usize;
+        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
+    }
+
     /// The value that `key` names.
     pub fn get(&self, key: Key) -> Option<&T> {
-        match self.places.get(key.index as usize) {
+        match self.place(key.index) {
             Some((generation, Place::Taken(value))) if *generation == key.generation => Some(value),
             _ => None,
         }
@@ -84,7 +104,7 @@ impl<T> Slab<T> {
 
     /// The value that `key` names, to change.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        match self.places.get_mut(key.index as usize) {
+        match self.place_mut(key.index) {
             Some((generation, Place::Taken(value))) if *generation == key.generation => Some(value),
             _ => None,
         }
@@ -93,9 +113,10 @@ impl<T> Slab<T> {
     /// Takes the value out; its place becomes free.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
-        let (generation, place) = &mut self.places[key.index as usize];
+        let free = Place::Free { next: self.free };
+        let (generation, place) = self.place_mut(key.index)?;
         *generation = generation.wrapping_add(1).max(1);
-        let old = std::mem::replace(place, Place::Free { next: self.free });
+        let old = std::mem::replace(place, free);
         self.free = Some(key.index);
         self.len -= 1;
         match old {
@@ -121,10 +142,8 @@ impl<T> Slab<T> {
 
     /// Every value, in the order of places.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        self.places
-            .iter()
-            .enumerate()
-            .filter_map(|(i, (generation, place))| match place {
+        self.chunks.iter().flatten().enumerate().filter_map(
+            |(i, (generation, place))| match place {
                 Place::Taken(v) => Some((
                     Key {
                         index: i as u32,
@@ -133,7 +152,8 @@ impl<T> Slab<T> {
                     v,
                 )),
                 Place::Free { .. } => None,
-            })
+            },
+        )
     }
 }
 
@@ -151,6 +171,29 @@ mod tests {
         assert_eq!((s.get(a), s.get(b)), (None, Some(&"b")));
         assert_eq!(s.remove(a), None);
         assert_eq!(Key::from_u64(b.to_u64()), b);
+    }
+
+    #[test]
+    fn growing_keeps_keys_and_values() {
+        let mut s = Slab::new(10 * CHUNK);
+        let keys: Vec<Key> = (0..3 * CHUNK + 1).map(|n| s.insert(n).unwrap()).collect();
+        for (n, key) in keys.iter().enumerate() {
+            assert_eq!(s.get(*key), Some(&n));
+        }
+        for key in keys.iter().step_by(2) {
+            s.remove(*key).unwrap();
+        }
+        let again: Vec<Key> = (0..CHUNK).map(|n| s.insert(1000 + n).unwrap()).collect();
+        assert!(again.iter().all(|key| !keys.contains(key)));
+        for key in keys.iter().skip(1).step_by(2) {
+            *s.get_mut(*key).unwrap() += 1;
+        }
+        let values: Vec<usize> = s.iter().map(|(_, v)| *v).filter(|v| *v < 1000).collect();
+        assert_eq!(
+            values,
+            (1..=3 * CHUNK / 2).map(|n| 2 * n).collect::<Vec<_>>()
+        );
+        assert_eq!(s.len(), values.len() + CHUNK);
     }
 
     #[test]

@@ -12,10 +12,8 @@ use std::time::Duration;
 
 /// How long a port is kept.
 const KEPT: Duration = Duration::from_secs(300);
-/// The most that are kept, where the system lets us have enough descriptors.
-const IDLE_MAX: usize = 1 << 16;
-/// The part of our descriptors that may be idle ports.
-const SHARE: u64 = 4;
+/// As many ports as there are; the system may let us have fewer descriptors.
+const PORTS_MAX: usize = 1 << 16;
 /// The most late datagrams that are taken off a port before it is used again; one with more is
 /// closed.
 const LATE_MAX: usize = 64;
@@ -26,6 +24,7 @@ const CLOSED_AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub(super) struct IdlePorts {
     kept: Mutex<Kept>,
+    /// The most ports, in use and idle: idle ones make room.
     most: usize,
 }
 
@@ -33,6 +32,8 @@ pub(super) struct IdlePorts {
 struct Kept {
     by_number: BTreeMap<u16, Idle>,
     by_age: BTreeSet<(Instant, u16)>,
+    /// How many ports sessions have.
+    in_use: usize,
 }
 
 #[derive(Debug)]
@@ -45,12 +46,12 @@ struct Idle {
 }
 
 impl IdlePorts {
-    /// For a process that may have so many descriptors.
+    /// For a process that may have so many descriptors. A quarter is left for all else that it opens.
     pub(super) fn new(descriptors: u64) -> Self {
-        let most = usize::try_from(descriptors / SHARE).unwrap_or(IDLE_MAX);
+        let most = usize::try_from(descriptors / 4 * 3).unwrap_or(PORTS_MAX);
         Self {
             kept: Mutex::default(),
-            most: most.min(IDLE_MAX),
+            most: most.min(PORTS_MAX),
         }
     }
 
@@ -61,13 +62,14 @@ impl IdlePorts {
     /// Keeps a port that is in `poller`, or closes it.
     pub(super) fn put(&self, now: Instant, port: Port, address: SocketAddr, poller: &Poller) {
         let mut kept = self.lock();
+        kept.in_use = kept.in_use.saturating_sub(1);
         for _ in 0..CLOSED_AT_ONCE {
             match kept.by_age.first() {
                 Some(&(since, number)) if now.since(since) > KEPT => drop(kept.remove(number)),
                 _ => break,
             }
         }
-        if kept.by_number.len() >= self.most {
+        if kept.ports() >= self.most {
             return;
         }
         let number = address.port();
@@ -94,7 +96,19 @@ impl IdlePorts {
             idle.queue.remove(idle.port.raw()).ok()?;
             poller.add(idle.port.raw(), u32::from(number)).ok()?;
         }
+        self.lock().in_use += 1;
         Some(idle.port)
+    }
+
+    /// A port was bound anew: the one that is idle longest gives way where there are too many.
+    pub(super) fn bound(&self) {
+        let mut kept = self.lock();
+        kept.in_use += 1;
+        if kept.ports() > self.most
+            && let Some(&(_, number)) = kept.by_age.first()
+        {
+            kept.remove(number);
+        }
     }
 
     /// Drops what came in for a port that is kept.
@@ -106,12 +120,17 @@ impl IdlePorts {
 
     /// Closes them all: their descriptors are wanted elsewhere. Whether there were any.
     pub(super) fn clear(&self) -> bool {
-        let kept = std::mem::take(&mut *self.lock());
-        !kept.by_number.is_empty()
+        let mut kept = self.lock();
+        kept.by_age.clear();
+        !std::mem::take(&mut kept.by_number).is_empty()
     }
 }
 
 impl Kept {
+    fn ports(&self) -> usize {
+        self.in_use + self.by_number.len()
+    }
+
     fn remove(&mut self, number: u16) -> Option<Idle> {
         let idle = self.by_number.remove(&number)?;
         self.by_age.remove(&(idle.since, number));
@@ -137,6 +156,7 @@ mod tests {
     fn put(ports: &IdlePorts, now: Instant, poller: &Poller) -> SocketAddr {
         let (port, address) = port();
         poller.add(port.raw(), u32::from(address.port())).unwrap();
+        ports.bound();
         ports.put(now, port, address, poller);
         address
     }
@@ -198,14 +218,20 @@ mod tests {
 
     #[test]
     fn age_and_number_are_bounded() {
-        let (ports, poller) = (IdlePorts::new(2 * SHARE), Poller::new().unwrap());
+        let (ports, poller) = (IdlePorts::new(4), Poller::new().unwrap());
         let first = put(&ports, at(0), &poller);
         let second = put(&ports, at(10), &poller);
         let third = put(&ports, at(20), &poller);
-        assert!(is_bound(first) && is_bound(second) && !is_bound(third));
-        let fourth = put(&ports, at(301), &poller);
+        assert!(is_bound(first) && is_bound(second) && is_bound(third));
+        // A new one takes the place of the oldest, and its own when it is over.
+        let fourth = put(&ports, at(30), &poller);
         assert!(!is_bound(first) && is_bound(second) && is_bound(fourth));
+        let (_port, address) = port();
+        ports.bound();
+        assert!(!is_bound(second) && is_bound(third) && is_bound(address));
+        let fifth = put(&ports, at(331), &poller);
+        assert!(!is_bound(third) && !is_bound(fourth) && is_bound(fifth));
         assert!(ports.clear() && !ports.clear());
-        assert!(!is_bound(second) && !is_bound(fourth));
+        assert!(!is_bound(fifth));
     }
 }

@@ -275,7 +275,9 @@ fn bind(address: SocketAddr, idle: &IdlePorts, poller: &Poller) -> io::Result<Po
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS) if idle.clear() => Port::bind(address),
         _ => Err(error),
     });
-    added(port?, address, poller)
+    let port = added(port?, address, poller)?;
+    idle.bound();
+    Ok(port)
 }
 
 fn added(port: Port, address: SocketAddr, poller: &Poller) -> io::Result<Port> {

@@ -429,7 +429,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
 
 /// Cuts at the first `separator`; without one the second part is empty.
 fn split(bytes: &[u8], separator: u8) -> (&[u8], &[u8]) {
-    match memchr::memchr(separator, bytes) {
+    match bytes.iter().position(|byte| *byte == separator) {
         Some(at) => (
             bytes.get(..at).unwrap_or_default(),
             bytes.get(at + 1..).unwrap_or_default(),

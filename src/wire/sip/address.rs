@@ -50,7 +50,7 @@ impl<'a> NameAddr<'a> {
         display: Option<&'a [u8]>,
         inner: &'a [u8],
     ) -> Option<NameAddr<'a>> {
-        let end = memchr::memchr(b'>', inner)?;
+        let end = scan::find(b'>', inner)?;
         let (uri, rest) = scan::split(inner, end);
         if uri.is_empty() || !uri.iter().all(|byte| is_uri_byte(*byte)) {
             return None;
@@ -66,7 +66,7 @@ impl<'a> NameAddr<'a> {
     /// RFC 3261 §20: without brackets, parameters belong to the header, and a URI that holds a
     /// comma, question mark or semicolon must stand in brackets.
     fn bare(bytes: &'a [u8]) -> Option<NameAddr<'a>> {
-        let end = memchr::memchr(b';', bytes).unwrap_or(bytes.len());
+        let end = scan::find(b';', bytes).unwrap_or(bytes.len());
         let (uri, params) = scan::split(bytes, end);
         let uri = scan::trim_end(uri);
         let good = |byte: &u8| is_uri_byte(*byte) && !matches!(byte, b',' | b'?');
@@ -140,9 +140,19 @@ impl<'a> NameAddr<'a> {
     }
 }
 
+const URI: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = b' ' as usize + 1;
+    while byte < 256 {
+        table[byte] = !matches!(byte as u8, 0x7f | b'<' | b'>' | b'"');
+        byte += 1;
+    }
+    table
+};
+
 /// Bytes above 127 are not in the grammar, but phones send them and no reader is misled.
 fn is_uri_byte(byte: u8) -> bool {
-    byte > b' ' && byte != 0x7f && !matches!(byte, b'<' | b'>' | b'"')
+    URI[usize::from(byte)]
 }
 
 /// RFC 3261 §25.1 `qvalue`: 0 to 1 with up to three decimals.

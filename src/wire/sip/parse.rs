@@ -50,7 +50,7 @@ pub fn peek_replaces(bytes: &[u8]) -> Option<&[u8]> {
         return None;
     }
     let value = peek(bytes, HeaderName::Replaces, b"Rr")?;
-    let end = memchr::memchr(b';', value).unwrap_or(value.len());
+    let end = scan::find(b';', value).unwrap_or(value.len());
     value.get(..end).map(scan::trim)
 }
 
@@ -346,7 +346,7 @@ fn version_of(text: &[u8]) -> Option<Version> {
     let number = text
         .get(4..)
         .filter(|_| text[..4].eq_ignore_ascii_case(b"SIP/"))?;
-    let dot = memchr::memchr(b'.', number)?;
+    let dot = scan::find(b'.', number)?;
     let (major, minor) = scan::split(number, dot);
     let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     (digits(major) && digits(minor.get(1..)?)).then_some(Version::Foreign)

@@ -31,6 +31,8 @@ pub(super) fn trim(bytes: &[u8]) -> &[u8] {
 }
 
 const TOKEN: [bool; 256] = letters_digits_and(b"-.!%*_+`'~");
+/// What the value of a parameter without quotes may hold.
+const VALUE: [bool; 256] = all_but(b" \t\r\n;,\"<>");
 /// Names with an underscore are not in the grammar, but are in use.
 const HOST: [bool; 256] = letters_digits_and(b"-._");
 
@@ -47,6 +49,26 @@ const fn letters_digits_and(marks: &[u8]) -> [bool; 256] {
         index += 1;
     }
     table
+}
+
+const fn all_but(marks: &[u8]) -> [bool; 256] {
+    let mut table = [true; 256];
+    let mut index = 0;
+    while index < marks.len() {
+        table[marks[index] as usize] = false;
+        index += 1;
+    }
+    table
+}
+
+/// Where `byte` first stands. What is looked for is mostly so near that a call of memchr would cost
+/// more than the bytes before it.
+pub(super) fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
+    let (near, far) = split(bytes, 16);
+    match near.iter().position(|b| *b == byte) {
+        None if !far.is_empty() => memchr::memchr(byte, far).map(|at| near.len() + at),
+        found => found,
+    }
 }
 
 pub(super) fn is_host_byte(byte: u8) -> bool {
@@ -255,9 +277,7 @@ fn param_body(bytes: &[u8]) -> Result<(Param<'_>, &[u8]), ()> {
     let tail = trim_start(tail);
     let (value, rest) = match tail {
         [b'"', inner @ ..] => quoted(inner).ok_or(())?,
-        _ => take_while(tail, |byte| {
-            !is_lws(byte) && !matches!(byte, b';' | b',' | b'"' | b'<' | b'>')
-        }),
+        _ => take_while(tail, |byte| VALUE[usize::from(byte)]),
     };
     let rest = trim_start(rest);
     match rest.first() {

@@ -93,7 +93,7 @@ pub struct Uri<'a> {
 
 impl<'a> Uri<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Uri<'a>, UriError> {
-        let colon = memchr::memchr(b':', bytes).ok_or(UriError::Scheme)?;
+        let colon = scan::find(b':', bytes).ok_or(UriError::Scheme)?;
         let (name, rest) = scan::split(bytes, colon);
         let rest = rest.get(1..).unwrap_or_default();
         let scheme = scheme_of(name).ok_or(UriError::Scheme)?;
@@ -122,7 +122,7 @@ impl<'a> Uri<'a> {
     }
 
     fn tel(bytes: &'a [u8], rest: &'a [u8]) -> Result<Uri<'a>, UriError> {
-        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
+        let end = scan::find(b';', rest).unwrap_or(rest.len());
         let (number, params) = scan::split(rest, end);
         if number.is_empty() {
             return Err(UriError::User);
@@ -140,7 +140,7 @@ impl<'a> Uri<'a> {
         let end = memchr::memchr2(b';', b'?', rest).unwrap_or(rest.len());
         let (host_port, rest) = scan::split(rest, end);
         let (host, port) = host_port_strict(host_port)?;
-        let question = memchr::memchr(b'?', rest).unwrap_or(rest.len());
+        let question = scan::find(b'?', rest).unwrap_or(rest.len());
         let (params, headers) = scan::split(rest, question);
         let headers = headers.get(1..).unwrap_or_default();
         Ok(Uri {
@@ -327,14 +327,14 @@ fn check_characters(rest: &[u8]) -> Result<(), UriError> {
 type UserInfo<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, &'a [u8]);
 
 fn userinfo(rest: &[u8]) -> Result<UserInfo<'_>, UriError> {
-    let Some(at) = memchr::memchr(b'@', rest) else {
+    let Some(at) = scan::find(b'@', rest) else {
         return Ok((None, None, rest));
     };
     let (info, rest) = scan::split(rest, at);
     let rest = rest.get(1..).unwrap_or_default();
-    let colon = memchr::memchr(b':', info).unwrap_or(info.len());
+    let colon = scan::find(b':', info).unwrap_or(info.len());
     let (user, password) = scan::split(info, colon);
-    if user.is_empty() || memchr::memchr(b'@', rest).is_some() {
+    if user.is_empty() || scan::find(b'@', rest).is_some() {
         return Err(UriError::User);
     }
     Ok((Some(user), password.get(1..), rest))
@@ -366,7 +366,7 @@ fn port_of(digits: &[u8]) -> Option<u16> {
 /// The host at the head of `bytes` and what follows it.
 fn host_of(bytes: &[u8]) -> Option<(Host<'_>, &[u8])> {
     if let [b'[', inner @ ..] = bytes {
-        let (address, rest) = scan::split(inner, memchr::memchr(b']', inner)?);
+        let (address, rest) = scan::split(inner, scan::find(b']', inner)?);
         return Some((Host::V6(ipv6(address)?), rest.get(1..)?));
     }
     let (name, rest) = scan::take_while(bytes, scan::is_host_byte);
@@ -404,7 +404,7 @@ fn pairs<'a>(bytes: &'a [u8], separator: u8) -> impl Iterator<Item = Pair<'a>> +
         .split(move |byte| *byte == separator)
         .filter(|part| !part.is_empty());
     parts.map(|part| {
-        let equals = memchr::memchr(b'=', part).unwrap_or(part.len());
+        let equals = scan::find(b'=', part).unwrap_or(part.len());
         let (name, value) = scan::split(part, equals);
         (name, value.get(1..))
     })
@@ -464,7 +464,7 @@ fn hex_pair(high: u8, low: u8) -> Option<u8> {
 }
 
 fn percent_decode(text: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr(b'%', text).is_none() {
+    if scan::find(b'%', text).is_none() {
         return Cow::Borrowed(text);
     }
     let mut decoded = Vec::with_capacity(text.len());

@@ -30,7 +30,7 @@ impl<'a> Via<'a> {
         if transport.is_empty() || sent_by.len() == rest.len() {
             return None;
         }
-        let end = memchr::memchr(b';', sent_by).unwrap_or(sent_by.len());
+        let end = scan::find(b';', sent_by).unwrap_or(sent_by.len());
         let (sent_by, params) = scan::split(sent_by, end);
         let (host, port) = uri::host_port_loose(scan::trim_end(sent_by))?;
         Params::well_formed(params).then_some(Via {

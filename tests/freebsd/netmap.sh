@@ -13,7 +13,7 @@
 #
 #   NEAR=ix0 FAR=ix1 tests/freebsd/netmap.sh DIR    a cable between them; ix1 goes into the jail
 #   RINGS=4 tests/freebsd/netmap.sh DIR             emulation with so many pairs of rings, hence threads
-#   MODE=busy tests/freebsd/netmap.sh DIR           threads that do not sleep ([rtp] fastpath_mode)
+#   MODE=busy NEAR=ix0 FAR=ix1 tests/freebsd/netmap.sh DIR   threads that do not sleep
 #   VALE=1 tests/freebsd/netmap.sh DIR              a VALE switch between two epairs
 set -eu
 

@@ -86,7 +86,7 @@ fn systems(port: &NetmapPort, files: Vec<OwnedFd>) -> Result<Vec<Box<dyn System>
 fn look_at(port: &NetmapPort) -> Result<(Interface, Vec<OwnedFd>), String> {
     let facts = interface::facts(port.interface());
     let facts = facts.map_err(|error| cannot(port, "interface", &error))?;
-    let (interface, mode) = ready::judge(port.interface(), &facts)?;
+    let interface = ready::judge(port.interface(), &facts)?;
     let open = || device().map_err(|error| cannot(port, PATH, &error));
     let mut first = Device::from(vec![open()?]);
     let info = look(&mut first, port)?;
@@ -99,7 +99,7 @@ fn look_at(port: &NetmapPort) -> Result<(Interface, Vec<OwnedFd>), String> {
         .map(Ok)
         .chain(more)
         .collect();
-    let mode = match mode {
+    let mode = match interface.mode {
         Mode::Native => "native",
         Mode::Emulated => "emulated by the kernel: its driver does not know netmap; this is slower",
     };

@@ -104,6 +104,7 @@ impl Card for Opened {
         let Stage::Taken(taken) = this.card else {
             return Err(io::ErrorKind::Other.into());
         };
+        let mode = this.interface.mode_for(mode);
         let name = format!("netmap:{}", this.port.name());
         let queues = taken.iter().map(|one| one.turn.tallies().count()).sum();
         let link = Link {

@@ -45,6 +45,7 @@ fn opened(devices: Vec<Device>, name: &str) -> Box<Opened> {
         index: 3,
         hardware_address: [2, 0, 0, 0, 0, 1],
         mtu: 1500,
+        mode: Mode::Native,
     };
     let hops: Vec<Box<dyn Hops>> = vec![Box::new(Known)];
     Box::new(Opened::new(port(name), interface, boxed(devices), hops))
@@ -361,11 +362,14 @@ const WELL: Facts = Facts {
 
 #[test]
 fn an_interface_is_judged() {
-    let (interface, mode) = judge("ix0", &WELL).unwrap();
+    let interface = judge("ix0", &WELL).unwrap();
     assert_eq!(
-        (interface.index, interface.mtu, mode),
+        (interface.index, interface.mtu, interface.mode),
         (3, 1500, Mode::Native)
     );
+    for mode in [FastpathMode::Poll, FastpathMode::Busy] {
+        assert_eq!(interface.mode_for(mode), mode);
+    }
     for emulated in [
         Facts {
             supported: 0,
@@ -376,7 +380,9 @@ fn an_interface_is_judged() {
             ..WELL
         },
     ] {
-        assert_eq!(judge("epair0a", &emulated).unwrap().1, Mode::Emulated);
+        let interface = judge("epair0a", &emulated).unwrap();
+        assert_eq!(interface.mode, Mode::Emulated);
+        assert_eq!(interface.mode_for(FastpathMode::Busy), FastpathMode::Poll);
     }
     let refused = |facts| judge("ix0", &facts).unwrap_err();
     let said = refused(Facts { index: 0, ..WELL });

@@ -1,6 +1,7 @@
 //! Whether an interface can be netmap's: what ifconfig(8) shows of it, judged. Pure, so that the
 //! tests of any system judge.
 
+use crate::config::FastpathMode;
 use serde::{Deserialize, Serialize};
 
 /// sys/net/if.h, IFF_UP.
@@ -55,10 +56,28 @@ pub struct Interface {
     pub hardware_address: [u8; 6],
     /// The longest IP packet.
     pub mtu: u16,
+    /// Who does netmap's work for it.
+    pub mode: Mode,
+}
+
+impl Interface {
+    /// How its threads wait, if they are to wait like that. They sleep where the kernel emulates:
+    /// there the interface may still hold a frame when its buffer is looked for, and FreeBSD 14.0
+    /// panics over an epair(4) that is synchronized without pause (in `generic_mbuf_dtor`).
+    pub fn mode_for(&self, wanted: FastpathMode) -> FastpathMode {
+        if (self.mode, wanted) == (Mode::Emulated, FastpathMode::Busy) {
+            tracing::warn!(
+                "[rtp] fastpath_mode: \"busy\" is for cards whose driver knows netmap; as the \
+                 kernel emulates it for this one, its threads sleep between packets as with \"poll\""
+            );
+            return FastpathMode::Poll;
+        }
+        wanted
+    }
 }
 
 /// Who does netmap's work.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Mode {
     /// The driver of the card.
     Native,
@@ -67,7 +86,7 @@ pub enum Mode {
 }
 
 /// What there is, or what is wrong with it and the remedy.
-pub fn judge(name: &str, facts: &Facts) -> Result<(Interface, Mode), String> {
+pub fn judge(name: &str, facts: &Facts) -> Result<Interface, String> {
     let refuse = |what: &str| Err(format!("[rtp] fastpath: {name}: {what}"));
     if facts.index == 0 {
         return refuse("there is no such interface; 'ifconfig -l' names all");
@@ -93,10 +112,10 @@ pub fn judge(name: &str, facts: &Facts) -> Result<(Interface, Mode), String> {
         true => Mode::Native,
         false => Mode::Emulated,
     };
-    let interface = Interface {
+    Ok(Interface {
         index: facts.index,
         hardware_address,
         mtu: u16::try_from(facts.mtu).unwrap_or(u16::MAX),
-    };
-    Ok((interface, mode))
+        mode,
+    })
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::base::Rng;
 use crate::os::fast::Hops;
 use crate::os::netmap::hops::{Neighbours, Tables};
-use crate::os::netmap::ready::Interface;
+use crate::os::netmap::ready::{Interface, Mode};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -316,6 +316,7 @@ fn hops_follow_the_tables() {
         index: 3,
         hardware_address: [2, 0, 0, 0, 0, 1],
         mtu: 1500,
+        mode: Mode::Native,
     };
     let mut hops = Neighbours::new(fixed.clone(), interface);
     let neighbour = |address: &str, interface, last| Neighbour {

@@ -5,7 +5,7 @@ use super::flags::{Codecs, Options, RtcpMux};
 use super::request::Request;
 use super::secure::{self, Stream};
 use crate::base::{Instant, TimerId};
-use crate::relay::{Blocked, LegSpec, Side, anchor};
+use crate::relay::{Blocked, Learning, LegSpec, Side, anchor};
 use crate::wire::sdp::{Media, Sdp};
 use std::net::IpAddr;
 
@@ -61,6 +61,8 @@ pub struct Hearing {
     pub behind_nat: bool,
     /// The host to send to in place of the description's.
     pub instead: Option<IpAddr>,
+    /// When it may turn out to be elsewhere.
+    pub learning: Learning,
 }
 
 impl Hearing {
@@ -77,6 +79,7 @@ impl Hearing {
                 signalling: Some(host),
                 behind_nat: true,
                 instead: Some(host),
+                learning: options.learning,
             };
         }
         // An address of the inside that the message did not come from: there is a NAT, or a proxy
@@ -91,6 +94,7 @@ impl Hearing {
             },
             behind_nat: inside.is_some(),
             instead: None,
+            learning: options.learning,
         }
     }
 }
@@ -240,6 +244,7 @@ fn vantage(party: &Party) -> anchor::Vantage {
         bind: party.bind,
         signalling: party.hearing.signalling,
         behind_nat: party.hearing.behind_nat,
+        learning: party.hearing.learning,
         local: false,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::request::ip;
 use super::sdes::Sdes;
+use crate::relay::Learning;
 use crate::wire::bencode::Value;
 use std::net::IpAddr;
 
@@ -64,6 +65,8 @@ pub struct Codecs {
 pub struct Options {
     /// Media are expected where the message came from, not where the description says.
     pub sip_source: bool,
+    /// When the author may turn out to be elsewhere than its description says.
+    pub learning: Learning,
     /// The address in `o=` is replaced.
     pub replace_origin: bool,
     /// The address in the session's `c=` is replaced, even if no section needs it.
@@ -127,9 +130,7 @@ const TAKEN_IN_SILENCE: [&str; 22] = [
 ];
 
 /// Flags that ask for what is not done.
-const NOT_DONE: [&str; 16] = [
-    "asymmetric",
-    "media-handover",
+const NOT_DONE: [&str; 14] = [
     "record-call",
     "always-transcode",
     "generate-mid",
@@ -214,6 +215,8 @@ impl Options {
     fn on_flag(&mut self, flag: &str) {
         match flag {
             "SIP-source-address" => self.sip_source = true,
+            "asymmetric" => self.learning = Learning::Never,
+            "media-handover" => self.learning = Learning::Always,
             "original-sendrecv" => self.original_sendrecv = true,
             "no-rtcp-attribute" => self.rtcp_attribute = RtcpAttribute::Absent,
             "full-rtcp-attribute" => self.rtcp_attribute = RtcpAttribute::Full,

@@ -821,6 +821,31 @@ fn a_phone_behind_a_nat_is_heard_from_where_it_sends() {
 }
 
 #[test]
+fn only_its_author_is_asymmetric_or_moves() {
+    let stranger = "192.0.2.9:7000";
+    for (flag, reached) in [
+        ("asymmetric", "198.51.100.10:4000"),
+        ("media handover", stranger),
+    ] {
+        let mut h = Harness::new(16);
+        let flags = [("flags", list(&[flag]))];
+        let toward_b = port(&sdp(&h.offer(&flags)));
+        let toward_a = port(&sdp(&h.answer(&[])));
+        h.wait(Duration::from_secs(10));
+        for n in 0..3 {
+            assert_eq!(h.packet(toward_a, stranger, n), None);
+        }
+        assert!(h.packet(toward_a, stranger, 3).is_some(), "{flag}");
+        let (_, to_a) = h.packet(toward_b, "198.51.100.20:5000", 1).unwrap();
+        assert_eq!(to_a, reached.parse().unwrap(), "{flag}");
+        // The other side said nothing of the kind.
+        for n in 0..8 {
+            assert_eq!(h.packet(toward_b, stranger, n), None, "{flag}");
+        }
+    }
+}
+
+#[test]
 fn a_named_interface_is_used() {
     let interface = |name: &str, bind: &str, shown: &str| Interface {
         name: name.into(),

@@ -302,7 +302,8 @@ impl Relay {
     /// The one peer that a port listens to and sends to, once that is settled: its socket may be
     /// connected there until the next command about its session.
     pub fn locked_peer(&self, port: u16) -> Option<SocketAddr> {
-        self.channels.get(port)?.gate.locked()
+        let gate = &self.channels.get(port)?.gate;
+        gate.locked().filter(|peer| gate.settled() == Some(*peer))
     }
 
     /// A packet that `process` let pass from our port `from_port` could not be sent.
@@ -700,7 +701,7 @@ fn wish(channels: &Channels, port: u16) -> Option<Stream> {
         source: channel.gate.locked().filter(|_| passes)?,
         onward_bind: other.setting.bind,
         onward_port,
-        destination: other.gate.locked()?,
+        destination: other.gate.settled()?,
         clock_rate: setting.clock_rate,
         has_rtcp: setting.companion.is_none(),
         is_secure: [setting.kind, other.setting.kind].contains(&MediaKind::SecureRtp),

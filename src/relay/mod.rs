@@ -38,7 +38,7 @@ mod stats;
 pub use self::channel::Lane;
 pub use self::core::{Relay, RelaySettings, Verdict};
 pub use command::{
-    BindError, Blocked, Direction, Failure, LegSpec, MediaCommand, MediaEvent, MediaKind,
+    BindError, Blocked, Direction, Failure, Learning, LegSpec, MediaCommand, MediaEvent, MediaKind,
     MediaSpec, Side, Silent, SocketAction,
 };
 pub use datagram::Datagram;
@@ -51,6 +51,8 @@ pub use stats::{DROP_REASONS, DropReason, LegStats};
 /// The most streams of one session that are relayed; as many as a description may hold.
 pub const STREAMS_MAX: usize = crate::wire::sdp::MEDIA_MAX;
 
+#[cfg(test)]
+mod learning_tests;
 #[cfg(test)]
 mod srtp_tests;
 #[cfg(test)]

@@ -72,6 +72,7 @@ impl Plan {
                 address: address.filter(usable),
                 signalling: leg.signalling,
                 behind_nat: leg.behind_nat,
+                learning: leg.learning,
             };
             self.entries.push(Entry {
                 port,

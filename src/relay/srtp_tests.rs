@@ -46,6 +46,7 @@ impl World {
                 bind: "203.0.113.1".parse().unwrap(),
                 signalling: Some(peer.ip()),
                 behind_nat: false,
+                learning: Learning::Early,
                 local: false,
                 media: vec![Some(MediaSpec {
                     port: PORTS[side],

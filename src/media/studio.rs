@@ -2,6 +2,7 @@
 //! an [`Outlet`]; what plays moves by absolute deadlines. What is asked of the disk is taken by
 //! [`Studio::poll_file`], and answered by [`Studio::handle_file`] some time later.
 
+use super::codec::Plugin;
 use super::event::KeyChange;
 use super::file::{FileAnswer, FileAsk, FileFailure, FileNews, FileWish, Filed};
 use super::leg::{Left, Leg, Pressed, Turn};
@@ -66,6 +67,7 @@ enum Due {
 pub struct Studio {
     anchor: Anchor,
     legs: Slab<Box<Leg>>,
+    legs_max: usize,
     by_session: HashMap<u64, Key>,
     timers: TimerTable<Due>,
     /// Recordings of conversations, by the session on the left; at most as many as legs.
@@ -89,6 +91,7 @@ impl Studio {
         Self {
             anchor,
             legs: Slab::new(legs_max),
+            legs_max,
             by_session: HashMap::new(),
             timers: TimerTable::new(),
             tapes: BTreeMap::new(),
@@ -159,7 +162,9 @@ impl Studio {
                 }
                 self.serve(now, key);
             }
-            (Order::Tape { what, .. }, Some(_)) => self.tape(now, session, what),
+            (Order::Tape { what, .. }, known) if self.tapes_it(session, &what, known) => {
+                self.tape(now, session, what);
+            }
             (Order::Measure { .. }, Some(key)) => {
                 if let Some(figures) = self.legs.get(key).map(|leg| leg.measure()) {
                     self.tell(News::Measured { session, figures });
@@ -167,17 +172,29 @@ impl Studio {
             }
             (Order::Press { key: pressed, .. }, Some(key)) => self.press(now, key, pressed),
             (
-                Order::Do { .. }
-                | Order::Room { .. }
-                | Order::Measure { .. }
-                | Order::Press { .. }
-                | Order::Tape { .. },
-                None,
+                Order::Tape {
+                    what: TapeOrder::Tap { task, .. },
+                    ..
+                },
+                _,
             ) => {
+                let (ms, end) = (0, RecordEnd::Failed);
+                self.tell(News::Recorded {
+                    session,
+                    task,
+                    ms,
+                    end,
+                });
+            }
+            (
+                Order::Do { .. } | Order::Room { .. } | Order::Measure { .. } | Order::Press { .. },
+                None,
+            )
+            | (Order::Tape { .. }, _) => {
                 self.tell(News::Failed { session });
             }
             (Order::Close { .. }, Some(key)) => self.close(now, session, key),
-            (Order::Close { .. }, None) => {}
+            (Order::Close { .. }, None) => self.untape(now, session),
             (Order::Files { task, what, .. }, _) => {
                 let asker = Asker::Owner { session, task };
                 let (_, answer) = self.library.ask(now, asker, FileWish::Order(what));
@@ -562,9 +579,45 @@ impl Studio {
 
     // ------------------------------------------------------------ conversations on tape
 
+    /// Whether there is something to record: a leg, or a session that passes by.
+    fn tapes_it(&self, session: u64, what: &TapeOrder, leg: Option<Key>) -> bool {
+        let tapped = matches!(what, TapeOrder::Tap { .. }) && self.tapes.len() < self.legs_max;
+        leg.is_some() || tapped || self.tapes.contains_key(&session)
+    }
+
+    /// A packet of a session passes by: of its left side (0) or its right one (1). Nothing where
+    /// it is not recorded.
+    pub fn overhear(&mut self, now: Instant, session: u64, place: (usize, usize), packet: &[u8]) {
+        if let Some(tape) = self.tapes.get_mut(&session)
+            && let Some(packet) = Packet::new_checked(packet)
+            && packet.payload().len() <= PAYLOAD_MAX
+        {
+            tape.overhear(now, place, &packet.header(), packet.payload());
+        }
+    }
+
     fn tape(&mut self, now: Instant, session: u64, what: TapeOrder) {
+        let plugin = self.rooms.plugin();
         let known = self.tapes.get_mut(&session);
         match (what, known) {
+            (TapeOrder::Tap { formats, .. }, Some(tape)) => {
+                tape.learn(formats.map(|side| with_plugin(side, plugin)));
+            }
+            (
+                TapeOrder::Tap {
+                    task,
+                    file,
+                    max_ms,
+                    formats,
+                },
+                None,
+            ) => {
+                let mut tape = Tape::new(now, task, [session; 2], (file, max_ms));
+                tape.learn(formats.map(|side| with_plugin(side, plugin)));
+                tape.timer = Some(self.timers.arm(tape.due, Due::Tape(session)));
+                self.tapes.insert(session, Box::new(tape));
+            }
+            (TapeOrder::Pause(paused), Some(tape)) => tape.paused = paused,
             (TapeOrder::Start { with, .. } | TapeOrder::With(with), Some(tape)) => {
                 self.taped.remove(&tape.sides[1]);
                 tape.turn_to(with);
@@ -585,7 +638,7 @@ impl Studio {
                 self.taped.insert(session, session);
                 self.taped.insert(with, session);
             }
-            (TapeOrder::With(_) | TapeOrder::Stop, None) => {}
+            (TapeOrder::With(_) | TapeOrder::Pause(_) | TapeOrder::Stop, None) => {}
             (TapeOrder::Stop, Some(_)) => self.untape(now, session),
         }
     }
@@ -697,4 +750,9 @@ impl Studio {
             self.news.push_back(news);
         }
     }
+}
+
+fn with_plugin(formats: Vec<Format>, plugin: Option<Plugin>) -> Vec<Format> {
+    let each = formats.into_iter();
+    each.map(|format| Format { plugin, ..format }).collect()
 }

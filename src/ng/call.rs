@@ -2,6 +2,7 @@
 //! ports toward them.
 
 use super::flags::{Codecs, Options, RtcpMux};
+use super::record::{self, Recording, Tape};
 use super::request::Request;
 use super::secure::{self, Stream};
 use crate::base::{Instant, TimerId};
@@ -169,6 +170,10 @@ pub struct Dialogue {
     pub codecs: Codecs,
     /// Who made it.
     pub offerer: Side,
+    /// Whether it is recorded, as its call is.
+    pub recording: Recording,
+    /// What is written of it.
+    pub tape: Option<Tape>,
     /// When it ends, after it was deleted.
     pub ending: Option<TimerId>,
     /// When it is looked at again.
@@ -235,6 +240,7 @@ impl Dialogue {
             block(leg, party, blocking);
         }
         secure::lock(&mut legs, &self.parties);
+        record::mark(self, &mut legs);
         Some(legs)
     }
 }
@@ -306,6 +312,8 @@ pub struct Call {
     pub last_signal: Instant,
     /// What of everybody is blocked.
     pub blocking: Blocking,
+    /// Whether it is recorded.
+    pub recording: Recording,
     /// Its dialogues, oldest first.
     pub dialogues: Vec<Dialogue>,
 }
@@ -317,6 +325,7 @@ impl Call {
             created: now,
             last_signal: now,
             blocking: Blocking::default(),
+            recording: Recording::Off,
             dialogues: Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 use super::cache::{Known, Name, ReplyCache};
 use super::call::{Call, Dialogue};
 use super::message::{self, Format};
+use super::record::Begun;
 use super::request::{Command, Refusal, Request};
 use super::stats::Snapshot;
 use super::{Counts, NG_SESSIONS, Output, Settings};
@@ -100,7 +101,10 @@ pub struct Ng {
     sessions: BTreeMap<u64, Session>,
     jobs: Slab<Job>,
     cache: ReplyCache,
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
+    /// Files that are being written, by their tasks.
+    pub(super) recordings: BTreeMap<u32, Begun>,
+    pub(super) next_tape: u32,
     next_session: u64,
     next_dialogue: u64,
     noted: BTreeSet<String>,
@@ -121,6 +125,8 @@ impl Ng {
             jobs: Slab::new(JOBS_MAX),
             cache: ReplyCache::default(),
             outputs: VecDeque::new(),
+            recordings: BTreeMap::new(),
+            next_tape: 0,
             next_session: *NG_SESSIONS.start(),
             next_dialogue: 0,
             noted: BTreeSet::new(),
@@ -215,6 +221,9 @@ impl Ng {
             | Command::UnblockMedia
             | Command::BlockDtmf
             | Command::UnblockDtmf => self.block(now, client, &request),
+            Command::StartRecording | Command::StopRecording | Command::PauseRecording => {
+                self.record(now, client, &request);
+            }
         }
     }
 
@@ -246,6 +255,7 @@ impl Ng {
                 self.wait(session, Expect::Opened, job.map(|key| (key, 0)));
             }
         }
+        self.settle_tapes(now, &call_id);
     }
 
     fn session_of(&self, call_id: &[u8], dialogue: u64) -> Option<u64> {
@@ -387,6 +397,10 @@ impl Ng {
             .retain(|w| w.expect != Expect::Report || is_awaited(w));
         // A relay that begins anew says of its own accord what it opened.
         let Some(at) = row.waiting.iter().position(|w| w.expect == what) else {
+            if what == Expect::Opened {
+                let (call_id, dialogue) = (row.call_id.clone(), row.dialogue);
+                self.tape_anew(now, &call_id, dialogue);
+            }
             return;
         };
         if let Some(Waiting { job: Some(job), .. }) = row.waiting.remove(at) {
@@ -689,7 +703,7 @@ impl Ng {
         self.outputs.push_back(Output::Reply { to: *to, datagram });
     }
 
-    fn note(&mut self, text: String) {
+    pub(super) fn note(&mut self, text: String) {
         if self.noted.len() < NOTES_MAX && !self.noted.contains(&text) {
             tracing::warn!("ng: {text}");
             self.noted.insert(text);

@@ -4,6 +4,7 @@ use super::call::{self, Call, DIALOGUES_MAX, Dialogue, Hearing, Party};
 use super::core::Ng;
 use super::describe::{self, Section, Writing};
 use super::flags::{Family, Options};
+use super::record::Recording;
 use super::request::{Command, Request};
 use super::secure::{self, Passage};
 use crate::base::Instant;
@@ -99,6 +100,9 @@ impl Ng {
                 Side::Caller,
             ),
         };
+        let recording = request.options.record.unwrap_or(call.recording);
+        after.recording = recording;
+        let ending = after.ending.take();
         let changed = self.change(now, &mut after, author, (request, sdp));
         let changed = changed.and_then(|sdp| {
             let legs = after.legs(call.blocking);
@@ -112,7 +116,7 @@ impl Ng {
                 return Err(reason);
             }
         };
-        if let Some(ending) = after.ending.take() {
+        if let Some(ending) = ending {
             self.timers.cancel(ending);
         }
         let relayed = Some((after.id, legs));
@@ -120,6 +124,7 @@ impl Ng {
             Some(place) => *place = after,
             None => call.dialogues.push(after),
         }
+        call.record(recording);
         Ok(Prepared { sdp, relayed })
     }
 
@@ -155,6 +160,8 @@ impl Ng {
             mux: request.options.rtcp_mux,
             codecs: request.options.codecs.clone(),
             offerer: Side::Caller,
+            recording: Recording::Off,
+            tape: None,
             ending: None,
             watch: None,
             touched: now,

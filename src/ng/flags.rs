@@ -1,5 +1,6 @@
 //! The options of an offer or answer.
 
+use super::record::Recording;
 use super::request::ip;
 use super::sdes::Sdes;
 use crate::relay::Learning;
@@ -83,6 +84,10 @@ pub struct Options {
     pub fatal: bool,
     /// `unblock` undoes what was blocked for single participants, too.
     pub all: bool,
+    /// Whether the call shall be recorded, if it says.
+    pub record: Option<Recording>,
+    /// A recording that stops may go on later.
+    pub pause: bool,
     /// The transport protocol that the reader shall see; in capitals.
     pub transport: Option<String>,
     /// The address that the reader shall see.
@@ -130,8 +135,9 @@ const TAKEN_IN_SILENCE: [&str; 22] = [
 ];
 
 /// Flags that ask for what is not done.
-const NOT_DONE: [&str; 14] = [
-    "record-call",
+const NOT_DONE: [&str; 15] = [
+    "discard-recording",
+    "exclude-recording",
     "always-transcode",
     "generate-mid",
     "strip-extmap",
@@ -198,9 +204,12 @@ impl Options {
                 _ => self.not_done(&format!("ICE={}", shown(value))),
             },
             key if KEYS_TAKEN_IN_SILENCE.contains(&key) => {}
+            "record-call" => self.on_record(&shown(value)),
+            "pause" => self.pause = is_yes(&shown(value)),
+            "output-destination" => self.not_done(key),
             "TOS" | "T.38" | "ptime" | "ptime-reverse" | "repacketize" | "generate-RTCP"
-            | "record-call" | "drop-traffic" | "media-echo" | "interface" | "volume"
-            | "recording-file" | "recording-dir" | "recording-pattern" => self.not_done(key),
+            | "drop-traffic" | "media-echo" | "interface" | "volume" | "recording-file"
+            | "recording-dir" | "recording-pattern" => self.not_done(key),
             key => self.note(format!("unknown key \"{key}\"")),
         }
     }
@@ -224,6 +233,8 @@ impl Options {
             "single-codec" => self.codecs.single = true,
             "fatal" => self.fatal = true,
             "all" => self.all = true,
+            "record-call" => self.record = Some(Recording::On),
+            "pause" => self.pause = true,
             flag if TAKEN_IN_SILENCE.contains(&flag) => {}
             flag if NOT_DONE.contains(&flag) => self.not_done(flag),
             flag => self.on_prefixed(flag),
@@ -249,6 +260,14 @@ impl Options {
             self.on_osrtp(member);
         } else {
             self.note(format!("unknown flag \"{flag}\""));
+        }
+    }
+
+    fn on_record(&mut self, text: &str) {
+        match text {
+            text if is_yes(text) => self.record = Some(Recording::On),
+            "no" | "off" => self.record = Some(Recording::Off),
+            text => self.note(format!("record-call={text}")),
         }
     }
 
@@ -325,6 +344,10 @@ impl Options {
             self.notes.push(text);
         }
     }
+}
+
+fn is_yes(text: &str) -> bool {
+    ["yes", "on"].contains(&text)
 }
 
 fn push(list: &mut Vec<String>, codec: &str) {

@@ -16,8 +16,10 @@
 //! go in the descriptions (SDES, RFC 4568), and nowhere else; neither the log nor an answer to
 //! `query` shows one.
 //!
+//! Both sides of a call can be written to a file ([`record`]), by the studio.
+//!
 //! Not done here: DTLS, other codecs, ICE candidates of our own (ICE is taken out of descriptions),
-//! recording, playing, forwarding. Whoever asks for these gets an error, or, where the call goes on
+//! playing, forwarding. Whoever asks for these gets an error, or, where the call goes on
 //! without, the log says so once.
 
 mod block;
@@ -28,6 +30,9 @@ mod describe;
 mod exchange;
 mod flags;
 mod message;
+mod record;
+#[cfg(test)]
+mod record_tests;
 mod request;
 mod sdes;
 mod secure;
@@ -43,7 +48,9 @@ pub use request::Command;
 use crate::base::Anchor;
 use crate::call::Addresses;
 use crate::config::IpNet;
+use crate::media::Order;
 use crate::relay::MediaCommand;
+use crate::wire::rtp::Coding;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -82,6 +89,12 @@ pub struct Settings {
     pub idle: Duration,
     /// What marks descriptions that we wrote.
     pub mark: Box<str>,
+    /// What we can read and write.
+    pub codings: &'static [Coding],
+    /// The longest recording, milliseconds.
+    pub recording_max_ms: u32,
+    /// Whose days recordings are sorted by.
+    pub timezone: Box<str>,
 }
 
 /// What was counted since the start.
@@ -103,6 +116,10 @@ pub struct Counts {
     pub ended: u64,
     /// Dialogues that ended since nothing was heard of them.
     pub timeouts: u64,
+    /// Recordings that began.
+    pub recordings: u64,
+    /// Those that could not be written, or not whole.
+    pub recordings_failed: u64,
 }
 
 impl Counts {
@@ -118,6 +135,8 @@ impl Counts {
             ("ng_calls_began", self.began),
             ("ng_calls_ended", self.ended),
             ("ng_timeouts", self.timeouts),
+            ("ng_recordings", self.recordings),
+            ("ng_recordings_failed", self.recordings_failed),
         ]);
         list
     }
@@ -135,4 +154,6 @@ pub enum Output {
     },
     /// Tell the relay.
     Media(MediaCommand),
+    /// Tell the studio, behind what the relay was told.
+    Studio(Order),
 }

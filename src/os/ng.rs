@@ -7,8 +7,8 @@ use crate::call::Addresses;
 use crate::config::{Config, PortRange};
 use crate::control::Reply;
 use crate::ng::{Counts, Interface, Ng, Output, Settings};
-use crate::relay::{MediaEvent, PortPool};
-use crate::server::MediaOrder;
+use crate::relay::PortPool;
+use crate::server::{MediaNews, MediaOrder};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,6 +63,9 @@ pub fn settings(config: &Config, addresses: &Addresses, anchor: Anchor, mark: &s
         delete_delay: DELETE_DELAY,
         idle: IDLE,
         mark: mark.into(),
+        codings: config.services.codings(),
+        recording_max_ms: config.recording.max_s.saturating_mul(1000),
+        timezone: config.numbers.timezone.clone(),
     }
 }
 
@@ -84,7 +87,7 @@ pub struct Task {
     /// The clock of the relays.
     pub clock: Clock,
     /// What the relays say.
-    pub events: mpsc::Receiver<MediaEvent>,
+    pub events: mpsc::Receiver<MediaNews>,
     /// The way to the relays.
     pub order: Box<dyn Fn(MediaOrder) + Send>,
     /// What the machine goes by, now and later.
@@ -169,7 +172,10 @@ impl Task {
                         settle(&mut ng, &order, &mut replies);
                     }
                 }
-                Some(event) = events.recv() => ng.handle_media(clock.now(), event),
+                Some(news) = events.recv() => match news {
+                    MediaNews::Relay(event) => ng.handle_media(clock.now(), event),
+                    MediaNews::Studio(news) => ng.handle_studio(clock.now(), news),
+                },
                 Ok(()) = settings.changed() => {
                     ng.configure(settings.borrow_and_update().clone());
                 }
@@ -197,6 +203,7 @@ fn settle(ng: &mut Ng, order: &impl Fn(MediaOrder), replies: &mut Vec<Outgoing>)
     while let Some(output) = ng.poll_output() {
         match output {
             Output::Media(command) => order(MediaOrder::Relay(command)),
+            Output::Studio(what) => order(MediaOrder::Studio(what)),
             Output::Reply { to, datagram } => replies.push((to, datagram)),
         }
     }

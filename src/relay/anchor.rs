@@ -117,6 +117,7 @@ fn spec(media: &Media<'_>, port: u16, mux: bool) -> MediaSpec {
         kind,
         clock_rate: media.clock_rate().unwrap_or(0),
         blocked: Blocked::NONE,
+        tapped: false,
     }
 }
 

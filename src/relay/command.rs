@@ -103,6 +103,9 @@ pub struct MediaSpec {
     pub clock_rate: u32,
     /// What the side sends in vain.
     pub blocked: Blocked,
+    /// Whether what it sends is heard here on its way: [`super::Verdict::Overhear`]. Nothing of a
+    /// kind that cannot be read is.
+    pub tapped: bool,
 }
 
 /// When a port may learn that its peer sends from elsewhere than the description says.

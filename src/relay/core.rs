@@ -1,7 +1,7 @@
 //! The machine itself: commands change sessions, packets pass between ports, time finds silence.
 
 use super::channel::{Channel, Lane, Role};
-use super::command::{BindError, Failure, MediaCommand, MediaEvent, MediaKind, SocketAction};
+use super::command::{BindError, Failure, MediaCommand, MediaEvent, MediaKind, Side, SocketAction};
 use super::datagram::Datagram;
 use super::offload::{self, FastPath, FlowNews, FlowOrder, PortFlow, State, Stream};
 use super::session::{Plan, Session, Verdicts};
@@ -55,6 +55,16 @@ pub enum Verdict {
         stream: usize,
         /// What it is.
         lane: Lane,
+    },
+    /// It passes, but is to be heard first: then [`Relay::pass_on`] tells where it goes. What was
+    /// SRTP under keys of ours is in the clear now.
+    Overhear {
+        /// The session that it belongs to.
+        session: u64,
+        /// The place of its stream in the session.
+        stream: usize,
+        /// Who sent it.
+        side: Side,
     },
     /// It goes nowhere; already counted.
     Drop(DropReason),
@@ -214,11 +224,15 @@ impl Relay {
             Ok(accepted) => accepted,
             Err(reason) => return Verdict::Drop(reason),
         };
-        let [media, rtcp] = channel.setting.onward;
         let setting = &channel.setting;
         let delivers = setting
             .delivers
             .then_some((setting.session, setting.stream));
+        let tapped = (setting.tapped && lane == Lane::Media).then_some((
+            setting.session,
+            setting.stream,
+            setting.side,
+        ));
         let companion = channel.setting.companion.filter(|_| news);
         if let Some(companion) = companion.and_then(|port| self.channels.get_mut(port)) {
             companion.gate.follow(source.ip());
@@ -233,6 +247,21 @@ impl Relay {
                 None => Verdict::Drop(DropReason::NoSession),
             };
         }
+        let tapped = tapped.and_then(|(key, stream, side)| {
+            let session = self.sessions.get(key)?.name;
+            Some(Verdict::Overhear {
+                session,
+                stream,
+                side,
+            })
+        });
+        tapped.unwrap_or_else(|| self.onward(port, lane, packet))
+    }
+
+    /// A packet that came to our port `port` goes on to the other side.
+    fn onward(&mut self, port: u16, lane: Lane, packet: &mut Datagram<'_>) -> Verdict {
+        let onward = self.channels.get(port).map(|c| c.setting.onward);
+        let [media, rtcp] = onward.unwrap_or_default();
         let from_port = match lane {
             Lane::Media => media,
             Lane::Rtcp => rtcp,
@@ -253,6 +282,16 @@ impl Relay {
                 Verdict::Drop(reason)
             }
         }
+    }
+
+    /// Where a packet of sound that came to our port `port` goes, now that it was heard
+    /// ([`Verdict::Overhear`]).
+    pub fn pass_on(&mut self, port: u16, packet: &mut Datagram<'_>) -> Verdict {
+        let verdict = self.onward(port, Lane::Media, packet);
+        if let Verdict::Drop(reason) = verdict {
+            self.count_dropped(reason);
+        }
+        verdict
     }
 
     /// Something of `length` bytes begins here, in a session of which one side is ourselves: from
@@ -692,7 +731,8 @@ fn wish(channels: &Channels, port: u16) -> Option<Stream> {
     let [onward_port, _] = setting.onward;
     let other = channels.get(onward_port).filter(|_| !setting.delivers)?;
     let is_rtp = |kind| matches!(kind, MediaKind::Rtp | MediaKind::SecureRtp);
-    let wanted = !other.setting.muted && !setting.blocked.any();
+    let heard_here = setting.tapped || other.setting.tapped;
+    let wanted = !other.setting.muted && !setting.blocked.any() && !heard_here;
     let ours = setting.secured || other.setting.secured;
     let passes = is_rtp(setting.kind) && is_rtp(other.setting.kind) && wanted && !ours;
     Some(Stream {

@@ -56,4 +56,6 @@ mod learning_tests;
 #[cfg(test)]
 mod srtp_tests;
 #[cfg(test)]
+mod tap_tests;
+#[cfg(test)]
 mod tests;

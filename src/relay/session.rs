@@ -127,6 +127,8 @@ impl Entry {
                 .and_then(|s| s.rtcp_port)
                 .filter(|_| self.role == Role::Media),
             blocked: spec.map_or(Blocked::NONE, |s| s.blocked),
+            tapped: self.role == Role::Media
+                && spec.is_some_and(|s| s.tapped && s.kind == MediaKind::Rtp),
             secured: plan.keys(self.stream, self.side).is_some(),
             muted: spec.is_some_and(|s| s.peer.is_none() && !s.direction.receives()),
         }

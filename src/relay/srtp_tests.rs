@@ -57,6 +57,7 @@ impl World {
                     kind: MediaKind::Rtp,
                     clock_rate: 8000,
                     blocked: Blocked::NONE,
+                    tapped: false,
                 })],
                 keys: vec![keys],
             }
@@ -99,7 +100,7 @@ impl World {
                 self.dropped = Some(reason);
                 None
             }
-            Verdict::Deliver { .. } => panic!("nobody listens"),
+            Verdict::Deliver { .. } | Verdict::Overhear { .. } => panic!("nobody listens"),
         }
     }
 }

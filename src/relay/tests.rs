@@ -58,6 +58,7 @@ fn leg(port: u16, peer: &str) -> LegSpec {
             kind: MediaKind::Rtp,
             clock_rate: 8000,
             blocked: Blocked::NONE,
+            tapped: false,
         })],
         keys: Vec::new(),
     }
@@ -146,7 +147,7 @@ impl World {
         self.relay.process(now, port, addr(source), &mut packet)
     }
 
-    fn stats(&mut self, now: Instant) -> [LegStats; 2] {
+    pub(super) fn stats(&mut self, now: Instant) -> [LegStats; 2] {
         self.command(now, MediaCommand::Query { session: SESSION });
         match self.events.pop() {
             Some(MediaEvent::Report { legs, .. }) => *legs,

@@ -175,13 +175,7 @@ impl MediaCore {
         carrier: &mut impl Carrier,
     ) -> bool {
         match self.relay.process(now, port, source, packet) {
-            Verdict::Forward { from_port, to } => {
-                let sent = carrier.carry(&self.relay, from_port, to, packet.bytes());
-                if !sent {
-                    self.relay.send_failed(from_port);
-                }
-                sent
-            }
+            Verdict::Forward { from_port, to } => self.send(from_port, to, packet.bytes(), carrier),
             Verdict::Deliver {
                 session,
                 stream,
@@ -199,8 +193,36 @@ impl MediaCore {
                 }
                 true
             }
+            Verdict::Overhear {
+                session,
+                stream,
+                side,
+            } => {
+                let place = (side.index(), stream);
+                self.studio.overhear(now, session, place, packet.bytes());
+                match self.relay.pass_on(port, packet) {
+                    Verdict::Forward { from_port, to } => {
+                        self.send(from_port, to, packet.bytes(), carrier)
+                    }
+                    Verdict::Deliver { .. } | Verdict::Overhear { .. } | Verdict::Drop(_) => false,
+                }
+            }
             Verdict::Drop(_) => false,
         }
+    }
+
+    fn send(
+        &mut self,
+        from_port: u16,
+        to: SocketAddr,
+        packet: &[u8],
+        carrier: &mut impl Carrier,
+    ) -> bool {
+        let sent = carrier.carry(&self.relay, from_port, to, packet);
+        if !sent {
+            self.relay.send_failed(from_port);
+        }
+        sent
     }
 
     /// How many sessions there are.

@@ -247,6 +247,16 @@ fn key_of(media: &Media<'_>) -> Option<Crypto> {
     offered.find_map(|value| Crypto::parse(std::str::from_utf8(value).ok()?).ok())
 }
 
+/// The formats of a stream in these codings, in its order: payload type, coding, and the payload
+/// type of telephone events beside it.
+pub fn readable(media: &Media<'_>, codings: &[Coding]) -> Vec<(u8, Coding, Option<u8>)> {
+    let known = formats(media).filter_map(|f| Some((f.number, f.coding()?)));
+    let usable = known.filter(|(_, coding)| codings.contains(coding));
+    usable
+        .map(|(number, coding)| (number, coding, events(media, coding.clock_rate())))
+        .collect()
+}
+
 /// One format of a stream.
 struct Format<'a> {
     number: u8,

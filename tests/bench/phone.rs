@@ -104,6 +104,7 @@ impl Phone {
             kind: MediaKind::Rtp,
             clock_rate: self.coding.clock_rate(),
             blocked: Blocked::NONE,
+            tapped: false,
         };
         let leg = |local, spec| LegSpec {
             bind: HOST,

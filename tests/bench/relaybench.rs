@@ -157,6 +157,7 @@ fn spec(side: usize, stream: usize) -> MediaSpec {
         kind: MediaKind::Rtp,
         clock_rate: 8000,
         blocked: Blocked::NONE,
+        tapped: false,
     }
 }
 

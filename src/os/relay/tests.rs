@@ -96,6 +96,7 @@ fn leg(port: u16, phone: &UdpSocket) -> LegSpec {
             kind: MediaKind::Rtp,
             clock_rate: 8000,
             blocked: Blocked::NONE,
+            tapped: false,
         })],
         keys: Vec::new(),
     }

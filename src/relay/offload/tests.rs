@@ -28,6 +28,7 @@ fn legs() -> [LegSpec; 2] {
                 peer_rtcp: None,
                 direction: Direction::SendRecv,
                 blocked: Blocked::NONE,
+                tapped: false,
                 kind: MediaKind::Rtp,
                 clock_rate: 8000,
             })],

@@ -43,6 +43,7 @@ request_route {{
     if (has_totag()) {{
         if (loose_route()) {{
             if (is_method("INVITE")) {{ route(MEDIA); }}
+            {inside}
             t_relay();
         }} else if (is_method("ACK") && t_check_trans()) {{ t_relay(); }}
         exit;
@@ -174,12 +175,14 @@ class Relay:
 class Kamailio:
     """A record-routing proxy that has its media relayed."""
 
-    def __init__(self, case, relay, next_hop, flags=FLAGS, delete="delete-delay=0"):
+    def __init__(self, case, relay, next_hop, flags=FLAGS, delete="delete-delay=0",
+                 inside=""):
         self.address, self.port = "127.0.0.1", case.port()
         self.ports = {"udp": self.port}
         file = case.folder / "kamailio.cfg"
         file.write_text(CONFIG.format(port=self.port, modules=modules(), ng=relay.port,
-                                      next_hop=next_hop, flags=flags, delete=delete))
+                                      next_hop=next_hop, flags=flags, delete=delete,
+                                      inside=inside))
         if not (pathlib.Path(modules()) / "rtpengine.so").exists():
             raise Skip("Kamailio without its module rtpengine")
         argv = ["kamailio", "-DD", "-f", file, "-m", "64", "-M", "8", "-Y", case.folder,

@@ -162,9 +162,7 @@ impl Studio {
                 }
                 self.serve(now, key);
             }
-            (Order::Tape { what, .. }, known) if self.tapes_it(session, &what, known) => {
-                self.tape(now, session, what);
-            }
+            (Order::Tape { what, .. }, leg) => self.on_tape(now, (session, leg), what),
             (Order::Measure { .. }, Some(key)) => {
                 if let Some(figures) = self.legs.get(key).map(|leg| leg.measure()) {
                     self.tell(News::Measured { session, figures });
@@ -172,25 +170,9 @@ impl Studio {
             }
             (Order::Press { key: pressed, .. }, Some(key)) => self.press(now, key, pressed),
             (
-                Order::Tape {
-                    what: TapeOrder::Tap { task, .. },
-                    ..
-                },
-                _,
-            ) => {
-                let (ms, end) = (0, RecordEnd::Failed);
-                self.tell(News::Recorded {
-                    session,
-                    task,
-                    ms,
-                    end,
-                });
-            }
-            (
                 Order::Do { .. } | Order::Room { .. } | Order::Measure { .. } | Order::Press { .. },
                 None,
-            )
-            | (Order::Tape { .. }, _) => {
+            ) => {
                 self.tell(News::Failed { session });
             }
             (Order::Close { .. }, Some(key)) => self.close(now, session, key),
@@ -579,10 +561,25 @@ impl Studio {
 
     // ------------------------------------------------------------ conversations on tape
 
-    /// Whether there is something to record: a leg, or a session that passes by.
-    fn tapes_it(&self, session: u64, what: &TapeOrder, leg: Option<Key>) -> bool {
-        let tapped = matches!(what, TapeOrder::Tap { .. }) && self.tapes.len() < self.legs_max;
-        leg.is_some() || tapped || self.tapes.contains_key(&session)
+    /// Something about the recording of a leg, or of a session that passes by.
+    fn on_tape(&mut self, now: Instant, (session, leg): (u64, Option<Key>), what: TapeOrder) {
+        let known = leg.is_some() || self.tapes.contains_key(&session);
+        match what {
+            what if known => self.tape(now, session, what),
+            TapeOrder::Tap { .. } if self.tapes.len() < self.legs_max => {
+                self.tape(now, session, what);
+            }
+            TapeOrder::Tap { task, .. } => self.tell(News::Recorded {
+                session,
+                task,
+                ms: 0,
+                end: RecordEnd::Failed,
+            }),
+            TapeOrder::Start { .. }
+            | TapeOrder::With(_)
+            | TapeOrder::Pause(_)
+            | TapeOrder::Stop => self.tell(News::Failed { session }),
+        }
     }
 
     /// A packet of a session passes by: of its left side (0) or its right one (1). Nothing where

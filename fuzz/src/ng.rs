@@ -44,6 +44,7 @@ pub fn ng(bytes: &[u8]) {
         codings: Coding::usable(true),
         recording_max_ms: 60_000,
         timezone: "".into(),
+        notice: Vec::new(),
     };
     let pool = PortPool::new(10_000, 10_000 + 2 * PAIRS as u16 - 1, 0, 1);
     let mut ng = Ng::new(Instant::ZERO, settings, pool, Rng::from_u64(1));

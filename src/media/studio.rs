@@ -117,6 +117,13 @@ impl Studio {
         self.legs.len()
     }
 
+    /// Whether there is a leg of that session and stream.
+    pub fn has_leg(&self, session: u64, stream: usize) -> bool {
+        let key = self.by_session.get(&session);
+        let leg = key.and_then(|key| self.legs.get(*key));
+        leg.is_some_and(|leg| usize::from(leg.format.stream) == stream)
+    }
+
     /// Recordings whose legs are gone, and which are not on the disk yet.
     pub fn recordings_left(&self) -> usize {
         self.library.left_count()

@@ -2,6 +2,7 @@
 //! ports toward them.
 
 use super::flags::{Codecs, Options, RtcpMux};
+use super::pair::{Conversion, Pair};
 use super::record::{self, Recording, Tape};
 use super::request::Request;
 use super::secure::{self, Stream};
@@ -174,6 +175,10 @@ pub struct Dialogue {
     pub recording: Recording,
     /// What is written of it.
     pub tape: Option<Tape>,
+    /// How one side's sound becomes the other's, where they have no format in common.
+    pub conversion: Option<Conversion>,
+    /// Legs of ours between the two.
+    pub pair: Option<Pair>,
     /// When it ends, after it was deleted.
     pub ending: Option<TimerId>,
     /// When it is looked at again.

@@ -8,7 +8,10 @@ use super::request::{Command, Refusal, Request};
 use super::stats::Snapshot;
 use super::{Counts, NG_SESSIONS, Output, Settings};
 use crate::base::{Instant, Key, Rng, Slab, TimerId, TimerTable};
-use crate::relay::{Failure, LegStats, MediaCommand, MediaEvent, PortPool, Silent};
+use crate::media::Order;
+use crate::relay::{
+    Failure, LegStats, MediaCommand, MediaEvent, PortPool, Side, Silent, leg_toward,
+};
 use crate::wire::bencode::Dictionary;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -263,6 +266,12 @@ impl Ng {
         call.dialogues.iter().find(|d| d.id == dialogue)?.session
     }
 
+    /// Whose session it is.
+    pub(super) fn dialogue_by(&self, session: u64) -> Option<(Box<[u8]>, u64)> {
+        let row = self.sessions.get(&session)?;
+        Some((row.call_id.clone(), row.dialogue))
+    }
+
     fn open(&mut self, call_id: &[u8], dialogue: u64) -> u64 {
         let session = self.next_session;
         self.next_session = match session < *NG_SESSIONS.end() {
@@ -399,6 +408,7 @@ impl Ng {
         let Some(at) = row.waiting.iter().position(|w| w.expect == what) else {
             if what == Expect::Opened {
                 let (call_id, dialogue) = (row.call_id.clone(), row.dialogue);
+                self.place_anew(now, &call_id, dialogue);
                 self.tape_anew(now, &call_id, dialogue);
             }
             return;
@@ -449,6 +459,11 @@ impl Ng {
         }
         let new = |row: &Session| row.waiting.iter().any(|w| w.expect == Expect::Opened);
         let retries = self.sessions.get(&session).is_some_and(new);
+        // What the studio does of it ends as well.
+        let legs = Side::BOTH.map(|side| leg_toward(session, side));
+        for session in legs.into_iter().chain([session]) {
+            self.order(Order::Close { session });
+        }
         self.forget(now, session);
         if !closing && !retries {
             tracing::warn!("the relay lost a call: {reason:?}");

@@ -162,6 +162,8 @@ impl Ng {
             offerer: Side::Caller,
             recording: Recording::Off,
             tape: None,
+            conversion: None,
+            pair: None,
             ending: None,
             watch: None,
             touched: now,

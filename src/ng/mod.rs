@@ -30,6 +30,7 @@ mod describe;
 mod exchange;
 mod flags;
 mod message;
+mod pair;
 mod record;
 #[cfg(test)]
 mod record_tests;
@@ -48,7 +49,7 @@ pub use request::Command;
 use crate::base::Anchor;
 use crate::call::Addresses;
 use crate::config::IpNet;
-use crate::media::Order;
+use crate::media::{Order, Sound};
 use crate::relay::MediaCommand;
 use crate::wire::rtp::Coding;
 use std::net::{IpAddr, SocketAddr};
@@ -95,6 +96,8 @@ pub struct Settings {
     pub recording_max_ms: u32,
     /// Whose days recordings are sorted by.
     pub timezone: Box<str>,
+    /// What both sides hear when a recording begins; nothing, if it is empty.
+    pub notice: Vec<Sound>,
 }
 
 /// What was counted since the start.

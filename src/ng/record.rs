@@ -72,6 +72,17 @@ impl Dialogue {
         (wanted && !over).then(|| self.sound()).flatten()
     }
 
+    /// How both sides are told something: by what they named first.
+    pub(super) fn told(&self, codings: &[Coding]) -> Option<[Format; 2]> {
+        let stream = self.recorded()?;
+        let first = |side| {
+            let sdp = Sdp::parse(&self.party(side).sdp).ok()?;
+            let media = sdp.media.get(stream)?;
+            speaks(media, stream, codings).into_iter().next()
+        };
+        Some([first(Side::Caller)?, first(Side::Called)?])
+    }
+
     /// The file that is being written of it, below the spool.
     pub(super) fn recording_file(&self) -> Option<&str> {
         let tape = self.tape.as_ref().filter(|tape| !tape.over)?;
@@ -102,19 +113,29 @@ impl Dialogue {
     /// How both sides may write what they send.
     fn formats(&self, stream: usize, codings: &[Coding]) -> [Vec<Format>; 2] {
         Side::BOTH.map(|side| {
-            // A side sends what the other asked for (RFC 3264 §6.1), or what it named itself.
+            // A side sends what the other asked for (RFC 3264 §6.1), or what it named itself; where
+            // we stand between them it knows nothing of the other.
             let of = |side| {
                 let sdp = Sdp::parse(&self.party(side).sdp).ok();
                 let media = sdp.as_ref().and_then(|sdp| sdp.media.get(stream));
-                media
-                    .map(|media| readable(media, codings))
-                    .unwrap_or_default()
+                let known = media.map(|media| speaks(media, stream, codings));
+                known.unwrap_or_default()
+            };
+            let others = match self.conversion {
+                Some(_) => Vec::new(),
+                None => of(side.other()),
             };
             let mut known: Vec<Format> = Vec::new();
-            for (payload_type, coding, events) in of(side.other()).into_iter().chain(of(side)) {
-                let named = known.iter().any(|f| f.payload_type == payload_type);
+            for format in others.into_iter().chain(of(side)) {
+                let named = known.iter().any(|f| f.payload_type == format.payload_type);
                 if !named && known.len() < TAPPED_FORMATS_MAX {
-                    known.push(format(stream, (payload_type, coding, events)));
+                    // What it asks of our sound, and when, changes nothing of its own.
+                    known.push(Format {
+                        packet_ms: 20,
+                        wishes: Wishes::default(),
+                        sends: false,
+                        ..format
+                    });
                 }
             }
             known
@@ -122,42 +143,47 @@ impl Dialogue {
     }
 }
 
-fn format(stream: usize, (payload_type, coding, events): (u8, Coding, Option<u8>)) -> Format {
-    Format {
+/// How a side that wrote a section may be spoken to, in its order.
+pub(super) fn speaks(media: &Media<'_>, stream: usize, codings: &[Coding]) -> Vec<Format> {
+    let each = readable(media, codings).into_iter().map(|known| Format {
         stream: u8::try_from(stream).unwrap_or(u8::MAX),
-        coding,
-        payload_type,
-        events,
-        packet_ms: 20,
-        wishes: Wishes::default(),
-        sends: false,
+        coding: known.coding,
+        payload_type: known.payload_type,
+        events: known.events,
+        packet_ms: known.packet_ms,
+        wishes: known.wishes,
+        sends: media.effective_direction().receives(),
         keys: None,
         plugin: None,
-    }
+    });
+    each.collect()
 }
 
 /// What is on its way from a call to the studio.
-struct Desk<'a> {
-    settings: &'a Settings,
-    rng: &'a mut Rng,
-    next: &'a mut u32,
+pub(super) struct Desk<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) rng: &'a mut Rng,
+    /// The last task's number.
+    pub(super) next: &'a mut u32,
     now: Instant,
-    orders: Vec<Order>,
+    pub(super) orders: Vec<Order>,
     begun: Vec<(u32, Begun)>,
 }
 
 impl Desk<'_> {
-    /// Brings what is written of a dialogue in line with what shall be.
-    fn settle(&mut self, call_id: &[u8], dialogue: &mut Dialogue) {
+    /// Brings what is written of a dialogue in line with what shall be; whether that has begun.
+    fn settle(&mut self, call_id: &[u8], dialogue: &mut Dialogue) -> bool {
         let (Some(session), Some(stream)) = (dialogue.session, dialogue.recorded()) else {
             if let Some(tape) = dialogue.tape.take_if(|tape| !tape.over) {
                 self.order(tape.session, TapeOrder::Stop);
             }
-            return;
+            return false;
         };
         let formats = dialogue.formats(stream, self.settings.codings);
         let paused = dialogue.recording == Recording::Paused;
-        let mut tape = match dialogue.tape.take_if(|tape| tape.session == session) {
+        let known = dialogue.tape.take_if(|tape| tape.session == session);
+        let begins = known.is_none();
+        let mut tape = match known {
             Some(mut tape) => {
                 if tape.formats != formats {
                     tape.formats = formats;
@@ -172,6 +198,7 @@ impl Desk<'_> {
             self.order(session, TapeOrder::Pause(paused));
         }
         dialogue.tape = Some(tape);
+        begins
     }
 
     fn begin(
@@ -276,7 +303,8 @@ impl Ng {
             begun: Vec::new(),
         };
         for dialogue in &mut call.dialogues {
-            desk.settle(call_id, dialogue);
+            let begins = desk.settle(call_id, dialogue);
+            desk.place(dialogue, begins);
         }
         let hopeless = |d: &Dialogue| d.is_answered() && d.sound().is_none();
         let unheard = call.recording == Recording::On && call.dialogues.iter().any(hopeless);
@@ -291,7 +319,7 @@ impl Ng {
             self.recordings.insert(task, begun);
         }
         for order in orders {
-            self.outputs.push_back(Output::Studio(order));
+            self.order(order);
         }
         if unheard {
             self.note(format!("record-call: {UNREADABLE}"));
@@ -300,8 +328,14 @@ impl Ng {
 
     /// The studio says something of a session of [`super::NG_SESSIONS`].
     pub fn handle_studio(&mut self, now: Instant, news: News) {
-        let News::Recorded { task, ms, end, .. } = news else {
-            return;
+        let (task, ms, end) = match news {
+            News::Recorded { task, ms, end, .. } => (task, ms, end),
+            News::Done { session, task, .. } => return self.on_told(session, task),
+            News::Failed { session } => return self.on_leg_lost(session),
+            News::Filed { .. }
+            | News::Key { .. }
+            | News::Measured { .. }
+            | News::Talking { .. } => return,
         };
         let Some(Begun {
             call_id,
@@ -346,8 +380,18 @@ impl Ng {
             task: tape.task,
             what: FileOrder::Salvage { file: tape.file },
         };
-        self.outputs.push_back(Output::Studio(order));
+        self.order(order);
         self.settle_tapes(now, call_id);
+    }
+
+    pub(super) fn order(&mut self, order: Order) {
+        self.outputs.push_back(Output::Studio(order));
+    }
+
+    /// Whose session it is.
+    pub(super) fn dialogue_of(&mut self, session: u64) -> Option<&mut Dialogue> {
+        let (call_id, id) = self.dialogue_by(session)?;
+        self.dialogue_mut(&call_id, id)
     }
 }
 
@@ -361,14 +405,14 @@ impl Call {
     }
 }
 
-/// Marks the stream that is recorded.
+/// Marks the stream that is heard here.
 pub(super) fn mark(dialogue: &Dialogue, legs: &mut [crate::relay::LegSpec; 2]) {
-    let Some(stream) = dialogue.recorded() else {
-        return;
-    };
-    for leg in legs {
-        if let Some(Some(spec)) = leg.media.get_mut(stream) {
-            spec.tapped = spec.kind == MediaKind::Rtp;
+    let converted = dialogue.conversion.as_ref().map(|c| c.stream);
+    for stream in [dialogue.recorded(), converted].into_iter().flatten() {
+        for leg in &mut *legs {
+            if let Some(Some(spec)) = leg.media.get_mut(stream) {
+                spec.tapped = spec.kind == MediaKind::Rtp;
+            }
         }
     }
 }

@@ -3,9 +3,10 @@
 use super::tests::*;
 use super::*;
 use crate::base::Rng;
+use crate::media::Task;
 use crate::media::file::{FileOrder, is_name};
 use crate::media::order::{Format, News, RecordEnd, TapeOrder};
-use crate::relay::MediaEvent;
+use crate::relay::{MediaEvent, Side, leg_toward, session_of_leg, side_of_leg};
 use crate::srtp::{Crypto, MasterKey, Profile};
 use crate::wire::bencode::Value;
 use crate::wire::sdp::Sdp;
@@ -302,4 +303,96 @@ fn secure_calls_are_recorded_under_keys_of_ours() {
     for leg in &legs {
         assert!(leg.media[0].unwrap().tapped && leg.keys[0].is_some());
     }
+}
+
+/// What the studio was told of legs since the last time: the side, and what in a word.
+fn legs_told(h: &mut Harness) -> Vec<(Side, &'static str)> {
+    let orders = h.orders.drain(..).filter_map(|order| {
+        let side = side_of_leg(order.session())?;
+        assert_eq!(session_of_leg(order.session()), *NG_SESSIONS.start());
+        let what = match order {
+            Order::Open { .. } => "open",
+            Order::Do {
+                what: Task::Play { .. },
+                ..
+            } => "play",
+            Order::Close { .. } => "close",
+            other => panic!("{other:?}"),
+        };
+        Some((side, what))
+    });
+    orders.collect()
+}
+
+fn each(what: &[&'static str]) -> Vec<(Side, &'static str)> {
+    let pairs = what.iter().flat_map(|w| Side::BOTH.map(|side| (side, *w)));
+    pairs.collect()
+}
+
+/// Tells a leg's tasks of the last `play` to be done.
+fn done(h: &mut Harness, orders: &[Order], side: Side) {
+    let session = leg_toward(*NG_SESSIONS.start(), side);
+    let task = orders.iter().find_map(|order| match order {
+        Order::Do {
+            session: s, task, ..
+        } if *s == session => Some(*task),
+        _ => None,
+    });
+    let (task, played_ms) = (task.unwrap(), 1000);
+    let news = News::Done {
+        session,
+        task,
+        played_ms,
+    };
+    h.ng.handle_studio(h.now, news);
+    h.drive();
+}
+
+#[test]
+fn both_are_told_and_then_left_alone() {
+    let mut settings = settings();
+    settings.notice = vec![crate::media::Sound::Silence { ms: 250 }];
+    let mut h = Harness::with(settings, 8);
+    talking(&mut h, &[]);
+    h.request("start recording", &named());
+    let orders = h.orders.clone();
+    assert_eq!(legs_told(&mut h), each(&["open", "play"]));
+    let format = |side: Side| {
+        let name = leg_toward(*NG_SESSIONS.start(), side);
+        orders.iter().find_map(|order| match order {
+            Order::Open {
+                session, format, ..
+            } if *session == name => Some(format.clone()),
+            _ => None,
+        })
+    };
+    for side in Side::BOTH {
+        let format = format(side).unwrap();
+        assert_eq!((format.payload_type, format.sends), (0, true));
+    }
+    // News of before are nothing; each side's end is; the last one's ends it.
+    done(&mut h, &orders, Side::Called);
+    done(&mut h, &orders, Side::Called);
+    assert!(h.orders.is_empty());
+    done(&mut h, &orders, Side::Caller);
+    assert_eq!(legs_told(&mut h), each(&["close"]));
+    // A pause that ends, or a re-INVITE, is nothing to tell of.
+    h.request("pause recording", &named());
+    h.request("start recording", &named());
+    h.offer(&[("to-tag", "b".into())]);
+    h.answer(&[]);
+    assert!(legs_told(&mut h).is_empty());
+    // What stops in the midst of it is told no further.
+    h.request("stop recording", &named());
+    h.request("start recording", &named());
+    assert_eq!(legs_told(&mut h), each(&["open", "play"]));
+    h.request("stop recording", &named());
+    assert_eq!(legs_told(&mut h), each(&["close"]));
+    // The studio may have no room.
+    h.request("start recording", &named());
+    legs_told(&mut h);
+    let session = leg_toward(*NG_SESSIONS.start(), Side::Called);
+    h.ng.handle_studio(h.now, News::Failed { session });
+    h.drive();
+    assert_eq!(legs_told(&mut h), each(&["close"]));
 }

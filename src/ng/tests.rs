@@ -37,7 +37,7 @@ pub(super) struct Harness {
     pub(super) overheard: usize,
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         addresses: Addresses {
             interfaces: vec![
@@ -61,6 +61,7 @@ fn settings() -> Settings {
         codings: Coding::usable(false),
         recording_max_ms: 7_200_000,
         timezone: "Europe/Madrid".into(),
+        notice: Vec::new(),
     }
 }
 
@@ -69,7 +70,7 @@ impl Harness {
         Self::with(settings(), pairs)
     }
 
-    fn with(settings: Settings, pairs: u16) -> Self {
+    pub(super) fn with(settings: Settings, pairs: u16) -> Self {
         let pool = PortPool::new(20_000, 20_000 + 2 * pairs - 1, 0, 1);
         Self {
             ng: Ng::new(Instant::ZERO, settings, pool, Rng::from_u64(1)),
@@ -188,9 +189,9 @@ impl Harness {
         let source = source.parse().unwrap();
         let mut packet = Datagram::new(&mut packet, 172);
         let mut verdict = self.relay.process(self.now, port, source, &mut packet);
-        if let Verdict::Overhear { .. } = verdict {
+        if let Verdict::Overhear { lane, .. } = verdict {
             self.overheard += 1;
-            verdict = self.relay.pass_on(port, &mut packet);
+            verdict = self.relay.pass_on(port, lane, &mut packet);
         }
         match verdict {
             Verdict::Forward { from_port, to } => Some((from_port, to)),
@@ -252,8 +253,14 @@ fn at<'a>(value: &'a Value, path: &[&str]) -> &'a Value {
 fn whole_tapes(orders: &[Order]) {
     let (mut running, mut files) = (BTreeMap::new(), BTreeSet::new());
     for order in orders {
-        let Order::Tape { session, what } = order else {
-            panic!("{order:?}");
+        let (session, what) = match order {
+            Order::Tape { session, what } => (session, what),
+            // The relay lost it.
+            Order::Close { session } => {
+                running.remove(session);
+                continue;
+            }
+            other => panic!("{other:?}"),
         };
         match what {
             TapeOrder::Tap { task, file, .. } => {

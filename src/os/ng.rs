@@ -6,6 +6,8 @@ use crate::base::{Anchor, Instant, Rng};
 use crate::call::Addresses;
 use crate::config::{Config, PortRange};
 use crate::control::Reply;
+use crate::media::Sound;
+use crate::media::order::Language;
 use crate::ng::{Counts, Interface, Ng, Output, Settings};
 use crate::relay::PortPool;
 use crate::server::{MediaNews, MediaOrder};
@@ -24,6 +26,8 @@ pub const ASKS_MAX: usize = 16;
 const DATAGRAM_BYTES_MAX: usize = 65_536;
 /// Datagrams that are read before the relay is heard again.
 const DATAGRAMS_PER_ROUND: usize = 32;
+/// Before what is said, milliseconds.
+const PAUSE_MS: u32 = 250;
 /// As rtpengine does: a call that was deleted stays for what is still under way.
 const DELETE_DELAY: Duration = Duration::from_secs(30);
 /// As rtpengine does with calls that nobody answers or that are on hold.
@@ -66,7 +70,18 @@ pub fn settings(config: &Config, addresses: &Addresses, anchor: Anchor, mark: &s
         codings: config.services.codings(),
         recording_max_ms: config.recording.max_s.saturating_mul(1000),
         timezone: config.numbers.timezone.clone(),
+        notice: match config.recording.notice {
+            true => notice(config.node.locale.into()),
+            false => Vec::new(),
+        },
     }
+}
+
+/// What both sides of a call hear when it begins to be recorded.
+fn notice(language: Language) -> Vec<Sound> {
+    let pause = Sound::Silence { ms: PAUSE_MS };
+    let name = "call-is-recorded".into();
+    vec![pause, Sound::Prompt { language, name }]
 }
 
 /// Binds the socket.

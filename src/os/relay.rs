@@ -32,6 +32,7 @@ use crate::media::refused;
 use crate::media::room::Rooms;
 use crate::relay::{
     BindError, Datagram, FlowNews, MediaCommand, MediaEvent, RelaySettings, SocketAction,
+    session_of_leg,
 };
 use crate::server::{MediaCore, MediaNews, MediaOrder};
 use std::io;
@@ -116,7 +117,7 @@ impl MediaHandle {
     /// in their order.
     pub fn send(&self, command: MediaOrder) -> Result<(), Refused> {
         let count = self.workers.len().max(1) as u64;
-        let at = (command.session() % count) as usize;
+        let at = (session_of_leg(command.session()) % count) as usize;
         let Some(worker) = self.workers.get(at) else {
             return Err(Refused);
         };

@@ -8,6 +8,7 @@ use super::stream::Receiver;
 use crate::base::{ConnectionId, Flow, TransmitTag};
 use crate::media::News;
 use crate::ng::NG_SESSIONS;
+use crate::relay::session_of_leg;
 use crate::server::{MediaNews, POST_SESSION};
 use crate::sip::detour::{self, Detours};
 use crate::wire::sip::FrameError;
@@ -112,7 +113,7 @@ impl Switch {
                 // One is asked for at a time: what does not fit nobody waits for.
                 let _ = post.try_send((task, outcome));
             }
-            (news, _) if NG_SESSIONS.contains(&news.session()) => {
+            (news, _) if NG_SESSIONS.contains(&session_of_leg(news.session())) => {
                 // What does not fit is asked for again when it is missed.
                 if let Some(ng) = self.ng.get() {
                     let _ = ng.try_send(news);

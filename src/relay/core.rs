@@ -65,6 +65,8 @@ pub enum Verdict {
         stream: usize,
         /// Who sent it.
         side: Side,
+        /// What it is.
+        lane: Lane,
     },
     /// It goes nowhere; already counted.
     Drop(DropReason),
@@ -228,11 +230,9 @@ impl Relay {
         let delivers = setting
             .delivers
             .then_some((setting.session, setting.stream));
-        let tapped = (setting.tapped && lane == Lane::Media).then_some((
-            setting.session,
-            setting.stream,
-            setting.side,
-        ));
+        let tapped = setting
+            .tapped
+            .then_some((setting.session, setting.stream, setting.side));
         let companion = channel.setting.companion.filter(|_| news);
         if let Some(companion) = companion.and_then(|port| self.channels.get_mut(port)) {
             companion.gate.follow(source.ip());
@@ -253,6 +253,7 @@ impl Relay {
                 session,
                 stream,
                 side,
+                lane,
             })
         });
         tapped.unwrap_or_else(|| self.onward(port, lane, packet))
@@ -284,10 +285,10 @@ impl Relay {
         }
     }
 
-    /// Where a packet of sound that came to our port `port` goes, now that it was heard
+    /// Where a packet that came to our port `port` goes, now that it was heard
     /// ([`Verdict::Overhear`]).
-    pub fn pass_on(&mut self, port: u16, packet: &mut Datagram<'_>) -> Verdict {
-        let verdict = self.onward(port, Lane::Media, packet);
+    pub fn pass_on(&mut self, port: u16, lane: Lane, packet: &mut Datagram<'_>) -> Verdict {
+        let verdict = self.onward(port, lane, packet);
         if let Verdict::Drop(reason) = verdict {
             self.count_dropped(reason);
         }
@@ -312,6 +313,33 @@ impl Relay {
         };
         let channel = self.channels.get_mut(from_port)?;
         match channel.send(lane, length) {
+            Ok(to) => Some((from_port, to)),
+            Err(reason) => {
+                channel.drop(reason);
+                self.count_dropped(reason);
+                None
+            }
+        }
+    }
+
+    /// A packet of ours for one side of a session that passes by: as [`Relay::originate`], and under
+    /// keys of ours where there are such.
+    pub fn originate_toward(
+        &mut self,
+        session: u64,
+        (side, stream, lane): (Side, usize, Lane),
+        packet: &mut Datagram<'_>,
+    ) -> Option<(u16, SocketAddr)> {
+        let key = self.by_name.get(&session)?;
+        let port = self.sessions.get(*key)?.port_toward(stream, side)?;
+        let rtcp_port = self.channels.get(port)?.setting.companion.unwrap_or(port);
+        let from_port = match lane {
+            Lane::Media => port,
+            Lane::Rtcp => rtcp_port,
+        };
+        let channel = self.channels.get_mut(from_port)?;
+        let sealed = seal(&mut self.sessions, channel, lane, packet);
+        match sealed.and_then(|()| channel.send(lane, packet.bytes().len())) {
             Ok(to) => Some((from_port, to)),
             Err(reason) => {
                 channel.drop(reason);

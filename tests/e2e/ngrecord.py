@@ -10,7 +10,7 @@ import time
 from lib.case import Skip, wait_for
 from lib.phone import Phone as Baresip
 from lib.sip import Agent
-from lib.tone import hears
+from lib.tone import hears, speech_seconds
 from media import Audio
 from ng import BASE, FLAGS, Kamailio, Relay, Rtpengine, port_of
 from recording import holds, sides
@@ -75,6 +75,7 @@ class House:
         self.relay = Relay(case, ng_interfaces=LOOPBACK)
         voipd = self.relay.voipd
         voipd.tables["spool"] = {"directory": str(self.spool)}
+        voipd.tables["recording"] = {"notice": False}
         voipd.tables.update(tables)
         voipd.write()
         voipd.process.stop()
@@ -180,7 +181,7 @@ def test_names_lead_nowhere(case):
 
 def test_the_longest(case):
     """A recording ends as [recording] max_s says, and the call goes on."""
-    house = House(case, recording={"max_s": 10})
+    house = House(case, recording={"max_s": 10, "notice": False})
     call = Call(case, house.client, record_call="on")
     (path,) = house.whole(seconds=15)
     left, _ = sides(path)
@@ -236,9 +237,9 @@ def test_kamailio(case):
     caller.bye(called)
 
 
-def through_kamailio(case, flags, **phones):
-    """Two baresips through Kamailio, which records them; the recording."""
-    house = House(case)
+def through_kamailio(case, flags, notice=False, **phones):
+    """Two baresips through Kamailio, which records them, and who are told so."""
+    house = House(case, recording={"notice": notice})
     at = case.port()
     kamailio = Kamailio(case, house.relay, f"127.0.0.1:{at}", flags=f"{FLAGS} record-call=on {flags}")
     alice = Baresip(case, "alice", kamailio, LOW, secure=phones.get("alice", False))
@@ -254,10 +255,21 @@ def through_kamailio(case, flags, **phones):
     both_hold(path)
     hears(alice.recording(), HIGH, [LOW])
     hears(bob.recording(), LOW, [HIGH])
+    for phone, other in ((alice, HIGH), (bob, LOW)):
+        assert (speech_seconds(phone.recording(), other) > 0.7) == notice
 
 
 def test_phones(case):
     through_kamailio(case, "")
+
+
+def test_phones_are_told(case):
+    """Unless notice = false both hear that they are recorded, before they hear each other again."""
+    through_kamailio(case, "", notice=True)
+
+
+def test_secure_phones_are_told(case):
+    through_kamailio(case, "", notice=True, alice=True, bob=True)
 
 
 def test_one_secure_phone(case):

@@ -175,6 +175,8 @@ pub struct Dialogue {
     pub recording: Recording,
     /// What is written of it.
     pub tape: Option<Tape>,
+    /// The stream whose formats the last offer's reader was shown otherwise.
+    pub shown: Option<usize>,
     /// How one side's sound becomes the other's, where they have no format in common.
     pub conversion: Option<Conversion>,
     /// Legs of ours between the two.
@@ -431,5 +433,5 @@ pub fn offers_mux(mux: &RtcpMux, offered: bool) -> bool {
 
 /// Whether any format is to go.
 pub fn filters(codecs: &Codecs) -> bool {
-    codecs.single || !codecs.strip.is_empty()
+    codecs.single || !codecs.strip.is_empty() || !codecs.mask.is_empty()
 }

@@ -55,10 +55,33 @@ pub struct RtcpMux {
 pub struct Codecs {
     /// These do not; `all` is every one.
     pub strip: Vec<String>,
+    /// Nor do these, but who offers them may go on using them.
+    pub mask: Vec<String>,
+    /// These do, even if nobody offered them.
+    pub add: Vec<String>,
     /// These do although `all` do not.
     pub keep: Vec<String>,
     /// Of an answer only the first, and events of keys.
     pub single: bool,
+}
+
+impl Codecs {
+    /// The same, with what is masked as it was.
+    pub(super) fn without_mask(&self) -> Self {
+        Self {
+            mask: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a codec is taken out by its name, or all are, whatever is added.
+    pub(super) fn takes_out(&self, name: &str) -> bool {
+        let mut out = self.strip.iter().chain(&self.mask);
+        out.any(|s| {
+            let first = s.split('/').next().unwrap_or_default();
+            s == "full" || first.eq_ignore_ascii_case(name)
+        })
+    }
 }
 
 /// What a request asks for beside its command.
@@ -248,12 +271,14 @@ impl Options {
             self.on_replace(rest);
         } else if let Some(rest) = split("rtcp-mux-") {
             self.on_rtcp_mux(rest);
-        } else if let Some(codec) = split("codec-strip-").or_else(|| split("codec-mask-")) {
+        } else if let Some(codec) = split("codec-strip-") {
             push(&mut self.codecs.strip, codec);
+        } else if let Some(codec) = split("codec-mask-").or_else(|| split("codec-consume-")) {
+            push(&mut self.codecs.mask, codec);
         } else if let Some(codec) = split("codec-except-").or_else(|| split("codec-offer-")) {
             push(&mut self.codecs.keep, codec);
-        } else if split("transcode-").or(split("codec-transcode-")).is_some() {
-            self.not_done("transcode");
+        } else if let Some(codec) = split("transcode-").or(split("codec-transcode-")) {
+            push(&mut self.codecs.add, codec);
         } else if let Some(member) = split("SDES-") {
             self.on_sdes(member);
         } else if let Some(member) = split("OSRTP-") {
@@ -318,7 +343,9 @@ impl Options {
         };
         for (kind, codecs) in lists.entries() {
             let list = match kind {
-                b"strip" | b"mask" | b"consume" => &mut self.codecs.strip,
+                b"strip" => &mut self.codecs.strip,
+                b"mask" | b"consume" => &mut self.codecs.mask,
+                b"transcode" => &mut self.codecs.add,
                 b"except" | b"offer" => &mut self.codecs.keep,
                 _ => {
                     let kind = String::from_utf8_lossy(kind).into_owned();

@@ -18,7 +18,10 @@
 //!
 //! Both sides of a call can be written to a file ([`record`]), by the studio.
 //!
-//! Not done here: DTLS, other codecs, ICE candidates of our own (ICE is taken out of descriptions),
+//! Where one side has a codec that the other has not, the studio writes each side's sound as the
+//! other wants it ([`transcode`], [`pair`]).
+//!
+//! Not done here: DTLS, ICE candidates of our own (ICE is taken out of descriptions),
 //! playing, forwarding. Whoever asks for these gets an error, or, where the call goes on
 //! without, the log says so once.
 
@@ -42,6 +45,9 @@ mod srtp_tests;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod transcode;
+#[cfg(test)]
+mod transcode_tests;
 
 pub use self::core::Ng;
 pub use request::Command;

@@ -322,7 +322,7 @@ impl Relay {
         }
     }
 
-    /// A packet of ours for one side of a session that passes by: as [`Relay::originate`], and under
+    /// A packet of ours for one side of a session that passes by: as [`Relay::originate`], under
     /// keys of ours where there are such.
     pub fn originate_toward(
         &mut self,

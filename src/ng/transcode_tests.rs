@@ -305,3 +305,20 @@ fn what_cannot_be_taken_is_refused() {
         .replace("RTP/AVP", "udptl");
     ask(&mut h, "offer", ("a", ""), &fax, &[codec(WIDE)]);
 }
+
+#[test]
+fn media_that_begin_anew_get_the_legs_again() {
+    let mut h = Harness::new(8);
+    ask(&mut h, "offer", ("a", ""), OFFER, &[codec(WIDE)]);
+    ask(&mut h, "answer", ("a", "b"), &in_formats("9 101"), &[]);
+    let before = legs(&mut h);
+    let session = *NG_SESSIONS.start();
+    h.ng.handle_media(h.now, crate::relay::MediaEvent::Opened { session });
+    h.drive();
+    assert_eq!(legs(&mut h), before);
+    // A serial fork: whoever is called next has its own codecs.
+    ask(&mut h, "offer", ("a", ""), OFFER, &[codec(WIDE)]);
+    assert_eq!(legs(&mut h).2, 2);
+    ask(&mut h, "answer", ("a", "c"), &in_formats("0 101"), &[]);
+    assert_eq!(legs(&mut h), (Vec::new(), Vec::new(), 0));
+}

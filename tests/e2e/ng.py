@@ -274,7 +274,7 @@ def test_kamailio_and_phones(case):
     assert a.hears() and c.hears()
     caller.send("BYE")
     bob.reply(bob.expect("BYE"), 200)
-    alice.expect(200)
+    alice.expect(200, skip=("100", "180"))
     assert relay.client.ask("list")["calls"] == []
 
 

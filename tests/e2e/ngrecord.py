@@ -230,7 +230,7 @@ def test_kamailio(case):
     for method in ("INFO", "UPDATE"):
         caller.send(method)
         bob.reply(bob.expect(method), 200)
-        alice.expect(200)
+        alice.expect(200, skip=("100", "180"))
         assert a.hears(2) and b.hears(2)
     (path,) = house.whole()
     assert 3 < both_hold(path) < 6

@@ -6,9 +6,13 @@ use std::time::Duration;
 use voip::base::{Anchor, Instant, Rng};
 use voip::call::Addresses;
 use voip::config::IpNet;
+use voip::media::Order;
+use voip::media::file::is_name;
+use voip::media::order::{TAPPED_FORMATS_MAX, TapeOrder};
 use voip::ng::{Ng, Output, Settings};
 use voip::relay::{PortPool, Relay, RelaySettings, SocketAction};
 use voip::wire::bencode::Value;
+use voip::wire::rtp::Coding;
 
 const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 const PAIRS: usize = 50;
@@ -37,6 +41,10 @@ pub fn ng(bytes: &[u8]) {
         delete_delay: Duration::from_secs(1),
         idle: Duration::from_secs(60),
         mark: "mark".into(),
+        codings: Coding::usable(true),
+        recording_max_ms: 60_000,
+        timezone: "".into(),
+        notice: Vec::new(),
     };
     let pool = PortPool::new(10_000, 10_000 + 2 * PAIRS as u16 - 1, 0, 1);
     let mut ng = Ng::new(Instant::ZERO, settings, pool, Rng::from_u64(1));
@@ -82,6 +90,13 @@ fn drive(ng: &mut Ng, relay: &mut Relay, now: Instant, bound: &mut i32) -> Vec<V
         match ng.poll_output() {
             Some(Output::Reply { datagram, .. }) => replies.push(datagram),
             Some(Output::Media(command)) => relay.handle_command(now, command),
+            Some(Output::Studio(Order::Tape {
+                what: TapeOrder::Tap { file, formats, .. },
+                ..
+            })) => {
+                assert!(is_name(&file) && formats.iter().all(|f| f.len() <= TAPPED_FORMATS_MAX));
+            }
+            Some(Output::Studio(_)) => {}
             None => return replies,
         }
     }

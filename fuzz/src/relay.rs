@@ -6,7 +6,8 @@ use std::time::Duration;
 use voip::base::Instant;
 use voip::relay::anchor::{self, Vantage};
 use voip::relay::{
-    Datagram, MediaCommand, MediaEvent, PortPool, Relay, RelaySettings, SocketAction, Verdict,
+    Datagram, Learning, MediaCommand, MediaEvent, PortPool, Relay, RelaySettings, SocketAction,
+    Verdict,
 };
 use voip::wire::rtp::{self, rtcp};
 use voip::wire::sdp::Sdp;
@@ -28,6 +29,7 @@ pub fn relay(bytes: &[u8]) {
         bind: OURS,
         signalling: Some(host.into()),
         behind_nat,
+        learning: Learning::Early,
         local: false,
     };
     let legs = [
@@ -101,6 +103,7 @@ fn anchored(sdp: &Sdp<'_>) {
         bind: OURS,
         signalling: None,
         behind_nat: true,
+        learning: Learning::Early,
         local: false,
     };
     let mux = anchor::muxed(sdp, sdp);

@@ -3,7 +3,7 @@
 
 use crate::config::Relay;
 use crate::relay::anchor::{self, Vantage};
-use crate::relay::{LegSpec, MediaCommand, PortPool, Side};
+use crate::relay::{Learning, LegSpec, MediaCommand, PortPool, Side};
 use crate::wire::sdp::Sdp;
 use crate::wire::sip::{HeaderName, Message, Method};
 use bytes::Bytes;
@@ -267,6 +267,7 @@ impl Media {
             bind: own(s).0,
             signalling: sides[s.index()].signalling,
             behind_nat: sides[s.index()].behind_nat,
+            learning: Learning::Early,
             local: sides[s.index()].local,
         };
         let reader = side.other();

@@ -24,6 +24,8 @@ pub struct RelayedRow {
     pub since_ms: u64,
     /// The same as text, RFC 3339.
     pub since: String,
+    /// The file that is being written of it, below `[spool] directory`; empty without one.
+    pub recording: String,
 }
 
 /// One way by which media passes through the host: the sockets, or the fast path.

@@ -13,6 +13,8 @@ use std::ops::Range;
 pub const NAME_BYTES_MAX: usize = 200;
 /// Directories and file in one name.
 pub const PARTS_MAX: usize = 8;
+/// Of a Call-ID so much is in a recording's name.
+const CALL_ID_CHARS_MAX: usize = 64;
 /// Names of one [`Filed::Listed`].
 pub const LISTED_MAX: usize = 64;
 /// Bytes of one piece that is read.
@@ -49,6 +51,22 @@ pub fn is_name(name: &str) -> bool {
         && name
             .split('/')
             .all(|part| !part.is_empty() && !part.starts_with('.'))
+}
+
+/// What a recording of a call is called: by the day, and by the Call-ID as far as that is fit for
+/// a file's name. Whoever calls chooses the Call-ID, so what follows it is ours, and never the same
+/// again: nobody can have an older recording overwritten.
+pub fn recording_of(day: &str, call_id: &[u8], own: &[u8]) -> Box<str> {
+    let call_id: String = String::from_utf8_lossy(call_id)
+        .chars()
+        .map(|c| match c {
+            c if c.is_ascii_alphanumeric() || "_@-".contains(c) => c,
+            _ => '-',
+        })
+        .take(CALL_ID_CHARS_MAX)
+        .collect();
+    let own = String::from_utf8_lossy(own);
+    format!("recordings/{day}/{call_id}-{own}.wav").into()
 }
 
 /// What the owner of the files wants done with them; all lie in the spool.
@@ -245,6 +263,27 @@ pub enum FileAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn recordings_have_names_of_files_whatever_the_call_id() {
+        let plain = recording_of("2026/11/27", b"a7f3@host-1", b"12345678");
+        assert_eq!(&*plain, "recordings/2026/11/27/a7f3@host-1-12345678.wav");
+        let long = [b'x'; 600];
+        let odd: [&[u8]; 7] = [
+            b"",
+            b"../../etc/passwd",
+            b".hidden",
+            b"a/b\\c d",
+            b"\0\n;rm",
+            b"\xff\xfe",
+            &long,
+        ];
+        for call_id in odd {
+            let name = recording_of("2026/11/27", call_id, b"12345678");
+            assert!(is_name(&name), "{name}");
+            assert_eq!(name.split('/').count(), 5, "{name}");
+        }
+    }
 
     #[test]
     fn names_stay_below_their_root() {

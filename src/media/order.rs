@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// Sounds of one list; of more the first are played.
 pub const SOUNDS_MAX: usize = 64;
+/// Ways in which one side of a session that passes by may write sound; of more the first are heard.
+pub const TAPPED_FORMATS_MAX: usize = 8;
 
 /// The keys of a secure leg (SRTP): `a=crypto` values (RFC 4568).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +171,21 @@ pub enum TapeOrder {
     },
     /// Another session is on the right, as the call was transferred; nothing where none runs.
     With(u64),
+    /// A session whose packets pass by ([`super::Studio::overhear`]), both sides of it, in place of
+    /// two legs: the recording begins. Of one that runs it says how its sides write from now on.
+    Tap {
+        /// Comes back in [`News::Recorded`].
+        task: u32,
+        /// Its name, with `.wav`.
+        file: Box<str>,
+        /// The longest, milliseconds; nought and what is too much mean two hours.
+        max_ms: u32,
+        /// How the left side and the right one may write what they send, at most
+        /// [`TAPPED_FORMATS_MAX`] each.
+        formats: [Vec<Format>; 2],
+    },
+    /// Nothing is taken for a while, and the file stays as it is; or it goes on.
+    Pause(bool),
     /// It ends, as it does when the one on the left closes.
     Stop,
 }

@@ -2,6 +2,7 @@
 //! an [`Outlet`]; what plays moves by absolute deadlines. What is asked of the disk is taken by
 //! [`Studio::poll_file`], and answered by [`Studio::handle_file`] some time later.
 
+use super::codec::Plugin;
 use super::event::KeyChange;
 use super::file::{FileAnswer, FileAsk, FileFailure, FileNews, FileWish, Filed};
 use super::leg::{Left, Leg, Pressed, Turn};
@@ -66,6 +67,7 @@ enum Due {
 pub struct Studio {
     anchor: Anchor,
     legs: Slab<Box<Leg>>,
+    legs_max: usize,
     by_session: HashMap<u64, Key>,
     timers: TimerTable<Due>,
     /// Recordings of conversations, by the session on the left; at most as many as legs.
@@ -89,6 +91,7 @@ impl Studio {
         Self {
             anchor,
             legs: Slab::new(legs_max),
+            legs_max,
             by_session: HashMap::new(),
             timers: TimerTable::new(),
             tapes: BTreeMap::new(),
@@ -112,6 +115,13 @@ impl Studio {
     /// How many legs there are.
     pub fn legs(&self) -> usize {
         self.legs.len()
+    }
+
+    /// Whether there is a leg of that session and stream.
+    pub fn has_leg(&self, session: u64, stream: usize) -> bool {
+        let key = self.by_session.get(&session);
+        let leg = key.and_then(|key| self.legs.get(*key));
+        leg.is_some_and(|leg| usize::from(leg.format.stream) == stream)
     }
 
     /// Recordings whose legs are gone, and which are not on the disk yet.
@@ -159,7 +169,7 @@ impl Studio {
                 }
                 self.serve(now, key);
             }
-            (Order::Tape { what, .. }, Some(_)) => self.tape(now, session, what),
+            (Order::Tape { what, .. }, leg) => self.on_tape(now, (session, leg), what),
             (Order::Measure { .. }, Some(key)) => {
                 if let Some(figures) = self.legs.get(key).map(|leg| leg.measure()) {
                     self.tell(News::Measured { session, figures });
@@ -167,17 +177,13 @@ impl Studio {
             }
             (Order::Press { key: pressed, .. }, Some(key)) => self.press(now, key, pressed),
             (
-                Order::Do { .. }
-                | Order::Room { .. }
-                | Order::Measure { .. }
-                | Order::Press { .. }
-                | Order::Tape { .. },
+                Order::Do { .. } | Order::Room { .. } | Order::Measure { .. } | Order::Press { .. },
                 None,
             ) => {
                 self.tell(News::Failed { session });
             }
             (Order::Close { .. }, Some(key)) => self.close(now, session, key),
-            (Order::Close { .. }, None) => {}
+            (Order::Close { .. }, None) => self.untape(now, session),
             (Order::Files { task, what, .. }, _) => {
                 let asker = Asker::Owner { session, task };
                 let (_, answer) = self.library.ask(now, asker, FileWish::Order(what));
@@ -562,9 +568,60 @@ impl Studio {
 
     // ------------------------------------------------------------ conversations on tape
 
+    /// Something about the recording of a leg, or of a session that passes by.
+    fn on_tape(&mut self, now: Instant, (session, leg): (u64, Option<Key>), what: TapeOrder) {
+        let known = leg.is_some() || self.tapes.contains_key(&session);
+        match what {
+            what if known => self.tape(now, session, what),
+            TapeOrder::Tap { .. } if self.tapes.len() < self.legs_max => {
+                self.tape(now, session, what);
+            }
+            TapeOrder::Tap { task, .. } => self.tell(News::Recorded {
+                session,
+                task,
+                ms: 0,
+                end: RecordEnd::Failed,
+            }),
+            TapeOrder::Start { .. }
+            | TapeOrder::With(_)
+            | TapeOrder::Pause(_)
+            | TapeOrder::Stop => self.tell(News::Failed { session }),
+        }
+    }
+
+    /// A packet of a session passes by: of its left side (0) or its right one (1). Nothing where
+    /// it is not recorded.
+    pub fn overhear(&mut self, now: Instant, session: u64, place: (usize, usize), packet: &[u8]) {
+        if let Some(tape) = self.tapes.get_mut(&session)
+            && let Some(packet) = Packet::new_checked(packet)
+            && packet.payload().len() <= PAYLOAD_MAX
+        {
+            tape.overhear(now, place, &packet.header(), packet.payload());
+        }
+    }
+
     fn tape(&mut self, now: Instant, session: u64, what: TapeOrder) {
+        let plugin = self.rooms.plugin();
         let known = self.tapes.get_mut(&session);
         match (what, known) {
+            (TapeOrder::Tap { formats, .. }, Some(tape)) => {
+                tape.learn(formats.map(|side| with_plugin(side, plugin)));
+            }
+            (
+                TapeOrder::Tap {
+                    task,
+                    file,
+                    max_ms,
+                    formats,
+                },
+                None,
+            ) => {
+                let mut tape = Tape::new(now, task, [session; 2], (file, max_ms));
+                tape.learn(formats.map(|side| with_plugin(side, plugin)));
+                tape.timer = Some(self.timers.arm(tape.due, Due::Tape(session)));
+                self.tapes.insert(session, Box::new(tape));
+            }
+            (TapeOrder::Pause(paused), Some(tape)) => tape.paused = paused,
             (TapeOrder::Start { with, .. } | TapeOrder::With(with), Some(tape)) => {
                 self.taped.remove(&tape.sides[1]);
                 tape.turn_to(with);
@@ -585,7 +642,7 @@ impl Studio {
                 self.taped.insert(session, session);
                 self.taped.insert(with, session);
             }
-            (TapeOrder::With(_) | TapeOrder::Stop, None) => {}
+            (TapeOrder::With(_) | TapeOrder::Pause(_) | TapeOrder::Stop, None) => {}
             (TapeOrder::Stop, Some(_)) => self.untape(now, session),
         }
     }
@@ -697,4 +754,9 @@ impl Studio {
             self.news.push_back(news);
         }
     }
+}
+
+fn with_plugin(formats: Vec<Format>, plugin: Option<Plugin>) -> Vec<Format> {
+    let each = formats.into_iter();
+    each.map(|format| Format { plugin, ..format }).collect()
 }

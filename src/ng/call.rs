@@ -2,10 +2,12 @@
 //! ports toward them.
 
 use super::flags::{Codecs, Options, RtcpMux};
+use super::pair::{Conversion, Pair};
+use super::record::{self, Recording, Tape};
 use super::request::Request;
 use super::secure::{self, Stream};
 use crate::base::{Instant, TimerId};
-use crate::relay::{Blocked, LegSpec, Side, anchor};
+use crate::relay::{Blocked, Learning, LegSpec, Side, anchor};
 use crate::wire::sdp::{Media, Sdp};
 use std::net::IpAddr;
 
@@ -61,6 +63,8 @@ pub struct Hearing {
     pub behind_nat: bool,
     /// The host to send to in place of the description's.
     pub instead: Option<IpAddr>,
+    /// When it may turn out to be elsewhere.
+    pub learning: Learning,
 }
 
 impl Hearing {
@@ -77,6 +81,7 @@ impl Hearing {
                 signalling: Some(host),
                 behind_nat: true,
                 instead: Some(host),
+                learning: options.learning,
             };
         }
         // An address of the inside that the message did not come from: there is a NAT, or a proxy
@@ -91,6 +96,7 @@ impl Hearing {
             },
             behind_nat: inside.is_some(),
             instead: None,
+            learning: options.learning,
         }
     }
 }
@@ -165,6 +171,16 @@ pub struct Dialogue {
     pub codecs: Codecs,
     /// Who made it.
     pub offerer: Side,
+    /// Whether it is recorded, as its call is.
+    pub recording: Recording,
+    /// What is written of it.
+    pub tape: Option<Tape>,
+    /// The stream whose formats the last offer's reader was shown otherwise.
+    pub shown: Option<usize>,
+    /// How one side's sound becomes the other's, where they have no format in common.
+    pub conversion: Option<Conversion>,
+    /// Legs of ours between the two.
+    pub pair: Option<Pair>,
     /// When it ends, after it was deleted.
     pub ending: Option<TimerId>,
     /// When it is looked at again.
@@ -231,6 +247,7 @@ impl Dialogue {
             block(leg, party, blocking);
         }
         secure::lock(&mut legs, &self.parties);
+        record::mark(self, &mut legs);
         Some(legs)
     }
 }
@@ -240,6 +257,7 @@ fn vantage(party: &Party) -> anchor::Vantage {
         bind: party.bind,
         signalling: party.hearing.signalling,
         behind_nat: party.hearing.behind_nat,
+        learning: party.hearing.learning,
         local: false,
     }
 }
@@ -301,6 +319,8 @@ pub struct Call {
     pub last_signal: Instant,
     /// What of everybody is blocked.
     pub blocking: Blocking,
+    /// Whether it is recorded.
+    pub recording: Recording,
     /// Its dialogues, oldest first.
     pub dialogues: Vec<Dialogue>,
 }
@@ -312,6 +332,7 @@ impl Call {
             created: now,
             last_signal: now,
             blocking: Blocking::default(),
+            recording: Recording::Off,
             dialogues: Vec::new(),
         }
     }
@@ -412,5 +433,5 @@ pub fn offers_mux(mux: &RtcpMux, offered: bool) -> bool {
 
 /// Whether any format is to go.
 pub fn filters(codecs: &Codecs) -> bool {
-    codecs.single || !codecs.strip.is_empty()
+    codecs.single || !codecs.strip.is_empty() || !codecs.mask.is_empty()
 }

@@ -3,11 +3,15 @@
 use super::cache::{Known, Name, ReplyCache};
 use super::call::{Call, Dialogue};
 use super::message::{self, Format};
+use super::record::Begun;
 use super::request::{Command, Refusal, Request};
 use super::stats::Snapshot;
 use super::{Counts, NG_SESSIONS, Output, Settings};
 use crate::base::{Instant, Key, Rng, Slab, TimerId, TimerTable};
-use crate::relay::{Failure, LegStats, MediaCommand, MediaEvent, PortPool, Silent};
+use crate::media::Order;
+use crate::relay::{
+    Failure, LegStats, MediaCommand, MediaEvent, PortPool, Side, Silent, leg_toward,
+};
 use crate::wire::bencode::Dictionary;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -100,7 +104,10 @@ pub struct Ng {
     sessions: BTreeMap<u64, Session>,
     jobs: Slab<Job>,
     cache: ReplyCache,
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
+    /// Files that are being written, by their tasks.
+    pub(super) recordings: BTreeMap<u32, Begun>,
+    pub(super) next_tape: u32,
     next_session: u64,
     next_dialogue: u64,
     noted: BTreeSet<String>,
@@ -121,6 +128,8 @@ impl Ng {
             jobs: Slab::new(JOBS_MAX),
             cache: ReplyCache::default(),
             outputs: VecDeque::new(),
+            recordings: BTreeMap::new(),
+            next_tape: 0,
             next_session: *NG_SESSIONS.start(),
             next_dialogue: 0,
             noted: BTreeSet::new(),
@@ -215,6 +224,9 @@ impl Ng {
             | Command::UnblockMedia
             | Command::BlockDtmf
             | Command::UnblockDtmf => self.block(now, client, &request),
+            Command::StartRecording | Command::StopRecording | Command::PauseRecording => {
+                self.record(now, client, &request);
+            }
         }
     }
 
@@ -246,11 +258,18 @@ impl Ng {
                 self.wait(session, Expect::Opened, job.map(|key| (key, 0)));
             }
         }
+        self.settle_tapes(now, &call_id);
     }
 
     fn session_of(&self, call_id: &[u8], dialogue: u64) -> Option<u64> {
         let call = self.calls.get(call_id)?;
         call.dialogues.iter().find(|d| d.id == dialogue)?.session
+    }
+
+    /// Whose session it is.
+    pub(super) fn dialogue_by(&self, session: u64) -> Option<(Box<[u8]>, u64)> {
+        let row = self.sessions.get(&session)?;
+        Some((row.call_id.clone(), row.dialogue))
     }
 
     fn open(&mut self, call_id: &[u8], dialogue: u64) -> u64 {
@@ -387,6 +406,11 @@ impl Ng {
             .retain(|w| w.expect != Expect::Report || is_awaited(w));
         // A relay that begins anew says of its own accord what it opened.
         let Some(at) = row.waiting.iter().position(|w| w.expect == what) else {
+            if what == Expect::Opened {
+                let (call_id, dialogue) = (row.call_id.clone(), row.dialogue);
+                self.place_anew(now, &call_id, dialogue);
+                self.tape_anew(now, &call_id, dialogue);
+            }
             return;
         };
         if let Some(Waiting { job: Some(job), .. }) = row.waiting.remove(at) {
@@ -435,6 +459,11 @@ impl Ng {
         }
         let new = |row: &Session| row.waiting.iter().any(|w| w.expect == Expect::Opened);
         let retries = self.sessions.get(&session).is_some_and(new);
+        // What the studio does of it ends as well.
+        let legs = Side::BOTH.map(|side| leg_toward(session, side));
+        for session in legs.into_iter().chain([session]) {
+            self.order(Order::Close { session });
+        }
         self.forget(now, session);
         if !closing && !retries {
             tracing::warn!("the relay lost a call: {reason:?}");
@@ -689,7 +718,7 @@ impl Ng {
         self.outputs.push_back(Output::Reply { to: *to, datagram });
     }
 
-    fn note(&mut self, text: String) {
+    pub(super) fn note(&mut self, text: String) {
         if self.noted.len() < NOTES_MAX && !self.noted.contains(&text) {
             tracing::warn!("ng: {text}");
             self.noted.insert(text);

@@ -24,6 +24,19 @@ pub struct Section {
     pub keys: Attributes,
     /// The formats that stay, as places in the author's list.
     pub formats: Vec<bool>,
+    /// Formats beside them.
+    pub added: Vec<Added>,
+}
+
+/// A format that the author did not write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Added {
+    /// Its payload type.
+    pub payload_type: u8,
+    /// What is said of it: attributes.
+    pub lines: Vec<String>,
+    /// Whether it is one of events of keys.
+    pub is_event: bool,
 }
 
 /// How a description shall be read.
@@ -64,7 +77,8 @@ pub fn filter(media: &Media<'_>, codecs: &Codecs) -> Vec<bool> {
     let stays = encodings.map(|encoding| {
         let is = |spec: &String| names_it(spec, &encoding);
         let wildcard = |spec: &String| spec == "all" || spec == "full";
-        let stripped = codecs.strip.iter().any(|s| wildcard(s) || is(s));
+        let mut out = codecs.strip.iter().chain(&codecs.mask);
+        let stripped = out.any(|s| wildcard(s) || is(s));
         let stays = !stripped || codecs.keep.iter().any(is);
         let extra = encoding.starts_with("telephone-event");
         let single = !codecs.single || extra || first;
@@ -232,12 +246,28 @@ impl Pen<'_> {
         // Writing into a Vec cannot fail.
         let _ = write!(line, "{} ", section.port);
         line.extend_from_slice(&section.protocol);
-        let all = section.formats.iter().all(|stays| !stays);
-        for (format, stays) in formats(media).zip(&section.formats) {
-            if *stays || all {
-                line.push(b' ');
-                line.extend_from_slice(format);
+        let all = section.formats.iter().all(|stays| !stays) && section.added.is_empty();
+        let names: Vec<String> = media.codecs().collect();
+        let extra = |name: &str| ["telephone-event", "cn"].contains(&&*name.to_ascii_lowercase());
+        // Sound comes before what goes beside it; without additions the order is the author's.
+        let own = |line: &mut Vec<u8>, extras: bool| {
+            let each = formats(media).zip(&section.formats).zip(&names);
+            for ((format, stays), name) in each {
+                let here = section.added.is_empty() || extra(name) == extras;
+                if here && (*stays || all) {
+                    line.push(b' ');
+                    line.extend_from_slice(format);
+                }
             }
+        };
+        own(&mut line, false);
+        if !section.added.is_empty() {
+            for is_event in [false, true] {
+                for added in section.added.iter().filter(|a| a.is_event == is_event) {
+                    let _ = write!(line, " {}", added.payload_type);
+                }
+            }
+            own(&mut line, true);
         }
         self.line(&line);
     }
@@ -256,6 +286,9 @@ impl Pen<'_> {
         let Some(section) = section.filter(|section| section.port != 0) else {
             return;
         };
+        for line in section.added.iter().flat_map(|added| &added.lines) {
+            self.line(format!("a={line}").as_bytes());
+        }
         if !self.writing.keep_direction {
             self.line(match media.effective_direction() {
                 Direction::SendRecv => b"a=sendrecv",

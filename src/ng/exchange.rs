@@ -3,9 +3,11 @@
 use super::call::{self, Call, DIALOGUES_MAX, Dialogue, Hearing, Party};
 use super::core::Ng;
 use super::describe::{self, Section, Writing};
-use super::flags::{Family, Options};
+use super::flags::{Codecs, Family, Options};
+use super::record::Recording;
 use super::request::{Command, Request};
 use super::secure::{self, Passage};
+use super::transcode::{self, Shown};
 use crate::base::Instant;
 use crate::relay::{LegSpec, Side, anchor};
 use crate::wire::sdp::{Media, Sdp};
@@ -99,6 +101,9 @@ impl Ng {
                 Side::Caller,
             ),
         };
+        let recording = request.options.record.unwrap_or(call.recording);
+        after.recording = recording;
+        let ending = after.ending.take();
         let changed = self.change(now, &mut after, author, (request, sdp));
         let changed = changed.and_then(|sdp| {
             let legs = after.legs(call.blocking);
@@ -112,7 +117,7 @@ impl Ng {
                 return Err(reason);
             }
         };
-        if let Some(ending) = after.ending.take() {
+        if let Some(ending) = ending {
             self.timers.cancel(ending);
         }
         let relayed = Some((after.id, legs));
@@ -120,6 +125,7 @@ impl Ng {
             Some(place) => *place = after,
             None => call.dialogues.push(after),
         }
+        call.record(recording);
         Ok(Prepared { sdp, relayed })
     }
 
@@ -155,6 +161,11 @@ impl Ng {
             mux: request.options.rtcp_mux,
             codecs: request.options.codecs.clone(),
             offerer: Side::Caller,
+            recording: Recording::Off,
+            tape: None,
+            shown: None,
+            conversion: None,
+            pair: None,
             ending: None,
             watch: None,
             touched: now,
@@ -216,6 +227,7 @@ impl Ng {
             reader.streams.iter_mut().for_each(|s| s.forget(answered));
             reader.sdp = Vec::new();
             reader.muxed = Vec::new();
+            dialogue.conversion = None;
         }
         dialogue.party_mut(reader).go_by(reader_tag);
         dialogue.touched = now;
@@ -231,6 +243,7 @@ impl Ng {
                 .map(|m| call::offers_mux(&options.rtcp_mux, m.rtcp_mux));
             dialogue.party_mut(reader).mux_offered = offered.collect();
         }
+        let shown = self.shown(dialogue, author, (request, sdp))?;
         for side in Side::BOTH {
             if !anchor::reserve(&mut self.pool, sdp, &mut dialogue.party_mut(side).ports) {
                 return Err(NO_PORTS.into());
@@ -238,9 +251,37 @@ impl Ng {
         }
         let asked = (options, answers);
         let passages = secure::agree(dialogue, author, sdp, asked, &mut self.rng)?;
-        let sections = sections(dialogue, reader, (sdp, passages), asked);
+        let sections = sections(dialogue, reader, (sdp, passages, shown), asked);
         let writing = self.writing(dialogue.party(reader), &sections, options);
         Ok(describe::write(sdp, &writing))
+    }
+
+    /// The formats of the first stream of sound, where its reader is shown others than its author
+    /// wrote.
+    fn shown(
+        &mut self,
+        dialogue: &mut Dialogue,
+        author: Side,
+        (request, sdp): (&Request, &Sdp<'_>),
+    ) -> Result<Option<Shown>, Refused> {
+        let codings = self.settings.codings;
+        if request.command == Command::Answer {
+            let answer = transcode::answer(dialogue, author, sdp, codings)?;
+            let (shown, conversion) = match answer {
+                Some((shown, conversion)) => (Some(shown), conversion),
+                None => (None, None),
+            };
+            dialogue.conversion = conversion;
+            return Ok(shown);
+        }
+        let mut notes = Vec::new();
+        let asked = (&request.options.codecs, codings);
+        let shown = transcode::offer(dialogue, author, sdp, asked, &mut notes);
+        dialogue.shown = shown.as_ref().map(|shown| shown.stream);
+        for note in notes {
+            self.note(note);
+        }
+        Ok(shown)
     }
 
     /// The client says which address of ours a party shall see.
@@ -279,30 +320,32 @@ impl Ng {
 fn sections(
     dialogue: &Dialogue,
     reader: Side,
-    (sdp, passages): (&Sdp<'_>, Vec<Passage>),
+    (sdp, passages, mut shown): (&Sdp<'_>, Vec<Passage>, Option<Shown>),
     (options, answers): (&Options, bool),
 ) -> Vec<Option<Section>> {
     let party = dialogue.party(reader);
+    // What takes part in offers only.
+    let own = match answers {
+        true => options.codecs.without_mask(),
+        false => options.codecs.clone(),
+    };
+    // What was not offered is not answered either.
+    let filters = [Some(&own), answers.then_some(&dialogue.codecs)];
     let each = sdp.media.iter().zip(passages).enumerate();
     let each = each.map(|(at, (media, passage))| {
         if !(media.is_rtp() || media.is_udptl()) {
             return None;
         }
-        let mut formats: Vec<bool> = media.codecs().map(|_| true).collect();
-        // What was not offered is not answered either.
-        let filters = [Some(&options.codecs), answers.then_some(&dialogue.codecs)];
-        for codecs in filters.into_iter().flatten() {
-            if media.is_rtp() && call::filters(codecs) {
-                let stays = describe::filter(media, codecs);
-                formats
-                    .iter_mut()
-                    .zip(stays)
-                    .for_each(|(all, stays)| *all &= stays);
-            }
-        }
+        let (formats, added) = match shown.take_if(|shown| shown.stream == at) {
+            Some(Shown { stays, added, .. }) => match answers && own.single {
+                true => (only(media, stays), added),
+                false => (stays, added),
+            },
+            None => (passing(media, filters), Vec::new()),
+        };
         let port = party.ports.get(at).copied().flatten();
         let port = port
-            .filter(|_| media.port != 0 && formats.contains(&true))
+            .filter(|_| media.port != 0 && (formats.contains(&true) || !added.is_empty()))
             .unwrap_or(0);
         let flag = |list: &[bool]| list.get(at).copied().unwrap_or(false);
         let (mux, shared) = match answers {
@@ -321,7 +364,33 @@ fn sections(
             protocol: passage.protocol,
             keys: passage.attributes,
             formats,
+            added,
         })
     });
     each.collect()
+}
+
+/// Which formats of a section pass.
+fn passing(media: &Media<'_>, filters: [Option<&Codecs>; 2]) -> Vec<bool> {
+    let mut formats: Vec<bool> = media.codecs().map(|_| true).collect();
+    for codecs in filters.into_iter().flatten() {
+        if media.is_rtp() && call::filters(codecs) {
+            let stays = describe::filter(media, codecs);
+            let both = formats.iter_mut().zip(stays);
+            both.for_each(|(all, stays)| *all &= stays);
+        }
+    }
+    formats
+}
+
+/// Of formats the first of sound, and events of keys.
+fn only(media: &Media<'_>, mut formats: Vec<bool>) -> Vec<bool> {
+    let single = Codecs {
+        single: true,
+        ..Codecs::default()
+    };
+    let first = describe::filter(media, &single);
+    let both = formats.iter_mut().zip(first);
+    both.for_each(|(all, stays)| *all &= stays);
+    formats
 }

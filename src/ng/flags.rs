@@ -1,7 +1,9 @@
 //! The options of an offer or answer.
 
+use super::record::Recording;
 use super::request::ip;
 use super::sdes::Sdes;
+use crate::relay::Learning;
 use crate::wire::bencode::Value;
 use std::net::IpAddr;
 
@@ -53,10 +55,33 @@ pub struct RtcpMux {
 pub struct Codecs {
     /// These do not; `all` is every one.
     pub strip: Vec<String>,
+    /// Nor do these, but who offers them may go on using them.
+    pub mask: Vec<String>,
+    /// These do, even if nobody offered them.
+    pub add: Vec<String>,
     /// These do although `all` do not.
     pub keep: Vec<String>,
     /// Of an answer only the first, and events of keys.
     pub single: bool,
+}
+
+impl Codecs {
+    /// The same, with what is masked as it was.
+    pub(super) fn without_mask(&self) -> Self {
+        Self {
+            mask: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a codec is taken out by its name, or all are, whatever is added.
+    pub(super) fn takes_out(&self, name: &str) -> bool {
+        let mut out = self.strip.iter().chain(&self.mask);
+        out.any(|s| {
+            let first = s.split('/').next().unwrap_or_default();
+            s == "full" || first.eq_ignore_ascii_case(name)
+        })
+    }
 }
 
 /// What a request asks for beside its command.
@@ -64,6 +89,8 @@ pub struct Codecs {
 pub struct Options {
     /// Media are expected where the message came from, not where the description says.
     pub sip_source: bool,
+    /// When the author may turn out to be elsewhere than its description says.
+    pub learning: Learning,
     /// The address in `o=` is replaced.
     pub replace_origin: bool,
     /// The address in the session's `c=` is replaced, even if no section needs it.
@@ -80,6 +107,10 @@ pub struct Options {
     pub fatal: bool,
     /// `unblock` undoes what was blocked for single participants, too.
     pub all: bool,
+    /// Whether the call shall be recorded, if it says.
+    pub record: Option<Recording>,
+    /// A recording that stops may go on later.
+    pub pause: bool,
     /// The transport protocol that the reader shall see; in capitals.
     pub transport: Option<String>,
     /// The address that the reader shall see.
@@ -127,10 +158,9 @@ const TAKEN_IN_SILENCE: [&str; 22] = [
 ];
 
 /// Flags that ask for what is not done.
-const NOT_DONE: [&str; 16] = [
-    "asymmetric",
-    "media-handover",
-    "record-call",
+const NOT_DONE: [&str; 15] = [
+    "discard-recording",
+    "exclude-recording",
     "always-transcode",
     "generate-mid",
     "strip-extmap",
@@ -197,9 +227,12 @@ impl Options {
                 _ => self.not_done(&format!("ICE={}", shown(value))),
             },
             key if KEYS_TAKEN_IN_SILENCE.contains(&key) => {}
+            "record-call" => self.on_record(&shown(value)),
+            "pause" => self.pause = is_yes(&shown(value)),
+            "output-destination" => self.not_done(key),
             "TOS" | "T.38" | "ptime" | "ptime-reverse" | "repacketize" | "generate-RTCP"
-            | "record-call" | "drop-traffic" | "media-echo" | "interface" | "volume"
-            | "recording-file" | "recording-dir" | "recording-pattern" => self.not_done(key),
+            | "drop-traffic" | "media-echo" | "interface" | "volume" | "recording-file"
+            | "recording-dir" | "recording-pattern" => self.not_done(key),
             key => self.note(format!("unknown key \"{key}\"")),
         }
     }
@@ -214,6 +247,8 @@ impl Options {
     fn on_flag(&mut self, flag: &str) {
         match flag {
             "SIP-source-address" => self.sip_source = true,
+            "asymmetric" => self.learning = Learning::Never,
+            "media-handover" => self.learning = Learning::Always,
             "original-sendrecv" => self.original_sendrecv = true,
             "no-rtcp-attribute" => self.rtcp_attribute = RtcpAttribute::Absent,
             "full-rtcp-attribute" => self.rtcp_attribute = RtcpAttribute::Full,
@@ -221,6 +256,8 @@ impl Options {
             "single-codec" => self.codecs.single = true,
             "fatal" => self.fatal = true,
             "all" => self.all = true,
+            "record-call" => self.record = Some(Recording::On),
+            "pause" => self.pause = true,
             flag if TAKEN_IN_SILENCE.contains(&flag) => {}
             flag if NOT_DONE.contains(&flag) => self.not_done(flag),
             flag => self.on_prefixed(flag),
@@ -234,18 +271,28 @@ impl Options {
             self.on_replace(rest);
         } else if let Some(rest) = split("rtcp-mux-") {
             self.on_rtcp_mux(rest);
-        } else if let Some(codec) = split("codec-strip-").or_else(|| split("codec-mask-")) {
+        } else if let Some(codec) = split("codec-strip-") {
             push(&mut self.codecs.strip, codec);
+        } else if let Some(codec) = split("codec-mask-").or_else(|| split("codec-consume-")) {
+            push(&mut self.codecs.mask, codec);
         } else if let Some(codec) = split("codec-except-").or_else(|| split("codec-offer-")) {
             push(&mut self.codecs.keep, codec);
-        } else if split("transcode-").or(split("codec-transcode-")).is_some() {
-            self.not_done("transcode");
+        } else if let Some(codec) = split("transcode-").or(split("codec-transcode-")) {
+            push(&mut self.codecs.add, codec);
         } else if let Some(member) = split("SDES-") {
             self.on_sdes(member);
         } else if let Some(member) = split("OSRTP-") {
             self.on_osrtp(member);
         } else {
             self.note(format!("unknown flag \"{flag}\""));
+        }
+    }
+
+    fn on_record(&mut self, text: &str) {
+        match text {
+            text if is_yes(text) => self.record = Some(Recording::On),
+            "no" | "off" => self.record = Some(Recording::Off),
+            text => self.note(format!("record-call={text}")),
         }
     }
 
@@ -296,7 +343,9 @@ impl Options {
         };
         for (kind, codecs) in lists.entries() {
             let list = match kind {
-                b"strip" | b"mask" | b"consume" => &mut self.codecs.strip,
+                b"strip" => &mut self.codecs.strip,
+                b"mask" | b"consume" => &mut self.codecs.mask,
+                b"transcode" => &mut self.codecs.add,
                 b"except" | b"offer" => &mut self.codecs.keep,
                 _ => {
                     let kind = String::from_utf8_lossy(kind).into_owned();
@@ -322,6 +371,10 @@ impl Options {
             self.notes.push(text);
         }
     }
+}
+
+fn is_yes(text: &str) -> bool {
+    ["yes", "on"].contains(&text)
 }
 
 fn push(list: &mut Vec<String>, codec: &str) {

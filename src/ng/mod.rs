@@ -16,8 +16,13 @@
 //! go in the descriptions (SDES, RFC 4568), and nowhere else; neither the log nor an answer to
 //! `query` shows one.
 //!
-//! Not done here: DTLS, other codecs, ICE candidates of our own (ICE is taken out of descriptions),
-//! recording, playing, forwarding. Whoever asks for these gets an error, or, where the call goes on
+//! Both sides of a call can be written to a file ([`record`]), by the studio.
+//!
+//! Where one side has a codec that the other has not, the studio writes each side's sound as the
+//! other wants it ([`transcode`], [`pair`]).
+//!
+//! Not done here: DTLS, ICE candidates of our own (ICE is taken out of descriptions),
+//! playing, forwarding. Whoever asks for these gets an error, or, where the call goes on
 //! without, the log says so once.
 
 mod block;
@@ -28,6 +33,10 @@ mod describe;
 mod exchange;
 mod flags;
 mod message;
+mod pair;
+mod record;
+#[cfg(test)]
+mod record_tests;
 mod request;
 mod sdes;
 mod secure;
@@ -36,6 +45,9 @@ mod srtp_tests;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod transcode;
+#[cfg(test)]
+mod transcode_tests;
 
 pub use self::core::Ng;
 pub use request::Command;
@@ -43,7 +55,9 @@ pub use request::Command;
 use crate::base::Anchor;
 use crate::call::Addresses;
 use crate::config::IpNet;
+use crate::media::{Order, Sound};
 use crate::relay::MediaCommand;
+use crate::wire::rtp::Coding;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -82,6 +96,14 @@ pub struct Settings {
     pub idle: Duration,
     /// What marks descriptions that we wrote.
     pub mark: Box<str>,
+    /// What we can read and write.
+    pub codings: &'static [Coding],
+    /// The longest recording, milliseconds.
+    pub recording_max_ms: u32,
+    /// Whose days recordings are sorted by.
+    pub timezone: Box<str>,
+    /// What both sides hear when a recording begins; nothing, if it is empty.
+    pub notice: Vec<Sound>,
 }
 
 /// What was counted since the start.
@@ -103,6 +125,10 @@ pub struct Counts {
     pub ended: u64,
     /// Dialogues that ended since nothing was heard of them.
     pub timeouts: u64,
+    /// Recordings that began.
+    pub recordings: u64,
+    /// Those that could not be written, or not whole.
+    pub recordings_failed: u64,
 }
 
 impl Counts {
@@ -118,6 +144,8 @@ impl Counts {
             ("ng_calls_began", self.began),
             ("ng_calls_ended", self.ended),
             ("ng_timeouts", self.timeouts),
+            ("ng_recordings", self.recordings),
+            ("ng_recordings_failed", self.recordings_failed),
         ]);
         list
     }
@@ -135,4 +163,6 @@ pub enum Output {
     },
     /// Tell the relay.
     Media(MediaCommand),
+    /// Tell the studio, behind what the relay was told.
+    Studio(Order),
 }

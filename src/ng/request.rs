@@ -36,11 +36,17 @@ pub enum Command {
     BlockDtmf,
     /// They do again.
     UnblockDtmf,
+    /// Both sides are written to a file.
+    StartRecording,
+    /// They are not any more.
+    StopRecording,
+    /// What is said is left out until the next start.
+    PauseRecording,
 }
 
 impl Command {
     /// All, with their names in the protocol and in listings.
-    pub const ALL: [(Command, &'static str, &'static str); 11] = [
+    pub const ALL: [(Command, &'static str, &'static str); 14] = [
         (Command::Ping, "ping", "ng_ping"),
         (Command::Offer, "offer", "ng_offer"),
         (Command::Answer, "answer", "ng_answer"),
@@ -52,6 +58,21 @@ impl Command {
         (Command::UnblockMedia, "unblock media", "ng_unblock_media"),
         (Command::BlockDtmf, "block DTMF", "ng_block_dtmf"),
         (Command::UnblockDtmf, "unblock DTMF", "ng_unblock_dtmf"),
+        (
+            Command::StartRecording,
+            "start recording",
+            "ng_start_recording",
+        ),
+        (
+            Command::StopRecording,
+            "stop recording",
+            "ng_stop_recording",
+        ),
+        (
+            Command::PauseRecording,
+            "pause recording",
+            "ng_pause_recording",
+        ),
     ];
 
     /// The place in [`Command::ALL`].
@@ -61,10 +82,7 @@ impl Command {
 }
 
 /// Commands of the protocol that are not carried out.
-const NOT_HERE: [&str; 17] = [
-    "start recording",
-    "stop recording",
-    "pause recording",
+const NOT_HERE: [&str; 14] = [
     "start forwarding",
     "stop forwarding",
     "silence media",
@@ -187,7 +205,10 @@ impl Request {
             | Command::BlockMedia
             | Command::UnblockMedia
             | Command::BlockDtmf
-            | Command::UnblockDtmf => return Ok(()),
+            | Command::UnblockDtmf
+            | Command::StartRecording
+            | Command::StopRecording
+            | Command::PauseRecording => return Ok(()),
         };
         Err(Refusal::Said(missing))
     }

@@ -10,6 +10,8 @@
 //!                               and ours for other    the author's, else a key of ours
 //!                               suites
 //! ```
+//! A call that is recorded has keys of ours on both sides: to the reader ours alone.
+//!
 //! A party whose answer is plain although it was offered SRTP is plain. Toward a party each suite
 //! has one key for as long as the dialogue lasts, unless somebody else is called instead.
 //!
@@ -17,6 +19,7 @@
 
 use super::call::{Dialogue, Party};
 use super::flags::Options;
+use super::record::Recording;
 use super::sdes::{self, Sdes};
 use crate::base::Rng;
 use crate::relay::{LegSpec, MediaKind, Side};
@@ -120,6 +123,11 @@ impl Stream {
         all.collect()
     }
 
+    /// Whether what the party sends and gets is under keys of ours.
+    pub(super) fn is_ours(&self) -> bool {
+        self.keys.is_some()
+    }
+
     /// Who answers an offer may be somebody else than before: then the keys are others, too.
     pub(super) fn forget(&mut self, answered: bool) {
         self.settled = false;
@@ -172,6 +180,7 @@ pub fn agree(
         false => Vec::new(),
     };
     let offer = Sdp::parse(&offer).ok();
+    let recorded = dialogue.recording != Recording::Off || dialogue.shown.is_some();
     let [caller, called] = &mut dialogue.parties;
     let (author, reader) = match author {
         Side::Caller => (caller, called),
@@ -191,6 +200,7 @@ pub fn agree(
             from,
             to,
             options,
+            recorded,
             rng,
         };
         match answers {
@@ -207,6 +217,8 @@ struct Pair<'a, 'm> {
     from: &'a mut Stream,
     to: &'a mut Stream,
     options: &'a Options,
+    /// Whether we must be able to read it.
+    recorded: bool,
     rng: &'a mut Rng,
 }
 
@@ -235,6 +247,10 @@ impl Pair<'_, '_> {
                 from = Some(keys);
                 self.to.offered = Offered::Plain;
                 Attributes::Ours(Vec::new())
+            }
+            // What passed under the author's keys could not be recorded.
+            (Kind::Sdes, Kind::Sdes) if self.recorded && !options.sdes.offered().is_empty() => {
+                Attributes::Ours(self.offer_ours()?)
             }
             (Kind::Sdes, Kind::Sdes) | (Kind::Dtls, Kind::Dtls) => self.pass()?,
             (a, b) if a == b && same_protocol(media.protocol, wanted) => Attributes::AsTheyStand,

@@ -339,6 +339,7 @@ impl Ng {
             for id in ids {
                 self.end_later(now + delay, &request.call_id, id);
             }
+            self.settle_tapes(now, &request.call_id);
             return self.tell_of(now, client, request, &places);
         }
         let snapshot = Snapshot::of(call, &places);
@@ -394,6 +395,7 @@ impl Ng {
                 ports: dialogue.ports(),
                 since_ms,
                 since: rfc3339(since_ms),
+                recording: dialogue.recording_file().unwrap_or_default().into(),
             }
         });
         rows.collect()
@@ -452,5 +454,8 @@ fn short_name(command: Command) -> &'static str {
         Command::UnblockMedia => "unblkmedia",
         Command::BlockDtmf => "blkdtmf",
         Command::UnblockDtmf => "unblkdtmf",
+        Command::StartRecording => "startrec",
+        Command::StopRecording => "stoprec",
+        Command::PauseRecording => "pauserec",
     }
 }

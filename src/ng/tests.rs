@@ -4,6 +4,8 @@ use super::cache::KEPT_FOR;
 use super::message::{Format, emit, parse, split};
 use super::*;
 use crate::base::{Instant, Rng};
+use crate::media::file::is_name;
+use crate::media::order::TapeOrder;
 use crate::relay::{BindError, Datagram, PortPool, Relay, RelaySettings, SocketAction, Verdict};
 use crate::wire::bencode::{Dictionary, Value};
 use crate::wire::sdp::Sdp;
@@ -29,9 +31,13 @@ pub(super) struct Harness {
     /// The relay hears and says nothing.
     deaf: bool,
     replies: Vec<Vec<u8>>,
+    /// What the studio was told.
+    pub(super) orders: Vec<Order>,
+    /// Packets that it could hear.
+    pub(super) overheard: usize,
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         addresses: Addresses {
             interfaces: vec![
@@ -52,6 +58,10 @@ fn settings() -> Settings {
         delete_delay: Duration::from_secs(30),
         idle: Duration::from_secs(3600),
         mark: "marked".into(),
+        codings: Coding::usable(false),
+        recording_max_ms: 7_200_000,
+        timezone: "Europe/Madrid".into(),
+        notice: Vec::new(),
     }
 }
 
@@ -60,7 +70,7 @@ impl Harness {
         Self::with(settings(), pairs)
     }
 
-    fn with(settings: Settings, pairs: u16) -> Self {
+    pub(super) fn with(settings: Settings, pairs: u16) -> Self {
         let pool = PortPool::new(20_000, 20_000 + 2 * pairs - 1, 0, 1);
         Self {
             ng: Ng::new(Instant::ZERO, settings, pool, Rng::from_u64(1)),
@@ -71,13 +81,16 @@ impl Harness {
             taken: BTreeSet::new(),
             deaf: false,
             replies: Vec::new(),
+            orders: Vec::new(),
+            overheard: 0,
         }
     }
 
-    fn drive(&mut self) {
+    pub(super) fn drive(&mut self) {
         while let Some(output) = self.ng.poll_output() {
             match output {
                 Output::Reply { datagram, .. } => self.replies.push(datagram),
+                Output::Studio(order) => self.orders.push(order),
                 Output::Media(_) if self.deaf => {}
                 Output::Media(command) => {
                     self.relay.handle_command(self.now, command);
@@ -87,7 +100,7 @@ impl Harness {
         }
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         while let Some(action) = self.relay.poll_socket() {
             match action {
                 SocketAction::Bind(address) if self.taken.contains(&address.port()) => {
@@ -126,7 +139,7 @@ impl Harness {
         parse(document).1.unwrap()
     }
 
-    fn offer(&mut self, more: &[(&str, Value)]) -> Dictionary {
+    pub(super) fn offer(&mut self, more: &[(&str, Value)]) -> Dictionary {
         let all = [
             &dialogue("call", "a", "")[..],
             &[("sdp", OFFER.into())],
@@ -136,7 +149,7 @@ impl Harness {
         self.request("offer", &all)
     }
 
-    fn answer(&mut self, more: &[(&str, Value)]) -> Dictionary {
+    pub(super) fn answer(&mut self, more: &[(&str, Value)]) -> Dictionary {
         let all = [
             &dialogue("call", "a", "b")[..],
             &[("sdp", ANSWER.into())],
@@ -153,7 +166,7 @@ impl Harness {
     }
 
     /// Time passes, in steps, and all that is due happens.
-    fn wait(&mut self, time: Duration) {
+    pub(super) fn wait(&mut self, time: Duration) {
         let end = self.now + time;
         loop {
             let timers = [self.ng.poll_timeout(), self.relay.poll_timeout()];
@@ -174,13 +187,23 @@ impl Harness {
         packet[1] = 0;
         packet[2..4].copy_from_slice(&n.to_be_bytes());
         let source = source.parse().unwrap();
-        match self
-            .relay
-            .process(self.now, port, source, &mut Datagram::new(&mut packet, 172))
-        {
-            Verdict::Forward { from_port, to } => Some((from_port, to)),
-            Verdict::Deliver { .. } | Verdict::Drop(_) => None,
+        let mut packet = Datagram::new(&mut packet, 172);
+        let mut verdict = self.relay.process(self.now, port, source, &mut packet);
+        if let Verdict::Overhear { lane, .. } = verdict {
+            self.overheard += 1;
+            verdict = self.relay.pass_on(port, lane, &mut packet);
         }
+        match verdict {
+            Verdict::Forward { from_port, to } => Some((from_port, to)),
+            Verdict::Deliver { .. } | Verdict::Overhear { .. } | Verdict::Drop(_) => None,
+        }
+    }
+
+    /// A packet of a phone; whether it passes, and the studio can hear it.
+    pub(super) fn heard(&mut self, port: u16, source: &str, n: u16) -> bool {
+        let before = self.overheard;
+        assert!(self.packet(port, source, n).is_some());
+        self.overheard > before
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -223,6 +246,32 @@ fn at<'a>(value: &'a Value, path: &[&str]) -> &'a Value {
         Value::List(l) => &l[key.parse::<usize>().unwrap()],
         Value::Integer(_) | Value::Bytes(_) => panic!("{key}"),
     })
+}
+
+/// A session is recorded once at a time, each time to a file of its own, and says nothing of it
+/// before it began.
+fn whole_tapes(orders: &[Order]) {
+    let (mut running, mut files) = (BTreeMap::new(), BTreeSet::new());
+    for order in orders {
+        let (session, what) = match order {
+            Order::Tape { session, what } => (session, what),
+            // The relay lost it.
+            Order::Close { session } => {
+                running.remove(session);
+                continue;
+            }
+            other => panic!("{other:?}"),
+        };
+        match what {
+            TapeOrder::Tap { task, file, .. } => {
+                let known = running.insert(*session, *task);
+                let new = files.insert(file.clone());
+                assert!(is_name(file) && new == (known != Some(*task)), "{order:?}");
+            }
+            TapeOrder::Stop => assert!(running.remove(session).is_some(), "{order:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// Our port in the first section.
@@ -342,10 +391,11 @@ fn what_is_missing_or_unknown_has_its_words() {
         ),
         ("answer", no_to, "No to-tag in message"),
         ("query", vec![], "No call-id in message"),
+        ("start recording", vec![], "No call-id in message"),
         (
-            "start recording",
-            vec![],
-            "start recording is not supported here",
+            "stop recording",
+            dialogue("call", "", ""),
+            "Unknown call-id",
         ),
         ("play media", vec![], "play media is not supported here"),
     ] {
@@ -821,6 +871,31 @@ fn a_phone_behind_a_nat_is_heard_from_where_it_sends() {
 }
 
 #[test]
+fn only_its_author_is_asymmetric_or_moves() {
+    let stranger = "192.0.2.9:7000";
+    for (flag, reached) in [
+        ("asymmetric", "198.51.100.10:4000"),
+        ("media handover", stranger),
+    ] {
+        let mut h = Harness::new(16);
+        let flags = [("flags", list(&[flag]))];
+        let toward_b = port(&sdp(&h.offer(&flags)));
+        let toward_a = port(&sdp(&h.answer(&[])));
+        h.wait(Duration::from_secs(10));
+        for n in 0..3 {
+            assert_eq!(h.packet(toward_a, stranger, n), None);
+        }
+        assert!(h.packet(toward_a, stranger, 3).is_some(), "{flag}");
+        let (_, to_a) = h.packet(toward_b, "198.51.100.20:5000", 1).unwrap();
+        assert_eq!(to_a, reached.parse().unwrap(), "{flag}");
+        // The other side said nothing of the kind.
+        for n in 0..8 {
+            assert_eq!(h.packet(toward_b, stranger, n), None, "{flag}");
+        }
+    }
+}
+
+#[test]
 fn a_named_interface_is_used() {
     let interface = |name: &str, bind: &str, shown: &str| Interface {
         name: name.into(),
@@ -925,7 +1000,16 @@ fn whatever_comes_nothing_leaks() {
             };
             let command = pick(
                 &mut rng,
-                &["offer", "answer", "delete", "query", "offer", "answer"],
+                &[
+                    "offer",
+                    "answer",
+                    "delete",
+                    "query",
+                    "offer",
+                    "answer",
+                    "start recording",
+                    "stop recording",
+                ],
             );
             let mut request = Dictionary::new();
             request
@@ -975,6 +1059,7 @@ fn whatever_comes_nothing_leaks() {
         assert_eq!(h.ng.calls(), 0, "seed {seed}: {:?}", h.ng.calls);
         let bad = h.ng.pool.bad();
         assert_eq!(h.ng.ports_free() + bad, 24, "seed {seed}");
+        whole_tapes(&h.orders);
     }
 }
 

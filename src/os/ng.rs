@@ -6,9 +6,11 @@ use crate::base::{Anchor, Instant, Rng};
 use crate::call::Addresses;
 use crate::config::{Config, PortRange};
 use crate::control::Reply;
+use crate::media::Sound;
+use crate::media::order::Language;
 use crate::ng::{Counts, Interface, Ng, Output, Settings};
-use crate::relay::{MediaEvent, PortPool};
-use crate::server::MediaOrder;
+use crate::relay::PortPool;
+use crate::server::{MediaNews, MediaOrder};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +26,8 @@ pub const ASKS_MAX: usize = 16;
 const DATAGRAM_BYTES_MAX: usize = 65_536;
 /// Datagrams that are read before the relay is heard again.
 const DATAGRAMS_PER_ROUND: usize = 32;
+/// Before what is said, milliseconds.
+const PAUSE_MS: u32 = 250;
 /// As rtpengine does: a call that was deleted stays for what is still under way.
 const DELETE_DELAY: Duration = Duration::from_secs(30);
 /// As rtpengine does with calls that nobody answers or that are on hold.
@@ -63,7 +67,21 @@ pub fn settings(config: &Config, addresses: &Addresses, anchor: Anchor, mark: &s
         delete_delay: DELETE_DELAY,
         idle: IDLE,
         mark: mark.into(),
+        codings: config.services.codings(),
+        recording_max_ms: config.recording.max_s.saturating_mul(1000),
+        timezone: config.numbers.timezone.clone(),
+        notice: match config.recording.notice {
+            true => notice(config.node.locale.into()),
+            false => Vec::new(),
+        },
     }
+}
+
+/// What both sides of a call hear when it begins to be recorded.
+fn notice(language: Language) -> Vec<Sound> {
+    let pause = Sound::Silence { ms: PAUSE_MS };
+    let name = "call-is-recorded".into();
+    vec![pause, Sound::Prompt { language, name }]
 }
 
 /// Binds the socket.
@@ -84,7 +102,7 @@ pub struct Task {
     /// The clock of the relays.
     pub clock: Clock,
     /// What the relays say.
-    pub events: mpsc::Receiver<MediaEvent>,
+    pub events: mpsc::Receiver<MediaNews>,
     /// The way to the relays.
     pub order: Box<dyn Fn(MediaOrder) + Send>,
     /// What the machine goes by, now and later.
@@ -169,7 +187,10 @@ impl Task {
                         settle(&mut ng, &order, &mut replies);
                     }
                 }
-                Some(event) = events.recv() => ng.handle_media(clock.now(), event),
+                Some(news) = events.recv() => match news {
+                    MediaNews::Relay(event) => ng.handle_media(clock.now(), event),
+                    MediaNews::Studio(news) => ng.handle_studio(clock.now(), news),
+                },
                 Ok(()) = settings.changed() => {
                     ng.configure(settings.borrow_and_update().clone());
                 }
@@ -197,6 +218,7 @@ fn settle(ng: &mut Ng, order: &impl Fn(MediaOrder), replies: &mut Vec<Outgoing>)
     while let Some(output) = ng.poll_output() {
         match output {
             Output::Media(command) => order(MediaOrder::Relay(command)),
+            Output::Studio(what) => order(MediaOrder::Studio(what)),
             Output::Reply { to, datagram } => replies.push((to, datagram)),
         }
     }

@@ -34,6 +34,7 @@ use crate::media::refused;
 use crate::media::room::Rooms;
 use crate::relay::{
     BindError, Datagram, FlowNews, MediaCommand, MediaEvent, RelaySettings, SocketAction,
+    session_of_leg,
 };
 use crate::server::{MediaCore, MediaNews, MediaOrder};
 use std::io;
@@ -128,7 +129,7 @@ impl MediaHandle {
     /// The same, for the next [`MediaHandle::wake`] to bring to the worker's notice.
     pub fn leave(&self, command: MediaOrder) -> Result<(), Refused> {
         let count = self.workers.len().max(1) as u64;
-        let at = (command.session() % count) as usize;
+        let at = (session_of_leg(command.session()) % count) as usize;
         let worker = self.workers.get(at).ok_or(Refused)?;
         worker.leave(Order::Command(command))
     }

@@ -8,7 +8,7 @@ use super::stream::Receiver;
 use crate::base::{ConnectionId, Flow, TransmitTag};
 use crate::media::News;
 use crate::ng::NG_SESSIONS;
-use crate::relay::MediaEvent;
+use crate::relay::session_of_leg;
 use crate::server::{MediaNews, POST_SESSION};
 use crate::sip::detour::{self, Detours};
 use crate::wire::sip::FrameError;
@@ -35,7 +35,7 @@ pub struct Switch {
     /// Who sends copies by e-mail, once there is somebody.
     post: OnceLock<mpsc::Sender<post::Answer>>,
     /// Who serves the ng protocol, once there is somebody.
-    ng: OnceLock<mpsc::Sender<MediaEvent>>,
+    ng: OnceLock<mpsc::Sender<MediaNews>>,
     detours: Mutex<Detours>,
     /// Whether there is any.
     detoured: AtomicBool,
@@ -113,13 +113,12 @@ impl Switch {
                 // One is asked for at a time: what does not fit nobody waits for.
                 let _ = post.try_send((task, outcome));
             }
-            (MediaNews::Relay(event), _) if NG_SESSIONS.contains(&event.session()) => {
+            (news, _) if NG_SESSIONS.contains(&session_of_leg(news.session())) => {
                 // What does not fit is asked for again when it is missed.
                 if let Some(ng) = self.ng.get() {
-                    let _ = ng.try_send(event);
+                    let _ = ng.try_send(news);
                 }
             }
-            (MediaNews::Studio(news), _) if NG_SESSIONS.contains(&news.session()) => {}
             (news, _) => self.tell(shard, Input::Media(news)),
         }
     }
@@ -130,7 +129,7 @@ impl Switch {
     }
 
     /// Who hears of the sessions of [`NG_SESSIONS`] from now on; the first who says so.
-    pub fn set_ng(&self, ng: mpsc::Sender<MediaEvent>) {
+    pub fn set_ng(&self, ng: mpsc::Sender<MediaNews>) {
         let _ = self.ng.set(ng);
     }
 

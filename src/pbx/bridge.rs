@@ -6,6 +6,7 @@ use super::program::{Account, Event, Opening, Program, Reach, Scene};
 use super::voice::Voice;
 use crate::base::Instant;
 use crate::config::{Recorded, RingBack};
+use crate::media::file::recording_of;
 use crate::media::tone::{Country, Tone};
 use crate::media::{RecordEnd, Sound, Task};
 use crate::plan::local_time;
@@ -36,8 +37,6 @@ const NOTICE: u32 = 1;
 const TAPE: u32 = 2;
 /// Keys that come later than this do not belong to those before.
 const KEYS_WAIT: Duration = Duration::from_secs(2);
-/// Of a Call-ID so much is in a file's name.
-const CALL_ID_MAX: usize = 64;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -79,7 +78,7 @@ impl Bridge {
         let file = file_of(scene);
         scene.note(&format!("recorded: {file}"));
         let max_ms = scene.config.recording.max_s.saturating_mul(1000);
-        scene.tape(Some((TAPE, file.into(), max_ms)));
+        scene.tape(Some((TAPE, file, max_ms)));
         self.taped = true;
         self.tell(scene, &["call-is-recorded"]);
     }
@@ -211,24 +210,12 @@ impl Program for Bridge {
     }
 }
 
-/// Where a recording goes: by the day, and by the Call-ID as far as that is fit for a file's name.
-/// Whoever calls chooses the Call-ID, so what follows it is ours: nobody can have an older
-/// recording overwritten.
-fn file_of(scene: &mut Scene<'_>) -> String {
+/// Where a recording goes.
+fn file_of(scene: &mut Scene<'_>) -> Box<str> {
     let begun = local_time(scene.unix_ms, &scene.config.numbers.timezone);
-    let day = begun.strftime("%Y/%m/%d");
-    let call_id = String::from_utf8_lossy(&scene.caller.dialog.0);
-    let call_id: String = call_id
-        .chars()
-        .map(|c| match c {
-            c if c.is_ascii_alphanumeric() || "_@-".contains(c) => c,
-            _ => '-',
-        })
-        .take(CALL_ID_MAX)
-        .collect();
+    let day = begun.strftime("%Y/%m/%d").to_string();
     let own = scene.rng.token::<8>();
-    let own = String::from_utf8_lossy(&own);
-    format!("recordings/{day}/{call_id}-{own}.wav")
+    recording_of(&day, &scene.caller.dialog.0, &own)
 }
 
 #[cfg(test)]

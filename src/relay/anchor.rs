@@ -5,7 +5,7 @@
 //! that other side ([`rewrite`]), and the relay learns where *this* side wants its media
 //! ([`leg`]).
 
-use super::{Blocked, LegSpec, MediaKind, MediaSpec, PortPool};
+use super::{Blocked, Learning, LegSpec, MediaKind, MediaSpec, PortPool};
 use crate::wire::sdp::{Ice, Media, MediaEdit, Sdp};
 use bytes::Bytes;
 use std::net::IpAddr;
@@ -54,6 +54,8 @@ pub struct Vantage {
     pub signalling: Option<IpAddr>,
     /// Whether it is behind a NAT.
     pub behind_nat: bool,
+    /// When its source is learned.
+    pub learning: Learning,
     /// Whether it is ourselves.
     pub local: bool,
 }
@@ -70,6 +72,7 @@ pub fn leg(sdp: &Sdp<'_>, ports: &[Option<u16>], muxed: &[bool], vantage: Vantag
         bind: vantage.bind,
         signalling: vantage.signalling,
         behind_nat: vantage.behind_nat,
+        learning: vantage.learning,
         local: vantage.local,
         media: media.collect(),
         keys: Vec::new(),
@@ -114,6 +117,7 @@ fn spec(media: &Media<'_>, port: u16, mux: bool) -> MediaSpec {
         kind,
         clock_rate: media.clock_rate().unwrap_or(0),
         blocked: Blocked::NONE,
+        tapped: false,
     }
 }
 
@@ -136,6 +140,7 @@ mod tests {
             bind: "203.0.113.1".parse().unwrap(),
             signalling: signalling.map(|s| s.parse().unwrap()),
             behind_nat,
+            learning: Learning::Early,
             local: false,
         }
     }

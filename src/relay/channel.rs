@@ -53,6 +53,8 @@ pub(super) struct Setting {
     pub(super) muted: bool,
     /// What the side sends in vain.
     pub(super) blocked: Blocked,
+    /// Whether what the side sends is heard here on its way.
+    pub(super) tapped: bool,
     /// Whether what passes between us and the side is SRTP under keys of ours.
     pub(super) secured: bool,
 }

@@ -103,6 +103,22 @@ pub struct MediaSpec {
     pub clock_rate: u32,
     /// What the side sends in vain.
     pub blocked: Blocked,
+    /// Whether what it sends is heard here on its way: [`super::Verdict::Overhear`]. Nothing of a
+    /// kind that cannot be read is.
+    pub tapped: bool,
+}
+
+/// When a port may learn that its peer sends from elsewhere than the description says.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub enum Learning {
+    /// In the first seconds; then the source is locked (RFC 4961, RFC 7362 §3).
+    #[default]
+    Early,
+    /// Packets go where the description says, wherever the peer's come from: asymmetric RTP. Whose
+    /// are taken is still learned once, so that a stranger has no say later.
+    Never,
+    /// At any time: who goes on when the source before has fallen silent takes its place.
+    Always,
 }
 
 /// One side of a session.
@@ -115,6 +131,8 @@ pub struct LegSpec {
     pub signalling: Option<IpAddr>,
     /// Whether the side is behind a NAT, so that the addresses it names mean little.
     pub behind_nat: bool,
+    /// When its source is learned.
+    pub learning: Learning,
     /// Whether it is ourselves: what comes from the other side is delivered here, and what goes to
     /// it begins here (RFC 7092 §3.2.3: media termination). No port of it is bound.
     pub local: bool,

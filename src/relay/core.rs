@@ -1,7 +1,7 @@
 //! The machine itself: commands change sessions, packets pass between ports, time finds silence.
 
 use super::channel::{Channel, Lane, Role};
-use super::command::{BindError, Failure, MediaCommand, MediaEvent, MediaKind, SocketAction};
+use super::command::{BindError, Failure, MediaCommand, MediaEvent, MediaKind, Side, SocketAction};
 use super::datagram::Datagram;
 use super::offload::{self, FastPath, FlowNews, FlowOrder, PortFlow, State, Stream};
 use super::session::{Plan, Session, Verdicts};
@@ -53,6 +53,18 @@ pub enum Verdict {
         session: u64,
         /// The place of its stream in the session.
         stream: usize,
+        /// What it is.
+        lane: Lane,
+    },
+    /// It passes, but is to be heard first: then [`Relay::pass_on`] tells where it goes. What was
+    /// SRTP under keys of ours is in the clear now.
+    Overhear {
+        /// The session that it belongs to.
+        session: u64,
+        /// The place of its stream in the session.
+        stream: usize,
+        /// Who sent it.
+        side: Side,
         /// What it is.
         lane: Lane,
     },
@@ -214,11 +226,13 @@ impl Relay {
             Ok(accepted) => accepted,
             Err(reason) => return Verdict::Drop(reason),
         };
-        let [media, rtcp] = channel.setting.onward;
         let setting = &channel.setting;
         let delivers = setting
             .delivers
             .then_some((setting.session, setting.stream));
+        let tapped = setting
+            .tapped
+            .then_some((setting.session, setting.stream, setting.side));
         let companion = channel.setting.companion.filter(|_| news);
         if let Some(companion) = companion.and_then(|port| self.channels.get_mut(port)) {
             companion.gate.follow(source.ip());
@@ -233,6 +247,22 @@ impl Relay {
                 None => Verdict::Drop(DropReason::NoSession),
             };
         }
+        let tapped = tapped.and_then(|(key, stream, side)| {
+            let session = self.sessions.get(key)?.name;
+            Some(Verdict::Overhear {
+                session,
+                stream,
+                side,
+                lane,
+            })
+        });
+        tapped.unwrap_or_else(|| self.onward(port, lane, packet))
+    }
+
+    /// A packet that came to our port `port` goes on to the other side.
+    fn onward(&mut self, port: u16, lane: Lane, packet: &mut Datagram<'_>) -> Verdict {
+        let onward = self.channels.get(port).map(|c| c.setting.onward);
+        let [media, rtcp] = onward.unwrap_or_default();
         let from_port = match lane {
             Lane::Media => media,
             Lane::Rtcp => rtcp,
@@ -253,6 +283,16 @@ impl Relay {
                 Verdict::Drop(reason)
             }
         }
+    }
+
+    /// Where a packet that came to our port `port` goes, now that it was heard
+    /// ([`Verdict::Overhear`]).
+    pub fn pass_on(&mut self, port: u16, lane: Lane, packet: &mut Datagram<'_>) -> Verdict {
+        let verdict = self.onward(port, lane, packet);
+        if let Verdict::Drop(reason) = verdict {
+            self.count_dropped(reason);
+        }
+        verdict
     }
 
     /// Something of `length` bytes begins here, in a session of which one side is ourselves: from
@@ -282,6 +322,33 @@ impl Relay {
         }
     }
 
+    /// A packet of ours for one side of a session that passes by: as [`Relay::originate`], under
+    /// keys of ours where there are such.
+    pub fn originate_toward(
+        &mut self,
+        session: u64,
+        (side, stream, lane): (Side, usize, Lane),
+        packet: &mut Datagram<'_>,
+    ) -> Option<(u16, SocketAddr)> {
+        let key = self.by_name.get(&session)?;
+        let port = self.sessions.get(*key)?.port_toward(stream, side)?;
+        let rtcp_port = self.channels.get(port)?.setting.companion.unwrap_or(port);
+        let from_port = match lane {
+            Lane::Media => port,
+            Lane::Rtcp => rtcp_port,
+        };
+        let channel = self.channels.get_mut(from_port)?;
+        let sealed = seal(&mut self.sessions, channel, lane, packet);
+        match sealed.and_then(|()| channel.send(lane, packet.bytes().len())) {
+            Ok(to) => Some((from_port, to)),
+            Err(reason) => {
+                channel.drop(reason);
+                self.count_dropped(reason);
+                None
+            }
+        }
+    }
+
     /// A port could not be bound: its session ends with [`Failure::Port`] or [`Failure::Full`].
     pub fn bind_failed(&mut self, port: u16, error: BindError) {
         let Some(channel) = self.channels.get(port) else {
@@ -302,7 +369,8 @@ impl Relay {
     /// The one peer that a port listens to and sends to, once that is settled: its socket may be
     /// connected there until the next command about its session.
     pub fn locked_peer(&self, port: u16) -> Option<SocketAddr> {
-        self.channels.get(port)?.gate.locked()
+        let gate = &self.channels.get(port)?.gate;
+        gate.locked().filter(|peer| gate.settled() == Some(*peer))
     }
 
     /// A packet that `process` let pass from our port `from_port` could not be sent.
@@ -691,7 +759,8 @@ fn wish(channels: &Channels, port: u16) -> Option<Stream> {
     let [onward_port, _] = setting.onward;
     let other = channels.get(onward_port).filter(|_| !setting.delivers)?;
     let is_rtp = |kind| matches!(kind, MediaKind::Rtp | MediaKind::SecureRtp);
-    let wanted = !other.setting.muted && !setting.blocked.any();
+    let heard_here = setting.tapped || other.setting.tapped;
+    let wanted = !other.setting.muted && !setting.blocked.any() && !heard_here;
     let ours = setting.secured || other.setting.secured;
     let passes = is_rtp(setting.kind) && is_rtp(other.setting.kind) && wanted && !ours;
     Some(Stream {
@@ -700,7 +769,7 @@ fn wish(channels: &Channels, port: u16) -> Option<Stream> {
         source: channel.gate.locked().filter(|_| passes)?,
         onward_bind: other.setting.bind,
         onward_port,
-        destination: other.gate.locked()?,
+        destination: other.gate.settled()?,
         clock_rate: setting.clock_rate,
         has_rtcp: setting.companion.is_none(),
         is_secure: [setting.kind, other.setting.kind].contains(&MediaKind::SecureRtp),

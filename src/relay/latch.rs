@@ -18,7 +18,12 @@
 //! Every packet from elsewhere than the current source is refused. After the window an unheard
 //! port still takes packets from the hosts that signalling named, but from no other: a phone may
 //! begin to talk late, a stranger may not.
+//!
+//! A peer of asymmetric RTP ([`Learning::Never`]) may send from any host, also late; what goes to
+//! it follows its description alone. One that may move without a word ([`Learning::Always`]) is
+//! never locked: when it is silent, whoever sends four in sequence takes its place.
 
+use super::command::Learning;
 use super::stats::DropReason;
 use crate::base::Instant;
 use std::net::{IpAddr, SocketAddr};
@@ -38,6 +43,8 @@ pub(super) struct Expectation {
     pub(super) signalling: Option<IpAddr>,
     /// Whether it is behind a NAT.
     pub(super) behind_nat: bool,
+    /// When its source is learned.
+    pub(super) learning: Learning,
 }
 
 /// How much sense a source makes; later is better.
@@ -152,6 +159,7 @@ impl Gate {
     /// The source that no packet from elsewhere can replace before signalling says something new.
     pub(super) fn locked(&self) -> Option<SocketAddr> {
         match self.state {
+            _ if self.expected.learning == Learning::Always => None,
             State::Locked { source } => Some(source),
             State::Learning | State::Provisional { .. } | State::Reopened { .. } => None,
         }
@@ -160,6 +168,9 @@ impl Gate {
     /// Where to send: the learned source, else what the description says; for a peer behind a NAT
     /// the described port at the signalling's host, which is right where ports are forwarded.
     pub(super) fn destination(&self) -> Option<SocketAddr> {
+        if self.expected.learning == Learning::Never {
+            return self.expected.address;
+        }
         if let Some(source) = self.source() {
             return Some(source);
         }
@@ -169,6 +180,11 @@ impl Gate {
             (true, None) => None,
             (false, _) => Some(address),
         }
+    }
+
+    /// The same, where nothing but signalling can change it any more.
+    pub(super) fn settled(&self) -> Option<SocketAddr> {
+        self.locked().and_then(|_| self.destination())
     }
 
     /// Judges a packet. `mark` is its SSRC and sequence number if it is RTP.
@@ -203,7 +219,7 @@ impl Gate {
         since: Instant,
     ) -> Admission {
         if same(locked, source) {
-            self.state = State::Locked { source: locked };
+            self.lock(now, locked);
             return Admission::Accept;
         }
         let exact = self.rank(source, true) == Some(Rank::Exact);
@@ -220,8 +236,9 @@ impl Gate {
         mark: Option<(u32, u16)>,
         (current, rank, heard): (SocketAddr, Rank, Instant),
     ) -> Admission {
-        let window_over = now >= self.window_end;
         let silent = now >= heard + HANDOVER;
+        let always = self.expected.learning == Learning::Always;
+        let window_over = now >= self.window_end && !always;
         if window_over && (rank > Rank::Former || !silent) {
             self.state = State::Locked { source: current };
             return self.admit(now, source, mark);
@@ -235,6 +252,7 @@ impl Gate {
             return Admission::Accept;
         }
         match self.rank(source, window_over) {
+            Some(_) if always && silent => self.on_learning(now, source, mark),
             Some(new) if new > rank || new == rank && silent => self.on_learning(now, source, mark),
             _ => Admission::Refuse(DropReason::Stray),
         }
@@ -249,14 +267,12 @@ impl Gate {
         let window_over = now >= self.window_end;
         match self.rank(source, window_over) {
             None => Admission::Refuse(DropReason::Stray),
-            Some(Rank::Any) if window_over => Admission::Refuse(DropReason::Stray),
-            Some(Rank::Any) => self.on_probation(now, source, mark),
-            Some(Rank::Exact) => {
-                self.state = State::Locked { source };
-                Admission::AcceptNew
+            Some(Rank::Any) if window_over && self.expected.learning == Learning::Early => {
+                Admission::Refuse(DropReason::Stray)
             }
-            Some(_) if window_over => {
-                self.state = State::Locked { source };
+            Some(Rank::Any) => self.on_probation(now, source, mark),
+            Some(rank) if window_over || rank == Rank::Exact => {
+                self.lock(now, source);
                 Admission::AcceptNew
             }
             Some(rank) => {
@@ -268,6 +284,18 @@ impl Gate {
                 Admission::AcceptNew
             }
         }
+    }
+
+    /// Nobody else is heard from now on; with [`Learning::Always`], until this one is silent.
+    fn lock(&mut self, now: Instant, source: SocketAddr) {
+        self.state = match self.expected.learning {
+            Learning::Early | Learning::Never => State::Locked { source },
+            Learning::Always => State::Provisional {
+                source,
+                rank: Rank::Exact,
+                heard: now,
+            },
+        };
     }
 
     fn on_probation(
@@ -310,6 +338,7 @@ impl Gate {
             address,
             signalling,
             behind_nat,
+            learning,
         } = self.expected;
         let host = source.ip();
         if address.is_some_and(|address| same(address, source)) {
@@ -323,7 +352,8 @@ impl Gate {
         }
         let described = address.is_some_and(|address| address.ip() == host);
         let signalled = signalling == Some(host);
-        match (behind_nat, signalled, described) {
+        let anyone = behind_nat || learning != Learning::Early;
+        match (anyone, signalled, described) {
             (true, true, _) | (false, _, true) => Some(Rank::FirstHost),
             (true, _, true) | (false, true, _) => Some(Rank::SecondHost),
             (true, false, false) => Some(Rank::Any),

@@ -38,7 +38,7 @@ mod stats;
 pub use self::channel::Lane;
 pub use self::core::{Relay, RelaySettings, Verdict};
 pub use command::{
-    BindError, Blocked, Direction, Failure, LegSpec, MediaCommand, MediaEvent, MediaKind,
+    BindError, Blocked, Direction, Failure, Learning, LegSpec, MediaCommand, MediaEvent, MediaKind,
     MediaSpec, Side, Silent, SocketAction,
 };
 pub use datagram::Datagram;
@@ -48,10 +48,43 @@ pub use pool::PortPool;
 pub use quality::mean_opinion_score;
 pub use stats::{DROP_REASONS, DropReason, LegStats};
 
+/// Where the sides stand in the names of legs of ours that are put between the two sides of a
+/// session: above what sessions are counted by.
+const LEG_BITS: [u64; 2] = [1 << 48, 1 << 49];
+
+/// The name of our leg toward one side of a session, where legs of ours stand between the two.
+pub const fn leg_toward(session: u64, side: Side) -> u64 {
+    let [caller, called] = LEG_BITS;
+    match side {
+        Side::Caller => session | caller,
+        Side::Called => session | called,
+    }
+}
+
+/// The session that a leg belongs to; of any other name itself.
+pub const fn session_of_leg(leg: u64) -> u64 {
+    let [caller, called] = LEG_BITS;
+    leg & !(caller | called)
+}
+
+/// The side that a leg faces, if that is the name of one.
+pub const fn side_of_leg(leg: u64) -> Option<Side> {
+    let [caller, called] = LEG_BITS;
+    match (leg & caller != 0, leg & called != 0) {
+        (true, false) => Some(Side::Caller),
+        (false, true) => Some(Side::Called),
+        (false, false) | (true, true) => None,
+    }
+}
+
 /// The most streams of one session that are relayed; as many as a description may hold.
 pub const STREAMS_MAX: usize = crate::wire::sdp::MEDIA_MAX;
 
 #[cfg(test)]
+mod learning_tests;
+#[cfg(test)]
 mod srtp_tests;
+#[cfg(test)]
+mod tap_tests;
 #[cfg(test)]
 mod tests;

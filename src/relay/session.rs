@@ -72,6 +72,7 @@ impl Plan {
                 address: address.filter(usable),
                 signalling: leg.signalling,
                 behind_nat: leg.behind_nat,
+                learning: leg.learning,
             };
             self.entries.push(Entry {
                 port,
@@ -126,6 +127,7 @@ impl Entry {
                 .and_then(|s| s.rtcp_port)
                 .filter(|_| self.role == Role::Media),
             blocked: spec.map_or(Blocked::NONE, |s| s.blocked),
+            tapped: spec.is_some_and(|s| s.tapped && s.kind == MediaKind::Rtp),
             secured: plan.keys(self.stream, self.side).is_some(),
             muted: spec.is_some_and(|s| s.peer.is_none() && !s.direction.receives()),
         }
@@ -265,6 +267,14 @@ impl Session {
             [false, true] => Side::Caller,
             [true, true] | [false, false] => return None,
         };
+        self.plan.spec(stream, side).map(|spec| spec.port)
+    }
+
+    /// Our port of a stream toward a side, where neither is ourselves.
+    pub(super) fn port_toward(&self, stream: usize, side: Side) -> Option<u16> {
+        if self.plan.local != [false, false] {
+            return None;
+        }
         self.plan.spec(stream, side).map(|spec| spec.port)
     }
 

@@ -46,6 +46,7 @@ impl World {
                 bind: "203.0.113.1".parse().unwrap(),
                 signalling: Some(peer.ip()),
                 behind_nat: false,
+                learning: Learning::Early,
                 local: false,
                 media: vec![Some(MediaSpec {
                     port: PORTS[side],
@@ -56,6 +57,7 @@ impl World {
                     kind: MediaKind::Rtp,
                     clock_rate: 8000,
                     blocked: Blocked::NONE,
+                    tapped: false,
                 })],
                 keys: vec![keys],
             }
@@ -98,7 +100,7 @@ impl World {
                 self.dropped = Some(reason);
                 None
             }
-            Verdict::Deliver { .. } => panic!("nobody listens"),
+            Verdict::Deliver { .. } | Verdict::Overhear { .. } => panic!("nobody listens"),
         }
     }
 }

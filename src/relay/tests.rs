@@ -6,18 +6,18 @@ use crate::wire::rtp::{Header, rtcp};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-const OURS: &str = "203.0.113.1";
-const SESSION: u64 = 7;
+pub(super) const OURS: &str = "203.0.113.1";
+pub(super) const SESSION: u64 = 7;
 /// Our ports: toward the caller, toward the called.
-const PORTS: [u16; 2] = [16384, 16386];
+pub(super) const PORTS: [u16; 2] = [16384, 16386];
 /// Where the phones' descriptions say they are.
-const PHONES: [&str; 2] = ["198.51.100.10:4000", "198.51.100.20:5000"];
+pub(super) const PHONES: [&str; 2] = ["198.51.100.10:4000", "198.51.100.20:5000"];
 
-fn at(ms: u64) -> Instant {
+pub(super) fn at(ms: u64) -> Instant {
     Instant::from_millis(1_000_000 + ms)
 }
 
-fn addr(text: &str) -> SocketAddr {
+pub(super) fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
@@ -25,7 +25,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
+pub(super) fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
     let header = Header {
         marker: false,
         payload_type: 0,
@@ -47,6 +47,7 @@ fn leg(port: u16, peer: &str) -> LegSpec {
         },
         signalling: Some(peer.ip()),
         behind_nat: false,
+        learning: Learning::Early,
         local: false,
         media: vec![Some(MediaSpec {
             port,
@@ -57,12 +58,13 @@ fn leg(port: u16, peer: &str) -> LegSpec {
             kind: MediaKind::Rtp,
             clock_rate: 8000,
             blocked: Blocked::NONE,
+            tapped: false,
         })],
         keys: Vec::new(),
     }
 }
 
-fn legs() -> [LegSpec; 2] {
+pub(super) fn legs() -> [LegSpec; 2] {
     [leg(PORTS[0], PHONES[0]), leg(PORTS[1], PHONES[1])]
 }
 
@@ -78,14 +80,14 @@ fn first(legs: &mut [LegSpec; 2], side: usize) -> &mut MediaSpec {
     legs[side].media[0].as_mut().unwrap()
 }
 
-struct World {
-    relay: Relay,
+pub(super) struct World {
+    pub(super) relay: Relay,
     bound: Vec<SocketAddr>,
     events: Vec<MediaEvent>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             relay: Relay::new(RelaySettings::default()),
             bound: Vec::new(),
@@ -93,7 +95,7 @@ impl World {
         }
     }
 
-    fn open(legs: [LegSpec; 2]) -> Self {
+    pub(super) fn open(legs: [LegSpec; 2]) -> Self {
         let mut world = Self::new();
         let session = SESSION;
         world.command(at(0), MediaCommand::Open { session, legs });
@@ -102,12 +104,12 @@ impl World {
         world
     }
 
-    fn command(&mut self, now: Instant, command: MediaCommand) {
+    pub(super) fn command(&mut self, now: Instant, command: MediaCommand) {
         self.relay.handle_command(now, command);
         self.drain();
     }
 
-    fn update(&mut self, now: Instant, legs: [LegSpec; 2]) {
+    pub(super) fn update(&mut self, now: Instant, legs: [LegSpec; 2]) {
         let session = SESSION;
         self.command(now, MediaCommand::Update { session, legs });
         assert_eq!(self.events, []);
@@ -133,13 +135,19 @@ impl World {
         }
     }
 
-    fn packet(&mut self, now: Instant, port: u16, source: &str, mut bytes: Vec<u8>) -> Verdict {
+    pub(super) fn packet(
+        &mut self,
+        now: Instant,
+        port: u16,
+        source: &str,
+        mut bytes: Vec<u8>,
+    ) -> Verdict {
         let length = bytes.len();
         let mut packet = Datagram::new(&mut bytes, length);
         self.relay.process(now, port, addr(source), &mut packet)
     }
 
-    fn stats(&mut self, now: Instant) -> [LegStats; 2] {
+    pub(super) fn stats(&mut self, now: Instant) -> [LegStats; 2] {
         self.command(now, MediaCommand::Query { session: SESSION });
         match self.events.pop() {
             Some(MediaEvent::Report { legs, .. }) => *legs,
@@ -148,7 +156,7 @@ impl World {
     }
 
     /// Lets time pass up to `until`, and gives what was said.
-    fn pass(&mut self, until: Instant) -> Vec<MediaEvent> {
+    pub(super) fn pass(&mut self, until: Instant) -> Vec<MediaEvent> {
         while let Some(due) = self.relay.poll_timeout().filter(|due| *due <= until) {
             self.relay.handle_timeout(due);
         }
@@ -157,14 +165,14 @@ impl World {
     }
 }
 
-fn to(from_port: u16, address: &str) -> Verdict {
+pub(super) fn to(from_port: u16, address: &str) -> Verdict {
     Verdict::Forward {
         from_port,
         to: addr(address),
     }
 }
 
-const STRAY: Verdict = Verdict::Drop(DropReason::Stray);
+pub(super) const STRAY: Verdict = Verdict::Drop(DropReason::Stray);
 const PROBATION: Verdict = Verdict::Drop(DropReason::Probation);
 
 #[test]

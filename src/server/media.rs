@@ -8,7 +8,7 @@ use crate::media::room::Rooms;
 use crate::media::{News, Order, Outlet, Studio, StudioCounters};
 use crate::relay::{
     BindError, DROP_REASONS, Datagram, FlowNews, FlowOrder, Lane, MediaCommand, MediaEvent, Relay,
-    RelaySettings, SocketAction, Verdict,
+    RelaySettings, Side, SocketAction, Verdict, leg_toward, session_of_leg, side_of_leg,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -97,6 +97,9 @@ pub(super) fn errand(errand: Errand) -> MediaOrder {
     })
 }
 
+/// The longest packet that legs of ours send.
+const PACKET_BYTES_MAX: usize = 2048;
+
 /// Sends packets.
 pub trait Carrier {
     /// Sends from our port `from_port`; whether it could be sent.
@@ -128,9 +131,30 @@ impl<C: Carrier> Outlet for Through<'_, C> {
 
 impl<C: Carrier> Through<'_, C> {
     fn send(&mut self, session: u64, stream: usize, lane: Lane, packet: &[u8]) {
+        if let Some(side) = side_of_leg(session) {
+            let session = session_of_leg(session);
+            return self.pass_by(session, (side, stream, lane), packet);
+        }
         let way = self.relay.originate(session, stream, lane, packet.len());
         if let Some((from_port, to)) = way
             && !self.carrier.carry(self.relay, from_port, to, packet)
+        {
+            self.relay.send_failed(from_port);
+        }
+    }
+
+    /// What a leg says that stands between the two of a session.
+    fn pass_by(&mut self, session: u64, place: (Side, usize, Lane), packet: &[u8]) {
+        let mut room = [0; PACKET_BYTES_MAX + Datagram::ROOM];
+        let Some(copy) = room.get_mut(..packet.len()) else {
+            return;
+        };
+        copy.copy_from_slice(packet);
+        let packet = &mut Datagram::new(&mut room, packet.len());
+        if let Some((from_port, to)) = self.relay.originate_toward(session, place, packet)
+            && !self
+                .carrier
+                .carry(self.relay, from_port, to, packet.bytes())
         {
             self.relay.send_failed(from_port);
         }
@@ -142,7 +166,8 @@ impl MediaCore {
     pub fn new(settings: RelaySettings, anchor: Anchor) -> Self {
         Self {
             relay: Relay::new(settings),
-            studio: Studio::new(settings.sessions_max, anchor),
+            // Where legs stand between the sides of a session there are two.
+            studio: Studio::new(2 * settings.sessions_max, anchor),
         }
     }
 
@@ -157,7 +182,10 @@ impl MediaCore {
         match order {
             MediaOrder::Relay(command) => {
                 if let MediaCommand::Close { session } = command {
-                    self.studio.handle_order(now, Order::Close { session });
+                    let legs = Side::BOTH.map(|side| leg_toward(session, side));
+                    for session in legs.into_iter().chain([session]) {
+                        self.studio.handle_order(now, Order::Close { session });
+                    }
                 }
                 self.relay.handle_command(now, command);
             }
@@ -175,32 +203,70 @@ impl MediaCore {
         carrier: &mut impl Carrier,
     ) -> bool {
         match self.relay.process(now, port, source, packet) {
-            Verdict::Forward { from_port, to } => {
-                let sent = carrier.carry(&self.relay, from_port, to, packet.bytes());
-                if !sent {
-                    self.relay.send_failed(from_port);
-                }
-                sent
-            }
+            Verdict::Forward { from_port, to } => self.send(from_port, to, packet.bytes(), carrier),
             Verdict::Deliver {
                 session,
                 stream,
                 lane,
             } => {
-                let relay = &mut self.relay;
-                let mut outlet = Through { relay, carrier };
-                let packet = packet.bytes_mut();
-                match lane {
-                    Lane::Media => {
-                        self.studio
-                            .handle_rtp(now, session, stream, packet, &mut outlet);
-                    }
-                    Lane::Rtcp => self.studio.handle_rtcp(now, session, stream, packet),
-                }
+                self.deliver(now, (session, stream, lane), packet, carrier);
                 true
+            }
+            Verdict::Overhear {
+                session,
+                stream,
+                side,
+                lane,
+            } => {
+                if lane == Lane::Media {
+                    let place = (side.index(), stream);
+                    self.studio.overhear(now, session, place, packet.bytes());
+                }
+                let leg = leg_toward(session, side);
+                if self.studio.has_leg(leg, stream) {
+                    self.deliver(now, (leg, stream, lane), packet, carrier);
+                    return true;
+                }
+                match self.relay.pass_on(port, lane, packet) {
+                    Verdict::Forward { from_port, to } => {
+                        self.send(from_port, to, packet.bytes(), carrier)
+                    }
+                    Verdict::Deliver { .. } | Verdict::Overhear { .. } | Verdict::Drop(_) => false,
+                }
             }
             Verdict::Drop(_) => false,
         }
+    }
+
+    fn deliver(
+        &mut self,
+        now: Instant,
+        (leg, stream, lane): (u64, usize, Lane),
+        packet: &mut Datagram<'_>,
+        carrier: &mut impl Carrier,
+    ) {
+        let relay = &mut self.relay;
+        let mut outlet = Through { relay, carrier };
+        let packet = packet.bytes_mut();
+        let studio = &mut self.studio;
+        match lane {
+            Lane::Media => studio.handle_rtp(now, leg, stream, packet, &mut outlet),
+            Lane::Rtcp => studio.handle_rtcp(now, leg, stream, packet),
+        }
+    }
+
+    fn send(
+        &mut self,
+        from_port: u16,
+        to: SocketAddr,
+        packet: &[u8],
+        carrier: &mut impl Carrier,
+    ) -> bool {
+        let sent = carrier.carry(&self.relay, from_port, to, packet);
+        if !sent {
+            self.relay.send_failed(from_port);
+        }
+        sent
     }
 
     /// How many sessions there are.

@@ -247,6 +247,35 @@ fn key_of(media: &Media<'_>) -> Option<Crypto> {
     offered.find_map(|value| Crypto::parse(std::str::from_utf8(value).ok()?).ok())
 }
 
+/// A format of a stream that we know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Readable {
+    /// Its payload type.
+    pub payload_type: u8,
+    /// How sound is written.
+    pub coding: Coding,
+    /// The payload type of telephone events beside it (RFC 4733).
+    pub events: Option<u8>,
+    /// Milliseconds of sound that are wanted in a packet.
+    pub packet_ms: u8,
+    /// What else is asked of our sound.
+    pub wishes: Wishes,
+}
+
+/// The formats of a stream in these codings, in its order.
+pub fn readable(media: &Media<'_>, codings: &[Coding]) -> Vec<Readable> {
+    let known = formats(media).filter_map(|f| Some((f.number, f.coding()?)));
+    let usable = known.filter(|(_, coding)| codings.contains(coding));
+    let each = usable.map(|(payload_type, coding)| Readable {
+        payload_type,
+        coding,
+        events: events(media, coding.clock_rate()),
+        packet_ms: packet_ms(media).min(coding.packet_ms_max()),
+        wishes: wishes(media, payload_type),
+    });
+    each.collect()
+}
+
 /// One format of a stream.
 struct Format<'a> {
     number: u8,

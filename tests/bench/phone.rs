@@ -7,7 +7,9 @@ use std::time::Duration;
 use voip::base::{Instant, Rng};
 use voip::media::codec::{Codec, Encoder};
 use voip::media::{Format, News, Order, Task};
-use voip::relay::{Blocked, Datagram, LegSpec, MediaCommand, MediaKind, MediaSpec, Relay};
+use voip::relay::{
+    Blocked, Datagram, Learning, LegSpec, MediaCommand, MediaKind, MediaSpec, Relay,
+};
 use voip::server::{Carrier, MediaCore, MediaNews, MediaOrder};
 use voip::wire::rtp::{Coding, Header, Wishes};
 use voip::wire::sdp::Direction;
@@ -102,11 +104,13 @@ impl Phone {
             kind: MediaKind::Rtp,
             clock_rate: self.coding.clock_rate(),
             blocked: Blocked::NONE,
+            tapped: false,
         };
         let leg = |local, spec| LegSpec {
             bind: HOST,
             signalling: Some(self.address.ip()),
             behind_nat: false,
+            learning: Learning::Early,
             local,
             media: vec![Some(spec)],
             keys: Vec::new(),

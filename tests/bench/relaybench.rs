@@ -26,7 +26,9 @@ use voip::os::clock::Clock;
 use voip::os::relay::{MediaConfig, MediaDriver};
 use voip::os::udp::Name;
 use voip::relay::RelaySettings;
-use voip::relay::{Blocked, Direction, LegSpec, MediaCommand, MediaEvent, MediaKind, MediaSpec};
+use voip::relay::{
+    Blocked, Direction, Learning, LegSpec, MediaCommand, MediaEvent, MediaKind, MediaSpec,
+};
 use voip::server::{MediaNews, MediaOrder};
 use voip::wire::rtp::Header;
 use voip::wire::sdp::Sdp;
@@ -123,6 +125,7 @@ fn serve(streams: usize, fastpath: Fastpath) -> Result<(), Failure> {
             bind: relay_host(),
             signalling: Some(host("BENCH_PHONES")),
             behind_nat: false,
+            learning: Learning::Early,
             local: false,
             media: vec![Some(spec(side, stream))],
             keys: Vec::new(),
@@ -155,6 +158,7 @@ fn spec(side: usize, stream: usize) -> MediaSpec {
         kind: MediaKind::Rtp,
         clock_rate: 8000,
         blocked: Blocked::NONE,
+        tapped: false,
     }
 }
 

@@ -11,9 +11,13 @@ import time
 
 from lib.case import Skip, wait_for
 from lib.net import Network, sh, socket_in
+from lib.ngclient import NgClient
 from lib.phone import Phone
+from lib.sip import sdp
 from lib.tone import hears
 from lib.voipd import Voipd, to_toml
+from ng import port_of
+from ngrecord import Talker, both_hold
 
 LOW, HIGH = 440, 880
 CORE, ALICE, BOB, GATE = "198.18.0.1", "198.18.0.3", "198.18.0.4", "198.18.0.2"
@@ -373,3 +377,39 @@ def test_interface_goes_away(case):
     house.voipd.stop()
     house.voipd.restart()
     assert house.program() and house.figure("up") == 1
+
+
+def test_a_recording_of_another_proxy(case):
+    """A call of the ng protocol leaves the card while it is recorded, and comes back."""
+    spool = case.folder / "spool"
+    spool.mkdir()
+    spool.chmod(0o777)
+    port = case.port()
+    house = House(case, rtp={"ng": f"udp:{CORE}:{port}", "ng_allow": ["198.18.0.0/24"],
+                             "ng_interfaces": [f"lan/{CORE}"]},
+                  spool={"directory": str(spool)}, recording={"notice": False})
+    client = NgClient(CORE, port)
+    client.socket.close()
+    client.socket = socket_in(house.hosts["alice"], socket.SOCK_DGRAM, bind=(ALICE, 0))
+    client.socket.settimeout(1)
+    a, b = Talker(case, 400), Talker(case, 800)
+    for talker, name, address in ((a, "alice", ALICE), (b, "bob", BOB)):
+        talker.socket.close()
+        talker.socket = socket_in(house.hosts[name], socket.SOCK_DGRAM, bind=(address, 0))
+        talker.port = talker.socket.getsockname()[1]
+    call = {"call_id": "x", "from_tag": "a"}
+    offered = client.ask("offer", sdp=sdp(ALICE, a.port), **call)
+    answered = client.ask("answer", sdp=sdp(BOB, b.port), to_tag="b", **call)
+    a.talk_to((CORE, port_of(answered)))
+    b.talk_to((CORE, port_of(offered)))
+    house.carries(2)
+    assert client.ask("start recording", call_id="x") == {"result": "ok"}
+    house.carries(0)
+    assert a.hears(2) and b.hears(2)
+    assert client.ask("stop recording", call_id="x") == {"result": "ok"}
+    house.carries(2)
+    assert a.hears() and b.hears()
+    (path,) = wait_for("the recording", lambda: list(spool.rglob("*.wav")))
+    both_hold(path)
+    client.ask("delete", delete_delay=0, **call)
+    house.carries(0)

@@ -268,3 +268,144 @@ fn both_sides_are_renamed_alike() {
     assert_eq!((*session, *with), (5 | 1 << 40, 6 | 1 << 40));
     assert_eq!(renamed.rename(5), order);
 }
+
+/// A session that passes by: its left side writes A-law and mu-law in turns.
+fn tap(stage: &mut Stage, task: u32, codings: &[Coding]) {
+    let each = codings.iter().map(|coding| Format {
+        coding: *coding,
+        payload_type: coding.payload_type(),
+        ..format()
+    });
+    let formats = [each.collect(), vec![Stage::format(2)]];
+    stage.order(Order::Tape {
+        session: PASSING,
+        what: TapeOrder::Tap {
+            task,
+            file: FILE.into(),
+            max_ms: 0,
+            formats,
+        },
+    });
+}
+
+const PASSING: u64 = 40;
+
+/// Frames of both sides: a tone of the left in `coding`, another of the right in mu-law.
+fn pass(stage: &mut Stage, frames: usize, coding: Coding) {
+    for _ in 0..frames {
+        for (side, coding) in [coding, Coding::Pcmu].into_iter().enumerate() {
+            let angle = std::f32::consts::TAU * TONES[side] / 8000.0;
+            let at = usize::from(stage.frame) * 160;
+            let tone = |n: usize| (8000.0 * (angle * n as f32).sin()) as i16;
+            let samples: Vec<i16> = (at..at + 160).map(tone).collect();
+            let mut body = vec![0; 160];
+            Encoder::new(coding.into()).encode(&samples, &mut body);
+            let (seq, stamp) = (stage.frame, u32::from(stage.frame) * 160);
+            let bytes = packet(seq, stamp, 7, coding.payload_type(), &body);
+            stage.studio.overhear(stage.now, PASSING, (side, 0), &bytes);
+            // Another stream of the session is another matter.
+            stage
+                .studio
+                .overhear(stage.now, PASSING, (1 - side, 1), &bytes);
+        }
+        stage.run(1);
+    }
+}
+
+#[test]
+fn both_sides_of_a_session_that_passes_by_are_heard_however_they_write() {
+    let mut stage = Stage::new();
+    tap(&mut stage, 8, &[Coding::Pcma, Coding::Pcmu]);
+    pass(&mut stage, 100, Coding::Pcma);
+    pass(&mut stage, 100, Coding::Pcmu);
+    // What was not named is silence.
+    pass(&mut stage, 100, Coding::Gsm);
+    // It is named later, and the others stay.
+    tap(
+        &mut stage,
+        9,
+        &[Coding::Pcma, Coding::Pcmu, Coding::Linear8],
+    );
+    pass(&mut stage, 50, Coding::Pcma);
+    stage.order(Order::Close { session: PASSING });
+    stage.run(5);
+    let [(PASSING, 6980..=7020, RecordEnd::Closed)] = stage.recorded()[..] else {
+        panic!("{:?}", stage.recorded())
+    };
+    let task = stage.news.iter().find_map(|news| match news {
+        News::Recorded { task, .. } => Some(*task),
+        _ => None,
+    });
+    assert_eq!(task, Some(8));
+    let [left, right] = stage.sides();
+    for (second, tone) in [(0, Some(TONES[0])), (2, Some(TONES[0])), (5, None)] {
+        let from = second * 8000 + 4000;
+        holds(&left[from..from + 8000], tone);
+        holds(&right[from..from + 8000], Some(TONES[1]));
+    }
+    assert!(stage.studio.tapes.is_empty() && stage.studio.taped.is_empty());
+}
+
+#[test]
+fn a_pause_leaves_out_what_is_said_meanwhile() {
+    let mut stage = Stage::new();
+    tap(&mut stage, 8, &[Coding::Pcma]);
+    let pause = |stage: &mut Stage, yes| {
+        stage.order(Order::Tape {
+            session: PASSING,
+            what: TapeOrder::Pause(yes),
+        });
+    };
+    pass(&mut stage, 50, Coding::Pcma);
+    pause(&mut stage, true);
+    pass(&mut stage, 100, Coding::Pcma);
+    pause(&mut stage, false);
+    pass(&mut stage, 50, Coding::Pcma);
+    stage.order(Order::Tape {
+        session: PASSING,
+        what: TapeOrder::Stop,
+    });
+    stage.run(5);
+    assert!(matches!(
+        stage.recorded()[..],
+        [(PASSING, 1980..=2020, RecordEnd::Closed)]
+    ));
+    let [left, _] = stage.sides();
+    holds(&left[4000..12_000], Some(TONES[0]));
+}
+
+#[test]
+fn recordings_of_passing_sessions_have_a_bound() {
+    let mut stage = Stage::new();
+    for session in 100..110 {
+        let what = TapeOrder::Tap {
+            task: 1,
+            file: format!("recordings/{session}.wav").into(),
+            max_ms: 0,
+            formats: Default::default(),
+        };
+        stage.order(Order::Tape { session, what });
+    }
+    assert_eq!(stage.studio.tapes.len(), 8);
+    let refused = std::iter::from_fn(|| stage.studio.poll_news());
+    let refused: Vec<News> = refused.collect();
+    let failed = [108, 109].map(|session| News::Recorded {
+        session,
+        task: 1,
+        ms: 0,
+        end: RecordEnd::Failed,
+    });
+    assert_eq!(refused, failed);
+    // What passes by after all is nothing to anybody.
+    stage.studio.overhear(stage.now, 109, (0, 0), &[0x80; 172]);
+    stage
+        .studio
+        .overhear(stage.now, 100, (5, 900), &[0x80; 172]);
+    stage.studio.overhear(stage.now, 100, (0, 0), &[0x80; 3]);
+    stage.run(60);
+    for session in 100..108 {
+        stage.order(Order::Close { session });
+    }
+    stage.run(5);
+    assert!(stage.studio.tapes.is_empty());
+}

@@ -141,7 +141,15 @@ fn meaning(reason: &str) -> &'static str {
 }
 
 fn text(rows: &[RelayedRow]) -> String {
-    let mut table = Table::new(&["CALL-ID", "STATE", "FROM", "TO", "OUR PORTS", "SINCE"]);
+    let mut table = Table::new(&[
+        "CALL-ID",
+        "STATE",
+        "FROM",
+        "TO",
+        "OUR PORTS",
+        "SINCE",
+        "RECORDING",
+    ]);
     for row in rows {
         let ports: Vec<String> = row.ports.iter().map(u16::to_string).collect();
         table.row([
@@ -151,6 +159,7 @@ fn text(rows: &[RelayedRow]) -> String {
             row.to_media.clone(),
             ports.join(" "),
             row.since.clone(),
+            row.recording.clone(),
         ]);
     }
     table.render("no call of another proxy is relayed")
@@ -170,12 +179,15 @@ mod tests {
             from_media: "192.0.2.1:4000".into(),
             ports: vec![20_000, 20_002],
             since: "2026-11-22T22:31:10Z".into(),
+            recording: "recordings/2026/11/22/abc@host-1.wav".into(),
             ..RelayedRow::default()
         };
         let shown = text(&[row]);
         assert!(shown.starts_with("CALL-ID"), "{shown}");
         assert!(
-            shown.contains("answered") && shown.contains("20000 20002"),
+            shown.contains("answered")
+                && shown.contains("20000 20002")
+                && shown.contains("abc@host-1.wav"),
             "{shown}"
         );
         assert!(text(&[]).contains("no call of another proxy"));

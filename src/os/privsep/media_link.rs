@@ -180,6 +180,7 @@ async fn hear(shard: usize, line: Arc<AsyncChannel>, sessions: Arc<Sessions>, sw
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::Learning;
     use crate::srtp::Keys;
 
     #[test]
@@ -188,6 +189,7 @@ mod tests {
             bind: [127, 0, 0, 1].into(),
             signalling: None,
             behind_nat: false,
+            learning: Learning::Early,
             local,
             media: Vec::new(),
             keys: Vec::new(),

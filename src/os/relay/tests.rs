@@ -3,7 +3,7 @@
 use super::*;
 use crate::os::fast::{Exchange, Figures, Gate, Hop, Hops, Link, spawn};
 use crate::relay::frame::{Frame, Verdict, process};
-use crate::relay::{Blocked, Direction, Failure, LegSpec, MediaKind, MediaSpec};
+use crate::relay::{Blocked, Direction, Failure, Learning, LegSpec, MediaKind, MediaSpec};
 use crate::wire::rtp::Header;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
@@ -85,6 +85,7 @@ fn leg(port: u16, phone: &UdpSocket) -> LegSpec {
         bind: peer.ip(),
         signalling: Some(peer.ip()),
         behind_nat: false,
+        learning: Learning::Early,
         local: false,
         media: vec![Some(MediaSpec {
             port,
@@ -95,6 +96,7 @@ fn leg(port: u16, phone: &UdpSocket) -> LegSpec {
             kind: MediaKind::Rtp,
             clock_rate: 8000,
             blocked: Blocked::NONE,
+            tapped: false,
         })],
         keys: Vec::new(),
     }

@@ -37,7 +37,7 @@ use crate::os::worker::Sinks;
 use crate::pbx::rooms::Roster;
 use crate::peer::Peers;
 use crate::proxy::guard::{self, Guard};
-use crate::relay::{Failure as MediaFailure, MediaEvent, PortPool, RelaySettings};
+use crate::relay::{Failure as MediaFailure, MediaEvent, PortPool, RelaySettings, session_of_leg};
 use crate::server::{Input, MediaNews, MediaOrder, Setup, SignalCore};
 use crate::sip::digest::Replays;
 use crate::sip::listeners::{Advertised, AdvertisedHost, Interface, Listener, ListenerTable};
@@ -560,7 +560,7 @@ impl Running {
             events,
             // Any relay will do, but a session stays with its own.
             order: Box::new(move |order| {
-                let shard = usize::try_from(order.session() % shards).unwrap_or(0);
+                let shard = usize::try_from(session_of_leg(order.session()) % shards).unwrap_or(0);
                 sinks.media(shard, order);
             }),
             settings: self.ng.settings(),

@@ -19,6 +19,7 @@ fn legs() -> [LegSpec; 2] {
             bind: "203.0.113.1".parse().unwrap(),
             signalling: Some(peer.ip()),
             behind_nat: false,
+            learning: Learning::Early,
             local: false,
             media: vec![Some(MediaSpec {
                 port: PORTS[side],
@@ -27,6 +28,7 @@ fn legs() -> [LegSpec; 2] {
                 peer_rtcp: None,
                 direction: Direction::SendRecv,
                 blocked: Blocked::NONE,
+                tapped: false,
                 kind: MediaKind::Rtp,
                 clock_rate: 8000,
             })],

@@ -1,0 +1,418 @@
+//! `start recording`, `stop recording`, `pause recording`, and `record-call` of an offer or answer:
+//! both sides of each dialogue of a call in one file, who offered first on the left, for as long as
+//! they have a stream of sound that we can read.
+//!
+//! ```text
+//!   start, record-call=on          answered         stop, delete, limit, disk
+//!   ---------------------> On ------------------> a file ---------------------> whole
+//!                           '-- pause --> Paused: the file waits for the next start
+//! ```
+//! While it is recorded a stream passes over sockets, where the studio hears it; afterwards it may
+//! go by the fast path again. What passes under keys that only the peers have cannot be heard.
+//!
+//! The file's name is ours: what a client says of names, directories and patterns is not taken.
+
+use super::call::{Call, Dialogue};
+use super::core::{Client, Ng};
+use super::request::{Command, Request};
+use super::{Output, Settings};
+use crate::base::{Instant, Rng};
+use crate::media::file::{FileOrder, recording_of};
+use crate::media::order::{Format, News, Order, RecordEnd, TAPPED_FORMATS_MAX, TapeOrder};
+use crate::plan::local_time;
+use crate::relay::{MediaCommand, MediaKind, Side};
+use crate::sip::offer_answer::readable;
+use crate::wire::bencode::Dictionary;
+use crate::wire::rtp::{Coding, Wishes};
+use crate::wire::sdp::{Media, Sdp};
+
+/// Recordings whose end is waited for; of more the oldest are not heard of any more.
+const RECORDINGS_MAX: usize = 65_536;
+const UNREADABLE: &str =
+    "nothing can be recorded: no stream of sound in a known codec, or its keys are the peers' own";
+
+/// Whether a call is recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Recording {
+    /// It is not.
+    #[default]
+    Off,
+    /// It is.
+    On,
+    /// What is said is left out.
+    Paused,
+}
+
+/// What the studio was asked to write of a dialogue.
+#[derive(Clone, Debug)]
+pub struct Tape {
+    task: u32,
+    session: u64,
+    /// Its name below the spool.
+    pub file: Box<str>,
+    formats: [Vec<Format>; 2],
+    paused: bool,
+    /// It ended by itself: as long as it may be, or the disk refused.
+    over: bool,
+}
+
+/// A file that is being written, by the number of its task.
+#[derive(Clone, Debug)]
+pub(super) struct Begun {
+    call_id: Box<[u8]>,
+    dialogue: u64,
+    file: Box<str>,
+}
+
+impl Dialogue {
+    /// The stream that is recorded, if any.
+    pub(super) fn recorded(&self) -> Option<usize> {
+        let wanted = self.recording != Recording::Off && self.ending.is_none();
+        let over = self.tape.as_ref().is_some_and(|tape| tape.over);
+        (wanted && !over).then(|| self.sound()).flatten()
+    }
+
+    /// How both sides are told something: by what they named first.
+    pub(super) fn told(&self, codings: &[Coding]) -> Option<[Format; 2]> {
+        let stream = self.recorded()?;
+        let first = |side| {
+            let sdp = Sdp::parse(&self.party(side).sdp).ok()?;
+            let media = sdp.media.get(stream)?;
+            speaks(media, stream, codings).into_iter().next()
+        };
+        Some([first(Side::Caller)?, first(Side::Called)?])
+    }
+
+    /// The file that is being written of it, below the spool.
+    pub(super) fn recording_file(&self) -> Option<&str> {
+        let tape = self.tape.as_ref().filter(|tape| !tape.over)?;
+        Some(&tape.file)
+    }
+
+    /// The first stream of sound of which we can read what both sides send.
+    fn sound(&self) -> Option<usize> {
+        let [caller, called] = &self.parties;
+        let (Ok(one), Ok(other)) = (Sdp::parse(&caller.sdp), Sdp::parse(&called.sdp)) else {
+            return None;
+        };
+        let mut pairs = one.media.iter().zip(&other.media).enumerate();
+        pairs
+            .find(|(at, (one, other))| {
+                let open =
+                    |media: &Media<'_>| media.port != 0 && media.is_rtp() && media.kind == b"audio";
+                let ours = self
+                    .parties
+                    .iter()
+                    .any(|party| party.streams.get(*at).is_some_and(|s| s.is_ours()));
+                let clear = !one.is_secure_rtp() && !other.is_secure_rtp();
+                open(one) && open(other) && (clear || ours)
+            })
+            .map(|(at, _)| at)
+    }
+
+    /// How both sides may write what they send.
+    fn formats(&self, stream: usize, codings: &[Coding]) -> [Vec<Format>; 2] {
+        Side::BOTH.map(|side| {
+            // A side sends what the other asked for (RFC 3264 §6.1), or what it named itself; where
+            // we stand between them it knows nothing of the other.
+            let of = |side| {
+                let sdp = Sdp::parse(&self.party(side).sdp).ok();
+                let media = sdp.as_ref().and_then(|sdp| sdp.media.get(stream));
+                let known = media.map(|media| speaks(media, stream, codings));
+                known.unwrap_or_default()
+            };
+            let others = match self.conversion {
+                Some(_) => Vec::new(),
+                None => of(side.other()),
+            };
+            let mut known: Vec<Format> = Vec::new();
+            for format in others.into_iter().chain(of(side)) {
+                let named = known.iter().any(|f| f.payload_type == format.payload_type);
+                if !named && known.len() < TAPPED_FORMATS_MAX {
+                    // What it asks of our sound, and when, changes nothing of its own.
+                    known.push(Format {
+                        packet_ms: 20,
+                        wishes: Wishes::default(),
+                        sends: false,
+                        ..format
+                    });
+                }
+            }
+            known
+        })
+    }
+}
+
+/// How a side that wrote a section may be spoken to, in its order.
+pub(super) fn speaks(media: &Media<'_>, stream: usize, codings: &[Coding]) -> Vec<Format> {
+    let each = readable(media, codings).into_iter().map(|known| Format {
+        stream: u8::try_from(stream).unwrap_or(u8::MAX),
+        coding: known.coding,
+        payload_type: known.payload_type,
+        events: known.events,
+        packet_ms: known.packet_ms,
+        wishes: known.wishes,
+        sends: media.effective_direction().receives(),
+        keys: None,
+        plugin: None,
+    });
+    each.collect()
+}
+
+/// What is on its way from a call to the studio.
+pub(super) struct Desk<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) rng: &'a mut Rng,
+    /// The last task's number.
+    pub(super) next: &'a mut u32,
+    now: Instant,
+    pub(super) orders: Vec<Order>,
+    begun: Vec<(u32, Begun)>,
+}
+
+impl Desk<'_> {
+    /// Brings what is written of a dialogue in line with what shall be; whether that has begun.
+    fn settle(&mut self, call_id: &[u8], dialogue: &mut Dialogue) -> bool {
+        let (Some(session), Some(stream)) = (dialogue.session, dialogue.recorded()) else {
+            if let Some(tape) = dialogue.tape.take_if(|tape| !tape.over) {
+                self.order(tape.session, TapeOrder::Stop);
+            }
+            return false;
+        };
+        let formats = dialogue.formats(stream, self.settings.codings);
+        let paused = dialogue.recording == Recording::Paused;
+        let known = dialogue.tape.take_if(|tape| tape.session == session);
+        let begins = known.is_none();
+        let mut tape = match known {
+            Some(mut tape) => {
+                if tape.formats != formats {
+                    tape.formats = formats;
+                    self.tap(&tape);
+                }
+                tape
+            }
+            None => self.begin(call_id, (dialogue.id, session), formats),
+        };
+        if tape.paused != paused {
+            tape.paused = paused;
+            self.order(session, TapeOrder::Pause(paused));
+        }
+        dialogue.tape = Some(tape);
+        begins
+    }
+
+    fn begin(
+        &mut self,
+        call_id: &[u8],
+        (dialogue, session): (u64, u64),
+        formats: [Vec<Format>; 2],
+    ) -> Tape {
+        *self.next = self.next.wrapping_add(1);
+        let unix_ms = self.settings.anchor.unix_ms(self.now);
+        let day = local_time(unix_ms, &self.settings.timezone).strftime("%Y/%m/%d");
+        let own = self.rng.token::<8>();
+        let tape = Tape {
+            task: *self.next,
+            session,
+            file: recording_of(&day.to_string(), call_id, &own),
+            formats,
+            paused: false,
+            over: false,
+        };
+        self.tap(&tape);
+        let begun = Begun {
+            call_id: call_id.into(),
+            dialogue,
+            file: tape.file.clone(),
+        };
+        self.begun.push((tape.task, begun));
+        tape
+    }
+
+    fn tap(&mut self, tape: &Tape) {
+        let what = TapeOrder::Tap {
+            task: tape.task,
+            file: tape.file.clone(),
+            max_ms: self.settings.recording_max_ms,
+            formats: tape.formats.clone(),
+        };
+        self.order(tape.session, what);
+    }
+
+    fn order(&mut self, session: u64, what: TapeOrder) {
+        self.orders.push(Order::Tape { session, what });
+    }
+}
+
+impl Ng {
+    /// `start recording` and its opposites.
+    pub(super) fn record(&mut self, now: Instant, client: Client, request: &Request) {
+        let Some(call) = self.calls.get_mut(&request.call_id) else {
+            return self.refuse(&client, "Unknown call-id");
+        };
+        let pauses = request.command == Command::PauseRecording || request.options.pause;
+        let recording = match (request.command, pauses, call.recording) {
+            (Command::StartRecording, ..) => Recording::On,
+            // What is not recorded cannot wait.
+            (_, true, Recording::On | Recording::Paused) => Recording::Paused,
+            (_, true | false, _) => Recording::Off,
+        };
+        let hopeless = |d: &Dialogue| d.is_answered() && d.sound().is_none();
+        if recording == Recording::On && call.dialogues.iter().all(hopeless) {
+            return self.refuse(&client, UNREADABLE);
+        }
+        if request.command == Command::StartRecording {
+            // One that ended by itself may begin again.
+            for dialogue in &mut call.dialogues {
+                dialogue.tape.take_if(|tape| tape.over);
+            }
+        }
+        call.last_signal = now;
+        call.record(recording);
+        self.tap(&request.call_id);
+        self.settle_tapes(now, &request.call_id);
+        self.reply(&client, Dictionary::new());
+    }
+
+    /// Tells the relay which streams of a call are heard here.
+    fn tap(&mut self, call_id: &[u8]) {
+        let Some(call) = self.calls.get(call_id) else {
+            return;
+        };
+        let blocking = call.blocking;
+        let updates = call.dialogues.iter().filter_map(|dialogue| {
+            let (session, legs) = (dialogue.session?, dialogue.legs(blocking)?);
+            Some(MediaCommand::Update { session, legs })
+        });
+        for update in updates.collect::<Vec<_>>() {
+            self.tell(update);
+        }
+    }
+
+    /// Brings what is written of a call in line with what shall be.
+    pub(super) fn settle_tapes(&mut self, now: Instant, call_id: &[u8]) {
+        let Some(call) = self.calls.get_mut(call_id) else {
+            return;
+        };
+        let mut desk = Desk {
+            settings: &self.settings,
+            rng: &mut self.rng,
+            next: &mut self.next_tape,
+            now,
+            orders: Vec::new(),
+            begun: Vec::new(),
+        };
+        for dialogue in &mut call.dialogues {
+            let begins = desk.settle(call_id, dialogue);
+            desk.place(dialogue, begins);
+        }
+        let hopeless = |d: &Dialogue| d.is_answered() && d.sound().is_none();
+        let unheard = call.recording == Recording::On && call.dialogues.iter().any(hopeless);
+        let Desk { orders, begun, .. } = desk;
+        for (task, begun) in begun {
+            let shown = String::from_utf8_lossy(call_id);
+            tracing::info!("call {shown} is recorded: {}", begun.file);
+            self.counts.recordings += 1;
+            if self.recordings.len() >= RECORDINGS_MAX {
+                self.recordings.pop_first();
+            }
+            self.recordings.insert(task, begun);
+        }
+        for order in orders {
+            self.order(order);
+        }
+        if unheard {
+            self.note(format!("record-call: {UNREADABLE}"));
+        }
+    }
+
+    /// The studio says something of a session of [`super::NG_SESSIONS`].
+    pub fn handle_studio(&mut self, now: Instant, news: News) {
+        let (task, ms, end) = match news {
+            News::Recorded { task, ms, end, .. } => (task, ms, end),
+            News::Done { session, task, .. } => return self.on_told(session, task),
+            News::Failed { session } => return self.on_leg_lost(session),
+            News::Filed { .. }
+            | News::Key { .. }
+            | News::Measured { .. }
+            | News::Talking { .. } => return,
+        };
+        let Some(Begun {
+            call_id,
+            dialogue,
+            file,
+        }) = self.recordings.remove(&task)
+        else {
+            return;
+        };
+        let shown = String::from_utf8_lossy(&call_id);
+        match end {
+            RecordEnd::Failed => {
+                self.counts.recordings_failed += 1;
+                tracing::warn!("call {shown}: {file} could not be written, or not all of it");
+            }
+            RecordEnd::Key | RecordEnd::Silence | RecordEnd::Limit | RecordEnd::Closed => {
+                tracing::info!("call {shown}: {file} is whole, {} s", ms / 1000);
+            }
+        }
+        let found = self.dialogue_mut(&call_id, dialogue);
+        let tape = found.and_then(|dialogue| dialogue.tape.as_mut());
+        if let Some(tape) = tape.filter(|tape| tape.task == task) {
+            tape.over = true;
+            self.tap(&call_id);
+            self.settle_tapes(now, &call_id);
+        }
+    }
+
+    /// Media began anew, and with it a session: what was being written broke off. It becomes whole
+    /// as far as it came, and another file begins.
+    pub(super) fn tape_anew(&mut self, now: Instant, call_id: &[u8], dialogue: u64) {
+        let found = self.dialogue_mut(call_id, dialogue);
+        let tape = found.and_then(|d| d.tape.take_if(|tape| !tape.over));
+        let Some(tape) = tape else {
+            return;
+        };
+        self.recordings.remove(&tape.task);
+        let shown = String::from_utf8_lossy(call_id);
+        tracing::warn!("call {shown}: {} breaks off: media began anew", tape.file);
+        let order = Order::Files {
+            session: tape.session,
+            task: tape.task,
+            what: FileOrder::Salvage { file: tape.file },
+        };
+        self.order(order);
+        self.settle_tapes(now, call_id);
+    }
+
+    pub(super) fn order(&mut self, order: Order) {
+        self.outputs.push_back(Output::Studio(order));
+    }
+
+    /// Whose session it is.
+    pub(super) fn dialogue_of(&mut self, session: u64) -> Option<&mut Dialogue> {
+        let (call_id, id) = self.dialogue_by(session)?;
+        self.dialogue_mut(&call_id, id)
+    }
+}
+
+impl Call {
+    /// From now on it is recorded, or not.
+    pub(super) fn record(&mut self, recording: Recording) {
+        self.recording = recording;
+        for dialogue in &mut self.dialogues {
+            dialogue.recording = recording;
+        }
+    }
+}
+
+/// Marks the stream that is heard here.
+pub(super) fn mark(dialogue: &Dialogue, legs: &mut [crate::relay::LegSpec; 2]) {
+    let converted = dialogue.conversion.as_ref().map(|c| c.stream);
+    for stream in [dialogue.recorded(), converted].into_iter().flatten() {
+        for leg in &mut *legs {
+            if let Some(Some(spec)) = leg.media.get_mut(stream) {
+                spec.tapped = spec.kind == MediaKind::Rtp;
+            }
+        }
+    }
+}

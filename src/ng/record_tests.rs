@@ -1,0 +1,398 @@
+//! Recordings: what the studio is told, and that the stream comes back from it.
+
+use super::tests::*;
+use super::*;
+use crate::base::Rng;
+use crate::media::Task;
+use crate::media::file::{FileOrder, is_name};
+use crate::media::order::{Format, News, RecordEnd, TapeOrder};
+use crate::relay::{MediaEvent, Side, leg_toward, session_of_leg, side_of_leg};
+use crate::srtp::{Crypto, MasterKey, Profile};
+use crate::wire::bencode::Value;
+use crate::wire::sdp::Sdp;
+
+const A: &str = "198.51.100.10:4000";
+const B: &str = "198.51.100.20:5000";
+
+fn named() -> Vec<(&'static str, Value)> {
+    dialogue("call", "", "")
+}
+
+/// What the studio was told since the last time.
+fn told(h: &mut Harness) -> Vec<TapeOrder> {
+    let orders = h.orders.drain(..).map(|order| match order {
+        Order::Tape { what, .. } => what,
+        other => panic!("{other:?}"),
+    });
+    orders.collect()
+}
+
+fn begun(orders: &[TapeOrder]) -> (u32, Box<str>, [Vec<Format>; 2]) {
+    match orders {
+        [
+            TapeOrder::Tap {
+                task,
+                file,
+                formats,
+                max_ms: 7_200_000,
+            },
+        ] => (*task, file.clone(), formats.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn types(formats: &[Vec<Format>; 2]) -> [Vec<(u8, Option<u8>)>; 2] {
+    formats.clone().map(|side| {
+        let each = side.iter().map(|f| (f.payload_type, f.events));
+        each.collect()
+    })
+}
+
+/// Our ports toward the caller and the called.
+fn talking(h: &mut Harness, more: &[(&str, Value)]) -> (u16, u16) {
+    let toward_b = port(&sdp(&h.offer(more)));
+    (port(&sdp(&h.answer(&[]))), toward_b)
+}
+
+#[test]
+fn a_call_is_heard_here_while_it_is_recorded() {
+    let mut h = Harness::new(8);
+    let (toward_a, toward_b) = talking(&mut h, &[]);
+    assert!(!h.heard(toward_a, A, 1) && !h.heard(toward_b, B, 1));
+    let reply = h.request("start recording", &named());
+    assert_eq!(reply.entries().count(), 1, "{reply:?}");
+    let (_, file, formats) = begun(&told(&mut h));
+    // The night of the 14th in London is the 14th in Madrid, too.
+    assert!(file.starts_with("recordings/2023/11/14/call-"), "{file}");
+    // Each may use what the other asked for, and what it named itself.
+    let mu_law = (0, Some(101));
+    let both = vec![mu_law, (8, Some(101))];
+    assert_eq!(types(&formats), [both.clone(), both]);
+    assert!(h.heard(toward_a, A, 2) && h.heard(toward_b, B, 2));
+    assert_eq!(h.ng.rows()[0].recording, &*file);
+    // Again is no more.
+    h.request("start recording", &named());
+    assert!(told(&mut h).is_empty());
+    h.request("stop recording", &named());
+    assert_eq!(told(&mut h), [TapeOrder::Stop]);
+    assert!(!h.heard(toward_a, A, 3) && !h.heard(toward_b, B, 3));
+    assert_eq!(h.ng.rows()[0].recording, "");
+    h.request("stop recording", &named());
+    assert!(told(&mut h).is_empty());
+    h.request("start recording", &named());
+    let (_, other, _) = begun(&told(&mut h));
+    assert_ne!(file, other);
+    h.delete(0);
+    assert!(h.is_empty() && h.ng.counts().recordings == 2);
+}
+
+#[test]
+fn record_call_begins_with_the_answer_and_ends_with_the_call() {
+    let mut h = Harness::new(8);
+    let on = [("record call", Value::from("on"))];
+    h.offer(&on);
+    assert!(told(&mut h).is_empty());
+    h.answer(&[]);
+    let (task, file, formats) = begun(&told(&mut h));
+    // Another codec, the same file.
+    let wide = ANSWER.replace("RTP/AVP 0 101", "RTP/AVP 9 101");
+    let again = [&dialogue("call", "b", "a")[..], &[("sdp", (&*wide).into())]].concat();
+    sdp(&h.request("offer", &again));
+    let (same_task, same_file, wider) = begun(&told(&mut h));
+    assert_eq!((same_task, &same_file), (task, &file));
+    assert_ne!(formats, wider);
+    assert!(types(&wider)[0].contains(&(9, Some(101))));
+    // A call that is over but kept is recorded no more, unless it goes on.
+    h.delete(30);
+    assert_eq!(told(&mut h), [TapeOrder::Stop]);
+    h.offer(&[]);
+    h.answer(&[]);
+    let orders = told(&mut h);
+    assert_ne!(begun(&orders[..1]).1, file);
+    let off = [("record call", Value::from("off"))];
+    h.offer(&off);
+    assert_eq!(told(&mut h).last(), Some(&TapeOrder::Stop));
+    // As a flag, too.
+    h.delete(0);
+    h.offer(&[("flags", list(&["record call"]))]);
+    h.answer(&[]);
+    begun(&told(&mut h));
+}
+
+#[test]
+fn a_pause_keeps_the_file() {
+    let mut h = Harness::new(8);
+    talking(&mut h, &[]);
+    h.request("pause recording", &named());
+    assert!(told(&mut h).is_empty());
+    h.request("start recording", &named());
+    begun(&told(&mut h));
+    let pause = [&named()[..], &[("flags", list(&["pause"]))]].concat();
+    let key = [&named()[..], &[("pause", "yes".into())]].concat();
+    for (command, more) in [
+        ("pause recording", named()),
+        ("stop recording", pause),
+        ("stop recording", key),
+    ] {
+        h.request(command, &more);
+        assert_eq!(told(&mut h), [TapeOrder::Pause(true)], "{command}");
+        h.request("start recording", &named());
+        assert_eq!(told(&mut h), [TapeOrder::Pause(false)], "{command}");
+    }
+}
+
+#[test]
+fn each_branch_has_a_file_whose_name_leads_nowhere() {
+    let mut h = Harness::new(16);
+    let nasty = "../../../etc/passwd\n\0;x";
+    let long = "y".repeat(500);
+    for call_id in [nasty, &long] {
+        for (branch, tag) in [("z1", "b"), ("z2", "c")] {
+            let more = [
+                ("via-branch", Value::from(branch)),
+                ("record-call", "yes".into()),
+            ];
+            let offer = [
+                &dialogue(call_id, "a", "")[..],
+                &[("sdp", OFFER.into())],
+                &more,
+            ];
+            sdp(&h.request("offer", &offer.concat()));
+            let answer = [
+                &dialogue(call_id, "a", tag)[..],
+                &[("sdp", ANSWER.into())],
+                &more,
+            ];
+            sdp(&h.request("answer", &answer.concat()));
+            let (_, file, _) = begun(&told(&mut h));
+            assert!(is_name(&file) && file.split('/').count() == 5, "{file}");
+        }
+    }
+}
+
+#[test]
+fn what_ended_by_itself_begins_again_only_if_told() {
+    let mut h = Harness::new(8);
+    let (toward_a, _) = talking(&mut h, &[("record-call", "on".into())]);
+    for end in [RecordEnd::Limit, RecordEnd::Failed] {
+        let (task, ..) = begun(&told(&mut h));
+        assert!(h.heard(toward_a, A, 1));
+        let session = *NG_SESSIONS.start();
+        h.ng.handle_studio(
+            h.now,
+            News::Recorded {
+                session,
+                task,
+                ms: 0,
+                end,
+            },
+        );
+        h.drive();
+        assert!(!h.heard(toward_a, A, 2));
+        h.offer(&[("to-tag", "b".into())]);
+        h.answer(&[]);
+        assert!(told(&mut h).is_empty() && !h.heard(toward_a, A, 3));
+        h.request("start recording", &named());
+        assert!(h.heard(toward_a, A, 4));
+    }
+    assert_eq!(h.ng.counts().recordings_failed, 1);
+}
+
+#[test]
+fn media_that_begin_anew_write_another_file() {
+    let mut h = Harness::new(8);
+    talking(&mut h, &[("record-call", "on".into())]);
+    let (_, first, _) = begun(&told(&mut h));
+    let session = *NG_SESSIONS.start();
+    h.ng.handle_media(h.now, MediaEvent::Opened { session });
+    h.drive();
+    let Some(Order::Files { what, .. }) = h.orders.first().cloned() else {
+        panic!("{:?}", h.orders)
+    };
+    let file = first.clone();
+    assert_eq!(what, FileOrder::Salvage { file });
+    h.orders.remove(0);
+    let (_, second, _) = begun(&told(&mut h));
+    assert_ne!(first, second);
+}
+
+#[test]
+fn what_cannot_be_read_is_not_recorded() {
+    let mut h = Harness::new(8);
+    let unknown = |body: &str| {
+        body.replace("RTP/AVP 0 8 101", "RTP/AVP 97")
+            .replace("RTP/AVP 0 101", "RTP/AVP 97")
+            + "a=rtpmap:97 speex/16000\r\n"
+    };
+    // A codec that we do not know is silence in the file: the other side may well be readable.
+    let fax = |body: &str| {
+        body.replace("m=audio", "m=image")
+            .replace("RTP/AVP", "udptl")
+    };
+    for (change, refused) in [(&unknown as &dyn Fn(&str) -> String, false), (&fax, true)] {
+        let offer = [
+            &dialogue("call", "a", "")[..],
+            &[("sdp", (&*change(OFFER)).into())],
+        ];
+        sdp(&h.request("offer", &offer.concat()));
+        let answer = [
+            &dialogue("call", "a", "b")[..],
+            &[("sdp", (&*change(ANSWER)).into())],
+        ];
+        sdp(&h.request("answer", &answer.concat()));
+        let reply = h.request("start recording", &named());
+        match refused {
+            true => assert!(error(&reply).contains("nothing can be recorded")),
+            false => assert_eq!(reply.entries().count(), 1),
+        }
+        told(&mut h);
+        h.delete(0);
+    }
+}
+
+/// A description made secure by a key, and the key.
+fn secure(body: &str, seed: u64) -> String {
+    let mut rng = Rng::from_u64(seed);
+    let master = MasterKey::generate(Profile::AesCm128HmacSha1_80, |bytes| rng.fill(bytes));
+    let crypto = Crypto {
+        tag: 1,
+        master,
+        lifetime: None,
+        mki: None,
+    };
+    body.replace("RTP/AVP", "RTP/SAVP") + &format!("a=crypto:{crypto}\r\n")
+}
+
+fn ask(h: &mut Harness, command: &str, body: &str, more: &[(&str, Value)]) -> String {
+    let to = if command == "answer" { "b" } else { "" };
+    let all = [
+        &dialogue("call", "a", to)[..],
+        &[("sdp", body.into())],
+        more,
+    ];
+    sdp(&h.request(command, &all.concat()))
+}
+
+#[test]
+fn secure_calls_are_recorded_under_keys_of_ours() {
+    // Under their own keys they cannot be.
+    let mut h = Harness::new(8);
+    ask(&mut h, "offer", &secure(OFFER, 1), &[]);
+    ask(&mut h, "answer", &secure(ANSWER, 2), &[]);
+    let refused = error(&h.request("start recording", &named()));
+    assert!(refused.contains("keys are the peers' own"), "{refused}");
+    assert!(told(&mut h).is_empty());
+    // Asked for in the offer, the keys are ours.
+    let mut h = Harness::new(8);
+    let on = [("record-call", Value::from("on"))];
+    let offered = ask(&mut h, "offer", &secure(OFFER, 1), &on);
+    let lines = |body: &str| -> Vec<String> {
+        let sdp = Sdp::parse(body.as_bytes()).unwrap();
+        let values = sdp.media[0].attributes("crypto");
+        values
+            .map(|v| String::from_utf8(v.to_vec()).unwrap())
+            .collect()
+    };
+    let theirs = lines(&secure(OFFER, 1));
+    assert!(!lines(&offered).is_empty() && !lines(&offered).contains(&theirs[0]));
+    let answered = ask(&mut h, "answer", &secure(ANSWER, 2), &[]);
+    assert_ne!(lines(&answered), lines(&secure(ANSWER, 2)));
+    begun(&told(&mut h));
+    let call = &h.ng.calls[&b"call"[..]];
+    let legs = call.dialogues[0].legs(call.blocking).unwrap();
+    for leg in &legs {
+        assert!(leg.media[0].unwrap().tapped && leg.keys[0].is_some());
+    }
+}
+
+/// What the studio was told of legs since the last time: the side, and what in a word.
+fn legs_told(h: &mut Harness) -> Vec<(Side, &'static str)> {
+    let orders = h.orders.drain(..).filter_map(|order| {
+        let side = side_of_leg(order.session())?;
+        assert_eq!(session_of_leg(order.session()), *NG_SESSIONS.start());
+        let what = match order {
+            Order::Open { .. } => "open",
+            Order::Do {
+                what: Task::Play { .. },
+                ..
+            } => "play",
+            Order::Close { .. } => "close",
+            other => panic!("{other:?}"),
+        };
+        Some((side, what))
+    });
+    orders.collect()
+}
+
+fn each(what: &[&'static str]) -> Vec<(Side, &'static str)> {
+    let pairs = what.iter().flat_map(|w| Side::BOTH.map(|side| (side, *w)));
+    pairs.collect()
+}
+
+/// Tells a leg's tasks of the last `play` to be done.
+fn done(h: &mut Harness, orders: &[Order], side: Side) {
+    let session = leg_toward(*NG_SESSIONS.start(), side);
+    let task = orders.iter().find_map(|order| match order {
+        Order::Do {
+            session: s, task, ..
+        } if *s == session => Some(*task),
+        _ => None,
+    });
+    let (task, played_ms) = (task.unwrap(), 1000);
+    let news = News::Done {
+        session,
+        task,
+        played_ms,
+    };
+    h.ng.handle_studio(h.now, news);
+    h.drive();
+}
+
+#[test]
+fn both_are_told_and_then_left_alone() {
+    let mut settings = settings();
+    settings.notice = vec![crate::media::Sound::Silence { ms: 250 }];
+    let mut h = Harness::with(settings, 8);
+    talking(&mut h, &[]);
+    h.request("start recording", &named());
+    let orders = h.orders.clone();
+    assert_eq!(legs_told(&mut h), each(&["open", "play"]));
+    let format = |side: Side| {
+        let name = leg_toward(*NG_SESSIONS.start(), side);
+        orders.iter().find_map(|order| match order {
+            Order::Open {
+                session, format, ..
+            } if *session == name => Some(format.clone()),
+            _ => None,
+        })
+    };
+    for side in Side::BOTH {
+        let format = format(side).unwrap();
+        assert_eq!((format.payload_type, format.sends), (0, true));
+    }
+    // News of before are nothing; each side's end is; the last one's ends it.
+    done(&mut h, &orders, Side::Called);
+    done(&mut h, &orders, Side::Called);
+    assert!(h.orders.is_empty());
+    done(&mut h, &orders, Side::Caller);
+    assert_eq!(legs_told(&mut h), each(&["close"]));
+    // A pause that ends, or a re-INVITE, is nothing to tell of.
+    h.request("pause recording", &named());
+    h.request("start recording", &named());
+    h.offer(&[("to-tag", "b".into())]);
+    h.answer(&[]);
+    assert!(legs_told(&mut h).is_empty());
+    // What stops in the midst of it is told no further.
+    h.request("stop recording", &named());
+    h.request("start recording", &named());
+    assert_eq!(legs_told(&mut h), each(&["open", "play"]));
+    h.request("stop recording", &named());
+    assert_eq!(legs_told(&mut h), each(&["close"]));
+    // The studio may have no room.
+    h.request("start recording", &named());
+    legs_told(&mut h);
+    let session = leg_toward(*NG_SESSIONS.start(), Side::Called);
+    h.ng.handle_studio(h.now, News::Failed { session });
+    h.drive();
+    assert_eq!(legs_told(&mut h), each(&["close"]));
+}

@@ -550,14 +550,12 @@ impl Turn {
 
 /// A relayed call holds four descriptors or more: take what the system lets us have, and tell how
 /// many that is.
-fn raise_descriptor_limit() -> u64 {
+fn raise_descriptor_limit() -> usize {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return 0;
     };
     // Best effort: the limit that stays shows as ports that cannot be bound.
-    match soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
-        true => hard,
-        false => soft,
-    }
+    let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+    usize::try_from(if raised { hard } else { soft }).unwrap_or(usize::MAX)
 }

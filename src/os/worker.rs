@@ -39,8 +39,8 @@ const MESSAGE_BYTES_MIN: usize = 16;
 
 /// Where the core's wishes go that are no message.
 pub trait Sinks: Send + Sync + 'static {
-    /// To the relay of that shard, which looks at it after [`Sinks::wake_media`] at the latest. Must
-    /// not block.
+    /// To the relay of that shard, which looks at it after [`Sinks::wake_media`] at the latest.
+    /// Must not block.
     fn media(&self, shard: usize, command: MediaOrder);
     /// After the commands of a round, before the messages that they go with leave. Must not block.
     fn wake_media(&self, shard: usize);

@@ -67,8 +67,8 @@ impl Interface {
     pub fn mode_for(&self, wanted: FastpathMode) -> FastpathMode {
         if (self.mode, wanted) == (Mode::Emulated, FastpathMode::Busy) {
             tracing::warn!(
-                "[rtp] fastpath_mode: \"busy\" is for cards whose driver knows netmap; as the \
-                 kernel emulates it for this one, its threads sleep between packets as with \"poll\""
+                "[rtp] fastpath_mode: \"busy\" is for cards whose driver knows netmap; the kernel \
+                 emulates it for this one, so threads sleep between packets as with \"poll\""
             );
             return FastpathMode::Poll;
         }

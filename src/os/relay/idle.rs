@@ -46,12 +46,11 @@ struct Idle {
 }
 
 impl IdlePorts {
-    /// For a process that may have so many descriptors. A quarter is left for all else that it opens.
-    pub(super) fn new(descriptors: u64) -> Self {
-        let most = usize::try_from(descriptors / 4 * 3).unwrap_or(PORTS_MAX);
+    /// For a process that may have so many descriptors: a quarter is left for all else.
+    pub(super) fn new(descriptors: usize) -> Self {
         Self {
             kept: Mutex::default(),
-            most: most.min(PORTS_MAX),
+            most: (descriptors / 4 * 3).min(PORTS_MAX),
         }
     }
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Acceptance of the fast path over netmap on a running FreeBSD kernel: run it first on a FreeBSD 14
 # or 15 machine whose card may lose its link for a moment. It passed on 14.0-STABLE with WITNESS and
-# INVARIANTS over epair (emulated), vtnet and em (by their drivers) of a virtual machine, on no real
-# card yet.
+# INVARIANTS over epair (emulated, one and two pairs of rings), vtnet (the same, busy too) and em (by
+# their drivers) of a virtual machine, on no real card yet.
 #
 #   tests/freebsd/netmap.sh VOIPD_DIR          as root; VOIPD_DIR has voipd and voipctl
 #
@@ -168,7 +168,7 @@ check "voipctl relay shows each pair of rings" pairs
 sed 's/^/    /' "$work/out" >&2
 # 5. What happens when the driver dies: the card is the stack's again, then the driver's.
 die() {
-    pkill -9 -f -- "--role media" -P "$(cat "$work/voip.pid")" 2>/dev/null ||
+    pkill -9 -P "$(cat "$work/voip.pid")" -f -- "--role media" 2>/dev/null ||
         pkill -9 -P "$(cat "$work/voip.pid")" -f "voipd: media"
     sleep 1
     settles && sleep 5 && settles

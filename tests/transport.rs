@@ -111,7 +111,7 @@ impl Core for Echo {
 struct NoSinks;
 
 impl Sinks for NoSinks {
-    fn media(&self, _shard: usize, _order: MediaOrder) {}
+    fn leave_media(&self, _shard: usize, _order: MediaOrder) {}
     fn wake_media(&self, _shard: usize) {}
     fn persist(&self, _record: Record) {}
     fn reply(&self, _id: u64, _reply: Reply) {}

@@ -41,9 +41,14 @@ const MESSAGE_BYTES_MIN: usize = 16;
 pub trait Sinks: Send + Sync + 'static {
     /// To the relay of that shard, which looks at it after [`Sinks::wake_media`] at the latest.
     /// Must not block.
-    fn media(&self, shard: usize, command: MediaOrder);
-    /// After the commands of a round, before the messages that they go with leave. Must not block.
+    fn leave_media(&self, shard: usize, command: MediaOrder);
+    /// After what was left, before the messages that go with it leave. Must not block.
     fn wake_media(&self, shard: usize);
+    /// To the relay of that shard, at once. Must not block.
+    fn media(&self, shard: usize, command: MediaOrder) {
+        self.leave_media(shard, command);
+        self.wake_media(shard);
+    }
     /// To the store. Must not block.
     fn persist(&self, record: Record);
     /// To the operator. Must not block.
@@ -252,7 +257,9 @@ impl<C: Core + Unpin> Worker<C> {
                     } = &self.parts;
                     dns.ask(switch, *shard, query, question);
                 }
-                Output::Media(command) => self.parts.sinks.media(self.parts.shard, command),
+                Output::Media(command) => {
+                    self.parts.sinks.leave_media(self.parts.shard, command);
+                }
                 Output::Persist(record) => self.parts.sinks.persist(record),
                 Output::Reply { id, reply } => self.parts.sinks.reply(id, reply),
                 Output::CloseConnection(id) => self.parts.streams.connections.close(id),

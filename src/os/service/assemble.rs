@@ -95,7 +95,7 @@ impl Seams {
 }
 
 impl Sinks for Outlets {
-    fn media(&self, shard: usize, command: MediaOrder) {
+    fn leave_media(&self, shard: usize, command: MediaOrder) {
         let session = command.session();
         let sent = match self.relays.get(shard) {
             Some(Relaying::Here(relay)) => relay.leave(command).is_ok(),

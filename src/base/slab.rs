@@ -69,19 +69,15 @@ impl<T> Slab<T> {
             }
             return Ok(Key { index, generation });
         }
-        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
+        // No place is free: there are as many as there were values.
+        let (index, generation) = (self.len - 1, 1);
+        let chunk = index / CHUNK;
+        if chunk == self.chunks.len() {
             self.chunks.push(Vec::with_capacity(CHUNK.min(self.limit)));
         }
-        let before = (self.chunks.len() - 1) * CHUNK;
-        let mut index = before as u32;
-        if let Some(last) = self.chunks.last_mut() {
-            index += last.len() as u32;
-            last.push((1, Place::Taken(value)));
-        }
-        Ok(Key {
-            index,
-            generation: 1,
-        })
+        self.chunks[chunk].push((generation, Place::Taken(value)));
+        let index = index as u32;
+        Ok(Key { index, generation })
     }
 
     fn place(&self, index: u32) -> Option<&(u32, Place<T>)> {

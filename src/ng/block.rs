@@ -5,7 +5,7 @@ use super::call::{Blocking, Call};
 use super::core::{Client, Ng};
 use super::request::{Command, Request};
 use crate::base::Instant;
-use crate::relay::{MediaCommand, Side};
+use crate::relay::Side;
 use crate::wire::bencode::Dictionary;
 use crate::wire::sdp::{Media, Sdp};
 
@@ -53,14 +53,7 @@ impl Ng {
             }
         }
         call.last_signal = now;
-        let blocking = call.blocking;
-        let updates = call.dialogues.iter().filter_map(|dialogue| {
-            let (session, legs) = (dialogue.session?, dialogue.legs(blocking)?);
-            Some(MediaCommand::Update { session, legs })
-        });
-        for update in updates.collect::<Vec<_>>() {
-            self.tell(update);
-        }
+        self.tell_anew(&request.call_id);
         self.reply(&client, Dictionary::new());
     }
 }

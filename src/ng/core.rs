@@ -356,6 +356,20 @@ impl Ng {
         self.outputs.push_back(Output::Media(command));
     }
 
+    /// Tells the relay anew how the sides of a call are heard: what is blocked, and heard here.
+    pub(super) fn tell_anew(&mut self, call_id: &[u8]) {
+        let Some(call) = self.calls.get(call_id) else {
+            return;
+        };
+        let updates = call.dialogues.iter().filter_map(|dialogue| {
+            let (session, legs) = (dialogue.session?, dialogue.legs(call.blocking)?);
+            Some(MediaCommand::Update { session, legs })
+        });
+        for update in updates.collect::<Vec<_>>() {
+            self.tell(update);
+        }
+    }
+
     /// The relay says something of a session of [`NG_SESSIONS`].
     pub fn handle_media(&mut self, now: Instant, event: MediaEvent) {
         let session = event.session();

@@ -58,7 +58,7 @@ impl Desk<'_> {
         };
         let Some(formats) = formats else {
             if known.is_some() {
-                self.part(session);
+                self.orders.extend(part(session));
             }
             return;
         };
@@ -93,8 +93,7 @@ impl Desk<'_> {
     }
 
     fn tell(&mut self, session: u64) -> u32 {
-        *self.next = self.next.wrapping_add(1);
-        let task = *self.next;
+        let task = self.number();
         let what = Task::Play {
             sounds: self.settings.notice.clone(),
             rounds: Some(1),
@@ -107,13 +106,13 @@ impl Desk<'_> {
         });
         task
     }
+}
 
-    fn part(&mut self, session: u64) {
-        for side in Side::BOTH {
-            let session = leg_toward(session, side);
-            self.orders.push(Order::Close { session });
-        }
-    }
+/// Both legs of a session end.
+fn part(session: u64) -> [Order; 2] {
+    Side::BOTH.map(|side| Order::Close {
+        session: leg_toward(session, side),
+    })
 }
 
 fn bridge(session: u64, side: Side) -> Order {
@@ -148,10 +147,9 @@ impl Ng {
         }
         if pair.telling == [None; 2] {
             dialogue.pair = None;
-            for side in Side::BOTH {
-                let session = leg_toward(session, side);
-                self.order(Order::Close { session });
-            }
+            part(session)
+                .into_iter()
+                .for_each(|order| self.order(order));
         }
     }
 
@@ -165,10 +163,9 @@ impl Ng {
             if pair.bridges {
                 tracing::warn!("a call that needs other codecs is not heard: too many of them");
             }
-            for side in Side::BOTH {
-                let session = leg_toward(session, side);
-                self.order(Order::Close { session });
-            }
+            part(session)
+                .into_iter()
+                .for_each(|order| self.order(order));
         }
     }
 

@@ -20,7 +20,7 @@ use crate::base::{Instant, Rng};
 use crate::media::file::{FileOrder, recording_of};
 use crate::media::order::{Format, News, Order, RecordEnd, TAPPED_FORMATS_MAX, TapeOrder};
 use crate::plan::local_time;
-use crate::relay::{MediaCommand, MediaKind, Side};
+use crate::relay::{MediaKind, Side};
 use crate::sip::offer_answer::readable;
 use crate::wire::bencode::Dictionary;
 use crate::wire::rtp::{Coding, Wishes};
@@ -89,6 +89,11 @@ impl Dialogue {
         Some(&tape.file)
     }
 
+    /// Whether it is answered, and nothing of it can be heard.
+    fn is_unreadable(&self) -> bool {
+        self.is_answered() && self.sound().is_none()
+    }
+
     /// The first stream of sound of which we can read what both sides send.
     fn sound(&self) -> Option<usize> {
         let [caller, called] = &self.parties;
@@ -98,14 +103,12 @@ impl Dialogue {
         let mut pairs = one.media.iter().zip(&other.media).enumerate();
         pairs
             .find(|(at, (one, other))| {
-                let open =
-                    |media: &Media<'_>| media.port != 0 && media.is_rtp() && media.kind == b"audio";
                 let ours = self
                     .parties
                     .iter()
                     .any(|party| party.streams.get(*at).is_some_and(|s| s.is_ours()));
                 let clear = !one.is_secure_rtp() && !other.is_secure_rtp();
-                open(one) && open(other) && (clear || ours)
+                is_sound(one) && is_sound(other) && (clear || ours)
             })
             .map(|(at, _)| at)
     }
@@ -143,6 +146,11 @@ impl Dialogue {
     }
 }
 
+/// Whether a section is a stream of sound that is not refused.
+pub(super) fn is_sound(media: &Media<'_>) -> bool {
+    media.port != 0 && media.is_rtp() && media.kind == b"audio"
+}
+
 /// How a side that wrote a section may be spoken to, in its order.
 pub(super) fn speaks(media: &Media<'_>, stream: usize, codings: &[Coding]) -> Vec<Format> {
     let each = readable(media, codings).into_iter().map(|known| Format {
@@ -164,7 +172,7 @@ pub(super) struct Desk<'a> {
     pub(super) settings: &'a Settings,
     pub(super) rng: &'a mut Rng,
     /// The last task's number.
-    pub(super) next: &'a mut u32,
+    next: &'a mut u32,
     now: Instant,
     pub(super) orders: Vec<Order>,
     begun: Vec<(u32, Begun)>,
@@ -207,12 +215,12 @@ impl Desk<'_> {
         (dialogue, session): (u64, u64),
         formats: [Vec<Format>; 2],
     ) -> Tape {
-        *self.next = self.next.wrapping_add(1);
+        let task = self.number();
         let unix_ms = self.settings.anchor.unix_ms(self.now);
         let day = local_time(unix_ms, &self.settings.timezone).strftime("%Y/%m/%d");
         let own = self.rng.token::<8>();
         let tape = Tape {
-            task: *self.next,
+            task,
             session,
             file: recording_of(&day.to_string(), call_id, &own),
             formats,
@@ -227,6 +235,12 @@ impl Desk<'_> {
         };
         self.begun.push((tape.task, begun));
         tape
+    }
+
+    /// The next task's number.
+    pub(super) fn number(&mut self) -> u32 {
+        *self.next = self.next.wrapping_add(1);
+        *self.next
     }
 
     fn tap(&mut self, tape: &Tape) {
@@ -257,8 +271,7 @@ impl Ng {
             (_, true, Recording::On | Recording::Paused) => Recording::Paused,
             (_, true | false, _) => Recording::Off,
         };
-        let hopeless = |d: &Dialogue| d.is_answered() && d.sound().is_none();
-        if recording == Recording::On && call.dialogues.iter().all(hopeless) {
+        if recording == Recording::On && call.dialogues.iter().all(Dialogue::is_unreadable) {
             return self.refuse(&client, UNREADABLE);
         }
         if request.command == Command::StartRecording {
@@ -269,24 +282,9 @@ impl Ng {
         }
         call.last_signal = now;
         call.record(recording);
-        self.tap(&request.call_id);
+        self.tell_anew(&request.call_id);
         self.settle_tapes(now, &request.call_id);
         self.reply(&client, Dictionary::new());
-    }
-
-    /// Tells the relay which streams of a call are heard here.
-    fn tap(&mut self, call_id: &[u8]) {
-        let Some(call) = self.calls.get(call_id) else {
-            return;
-        };
-        let blocking = call.blocking;
-        let updates = call.dialogues.iter().filter_map(|dialogue| {
-            let (session, legs) = (dialogue.session?, dialogue.legs(blocking)?);
-            Some(MediaCommand::Update { session, legs })
-        });
-        for update in updates.collect::<Vec<_>>() {
-            self.tell(update);
-        }
     }
 
     /// Brings what is written of a call in line with what shall be.
@@ -306,8 +304,8 @@ impl Ng {
             let begins = desk.settle(call_id, dialogue);
             desk.place(dialogue, begins);
         }
-        let hopeless = |d: &Dialogue| d.is_answered() && d.sound().is_none();
-        let unheard = call.recording == Recording::On && call.dialogues.iter().any(hopeless);
+        let unheard =
+            call.recording == Recording::On && call.dialogues.iter().any(Dialogue::is_unreadable);
         let Desk { orders, begun, .. } = desk;
         for (task, begun) in begun {
             let shown = String::from_utf8_lossy(call_id);
@@ -359,7 +357,7 @@ impl Ng {
         let tape = found.and_then(|dialogue| dialogue.tape.as_mut());
         if let Some(tape) = tape.filter(|tape| tape.task == task) {
             tape.over = true;
-            self.tap(&call_id);
+            self.tell_anew(&call_id);
             self.settle_tapes(now, &call_id);
         }
     }

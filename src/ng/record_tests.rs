@@ -338,14 +338,7 @@ fn done(h: &mut Harness, orders: &[Order], side: Side) {
         } if *s == session => Some(*task),
         _ => None,
     });
-    let (task, played_ms) = (task.unwrap(), 1000);
-    let news = News::Done {
-        session,
-        task,
-        played_ms,
-    };
-    h.ng.handle_studio(h.now, news);
-    h.drive();
+    h.done(session, task.unwrap());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::message::{Format, emit, parse, split};
 use super::*;
 use crate::base::{Instant, Rng};
 use crate::media::file::is_name;
-use crate::media::order::TapeOrder;
+use crate::media::order::{News, TapeOrder};
 use crate::relay::{BindError, Datagram, PortPool, Relay, RelaySettings, SocketAction, Verdict};
 use crate::wire::bencode::{Dictionary, Value};
 use crate::wire::sdp::Sdp;
@@ -204,6 +204,17 @@ impl Harness {
         let before = self.overheard;
         assert!(self.packet(port, source, n).is_some());
         self.overheard > before
+    }
+
+    /// The studio has done a task of a leg.
+    pub(super) fn done(&mut self, session: u64, task: u32) {
+        let news = News::Done {
+            session,
+            task,
+            played_ms: 1000,
+        };
+        self.ng.handle_studio(self.now, news);
+        self.drive();
     }
 
     pub(super) fn is_empty(&self) -> bool {

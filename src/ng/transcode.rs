@@ -10,7 +10,7 @@ use super::call::Dialogue;
 use super::describe::{self, Added};
 use super::flags::Codecs;
 use super::pair::Conversion;
-use super::record::speaks;
+use super::record::{is_sound, speaks};
 use crate::media::order::Format;
 use crate::relay::Side;
 use crate::wire::rtp::Coding;
@@ -142,10 +142,6 @@ pub(super) fn answer(
         Side::Called => [near, first],
     };
     Ok(Some((shown, Some(Conversion { stream, formats }))))
-}
-
-fn is_sound(media: &Media<'_>) -> bool {
-    media.port != 0 && media.is_rtp() && media.kind == b"audio"
 }
 
 /// The payload types as they stand.

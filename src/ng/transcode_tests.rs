@@ -2,8 +2,8 @@
 
 use super::tests::*;
 use super::*;
+use crate::media::Task;
 use crate::media::order::Format;
-use crate::media::{News, Task};
 use crate::relay::{Side, leg_toward, side_of_leg};
 use crate::wire::bencode::{Dictionary, Value};
 use crate::wire::sdp::Sdp;
@@ -267,14 +267,7 @@ fn a_call_with_other_codecs_is_recorded_too() {
     assert_eq!(heard, [vec![0, 8], vec![9]]);
     h.orders.clear();
     for (session, task) in played {
-        let played_ms = 0;
-        let news = News::Done {
-            session,
-            task,
-            played_ms,
-        };
-        h.ng.handle_studio(h.now, news);
-        h.drive();
+        h.done(session, task);
     }
     assert_eq!(legs(&mut h), (Vec::new(), Side::BOTH.to_vec(), 0));
     h.request("stop recording", &dialogue("call", "", ""));

@@ -10,6 +10,7 @@ from lib.case import Skip, wait_for
 from lib.kamailio import modules
 from lib.ngclient import NgClient
 from lib.sip import Agent, sdp
+from lib.tone import hears
 from lib.voipd import Voipd
 from media import Audio
 
@@ -170,6 +171,20 @@ class Relay:
         self.client = NgClient("127.0.0.1", self.port)
         first, last = self.voipd.tables["rtp"]["ports"].split("-")
         self.ports = range(int(first), int(last) + 1)
+
+    def phones_talk(self, phones, tones, seconds):
+        """Of two baresips that play one tone each the first calls `bob`; each hears the other."""
+        alice, bob = phones
+        wait_for("both phones", lambda: all("baresip is ready" in p.process.text() for p in phones))
+        alice.dial("bob")
+        wait_for("the answer", lambda: [r for r in self.voipd.json("relay", "calls")
+                                        if r["state"] == "answered"], 15)
+        time.sleep(seconds)
+        alice.hangup()
+        wait_for("the end", lambda: self.client.ask("list")["calls"] == [])
+        low, high = tones
+        hears(alice.recording(), high, [low])
+        hears(bob.recording(), low, [high])
 
 
 class Kamailio:

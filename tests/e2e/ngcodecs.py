@@ -1,11 +1,7 @@
 """Codecs that one side has and the other has not, by the ng protocol: the descriptions are rtpengine's,
 and the sides hear each other."""
 
-import time
-
-from lib.case import wait_for
 from lib.phone import Phone as Baresip
-from lib.tone import hears
 from ng import BASE, FLAGS, Kamailio, Relay, Rtpengine, fields
 from ngrecord import HIGH, LOOPBACK, LOW, House, both_hold
 
@@ -61,15 +57,7 @@ def through_kamailio(case, flags, codecs, record=False, **secure):
     kamailio = Kamailio(case, house.relay, f"127.0.0.1:{at}", flags=flags)
     alice = Baresip(case, "alice", kamailio, LOW, codecs=codecs[0], **secure)
     bob = Baresip(case, "bob", kamailio, HIGH, codecs=codecs[1], port=at, **secure)
-    wait_for("both phones", lambda: all("baresip is ready" in p.process.text() for p in (alice, bob)))
-    alice.dial("bob")
-    wait_for("the answer", lambda: [r for r in house.voipd.json("relay", "calls")
-                                    if r["state"] == "answered"], 15)
-    time.sleep(6)
-    alice.hangup()
-    wait_for("the end", lambda: house.client.ask("list")["calls"] == [])
-    hears(alice.recording(), HIGH, [LOW])
-    hears(bob.recording(), LOW, [HIGH])
+    house.relay.phones_talk((alice, bob), (LOW, HIGH), 6)
     if record:
         (path,) = house.whole()
         both_hold(path)

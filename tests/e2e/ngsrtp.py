@@ -12,7 +12,6 @@ from lib.case import Skip, wait_for
 from lib.libsrtp import SUITES, Context, Crypto
 from lib.phone import Phone as Baresip
 from lib.sip import Agent
-from lib.tone import hears
 from ng import BASE, Kamailio, Relay, Rtpengine, port_of, read
 
 PACKET_SECONDS = 0.02
@@ -306,15 +305,7 @@ def phones(case, secure_caller):
     kamailio = Kamailio(case, relay, f"127.0.0.1:{at}", flags=flags)
     alice = Baresip(case, "alice", kamailio, LOW, secure=secure_caller)
     bob = Baresip(case, "bob", kamailio, HIGH, secure=not secure_caller, port=at)
-    wait_for("both phones", lambda: all("baresip is ready" in p.process.text() for p in (alice, bob)))
-    alice.dial("bob")
-    wait_for("the answer", lambda: [r for r in relay.voipd.json("relay", "calls")
-                                    if r["state"] == "answered"], 15)
-    time.sleep(4)
-    alice.hangup()
-    wait_for("the end", lambda: relay.client.ask("list")["calls"] == [])
-    hears(alice.recording(), HIGH, [LOW])
-    hears(bob.recording(), LOW, [HIGH])
+    relay.phones_talk((alice, bob), (LOW, HIGH), 4)
 
 
 def test_phones_plain_to_secure(case):

@@ -98,7 +98,7 @@ pub struct Task {
     /// How replies leave.
     pub way: Way,
     /// Its part of the media ports.
-    pub ports: (u16, u16),
+    pub ports: PortPool,
     /// The clock of the relays.
     pub clock: Clock,
     /// What the relays say.
@@ -154,7 +154,7 @@ impl Task {
         let Task {
             socket,
             mut way,
-            ports: (first, last),
+            ports,
             clock,
             mut events,
             order,
@@ -164,9 +164,8 @@ impl Task {
             rng,
         } = self;
         let socket = UdpSocket::from_std(socket)?;
-        let pool = PortPool::new(first, last, 0, 1);
         let now = clock.now();
-        let mut ng = Ng::new(now, settings.borrow_and_update().clone(), pool, rng);
+        let mut ng = Ng::new(now, settings.borrow_and_update().clone(), ports, rng);
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
         let mut replies = Vec::new();
         let mut line = None;

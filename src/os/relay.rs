@@ -7,6 +7,7 @@
 //! by different sockets, so sendmmsg(2) has nothing to join.
 
 mod counters;
+mod held;
 mod idle;
 mod plug;
 mod poller;
@@ -15,6 +16,7 @@ mod socket;
 mod tests;
 
 pub use counters::MediaCounters;
+pub use held::held_ports;
 pub use plug::Bound;
 pub use poller::READY_MAX;
 pub use socket::Port;

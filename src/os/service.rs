@@ -21,6 +21,7 @@ use super::log::{Log, Target};
 use super::ng::Way;
 use super::node::Bound;
 use super::privsep::monitor::{self, Holdings, Monitor};
+use super::relay::held_ports;
 use super::spool::Roots;
 use super::sys;
 use super::web::{self, Web};
@@ -206,6 +207,7 @@ fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fa
         .map(|b| format!("{}:{}", b.transport.uri_token(), b.address))
         .collect();
     let ng = config.rtp.ng.as_ref().map(|ng| ng.listen).zip(ng);
+    let held_ports = held_ports(config.rtp.ports.first(), config.rtp.ports.last());
     let holdings = Holdings {
         path: options.config.clone(),
         text,
@@ -215,6 +217,7 @@ fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fa
         control,
         web,
         ng,
+        held_ports,
         user: options.user.clone(),
         users: options.users.clone(),
         syslog: target == Target::Syslog,
@@ -322,7 +325,8 @@ fn start(options: &Options, target: Target) -> Result<(Attended, Runtime), Fatal
     let blocklist = Blocklist::new(&config, &bound).map_err(|e| os("listeners", &e))?;
     let mut roots = Roots::open(&config);
     roots.mend();
-    let prepared = Prepared::read(config, &bound, &options.users)?;
+    let held_ports = held_ports(config.rtp.ports.first(), config.rtp.ports.last());
+    let prepared = Prepared::read(config, (&bound, held_ports), &options.users)?;
     let running = Running::start(prepared, bound, tls, Seams::with(secrets, roots, card))?;
     let runtime = runtime()?;
     let socket = running.config().admin.socket.clone();

@@ -42,6 +42,14 @@ impl PortPool {
         }
     }
 
+    /// Without the pairs of these ports, which something else holds. Others' are ignored.
+    pub fn without(mut self, held: &[u16]) -> Self {
+        for &port in held {
+            self.mark_bad(port);
+        }
+        self
+    }
+
     /// Takes a pair and gives its even port; `None` when all are taken.
     pub fn allocate(&mut self) -> Option<u16> {
         let port = self.free.pop_front()?;

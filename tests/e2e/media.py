@@ -1,5 +1,6 @@
 """Relayed audio in its hard cases: hold, moving on by re-INVITE, one-way audio, silence."""
 
+import contextlib
 import socket
 import struct
 import threading
@@ -171,3 +172,28 @@ def test_silence_ends_the_call(case):
     for agent in (talk.alice, talk.bob):
         agent.reply(agent.expect("BYE", 16), 200)
     wait_for("the call's end", lambda: talk.voipd.calls() == [])
+
+
+def test_ports_of_other_programs_are_left_out(case):
+    """A call each by the pairs that are left, none by those that somebody else holds."""
+    first = int(case.rtp_range(pairs=20).split("-")[0])
+    ends = range(first, first + 40)
+    with contextlib.ExitStack() as others:
+        for port in (ends[0], ends[3], ends[8]):
+            other = others.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            other.bind(("127.0.0.1", port))
+        talk = Talk(case, rtp={"ports": f"{ends[0]}-{ends[-1]}"})
+        assert talk.a.hears() and talk.b.hears()
+        for _ in range(3):
+            talk.caller.bye(talk.called)
+            wait_for("the call's end", lambda: talk.voipd.calls() == [])
+            call = talk.alice.invite("bob", sdp("127.0.0.1", talk.a.port))
+            request = talk.bob.expect("INVITE")
+            talk.called = talk.bob.answer(request, sdp("127.0.0.1", talk.b.port))
+            talk.caller = call.established()
+            talk.bob.expect("ACK")
+            talk.b.talk_to(request.media())
+            talk.a.talk_to(talk.caller.answer.media())
+            assert talk.a.hears() and talk.b.hears()
+        log = talk.voipd.process.text()
+        assert f"left out: {ends[0]}, {ends[3]}, {ends[8]}" in log, log

@@ -124,6 +124,8 @@ pub struct Settings {
     pub resolvers: Vec<SocketAddr>,
     /// Whom to become.
     pub user: Option<String>,
+    /// Media ports that other programs hold, for signal alone.
+    pub held_ports: Vec<u16>,
     /// Users to make if they are not there, as name and password.
     pub users: Vec<(String, String)>,
     /// The monitor's process.

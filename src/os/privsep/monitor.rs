@@ -72,6 +72,8 @@ pub struct Holdings {
     pub web: Option<TcpListener>,
     /// The socket of the ng protocol, and where it is bound.
     pub ng: Option<(SocketAddr, UdpSocket)>,
+    /// Media ports that other programs hold.
+    pub held_ports: Vec<u16>,
     /// Whom the roles become.
     pub user: Option<String>,
     /// Users to make.
@@ -115,6 +117,10 @@ impl Holdings {
             },
             resolvers,
             user: self.user.clone(),
+            held_ports: match role {
+                Role::Signal => self.held_ports.clone(),
+                Role::Net | Role::Media | Role::Web => Vec::new(),
+            },
             users: if tls { self.users.clone() } else { Vec::new() },
             pid: std::process::id(),
             syslog: self.syslog,

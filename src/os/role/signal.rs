@@ -35,7 +35,9 @@ pub(super) fn run(mut boot: Boot) -> Result<(), Fatal> {
     let tls = boot.settings.tls.take().unwrap_or_default();
     let tls = Tls::of(&tls).map_err(|e| Fatal::new(EX_CONFIG, format!("[sip.tls] {e}")))?;
     let config = boot.config.clone();
-    let prepared = Prepared::read(config, &boot.listeners, &boot.settings.users)?;
+    let held_ports = std::mem::take(&mut boot.settings.held_ports);
+    let bound = (&*boot.listeners, held_ports);
+    let prepared = Prepared::read(config, bound, &boot.settings.users)?;
     prepared.seal()?;
     let runtime = runtime()?;
     enter(Role::Signal, &Roots::default())?;

@@ -132,6 +132,7 @@ impl Sinks for Outlets {
 /// The daemon at work.
 pub(in crate::os) struct Running {
     config: Arc<Config>,
+    held_ports: Vec<u16>,
     anchor: Anchor,
     listening: Vec<String>,
     directory: Arc<Directory>,
@@ -221,10 +222,12 @@ fn stream_settings(config: &Config) -> stream::Settings {
 struct Surroundings {
     listeners: ListenerTable,
     addresses: Addresses,
+    /// Media ports that other programs hold.
+    held_ports: Vec<u16>,
 }
 
 impl Surroundings {
-    fn look(config: &Config, bound: &[Bound]) -> Self {
+    fn look(config: &Config, bound: &[Bound], held_ports: Vec<u16>) -> Self {
         let interfaces = interfaces::addresses().unwrap_or_else(|error| {
             tracing::warn!(%error, "the host's addresses cannot be read");
             Vec::new()
@@ -265,6 +268,7 @@ impl Surroundings {
                 advertise_v4: config.sip.advertise.v4,
                 advertise_v6: config.sip.advertise.v6,
             },
+            held_ports,
         }
     }
 }
@@ -364,7 +368,7 @@ impl Restored {
                 anchor,
                 secret,
                 replays: Arc::clone(&replays),
-                ports: PortPool::new(first, last, shard, shards),
+                ports: PortPool::new(first, last, shard, shards).without(&around.held_ports),
             })
         };
         (0..shards).map(core).collect()
@@ -410,7 +414,7 @@ impl Prepared {
     /// thread.
     pub(in crate::os) fn read(
         config: Config,
-        bound: &[Bound],
+        (bound, held_ports): (&[Bound], Vec<u16>),
         users: &[(String, String)],
     ) -> Result<Self, Fatal> {
         let mut rng = Rng::from_seed(files::entropy()?);
@@ -422,7 +426,7 @@ impl Prepared {
             shards: bound
                 .first()
                 .map_or_else(|| shards(&config), |b| b.sockets().len()),
-            around: Surroundings::look(&config, bound),
+            around: Surroundings::look(&config, bound, held_ports),
             config,
             rng,
             secret,
@@ -492,6 +496,7 @@ impl Running {
         node.shared().switch.tell(0, Input::Mailboxes);
         Ok(Self {
             config,
+            held_ports: around.held_ports,
             anchor,
             listening,
             directory: restored.directory,
@@ -544,7 +549,7 @@ impl Running {
     /// Serves the ng protocol on a bound socket from now on. Once, and inside a runtime only.
     pub(in crate::os) fn start_ng(&self, socket: std::net::UdpSocket, way: ng::Way) {
         let shared = self.node.shared();
-        let (_, Some(ports)) = ng::share_ports(&self.config) else {
+        let (_, Some((first, last))) = ng::share_ports(&self.config) else {
             return;
         };
         let (tell, events) = mpsc::channel(ng::EVENTS_MAX);
@@ -555,7 +560,7 @@ impl Running {
         let task = ng::Task {
             socket,
             way,
-            ports,
+            ports: PortPool::new(first, last, 0, 1).without(&self.held_ports),
             clock: shared.clock,
             events,
             // Any relay will do, but a session stays with its own.

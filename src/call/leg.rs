@@ -37,9 +37,7 @@ impl Leg {
             behind_nat,
             ..Leg::default()
         };
-        if let Ok(from) = invite.from() {
-            leg.tag = from.tag().unwrap_or_default().into();
-        }
+        leg.tag = invite.from_tag().unwrap_or_default().into();
         leg.address = invite.header(HeaderName::From).unwrap_or_default().into();
         leg.cseq = invite.cseq().map(|c| c.number).unwrap_or(0);
         leg.learn_target(invite);
@@ -64,9 +62,7 @@ impl Leg {
             behind_nat,
             ..Leg::default()
         };
-        if let Ok(to) = answer.to() {
-            leg.tag = to.tag().unwrap_or_default().into();
-        }
+        leg.tag = answer.to_tag().unwrap_or_default().into();
         leg.address = answer.header(HeaderName::To).unwrap_or_default().into();
         leg.learn_target(answer);
         let mut routes: Vec<Box<[u8]>> = answer

@@ -149,6 +149,22 @@ pub(super) struct Media {
     stable: Option<[LegSpec; 2]>,
 }
 
+/// A message with a session description.
+#[derive(Debug)]
+pub struct Described<'m> {
+    message: &'m Message,
+    /// `None` where it cannot be read.
+    sdp: Option<Sdp<'m>>,
+}
+
+impl Described<'_> {
+    /// The names of the codecs, the preferred one first.
+    pub fn codecs(&self) -> Option<Box<str>> {
+        let codecs = self.sdp.as_ref()?.codecs();
+        (!codecs.is_empty()).then(|| codecs.join(",").into())
+    }
+}
+
 impl Media {
     pub fn new(session: u64) -> Self {
         let ports = [Vec::new(), Vec::new()];
@@ -175,13 +191,12 @@ impl Media {
         !message.body().is_empty() && kind.eq_ignore_ascii_case(b"application/sdp")
     }
 
-    /// The names of the codecs in the description, the preferred one first.
-    pub fn codecs(message: &Message) -> Option<Box<str>> {
-        if !Self::is_sdp(message) {
-            return None;
-        }
-        let codecs = Sdp::parse(message.body()).ok()?.codecs();
-        (!codecs.is_empty()).then(|| codecs.join(",").into())
+    /// The message's session description, if it has one.
+    pub fn read(message: &Message) -> Option<Described<'_>> {
+        Self::is_sdp(message).then(|| Described {
+            message,
+            sdp: Sdp::parse(message.body()).ok(),
+        })
     }
 
     /// `side`'s description in `message` is on its way to the other side: what the other side gets
@@ -189,21 +204,26 @@ impl Media {
     pub fn describe(
         &mut self,
         side: Side,
-        message: &Message,
+        described: &Described<'_>,
         sides: [Circumstances; 2],
         addresses: &Addresses,
         pool: &mut PortPool,
     ) -> (BodyEdit, Option<MediaCommand>) {
-        if let Err(edit) = self.reserve(message, pool) {
+        if let Err(edit) = self.reserve(described, pool) {
             return (edit, None);
         }
-        let (edit, legs) = self.agree(side, message, sides, addresses);
+        let (edit, legs) = self.agree(side, described, sides, addresses);
         (edit, legs.map(|legs| self.tell(legs)))
     }
 
     /// Holds the ports that a description needs.
-    pub fn reserve(&mut self, message: &Message, pool: &mut PortPool) -> Result<(), BodyEdit> {
-        let Ok(sdp) = Sdp::parse(message.body()) else {
+    pub fn reserve(
+        &mut self,
+        described: &Described<'_>,
+        pool: &mut PortPool,
+    ) -> Result<(), BodyEdit> {
+        let message = described.message;
+        let Some(sdp) = &described.sdp else {
             let reason = "Unreadable Session Description";
             return Err(refuse_unless_response(message, 488, reason));
         };
@@ -212,7 +232,7 @@ impl Media {
             return Err(BodyEdit::Keep);
         }
         let mut held = self.ports.iter_mut();
-        match held.all(|ports| anchor::reserve(pool, &sdp, ports)) {
+        match held.all(|ports| anchor::reserve(pool, sdp, ports)) {
             true => Ok(()),
             false => Err(refuse_unless_response(message, 503, "No Media Ports Left")),
         }
@@ -223,11 +243,11 @@ impl Media {
     pub fn describe_aside(
         &mut self,
         side: Side,
-        message: &Message,
+        described: &Described<'_>,
         sides: [Circumstances; 2],
         addresses: &Addresses,
     ) -> BodyEdit {
-        let (edit, legs) = self.agree(side, message, sides, addresses);
+        let (edit, legs) = self.agree(side, described, sides, addresses);
         if let Some(legs) = legs {
             self.legs = Some(legs);
         }
@@ -250,11 +270,12 @@ impl Media {
     fn agree(
         &mut self,
         side: Side,
-        message: &Message,
+        described: &Described<'_>,
         sides: [Circumstances; 2],
         addresses: &Addresses,
     ) -> (BodyEdit, Option<[LegSpec; 2]>) {
-        let Ok(sdp) = Sdp::parse(message.body()) else {
+        let message = described.message;
+        let Some(sdp) = &described.sdp else {
             return (BodyEdit::Keep, None);
         };
         let own = |s: Side| {
@@ -271,11 +292,11 @@ impl Media {
             local: sides[s.index()].local,
         };
         let reader = side.other();
-        let body = anchor::rewrite(&sdp, own(reader).1, &self.ports[reader.index()]);
+        let body = anchor::rewrite(sdp, own(reader).1, &self.ports[reader.index()]);
         let legs = if self.is_answer(side, message) {
-            self.answered(side, &sdp, vantage)
+            self.answered(side, sdp, vantage)
         } else {
-            self.offered(side, message, &sdp, vantage)
+            self.offered(side, message, sdp, vantage)
         };
         (BodyEdit::Replace(body), Some(legs))
     }

@@ -3,7 +3,7 @@
 
 use super::fork::{Dialog, Forks};
 use super::leg::Leg;
-use super::media::Media;
+use super::media::{Described, Media};
 use super::table::Kin;
 use super::ways::Ways;
 use crate::base::{Flow, TimerId};
@@ -74,11 +74,7 @@ pub(super) struct Call {
 impl Call {
     /// The side whose tag is in From: the author of a request, the reader of a response.
     pub fn author(&self, message: &Message) -> Side {
-        let from = message
-            .from()
-            .ok()
-            .and_then(|a| a.tag())
-            .unwrap_or_default();
+        let from = message.from_tag().unwrap_or_default();
         if *from == *self.legs[0].tag {
             Side::Caller
         } else {
@@ -89,10 +85,10 @@ impl Call {
     /// The tag of the dialog's callee, as far as it is known.
     pub fn callee_tag<'m>(&self, message: &'m Message) -> &'m [u8] {
         let callee = match self.author(message) {
-            Side::Caller => message.to(),
-            Side::Called => message.from(),
+            Side::Caller => message.to_tag(),
+            Side::Called => message.from_tag(),
         };
-        callee.ok().and_then(|a| a.tag()).unwrap_or_default()
+        callee.unwrap_or_default()
     }
 
     /// Whether a message belongs to an answered dialog that record and media do not follow.
@@ -149,10 +145,10 @@ impl Call {
         other.media.and_then(|media| own.follow(*media))
     }
 
-    pub fn codecs_of(&mut self, message: &Message) {
-        if let Some(codecs) = Media::codecs(message) {
+    pub fn codecs_of(&mut self, described: &Described<'_>, in_request: bool) {
+        if let Some(codecs) = described.codecs() {
             self.codecs = codecs;
-            self.offered |= message.is_request();
+            self.offered |= in_request;
         }
     }
 

@@ -4,7 +4,7 @@ mod parts;
 
 use super::fork::Forks;
 use super::leg::Leg;
-use super::media::{BodyEdit, Circumstances, Media, MediaPolicy, Toward};
+use super::media::{BodyEdit, Circumstances, Described, Media, MediaPolicy, Toward};
 use super::row;
 use super::state::{Bye, Call, State, refreshes_target};
 use super::ways::{REFUSED_BYTES_MAX, Refusals, Ways, cut};
@@ -247,7 +247,7 @@ impl CallTable {
     /// The session of the media side that an INVITE without To tag has, or will have.
     pub fn session_of(&self, invite: &Message) -> Option<u64> {
         let keys = self.by_call_id.get(invite.call_id())?;
-        let from = invite.from().ok()?.tag().unwrap_or_default();
+        let from = invite.from_tag().unwrap_or_default();
         let is = |key: &CallKey| {
             let call = self.calls.get(key.0);
             call.is_some_and(|c| *c.legs[0].tag == *from)
@@ -348,8 +348,8 @@ impl CallTable {
     /// The call that an in-dialog request or response belongs to, by Call-ID and tags.
     pub fn find(&self, message: &Message) -> Option<CallKey> {
         let keys = self.by_call_id.get(message.call_id())?;
-        let from = message.from().ok()?.tag().unwrap_or_default();
-        let to = message.to().ok()?.tag().unwrap_or_default();
+        let from = message.from_tag().unwrap_or_default();
+        let to = message.to_tag().unwrap_or_default();
         keys.iter().copied().find(|&key| {
             self.calls.get(key.0).is_some_and(|call| {
                 let (a, b) = (&*call.legs[0].tag, &*call.legs[1].tag);
@@ -402,8 +402,9 @@ impl CallTable {
         };
         let side = call.author(message);
         let aside = call.is_aside(message);
-        if !aside {
-            call.codecs_of(message);
+        let described = Media::read(message);
+        if let (false, Some(described)) = (aside, &described) {
+            call.codecs_of(described, true);
         }
         let legs = call.legs_of(message);
         let (own, other) = (side.index(), side.other().index());
@@ -423,9 +424,10 @@ impl CallTable {
         sides[other].signalling = reader;
         sides[other].behind_nat |= toward.behind_nat;
         sides[other].local |= toward.local;
-        match aside {
-            true => self.pass_aside(key, side, message, sides),
-            false => self.pass_body(key, side, message, sides),
+        match described {
+            None => BodyEdit::Keep,
+            Some(described) if aside => self.pass_aside(key, side, message, &described, sides),
+            Some(described) => self.pass_body(key, side, &described, sides),
         }
     }
 
@@ -446,8 +448,9 @@ impl CallTable {
         // The second answer of a fork: media stays with the first until the caller has chosen.
         let answered = matches!(call.state, State::Answered { .. });
         let aside = answered && *call.legs[1].tag != *call.callee_tag(message);
-        if !aside {
-            call.codecs_of(message);
+        let described = Media::read(message);
+        if let (false, Some(described)) = (aside, &described) {
+            call.codecs_of(described, false);
         }
         let legs = call.legs_of(message);
         let (own, other) = (side.index(), side.other().index());
@@ -465,9 +468,10 @@ impl CallTable {
         sides[own].signalling = Some(flow.remote.ip());
         sides[own].behind_nat |= behind_nat;
         sides[own].local = flow.is_internal();
-        match aside {
-            true => self.pass_aside(key, side, message, sides),
-            false => self.pass_body(key, side, message, sides),
+        match described {
+            None => BodyEdit::Keep,
+            Some(described) if aside => self.pass_aside(key, side, message, &described, sides),
+            Some(described) => self.pass_body(key, side, &described, sides),
         }
     }
 
@@ -478,51 +482,46 @@ impl CallTable {
         key: CallKey,
         side: Side,
         message: &Message,
+        described: &Described<'_>,
         sides: [Circumstances; 2],
     ) -> BodyEdit {
         let Some(call) = self.calls.get_mut(key.0) else {
             return BodyEdit::Keep;
         };
-        if !Media::is_sdp(message) {
-            return BodyEdit::Keep;
-        }
         let tag = call.callee_tag(message);
         let media = call
             .media
             .get_or_insert_with(|| Box::new(Media::new(key.to_u64())));
-        if let Err(edit) = media.reserve(message, &mut self.ports) {
+        if let Err(edit) = media.reserve(described, &mut self.ports) {
             return edit;
         }
         let fork = || Box::new(media.fork());
         let Some(dialog) = call.forks.enter(tag) else {
             return BodyEdit::Keep;
         };
-        if let Some(codecs) = Media::codecs(message) {
+        if let Some(codecs) = described.codecs() {
             dialog.codecs = codecs;
         }
         let own = dialog.media.get_or_insert_with(fork);
-        own.describe_aside(side, message, sides, &self.settings.media.addresses)
+        own.describe_aside(side, described, sides, &self.settings.media.addresses)
     }
 
     fn pass_body(
         &mut self,
         key: CallKey,
         side: Side,
-        message: &Message,
+        described: &Described<'_>,
         sides: [Circumstances; 2],
     ) -> BodyEdit {
         let Some(call) = self.calls.get_mut(key.0) else {
             return BodyEdit::Keep;
         };
-        if !Media::is_sdp(message) {
-            return BodyEdit::Keep;
-        }
         let media = call
             .media
             .get_or_insert_with(|| Box::new(Media::new(key.to_u64())));
         let addresses = &self.settings.media.addresses;
         call.direct = false;
-        let (edit, command) = media.describe(side, message, sides, addresses, &mut self.ports);
+        let (edit, command) = media.describe(side, described, sides, addresses, &mut self.ports);
         self.outputs.extend(command.map(CallOutput::Media));
         edit
     }

@@ -133,9 +133,7 @@ impl Dialog {
     /// Whether a request is of the far end that we know. One that has no tag is of the time before
     /// RFC 3261 (§12.1.1).
     pub fn is_from(&self, request: &Message) -> bool {
-        let from = request.from().ok();
-        let tag = from.as_ref().and_then(|from| from.tag());
-        self.far_tag().as_deref() == tag
+        self.far_tag().as_deref() == request.from_tag()
     }
 
     /// Whether we made the Call-ID (RFC 3261 §14.1).

@@ -322,7 +322,7 @@ impl Pbx {
     fn leg_of(&self, message: &Message) -> Option<Key> {
         let tag = match message.is_request() {
             true => to_tag(message),
-            false => message.from().ok().and_then(|from| from.tag())?,
+            false => message.from_tag()?,
         };
         if tag.is_empty() {
             return None;
@@ -592,8 +592,7 @@ fn bare(request: &Message, (status, reason): (u16, &str), tag: &[u8]) -> Bytes {
 }
 
 fn to_tag(message: &Message) -> &[u8] {
-    let to = message.to().ok();
-    to.and_then(|to| to.tag()).unwrap_or_default()
+    message.to_tag().unwrap_or_default()
 }
 
 fn branch_of(message: &Message) -> Option<Box<[u8]>> {

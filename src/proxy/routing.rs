@@ -570,7 +570,7 @@ pub(super) fn reject(status: u16, reason: &'static str) -> Reject {
 }
 
 pub(super) fn has_to_tag(message: &Message) -> bool {
-    message.to().is_ok_and(|to| to.tag().is_some())
+    message.to_tag().is_some()
 }
 
 /// Methods that begin a dialog (RFC 3261 §12, RFC 6665, RFC 3515).

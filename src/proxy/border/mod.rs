@@ -107,7 +107,7 @@ impl Border {
         routes: Vec<Box<[u8]>>,
     ) -> Option<Self> {
         let mut border = Self::new(Side::Called, Names::of(invite)?, outer, contact, hides);
-        let tag = invite.from().ok()?.tag().unwrap_or_default().into();
+        let tag = invite.from_tag().unwrap_or_default().into();
         border.near.push(Near {
             tag,
             target: veil::contact_of(invite).into(),
@@ -119,7 +119,7 @@ impl Border {
     /// A call that comes in; `inner` is what the inside will read.
     pub fn inward(invite: &Message, inner: Names, contact: Box<[u8]>, hides: bool) -> Option<Self> {
         let mut border = Self::new(Side::Caller, inner, Names::of(invite)?, contact, hides);
-        border.learn_far(invite.from().ok()?.tag().unwrap_or_default());
+        border.learn_far(invite.from_tag().unwrap_or_default());
         Some(border)
     }
 

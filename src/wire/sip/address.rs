@@ -28,6 +28,19 @@ impl<'a> NameAddr<'a> {
         }
     }
 
+    /// The tag of a From or To that is well formed, without reading the rest of it.
+    pub(super) fn tag_in(bytes: &'a [u8]) -> Option<&'a [u8]> {
+        // Behind the last bracket are parameters, unless it stands in a quoted value of one.
+        let params = match memchr::memrchr(b'>', bytes) {
+            Some(end) => bytes.get(end + 1..).filter(|rest| !rest.contains(&b'"')),
+            None => None,
+        };
+        match params {
+            Some(params) => Params::new(params).tag(),
+            None => NameAddr::parse(bytes).ok()?.tag(),
+        }
+    }
+
     fn read(bytes: &'a [u8]) -> Option<NameAddr<'a>> {
         if let [b'"', inner @ ..] = bytes {
             let (display, rest) = scan::quoted(inner)?;
@@ -109,7 +122,7 @@ impl<'a> NameAddr<'a> {
     }
 
     pub fn tag(&self) -> Option<&'a [u8]> {
-        self.param("tag").flatten().filter(|tag| !tag.is_empty())
+        Params::new(self.params).tag()
     }
 
     /// The `q` parameter in thousandths, 0 to 1000.
@@ -177,4 +190,31 @@ fn thousandths(text: &[u8]) -> Option<u16> {
         value = value * 10 + u16::from(digit - b'0');
     }
     (value <= 1000).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_found_without_reading_all() {
+        let values: [(&[u8], Option<&[u8]>); 10] = [
+            (b"<sip:a@b>;tag=x", Some(b"x")),
+            (b"\"A > B\" <sip:a@b>;tag=x", Some(b"x")),
+            (b"A <sip:a@b;tag=no> ; TAG = x ; y", Some(b"x")),
+            (b"sip:a@b;tag=x", Some(b"x")),
+            (b"<sip:a@b>;y=\">;tag=no\";tag=x", Some(b"x")),
+            (b"\"x\" <sip:a@b>;y=\"<z>\";tag=x", Some(b"x")),
+            (b"<sip:a@b>;tagged=y;tag=", None),
+            (b"<sip:a@b;tag=no>", None),
+            (b"\"a\" sip:a@b;tag=no", None),
+            (b"", None),
+        ];
+        for (value, tag) in values {
+            let shown = value.escape_ascii();
+            assert_eq!(NameAddr::tag_in(value), tag, "{shown}");
+            let read = NameAddr::parse(value).ok();
+            assert_eq!(read.and_then(|read| read.tag()), tag, "{shown}");
+        }
+    }
 }

@@ -219,6 +219,16 @@ impl Message {
         NameAddr::parse_as(HeaderName::To, self.required(HeaderName::To)?)
     }
 
+    /// The tag of the From header field, if there is one.
+    pub fn from_tag(&self) -> Option<&[u8]> {
+        NameAddr::tag_in(self.header(HeaderName::From)?)
+    }
+
+    /// The tag of the To header field, if there is one.
+    pub fn to_tag(&self) -> Option<&[u8]> {
+        NameAddr::tag_in(self.header(HeaderName::To)?)
+    }
+
     /// An error where `*` stands among others.
     pub fn contacts(&self) -> Result<Contacts<'_>, HeaderError> {
         if !self.has(HeaderName::Contact) {

@@ -219,6 +219,11 @@ impl<'a> Params<'a> {
         })
     }
 
+    /// The tag of a From or To (RFC 3261 §20.20).
+    pub(super) fn tag(self) -> Option<&'a [u8]> {
+        self.find("tag").flatten().filter(|tag| !tag.is_empty())
+    }
+
     /// Whether the whole text is a well-formed parameter list.
     pub(super) fn well_formed(rest: &[u8]) -> bool {
         let mut rest = rest;

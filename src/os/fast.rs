@@ -23,7 +23,7 @@ pub use checks::{CardFacts, Finding, Grade, QUEUES_MAX};
 pub use driver::{Card, HandOver, Started, hand_over, open, take_over};
 #[cfg(test)]
 pub use exchange::spawn;
-pub use exchange::{Exchange, Running};
+pub use exchange::{Exchange, Running, flows_max};
 pub use figures::{Figures, ONE_FOR_ALL, QueueFigures};
 
 use self::lines::{Line, Lines, Told};

@@ -48,8 +48,8 @@ pub struct Finding {
     pub remedy: String,
 }
 
-/// The first kernel that has all that is used: programs that hang on links (5.9), and memory that
-/// several queues share (5.10).
+/// The first kernel of long support that has all that is used: programs that hang on links came
+/// with 5.9.
 const KERNEL_MIN: (u32, u32) = (5, 10);
 /// With more, most drivers take no program: frames must lie in one page with room around them.
 const MTU_MAX: u32 = 3498;

@@ -73,8 +73,8 @@ class Network:
 
     PREFIX = 24
 
-    def __init__(self, case, core, tag=None, switch=False):
-        """`core` is the core's address."""
+    def __init__(self, case, core, tag=None, switch=False, queues=1):
+        """`core` is the core's address; with `switch` its interface has so many queues."""
         if os.geteuid() != 0:
             raise Skip("needs root for network namespaces")
         self.case, self.tag = case, tag or f"v{os.getpid() % 10000}"
@@ -83,7 +83,7 @@ class Network:
         if not switch:
             sh("ip", "-n", self.bridge, "addr", "add", f"{core}/{self.PREFIX}", "dev", "br0")
         sh("ip", "-n", self.bridge, "link", "set", "br0", "up")
-        self.core = self.host("core", core) if switch else self.bridge
+        self.core = self.host("core", core, queues) if switch else self.bridge
 
     def _namespace(self, host):
         name = f"{self.tag}-{host}"
@@ -95,10 +95,11 @@ class Network:
         sh("ip", "-n", name, "link", "set", "lo", "up")
         return name
 
-    def host(self, name, address):
+    def host(self, name, address, queues=1):
         """Puts a host on the bridge; returns its namespace."""
         host = self._namespace(name)
-        self._cable(self.bridge, f"to-{name}", None, host, "eth0", f"{address}/{self.PREFIX}")
+        self._cable(self.bridge, f"to-{name}", None, host, "eth0", f"{address}/{self.PREFIX}",
+                    queues)
         sh("ip", "-n", self.bridge, "link", "set", f"to-{name}", "master", "br0")
         return host
 
@@ -111,8 +112,10 @@ class Network:
         self._masquerade(gate)
         return host
 
-    def _cable(self, a, a_name, a_address, b, b_name, b_address):
-        sh("ip", "-n", a, "link", "add", a_name, "type", "veth", "peer", b_name, "netns", b)
+    def _cable(self, a, a_name, a_address, b, b_name, b_address, queues=1):
+        count = ["numtxqueues", str(queues), "numrxqueues", str(queues)]
+        sh("ip", "-n", a, "link", "add", a_name, *count, "type", "veth", "peer", b_name, "netns", b,
+           *count)
         for host, name, address in ((a, a_name, a_address), (b, b_name, b_address)):
             if address:
                 sh("ip", "-n", host, "addr", "add", address, "dev", name)

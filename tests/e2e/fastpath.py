@@ -29,8 +29,10 @@ WEB, TOKEN = 8088, "0123456789abcdef0123456789abcdef"
 class House(Network):
     """voipd's host and phones' on one switch, one of them behind a NAT."""
 
-    def __init__(self, case, queues=1, **settings):
+    def __init__(self, case, queues=1, upon=None, **settings):
         super().__init__(case, CORE, switch=True, queues=queues)
+        if upon:
+            self.put_upon(self.core, upon)
         self.hosts = {"alice": self.host("alice", ALICE), "bob": self.host("bob", BOB)}
         self.hosts["home"] = self.home("gate", GATE, "192.168.77.1", "home", HOME)
         self.real_checksums(self.core, *self.hosts.values(), f"{self.tag}-gate")
@@ -152,6 +154,32 @@ def test_busy(case):
     assert house.figure("dropped") == 0, house.voipd.json("status")["counters"]
     house.voipd.stop()
     wait_for("the program to leave the card", lambda: not house.program(), 10)
+
+
+def generic(case, upon):
+    """A call by an interface whose driver has no place for XDP programs."""
+    house = House(case, upon=upon)
+    # What ip(8) calls a program that hangs behind the driver.
+    assert "xdpgeneric" in sh("ip", "-n", house.core, "link", "show", "dev", "eth0")
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    card = house.ways()[1]
+    assert card["mode"].startswith("generic") and card["up"], card
+    house.ends(alice)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    assert house.figure("dropped") == 0, house.voipd.json("status")["counters"]
+    house.voipd.kill()
+    wait_for("the program to be gone", lambda: not house.program())
+    house.rest_passes()
+
+
+def test_generic_over_a_bridge(case):
+    generic(case, "bridge")
+
+
+def test_generic_over_a_macvlan(case):
+    generic(case, "macvlan")
 
 
 def metrics(house):

@@ -1,6 +1,7 @@
 """Network namespaces: several hosts on one machine, and a NAT between them."""
 
 import ctypes
+import json
 import os
 import socket
 import subprocess
@@ -102,6 +103,27 @@ class Network:
                     queues)
         sh("ip", "-n", self.bridge, "link", "set", f"to-{name}", "master", "br0")
         return host
+
+    @staticmethod
+    def put_upon(host, kind):
+        """Has a host's eth0 be a bridge or a macvlan upon its cable, with the cable's address: their
+        drivers have no place for XDP programs, as those of many cards."""
+        ip = ["ip", "-n", host]
+        (link,) = json.loads(sh(*ip, "-j", "-4", "addr", "show", "dev", "eth0"))
+        (address,) = link["addr_info"]
+        sh(*ip, "addr", "flush", "dev", "eth0")
+        sh(*ip, "link", "set", "eth0", "down")
+        sh(*ip, "link", "set", "eth0", "name", "cable0")
+        if kind == "bridge":
+            sh(*ip, "link", "add", "eth0", "type", "bridge", "forward_delay", "0")
+            sh(*ip, "link", "set", "cable0", "master", "eth0")
+        else:
+            sh(*ip, "link", "add", "eth0", "link", "cable0", "type", "macvlan", "mode", "bridge")
+            # Which would answer for the address too, and then has the packets.
+            sh(*ip, "link", "set", "cable0", "arp", "off")
+        for name in ("cable0", "eth0"):
+            sh(*ip, "link", "set", name, "up")
+        sh(*ip, "addr", "add", f"{address['local']}/{address['prefixlen']}", "dev", "eth0")
 
     def home(self, router, outside, inside, name, address):
         """Puts a router on the bridge with a host behind it; returns the host's namespace."""

@@ -118,12 +118,6 @@ fn take(name: &str, workers: usize) -> Result<Opened, String> {
             "generic: its driver has no place for XDP programs, so this is slower"
         }
     };
-    tracing::info!(
-        interface = name,
-        queues = count,
-        mode,
-        "fast path over AF_XDP"
-    );
     Ok(Opened {
         name: name.into(),
         interface,
@@ -160,7 +154,8 @@ fn deal(queues: Vec<Queue>, threads: usize) -> Vec<Vec<Queue>> {
 impl Card for Opened {
     fn start(self: Box<Self>, clock: Clock, mode: FastpathMode) -> io::Result<Started> {
         let name = format!("xdp:{}", self.name);
-        let threads = threads(self.queues.len(), self.cpus, mode);
+        let queues = self.queues.len();
+        let threads = threads(queues, self.cpus, mode);
         let how = match threads {
             1 => self.mode.to_owned(),
             _ => format!("{}, {threads} threads", self.mode),
@@ -168,7 +163,7 @@ impl Card for Opened {
         let link = Link {
             gate: self.ports,
             hardware_address: self.interface.hardware_address,
-            figures: Arc::new(Figures::of(&name, how, self.queues.len())),
+            figures: Arc::new(Figures::of(&name, how, queues)),
             owners: Arc::default(),
         };
         let (mut bells, mut ears) = (Vec::new(), Vec::new());
@@ -196,7 +191,13 @@ impl Card for Opened {
             };
             parts.push(move || driver.run());
         }
-        tracing::info!(interface = self.name, threads, "fast path over AF_XDP runs");
+        tracing::info!(
+            interface = self.name,
+            queues,
+            threads,
+            mode = self.mode,
+            "fast path over AF_XDP"
+        );
         Ok((Running::start(&name, &link, bells, parts)?, sides))
     }
 }

@@ -29,11 +29,14 @@ WEB, TOKEN = 8088, "0123456789abcdef0123456789abcdef"
 class House(Network):
     """voipd's host and phones' on one switch, one of them behind a NAT."""
 
-    def __init__(self, case, queues=1, upon=None, **settings):
+    def __init__(self, case, queues=1, upon=None, vlans=None, **settings):
         super().__init__(case, CORE, switch=True, queues=queues)
         if upon:
             self.put_upon(self.core, upon)
         self.hosts = {"alice": self.host("alice", ALICE), "bob": self.host("bob", BOB)}
+        self.addresses = {"alice": ALICE, "bob": BOB, "home": HOME}
+        for name, number in (vlans or {}).items():
+            self.moves(name, number)
         self.hosts["home"] = self.home("gate", GATE, "192.168.77.1", "home", HOME)
         self.real_checksums(self.core, *self.hosts.values(), f"{self.tag}-gate")
         rtp = {"relay": "always", "fastpath": "xdp:eth0"} | settings.pop("rtp", {})
@@ -41,9 +44,32 @@ class House(Network):
         for user in ("alice", "bob"):
             self.voipd.add_user(user)
 
+    def moves(self, name, number):
+        """A host leaves the net without tags for a VLAN, where voipd's host is too."""
+        host, far, near = self.hosts[name], f"198.18.{number}.2", f"198.18.{number}.1"
+        self.vlan(self.core, number, near)
+        self.vlan(host, number, far)
+        sh("ip", "-n", host, "addr", "flush", "dev", "eth0")
+        sh("ip", "-n", host, "route", "add", CORE, "via", near)
+        self.addresses[name] = far
+        # As on a cable: the tag is in the frame.
+        self.switches(self.bridge, "to-core", "txvlan")
+        self.switches(self.core, "eth0", "rxvlan")
+
+    @staticmethod
+    def switches(host, name, *features, to="off"):
+        words = [word for feature in features for word in (feature, to)]
+        sh("ip", "netns", "exec", host, "ethtool", "-K", name, *words)
+
+    def tagged(self, name, number):
+        """How many frames came to a host and left it by its VLAN."""
+        (link,) = json.loads(sh("ip", "-n", self.hosts[name], "-s", "-j", "link", "show", "dev",
+                                f"eth0.{number}"))
+        return [link["stats64"][way]["packets"] for way in ("rx", "tx")]
+
     def phone(self, name, tone, at=None, **options):
         host = at or name
-        address = {"alice": ALICE, "bob": BOB, "home": HOME}[host]
+        address = self.addresses[host]
         phone = Phone(self.case, name, self.voipd, tone, address=address, netns=self.hosts[host],
                       **options)
         phone.wait_registered()
@@ -99,7 +125,8 @@ class House(Network):
     def rest_passes(self):
         """Ping both ways, and a megabyte of TCP, over the interface of the calls."""
         sh("ip", "netns", "exec", self.hosts["alice"], "ping", "-qc", "3", "-i", "0.1", CORE)
-        sh("ip", "netns", "exec", self.core, "ping", "-qc", "3", "-i", "0.1", BOB)
+        sh("ip", "netns", "exec", self.core, "ping", "-qc", "3", "-i", "0.1",
+           self.addresses["bob"])
         listener = socket_in(self.core, socket.SOCK_STREAM, bind=(CORE, 0))
         listener.listen()
         data, got = os.urandom(1 << 20), []
@@ -180,6 +207,63 @@ def test_generic_over_a_bridge(case):
 
 def test_generic_over_a_macvlan(case):
     generic(case, "macvlan")
+
+
+def test_vlans(case):
+    """A call from one VLAN to another, by one card; then one from a VLAN to where no tags are."""
+    house = House(case, vlans={"alice": 100, "bob": 200})
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    before = house.tagged("alice", 100) + house.tagged("bob", 200)
+    sent = house.figure("sent")
+    time.sleep(2)
+    assert house.figure("sent") - sent > 150
+    after = house.tagged("alice", 100) + house.tagged("bob", 200)
+    for old, new in zip(before, after):
+        assert new - old > 75, (before, after)
+    house.ends(alice)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    assert house.figure("dropped") == 0, house.voipd.json("status")["counters"]
+    # Every packet of the record came, by whichever way.
+    (record,) = house.voipd.records()
+    for leg in record["legs"]:
+        assert leg["lost"] == 0, record
+    rows = doctor(house)
+    assert {row["outcome"] for row in rows} == {"ok"}, rows
+    assert any("VLANs upon it: 2" in row["finding"] for row in rows), rows
+
+
+def test_vlan_and_none(case):
+    house = House(case, vlans={"bob": 200})
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    card = house.ways()[1]
+    house.ends(bob)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    assert card["refused"] == 0 and house.figure("dropped") == 0, card
+
+
+def test_tags_that_the_card_takes_off(case):
+    """The program cannot see which VLAN a frame was in, so it is the kernel's; the call goes on."""
+    house = House(case, vlans={"alice": 100, "bob": 200})
+    house.switches(house.bridge, "to-core", "txvlan", to="on")
+    house.switches(house.core, "eth0", "rxvlan", to="on")
+    (bad,) = [row for row in doctor(house) if row["outcome"] != "ok"]
+    assert bad["remedy"] == "ethtool -K eth0 rxvlan off", bad
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    alice.dial("bob")
+    wait_for("the call to be up", lambda: house.up() == 1)
+    time.sleep(6)
+    assert house.figure("received") == 0
+    house.ends(alice)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    # With the offload out they come to the program.
+    house.switches(house.bridge, "to-core", "txvlan")
+    house.switches(house.core, "eth0", "rxvlan")
+    house.talks(alice, bob)
 
 
 def metrics(house):

@@ -88,7 +88,7 @@ impl std::fmt::Debug for Opened {
 struct Open;
 
 impl Gate for Open {
-    fn open(&self, _ours: SocketAddr) {}
+    fn open(&self, _ours: SocketAddr, _vlan: Option<u16>) {}
     fn close(&self, _port: u16) {}
 }
 

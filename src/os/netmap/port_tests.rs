@@ -36,6 +36,7 @@ impl Hops for Known {
             hardware_address: [2, 0, 0, 0, 0, 9],
             source: OURS.parse::<SocketAddr>().unwrap().ip(),
             mtu: 1500,
+            vlan: None,
         })
     }
 }
@@ -45,6 +46,7 @@ fn opened(devices: Vec<Device>, name: &str) -> Box<Opened> {
         index: 3,
         hardware_address: [2, 0, 0, 0, 0, 1],
         mtu: 1500,
+        vlan: None,
         mode: Mode::Native,
     };
     let hops: Vec<Box<dyn Hops>> = vec![Box::new(Known)];
@@ -356,6 +358,7 @@ const WELL: Facts = Facts {
     supported: ready::NETMAP,
     enabled: 0,
     mtu: 1500,
+    vlan: None,
     hardware_address: Some([2, 0, 0, 0, 0, 1]),
     admode: Some(0),
 };

@@ -125,6 +125,17 @@ class Network:
             sh(*ip, "link", "set", name, "up")
         sh(*ip, "addr", "add", f"{address['local']}/{address['prefixlen']}", "dev", "eth0")
 
+    @staticmethod
+    def vlan(host, number, address):
+        """Gives a host an address in a VLAN (IEEE 802.1Q) upon its eth0, called eth0.NUMBER."""
+        ip, name = ["ip", "-n", host], f"eth0.{number}"
+        try:
+            sh(*ip, "link", "add", "link", "eth0", "name", name, "type", "vlan", "id", str(number))
+        except subprocess.CalledProcessError as error:
+            raise Skip(f"the kernel has no VLANs: {error.stderr.strip()}") from None
+        sh(*ip, "addr", "add", f"{address}/24", "dev", name)
+        sh(*ip, "link", "set", name, "up")
+
     def home(self, router, outside, inside, name, address):
         """Puts a router on the bridge with a host behind it; returns the host's namespace."""
         gate = self.host(router, outside)

@@ -34,20 +34,24 @@ class House(Network):
         if upon:
             self.put_upon(self.core, upon)
         self.hosts = {"alice": self.host("alice", ALICE), "bob": self.host("bob", BOB)}
-        self.addresses = {"alice": ALICE, "bob": BOB, "home": HOME}
+        self.addresses, self.vlans = {"alice": ALICE, "bob": BOB, "home": HOME}, set()
         for name, number in (vlans or {}).items():
             self.moves(name, number)
         self.hosts["home"] = self.home("gate", GATE, "192.168.77.1", "home", HOME)
         self.real_checksums(self.core, *self.hosts.values(), f"{self.tag}-gate")
         rtp = {"relay": "always", "fastpath": "xdp:eth0"} | settings.pop("rtp", {})
+        self.card = rtp["fastpath"]
         self.voipd = Voipd(case, address=CORE, netns=self.core, rtp=rtp, **settings)
         for user in ("alice", "bob"):
             self.voipd.add_user(user)
 
     def moves(self, name, number):
         """A host leaves the net without tags for a VLAN, where voipd's host is too."""
-        host, far, near = self.hosts[name], f"198.18.{number}.2", f"198.18.{number}.1"
-        self.vlan(self.core, number, near)
+        last = list(self.hosts).index(name) + 2
+        host, far, near = self.hosts[name], f"198.18.{number}.{last}", f"198.18.{number}.1"
+        if number not in self.vlans:
+            self.vlan(self.core, number, near)
+        self.vlans.add(number)
         self.vlan(host, number, far)
         sh("ip", "-n", host, "addr", "flush", "dev", "eth0")
         sh("ip", "-n", host, "route", "add", CORE, "via", near)
@@ -81,7 +85,7 @@ class House(Network):
     def ways(self):
         """What voipctl relay says of the sockets and of the card."""
         sockets, card = self.voipd.json("relay")
-        assert (sockets["name"], card["name"]) == ("sockets", "xdp:eth0")
+        assert (sockets["name"], card["name"]) == ("sockets", self.card)
         return sockets, card
 
     def threads(self):
@@ -148,7 +152,8 @@ class House(Network):
 
     def program(self):
         """The XDP program on voipd's interface, as the system shows it."""
-        return "xdp" in sh("ip", "-n", self.core, "link", "show", "dev", "eth0")
+        name = self.card.removeprefix("xdp:")
+        return "prog/xdp" in sh("ip", "-n", self.core, "link", "show", "dev", name)
 
 
 def test_call(case):
@@ -243,6 +248,18 @@ def test_vlan_and_none(case):
     hears(alice.recording(), HIGH, [LOW])
     hears(bob.recording(), LOW, [HIGH])
     assert card["refused"] == 0 and house.figure("dropped") == 0, card
+
+
+def test_the_interface_of_a_vlan(case):
+    """Named itself it carries calls within its VLAN, as an interface without a place for programs."""
+    house = House(case, vlans={"alice": 100, "bob": 100}, rtp={"fastpath": "xdp:eth0.100"})
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    assert house.ways()[1]["mode"].startswith("generic"), house.ways()
+    house.ends(bob)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    assert house.figure("dropped") == 0
 
 
 def test_tags_that_the_card_takes_off(case):

@@ -46,7 +46,6 @@ fn opened(devices: Vec<Device>, name: &str) -> Box<Opened> {
         index: 3,
         hardware_address: [2, 0, 0, 0, 0, 1],
         mtu: 1500,
-        vlan: None,
         mode: Mode::Native,
     };
     let hops: Vec<Box<dyn Hops>> = vec![Box::new(Known)];
@@ -358,7 +357,6 @@ const WELL: Facts = Facts {
     supported: ready::NETMAP,
     enabled: 0,
     mtu: 1500,
-    vlan: None,
     hardware_address: Some([2, 0, 0, 0, 0, 1]),
     admode: Some(0),
 };

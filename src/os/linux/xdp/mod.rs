@@ -9,8 +9,8 @@
 //! interrupts most drivers spread likewise. A thread that has all queues stays on no CPU.
 //!
 //! What it takes: Linux 5.10 or later, root (or CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW) at the start,
-//! and an interface of Ethernet on which no other XDP program hangs. Frames with VLAN tags are left
-//! to the kernel.
+//! and an interface of Ethernet on which no other XDP program hangs. VLANs' interfaces upon it are
+//! ways by it, if the card leaves tags in frames.
 
 mod driver;
 mod program;

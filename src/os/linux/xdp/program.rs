@@ -56,6 +56,32 @@ struct Slot {
     vlan: AtomicU32,
 }
 
+impl Slot {
+    fn open(&self, ours: IpAddr, vlan: Option<u16>) {
+        let (kind, words) = match ours {
+            IpAddr::V4(ip) => {
+                let word = u32::from_ne_bytes(ip.octets());
+                (ETHERTYPE_IPV4, [word, 0, 0, 0])
+            }
+            IpAddr::V6(ip) => {
+                let octets = ip.octets();
+                let mut words = [0; 4];
+                for (word, bytes) in words.iter_mut().zip(octets.chunks_exact(4)) {
+                    *word = u32::from_ne_bytes(bytes.try_into().unwrap_or_default());
+                }
+                (ETHERTYPE_IPV6, words)
+            }
+        };
+        self.kind.store(0, Ordering::Release);
+        for (place, word) in self.address.iter().zip(words) {
+            place.store(word, Ordering::Release);
+        }
+        let vlan = vlan.map_or(0, u32::from);
+        self.vlan.store(vlan, Ordering::Release);
+        self.kind.store(kind as u32, Ordering::Release);
+    }
+}
+
 const SLOT_BYTES: usize = size_of::<Slot>();
 const _: () = assert!(SLOT_BYTES == 24);
 const SLOT_KIND: i16 = 16;
@@ -104,28 +130,7 @@ impl Ports {
 
 impl Gate for Ports {
     fn open(&self, ours: SocketAddr, vlan: Option<u16>) {
-        let slot = self.slot(ours.port());
-        let (kind, words) = match ours.ip() {
-            IpAddr::V4(ip) => {
-                let word = u32::from_ne_bytes(ip.octets());
-                (ETHERTYPE_IPV4, [word, 0, 0, 0])
-            }
-            IpAddr::V6(ip) => {
-                let octets = ip.octets();
-                let mut words = [0; 4];
-                for (word, bytes) in words.iter_mut().zip(octets.chunks_exact(4)) {
-                    *word = u32::from_ne_bytes(bytes.try_into().unwrap_or_default());
-                }
-                (ETHERTYPE_IPV6, words)
-            }
-        };
-        slot.kind.store(0, Ordering::Release);
-        for (place, word) in slot.address.iter().zip(words) {
-            place.store(word, Ordering::Release);
-        }
-        let vlan = vlan.map_or(0, u32::from);
-        slot.vlan.store(vlan, Ordering::Release);
-        slot.kind.store(kind as u32, Ordering::Release);
+        self.slot(ours.port()).open(ours.ip(), vlan);
     }
 
     fn close(&self, port: u16) {
@@ -475,3 +480,6 @@ fn instructions(ports: RawFd, sockets: RawFd) -> Vec<u64> {
     a.put(0x95, 0, 0, 0, 0);
     a.code
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,7 +156,7 @@ fn a_vlan_is_that_of_either_way() {
     assert_eq!((onward.tag, onward.source_mac[5]), (Some(0xa064), 7));
     // The other side moves out of its VLAN; where this one's packets come from stays.
     *rig.hop.lock().unwrap() = Some(hop(9));
-    rig.now = rig.now + HOP_AGE_MAX;
+    rig.now += HOP_AGE_MAX;
     rig.order(FlowOrder::Query { port: 16384 });
     assert!(matches!(rig.turn()[..], [(16384, FlowNews::Counted(_))]));
     assert_eq!(rig.side.placed[&16384].hop.vlan, None);

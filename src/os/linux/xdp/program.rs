@@ -4,9 +4,9 @@
 //!
 //! Frames with more than one VLAN tag, IP options, extension headers or fragments are the kernel's,
 //! and so are those of another VLAN than the flow's, as all of a VLAN are where the card takes tags
-//! off: the program does not see what was in them. The ports are in an array that this process has mapped, so that no right is needed to change it later. The
-//! program hangs on a link, whose descriptor takes it off the card when the process ends, however
-//! it ends.
+//! off: the program does not see what was in them. The ports are in an array that this process has
+//! mapped, so that no right is needed to change it later. The program hangs on a link, whose
+//! descriptor takes it off the card when the process ends, however it ends.
 
 #![allow(unsafe_code)]
 

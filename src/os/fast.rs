@@ -23,7 +23,7 @@ pub use checks::{CardFacts, Finding, Grade, QUEUES_MAX};
 pub use driver::{Card, HandOver, Started, hand_over, open, take_over};
 #[cfg(test)]
 pub use exchange::spawn;
-pub use exchange::{Exchange, Running};
+pub use exchange::{Exchange, Running, flows_max};
 pub use figures::{Figures, ONE_FOR_ALL, QueueFigures};
 
 use self::lines::{Line, Lines, Told};
@@ -59,6 +59,24 @@ pub struct Hop {
     pub source: IpAddr,
     /// The longest IP packet.
     pub mtu: u16,
+    /// The VLAN that it is in.
+    pub vlan: Option<Vlan>,
+}
+
+/// A VLAN on a driver's link, as we are in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Vlan {
+    /// What our frames get: priority and number (IEEE 802.1Q §9.6).
+    pub tag: u16,
+    /// Our hardware address there, which need not be the link's.
+    pub hardware_address: [u8; 6],
+}
+
+impl Vlan {
+    /// Its number.
+    pub fn number(self) -> u16 {
+        self.tag & 0x0fff
+    }
 }
 
 /// Knows next hops.
@@ -69,8 +87,8 @@ pub trait Hops: Send + std::fmt::Debug {
 
 /// Decides which frames the driver sees.
 pub trait Gate: Send + Sync + std::fmt::Debug {
-    /// Those to this address and port of ours, from now on.
-    fn open(&self, ours: SocketAddr);
+    /// Those to this address and port of ours in this VLAN, from now on; in none without one.
+    fn open(&self, ours: SocketAddr, vlan: Option<u16>);
     /// None to this port any more.
     fn close(&self, port: u16);
 }
@@ -175,6 +193,8 @@ impl Owners {
 struct Placed {
     stream: Stream,
     ours: SocketAddr,
+    /// The VLAN that it comes by.
+    vlan: Option<u16>,
     hop: Hop,
     checked: Instant,
     answered: bool,
@@ -307,9 +327,12 @@ impl Side {
     }
 
     fn install(&mut self, now: Instant, stream: Stream) -> bool {
+        // Packets come by the way that ours to their sender would leave by.
+        let from = self.hops.hop(stream.source.ip());
+        let vlan = from.and_then(|hop| hop.vlan).map(Vlan::number);
         // By which address of ours the sender knows us, where the port is bound to all.
         let ours = match stream.bind.is_unspecified() {
-            true => self.hops.hop(stream.source.ip()).map(|hop| hop.source),
+            true => from.map(|hop| hop.source),
             false => Some(stream.bind),
         };
         let hop = self.hops.hop(stream.destination.ip());
@@ -320,7 +343,7 @@ impl Side {
         self.link.owners.set(stream.port, self.number);
         let hardware_address = self.link.hardware_address;
         let install = || Change::Install {
-            spec: Box::new(spec(&stream, ours, &hop, hardware_address)),
+            spec: Box::new(spec(&stream, (ours, vlan), &hop, hardware_address)),
             keep_security: false,
         };
         if !self.lines.ask(false, install) {
@@ -329,6 +352,7 @@ impl Side {
         let placed = Placed {
             stream,
             ours,
+            vlan,
             hop,
             checked: now,
             answered: false,
@@ -344,6 +368,7 @@ impl Side {
             return;
         };
         let destination = placed.ours;
+        let vlan = placed.vlan;
         let stream = placed.stream;
         if now.since(placed.checked) >= HOP_AGE_MAX {
             placed.checked = now;
@@ -353,7 +378,7 @@ impl Side {
                 placed.hop = hop;
                 let hardware_address = self.link.hardware_address;
                 let install = || Change::Install {
-                    spec: Box::new(spec(&stream, destination, &hop, hardware_address)),
+                    spec: Box::new(spec(&stream, (destination, vlan), &hop, hardware_address)),
                     keep_security: true,
                 };
                 // In vain: it is tried again with the next hop's next change.
@@ -411,7 +436,7 @@ impl Side {
             (_, true) => None,
             (true, false) => {
                 if first {
-                    self.link.gate.open(ours);
+                    self.link.gate.open(ours, placed.vlan);
                 }
                 first.then_some((port, FlowNews::Installed))
             }
@@ -429,7 +454,12 @@ impl Side {
     }
 }
 
-fn spec(stream: &Stream, ours: SocketAddr, hop: &Hop, hardware_address: [u8; 6]) -> FlowSpec {
+fn spec(
+    stream: &Stream,
+    (ours, vlan): (SocketAddr, Option<u16>),
+    hop: &Hop,
+    hardware_address: [u8; 6],
+) -> FlowSpec {
     let source = match stream.onward_bind.is_unspecified() {
         true => hop.source,
         false => stream.onward_bind,
@@ -437,13 +467,15 @@ fn spec(stream: &Stream, ours: SocketAddr, hop: &Hop, hardware_address: [u8; 6])
     FlowSpec {
         destination: ours,
         source: stream.source,
-        vlan: None,
+        vlan,
         clock_rate: stream.clock_rate,
         action: Action::Forward(Box::new(Onward {
             link: hop.link,
-            source_mac: hardware_address,
+            source_mac: hop
+                .vlan
+                .map_or(hardware_address, |vlan| vlan.hardware_address),
             destination_mac: hop.hardware_address,
-            tag: None,
+            tag: hop.vlan.map(|vlan| vlan.tag),
             source: SocketAddr::new(source, stream.onward_port),
             destination: stream.destination,
             rtcp: match stream.has_rtcp {

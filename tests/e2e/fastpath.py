@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -28,19 +29,51 @@ WEB, TOKEN = 8088, "0123456789abcdef0123456789abcdef"
 class House(Network):
     """voipd's host and phones' on one switch, one of them behind a NAT."""
 
-    def __init__(self, case, **settings):
-        super().__init__(case, CORE, switch=True)
+    def __init__(self, case, queues=1, upon=None, vlans=None, **settings):
+        super().__init__(case, CORE, switch=True, queues=queues)
+        if upon:
+            self.put_upon(self.core, upon)
         self.hosts = {"alice": self.host("alice", ALICE), "bob": self.host("bob", BOB)}
+        self.addresses, self.vlans = {"alice": ALICE, "bob": BOB, "home": HOME}, set()
+        for name, number in (vlans or {}).items():
+            self.moves(name, number)
         self.hosts["home"] = self.home("gate", GATE, "192.168.77.1", "home", HOME)
         self.real_checksums(self.core, *self.hosts.values(), f"{self.tag}-gate")
         rtp = {"relay": "always", "fastpath": "xdp:eth0"} | settings.pop("rtp", {})
+        self.card = rtp["fastpath"]
         self.voipd = Voipd(case, address=CORE, netns=self.core, rtp=rtp, **settings)
         for user in ("alice", "bob"):
             self.voipd.add_user(user)
 
+    def moves(self, name, number):
+        """A host leaves the net without tags for a VLAN, where voipd's host is too."""
+        last = list(self.hosts).index(name) + 2
+        host, far, near = self.hosts[name], f"198.18.{number}.{last}", f"198.18.{number}.1"
+        if number not in self.vlans:
+            self.vlan(self.core, number, near)
+        self.vlans.add(number)
+        self.vlan(host, number, far)
+        sh("ip", "-n", host, "addr", "flush", "dev", "eth0")
+        sh("ip", "-n", host, "route", "add", CORE, "via", near)
+        self.addresses[name] = far
+        # As on a cable: the tag is in the frame.
+        self.switches(self.bridge, "to-core", "txvlan")
+        self.switches(self.core, "eth0", "rxvlan")
+
+    @staticmethod
+    def switches(host, name, *features, to="off"):
+        words = [word for feature in features for word in (feature, to)]
+        sh("ip", "netns", "exec", host, "ethtool", "-K", name, *words)
+
+    def tagged(self, name, number):
+        """How many frames came to a host and left it by its VLAN."""
+        (link,) = json.loads(sh("ip", "-n", self.hosts[name], "-s", "-j", "link", "show", "dev",
+                                f"eth0.{number}"))
+        return [link["stats64"][way]["packets"] for way in ("rx", "tx")]
+
     def phone(self, name, tone, at=None, **options):
         host = at or name
-        address = {"alice": ALICE, "bob": BOB, "home": HOME}[host]
+        address = self.addresses[host]
         phone = Phone(self.case, name, self.voipd, tone, address=address, netns=self.hosts[host],
                       **options)
         phone.wait_registered()
@@ -52,8 +85,16 @@ class House(Network):
     def ways(self):
         """What voipctl relay says of the sockets and of the card."""
         sockets, card = self.voipd.json("relay")
-        assert (sockets["name"], card["name"]) == ("sockets", "xdp:eth0")
+        assert (sockets["name"], card["name"]) == ("sockets", self.card)
         return sockets, card
+
+    def threads(self):
+        """The driver's threads: for each the CPUs that it may run on."""
+        media = self.voipd.pids("media") or [self.voipd.process.pid]
+        tasks = [pathlib.Path(f"/proc/{pid}/task") for pid in media]
+        drivers = [task for folder in tasks for task in folder.iterdir()
+                   if (task / "comm").read_text().startswith("xdp:")]
+        return sorted(sorted(os.sched_getaffinity(int(task.name))) for task in drivers)
 
     def carries(self, flows):
         wait_for(f"{flows} flows on the fast path", lambda: self.figure("flows") == flows, 15)
@@ -88,7 +129,8 @@ class House(Network):
     def rest_passes(self):
         """Ping both ways, and a megabyte of TCP, over the interface of the calls."""
         sh("ip", "netns", "exec", self.hosts["alice"], "ping", "-qc", "3", "-i", "0.1", CORE)
-        sh("ip", "netns", "exec", self.core, "ping", "-qc", "3", "-i", "0.1", BOB)
+        sh("ip", "netns", "exec", self.core, "ping", "-qc", "3", "-i", "0.1",
+           self.addresses["bob"])
         listener = socket_in(self.core, socket.SOCK_STREAM, bind=(CORE, 0))
         listener.listen()
         data, got = os.urandom(1 << 20), []
@@ -110,7 +152,8 @@ class House(Network):
 
     def program(self):
         """The XDP program on voipd's interface, as the system shows it."""
-        return "xdp" in sh("ip", "-n", self.core, "link", "show", "dev", "eth0")
+        name = self.card.removeprefix("xdp:")
+        return "prog/xdp" in sh("ip", "-n", self.core, "link", "show", "dev", name)
 
 
 def test_call(case):
@@ -143,6 +186,101 @@ def test_busy(case):
     assert house.figure("dropped") == 0, house.voipd.json("status")["counters"]
     house.voipd.stop()
     wait_for("the program to leave the card", lambda: not house.program(), 10)
+
+
+def generic(case, upon):
+    """A call by an interface whose driver has no place for XDP programs."""
+    house = House(case, upon=upon)
+    # What ip(8) calls a program that hangs behind the driver.
+    assert "xdpgeneric" in sh("ip", "-n", house.core, "link", "show", "dev", "eth0")
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    card = house.ways()[1]
+    assert card["mode"].startswith("generic") and card["up"], card
+    house.ends(alice)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    assert house.figure("dropped") == 0, house.voipd.json("status")["counters"]
+    house.voipd.kill()
+    wait_for("the program to be gone", lambda: not house.program())
+    house.rest_passes()
+
+
+def test_generic_over_a_bridge(case):
+    generic(case, "bridge")
+
+
+def test_generic_over_a_macvlan(case):
+    generic(case, "macvlan")
+
+
+def test_vlans(case):
+    """A call from one VLAN to another, by one card; then one from a VLAN to where no tags are."""
+    house = House(case, vlans={"alice": 100, "bob": 200})
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    before = house.tagged("alice", 100) + house.tagged("bob", 200)
+    sent = house.figure("sent")
+    time.sleep(2)
+    assert house.figure("sent") - sent > 150
+    after = house.tagged("alice", 100) + house.tagged("bob", 200)
+    for old, new in zip(before, after):
+        assert new - old > 75, (before, after)
+    house.ends(alice)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    assert house.figure("dropped") == 0, house.voipd.json("status")["counters"]
+    # Every packet of the record came, by whichever way.
+    (record,) = house.voipd.records()
+    for leg in record["legs"]:
+        assert leg["lost"] == 0, record
+    rows = doctor(house)
+    assert {row["outcome"] for row in rows} == {"ok"}, rows
+    assert any("VLANs upon it: 2" in row["finding"] for row in rows), rows
+
+
+def test_vlan_and_none(case):
+    house = House(case, vlans={"bob": 200})
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    card = house.ways()[1]
+    house.ends(bob)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    assert card["refused"] == 0 and house.figure("dropped") == 0, card
+
+
+def test_the_interface_of_a_vlan(case):
+    """Named itself it carries calls within its VLAN, as an interface without a place for programs."""
+    house = House(case, vlans={"alice": 100, "bob": 100}, rtp={"fastpath": "xdp:eth0.100"})
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    assert house.ways()[1]["mode"].startswith("generic"), house.ways()
+    house.ends(bob)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    assert house.figure("dropped") == 0
+
+
+def test_tags_that_the_card_takes_off(case):
+    """The program cannot see which VLAN a frame was in, so it is the kernel's; the call goes on."""
+    house = House(case, vlans={"alice": 100, "bob": 200})
+    house.switches(house.bridge, "to-core", "txvlan", to="on")
+    house.switches(house.core, "eth0", "rxvlan", to="on")
+    (bad,) = [row for row in doctor(house) if row["outcome"] != "ok"]
+    assert bad["remedy"] == "ethtool -K eth0 rxvlan off", bad
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    alice.dial("bob")
+    wait_for("the call to be up", lambda: house.up() == 1)
+    time.sleep(6)
+    assert house.figure("received") == 0
+    house.ends(alice)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    # With the offload out they come to the program.
+    house.switches(house.bridge, "to-core", "txvlan")
+    house.switches(house.core, "eth0", "rxvlan")
+    house.talks(alice, bob)
 
 
 def metrics(house):
@@ -245,7 +383,7 @@ def test_srtp_passes(case):
 def test_rights_are_given_up(case):
     """Root is needed for the start alone."""
     within = ["sh", "-c", 'chown nobody "$0" && exec "$@"', case.folder / "voipd"]
-    house = House(case, flags=["-u", "nobody"], within=within)
+    house = House(case, queues=2, flags=["-u", "nobody"], within=within)
     alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
     house.talks(alice, bob)
     house.ends(alice)
@@ -343,7 +481,7 @@ def test_what_cannot_be_is_said(case):
 
 def test_interface_goes_away(case):
     """The driver ends, and says so once; calls go on by sockets, and their records are whole."""
-    house = House(case)
+    house = House(case, queues=2)
     alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
     house.talks(alice, bob)
     assert house.figure("up") == 1
@@ -379,29 +517,44 @@ def test_interface_goes_away(case):
     assert house.program() and house.figure("up") == 1
 
 
+class Proxy:
+    """Another proxy at alice's, which has its calls between her host and bob's relayed."""
+
+    RTP = {"ng_allow": ["198.18.0.0/24"], "ng_interfaces": [f"lan/{CORE}"]}
+
+    def __init__(self, case, house, port):
+        self.case, self.house = case, house
+        self.client = NgClient(CORE, port)
+        self.client.socket.close()
+        self.client.socket = socket_in(house.hosts["alice"], socket.SOCK_DGRAM, bind=(ALICE, 0))
+        self.client.socket.settimeout(1)
+
+    def call(self, name):
+        """Two that talk."""
+        talkers = Talker(self.case, 400), Talker(self.case, 800)
+        for talker, host, address in zip(talkers, ("alice", "bob"), (ALICE, BOB)):
+            talker.socket.close()
+            talker.socket = socket_in(self.house.hosts[host], socket.SOCK_DGRAM, bind=(address, 0))
+            talker.port = talker.socket.getsockname()[1]
+        a, b = talkers
+        ask, call = self.client.ask, {"call_id": name, "from_tag": "a"}
+        offered = ask("offer", sdp=sdp(ALICE, a.port), **call)
+        answered = ask("answer", sdp=sdp(BOB, b.port), to_tag="b", **call)
+        a.talk_to((CORE, port_of(answered)))
+        b.talk_to((CORE, port_of(offered)))
+        return talkers
+
+
 def test_a_recording_of_another_proxy(case):
     """A call of the ng protocol leaves the card while it is recorded, and comes back."""
     spool = case.folder / "spool"
     spool.mkdir()
     spool.chmod(0o777)
     port = case.port()
-    house = House(case, rtp={"ng": f"udp:{CORE}:{port}", "ng_allow": ["198.18.0.0/24"],
-                             "ng_interfaces": [f"lan/{CORE}"]},
+    house = House(case, rtp={"ng": f"udp:{CORE}:{port}"} | Proxy.RTP,
                   spool={"directory": str(spool)}, recording={"notice": False})
-    client = NgClient(CORE, port)
-    client.socket.close()
-    client.socket = socket_in(house.hosts["alice"], socket.SOCK_DGRAM, bind=(ALICE, 0))
-    client.socket.settimeout(1)
-    a, b = Talker(case, 400), Talker(case, 800)
-    for talker, name, address in ((a, "alice", ALICE), (b, "bob", BOB)):
-        talker.socket.close()
-        talker.socket = socket_in(house.hosts[name], socket.SOCK_DGRAM, bind=(address, 0))
-        talker.port = talker.socket.getsockname()[1]
-    call = {"call_id": "x", "from_tag": "a"}
-    offered = client.ask("offer", sdp=sdp(ALICE, a.port), **call)
-    answered = client.ask("answer", sdp=sdp(BOB, b.port), to_tag="b", **call)
-    a.talk_to((CORE, port_of(answered)))
-    b.talk_to((CORE, port_of(offered)))
+    proxy = Proxy(case, house, port)
+    client, (a, b) = proxy.client, proxy.call("x")
     house.carries(2)
     assert client.ask("start recording", call_id="x") == {"result": "ok"}
     house.carries(0)
@@ -411,5 +564,75 @@ def test_a_recording_of_another_proxy(case):
     assert a.hears() and b.hears()
     (path,) = wait_for("the recording", lambda: list(spool.rglob("*.wav")))
     both_hold(path)
-    client.ask("delete", delete_delay=0, **call)
+    client.ask("delete", delete_delay=0, call_id="x", from_tag="a")
     house.carries(0)
+
+
+def test_queues(case):
+    """Of a card with two queues each has a thread of its own, and both carry packets of calls."""
+    port = case.port()
+    house = House(case, queues=2, rtp={"ng": f"udp:{CORE}:{port}"} | Proxy.RTP)
+    proxy = Proxy(case, house, port)
+    threads = min(2, os.cpu_count())
+    assert house.threads() == [[cpu] for cpu in sorted(os.sched_getaffinity(0))[:2]] or threads == 1
+    # Which queue a flow comes by is for its addresses and ports to say.
+    pairs = [proxy.call(f"call{number}") for number in range(6)]
+    house.carries(12)
+    before = house.ways()[1]["queues"]
+    for a, b in pairs:
+        assert a.hears(0.5) and b.hears(0.5)
+    queues = house.ways()[1]["queues"]
+    for old, new in zip(before, queues, strict=True):
+        assert new["received"] - old["received"] > 50, (old, new)
+        assert new["sent"] - old["sent"] > 50, (old, new)
+    for number in range(6):
+        proxy.client.ask("delete", delete_delay=0, call_id=f"call{number}", from_tag="a")
+    house.carries(0)
+    for pair in pairs:
+        for talker in pair:
+            talker.close()
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    house.ends(alice)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    time.sleep(1.5)
+    card = house.ways()[1]
+    assert card["mode"].endswith(f"{threads} threads") or threads == 1, card
+    assert card["drops"] == {} and card["up"], card
+    assert card["received"] == card["sent"] + card["punted"], card
+    for name in ("received", "sent"):
+        assert sum(queue[name] for queue in card["queues"]) == card[name], card
+    for queue in card["queues"]:
+        lost = [queue[name] for name in ("overruns", "kernel_dropped", "ring_full", "invalid")]
+        assert lost == [0, 0, 0, 0] and queue["room"] > 1000 and queue["sending"] == 0, queue
+    # Killed, and started again: both queues are taken over.
+    house.voipd.kill()
+    wait_for("the program to be gone", lambda: not house.program())
+    house.rest_passes()
+    house.voipd.restart()
+    assert house.program() and len(house.threads()) == threads
+    for number in range(6):
+        proxy.call(f"again{number}")
+    house.carries(12)
+    wait_for("both queues to carry",
+             lambda: min(queue["sent"] for queue in house.ways()[1]["queues"]) > 50, 10)
+    house.voipd.stop()
+    assert not house.program()
+    house.rest_passes()
+
+
+def test_queues_busy(case):
+    """Threads that do not sleep leave a CPU to all else, and serve the queues in turn."""
+    port = case.port()
+    house = House(case, queues=3, rtp={"ng": f"udp:{CORE}:{port}", "fastpath_mode": "busy"} | Proxy.RTP)
+    assert len(house.threads()) == max(1, min(3, os.cpu_count() - 1))
+    proxy = Proxy(case, house, port)
+    pairs = [proxy.call(f"call{number}") for number in range(8)]
+    house.carries(16)
+    wait_for("all queues to carry",
+             lambda: min(queue["sent"] for queue in house.ways()[1]["queues"]) > 50, 10)
+    for a, b in pairs:
+        assert a.hears(0.5) and b.hears(0.5)
+    house.voipd.stop()
+    assert not house.program()

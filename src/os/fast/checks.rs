@@ -16,6 +16,10 @@ pub struct CardFacts {
     pub queues: u32,
     /// Whether received segments are joined by the card (large receive offload).
     pub lro: bool,
+    /// How many VLANs' interfaces lie upon it.
+    pub vlans: usize,
+    /// Whether the card takes tags of VLANs off.
+    pub strips_tags: bool,
     /// What this process may do: bits of capabilities(7).
     pub rights: u64,
     /// The most bytes that this process may lock; `None` without a limit.
@@ -48,8 +52,8 @@ pub struct Finding {
     pub remedy: String,
 }
 
-/// The first kernel that has all that is used: programs that hang on links (5.9), and memory that
-/// several queues share (5.10).
+/// The first kernel of long support that has all that is used: programs that hang on links came
+/// with 5.9.
 const KERNEL_MIN: (u32, u32) = (5, 10);
 /// With more, most drivers take no program: frames must lie in one page with room around them.
 const MTU_MAX: u32 = 3498;
@@ -82,6 +86,7 @@ impl CardFacts {
             self.missing_rights(),
             self.memory(),
             self.offload(),
+            self.tags(),
             self.length(),
             self.count(),
             self.translation(),
@@ -170,6 +175,22 @@ impl CardFacts {
         }
     }
 
+    fn tags(&self) -> Finding {
+        let (name, vlans) = (&self.name, self.vlans);
+        match (vlans, self.strips_tags) {
+            (0, _) => well("no VLAN is seen upon it".into()),
+            (_, false) => well(format!(
+                "VLANs upon it: {vlans}; their tags are left in frames"
+            )),
+            (_, true) => poor(
+                format!(
+                    "the card takes tags off: calls in the {vlans} VLANs upon it stay on sockets"
+                ),
+                format!("ethtool -K {name} rxvlan off"),
+            ),
+        }
+    }
+
     fn length(&self) -> Finding {
         let (name, mtu) = (&self.name, self.mtu);
         match mtu > MTU_MAX {
@@ -239,6 +260,8 @@ mod tests {
             mtu: 1500,
             queues: 4,
             lro: false,
+            vlans: 2,
+            strips_tags: false,
             rights: u64::MAX,
             locked_max: Some(8 << 20),
             kernel: "5.10.0-8-amd64".into(),
@@ -249,7 +272,7 @@ mod tests {
     #[test]
     fn a_good_card_has_no_troubles() {
         assert_eq!(good().troubles(), [""; 0]);
-        assert_eq!(good().judge().len(), 8);
+        assert_eq!(good().judge().len(), 9);
     }
 
     #[test]
@@ -265,6 +288,10 @@ mod tests {
             (with(&|f| f.kernel = "5.9.16".into()), "Linux 5.10 or later"),
             (with(&|f| f.kernel = String::new()), "Linux 5.10 or later"),
             (with(&|f| f.lro = true), "ethtool -K eth0 lro off"),
+            (
+                with(&|f| f.strips_tags = true),
+                "ethtool -K eth0 rxvlan off",
+            ),
             (with(&|f| f.mtu = 9000), "ip link set dev eth0 mtu 1500"),
             (with(&|f| f.queues = 65), "ethtool -L eth0 combined 64"),
             (with(&|f| f.translates = Some(false)), "bpf_jit_enable=1"),
@@ -277,6 +304,8 @@ mod tests {
             assert!(said.contains(remedy), "{said}");
             assert_eq!(said.lines().count(), 1, "{said}");
         }
+        let said = with(&|f| (f.strips_tags, f.vlans) = (true, 0));
+        assert_eq!(said, "", "nothing is lost without VLANs");
         let said = with(&|f| f.rights &= !(1 << CAP_BPF | 1 << CAP_SYS_ADMIN));
         assert!(said.contains("has no CAP_BPF"), "{said}");
         assert_eq!(with(&|f| f.rights &= !(1 << CAP_BPF)), "");

@@ -10,6 +10,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
+/// The most flows.
+const FLOWS_MAX: usize = 65_536;
+/// The most of a driver with many threads, each of which has all flows: places of all tables, of
+/// 320 bytes, and what each has at least.
+const PLACES_MAX: usize = 4 * FLOWS_MAX;
+const FLOWS_MIN: usize = FLOWS_MAX / 4;
+
+/// The most flows of a driver with so many threads.
+pub fn flows_max(threads: usize) -> usize {
+    (PLACES_MAX / threads.max(1)).clamp(FLOWS_MIN, FLOWS_MAX)
+}
+
 /// The flows, and the lines to the workers. Dropping it, as a panic does too, leaves what the flows
 /// counted to the workers, which go on by sockets.
 #[derive(Debug)]
@@ -184,8 +196,9 @@ pub fn spawn(
             "[rtp] fastpath: {name} ended: {why}; calls go on by sockets, restart voipd to have it \
              back"
         );
-        tracing::error!("{text}");
-        figures.end(text);
+        if figures.end(text.clone()) {
+            tracing::error!("{text}");
+        }
     })
 }
 

@@ -162,10 +162,10 @@ impl Figures {
         }
     }
 
-    /// The driver is gone: why, and what to do.
-    pub(super) fn end(&self, text: String) {
-        // The first one that ends takes the others with it.
-        let _ = self.ended.set(text);
+    /// The driver is gone: why, and what to do. Whether this is the first word of it: a thread that
+    /// ends takes the others with it.
+    pub(super) fn end(&self, text: String) -> bool {
+        self.ended.set(text).is_ok()
     }
 
     /// Why there is no driver any more, with the remedy; `None` while it runs.

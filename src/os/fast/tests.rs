@@ -6,11 +6,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::sync::Mutex;
 
 #[derive(Debug, Default)]
-struct Door(Mutex<BTreeMap<u16, SocketAddr>>);
+struct Door(Mutex<BTreeMap<u16, (SocketAddr, Option<u16>)>>);
 
 impl Gate for Door {
-    fn open(&self, ours: SocketAddr) {
-        self.0.lock().unwrap().insert(ours.port(), ours);
+    fn open(&self, ours: SocketAddr, vlan: Option<u16>) {
+        self.0.lock().unwrap().insert(ours.port(), (ours, vlan));
     }
 
     fn close(&self, port: u16) {
@@ -43,6 +43,7 @@ fn hop(last: u8) -> Hop {
         hardware_address: [2, 0, 0, 0, 0, last],
         source: "192.0.2.1".parse().unwrap(),
         mtu: 1500,
+        vlan: None,
     }
 }
 
@@ -111,7 +112,7 @@ fn a_stream_comes_counts_and_goes() {
     assert!(rig.open_ports().is_empty(), "frames before there is a flow");
     assert_eq!(rig.turn(), [(16384, FlowNews::Installed)]);
     assert_eq!(
-        rig.door.0.lock().unwrap()[&16384].to_string(),
+        rig.door.0.lock().unwrap()[&16384].0.to_string(),
         "192.0.2.1:16384"
     );
     assert_eq!(rig.side.link.owners.of(16384), 3);
@@ -124,6 +125,43 @@ fn a_stream_comes_counts_and_goes() {
         [(16384, FlowNews::Removed(Some(_)))]
     ));
     assert!(rig.table.is_empty());
+}
+
+#[test]
+fn a_vlan_is_that_of_either_way() {
+    let mut rig = Rig::new(8);
+    let vlan = |tag| Vlan {
+        tag,
+        hardware_address: [2, 0, 0, 0, 0, 7],
+    };
+    // Priority 5, VLAN 100: what is listened to is the number alone.
+    let tagged = Hop {
+        vlan: Some(vlan(0xa064)),
+        ..hop(9)
+    };
+    *rig.hop.lock().unwrap() = Some(tagged);
+    assert_eq!(rig.order(FlowOrder::Install(stream(16384))), None);
+    assert_eq!(rig.turn(), [(16384, FlowNews::Installed)]);
+    assert_eq!(rig.door.0.lock().unwrap()[&16384].1, Some(100));
+    let Action::Forward(onward) = spec(
+        &stream(16384),
+        ("192.0.2.1:16384".parse().unwrap(), Some(100)),
+        &tagged,
+        [2, 0, 0, 0, 0, 1],
+    )
+    .action
+    else {
+        panic!("it goes on");
+    };
+    assert_eq!((onward.tag, onward.source_mac[5]), (Some(0xa064), 7));
+    // The other side moves out of its VLAN; where this one's packets come from stays.
+    *rig.hop.lock().unwrap() = Some(hop(9));
+    rig.now += HOP_AGE_MAX;
+    rig.order(FlowOrder::Query { port: 16384 });
+    assert!(matches!(rig.turn()[..], [(16384, FlowNews::Counted(_))]));
+    assert_eq!(rig.side.placed[&16384].hop.vlan, None);
+    assert_eq!(rig.side.placed[&16384].vlan, Some(100));
+    assert_eq!(rig.door.0.lock().unwrap()[&16384].1, Some(100));
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! Next hops: by which interface and to which hardware address packets to a host leave, as the
-//! kernel's routes and neighbours have it (rtnetlink(7)).
+//! kernel's routes and neighbours have it (rtnetlink(7)). Interfaces of VLANs upon ours (IEEE
+//! 802.1Q) are ways by ours, with a tag.
 
-use crate::os::fast::{Hop, Hops};
+use crate::os::fast::{Hop, Hops, Vlan};
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
+    VlanQosMapping,
+};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
@@ -15,6 +19,9 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
 use std::net::IpAddr;
 
+/// The priority that Linux gives packets of sockets with DSCP EF: TC_PRIO_INTERACTIVE
+/// (linux/pkt_sched.h).
+const PRIORITY: u32 = 6;
 /// What one answer takes at most.
 const ANSWER_BYTES: usize = 8192;
 
@@ -58,27 +65,75 @@ impl Interface {
     pub fn find(name: &str) -> io::Result<Self> {
         let mut question = LinkMessage::default();
         question.attributes.push(LinkAttribute::IfName(name.into()));
-        let answer = Kernel::new()?.ask(RouteNetlinkMessage::GetLink(question));
-        let Some(RouteNetlinkMessage::NewLink(link)) = answer else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
+        let found = Kernel::new()?.link(question);
+        let found = found.as_ref().and_then(Self::of);
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// `None`: it has no Ethernet address.
+    fn of(link: &LinkMessage) -> Option<Self> {
         let (mut hardware_address, mut mtu) = (None, 0);
-        for attribute in link.attributes {
+        for attribute in &link.attributes {
             match attribute {
-                LinkAttribute::Address(bytes) => hardware_address = bytes.try_into().ok(),
-                LinkAttribute::Mtu(bytes) => mtu = u16::try_from(bytes).unwrap_or(u16::MAX),
+                LinkAttribute::Address(bytes) => {
+                    hardware_address = bytes.as_slice().try_into().ok()
+                }
+                LinkAttribute::Mtu(bytes) => mtu = u16::try_from(*bytes).unwrap_or(u16::MAX),
                 _ => {}
             }
         }
-        Ok(Self {
+        Some(Self {
             index: link.header.index,
             // The loopback interface has zeros.
-            hardware_address: hardware_address
-                .filter(|address| *address != [0; 6])
-                .ok_or(io::ErrorKind::NotFound)?,
+            hardware_address: hardware_address.filter(|address| *address != [0; 6])?,
             mtu,
             is_up: link.header.flags.contains(LinkFlags::Up),
         })
+    }
+}
+
+/// The tag of what leaves by an interface of a VLAN upon this trunk; `None` if it is none.
+fn tag(link: &LinkMessage, trunk: u32) -> Option<u16> {
+    let (mut parent, mut facts) = (None, [].as_slice());
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::Link(index) => parent = Some(*index),
+            // The number is one of another network namespace.
+            LinkAttribute::LinkNetNsId(_) => return None,
+            LinkAttribute::LinkInfo(infos) => {
+                facts = infos.iter().find_map(vlan_facts).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    let (mut number, mut is_ours, mut priority) = (None, false, 0);
+    for fact in facts {
+        match fact {
+            // 0 is no VLAN.
+            InfoVlan::Id(id) => number = Some(*id).filter(|id| (1..0x0fff).contains(id)),
+            InfoVlan::Protocol(protocol) => is_ours = *protocol == VlanProtocol::Ieee8021Q,
+            InfoVlan::EgressQos(map) => {
+                priority = map.iter().find_map(priority_of).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    let number = number.filter(|_| is_ours && parent == Some(trunk))?;
+    Some(priority << 13 | number)
+}
+
+fn vlan_facts(info: &LinkInfo) -> Option<&[InfoVlan]> {
+    match info {
+        LinkInfo::Data(InfoData::Vlan(facts)) => Some(facts),
+        _ => None,
+    }
+}
+
+/// The three bits of a tag that a VLAN's interface gives our packets (`egress-qos-map`).
+fn priority_of(mapping: &VlanQosMapping) -> Option<u16> {
+    match mapping {
+        VlanQosMapping::Mapping(PRIORITY, to) => u16::try_from(to & 7).ok(),
+        _ => None,
     }
 }
 
@@ -91,6 +146,13 @@ impl Kernel {
             socket,
             sequence: 0,
         })
+    }
+
+    fn link(&mut self, question: LinkMessage) -> Option<LinkMessage> {
+        match self.ask(RouteNetlinkMessage::GetLink(question))? {
+            RouteNetlinkMessage::NewLink(link) => Some(link),
+            _ => None,
+        }
     }
 
     fn ask(&mut self, question: RouteNetlinkMessage) -> Option<RouteNetlinkMessage> {
@@ -168,10 +230,30 @@ impl Neighbours {
         })
     }
 
-    fn hardware_address(&mut self, next: IpAddr) -> Option<[u8; 6]> {
+    /// Our interface, or a VLAN's upon it.
+    fn exit(&mut self, index: u32) -> Option<(Interface, Option<Vlan>)> {
+        if index == self.interface.index {
+            return Some((self.interface, None));
+        }
+        let mut question = LinkMessage::default();
+        question.header.index = index;
+        let link = self.kernel.link(question)?;
+        let tag = tag(&link, self.interface.index)?;
+        let exit = Interface::of(&link)?;
+        let hardware_address = exit.hardware_address;
+        Some((
+            exit,
+            Some(Vlan {
+                tag,
+                hardware_address,
+            }),
+        ))
+    }
+
+    fn hardware_address(&mut self, interface: u32, next: IpAddr) -> Option<[u8; 6]> {
         let mut question = NeighbourMessage::default();
         question.header.family = family(next).0;
-        question.header.ifindex = self.interface.index;
+        question.header.ifindex = interface;
         let destination = match next {
             IpAddr::V4(ip) => NeighbourAddress::Inet(ip),
             IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
@@ -198,16 +280,16 @@ impl Neighbours {
 
 impl Hops for Neighbours {
     fn hop(&mut self, to: IpAddr) -> Option<Hop> {
-        let way = self
-            .way(to)
-            .filter(|w| w.interface == self.interface.index)?;
-        let most = u32::from(self.interface.mtu);
+        let way = self.way(to)?;
+        let (exit, vlan) = self.exit(way.interface)?;
+        let most = u32::from(exit.mtu);
         let mtu = way.mtu.map_or(most, |mtu| mtu.min(most));
         Some(Hop {
             link: 0,
-            hardware_address: self.hardware_address(way.next)?,
+            hardware_address: self.hardware_address(exit.index, way.next)?,
             source: way.source,
             mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
+            vlan,
         })
     }
 }
@@ -224,5 +306,49 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
         RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
         RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netlink_packet_route::link::InfoKind;
+
+    fn vlan(facts: Vec<InfoVlan>) -> LinkMessage {
+        let mut link = LinkMessage::default();
+        let info = vec![
+            LinkInfo::Kind(InfoKind::Vlan),
+            LinkInfo::Data(InfoData::Vlan(facts)),
+        ];
+        link.attributes = vec![LinkAttribute::Link(3), LinkAttribute::LinkInfo(info)];
+        link
+    }
+
+    #[test]
+    fn a_tag_is_that_of_a_vlan_upon_the_trunk() {
+        let facts = |id, protocol| vec![InfoVlan::Protocol(protocol), InfoVlan::Id(id)];
+        let ours = vlan(facts(100, VlanProtocol::Ieee8021Q));
+        assert_eq!(tag(&ours, 3), Some(100));
+        assert_eq!(tag(&ours, 4), None, "upon another interface");
+        for id in [0, 4095] {
+            assert_eq!(tag(&vlan(facts(id, VlanProtocol::Ieee8021Q)), 3), None);
+        }
+        let provider = vlan(facts(100, VlanProtocol::Ieee8021Ad));
+        assert_eq!(tag(&provider, 3), None, "a tag of IEEE 802.1ad");
+        let mut abroad = ours.clone();
+        abroad.attributes.push(LinkAttribute::LinkNetNsId(0));
+        assert_eq!(tag(&abroad, 3), None, "upon an interface elsewhere");
+        assert_eq!(tag(&LinkMessage::default(), 3), None);
+    }
+
+    #[test]
+    fn the_priority_is_that_of_sockets() {
+        let mut facts = vec![
+            InfoVlan::Protocol(VlanProtocol::Ieee8021Q),
+            InfoVlan::Id(200),
+        ];
+        let map = [(0, 1), (6, 5)].map(|(from, to)| VlanQosMapping::Mapping(from, to));
+        facts.push(InfoVlan::EgressQos(map.to_vec()));
+        assert_eq!(tag(&vlan(facts), 3), Some(5 << 13 | 200));
     }
 }

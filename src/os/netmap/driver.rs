@@ -11,6 +11,7 @@ use crate::os::clock::Clock;
 use crate::os::doorbell::{Ear, doorbell};
 use crate::os::fast::{
     Card, Exchange, Figures, Gate, Hops, Link, ONE_FOR_ALL, QueueFigures, Running, Started,
+    flows_max,
 };
 use crate::os::pin::pin;
 use crate::relay::frame::FlowTable;
@@ -21,12 +22,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The most flows.
-pub const FLOWS_MAX: usize = 65_536;
-/// The most of a card with many threads, each of which has all flows: places of all tables, of 320
-/// bytes, and what each has at least.
-const PLACES_MAX: usize = 4 * FLOWS_MAX;
-const FLOWS_MIN: usize = FLOWS_MAX / 4;
 /// The longest sleep, in milliseconds.
 const SLEEP_MS: u16 = 1000;
 /// How often a thread that does not sleep calls poll(2).
@@ -93,7 +88,7 @@ impl std::fmt::Debug for Opened {
 struct Open;
 
 impl Gate for Open {
-    fn open(&self, _ours: SocketAddr) {}
+    fn open(&self, _ours: SocketAddr, _vlan: Option<u16>) {}
     fn close(&self, _port: u16) {}
 }
 
@@ -119,9 +114,8 @@ impl Card for Opened {
             bells.push(bell);
             ears.push(ear);
         }
-        let flows_max = (PLACES_MAX / taken.len().max(1)).clamp(FLOWS_MIN, FLOWS_MAX);
         let hops = std::mem::take(&mut this.hops);
-        let (exchanges, sides) = Exchange::new(flows_max, &link, &bells, hops)?;
+        let (exchanges, sides) = Exchange::new(flows_max(taken.len()), &link, &bells, hops)?;
         let (mut parts, mut first_queue) = (Vec::new(), 0);
         for ((registered, exchange), ear) in taken.into_iter().zip(exchanges).zip(ears) {
             let Registered { turn, system, hold } = registered;

@@ -95,6 +95,7 @@ impl Hops for Asker {
                     hardware_address: hop.hardware_address,
                     source: hop.source,
                     mtu: hop.mtu,
+                    vlan: None,
                 });
             }
         }
@@ -117,6 +118,7 @@ mod tests {
                 hardware_address: [2, 0, 0, 0, 0, 9],
                 source: "192.0.2.1".parse().unwrap(),
                 mtu: 1492,
+                vlan: None,
             })
         }
     }

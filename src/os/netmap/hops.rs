@@ -92,6 +92,7 @@ impl<T: Tables> Hops for Neighbours<T> {
             hardware_address: self.hardware_address(next)?,
             source: self.tables.source(to)?,
             mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
+            vlan: None,
         })
     }
 }

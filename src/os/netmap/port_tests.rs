@@ -36,6 +36,7 @@ impl Hops for Known {
             hardware_address: [2, 0, 0, 0, 0, 9],
             source: OURS.parse::<SocketAddr>().unwrap().ip(),
             mtu: 1500,
+            vlan: None,
         })
     }
 }

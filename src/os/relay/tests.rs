@@ -228,7 +228,7 @@ impl OpenPorts {
 }
 
 impl Gate for OpenPorts {
-    fn open(&self, ours: SocketAddr) {
+    fn open(&self, ours: SocketAddr, _: Option<u16>) {
         self.0.lock().unwrap().insert(ours.port());
     }
 
@@ -247,6 +247,7 @@ impl Hops for Loopback {
             hardware_address: [2, 0, 0, 0, 0, 9],
             source: to,
             mtu: 1500,
+            vlan: None,
         })
     }
 }

@@ -1,6 +1,7 @@
 """Network namespaces: several hosts on one machine, and a NAT between them."""
 
 import ctypes
+import json
 import os
 import socket
 import subprocess
@@ -73,8 +74,8 @@ class Network:
 
     PREFIX = 24
 
-    def __init__(self, case, core, tag=None, switch=False):
-        """`core` is the core's address."""
+    def __init__(self, case, core, tag=None, switch=False, queues=1):
+        """`core` is the core's address; with `switch` its interface has so many queues."""
         if os.geteuid() != 0:
             raise Skip("needs root for network namespaces")
         self.case, self.tag = case, tag or f"v{os.getpid() % 10000}"
@@ -83,7 +84,7 @@ class Network:
         if not switch:
             sh("ip", "-n", self.bridge, "addr", "add", f"{core}/{self.PREFIX}", "dev", "br0")
         sh("ip", "-n", self.bridge, "link", "set", "br0", "up")
-        self.core = self.host("core", core) if switch else self.bridge
+        self.core = self.host("core", core, queues) if switch else self.bridge
 
     def _namespace(self, host):
         name = f"{self.tag}-{host}"
@@ -95,12 +96,45 @@ class Network:
         sh("ip", "-n", name, "link", "set", "lo", "up")
         return name
 
-    def host(self, name, address):
+    def host(self, name, address, queues=1):
         """Puts a host on the bridge; returns its namespace."""
         host = self._namespace(name)
-        self._cable(self.bridge, f"to-{name}", None, host, "eth0", f"{address}/{self.PREFIX}")
+        self._cable(self.bridge, f"to-{name}", None, host, "eth0", f"{address}/{self.PREFIX}",
+                    queues)
         sh("ip", "-n", self.bridge, "link", "set", f"to-{name}", "master", "br0")
         return host
+
+    @staticmethod
+    def put_upon(host, kind):
+        """Has a host's eth0 be a bridge or a macvlan upon its cable, with the cable's address: their
+        drivers have no place for XDP programs, as those of many cards."""
+        ip = ["ip", "-n", host]
+        (link,) = json.loads(sh(*ip, "-j", "-4", "addr", "show", "dev", "eth0"))
+        (address,) = link["addr_info"]
+        sh(*ip, "addr", "flush", "dev", "eth0")
+        sh(*ip, "link", "set", "eth0", "down")
+        sh(*ip, "link", "set", "eth0", "name", "cable0")
+        if kind == "bridge":
+            sh(*ip, "link", "add", "eth0", "type", "bridge", "forward_delay", "0")
+            sh(*ip, "link", "set", "cable0", "master", "eth0")
+        else:
+            sh(*ip, "link", "add", "eth0", "link", "cable0", "type", "macvlan", "mode", "bridge")
+            # Which would answer for the address too, and then has the packets.
+            sh(*ip, "link", "set", "cable0", "arp", "off")
+        for name in ("cable0", "eth0"):
+            sh(*ip, "link", "set", name, "up")
+        sh(*ip, "addr", "add", f"{address['local']}/{address['prefixlen']}", "dev", "eth0")
+
+    @staticmethod
+    def vlan(host, number, address):
+        """Gives a host an address in a VLAN (IEEE 802.1Q) upon its eth0, called eth0.NUMBER."""
+        ip, name = ["ip", "-n", host], f"eth0.{number}"
+        try:
+            sh(*ip, "link", "add", "link", "eth0", "name", name, "type", "vlan", "id", str(number))
+        except subprocess.CalledProcessError as error:
+            raise Skip(f"the kernel has no VLANs: {error.stderr.strip()}") from None
+        sh(*ip, "addr", "add", f"{address}/24", "dev", name)
+        sh(*ip, "link", "set", name, "up")
 
     def home(self, router, outside, inside, name, address):
         """Puts a router on the bridge with a host behind it; returns the host's namespace."""
@@ -111,8 +145,10 @@ class Network:
         self._masquerade(gate)
         return host
 
-    def _cable(self, a, a_name, a_address, b, b_name, b_address):
-        sh("ip", "-n", a, "link", "add", a_name, "type", "veth", "peer", b_name, "netns", b)
+    def _cable(self, a, a_name, a_address, b, b_name, b_address, queues=1):
+        count = ["numtxqueues", str(queues), "numrxqueues", str(queues)]
+        sh("ip", "-n", a, "link", "add", a_name, *count, "type", "veth", "peer", b_name, "netns", b,
+           *count)
         for host, name, address in ((a, a_name, a_address), (b, b_name, b_address)):
             if address:
                 sh("ip", "-n", host, "addr", "add", address, "dev", name)

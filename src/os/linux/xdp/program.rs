@@ -2,10 +2,11 @@
 //! others to the kernel. Written as instructions here (Documentation/bpf/standardization/
 //! instruction-set.rst in the kernel's sources), so that no compiler is needed where voip runs.
 //!
-//! Frames with VLAN tags, IP options, extension headers or fragments are the kernel's. The ports
-//! are in an array that this process has mapped, so that no right is needed to change it later. The
-//! program hangs on a link, whose descriptor takes it off the card when the process ends, however
-//! it ends.
+//! Frames with more than one VLAN tag, IP options, extension headers or fragments are the kernel's,
+//! and so are those of another VLAN than the flow's, as all of a VLAN are where the card takes tags
+//! off: the program does not see what was in them. The ports are in an array that this process has
+//! mapped, so that no right is needed to change it later. The program hangs on a link, whose
+//! descriptor takes it off the card when the process ends, however it ends.
 
 #![allow(unsafe_code)]
 
@@ -51,12 +52,40 @@ struct Slot {
     address: [AtomicU32; 4],
     /// The Ethernet type as it stands in packets; 0: not ours.
     kind: AtomicU32,
-    _rest: u32,
+    /// The number of the VLAN; 0: none.
+    vlan: AtomicU32,
+}
+
+impl Slot {
+    fn open(&self, ours: IpAddr, vlan: Option<u16>) {
+        let (kind, words) = match ours {
+            IpAddr::V4(ip) => {
+                let word = u32::from_ne_bytes(ip.octets());
+                (ETHERTYPE_IPV4, [word, 0, 0, 0])
+            }
+            IpAddr::V6(ip) => {
+                let octets = ip.octets();
+                let mut words = [0; 4];
+                for (word, bytes) in words.iter_mut().zip(octets.chunks_exact(4)) {
+                    *word = u32::from_ne_bytes(bytes.try_into().unwrap_or_default());
+                }
+                (ETHERTYPE_IPV6, words)
+            }
+        };
+        self.kind.store(0, Ordering::Release);
+        for (place, word) in self.address.iter().zip(words) {
+            place.store(word, Ordering::Release);
+        }
+        let vlan = vlan.map_or(0, u32::from);
+        self.vlan.store(vlan, Ordering::Release);
+        self.kind.store(kind as u32, Ordering::Release);
+    }
 }
 
 const SLOT_BYTES: usize = size_of::<Slot>();
 const _: () = assert!(SLOT_BYTES == 24);
 const SLOT_KIND: i16 = 16;
+const SLOT_VLAN: i16 = 20;
 
 /// The array of ports, mapped.
 #[derive(Debug)]
@@ -100,27 +129,8 @@ impl Ports {
 }
 
 impl Gate for Ports {
-    fn open(&self, ours: SocketAddr) {
-        let slot = self.slot(ours.port());
-        let (kind, words) = match ours.ip() {
-            IpAddr::V4(ip) => {
-                let word = u32::from_ne_bytes(ip.octets());
-                (ETHERTYPE_IPV4, [word, 0, 0, 0])
-            }
-            IpAddr::V6(ip) => {
-                let octets = ip.octets();
-                let mut words = [0; 4];
-                for (word, bytes) in words.iter_mut().zip(octets.chunks_exact(4)) {
-                    *word = u32::from_ne_bytes(bytes.try_into().unwrap_or_default());
-                }
-                (ETHERTYPE_IPV6, words)
-            }
-        };
-        slot.kind.store(0, Ordering::Release);
-        for (place, word) in slot.address.iter().zip(words) {
-            place.store(word, Ordering::Release);
-        }
-        slot.kind.store(kind as u32, Ordering::Release);
+    fn open(&self, ours: SocketAddr, vlan: Option<u16>) {
+        self.slot(ours.port()).open(ours.ip(), vlan);
     }
 
     fn close(&self, port: u16) {
@@ -264,6 +274,9 @@ fn link(program: &OwnedFd, interface: u32, flags: u32) -> io::Result<OwnedFd> {
 // As they stand in packets, read as 16 bits of this machine.
 const ETHERTYPE_IPV4: u16 = 0x0800u16.to_be();
 const ETHERTYPE_IPV6: u16 = 0x86ddu16.to_be();
+const ETHERTYPE_TAG: u16 = 0x8100u16.to_be();
+/// The bits of a tag that name the VLAN (IEEE 802.1Q §9.6).
+const VLAN_MASK: i32 = 0x0fff;
 const FRAGMENT: u16 = 0x3fffu16.to_be();
 const UDP: i32 = 17;
 
@@ -271,6 +284,14 @@ const UDP: i32 = 17;
 const DATA: u8 = 7;
 const END: u8 = 8;
 const CONTEXT: u8 = 6;
+const STACK: u8 = 10;
+
+/// The shortest frame: Ethernet 14, IPv4 20, UDP 8.
+const FRAME_MIN: i32 = 42;
+
+/// Places on the stack.
+const PORT: i16 = -4;
+const VLAN: i16 = -8;
 
 /// Builds the program. Jumps to the end say how many instructions lie between once all are there.
 #[derive(Default)]
@@ -342,6 +363,25 @@ impl Assembler {
         self.put(0x15, register, 0, 0, value)
     }
 
+    /// The same if they differ.
+    fn branch_unless(&mut self, register: u8, value: i32) -> usize {
+        self.put(0x55, register, 0, 0, value)
+    }
+
+    /// From the network's order to this machine's, of 16 bits.
+    fn swap(&mut self, register: u8) {
+        self.put(0xdc, register, 0, 0, 16);
+    }
+
+    /// A word on the stack.
+    fn store(&mut self, place: i16, register: u8) {
+        self.put(0x63, STACK, register, place, 0);
+    }
+
+    fn mask(&mut self, register: u8, bits: i32) {
+        self.put(0x57, register, 0, 0, bits);
+    }
+
     fn land(&mut self, jump: usize) {
         let distance = (self.code.len() - jump - 1) as u64;
         self.code[jump] |= (distance & 0xffff) << 16;
@@ -356,14 +396,30 @@ enum Size {
     Byte = 0x10,
 }
 
-/// r9 = the port's slot, where the destination port stands at `port` of the frame.
-fn look_up(a: &mut Assembler, port: i16, map: RawFd) {
+/// Looks behind one tag: DATA then is where the frame would begin without it, and the VLAN's number
+/// is on the stack, or 0. r2 = the Ethernet type.
+fn look_behind_tag(a: &mut Assembler) {
+    a.set(3, 0);
+    a.load(Size::Half, 2, DATA, 12);
+    let untagged = a.branch_unless(2, i32::from(ETHERTYPE_TAG));
+    a.load(Size::Half, 3, DATA, 14);
+    a.swap(3);
+    a.mask(3, VLAN_MASK);
+    a.add(DATA, 4);
+    a.demand_length(FRAME_MIN);
+    a.load(Size::Half, 2, DATA, 12);
+    a.land(untagged);
+    a.store(VLAN, 3);
+}
+
+/// r9 = the port's slot, where the destination port stands at `port` of the frame, if it is one of
+/// the frame's VLAN and Ethernet type.
+fn look_up(a: &mut Assembler, port: i16, map: RawFd, kind: u16) {
     a.load(Size::Half, 1, DATA, port);
-    // To this machine's order.
-    a.put(0xdc, 1, 0, 0, 16);
-    a.put(0x63, 10, 1, -4, 0);
-    a.copy(2, 10);
-    a.add(2, -4);
+    a.swap(1);
+    a.store(PORT, 1);
+    a.copy(2, STACK);
+    a.add(2, i32::from(PORT));
     a.set_map(1, map);
     a.call(HELPER_MAP_LOOKUP);
     let found = a.put(0x55, 0, 0, 1, 0);
@@ -371,6 +427,11 @@ fn look_up(a: &mut Assembler, port: i16, map: RawFd) {
     debug_assert_eq!(found + 1, missing);
     a.passes.push(missing);
     a.copy(9, 0);
+    a.load(Size::Word, 1, 9, SLOT_KIND);
+    a.demand(1, i32::from(kind));
+    a.load(Size::Word, 1, 9, SLOT_VLAN);
+    a.load(Size::Word, 2, STACK, VLAN);
+    a.demand_same(1, 2);
 }
 
 fn instructions(ports: RawFd, sockets: RawFd) -> Vec<u64> {
@@ -378,9 +439,8 @@ fn instructions(ports: RawFd, sockets: RawFd) -> Vec<u64> {
     a.copy(CONTEXT, 1);
     a.load(Size::Word, DATA, CONTEXT, 0);
     a.load(Size::Word, END, CONTEXT, 4);
-    // The shortest: Ethernet 14, IPv4 20, UDP 8.
-    a.demand_length(42);
-    a.load(Size::Half, 2, DATA, 12);
+    a.demand_length(FRAME_MIN);
+    look_behind_tag(&mut a);
     let six = a.branch(2, i32::from(ETHERTYPE_IPV6));
     a.demand(2, i32::from(ETHERTYPE_IPV4));
     // IPv4 without options, UDP, whole.
@@ -389,11 +449,9 @@ fn instructions(ports: RawFd, sockets: RawFd) -> Vec<u64> {
     a.load(Size::Byte, 2, DATA, 23);
     a.demand(2, UDP);
     a.load(Size::Half, 2, DATA, 20);
-    a.put(0x57, 2, 0, 0, i32::from(FRAGMENT));
+    a.mask(2, i32::from(FRAGMENT));
     a.demand(2, 0);
-    look_up(&mut a, 36, ports);
-    a.load(Size::Word, 1, 9, SLOT_KIND);
-    a.demand(1, i32::from(ETHERTYPE_IPV4));
+    look_up(&mut a, 36, ports, ETHERTYPE_IPV4);
     a.load(Size::Word, 1, 9, 0);
     a.load(Size::Word, 2, DATA, 30);
     a.demand_same(1, 2);
@@ -402,9 +460,7 @@ fn instructions(ports: RawFd, sockets: RawFd) -> Vec<u64> {
     a.demand_length(62);
     a.load(Size::Byte, 2, DATA, 20);
     a.demand(2, UDP);
-    look_up(&mut a, 56, ports);
-    a.load(Size::Word, 1, 9, SLOT_KIND);
-    a.demand(1, i32::from(ETHERTYPE_IPV6));
+    look_up(&mut a, 56, ports, ETHERTYPE_IPV6);
     for word in 0..4 {
         a.load(Size::Word, 1, 9, word * 4);
         a.load(Size::Word, 2, DATA, 38 + word * 4);
@@ -424,3 +480,6 @@ fn instructions(ports: RawFd, sockets: RawFd) -> Vec<u64> {
     a.put(0x95, 0, 0, 0, 0);
     a.code
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! AF_XDP's memory: frames, and the four rings of a socket (Documentation/networking/af_xdp.rst in
 //! the kernel's sources). Each ring has one producer and one consumer: the kernel is one of them.
+//!
+//! Each queue has frames of its own, so that the thread that serves it shares nothing with others.
 
 #![allow(unsafe_code)]
 
@@ -10,11 +12,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The bytes that a frame has in the shared memory, headroom included: half a page.
-pub const FRAME_BYTES: usize = 2048;
+const FRAME_BYTES: usize = 2048;
 /// The entries of each ring; a power of two.
-pub const RING_ENTRIES: u32 = 2048;
+const RING_ENTRIES: u32 = 2048;
 /// Frames of a queue: as many as its fill ring holds, and as many on their way out.
-pub const FRAMES_PER_QUEUE: usize = 2 * RING_ENTRIES as usize;
+const FRAMES_PER_QUEUE: usize = 2 * RING_ENTRIES as usize;
 
 /// Memory that is mapped, and given back.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ pub struct Frames(Mapping);
 
 impl Frames {
     /// Memory for so many.
-    pub fn new(count: usize) -> io::Result<Self> {
+    fn new(count: usize) -> io::Result<Self> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         Mapping::new(count * FRAME_BYTES, flags, -1, 0).map(Self)
     }
@@ -178,10 +180,16 @@ impl<T: Copy> Ring<T> {
     }
 }
 
-/// One socket of one queue with its rings.
+/// One socket of one queue with its rings and its frames.
 #[derive(Debug)]
 pub struct Queue {
     socket: OwnedFd,
+    /// Which of the interface's it is.
+    pub number: u32,
+    /// All of its frames.
+    pub frames: Frames,
+    /// Those that are nowhere: in no ring, and not at the card.
+    pub free: Vec<u64>,
     /// Frames for the kernel to receive into.
     pub fill: Ring<u64>,
     /// Frames that the kernel has sent.
@@ -197,13 +205,9 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Binds a socket to a queue. The first one registers the frames; the others share them.
-    pub fn bind(
-        interface: u32,
-        queue: u32,
-        frames: &Frames,
-        first: Option<&Queue>,
-    ) -> io::Result<Self> {
+    /// Binds a socket to a queue of the interface.
+    pub fn bind(interface: u32, number: u32) -> io::Result<Self> {
+        let frames = Frames::new(FRAMES_PER_QUEUE)?;
         // SAFETY: no pointers; the result is checked.
         let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
         if fd < 0 {
@@ -211,17 +215,15 @@ impl Queue {
         }
         // SAFETY: socket(2) has just made it for us.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        if first.is_none() {
-            let memory = libc::xdp_umem_reg {
-                addr: frames.0.base as u64,
-                len: frames.0.length as u64,
-                chunk_size: FRAME_BYTES as u32,
-                headroom: 0,
-                flags: 0,
-                tx_metadata_len: 0,
-            };
-            set(fd, libc::XDP_UMEM_REG, &memory)?;
-        }
+        let memory = libc::xdp_umem_reg {
+            addr: frames.0.base as u64,
+            len: frames.0.length as u64,
+            chunk_size: FRAME_BYTES as u32,
+            headroom: 0,
+            flags: 0,
+            tx_metadata_len: 0,
+        };
+        set(fd, libc::XDP_UMEM_REG, &memory)?;
         for ring in [
             libc::XDP_UMEM_FILL_RING,
             libc::XDP_UMEM_COMPLETION_RING,
@@ -242,17 +244,18 @@ impl Queue {
         let send = Ring::map(fd, libc::XDP_PGOFF_TX_RING, &offsets.tx)?;
         let address = libc::sockaddr_xdp {
             sxdp_family: libc::AF_XDP as u16,
-            sxdp_flags: match first {
-                None => libc::XDP_USE_NEED_WAKEUP,
-                Some(_) => libc::XDP_SHARED_UMEM,
-            },
+            sxdp_flags: libc::XDP_USE_NEED_WAKEUP,
             sxdp_ifindex: interface,
-            sxdp_queue_id: queue,
-            sxdp_shared_umem_fd: first.map_or(0, |first| first.raw() as u32),
+            sxdp_queue_id: number,
+            sxdp_shared_umem_fd: 0,
         };
         bind_to(fd, &address)?;
+        let free = 0..FRAMES_PER_QUEUE as u64;
         Ok(Self {
             socket,
+            number,
+            frames,
+            free: free.map(|n| n * FRAME_BYTES as u64).collect(),
             fill,
             completion,
             receive,

@@ -28,6 +28,7 @@
 mod block;
 mod cache;
 mod call;
+mod codecs;
 mod core;
 mod describe;
 mod exchange;

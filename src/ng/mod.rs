@@ -58,6 +58,7 @@ use crate::call::Addresses;
 use crate::config::IpNet;
 use crate::media::{Order, Sound};
 use crate::relay::MediaCommand;
+use crate::store::Record;
 use crate::wire::rtp::Coding;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -153,7 +154,7 @@ impl Counts {
 }
 
 /// What the machine wants done.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Output {
     /// Send this.
     Reply {
@@ -166,4 +167,6 @@ pub enum Output {
     Media(MediaCommand),
     /// Tell the studio, behind what the relay was told.
     Studio(Order),
+    /// Keep this.
+    Persist(Record),
 }

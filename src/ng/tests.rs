@@ -33,6 +33,8 @@ pub(super) struct Harness {
     replies: Vec<Vec<u8>>,
     /// What the studio was told.
     pub(super) orders: Vec<Order>,
+    /// What is to be kept.
+    pub(super) kept: Vec<Record>,
     /// Packets that it could hear.
     pub(super) overheard: usize,
 }
@@ -82,6 +84,7 @@ impl Harness {
             deaf: false,
             replies: Vec::new(),
             orders: Vec::new(),
+            kept: Vec::new(),
             overheard: 0,
         }
     }
@@ -91,6 +94,7 @@ impl Harness {
             match output {
                 Output::Reply { datagram, .. } => self.replies.push(datagram),
                 Output::Studio(order) => self.orders.push(order),
+                Output::Persist(record) => self.kept.push(record),
                 Output::Media(_) if self.deaf => {}
                 Output::Media(command) => {
                     self.relay.handle_command(self.now, command);

@@ -140,7 +140,15 @@ def test_commands(case):
     (row,) = house.voipd.json("relay", "calls")
     assert row["recording"] == "", row
     call.end()
-    for path in house.whole(2):
+    files = house.whole(2)
+    listed = wait_for("the records", lambda: len(rows := house.voipd.json("recording", "list")) == 2
+                      and rows)
+    assert sorted(row["file"] for row in listed) == [str(f.relative_to(house.spool)) for f in files]
+    for row in listed:
+        assert (row["call_id"], row["from"], row["to"]) == ("call", "a", "b"), row
+        assert 3 <= row["seconds"] < 6 and row["start"].startswith("20"), row
+    assert {row["way_in"] for row in house.voipd.json("cdr")} == {"ng"}
+    for path in files:
         assert 3 < both_hold(path) < 6, path
         assert path.parent.parent.parent.parent.name == "recordings"
     other = house.voipd.json("status")["counters"]["other"]

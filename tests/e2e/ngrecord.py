@@ -245,6 +245,38 @@ def test_kamailio(case):
     caller.bye(called)
 
 
+def test_early_media(case):
+    """An announcement behind a 183 with a description (RFC 3960) is in the file before what is said."""
+    house = House(case)
+    bob = Agent(case, house.voipd, "bob")
+    kamailio = Kamailio(case, house.relay, f"127.0.0.1:{bob.port}", flags=f"{FLAGS} record-call=on")
+    bob.peer = (kamailio.address, kamailio.port)
+    alice = Agent(case, kamailio, "alice")
+    a, b = Talker(case, LOW), Talker(case, HIGH)
+    call = alice.invite("bob", BASE.replace("4000", str(a.port)))
+    request = bob.expect("INVITE")
+    described = BASE.replace("4000", str(b.port))
+    bob.reply(request, 183, body=described)
+    progress = call.next()
+    assert progress.status == 183, progress.text()
+    a.speaks = False
+    a.talk_to(progress.media())
+    b.talk_to(request.media())
+    assert a.hears(4)
+    called = bob.answer(request, described)
+    caller = call.established()
+    bob.expect("ACK")
+    assert caller.answer.media() == progress.media()
+    a.speaks = True
+    assert a.hears(2) and b.hears(2)
+    caller.bye(called)
+    (path,) = house.whole()
+    left, right = sides(path)
+    holds(right[: 3 * 8000], HIGH, LOW)
+    assert max(map(abs, left[: 3 * 8000])) < 100, "the caller said nothing yet"
+    holds(left[-3 * 8000 :], LOW, HIGH)
+
+
 def through_kamailio(case, flags, notice=False, **phones):
     """Two baresips through Kamailio, which records them, and who are told so."""
     house = House(case, recording={"notice": notice})

@@ -758,7 +758,7 @@ fn formats_are_stripped() {
         codecs("3", &[dictionary("mask", &["PCMU/8000"])]),
         (true, "PCMA telephone-event".into(), 2)
     );
-    let flags = list(&["codec-strip-all", "codec-except-PCMA", "transcode-opus"]);
+    let flags = list(&["codec-strip-all", "codec-except-PCMA", "transcode-speex"]);
     assert_eq!(codecs("4", &[("flags", flags)]), (true, "PCMA".into(), 1));
     assert_eq!(
         codecs("5", &[dictionary("strip", &["PCM", "PCMU/16000"])]),

@@ -168,6 +168,8 @@ struct Offerer {
     accepted: Option<Format>,
     /// Whether it gets events of keys whatever the answer takes.
     has_events: bool,
+    /// Whether what we cannot read may pass: nothing was added or accepted.
+    unread: bool,
 }
 
 impl Offerer {
@@ -196,6 +198,7 @@ impl Offerer {
         Self {
             formats: usable.iter().filter_map(of).collect(),
             has_events: accepted.iter().any(events),
+            unread: accepted.is_empty() && codecs.add.is_empty(),
             accepted: accepted.iter().find_map(of),
         }
     }
@@ -210,7 +213,7 @@ impl Offerer {
         let stays = |(number, encoding): (&str, String)| {
             let mut uses = self.formats.iter().filter(uses);
             let sound = uses.any(|f| number.parse() == Ok(f.payload_type));
-            sound || is_extra(&encoding) && numbers.contains(&number)
+            sound || (self.unread || is_extra(&encoding)) && numbers.contains(&number)
         };
         let each = types(media).zip(encodings(media)).enumerate();
         let stay = each.filter_map(|(at, format)| stays(format).then_some(at));

@@ -284,6 +284,14 @@ fn what_we_cannot_read_passes_where_nothing_is_added() {
     let back = ask(&mut h, "answer", ("a", "b"), &speex, &asked);
     assert_eq!(formats(&back).0, "97 101");
     assert!(h.orders.is_empty());
+    // What is accepted was not offered.
+    let mut h = Harness::new(8);
+    let asked = [codec(&[("accept", &["G722"])])];
+    ask(&mut h, "offer", ("a", ""), &offer, &asked);
+    let both = in_formats("8 97 101") + "a=rtpmap:97 speex/16000\r\n";
+    let back = ask(&mut h, "answer", ("a", "b"), &both, &asked);
+    assert_eq!(formats(&back).0, "8 97 101");
+    assert!(h.orders.is_empty());
 }
 
 #[cfg(feature = "opus")]

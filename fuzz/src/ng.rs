@@ -96,7 +96,7 @@ fn drive(ng: &mut Ng, relay: &mut Relay, now: Instant, bound: &mut i32) -> Vec<V
             })) => {
                 assert!(is_name(&file) && formats.iter().all(|f| f.len() <= TAPPED_FORMATS_MAX));
             }
-            Some(Output::Studio(_)) => {}
+            Some(Output::Studio(_) | Output::Persist(_)) => {}
             None => return replies,
         }
     }

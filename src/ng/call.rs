@@ -1,7 +1,8 @@
 //! What is known of a call: its participants, told apart by tags, their last descriptions, and our
 //! ports toward them.
 
-use super::flags::{Codecs, Options, RtcpMux};
+use super::codecs::Codecs;
+use super::flags::{Options, RtcpMux};
 use super::pair::{Conversion, Pair};
 use super::record::{self, Recording, Tape};
 use super::request::Request;
@@ -429,9 +430,4 @@ pub fn agree_on_mux(dialogue: &mut Dialogue, answerer: Side) {
 /// Whether RTCP on one port is offered onward.
 pub fn offers_mux(mux: &RtcpMux, offered: bool) -> bool {
     mux.offer || mux.require || offered && !mux.demux
-}
-
-/// Whether any format is to go.
-pub fn filters(codecs: &Codecs) -> bool {
-    codecs.single || !codecs.strip.is_empty() || !codecs.mask.is_empty()
 }

@@ -12,6 +12,7 @@ use crate::media::Order;
 use crate::relay::{
     Failure, LegStats, MediaCommand, MediaEvent, PortPool, Side, Silent, leg_toward,
 };
+use crate::store::EndCause;
 use crate::wire::bencode::Dictionary;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -397,7 +398,7 @@ impl Ng {
                     self.counts.timeouts += 1;
                     let shown = String::from_utf8_lossy(&call_id);
                     tracing::info!("call {shown} is silent: its ports are freed");
-                    self.end(now, &call_id, id, None);
+                    self.end(now, &call_id, (id, EndCause::MediaTimeout), None);
                 }
             }
         }
@@ -481,7 +482,7 @@ impl Ng {
         self.forget(now, session);
         if !closing && !retries {
             tracing::warn!("the relay lost a call: {reason:?}");
-            self.end(now, &call_id, id, None);
+            self.end(now, &call_id, (id, EndCause::MediaFailed), None);
         }
     }
 
@@ -547,7 +548,7 @@ impl Ng {
                 self.describe(now, client, request, tries + 1);
             }
             Some((false, _, id)) => {
-                self.end(now, &request.call_id, id, None);
+                self.end(now, &request.call_id, (id, EndCause::MediaFailed), None);
                 self.refuse(&client, "Ran out of ports");
             }
             None => self.refuse(&client, "the call ended meanwhile"),
@@ -560,7 +561,7 @@ impl Ng {
         &mut self,
         now: Instant,
         call_id: &[u8],
-        dialogue: u64,
+        (dialogue, cause): (u64, EndCause),
         job: Option<(Key, usize)>,
     ) {
         let Some(call) = self.calls.get_mut(call_id) else {
@@ -574,6 +575,7 @@ impl Ng {
             self.calls.remove(call_id);
             self.counts.ended += 1;
         }
+        self.recorded_until(&dialogue, cause);
         for timer in [dialogue.ending, dialogue.watch].into_iter().flatten() {
             self.timers.cancel(timer);
         }
@@ -615,7 +617,7 @@ impl Ng {
                     if let Some(dialogue) = self.dialogue_mut(&call_id, dialogue) {
                         dialogue.ending = None;
                     }
-                    self.end(now, &call_id, dialogue, None);
+                    self.end(now, &call_id, (dialogue, EndCause::CallerHungUp), None);
                 }
                 Timer::Watch { call_id, dialogue } => self.on_watch(now, &call_id, dialogue),
             }
@@ -659,7 +661,7 @@ impl Ng {
             }
             (true, ..) => {
                 self.counts.timeouts += 1;
-                self.end(now, call_id, id, None);
+                self.end(now, call_id, (id, EndCause::MediaTimeout), None);
             }
             (false, ..) => self.watch(now, call_id, id),
         }
@@ -678,7 +680,7 @@ impl Ng {
             }
             _ => {
                 self.counts.timeouts += 1;
-                self.end(now, call_id, id, None);
+                self.end(now, call_id, (id, EndCause::MediaTimeout), None);
             }
         }
     }

@@ -3,7 +3,8 @@
 //! (RFC 4568). ICE (RFC 8839) is taken out, since candidates would bypass us. Every other line
 //! stays as it stands.
 
-use super::flags::{Codecs, RtcpAttribute};
+use super::codecs::{encodings, formats, is_extra};
+use super::flags::RtcpAttribute;
 use super::secure::Attributes;
 use crate::wire::sdp::{Connection, Direction, Media, Sdp};
 use std::io::Write;
@@ -22,8 +23,8 @@ pub struct Section {
     pub protocol: Box<[u8]>,
     /// The keys.
     pub keys: Attributes,
-    /// The formats that stay, as places in the author's list.
-    pub formats: Vec<bool>,
+    /// The formats that stay, as places in the author's list, in the reader's order.
+    pub formats: Vec<usize>,
     /// Formats beside them.
     pub added: Vec<Added>,
 }
@@ -62,48 +63,6 @@ pub struct Writing<'a> {
 
 /// The attribute that marks a description as written by a relay.
 pub const MARK: &str = "rtpengine";
-
-/// Which formats of a section go on.
-pub fn filter(media: &Media<'_>, codecs: &Codecs) -> Vec<bool> {
-    let names: Vec<String> = media.codecs().collect();
-    let encodings = formats(media).zip(&names).map(|(format, name)| {
-        let mapped = media.attributes("rtpmap").find_map(|value| {
-            let (payload_type, encoding) = cut(value, b' ');
-            (payload_type == format).then(|| String::from_utf8_lossy(encoding.trim_ascii()))
-        });
-        mapped.map_or_else(|| name.to_ascii_lowercase(), |m| m.to_ascii_lowercase())
-    });
-    let mut first = true;
-    let stays = encodings.map(|encoding| {
-        let is = |spec: &String| names_it(spec, &encoding);
-        let wildcard = |spec: &String| spec == "all" || spec == "full";
-        let mut out = codecs.strip.iter().chain(&codecs.mask);
-        let stripped = out.any(|s| wildcard(s) || is(s));
-        let stays = !stripped || codecs.keep.iter().any(is);
-        let extra = encoding.starts_with("telephone-event");
-        let single = !codecs.single || extra || first;
-        first &= extra || !stays;
-        stays && single
-    });
-    stays.collect()
-}
-
-/// Whether `opus` or `opus/48000` or `opus/48000/2` names this encoding.
-fn names_it(spec: &str, encoding: &str) -> bool {
-    let name = |text: &str| text.split('/').next().unwrap_or_default().to_owned();
-    match encoding.strip_prefix(spec) {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => true,
-        // A static payload type that no rtpmap spells out.
-        _ => !encoding.contains('/') && name(spec) == encoding,
-    }
-}
-
-fn formats<'a>(media: &Media<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    media
-        .formats
-        .split(|b| *b == b' ')
-        .filter(|f| !f.is_empty())
-}
 
 /// Whether a description bears this mark.
 pub fn is_marked(sdp: &Sdp<'_>, mark: &str) -> bool {
@@ -201,8 +160,8 @@ impl Pen<'_> {
             }
             (Some(b"a="), b"rtpmap" | b"fmtp" | b"rtcp-fb") => {
                 let (format, _) = cut(value, b' ');
-                let kept = formats(media).zip(&section.formats);
-                if !kept.into_iter().any(|(f, stays)| f == format && !stays) {
+                let place = formats(media).position(|f| f == format);
+                if place.is_none_or(|at| section.formats.contains(&at)) {
                     self.out.extend_from_slice(whole);
                 }
             }
@@ -246,15 +205,19 @@ impl Pen<'_> {
         // Writing into a Vec cannot fail.
         let _ = write!(line, "{} ", section.port);
         line.extend_from_slice(&section.protocol);
-        let all = section.formats.iter().all(|stays| !stays) && section.added.is_empty();
-        let names: Vec<String> = media.codecs().collect();
-        let extra = |name: &str| ["telephone-event", "cn"].contains(&&*name.to_ascii_lowercase());
-        // Sound comes before what goes beside it; without additions the order is the author's.
+        let own = Vec::from_iter(formats(media));
+        let encodings = encodings(media);
+        let extra = |at: &usize| encodings.get(*at).is_some_and(|e| is_extra(e));
+        let all = section.formats.is_empty() && section.added.is_empty();
+        let places = match all {
+            true => (0..own.len()).collect(),
+            false => section.formats.clone(),
+        };
+        // Sound comes before what goes beside it; without additions the order stays.
         let own = |line: &mut Vec<u8>, extras: bool| {
-            let each = formats(media).zip(&section.formats).zip(&names);
-            for ((format, stays), name) in each {
-                let here = section.added.is_empty() || extra(name) == extras;
-                if here && (*stays || all) {
+            for at in &places {
+                let here = section.added.is_empty() || extra(at) == extras;
+                if let (true, Some(format)) = (here, own.get(*at)) {
                     line.push(b' ');
                     line.extend_from_slice(format);
                 }

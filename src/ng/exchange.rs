@@ -1,9 +1,10 @@
 //! Offers and answers: what they change in a call, and what their reader gets to see.
 
 use super::call::{self, Call, DIALOGUES_MAX, Dialogue, Hearing, Party};
+use super::codecs::{self, Codecs};
 use super::core::Ng;
 use super::describe::{self, Section, Writing};
-use super::flags::{Codecs, Family, Options};
+use super::flags::{Family, Options};
 use super::record::Recording;
 use super::request::{Command, Request};
 use super::secure::{self, Passage};
@@ -324,28 +325,33 @@ fn sections(
     (options, answers): (&Options, bool),
 ) -> Vec<Option<Section>> {
     let party = dialogue.party(reader);
-    // What takes part in offers only.
     let own = match answers {
-        true => options.codecs.without_mask(),
+        true => options.codecs.of_answer(),
         false => options.codecs.clone(),
     };
     // What was not offered is not answered either.
-    let filters = [Some(&own), answers.then_some(&dialogue.codecs)];
+    let offer = answers.then(|| Sdp::parse(&dialogue.party(reader).sdp).ok());
+    let offer = offer.flatten();
+    let offered = |at: usize| {
+        let media = offer.as_ref()?.media.get(at)?;
+        Some((media, &dialogue.codecs))
+    };
     let each = sdp.media.iter().zip(passages).enumerate();
     let each = each.map(|(at, (media, passage))| {
         if !(media.is_rtp() || media.is_udptl()) {
             return None;
         }
         let (formats, added) = match shown.take_if(|shown| shown.stream == at) {
-            Some(Shown { stays, added, .. }) => match answers && own.single {
-                true => (only(media, stays), added),
-                false => (stays, added),
-            },
-            None => (passing(media, filters), Vec::new()),
+            Some(Shown { places, added, .. }) => (places, added),
+            None => (passing(media, &own, offered(at)), Vec::new()),
+        };
+        let formats = match answers && own.single {
+            true => only(media, formats),
+            false => formats,
         };
         let port = party.ports.get(at).copied().flatten();
         let port = port
-            .filter(|_| media.port != 0 && (formats.contains(&true) || !added.is_empty()))
+            .filter(|_| media.port != 0 && !(formats.is_empty() && added.is_empty()))
             .unwrap_or(0);
         let flag = |list: &[bool]| list.get(at).copied().unwrap_or(false);
         let (mux, shared) = match answers {
@@ -370,27 +376,28 @@ fn sections(
     each.collect()
 }
 
-/// Which formats of a section pass.
-fn passing(media: &Media<'_>, filters: [Option<&Codecs>; 2]) -> Vec<bool> {
-    let mut formats: Vec<bool> = media.codecs().map(|_| true).collect();
-    for codecs in filters.into_iter().flatten() {
-        if media.is_rtp() && call::filters(codecs) {
-            let stays = describe::filter(media, codecs);
-            let both = formats.iter_mut().zip(stays);
-            both.for_each(|(all, stays)| *all &= stays);
-        }
+/// Which formats of a section pass: what `own` leaves, and of an answer what was shown of the
+/// offer.
+fn passing(media: &Media<'_>, own: &Codecs, offered: Option<(&Media<'_>, &Codecs)>) -> Vec<usize> {
+    if !media.is_rtp() {
+        return (0..codecs::formats(media).count()).collect();
     }
-    formats
+    let mut places = own.passing(media);
+    // Where nothing was left of the offer, all of it was shown.
+    if let Some((offer, codecs)) = offered
+        && !codecs.shown(offer).is_empty()
+    {
+        let left = codecs.shown(media);
+        places.retain(|at| left.contains(at));
+    }
+    places
 }
 
 /// Of formats the first of sound, and events of keys.
-fn only(media: &Media<'_>, mut formats: Vec<bool>) -> Vec<bool> {
-    let single = Codecs {
-        single: true,
-        ..Codecs::default()
-    };
-    let first = describe::filter(media, &single);
-    let both = formats.iter_mut().zip(first);
-    both.for_each(|(all, stays)| *all &= stays);
-    formats
+fn only(media: &Media<'_>, mut places: Vec<usize>) -> Vec<usize> {
+    let encodings = codecs::encodings(media);
+    let is_extra = |at: &usize| encodings.get(*at).is_some_and(|e| codecs::is_extra(e));
+    let first = places.iter().find(|at| !is_extra(at)).copied();
+    places.retain(|at| is_extra(at) || Some(*at) == first);
+    places
 }

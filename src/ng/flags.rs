@@ -1,5 +1,6 @@
 //! The options of an offer or answer.
 
+use super::codecs::{Codecs, List};
 use super::record::Recording;
 use super::request::ip;
 use super::sdes::Sdes;
@@ -7,8 +8,6 @@ use crate::relay::Learning;
 use crate::wire::bencode::Value;
 use std::net::IpAddr;
 
-/// The most codecs that one list names.
-pub const CODECS_MAX: usize = 64;
 /// The most notes that one request gives rise to.
 pub const NOTES_MAX: usize = 16;
 /// The longest note.
@@ -48,40 +47,6 @@ pub struct RtcpMux {
     pub accept: bool,
     /// Not accepted from the offering side.
     pub reject: bool,
-}
-
-/// Which formats go on.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Codecs {
-    /// These do not; `all` is every one.
-    pub strip: Vec<String>,
-    /// Nor do these, but who offers them may go on using them.
-    pub mask: Vec<String>,
-    /// These do, even if nobody offered them.
-    pub add: Vec<String>,
-    /// These do although `all` do not.
-    pub keep: Vec<String>,
-    /// Of an answer only the first, and events of keys.
-    pub single: bool,
-}
-
-impl Codecs {
-    /// The same, with what is masked as it was.
-    pub(super) fn without_mask(&self) -> Self {
-        Self {
-            mask: Vec::new(),
-            ..self.clone()
-        }
-    }
-
-    /// Whether a codec is taken out by its name, or all are, whatever is added.
-    pub(super) fn takes_out(&self, name: &str) -> bool {
-        let mut out = self.strip.iter().chain(&self.mask);
-        out.any(|s| {
-            let first = s.split('/').next().unwrap_or_default();
-            s == "full" || first.eq_ignore_ascii_case(name)
-        })
-    }
 }
 
 /// What a request asks for beside its command.
@@ -158,10 +123,9 @@ const TAKEN_IN_SILENCE: [&str; 22] = [
 ];
 
 /// Flags that ask for what is not done.
-const NOT_DONE: [&str; 15] = [
+const NOT_DONE: [&str; 14] = [
     "discard-recording",
     "exclude-recording",
-    "always-transcode",
     "generate-mid",
     "strip-extmap",
     "inject-DTMF",
@@ -254,6 +218,7 @@ impl Options {
             "full-rtcp-attribute" => self.rtcp_attribute = RtcpAttribute::Full,
             "loop-protect" => self.loop_protect = true,
             "single-codec" => self.codecs.single = true,
+            "always-transcode" => self.codecs.push(List::Accept, "all"),
             "fatal" => self.fatal = true,
             "all" => self.all = true,
             "record-call" => self.record = Some(Recording::On),
@@ -271,14 +236,10 @@ impl Options {
             self.on_replace(rest);
         } else if let Some(rest) = split("rtcp-mux-") {
             self.on_rtcp_mux(rest);
-        } else if let Some(codec) = split("codec-strip-") {
-            push(&mut self.codecs.strip, codec);
-        } else if let Some(codec) = split("codec-mask-").or_else(|| split("codec-consume-")) {
-            push(&mut self.codecs.mask, codec);
-        } else if let Some(codec) = split("codec-except-").or_else(|| split("codec-offer-")) {
-            push(&mut self.codecs.keep, codec);
-        } else if let Some(codec) = split("transcode-").or(split("codec-transcode-")) {
-            push(&mut self.codecs.add, codec);
+        } else if let Some(codec) = split("transcode-") {
+            self.codecs.push(List::Transcode, &unescaped(codec));
+        } else if let Some((list, codec)) = split("codec-").and_then(listed) {
+            self.codecs.push(list, &unescaped(codec));
         } else if let Some(member) = split("SDES-") {
             self.on_sdes(member);
         } else if let Some(member) = split("OSRTP-") {
@@ -342,19 +303,14 @@ impl Options {
             return;
         };
         for (kind, codecs) in lists.entries() {
-            let list = match kind {
-                b"strip" => &mut self.codecs.strip,
-                b"mask" | b"consume" => &mut self.codecs.mask,
-                b"transcode" => &mut self.codecs.add,
-                b"except" | b"offer" => &mut self.codecs.keep,
-                _ => {
-                    let kind = String::from_utf8_lossy(kind).into_owned();
-                    self.not_done(&format!("codec-{kind}"));
-                    continue;
-                }
+            let known = List::ALL.iter().find(|(_, name)| name.as_bytes() == kind);
+            let Some((list, _)) = known else {
+                let kind = String::from_utf8_lossy(kind).into_owned();
+                self.not_done(&format!("codec-{kind}"));
+                continue;
             };
             for codec in codecs.as_list().unwrap_or_default() {
-                push(list, &shown(codec));
+                self.codecs.push(*list, &unescaped(&shown(codec)));
             }
         }
     }
@@ -377,10 +333,17 @@ fn is_yes(text: &str) -> bool {
     ["yes", "on"].contains(&text)
 }
 
-fn push(list: &mut Vec<String>, codec: &str) {
-    if list.len() < CODECS_MAX {
-        list.push(codec.to_ascii_lowercase());
-    }
+/// The list and the codec of `accept-PCMA` and the like.
+fn listed(flag: &str) -> Option<(List, &str)> {
+    List::ALL.iter().find_map(|(list, name)| {
+        let codec = flag.strip_prefix(name)?.strip_prefix('-')?;
+        Some((*list, codec))
+    })
+}
+
+/// Scripts that cannot write `=` write `--`.
+fn unescaped(codec: &str) -> String {
+    codec.replace("--", "=")
 }
 
 /// The text of a value; odd bytes become U+FFFD.

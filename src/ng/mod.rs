@@ -28,6 +28,7 @@
 mod block;
 mod cache;
 mod call;
+mod codecs;
 mod core;
 mod describe;
 mod exchange;
@@ -57,6 +58,7 @@ use crate::call::Addresses;
 use crate::config::IpNet;
 use crate::media::{Order, Sound};
 use crate::relay::MediaCommand;
+use crate::store::Record;
 use crate::wire::rtp::Coding;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -152,7 +154,7 @@ impl Counts {
 }
 
 /// What the machine wants done.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Output {
     /// Send this.
     Reply {
@@ -165,4 +167,6 @@ pub enum Output {
     Media(MediaCommand),
     /// Tell the studio, behind what the relay was told.
     Studio(Order),
+    /// Keep this.
+    Persist(Record),
 }

@@ -22,6 +22,7 @@ use crate::media::order::{Format, News, Order, RecordEnd, TAPPED_FORMATS_MAX, Ta
 use crate::plan::local_time;
 use crate::relay::{MediaKind, Side};
 use crate::sip::offer_answer::readable;
+use crate::store::{Cdr, EndCause, Record};
 use crate::wire::bencode::Dictionary;
 use crate::wire::rtp::{Coding, Wishes};
 use crate::wire::sdp::{Media, Sdp};
@@ -62,6 +63,39 @@ pub(super) struct Begun {
     call_id: Box<[u8]>,
     dialogue: u64,
     file: Box<str>,
+    /// Of both sides.
+    tags: [Box<[u8]>; 2],
+    /// When it began.
+    unix_ms: u64,
+    /// Why it ended, or will, unless it says so itself.
+    pub(super) cause: EndCause,
+}
+
+impl Begun {
+    /// What `voipctl recording list` shows of a file that has so much sound and ended then. Of URIs
+    /// the protocol knows nothing: tags stand in their place.
+    fn record(&self, ms: u32, end_ms: u64, cause: EndCause) -> Record {
+        let text = |bytes: &[u8]| -> Box<str> { String::from_utf8_lossy(bytes).into() };
+        let [from, to] = &self.tags;
+        Record::Cdr(Box::new(Cdr {
+            call_id: text(&self.call_id),
+            from: text(from),
+            to: text(to),
+            user: "".into(),
+            source: "".into(),
+            way_in: "ng".into(),
+            way_out: "".into(),
+            route: "".into(),
+            note: format!("recorded: {}", self.file).into(),
+            start_ms: self.unix_ms.min(end_ms),
+            answer_ms: Some(end_ms.saturating_sub(ms.into())),
+            end_ms,
+            status: 200,
+            cause,
+            codecs: "".into(),
+            legs: None,
+        }))
+    }
 }
 
 impl Dialogue {
@@ -87,6 +121,24 @@ impl Dialogue {
     pub(super) fn recording_file(&self) -> Option<&str> {
         let tape = self.tape.as_ref().filter(|tape| !tape.over)?;
         Some(&tape.file)
+    }
+
+    /// Why it is over, if who has this tag said so.
+    pub(super) fn hung_up(&self, from_tag: &[u8]) -> EndCause {
+        match (self.is_answered(), self.side_of(from_tag)) {
+            (false, _) => EndCause::Cancelled,
+            (true, Some(Side::Called)) => EndCause::CalleeHungUp,
+            (true, Some(Side::Caller) | None) => EndCause::CallerHungUp,
+        }
+    }
+
+    /// The number of what is written of it.
+    pub(super) fn tape_task(&self) -> Option<u32> {
+        self.tape.as_ref().map(|tape| tape.task)
+    }
+
+    fn tags(&self) -> [Box<[u8]>; 2] {
+        Side::BOTH.map(|side| self.party(side).tag().into())
     }
 
     /// Whether it is answered, and nothing of it can be heard.
@@ -199,7 +251,7 @@ impl Desk<'_> {
                 }
                 tape
             }
-            None => self.begin(call_id, (dialogue.id, session), formats),
+            None => self.begin(call_id, (dialogue, session), formats),
         };
         if tape.paused != paused {
             tape.paused = paused;
@@ -212,7 +264,7 @@ impl Desk<'_> {
     fn begin(
         &mut self,
         call_id: &[u8],
-        (dialogue, session): (u64, u64),
+        (dialogue, session): (&Dialogue, u64),
         formats: [Vec<Format>; 2],
     ) -> Tape {
         let task = self.number();
@@ -230,8 +282,11 @@ impl Desk<'_> {
         self.tap(&tape);
         let begun = Begun {
             call_id: call_id.into(),
-            dialogue,
+            dialogue: dialogue.id,
             file: tape.file.clone(),
+            tags: dialogue.tags(),
+            unix_ms,
+            cause: EndCause::Operator,
         };
         self.begun.push((tape.task, begun));
         tape
@@ -292,6 +347,12 @@ impl Ng {
         let Some(call) = self.calls.get_mut(call_id) else {
             return;
         };
+        for dialogue in &call.dialogues {
+            let begun = dialogue.tape_task();
+            if let Some(begun) = begun.and_then(|task| self.recordings.get_mut(&task)) {
+                begun.tags = dialogue.tags();
+            }
+        }
         let mut desk = Desk {
             settings: &self.settings,
             rng: &mut self.rng,
@@ -335,14 +396,25 @@ impl Ng {
             | News::Measured { .. }
             | News::Talking { .. } => return,
         };
-        let Some(Begun {
+        let Some(begun) = self.recordings.remove(&task) else {
+            return;
+        };
+        let cause = match end {
+            RecordEnd::Limit => EndCause::TooLong,
+            RecordEnd::Failed | RecordEnd::Key | RecordEnd::Silence | RecordEnd::Closed => {
+                begun.cause
+            }
+        };
+        if ms > 0 {
+            let record = begun.record(ms, self.settings.anchor.unix_ms(now), cause);
+            self.outputs.push_back(Output::Persist(record));
+        }
+        let Begun {
             call_id,
             dialogue,
             file,
-        }) = self.recordings.remove(&task)
-        else {
-            return;
-        };
+            ..
+        } = begun;
         let shown = String::from_utf8_lossy(&call_id);
         match end {
             RecordEnd::Failed => {
@@ -370,7 +442,12 @@ impl Ng {
         let Some(tape) = tape else {
             return;
         };
-        self.recordings.remove(&tape.task);
+        if let Some(begun) = self.recordings.remove(&tape.task) {
+            let end_ms = self.settings.anchor.unix_ms(now);
+            let ms = u32::try_from(end_ms.saturating_sub(begun.unix_ms)).unwrap_or(u32::MAX);
+            let record = begun.record(ms, end_ms, EndCause::MediaFailed);
+            self.outputs.push_back(Output::Persist(record));
+        }
         let shown = String::from_utf8_lossy(call_id);
         tracing::warn!("call {shown}: {} breaks off: media began anew", tape.file);
         let order = Order::Files {
@@ -380,6 +457,14 @@ impl Ng {
         };
         self.order(order);
         self.settle_tapes(now, call_id);
+    }
+
+    /// A dialogue is over: so is what is written of it.
+    pub(super) fn recorded_until(&mut self, dialogue: &Dialogue, cause: EndCause) {
+        let begun = dialogue.tape_task().filter(|_| dialogue.ending.is_none());
+        if let Some(begun) = begun.and_then(|task| self.recordings.get_mut(&task)) {
+            begun.cause = cause;
+        }
     }
 
     pub(super) fn order(&mut self, order: Order) {

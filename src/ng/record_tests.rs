@@ -8,6 +8,7 @@ use crate::media::file::{FileOrder, is_name};
 use crate::media::order::{Format, News, RecordEnd, TapeOrder};
 use crate::relay::{MediaEvent, Side, leg_toward, session_of_leg, side_of_leg};
 use crate::srtp::{Crypto, MasterKey, Profile};
+use crate::store::{EndCause, Record};
 use crate::wire::bencode::Value;
 use crate::wire::sdp::Sdp;
 
@@ -388,4 +389,71 @@ fn both_are_told_and_then_left_alone() {
     h.ng.handle_studio(h.now, News::Failed { session });
     h.drive();
     assert_eq!(legs_told(&mut h), each(&["close"]));
+}
+
+/// The records so far: tags, the file that it names, why it ended, and how long it was.
+fn records(h: &mut Harness) -> Vec<(String, String, EndCause, u64)> {
+    let each = h.kept.drain(..).map(|record| match record {
+        Record::Cdr(cdr) => {
+            assert_eq!((&*cdr.call_id, &*cdr.way_in), ("call", "ng"));
+            let file = cdr.note.strip_prefix("recorded: ").unwrap().into();
+            let talked = cdr.end_ms - cdr.answer_ms.unwrap();
+            (format!("{} {}", cdr.from, cdr.to), file, cdr.cause, talked)
+        }
+        other => panic!("{other:?}"),
+    });
+    each.collect()
+}
+
+#[test]
+fn what_was_recorded_leaves_a_record() {
+    let mut h = Harness::new(8);
+    talking(&mut h, &[]);
+    let record = |h: &mut Harness, ends: &[(&'static str, Value)], ms, end| {
+        h.request("start recording", &named());
+        let (task, file, _) = begun(&told(h));
+        match ends {
+            [] => {}
+            ends => drop(h.request("delete", ends)),
+        }
+        let session = *NG_SESSIONS.start();
+        let news = News::Recorded {
+            session,
+            task,
+            ms,
+            end,
+        };
+        h.ng.handle_studio(h.now, news);
+        h.drive();
+        told(h);
+        let records = records(h);
+        records
+            .into_iter()
+            .map(|(tags, named, cause, ms)| {
+                assert_eq!(named, *file);
+                (tags, cause, ms)
+            })
+            .collect::<Vec<_>>()
+    };
+    let both = || "a b".to_owned();
+    let closed = RecordEnd::Closed;
+    assert_eq!(record(&mut h, &[], 0, closed), []);
+    let stopped = [(both(), EndCause::Operator, 400)];
+    assert_eq!(record(&mut h, &[], 400, closed), stopped);
+    let long = [(both(), EndCause::TooLong, 7_200_000)];
+    h.now += Duration::from_secs(9000);
+    assert_eq!(record(&mut h, &[], 7_200_000, RecordEnd::Limit), long);
+    // Whoever hung up is named first; what is still under way is not waited for.
+    let by = |tags: (&str, &str), delay: i64| {
+        [
+            &dialogue("call", tags.0, tags.1)[..],
+            &[("delete delay", delay.into())],
+        ]
+        .concat()
+    };
+    let hung_up = [(both(), EndCause::CalleeHungUp, 400)];
+    assert_eq!(record(&mut h, &by(("b", "a"), 30), 400, closed), hung_up);
+    talking(&mut h, &[]);
+    let hung_up = [(both(), EndCause::CallerHungUp, 400)];
+    assert_eq!(record(&mut h, &by(("a", "b"), 0), 400, closed), hung_up);
 }

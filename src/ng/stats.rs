@@ -6,6 +6,7 @@ use super::request::{Command, Request};
 use crate::base::{Anchor, Instant};
 use crate::control::{ROWS_MAX, RelayedRow, rfc3339};
 use crate::relay::{LegStats, MediaKind, Side};
+use crate::store::EndCause;
 use crate::wire::bencode::{Dictionary, Value};
 use crate::wire::sdp::{Direction, Media, Sdp};
 use std::net::SocketAddr;
@@ -334,10 +335,12 @@ impl Ng {
             Some(Err(_)) | None => self.settings.delete_delay,
         };
         let chosen = places.iter().filter_map(|at| call.dialogues.get(*at));
-        let ids: Vec<u64> = chosen.map(|d| d.id).collect();
+        let ids: Vec<_> = chosen
+            .map(|d| (d.id, d.hung_up(&request.from_tag)))
+            .collect();
         if !delay.is_zero() {
-            for id in ids {
-                self.end_later(now + delay, &request.call_id, id);
+            for (id, cause) in ids {
+                self.end_later(now + delay, &request.call_id, (id, cause));
             }
             self.settle_tapes(now, &request.call_id);
             return self.tell_of(now, client, request, &places);
@@ -350,17 +353,24 @@ impl Ng {
         }
     }
 
-    fn end_later(&mut self, at: Instant, call_id: &[u8], id: u64) {
+    fn end_later(&mut self, at: Instant, call_id: &[u8], (id, cause): (u64, EndCause)) {
         let timer = Timer::Ending {
             call_id: call_id.into(),
             dialogue: id,
         };
         let timer = self.timers.arm(at, timer);
-        let old = self
-            .dialogue_mut(call_id, id)
-            .map(|d| d.ending.replace(timer));
-        if let Some(Some(old)) = old {
+        let found = self.calls.get_mut(call_id);
+        let Some(dialogue) = found.and_then(|c| c.dialogues.iter_mut().find(|d| d.id == id)) else {
+            return;
+        };
+        if let Some(old) = dialogue.ending.replace(timer) {
             self.timers.cancel(old);
+        }
+        if let Some(begun) = dialogue
+            .tape_task()
+            .and_then(|t| self.recordings.get_mut(&t))
+        {
+            begun.cause = cause;
         }
     }
 

@@ -1,14 +1,16 @@
-//! Codecs that one side has and the other has not (`codec-transcode`, `codec-mask`): an offer shows
-//! more, or others, than its author wrote, and where the answer takes one of those, legs of ours
-//! write each side's sound as the other wants it ([`super::pair`]).
+//! Codecs that one side has and the other has not (`codec-transcode`, `codec-mask`), or that it
+//! shall use in any case (`codec-accept`, `codec-consume`): an offer shows more, or others, than
+//! its author wrote, and where the answer takes another than the author gets, legs of ours write
+//! each side's sound as the other wants it ([`super::pair`]).
 //!
-//! The first stream of sound is converted, others pass as they are. The author's first codec that
-//! we know, and that was not stripped, is what it gets; the reader's is the first of its answer. In
-//! a later offer either side is shown what it used before, whatever the other writes by then.
+//! The first stream of sound is converted, others pass as they are. The author gets its first codec
+//! that is accepted; without one what the answer takes, or else its first codec that we know, and
+//! that was not stripped. The reader's is the first of its answer. In a later offer either side is
+//! shown what it used before, whatever the other writes by then.
 
 use super::call::Dialogue;
-use super::describe::{self, Added};
-use super::flags::Codecs;
+use super::codecs::{self, Codecs, encodings, is_extra, names_coding};
+use super::describe::Added;
 use super::pair::Conversion;
 use super::record::{is_sound, speaks};
 use crate::media::order::Format;
@@ -20,8 +22,8 @@ use crate::wire::sdp::{Media, Sdp};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Shown {
     pub(super) stream: usize,
-    /// Which of the author's stay.
-    pub(super) stays: Vec<bool>,
+    /// Which of the author's stay, as places in its list.
+    pub(super) places: Vec<usize>,
     pub(super) added: Vec<Added>,
 }
 
@@ -41,15 +43,20 @@ pub(super) fn offer(
     let media = sdp.media.get(stream)?;
     let used = dialogue.conversion.as_ref().filter(|c| c.stream == stream);
     let used = used.and_then(|c| c.formats.get(author.other().index()));
+    let in_vain = codecs.set_in_vain(codings);
+    notes.extend(in_vain.map(|name| format!("codec-set-{name}: no codec with a bit rate here")));
     if codecs.add.is_empty() && used.is_none() {
-        return None;
+        return codecs.accepts().then(|| Shown {
+            stream,
+            places: codecs.passing(media),
+            added: Vec::new(),
+        });
     }
-    let names: Vec<String> = media.codecs().map(|n| n.to_ascii_lowercase()).collect();
     let mut shown = Showing {
-        stays: describe::filter(media, codecs),
+        encodings: encodings(media),
+        places: codecs.shown(media),
         known: speaks(media, stream, codings),
         media,
-        names,
         added: Vec::new(),
         codings: Vec::new(),
     };
@@ -67,9 +74,12 @@ pub(super) fn offer(
     if let Some(used) = used {
         shown.add(used.coding, codecs, Some(used.payload_type));
     }
+    if shown.places.is_empty() && shown.added.is_empty() {
+        shown.places = (0..shown.encodings.len()).collect();
+    }
     Some(Shown {
         stream,
-        stays: shown.stays,
+        places: shown.places,
         added: shown.added,
     })
 }
@@ -89,39 +99,34 @@ pub(super) fn answer(
     let (Some(offered), Some(media)) = (offered, sdp.media.get(stream)) else {
         return Ok(None);
     };
-    if !is_sound(media) {
+    let codecs = &dialogue.codecs;
+    if !is_sound(media) || codecs.add.is_empty() && !begins_known(media, stream, codings) {
         return Ok(None);
     }
-    let codecs = &dialogue.codecs;
-    let stays = describe::filter(offered, &codecs.without_mask());
-    let numbers: Vec<&str> = types(offered).collect();
-    let mut theirs = speaks(offered, stream, codings);
-    theirs.retain(|f| {
-        let mut kept = numbers.iter().zip(&stays).filter(|(_, stays)| **stays);
-        // What all were stripped with and came back by its name.
-        let back = codecs.add.iter().any(|name| names_coding(name, f.coding))
-            && !codecs.takes_out(f.coding.name());
-        back || kept.any(|(n, _)| n.parse() == Ok(f.payload_type))
-    });
-    let first = speaks(media, stream, codings).into_iter().next();
-    let first = first.ok_or("the answer takes none of the codecs that were offered")?;
-    let same = |f: &Format| (f.payload_type, f.coding) == (first.payload_type, first.coding);
-    if theirs.iter().any(same) {
-        let names = media.codecs().map(|name| name.to_ascii_lowercase());
-        let each = types(media).zip(names).map(|(number, name)| {
-            let sound = theirs.iter().any(|f| number.parse() == Ok(f.payload_type));
-            let extra = name == "telephone-event" || name == "cn";
-            sound || extra && numbers.contains(&number)
-        });
+    let offerer = Offerer::new(offered, stream, codecs, codings);
+    let mut far = speaks(media, stream, codings).into_iter().next();
+    if let Some(far) = &mut far {
+        let most = codecs.bits_per_second_onward(far.coding);
+        bound(far, most);
+    }
+    let far = far.ok_or("the answer takes none of the codecs that were offered")?;
+    let same = |f: &&Format| (f.payload_type, f.coding) == (far.payload_type, far.coding);
+    let taken = offerer.formats.iter().find(same);
+    let near = offerer
+        .accepted
+        .as_ref()
+        .or(taken)
+        .or(offerer.formats.first());
+    let near = near.ok_or("no codec is left that the offerer and we have")?;
+    let keys_alike = !offerer.has_events || near.events.is_none() || far.events.is_some();
+    if same(&near) && keys_alike {
         let plain = Shown {
             stream,
-            stays: each.collect(),
+            places: offerer.shared(offered, media),
             added: Vec::new(),
         };
         return Ok(Some((plain, None)));
     }
-    let near = theirs.into_iter().next();
-    let near = near.ok_or("no codec is left that the offerer and we have")?;
     let events = near.events.map(|number| Added {
         payload_type: number,
         lines: lines_of(offered, number),
@@ -134,32 +139,102 @@ pub(super) fn answer(
     };
     let shown = Shown {
         stream,
-        stays: types(media).map(|_| false).collect(),
+        places: Vec::new(),
         added: [Some(sound), events].into_iter().flatten().collect(),
     };
     let formats = match author {
-        Side::Caller => [first, near],
-        Side::Called => [near, first],
+        Side::Caller => [far, near.clone()],
+        Side::Called => [near.clone(), far],
     };
     Ok(Some((shown, Some(Conversion { stream, formats }))))
+}
+
+/// Whether we can read the sound that a section names first.
+fn begins_known(media: &Media<'_>, stream: usize, codings: &[Coding]) -> bool {
+    let mut each = types(media).zip(encodings(media));
+    let first = each.find(|(_, encoding)| !is_extra(encoding));
+    let known = speaks(media, stream, codings);
+    first.is_some_and(|(number, _)| {
+        let mut known = known.iter();
+        known.any(|f| number.parse() == Ok(f.payload_type))
+    })
+}
+
+/// What the author of an offer may use.
+struct Offerer {
+    /// Of the codecs that we know, in the order of its wishes.
+    formats: Vec<Format>,
+    /// Which of them it uses whatever the answer takes.
+    accepted: Option<Format>,
+    /// Whether it gets events of keys whatever the answer takes.
+    has_events: bool,
+    /// Whether what we cannot read may pass: nothing was added or accepted.
+    unread: bool,
+}
+
+impl Offerer {
+    fn new(offered: &Media<'_>, stream: usize, codecs: &Codecs, codings: &[Coding]) -> Self {
+        let numbers: Vec<&str> = types(offered).collect();
+        let known = speaks(offered, stream, codings);
+        let usable = codecs.usable(offered);
+        let is_usable = |number: u8| {
+            let mut usable = usable.iter().filter_map(|at| numbers.get(*at));
+            usable.any(|n| n.parse() == Ok(number))
+        };
+        let of = |at: &usize| {
+            let number = numbers.get(*at)?.parse::<u8>().ok()?;
+            let mut format = known.iter().find(|f| f.payload_type == number)?.clone();
+            let most = codecs.bits_per_second(format.coding);
+            bound(&mut format, most);
+            format.events = format.events.filter(|number| is_usable(*number));
+            Some(format)
+        };
+        let accepted = codecs.accepted(offered, &usable);
+        let encodings = encodings(offered);
+        let events = |at: &usize| {
+            let encoding = encodings.get(*at);
+            encoding.is_some_and(|e| e.starts_with("telephone-event"))
+        };
+        Self {
+            formats: usable.iter().filter_map(of).collect(),
+            has_events: accepted.iter().any(events),
+            unread: accepted.is_empty() && codecs.add.is_empty(),
+            accepted: accepted.iter().find_map(of),
+        }
+    }
+
+    /// What of an answer it is told, where the answer takes what it uses.
+    fn shared(&self, offered: &Media<'_>, media: &Media<'_>) -> Vec<usize> {
+        let numbers: Vec<&str> = types(offered).collect();
+        let uses = |f: &&Format| {
+            let accepted = self.accepted.as_ref();
+            accepted.is_none_or(|a| a.payload_type == f.payload_type)
+        };
+        let stays = |(number, encoding): (&str, String)| {
+            let mut uses = self.formats.iter().filter(uses);
+            let sound = uses.any(|f| number.parse() == Ok(f.payload_type));
+            sound || (self.unread || is_extra(&encoding)) && numbers.contains(&number)
+        };
+        let each = types(media).zip(encodings(media)).enumerate();
+        let stay = each.filter_map(|(at, format)| stays(format).then_some(at));
+        stay.collect()
+    }
+}
+
+/// Writes a format with so many bits at the most.
+fn bound(format: &mut Format, bits_per_second: Option<u32>) {
+    let most = &mut format.wishes.bits_per_second_max;
+    match (bits_per_second, *most) {
+        (None, _) => {}
+        (Some(bits), 0) => *most = bits,
+        (Some(bits), own) => *most = bits.min(own),
+    }
 }
 
 /// The payload types as they stand.
 fn types<'a>(media: &Media<'a>) -> impl Iterator<Item = &'a str> + use<'a> {
     let text = std::str::from_utf8(media.formats).unwrap_or_default();
     text.split(' ').filter(|format| !format.is_empty())
-}
-
-/// Whether `opus`, `opus/48000` or `opus/48000/2/...` names a coding; names are in small letters.
-fn names_coding(text: &str, coding: Coding) -> bool {
-    let mut parts = text.split('/');
-    let name = parts.next().unwrap_or_default();
-    let fits = |part: Option<&str>, value: u32| {
-        part.is_none_or(|p| p.is_empty() || p.parse() == Ok(value))
-    };
-    name.eq_ignore_ascii_case(coding.name())
-        && fits(parts.next(), coding.clock_rate())
-        && fits(parts.next(), coding.channels().into())
 }
 
 /// The value of `a=rtpmap`.
@@ -187,8 +262,9 @@ fn lines_of(media: &Media<'_>, payload_type: u8) -> Vec<String> {
 /// An offer's formats, on their way to the reader.
 struct Showing<'a, 'm> {
     media: &'a Media<'m>,
-    names: Vec<String>,
-    stays: Vec<bool>,
+    encodings: Vec<String>,
+    /// Which stay.
+    places: Vec<usize>,
     known: Vec<Format>,
     added: Vec<Added>,
     /// Their codings.
@@ -198,19 +274,34 @@ struct Showing<'a, 'm> {
 impl Showing<'_, '_> {
     /// What we cannot read cannot be converted: it is not shown (nor is comfort noise harmed).
     fn keep_known(&mut self) {
-        let each = types(self.media).zip(&self.names).zip(&mut self.stays);
-        for ((number, name), stays) in each {
-            let known = self
-                .known
-                .iter()
-                .any(|f| number.parse() == Ok(f.payload_type));
-            *stays &= known || name == "telephone-event" || name == "cn";
-        }
+        let known: Vec<bool> = types(self.media)
+            .map(|n| self.known.iter().any(|f| n.parse() == Ok(f.payload_type)))
+            .collect();
+        let encodings = &self.encodings;
+        self.places.retain(|at| {
+            let extra = encodings.get(*at).is_some_and(|e| is_extra(e));
+            extra || known.get(*at).is_some_and(|known| *known)
+        });
     }
 
     fn keep_events(&mut self) {
-        for (name, stays) in self.names.iter().zip(&mut self.stays) {
-            *stays |= name == "telephone-event";
+        for at in 0..self.encodings.len() {
+            if self.is_events(&at) {
+                self.keep(at);
+            }
+        }
+    }
+
+    fn is_events(&self, at: &usize) -> bool {
+        let encoding = self.encodings.get(*at);
+        encoding.is_some_and(|e| e.starts_with("telephone-event"))
+    }
+
+    fn keep(&mut self, at: usize) {
+        if !self.places.contains(&at) {
+            let encodings = &self.encodings;
+            let extra = |at: &usize| encodings.get(*at).is_some_and(|e| is_extra(e));
+            codecs::insert(&mut self.places, at, extra);
         }
     }
 
@@ -221,10 +312,10 @@ impl Showing<'_, '_> {
         let own = self.known.iter().find(|f| f.coding == coding);
         let own = own.map(|f| f.payload_type);
         let place = own.and_then(|own| types(self.media).position(|n| n.parse() == Ok(own)));
-        if let Some(stays) = place.and_then(|at| self.stays.get_mut(at)) {
+        if let Some(at) = place {
             // All were taken out, or this one by name: then it is another one of its kind.
-            if *stays || !codecs.takes_out(coding.name()) {
-                *stays = true;
+            if self.places.contains(&at) || !codecs.takes_out(coding.name()) {
+                self.keep(at);
                 return;
             }
         }
@@ -246,14 +337,13 @@ impl Showing<'_, '_> {
 
     /// Events go by the clock of the sound beside them (RFC 4733 §2.2).
     fn add_events(&mut self, clock: u32) {
-        let shown = self.names.iter().zip(&self.stays);
-        let mut events = shown.filter(|(name, stays)| **stays && *name == "telephone-event");
+        let events = self.places.iter().any(|at| self.is_events(at));
         let mut fitting = self.media.attributes("rtpmap").filter(|value| {
             let text = std::str::from_utf8(value).unwrap_or_default();
             let text = text.to_ascii_lowercase();
             text.ends_with(&format!("telephone-event/{clock}"))
         });
-        if events.next().is_none() || fitting.next().is_some() {
+        if !events || fitting.next().is_some() {
             return;
         }
         let Some(payload_type) = self.free() else {

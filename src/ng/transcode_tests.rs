@@ -234,6 +234,82 @@ fn legs_stand_between_sides_with_other_codecs() {
 }
 
 #[test]
+fn who_offers_uses_what_is_accepted_whatever_the_answer_takes() {
+    type Legs = Option<[(u8, Option<u8>); 2]>;
+    let keys = Some(101);
+    let mulaw = &[codec(&[("accept", &["PCMU"])])][..];
+    let always = &[("flags", list(&["always-transcode"]))][..];
+    let cases: [(&[_], &str, &str, Legs); 6] = [
+        (mulaw, "8 101", "0 101", Some([(0, keys), (8, keys)])),
+        (mulaw, "0 8 101", "0 101", None),
+        (mulaw, "0", "0", None),
+        // Keys become tones, and tones keys.
+        (always, "0", "0 101", Some([(0, keys), (0, None)])),
+        (always, "8 0 101", "0 101", Some([(0, keys), (8, keys)])),
+        (always, "0 8 101", "0 101", None),
+    ];
+    for (asked, formats_of_b, told, wanted) in cases {
+        let mut h = Harness::new(8);
+        let shown = ask(&mut h, "offer", ("a", ""), OFFER, asked);
+        assert_eq!(formats(&shown).0, "0 8 101");
+        let back = ask(
+            &mut h,
+            "answer",
+            ("a", "b"),
+            &in_formats(formats_of_b),
+            asked,
+        );
+        assert_eq!(formats(&back).0, told, "{asked:?} {formats_of_b}");
+        let (opened, ..) = legs(&mut h);
+        let opened: Vec<_> = opened
+            .iter()
+            .map(|(_, f)| (f.payload_type, f.events))
+            .collect();
+        assert_eq!(
+            opened,
+            wanted.map_or(Vec::new(), Vec::from),
+            "{formats_of_b}"
+        );
+    }
+}
+
+#[test]
+fn what_we_cannot_read_passes_where_nothing_is_added() {
+    let mut h = Harness::new(8);
+    let offer = OFFER.replace("0 8 101", "97 8 101") + "a=rtpmap:97 speex/16000\r\n";
+    let asked = [codec(&[("accept", &["all"])])];
+    let shown = ask(&mut h, "offer", ("a", ""), &offer, &asked);
+    assert_eq!(formats(&shown).0, "97 8 101");
+    let speex = in_formats("97 101") + "a=rtpmap:97 speex/16000\r\n";
+    let back = ask(&mut h, "answer", ("a", "b"), &speex, &asked);
+    assert_eq!(formats(&back).0, "97 101");
+    assert!(h.orders.is_empty());
+    // What is accepted was not offered.
+    let mut h = Harness::new(8);
+    let asked = [codec(&[("accept", &["G722"])])];
+    ask(&mut h, "offer", ("a", ""), &offer, &asked);
+    let both = in_formats("8 97 101") + "a=rtpmap:97 speex/16000\r\n";
+    let back = ask(&mut h, "answer", ("a", "b"), &both, &asked);
+    assert_eq!(formats(&back).0, "8 97 101");
+    assert!(h.orders.is_empty());
+}
+
+#[cfg(feature = "opus")]
+#[test]
+fn bit_rates_are_bounded_as_the_script_says() {
+    let mut h = Harness::new(8);
+    let offer = OFFER.replace("0 8 101", "96 101") + "a=rtpmap:96 opus/48000/2\r\n";
+    let asked = [codec(&[
+        ("transcode", &["PCMU"]),
+        ("set", &["opus/48000/2/20000"]),
+    ])];
+    ask(&mut h, "offer", ("a", ""), &offer, &asked);
+    ask(&mut h, "answer", ("a", "b"), &in_formats("0 101"), &asked);
+    let (opened, ..) = legs(&mut h);
+    assert_eq!(opened[0].1.wishes.bits_per_second_max, 20_000);
+}
+
+#[test]
 fn a_call_with_other_codecs_is_recorded_too() {
     let mut settings = settings();
     settings.notice = vec![crate::media::Sound::Silence { ms: 250 }];

@@ -11,6 +11,7 @@ use crate::media::order::Language;
 use crate::ng::{Counts, Interface, Ng, Output, Settings};
 use crate::relay::PortPool;
 use crate::server::{MediaNews, MediaOrder};
+use crate::store::Record;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -113,6 +114,8 @@ pub struct Task {
     pub seen: Seen,
     /// Makes keys.
     pub rng: Rng,
+    /// Where records of calls that were recorded go.
+    pub persist: Box<dyn Fn(Record) + Send>,
 }
 
 impl std::fmt::Debug for Task {
@@ -162,6 +165,7 @@ impl Task {
             mut asks,
             seen,
             rng,
+            persist,
         } = self;
         let socket = UdpSocket::from_std(socket)?;
         let now = clock.now();
@@ -183,7 +187,7 @@ impl Task {
                         };
                         let datagram = buffer.get(..length).unwrap_or_default();
                         ng.handle_datagram(clock.now(), from, datagram);
-                        settle(&mut ng, &order, &mut replies);
+                        settle(&mut ng, (&order, &persist), &mut replies);
                     }
                 }
                 Some(news) = events.recv() => match news {
@@ -200,7 +204,7 @@ impl Task {
                 new = way.line() => line = Some(new?),
                 () = sleep, if due.is_some() => ng.handle_timeout(clock.now()),
             }
-            settle(&mut ng, &order, &mut replies);
+            settle(&mut ng, (&order, &persist), &mut replies);
             // What cannot be sent is asked for again.
             match &way {
                 Way::Direct => send(&socket, &mut replies),
@@ -213,11 +217,16 @@ impl Task {
 
 type Outgoing = (SocketAddr, Vec<u8>);
 
-fn settle(ng: &mut Ng, order: &impl Fn(MediaOrder), replies: &mut Vec<Outgoing>) {
+fn settle(
+    ng: &mut Ng,
+    (order, persist): (&impl Fn(MediaOrder), &impl Fn(Record)),
+    replies: &mut Vec<Outgoing>,
+) {
     while let Some(output) = ng.poll_output() {
         match output {
             Output::Media(command) => order(MediaOrder::Relay(command)),
             Output::Studio(what) => order(MediaOrder::Studio(what)),
+            Output::Persist(record) => persist(record),
             Output::Reply { to, datagram } => replies.push((to, datagram)),
         }
     }

@@ -140,7 +140,15 @@ def test_commands(case):
     (row,) = house.voipd.json("relay", "calls")
     assert row["recording"] == "", row
     call.end()
-    for path in house.whole(2):
+    files = house.whole(2)
+    listed = wait_for("the records", lambda: len(rows := house.voipd.json("recording", "list")) == 2
+                      and rows)
+    assert sorted(row["file"] for row in listed) == [str(f.relative_to(house.spool)) for f in files]
+    for row in listed:
+        assert (row["call_id"], row["from"], row["to"]) == ("call", "a", "b"), row
+        assert 3 <= row["seconds"] < 6 and row["start"].startswith("20"), row
+    assert {row["way_in"] for row in house.voipd.json("cdr")} == {"ng"}
+    for path in files:
         assert 3 < both_hold(path) < 6, path
         assert path.parent.parent.parent.parent.name == "recordings"
     other = house.voipd.json("status")["counters"]["other"]
@@ -235,6 +243,38 @@ def test_kamailio(case):
     (path,) = house.whole()
     assert 3 < both_hold(path) < 6
     caller.bye(called)
+
+
+def test_early_media(case):
+    """An announcement behind a 183 with a description (RFC 3960) is in the file before what is said."""
+    house = House(case)
+    bob = Agent(case, house.voipd, "bob")
+    kamailio = Kamailio(case, house.relay, f"127.0.0.1:{bob.port}", flags=f"{FLAGS} record-call=on")
+    bob.peer = (kamailio.address, kamailio.port)
+    alice = Agent(case, kamailio, "alice")
+    a, b = Talker(case, LOW), Talker(case, HIGH)
+    call = alice.invite("bob", BASE.replace("4000", str(a.port)))
+    request = bob.expect("INVITE")
+    described = BASE.replace("4000", str(b.port))
+    bob.reply(request, 183, body=described)
+    progress = call.next()
+    assert progress.status == 183, progress.text()
+    a.speaks = False
+    a.talk_to(progress.media())
+    b.talk_to(request.media())
+    assert a.hears(4)
+    called = bob.answer(request, described)
+    caller = call.established()
+    bob.expect("ACK")
+    assert caller.answer.media() == progress.media()
+    a.speaks = True
+    assert a.hears(2) and b.hears(2)
+    caller.bye(called)
+    (path,) = house.whole()
+    left, right = sides(path)
+    holds(right[: 3 * 8000], HIGH, LOW)
+    assert max(map(abs, left[: 3 * 8000])) < 100, "the caller said nothing yet"
+    holds(left[-3 * 8000 :], LOW, HIGH)
 
 
 def through_kamailio(case, flags, notice=False, **phones):

@@ -557,6 +557,7 @@ impl Running {
         shared.switch.set_ng(tell);
         let sinks = Arc::clone(&self.posting.sinks);
         let shards = shared.switch.shards() as u64;
+        let store = self.store.clone();
         let task = ng::Task {
             socket,
             way,
@@ -572,6 +573,7 @@ impl Running {
             asks,
             seen: self.ng.seen(),
             rng: self.ng.rng(),
+            persist: Box::new(move |record| store.persist(record)),
         };
         tokio::spawn(async move {
             if let Err(error) = task.run().await {

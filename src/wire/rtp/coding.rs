@@ -137,6 +137,15 @@ impl Coding {
         }
     }
 
+    /// Whether it can be written with more and with fewer bits.
+    pub const fn has_bit_rates(self) -> bool {
+        match self {
+            #[cfg(feature = "opus")]
+            Coding::Opus => true,
+            _ => false,
+        }
+    }
+
     /// The channels that `a=rtpmap` names.
     pub const fn channels(self) -> u8 {
         match self {

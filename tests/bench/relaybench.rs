@@ -39,7 +39,10 @@ const RELAY_PORT: u16 = 16_384;
 const PHONE_PORTS: [u16; 2] = [4_000, 4_500];
 const SOCKETS: usize = 8;
 const PACKET: usize = 172;
-const PERIOD_MS: usize = 20;
+const PERIOD: Duration = Duration::from_millis(20);
+/// The most packets that are sent in one go: a veth(4) takes 256 from one end before the other end
+/// must have looked.
+const TICK_MAX: usize = 64;
 const BATCH: usize = 8;
 const WARM: &str = "2";
 
@@ -319,13 +322,15 @@ fn cpu_ns(pid: u32) -> u64 {
         .sum()
 }
 
-/// Sends what is due each millisecond, the packets of one socket together.
+/// Sends what is due each millisecond, or more often where that is too much, the packets of one
+/// socket together.
 fn send(shared: &Shared, sockets: &[UdpSocket], targets: &Targets) {
     let names: Vec<[Name; 2]> = targets.iter().map(|pair| pair.map(Name::from)).collect();
-    let mut slots: Vec<Vec<(usize, usize)>> = vec![Vec::new(); PERIOD_MS];
+    let mut slots: Vec<Vec<(usize, usize)>> = vec![Vec::new(); slots_for(targets.len())];
     for stream in 0..targets.len() {
         for side in 0..2 {
-            slots[stream % PERIOD_MS].push((stream, side));
+            let slot = stream % slots.len();
+            slots[slot].push((stream, side));
         }
     }
     let place = |(stream, side): &(usize, usize)| side * SOCKETS + stream % SOCKETS;
@@ -334,15 +339,15 @@ fn send(shared: &Shared, sockets: &[UdpSocket], targets: &Targets) {
     }
     let mut burst = Burst::new();
     for tick in 0u32.. {
-        let due = Duration::from_millis(u64::from(tick));
+        let due = PERIOD * tick / slots.len() as u32;
         std::thread::sleep(due.saturating_sub(shared.origin.elapsed()));
         if shared.stop.load(Ordering::Relaxed)
             || due >= shared.window[1] + Duration::from_millis(200)
         {
             return;
         }
-        let round = tick / PERIOD_MS as u32;
-        let slot = &slots[tick as usize % PERIOD_MS];
+        let round = tick / slots.len() as u32;
+        let slot = &slots[tick as usize % slots.len()];
         for chunk in slot
             .chunk_by(|a, b| place(a) == place(b))
             .flat_map(|c| c.chunks(BATCH))
@@ -362,6 +367,13 @@ fn send(shared: &Shared, sockets: &[UdpSocket], targets: &Targets) {
             burst.send(&sockets[place(&chunk[0])]);
         }
     }
+}
+
+/// How many ticks a period has.
+fn slots_for(streams: usize) -> usize {
+    let milliseconds = PERIOD.as_millis() as usize;
+    let each = (2 * streams).div_ceil(milliseconds);
+    milliseconds * each.div_ceil(TICK_MAX).max(1)
 }
 
 /// Up to `BATCH` packets that leave one socket by one call.

@@ -5,8 +5,10 @@ import time
 
 from lib.case import Skip, wait_for
 from lib.phone import Phone
-from lib.tone import hears_all, holds, speech_seconds
+from lib.softphone import Linphone
+from lib.tone import hears_all, holds, judge, speech_seconds
 from lib.voipd import DOMAIN, Voipd
+from transcoding import plugin
 
 TONES = {"alice": 440, "bob": 880, "carol": 1320}
 ROOM = {"name": "board", "number": "8001"}
@@ -107,6 +109,28 @@ def test_g722_among_g711(case):
     assert {c["codec"].split(",")[0] for c in voipd.calls()} == {"G722", "PCMU", "PCMA"}, voipd.calls()
     hang_up(voipd, phones)
     each_hears_the_others(phones)
+
+
+def test_g729_among_g711(case):
+    """By the plugin, which reads and writes for its member alone."""
+    voipd = Voipd(case, node={"workers": 3}, conference=[ROOM], services=plugin(case))
+    for name in ("alice", "bob"):
+        voipd.add_user(name)
+    phones = {"alice": Linphone(case, "alice", voipd, TONES["alice"], "G729"),
+              "bob": Phone(case, "bob", voipd, TONES["bob"], codecs="PCMU")}
+    for phone in phones.values():
+        phone.wait_registered()
+    enter(voipd, phones)
+    inside(voipd, 2)
+    time.sleep(1)
+    pass_door(phones)
+    wait_for("both to talk", lambda: all(m["talking"] for m in members(voipd)), 10)
+    time.sleep(3)
+    assert {c["codec"].split(",")[0] for c in voipd.calls()} == {"G729", "PCMU"}, voipd.calls()
+    hang_up(voipd, phones)
+    # Made for speech, it leaves a tone less pure.
+    for name, other in (("alice", "bob"), ("bob", "alice")):
+        judge(phones[name].recording(), [TONES[other]], [TONES[name]], last=1, least=0.4, most=0.1)
 
 
 def at_rate(case, khz):

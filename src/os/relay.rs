@@ -17,12 +17,12 @@ mod tests;
 
 pub use counters::MediaCounters;
 pub use held::held_ports;
+pub use idle::IdlePorts;
 pub use plug::Bound;
 pub use poller::READY_MAX;
 pub use socket::Port;
 
 use self::counters::Told;
-use self::idle::IdlePorts;
 use self::plug::Plug;
 use self::poller::Poller;
 use super::clock::Clock;
@@ -78,9 +78,10 @@ pub struct MediaConfig {
     pub settings: RelaySettings,
     /// The clock that signalling uses too.
     pub clock: Clock,
-    /// Whether a broker binds and connects; then there are no ports before
-    /// [`MediaHandle::set_broker`].
-    pub brokered: bool,
+    /// Where ports of ended sessions wait for the next: one place for all drivers of the process,
+    /// since a port may go from one to another. Without it a broker binds and connects, and there
+    /// are no ports before [`MediaHandle::set_broker`].
+    pub idle: Option<Arc<IdlePorts>>,
     /// The thread that reads and writes files; without it nothing is recorded.
     pub files: Option<Filing>,
     /// Where legs of all workers of the process meet.
@@ -198,7 +199,7 @@ impl MediaDriver {
 
     /// The same, with a line to the fast path's driver for each worker.
     pub fn start_with(config: MediaConfig, fast: Vec<Side>, events: EventSink) -> io::Result<Self> {
-        let idle = Arc::new(IdlePorts::new(raise_descriptor_limit()));
+        raise_descriptor_limit();
         let mut fast = fast.into_iter();
         let counters = Arc::new(MediaCounters::default());
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
@@ -222,7 +223,7 @@ impl MediaDriver {
                 media,
                 files,
                 fast,
-                plug: Plug::new((!config.brokered).then(|| Arc::clone(&idle))),
+                plug: Plug::new(config.idle.clone()),
                 generation: 0,
                 current: 0,
                 poller,

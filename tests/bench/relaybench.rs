@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use voip::config::{Fastpath, FastpathMode};
 use voip::os::clock::Clock;
-use voip::os::relay::{MediaConfig, MediaDriver};
+use voip::os::relay::{IdlePorts, MediaConfig, MediaDriver};
 use voip::os::udp::Name;
 use voip::relay::RelaySettings;
 use voip::relay::{
@@ -111,7 +111,7 @@ fn serve(streams: usize, fastpath: Fastpath) -> Result<(), Failure> {
     let (_carrying, lines) = started.transpose()?.unzip();
     let config = MediaConfig {
         files: None,
-        brokered: false,
+        idle: Some(IdlePorts::of_process()),
         rooms: Default::default(),
         workers: 1,
         settings: RelaySettings::default(),

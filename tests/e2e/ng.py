@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import random
 import shutil
 import signal
 import time
@@ -165,9 +166,9 @@ Content-Length: 0
 class Relay:
     """A voipd that serves the protocol."""
 
-    def __init__(self, case, **rtp):
+    def __init__(self, case, node=None, **rtp):
         self.port = case.port()
-        self.voipd = Voipd(case, rtp={"ng": f"udp:127.0.0.1:{self.port}", **rtp})
+        self.voipd = Voipd(case, node=node or {}, rtp={"ng": f"udp:127.0.0.1:{self.port}", **rtp})
         self.client = NgClient("127.0.0.1", self.port)
         first, last = self.voipd.tables["rtp"]["ports"].split("-")
         self.ports = range(int(first), int(last) + 1)
@@ -597,3 +598,25 @@ def test_rows_beside_rtpengine(case):
             if said[0] != said[1]:
                 wrong.append(f"{name}, step {step}, {command}: {said[0]}, rtpengine {said[1]}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_ports_go_round(case):
+    """Those of calls that ended are there for the next ones, in whatever order the first ended, and
+    whichever thread has the next."""
+    relay = Relay(case, node={"workers": 3}, ports=case.rtp_range(pairs=40))
+    ask, order = relay.client.ask, random.Random(7)
+    offer = {"from_tag": "a", "ICE": "remove", "sdp": sdp("127.0.0.1", 9)}
+    # Half of the pairs are the protocol's, two for each call.
+    calls = [f"call-{n}" for n in range(10)]
+    for turn in range(5):
+        for call in calls:
+            reply = ask("offer", call_id=call, **offer)
+            assert reply["result"] == "ok", (turn, call, reply)
+            if order.random() < 0.7:
+                reply = ask("answer", call_id=call, to_tag="b", **offer)
+                assert reply["result"] == "ok", (turn, call, reply)
+        assert ask("offer", call_id="more", **offer)["error-reason"] == "Ran out of ports"
+        order.shuffle(calls)
+        for call in calls:
+            assert ask("delete", call_id=call, from_tag="a", delete_delay=0)["result"] == "ok"
+    assert "cannot bind" not in relay.voipd.process.text(), relay.voipd.process.text()

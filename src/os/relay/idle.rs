@@ -3,11 +3,12 @@
 //! old one is read and dropped as it comes. Shared by all workers, for a port may go to another.
 
 use super::poller::{Poller, Queue};
+use super::raise_descriptor_limit;
 use super::socket::Port;
 use crate::base::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long a port is kept.
@@ -22,7 +23,7 @@ const CLOSED_AT_ONCE: usize = 8;
 
 /// The ports that are kept.
 #[derive(Debug)]
-pub(super) struct IdlePorts {
+pub struct IdlePorts {
     kept: Mutex<Kept>,
     /// The most ports, in use and idle: idle ones make room.
     most: usize,
@@ -46,6 +47,11 @@ struct Idle {
 }
 
 impl IdlePorts {
+    /// For this process, whose limit of descriptors is raised as far as it goes.
+    pub fn of_process() -> Arc<Self> {
+        Arc::new(Self::new(raise_descriptor_limit()))
+    }
+
     /// For a process that may have so many descriptors: a quarter is left for all else.
     pub(super) fn new(descriptors: usize) -> Self {
         Self {

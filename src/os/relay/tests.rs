@@ -38,7 +38,7 @@ impl Harness {
             },
         };
         let config = MediaConfig {
-            brokered: false,
+            idle: Some(IdlePorts::of_process()),
             files: None,
             rooms: Default::default(),
             workers,

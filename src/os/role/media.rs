@@ -165,7 +165,7 @@ async fn attend(
         workers: 1,
         settings: relay_settings(&boot.config),
         clock,
-        brokered: true,
+        idle: None,
         files: Some(start_files(roots)?),
         rooms,
     };

@@ -8,7 +8,7 @@ use crate::os::codec_plugin;
 use crate::os::daemon::{EX_OSERR, Fatal};
 use crate::os::fast::{Card, Figures, Running};
 use crate::os::ipc::RelayReport;
-use crate::os::relay::{MediaConfig, MediaCounters, MediaDriver, MediaHandle};
+use crate::os::relay::{IdlePorts, MediaConfig, MediaCounters, MediaDriver, MediaHandle};
 use crate::os::service::assemble::{relay_settings, start_files};
 use crate::os::spool::Roots;
 use crate::os::switch::Switch;
@@ -89,6 +89,7 @@ impl Relays {
             .transpose();
         let (fast, lines) = started.map_err(failed)?.unzip();
         let mut lines = lines.unwrap_or_default().into_iter();
+        let idle = IdlePorts::of_process();
         let mut start = |shard| {
             let line = lines.next().into_iter().collect();
             let switch = Arc::clone(switch);
@@ -96,7 +97,7 @@ impl Relays {
                 workers: 1,
                 settings,
                 clock,
-                brokered: false,
+                idle: Some(Arc::clone(&idle)),
                 files: Some(files.clone()),
                 rooms: Arc::clone(&rooms),
             };

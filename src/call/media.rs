@@ -152,7 +152,7 @@ pub(super) struct Media {
 /// A message with a session description.
 #[derive(Debug)]
 pub struct Described<'m> {
-    message: &'m Message,
+    pub message: &'m Message,
     /// `None` where it cannot be read.
     sdp: Option<Sdp<'m>>,
 }

@@ -145,10 +145,10 @@ impl Call {
         other.media.and_then(|media| own.follow(*media))
     }
 
-    pub fn codecs_of(&mut self, described: &Described<'_>, in_request: bool) {
+    pub fn codecs_of(&mut self, described: &Described<'_>) {
         if let Some(codecs) = described.codecs() {
             self.codecs = codecs;
-            self.offered |= in_request;
+            self.offered |= described.message.is_request();
         }
     }
 

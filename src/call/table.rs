@@ -404,7 +404,7 @@ impl CallTable {
         let aside = call.is_aside(message);
         let described = Media::read(message);
         if let (false, Some(described)) = (aside, &described) {
-            call.codecs_of(described, true);
+            call.codecs_of(described);
         }
         let legs = call.legs_of(message);
         let (own, other) = (side.index(), side.other().index());
@@ -426,7 +426,7 @@ impl CallTable {
         sides[other].local |= toward.local;
         match described {
             None => BodyEdit::Keep,
-            Some(described) if aside => self.pass_aside(key, side, message, &described, sides),
+            Some(described) if aside => self.pass_aside(key, side, &described, sides),
             Some(described) => self.pass_body(key, side, &described, sides),
         }
     }
@@ -450,7 +450,7 @@ impl CallTable {
         let aside = answered && *call.legs[1].tag != *call.callee_tag(message);
         let described = Media::read(message);
         if let (false, Some(described)) = (aside, &described) {
-            call.codecs_of(described, false);
+            call.codecs_of(described);
         }
         let legs = call.legs_of(message);
         let (own, other) = (side.index(), side.other().index());
@@ -470,7 +470,7 @@ impl CallTable {
         sides[own].local = flow.is_internal();
         match described {
             None => BodyEdit::Keep,
-            Some(described) if aside => self.pass_aside(key, side, message, &described, sides),
+            Some(described) if aside => self.pass_aside(key, side, &described, sides),
             Some(described) => self.pass_body(key, side, &described, sides),
         }
     }
@@ -481,14 +481,13 @@ impl CallTable {
         &mut self,
         key: CallKey,
         side: Side,
-        message: &Message,
         described: &Described<'_>,
         sides: [Circumstances; 2],
     ) -> BodyEdit {
         let Some(call) = self.calls.get_mut(key.0) else {
             return BodyEdit::Keep;
         };
-        let tag = call.callee_tag(message);
+        let tag = call.callee_tag(described.message);
         let media = call
             .media
             .get_or_insert_with(|| Box::new(Media::new(key.to_u64())));

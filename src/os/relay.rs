@@ -199,7 +199,6 @@ impl MediaDriver {
 
     /// The same, with a line to the fast path's driver for each worker.
     pub fn start_with(config: MediaConfig, fast: Vec<Side>, events: EventSink) -> io::Result<Self> {
-        raise_descriptor_limit();
         let mut fast = fast.into_iter();
         let counters = Arc::new(MediaCounters::default());
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
@@ -549,16 +548,4 @@ impl Turn {
             self.media.bind_failed(address.port(), error);
         }
     }
-}
-
-/// A relayed call holds four descriptors or more: take what the system lets us have, and tell how
-/// many that is.
-fn raise_descriptor_limit() -> usize {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return 0;
-    };
-    // Best effort: the limit that stays shows as ports that cannot be bound.
-    let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
-    usize::try_from(if raised { hard } else { soft }).unwrap_or(usize::MAX)
 }

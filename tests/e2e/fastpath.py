@@ -126,6 +126,13 @@ class House(Network):
         wait_for("the call to be gone", lambda: self.voipd.calls() == [])
         self.carries(0)
 
+    def ends_whole(self, alice, bob):
+        """The same; each heard the other, and nothing was dropped."""
+        self.ends(alice)
+        hears(alice.recording(), HIGH, [LOW])
+        hears(bob.recording(), LOW, [HIGH])
+        assert self.figure("dropped") == 0, self.voipd.json("status")["counters"]
+
     def rest_passes(self):
         """Ping both ways, and a megabyte of TCP, over the interface of the calls."""
         sh("ip", "netns", "exec", self.hosts["alice"], "ping", "-qc", "3", "-i", "0.1", CORE)
@@ -163,10 +170,7 @@ def test_call(case):
     house.talks(alice, bob)
     (call,) = house.voipd.calls()
     assert min(leg["packets_in"] for leg in call["legs"]) > 100, call
-    house.ends(alice)
-    hears(alice.recording(), HIGH, [LOW])
-    hears(bob.recording(), LOW, [HIGH])
-    assert house.figure("dropped") == 0, house.voipd.json("status")["counters"]
+    house.ends_whole(alice, bob)
     # The record has every packet, however it came: 50 a second from either side.
     (record,) = house.voipd.records()
     for leg in record["legs"]:
@@ -180,10 +184,7 @@ def test_busy(case):
     house = House(case, rtp={"fastpath_mode": "busy"})
     alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
     house.talks(alice, bob)
-    house.ends(alice)
-    hears(alice.recording(), HIGH, [LOW])
-    hears(bob.recording(), LOW, [HIGH])
-    assert house.figure("dropped") == 0, house.voipd.json("status")["counters"]
+    house.ends_whole(alice, bob)
     house.voipd.stop()
     wait_for("the program to leave the card", lambda: not house.program(), 10)
 
@@ -197,10 +198,7 @@ def generic(case, upon):
     house.talks(alice, bob)
     card = house.ways()[1]
     assert card["mode"].startswith("generic") and card["up"], card
-    house.ends(alice)
-    hears(alice.recording(), HIGH, [LOW])
-    hears(bob.recording(), LOW, [HIGH])
-    assert house.figure("dropped") == 0, house.voipd.json("status")["counters"]
+    house.ends_whole(alice, bob)
     house.voipd.kill()
     wait_for("the program to be gone", lambda: not house.program())
     house.rest_passes()
@@ -226,10 +224,7 @@ def test_vlans(case):
     after = house.tagged("alice", 100) + house.tagged("bob", 200)
     for old, new in zip(before, after):
         assert new - old > 75, (before, after)
-    house.ends(alice)
-    hears(alice.recording(), HIGH, [LOW])
-    hears(bob.recording(), LOW, [HIGH])
-    assert house.figure("dropped") == 0, house.voipd.json("status")["counters"]
+    house.ends_whole(alice, bob)
     # Every packet of the record came, by whichever way.
     (record,) = house.voipd.records()
     for leg in record["legs"]:

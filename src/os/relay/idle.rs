@@ -3,7 +3,6 @@
 //! old one is read and dropped as it comes. Shared by all workers, for a port may go to another.
 
 use super::poller::{Poller, Queue};
-use super::raise_descriptor_limit;
 use super::socket::Port;
 use crate::base::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -141,6 +140,18 @@ impl Kept {
         self.by_age.remove(&(idle.since, number));
         Some(idle)
     }
+}
+
+/// A relayed call holds four descriptors or more: take what the system lets us have, and tell how
+/// many that is.
+fn raise_descriptor_limit() -> usize {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 0;
+    };
+    // Best effort: the limit that stays shows as ports that cannot be bound.
+    let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
+    usize::try_from(if raised { hard } else { soft }).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

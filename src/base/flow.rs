@@ -109,6 +109,11 @@ impl Flow {
     pub fn is_internal(&self) -> bool {
         self.connection == Some(ConnectionId::INTERNAL)
     }
+
+    /// Whether nobody needs to repeat what was sent on it: over a stream, and inside the shard.
+    pub fn is_reliable(&self) -> bool {
+        self.transport.is_reliable() || self.is_internal()
+    }
 }
 
 /// Where bytes should go.
@@ -133,6 +138,14 @@ impl Destination {
         match self {
             Destination::Flow(flow) => flow.transport,
             Destination::Address { transport, .. } => *transport,
+        }
+    }
+
+    /// Whether nobody needs to repeat what was sent there ([`Flow::is_reliable`]).
+    pub fn is_reliable(&self) -> bool {
+        match self {
+            Destination::Flow(flow) => flow.is_reliable(),
+            Destination::Address { transport, .. } => transport.is_reliable(),
         }
     }
 

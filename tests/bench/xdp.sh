@@ -49,6 +49,8 @@ cable() {
         # As cards do: whole checksums, and packets that come together go up together.
         ip netns exec "$netns" ethtool -K "$end" tx off gro on >/dev/null
     done
+    BENCH_RELAY_MAC=$(ip -n "$NEAR" -o link show near | sed 's/.*ether \([0-9a-f:]*\).*/\1/')
+    export BENCH_DEVICE=far BENCH_RELAY_MAC
 }
 
 # The kernel's thread that receives for an end of the cable, on the core of whose end it is.

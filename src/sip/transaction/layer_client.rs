@@ -83,7 +83,7 @@ impl TransactionLayer {
         let Some(entry) = self.clients.get_mut(client.0) else {
             return;
         };
-        let reliable = entry.destination.transport().is_reliable();
+        let reliable = entry.destination.is_reliable();
         let pace = Pace::new(now, &self.settings, reliable);
         let (cancel, wake) = match &mut entry.machine {
             Machine::Invite(machine) => machine.cancel(&pace, reason),
@@ -110,7 +110,7 @@ impl TransactionLayer {
         owner: Owner,
     ) -> Result<ClientKey, SendError> {
         let (identity, invite) = self.identify(&request).ok_or(SendError::Malformed)?;
-        let pace = Pace::new(now, &self.settings, destination.transport().is_reliable());
+        let pace = Pace::new(now, &self.settings, destination.is_reliable());
         let (machine, step) = if invite {
             let (machine, step) = ClientInvite::start(request, &pace);
             (Machine::Invite(machine), step)
@@ -201,7 +201,7 @@ impl TransactionLayer {
         let Some(client) = self.clients.get_mut(key) else {
             return (Tell::Nothing, None);
         };
-        let reliable = client.destination.transport().is_reliable();
+        let reliable = client.destination.is_reliable();
         let pace = Pace::new(now, &self.settings, reliable);
         let owner = client.owner;
         let step = client.machine.handle(&pace, input);

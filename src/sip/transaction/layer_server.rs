@@ -209,7 +209,7 @@ impl TransactionLayer {
             port: via::reply_port(&top, &flow),
             stamp: via::needs_stamp(&top, &flow),
         };
-        let pace = Pace::new(now, &self.settings, flow.transport.is_reliable());
+        let pace = Pace::new(now, &self.settings, flow.is_reliable());
         let request = message.bytes().clone();
         let (machine, step) = if message.method() == Method::Invite {
             let (machine, step) = ServerInvite::start(request);
@@ -347,7 +347,7 @@ impl TransactionLayer {
         let Some(server) = self.servers.get_mut(key) else {
             return Tell::Nothing;
         };
-        let pace = Pace::new(now, &self.settings, server.flow.transport.is_reliable());
+        let pace = Pace::new(now, &self.settings, server.flow.is_reliable());
         let again = matches!(input, Input::Repeated | Input::Timer);
         let step = server.machine.handle(&pace, input);
         if let Some(bytes) = step.transmit {

@@ -592,6 +592,33 @@ fn reliable_transports_send_once() {
     }
 }
 
+/// Inside the shard nothing is lost, whatever the transport that the path looks like.
+#[test]
+fn what_goes_inside_is_sent_once_and_soon_forgotten() {
+    let outside = flow(Transport::Udp);
+    let inside = Flow::internal(&outside, outside.local);
+    for method in ["INVITE", "BYE"] {
+        let mut rig = Rig::new();
+        let sent = rig.layer.send_request(
+            rig.at(),
+            request(method, "z9hG4bKx", ""),
+            Destination::Flow(inside),
+            77,
+        );
+        assert!(sent.is_ok());
+        assert_eq!(rig.sent().len(), 1);
+        assert!(rig.pass(LONG).is_empty());
+        assert_eq!(rig.events().len(), 1, "Timer B or F");
+    }
+    let mut rig = Rig::new();
+    let bye = request("BYE", "z9hG4bKx", "");
+    rig.get_by(inside, &bye);
+    let server = rig.server();
+    rig.respond(server, &bye, 200);
+    rig.pass(1000);
+    assert_eq!(rig.counts(), (0, 0));
+}
+
 #[test]
 fn timers_g_and_h() {
     let mut rig = Rig::new();

@@ -2,6 +2,7 @@
 
 use super::cache::{Known, Name, ReplyCache};
 use super::call::{Call, Dialogue};
+use super::exchange::LOAD_LIMIT;
 use super::message::{self, Format};
 use super::record::Begun;
 use super::request::{Command, Refusal, Request};
@@ -235,6 +236,9 @@ impl Ng {
     fn describe(&mut self, now: Instant, client: Client, request: Request, tries: u8) {
         let prepared = match self.exchange(now, &request) {
             Ok(prepared) => prepared,
+            Err(reason) if reason == LOAD_LIMIT && request.options.knows_load_limit => {
+                return self.limit(&client, &reason);
+            }
             Err(reason) => return self.refuse(&client, &reason),
         };
         let Some((dialogue, legs)) = prepared.relayed else {
@@ -720,10 +724,16 @@ impl Ng {
     pub(super) fn refuse(&mut self, client: &Client, reason: &str) {
         self.counts.errors += 1;
         let mut reply = Dictionary::new();
-        match reason {
-            super::exchange::LOAD_LIMIT => reply.add("result", "load limit").add("message", reason),
-            _ => reply.add("result", "error").add("error-reason", reason),
-        };
+        reply.add("result", "error").add("error-reason", reason);
+        self.send(client, &reply);
+    }
+
+    /// Replies that there are as many calls as there may be, in words that not every client knows:
+    /// others go to another relay at an error of that name.
+    fn limit(&mut self, client: &Client, reason: &str) {
+        self.counts.errors += 1;
+        let mut reply = Dictionary::new();
+        reply.add("result", "load limit").add("message", reason);
         self.send(client, &reply);
     }
 

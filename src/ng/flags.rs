@@ -68,6 +68,8 @@ pub struct Options {
     pub rtcp_attribute: RtcpAttribute,
     /// Descriptions that we wrote ourselves are left alone.
     pub loop_protect: bool,
+    /// The client knows the result `load limit`.
+    pub knows_load_limit: bool,
     /// Errors of `delete` are errors.
     pub fatal: bool,
     /// `unblock` undoes what was blocked for single participants, too.
@@ -141,8 +143,7 @@ const NOT_DONE: [&str; 14] = [
 ];
 
 /// Keys whose value makes no difference here.
-const KEYS_TAKEN_IN_SILENCE: [&str; 13] = [
-    "supports",
+const KEYS_TAKEN_IN_SILENCE: [&str; 12] = [
     "set-label",
     "to-label",
     "from-tags",
@@ -164,6 +165,7 @@ impl Options {
             "flags" => self.each(value, Self::on_flag),
             "replace" => self.each(value, Self::on_replace),
             "rtcp-mux" => self.each(value, Self::on_rtcp_mux),
+            "supports" => self.each(value, Self::on_supports),
             "codec" => self.on_codec(value),
             "OSRTP" => match value.as_list() {
                 Some(_) => self.each(value, Self::on_osrtp),
@@ -284,6 +286,10 @@ impl Options {
         if member.starts_with("offer") {
             self.not_done(&format!("OSRTP-{member}"));
         }
+    }
+
+    fn on_supports(&mut self, what: &str) {
+        self.knows_load_limit |= what == "load-limit";
     }
 
     fn on_rtcp_mux(&mut self, what: &str) {

@@ -500,7 +500,11 @@ fn limits_are_said() {
         ));
     }
     let full = h.request("offer", &second);
+    assert_eq!(error(&full), "Parallel session limit reached");
+    let knows = list(&["load limit"]);
+    let full = h.request("offer", &[&second[..], &[("supports", knows)]].concat());
     assert_eq!(text(&full, "result"), "load limit");
+    assert_eq!(text(&full, "message"), "Parallel session limit reached");
     let mut h = Harness::new(100);
     for n in 0..16 {
         let branch = [("via-branch", Value::from(&*format!("z{n}")))];

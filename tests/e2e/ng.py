@@ -467,6 +467,7 @@ class Rtpengine:
             raise Skip("no rtpengine (package rtpengine-daemon)")
         self.port = case.port()
         first, last = case.rtp_range().split("-")
+        self.ports = range(int(first), int(last) + 1)
         argv = [program, "--table=-1", "--interface=127.0.0.1", f"--listen-ng=127.0.0.1:{self.port}",
                 "--foreground", "--log-stderr", f"--port-min={first}",
                 f"--port-max={last}", f"--pidfile={case.folder}/rtpengine.pid"]

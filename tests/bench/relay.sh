@@ -9,6 +9,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 STREAMS=${1:-500} SECONDS_EACH=${2:-10} ROUNDS=${3:-3} RATIO_MAX=${RATIO_MAX:-0.60}
+# Long enough for calls to be settled, after which their ports are connected.
+readonly WARM=12
 RELAY_CPU=${RELAY_CPU:-0} LOAD_CPU=${LOAD_CPU:-1}
 TARGET=${CARGO_TARGET_DIR:-target} NETNS=voip-relay-$$ CONTROL=127.0.0.1:2223
 WORK=$(mktemp -d)
@@ -26,7 +28,7 @@ finish() {
 trap finish EXIT
 
 measure() { # NAME VIA PID
-    (on "$LOAD_CPU" "$BENCH" load "$2" "$3" "$STREAMS" "$SECONDS_EACH") >"$WORK/round"
+    (on "$LOAD_CPU" "$BENCH" load "$2" "$3" "$STREAMS" "$SECONDS_EACH" "$WARM") >"$WORK/round"
     sed "s/^/$1_/" "$WORK/round"
     awk '$1 == "cpu_per_million_packets" { print $2 }' "$WORK/round" >>"$WORK/$1"
     awk '$1 == "loss" && $2 > 0.001 { exit 1 }' "$WORK/round" || {

@@ -5,6 +5,9 @@
 #
 #   tests/bench/xdp.sh [STREAMS [SECONDS [ROUNDS]]]         default 500 10 3; needs root, two cores
 #
+# Packets come in bursts of a millisecond (BENCH_TICKS=20 within 20 ms). Phones know nothing of each
+# other: BENCH_TICKS=200 has them come more evenly, which costs any relay more, AF_XDP most.
+#
 # Prints `metric value unit`, and at the end the medians and their ratios to rtpengine's.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

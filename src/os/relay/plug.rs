@@ -1,6 +1,6 @@
 //! The ports of one relay: bound, connected and sent from by us, or by the broker for us. Once a
-//! port's peer is settled the broker connects it, and from then on its packets cost what they cost
-//! without a broker.
+//! port's peer is settled it is connected: the system looks up no route for its packets any more,
+//! and they need no broker.
 
 use super::idle::IdlePorts;
 use super::poller::Poller;
@@ -18,14 +18,18 @@ use std::sync::Arc;
 /// A bound port and another descriptor of it.
 pub type Bound = (u16, OwnedFd);
 
+/// Whether ports of ours are connected. FreeBSD forgets the local address as they are disconnected,
+/// so they could serve no other session afterwards.
+const CONNECTS: bool = cfg!(target_os = "linux");
+
 #[derive(Debug)]
 struct Slot {
     port: Port,
     address: SocketAddr,
     session: u64,
-    /// Where the broker connected it.
+    /// Where it is connected.
     connected: Option<SocketAddr>,
-    /// Whether the broker was asked to.
+    /// Whether it was tried to.
     asked: bool,
 }
 
@@ -178,6 +182,9 @@ impl Plug {
     pub(super) fn release(&mut self, now: Instant, number: u16, poller: &Poller) {
         let slot = self.take_out(number);
         if let (Some(idle), Some(slot)) = (&self.idle, slot) {
+            if slot.connected.is_some() {
+                slot.port.disconnect();
+            }
             idle.put(now, slot.port, slot.address, poller);
         }
         self.tell(&PortRequest::Release(number));
@@ -205,6 +212,7 @@ impl Plug {
     /// After a command about a port: takes packets from anybody again, unless its peer is still
     /// settled.
     pub(super) fn unlatch(&mut self, number: u16, locked: Option<SocketAddr>, poller: &Poller) {
+        let ours = self.idle.is_some();
         let Some(slot) = self.slot_mut(number) else {
             return;
         };
@@ -216,6 +224,9 @@ impl Plug {
         slot.asked = false;
         if cfg!(target_os = "linux") {
             // Linux keeps a local address that was bound (connect(2), AF_UNSPEC).
+            if ours {
+                return slot.port.disconnect();
+            }
             return self.tell(&PortRequest::Disconnect(number));
         }
         // FreeBSD forgets it (udp_disconnect in sys/netinet/udp_usrreq.c sets INADDR_ANY), so the
@@ -239,13 +250,17 @@ impl Plug {
         let Some(Some(slot)) = self.slots.get_mut(usize::from(number)) else {
             return false;
         };
-        if self.idle.is_some() {
-            return slot.port.send(to, packet).is_ok();
-        }
         if slot.connected == Some(to) {
             // An error may be that of an earlier packet (ICMP), which is taken off by it.
             let sent = slot.port.send_connected(packet);
             return sent.or_else(|_| slot.port.send_connected(packet)).is_ok();
+        }
+        if self.idle.is_some() {
+            if CONNECTS && !slot.asked && locked() == Some(to) {
+                slot.asked = true;
+                slot.connected = slot.port.connect(to).ok().map(|()| to);
+            }
+            return slot.port.send(to, packet).is_ok();
         }
         let Some(line) = &self.line else {
             return false;

@@ -21,22 +21,24 @@ struct Harness {
 
 impl Harness {
     fn new(workers: usize) -> Self {
-        Self::with(workers, Vec::new())
+        let settings = RelaySettings {
+            silence: Duration::from_millis(300),
+            ..Default::default()
+        };
+        Self::with(workers, settings, Vec::new())
     }
 
-    fn with(workers: usize, fast: Vec<Side>) -> Self {
-        let (sender, events) = mpsc::channel();
-        // With a fast path, calls shall come to it soon, and be silent as long as it takes.
-        let settings = match fast.is_empty() {
-            true => RelaySettings {
-                silence: Duration::from_millis(300),
-                ..Default::default()
-            },
-            false => RelaySettings {
-                latch_window: Duration::from_millis(100),
-                ..Default::default()
-            },
+    /// Whose calls are settled soon, and may be silent as long as it takes.
+    fn settling(workers: usize, fast: Vec<Side>) -> Self {
+        let settings = RelaySettings {
+            latch_window: Duration::from_millis(100),
+            ..Default::default()
         };
+        Self::with(workers, settings, fast)
+    }
+
+    fn with(workers: usize, settings: RelaySettings, fast: Vec<Side>) -> Self {
+        let (sender, events) = mpsc::channel();
         let config = MediaConfig {
             idle: Some(IdlePorts::of_process()),
             files: None,
@@ -155,6 +157,51 @@ fn packets_cross_between_families_and_ports_serve_again() {
         assert!(matches!(h.event(), MediaEvent::Closed { .. }));
         let received = h.driver.counters().received.load(Ordering::Relaxed);
         assert_eq!(received, 102);
+    }
+}
+
+/// Whether the system takes datagrams for the port from whom the relay knows nothing of.
+fn hears_strangers(ours: (&str, u16)) -> bool {
+    let stranger = phone(ours.0);
+    stranger.connect(ours).unwrap();
+    let millis = Duration::from_millis(20);
+    stranger.set_read_timeout(Some(millis)).unwrap();
+    stranger.send(b"stranger").unwrap();
+    let refused = stranger.recv(&mut [0; 9]).unwrap_err();
+    refused.kind() != std::io::ErrorKind::ConnectionRefused
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_settled_port_is_connected_until_its_call_ends() {
+    let h = Harness::settling(1, Vec::new());
+    let (a, b) = (phone("127.0.0.1"), phone("::1"));
+    let ([pa, _], [_, pb]) = (free_ports("127.0.0.1", 44_000), free_ports("::1", 44_000));
+    for session in [1, 2] {
+        // Each time by phones that the last call did not know.
+        let (c, d) = (phone("127.0.0.1"), phone("::1"));
+        let legs = [leg(pa, &c), leg(pb, &d)];
+        h.send(MediaCommand::Open { session, legs });
+        assert_eq!(h.event(), MediaEvent::Opened { session });
+        assert!(hears_strangers(("127.0.0.1", pa)));
+        let mut rounds = 0..500;
+        while hears_strangers(("127.0.0.1", pa)) || hears_strangers(("::1", pb)) {
+            let sequence = rounds.next().expect("the ports are not connected");
+            relayed(&c, pa, &d, sequence);
+            relayed(&d, pb, &c, sequence);
+        }
+        assert_eq!(relayed(&c, pa, &d, 500).port(), pb);
+        // Told of another phone, it hears that one.
+        let legs = [leg(pa, &a), leg(pb, &b)];
+        h.send(MediaCommand::Update { session, legs });
+        h.send(MediaCommand::Query { session });
+        assert!(matches!(h.event(), MediaEvent::Report { .. }));
+        assert!(hears_strangers(("127.0.0.1", pa)));
+        assert_eq!(relayed(&a, pa, &b, 600).port(), pb);
+        assert_eq!(relayed(&b, pb, &a, 600).port(), pa);
+        h.send(MediaCommand::Close { session });
+        assert!(matches!(h.event(), MediaEvent::Closed { .. }));
+        assert!(hears_strangers(("127.0.0.1", pa)) && hears_strangers(("::1", pb)));
     }
 }
 
@@ -308,7 +355,7 @@ fn a_driver_that_dies_leaves_its_calls_to_sockets() {
             }
         }
     });
-    let h = Harness::with(1, sides);
+    let h = Harness::settling(1, sides);
     let (a, b) = (phone("127.0.0.1"), phone("127.0.0.1"));
     let [pa, pb] = free_ports("127.0.0.1", 48_000);
     let (session, legs) = (1, [leg(pa, &a), leg(pb, &b)]);

@@ -149,7 +149,9 @@ impl Boot {
             }
         }
         let settings: Settings = decode(&parts).map_err(ipc)?;
-        let config = parse(&settings)?;
+        let mut config = parse(&settings)?;
+        let plugin = &mut config.services.g729_plugin;
+        plugin.clone_from(&settings.codec_plugin);
         let target = match settings.syslog {
             true => Target::Syslog,
             false => Target::StandardError,

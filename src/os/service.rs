@@ -212,6 +212,7 @@ fn monitor(options: &Options, target: Target) -> Result<(Monitored, Runtime), Fa
         path: options.config.clone(),
         text,
         shards: u16::try_from(assemble::shards(&config)).unwrap_or(1),
+        codec_plugin: config.services.g729_plugin.clone(),
         config,
         bound,
         control,

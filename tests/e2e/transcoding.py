@@ -5,7 +5,9 @@ The far side is a voice of ours, whose packets are judged as they come: neither 
 sound card of a peer is between. What wants the cargo feature `opus` begins with `opus_`.
 """
 
+import os
 import pathlib
+import signal
 import subprocess
 import time
 
@@ -146,6 +148,34 @@ def test_g729_echo(case):
     heard = alice.recording()
     assert speech_seconds(heard, LOW) > 1
     hears_all(heard, [LOW], [HIGH])
+
+
+def test_g729_of_the_start(case):
+    """Only with several processes: one that begins anew keeps the plugin of the start, as the others
+    do, though the file has none any more."""
+    voipd = Voipd(case, services=plugin(case))
+    if "--processes" not in voipd.flags:
+        raise Skip("voipd is one process here")
+    voipd.add_user("alice")
+    del voipd.tables["services"]
+    voipd.write()
+    told = voipd.ctl("reload")
+    assert "[services] g729_plugin will change at the next start" in told, told
+    for role in ("media", "signal"):
+        old, = voipd.pids(role)
+        os.kill(old, signal.SIGKILL)
+        wait_for(f"{role} to be back", lambda: voipd.pids(role) not in ([], [old]), 20)
+        wait_for("voipd to serve", voipd.serves, 20)
+    alice = g729(case)(voipd)
+    alice.wait_registered()
+    alice.dial("*130")
+    wait_for("the call to be up", lambda: [c for c in voipd.calls() if c["state"] == "up"])
+    time.sleep(4)
+    alice.hangup()
+    wait_for("the calls to be gone", lambda: voipd.calls() == [])
+    (record,) = wait_for("the call's record", lambda: voipd.json("cdr"))
+    assert record["status"] == 200 and record["codecs"].startswith("G729"), record
+    assert speech_seconds(alice.recording(), LOW) > 1
 
 
 def test_g729_without_plugin(case):

@@ -110,6 +110,8 @@ pub struct Settings {
     pub path: PathBuf,
     /// The file.
     pub text: String,
+    /// The codec plugin that a role begins with, whatever the file says: that of the others.
+    pub codec_plugin: Option<PathBuf>,
     /// The host's name.
     pub host_name: String,
     /// How many shards and relays run.

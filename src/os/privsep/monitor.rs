@@ -62,6 +62,8 @@ pub struct Holdings {
     pub text: String,
     /// Parsed.
     pub config: Config,
+    /// The codec plugin of the start, whatever the file said since.
+    pub codec_plugin: Option<PathBuf>,
     /// How many shards.
     pub shards: u16,
     /// The listening sockets.
@@ -104,6 +106,7 @@ impl Holdings {
         Ok(Settings {
             path: self.path.clone(),
             text: self.text.clone(),
+            codec_plugin: self.codec_plugin.clone(),
             host_name: crate::os::settings::host_name(),
             shards: self.shards,
             tls: if tls { Some(pems()?) } else { None },

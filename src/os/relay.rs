@@ -66,6 +66,9 @@ const FAST: u32 = u32::MAX - 2;
 /// Where a generation of signalling stands in the name of a session: above what its shard counts.
 const GENERATION_SHIFT: u32 = 56;
 
+/// What is said when [`MediaDriver::is_broken`].
+pub const BROKEN: &str = "a media worker's thread ended; see the log before this line";
+
 /// Who hears what the media workers have to say. Called on their threads; must not block.
 pub type EventSink = Arc<dyn Fn(MediaNews) + Send + Sync>;
 
@@ -252,6 +255,11 @@ impl MediaDriver {
     /// Hands commands to the workers.
     pub fn handle(&self) -> MediaHandle {
         self.handle.clone()
+    }
+
+    /// Whether a worker's thread has ended although nobody stopped it: its sessions are silent.
+    pub fn is_broken(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
     }
 
     /// What all workers counted.

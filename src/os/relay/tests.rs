@@ -237,6 +237,28 @@ fn silence_is_noticed_without_packets() {
 }
 
 #[test]
+fn a_worker_that_panics_is_noticed() {
+    let config = MediaConfig {
+        idle: Some(IdlePorts::of_process()),
+        files: None,
+        rooms: Default::default(),
+        workers: 2,
+        settings: RelaySettings::default(),
+        clock: Clock::new(),
+    };
+    let sink: EventSink = Arc::new(|event| panic!("{event:?}"));
+    let driver = MediaDriver::start(config, sink).unwrap();
+    assert!(!driver.is_broken());
+    let order = MediaOrder::Relay(MediaCommand::Query { session: 1 });
+    driver.handle().send(order).unwrap();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !driver.is_broken() {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn stopping_closes_all_and_refuses_commands() {
     let mut h = Harness::new(2);
     let (a, b) = (phone("127.0.0.1"), phone("127.0.0.1"));

@@ -6,13 +6,13 @@ use crate::config::Fastpath;
 use crate::media::room::Rooms;
 use crate::os::clock::Clock;
 use crate::os::codec_plugin;
-use crate::os::daemon::{EX_OSERR, EX_UNAVAILABLE, Fatal};
+use crate::os::daemon::{EX_OSERR, EX_SOFTWARE, EX_UNAVAILABLE, Fatal};
 use crate::os::fast::{self, Card, Side};
 use crate::os::ipc::{
     AsyncChannel, Channel, Commands, DESCRIPTORS_MAX, Events, IpcError, Line, RelayReport, Role,
     ToMonitor, ToRole,
 };
-use crate::os::relay::{Bound, COMMANDS_MAX, MediaConfig, MediaDriver, MediaHandle};
+use crate::os::relay::{self, Bound, COMMANDS_MAX, MediaConfig, MediaDriver, MediaHandle};
 use crate::os::service::assemble::{relay_settings, start_files};
 use crate::os::spool::Roots;
 use crate::relay::{Failure, MediaEvent};
@@ -187,6 +187,9 @@ async fn attend(
         let (message, fds) = tokio::select! {
             message = monitor.receive::<ToRole>() => message.map_err(ipc)?,
             _ = tell.tick() => {
+                if stations.iter().any(|station| station.driver.is_broken()) {
+                    return Err(Fatal::new(EX_SOFTWARE, relay::BROKEN));
+                }
                 let relays = stations.iter().map(|station| &station.driver);
                 let report = RelayReport::of(relays, driver.as_ref());
                 monitor.send(&ToMonitor::Relays(report), &[]).await.map_err(ipc)?;

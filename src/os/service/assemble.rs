@@ -26,7 +26,7 @@ use crate::os::ng;
 use crate::os::node::{Bound, Node, SHARDS_MAX, Shared};
 use crate::os::post::{self, Mailing, Post, Reader};
 use crate::os::privsep::client::Net;
-use crate::os::relay::MediaHandle;
+use crate::os::relay::{self, MediaHandle};
 use crate::os::secrets::Secrets;
 use crate::os::spool::{Filing, Roots};
 use crate::os::store::{Database, Loaded, Store};
@@ -771,6 +771,9 @@ impl Running {
         if self.node.is_broken() {
             let text = "a shard's thread ended; see the log before this line";
             return Err(Fatal::new(EX_SOFTWARE, text));
+        }
+        if self.relays.is_broken() {
+            return Err(Fatal::new(EX_SOFTWARE, relay::BROKEN));
         }
         self.replies.give_up();
         // For the packets per second of those who ask next.

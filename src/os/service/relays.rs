@@ -113,6 +113,11 @@ impl Relays {
         })
     }
 
+    /// Whether the thread of one has ended.
+    pub(super) fn is_broken(&self) -> bool {
+        self.drivers.iter().any(MediaDriver::is_broken)
+    }
+
     /// Hands commands to each.
     pub(super) fn handles(&self) -> impl Iterator<Item = MediaHandle> {
         self.drivers.iter().map(MediaDriver::handle)

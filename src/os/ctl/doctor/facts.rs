@@ -16,7 +16,7 @@ use std::process::Command;
 pub(super) const USER: &str = "voip";
 
 /// Read where the name is known to the system; see the judges for what each means.
-const FREEBSD_VARIABLES: [&str; 15] = [
+const FREEBSD_VARIABLES: [&str; 17] = [
     "dev.netmap.admode",
     "hw.e1shim.built_for",
     "kern.features.inet6",
@@ -30,16 +30,20 @@ const FREEBSD_VARIABLES: [&str; 15] = [
     "kern.osreldate",
     "kern.osrelease",
     "kern.trap_enotcap",
+    "net.inet.ip.portrange.first",
+    "net.inet.ip.portrange.last",
     "net.inet.udp.maxdgram",
     "net.inet6.ip6.v6only",
 ];
-const LINUX_VARIABLES: [&str; 8] = [
+const LINUX_VARIABLES: [&str; 10] = [
     "fs.file-max",
     "fs.nr_open",
     "kernel.seccomp.actions_avail",
     "net.core.rmem_max",
     "net.core.somaxconn",
     "net.core.wmem_max",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
     "net.ipv6.conf.all.disable_ipv6",
     "net.netfilter.nf_conntrack_helper",
 ];

@@ -16,6 +16,8 @@ const SERIES: u64 = 100_000;
 const RELEASE: u64 = 1_000;
 /// Of descriptors, this part is left to the rest of the host.
 const FILES_SPARE: u64 = 4;
+/// The fewest ports that the system is left with to lend.
+const PORTS_LENT_MIN: u16 = 10_000;
 
 /// Everything. `fastpath`: whether netmap is asked for.
 pub(super) fn judge(d: &mut Doctor, facts: &Facts, config: &Config, fastpath: bool) {
@@ -33,6 +35,7 @@ pub(super) fn judge(d: &mut Doctor, facts: &Facts, config: &Config, fastpath: bo
     files(d, facts, &needs);
     queue(d, facts, &needs);
     datagram(d, facts, &needs);
+    media_ports(d, facts, config);
     ipv6(d, facts, config);
     netmap(d, facts, fastpath);
     let ours = match &config.rtp.fastpath {
@@ -103,6 +106,22 @@ fn module(d: &mut Doctor, facts: &Facts) {
         }
         (None, None) => d.ok("e1shim", "is not installed; only E1 lines need it"),
     }
+}
+
+/// net.inet.ip.portrange.first and .last, which are IPv6's too (sys/netinet/in_pcb.c,
+/// in_pcb_lport_dest): nothing between them can be kept out.
+fn media_ports(d: &mut Doctor, facts: &Facts, config: &Config) {
+    let ports = config.rtp.ports;
+    let name = "net.inet.ip.portrange.first";
+    let end = |name: &str| facts.number(name).and_then(|n| u16::try_from(n).ok());
+    let (Some(first), Some(last)) = (end(name), end("net.inet.ip.portrange.last")) else {
+        return d.warn("media ports", format!("{name} cannot be read"), "");
+    };
+    let mend = match last.saturating_sub(ports.last()) {
+        PORTS_LENT_MIN.. => settings(&[(name, u64::from(ports.last()) + 1)]),
+        _ => format!("move [rtp] ports below {first}"),
+    };
+    host::media_ports(d, ports, first..=last, |_| false, &mend);
 }
 
 /// kern.features.*: FEATURE(9) in sys/kern/sys_capability.c; kern.trap_enotcap: the same file. With

@@ -3,10 +3,11 @@
 use super::Doctor;
 use super::facts::{Facts, USER};
 use crate::base::Transport;
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, PortRange};
 use crate::os::ipc;
 use crate::os::stream::accept::BACKLOG;
 use crate::os::udp;
+use std::ops::RangeInclusive;
 
 /// Sockets of one relayed call: RTP and RTCP for each side.
 const SOCKETS_PER_CALL: u64 = 4;
@@ -105,6 +106,29 @@ pub(super) fn directories(d: &mut Doctor, facts: &Facts) {
             d.warn("directory", finding, remedy);
         } else {
             d.ok("directory", format!("{shown} is closed to others"));
+        }
+    }
+}
+
+/// The ports of `[rtp] ports` that the system hands to any program that asks for some port; a call
+/// that was given one meanwhile is lost. `lent`: those of the system, `kept`: what it leaves out.
+pub(super) fn media_ports(
+    d: &mut Doctor,
+    ports: PortRange,
+    lent: RangeInclusive<u16>,
+    kept: impl Fn(u16) -> bool,
+    mend: &str,
+) {
+    let mut shared = (ports.first()..=ports.last()).filter(|p| lent.contains(p) && !kept(*p));
+    match shared.next() {
+        None => d.ok("media ports", format!("the system lends none of {ports}")),
+        Some(first) => {
+            let last = shared.next_back().unwrap_or(first);
+            let finding = format!(
+                "of [rtp] ports {ports} the system lends {first} to {last} to any program, and a \
+                 call is lost where one is taken"
+            );
+            d.warn("media ports", finding, mend);
         }
     }
 }

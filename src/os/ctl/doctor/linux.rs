@@ -5,6 +5,8 @@ use super::host::{self, Needs};
 use super::{Doctor, Outcome};
 use crate::config::Config;
 use crate::os::fast::{CardFacts, Grade};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 
 /// Everything.
 pub(super) fn judge(d: &mut Doctor, facts: &Facts, config: &Config) {
@@ -15,6 +17,7 @@ pub(super) fn judge(d: &mut Doctor, facts: &Facts, config: &Config) {
     let mend = format!("ulimit -Hn {wanted}, or LimitNOFILE={wanted} in the service's unit");
     host::descriptors(d, facts, &needs, &mend);
     queue(d, facts, &needs);
+    media_ports(d, facts, config);
     ipv6(d, facts, config);
     helper(d, facts);
     if let Some(card) = &facts.card {
@@ -24,7 +27,7 @@ pub(super) fn judge(d: &mut Doctor, facts: &Facts, config: &Config) {
     host::clock(d, facts, "timedatectl set-ntp true");
 }
 
-fn setting(name: &str, value: u64) -> String {
+fn setting(name: &str, value: impl Display) -> String {
     format!("sysctl -w {name}={value}, and in /etc/sysctl.d/voip.conf")
 }
 
@@ -84,6 +87,32 @@ fn queue(d: &mut Doctor, facts: &Facts, needs: &Needs) {
         Some(n) => d.ok("accept queue", format!("{n} connections may wait")),
         None => d.warn("accept queue", format!("{name} cannot be read"), ""),
     }
+}
+
+/// ip(7): ip_local_port_range, without ip_local_reserved_ports.
+fn media_ports(d: &mut Doctor, facts: &Facts, config: &Config) {
+    let ports = config.rtp.ports;
+    let pair = |text: &str, by: char| -> Option<RangeInclusive<u16>> {
+        let (first, last) = text.split_once(by).unwrap_or((text, text));
+        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+    };
+    let lent = facts.text("net.ipv4.ip_local_port_range");
+    let Some(lent) = lent.and_then(|text| pair(text, '\t')) else {
+        return d.warn(
+            "media ports",
+            "net.ipv4.ip_local_port_range cannot be read",
+            "",
+        );
+    };
+    let name = "net.ipv4.ip_local_reserved_ports";
+    let reserved = facts.text(name).unwrap_or("");
+    let kept: Vec<_> = reserved.split(',').filter_map(|r| pair(r, '-')).collect();
+    let all = match reserved {
+        "" => ports.to_string(),
+        others => format!("{others},{ports}"),
+    };
+    let kept = |port: u16| kept.iter().any(|range| range.contains(&port));
+    host::media_ports(d, ports, lent, kept, &setting(name, all));
 }
 
 fn ipv6(d: &mut Doctor, facts: &Facts, config: &Config) {

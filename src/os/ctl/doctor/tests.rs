@@ -18,6 +18,8 @@ kern.openfiles: 512
 kern.osreldate: 1403000
 kern.osrelease: 14.3-RELEASE
 kern.trap_enotcap: 0
+net.inet.ip.portrange.first: 10000
+net.inet.ip.portrange.last: 65535
 net.inet.udp.maxdgram: 9216
 net.inet6.ip6.v6only: 1
 ";
@@ -109,7 +111,7 @@ fn set(facts: &mut Facts, name: &str, value: &str) {
 }
 
 #[test]
-fn generic_wants_larger_buffers_and_a_longer_queue() {
+fn generic_wants_larger_buffers_a_longer_queue_and_its_ports_elsewhere() {
     let found = faults(&generic(), "", false);
     assert_eq!(
         found,
@@ -118,12 +120,49 @@ fn generic_wants_larger_buffers_and_a_longer_queue() {
              sysctl kern.ipc.maxsockbuf=4718592, and in /etc/sysctl.conf",
             "Warning accept queue: 128 connections may wait; after a restart all phones come back \
              -> sysctl kern.ipc.soacceptqueue=1024, and in /etc/sysctl.conf",
+            "Warning media ports: of [rtp] ports 16384-32767 the system lends 16384 to 32767 to any \
+             program, and a call is lost where one is taken -> sysctl \
+             net.inet.ip.portrange.first=32768, and in /etc/sysctl.conf",
         ]
     );
     let mut mended = generic();
     set(&mut mended, "kern.ipc.maxsockbuf", "4718592");
     set(&mut mended, "kern.ipc.soacceptqueue", "1024");
+    set(&mut mended, "net.inet.ip.portrange.first", "32768");
     assert_eq!(faults(&mended, "", false), [""; 0]);
+}
+
+#[test]
+fn media_ports_that_are_lent_are_said() {
+    let said = |text: &str| {
+        let mut found = faults(&generic(), text, false);
+        found.retain(|line| line.contains("media ports"));
+        found.concat()
+    };
+    let high = said("[rtp]\nports = \"60000-65535\"");
+    assert!(high.contains("60000 to 65535") && high.ends_with("move [rtp] ports below 10000"));
+    assert!(said("[rtp]\nports = \"8000-10001\"").contains("lends 10000 to 10001 to"));
+    assert_eq!(said("[rtp]\nports = \"8000-9999\""), "");
+
+    let judged = |reserved: &str| {
+        let mut doctor = Doctor {
+            findings: Vec::new(),
+        };
+        let mut facts = Facts::default();
+        set(&mut facts, "net.ipv4.ip_local_port_range", "32768\t60999");
+        set(&mut facts, "net.ipv4.ip_local_reserved_ports", reserved);
+        let config = config("[rtp]\nports = \"32000-33999\"");
+        linux::judge(&mut doctor, &facts, &config);
+        let mut found = faults_of(doctor);
+        found.retain(|line| line.contains("media ports"));
+        found.concat()
+    };
+    assert!(judged("").contains("lends 32768 to 33999 to"));
+    let part = judged("8080,32768-33000");
+    assert!(part.contains("lends 33001 to 33999 to"), "{part}");
+    let mend = "sysctl -w net.ipv4.ip_local_reserved_ports=8080,32768-33000,32000-33999";
+    assert!(part.contains(mend), "{part}");
+    assert_eq!(judged("32000-34000"), "");
 }
 
 #[test]
@@ -350,6 +389,7 @@ fn linux_is_judged_by_its_own_names() {
 net.core.rmem_max: 4194304
 net.core.somaxconn: 4096
 net.core.wmem_max: 4194304
+net.ipv4.ip_local_port_range: 32768\t60999
 net.ipv6.conf.all.disable_ipv6: 0
 ";
     let well = Facts {

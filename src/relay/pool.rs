@@ -1,6 +1,12 @@
 //! Pairs of ports, an even one for RTP and the odd one above it for RTCP (RFC 3550 §11).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+
+/// How often all others are handed out before a pair that was bad is tried again, at first; twice
+/// as often each time that it is bad still, for a call is lost by it.
+const ROUNDS: u64 = 16;
+/// The most doublings.
+const DOUBLINGS_MAX: u8 = 8;
 
 /// The pairs that one shard hands out. Deterministic: the longest unused pair comes first, so a
 /// released pair rests for as long as the others last, and late packets of its old call die out.
@@ -9,6 +15,12 @@ pub struct PortPool {
     free: VecDeque<u16>,
     /// One entry per pair of this share, by [`PortPool::place`].
     states: Vec<State>,
+    /// How often each was bad since it last served a call.
+    strikes: Vec<u8>,
+    /// Pairs that are bad, by the count of pairs handed out at which they are tried again.
+    bad: BTreeSet<(u64, u16)>,
+    /// How many were asked for.
+    given: u64,
     first: u16,
     shards: u16,
 }
@@ -17,7 +29,7 @@ pub struct PortPool {
 enum State {
     Free,
     Taken,
-    /// Taken by another process: not handed out again.
+    /// Taken by another process: not handed out for long.
     Bad,
 }
 
@@ -36,6 +48,9 @@ impl PortPool {
             .collect();
         Self {
             states: vec![State::Free; free.len()],
+            strikes: vec![0; free.len()],
+            bad: BTreeSet::new(),
+            given: 0,
             free,
             first: start.min(u32::from(u16::MAX)) as u16,
             shards,
@@ -52,6 +67,9 @@ impl PortPool {
 
     /// Takes a pair and gives its even port; `None` when all are taken.
     pub fn allocate(&mut self) -> Option<u16> {
+        self.try_again();
+        // Who gets none counts too: all might be bad.
+        self.given += 1;
         let port = self.free.pop_front()?;
         if let Some(place) = self.place(port) {
             self.states[place] = State::Taken;
@@ -59,26 +77,48 @@ impl PortPool {
         Some(port)
     }
 
-    /// Gives back the pair of `port`, either of the two. Ports that are not taken are ignored.
+    /// Pairs that were bad long enough are the last ones that are free.
+    fn try_again(&mut self) {
+        while let Some(&(at, port)) = self.bad.first()
+            && at <= self.given
+        {
+            self.bad.pop_first();
+            if let Some(place) = self.place(port) {
+                self.states[place] = State::Free;
+                self.free.push_back(port);
+            }
+        }
+    }
+
+    /// Gives back the pair of `port`, either of the two, after a call. Ports that are not taken are
+    /// ignored.
     pub fn release(&mut self, port: u16) {
         let port = port & !1;
         if let Some(place) = self.place(port)
             && self.states[place] == State::Taken
         {
             self.states[place] = State::Free;
+            self.strikes[place] = 0;
             self.free.push_back(port);
         }
     }
 
-    /// Never hands out the pair of `port` again, because something else holds it.
+    /// Does not hand out the pair of `port` for long, because something else holds it.
     pub fn mark_bad(&mut self, port: u16) {
         let port = port & !1;
-        if let Some(place) = self.place(port) {
-            if self.states[place] == State::Free {
-                self.free.retain(|free| *free != port);
-            }
-            self.states[place] = State::Bad;
+        let Some(place) = self.place(port) else {
+            return;
+        };
+        match self.states[place] {
+            State::Bad => return,
+            State::Free => self.free.retain(|free| *free != port),
+            State::Taken => {}
         }
+        self.states[place] = State::Bad;
+        let rounds = ROUNDS << self.strikes[place].min(DOUBLINGS_MAX);
+        self.strikes[place] = self.strikes[place].saturating_add(1);
+        let rest = rounds * self.states.len() as u64;
+        self.bad.insert((self.given + rest, port));
     }
 
     /// How many pairs are free.
@@ -93,7 +133,7 @@ impl PortPool {
 
     /// How many pairs are marked bad.
     pub fn bad(&self) -> usize {
-        self.states.iter().filter(|s| **s == State::Bad).count()
+        self.bad.len()
     }
 
     fn place(&self, even: u16) -> Option<usize> {
@@ -106,7 +146,6 @@ impl PortPool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     fn drain(pool: &mut PortPool) -> Vec<u16> {
         std::iter::from_fn(|| pool.allocate()).collect()
@@ -151,7 +190,42 @@ mod tests {
     }
 
     #[test]
-    fn bad_pairs_do_not_come_back() {
+    fn bad_pairs_rest_long_and_longer_each_time() {
+        let mut pool = PortPool::new(10_000, 10_005, 0, 1).without(&[10_003]);
+        // How many others were handed out before it was.
+        let rest = |pool: &mut PortPool| {
+            let mut others = 0;
+            loop {
+                match pool.allocate().unwrap() {
+                    10_002 => return others,
+                    port => pool.release(port),
+                }
+                others += 1;
+            }
+        };
+        // In the queue the other two are before it.
+        let rested = |rounds: u64| 3 * rounds + 2;
+        assert_eq!(rest(&mut pool), rested(ROUNDS));
+        for doubled in 1..12 {
+            pool.mark_bad(10_002);
+            pool.mark_bad(10_003);
+            assert_eq!((pool.bad(), pool.free()), (1, 2));
+            assert_eq!(rest(&mut pool), rested(ROUNDS << doubled.min(8)));
+        }
+        // It served a call: the next time is the first one again.
+        pool.release(10_002);
+        pool.mark_bad(10_002);
+        assert_eq!(rest(&mut pool), rested(ROUNDS));
+        // If all are bad, those who get none bring them back.
+        for port in [10_000, 10_002, 10_004] {
+            pool.mark_bad(port);
+        }
+        let refused = (0..1000).take_while(|_| pool.allocate().is_none());
+        assert_eq!(refused.count(), 48);
+    }
+
+    #[test]
+    fn bad_pairs_do_not_come_back_by_release() {
         let mut pool = PortPool::new(10_000, 10_005, 0, 1);
         let taken = pool.allocate().unwrap();
         pool.mark_bad(taken + 1);

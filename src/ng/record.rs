@@ -467,6 +467,31 @@ impl Ng {
         }
     }
 
+    /// The daemon stops: what is being written ends, and nothing else begins. The studio says when
+    /// each is whole; [`Ng::records`] until it has.
+    pub fn shut_down(&mut self, now: Instant) {
+        let ids: Vec<Box<[u8]>> = self.calls.keys().cloned().collect();
+        for id in ids {
+            let Some(call) = self.calls.get_mut(&id) else {
+                continue;
+            };
+            for dialogue in &call.dialogues {
+                let writes = dialogue.ending.is_none() && dialogue.recording_file().is_some();
+                let begun = dialogue.tape_task().filter(|_| writes);
+                if let Some(begun) = begun.and_then(|task| self.recordings.get_mut(&task)) {
+                    begun.cause = EndCause::Shutdown;
+                }
+            }
+            call.record(Recording::Off);
+            self.settle_tapes(now, &id);
+        }
+    }
+
+    /// Whether a file is not whole yet.
+    pub fn records(&self) -> bool {
+        !self.recordings.is_empty()
+    }
+
     pub(super) fn order(&mut self, order: Order) {
         self.outputs.push_back(Output::Studio(order));
     }

@@ -457,3 +457,33 @@ fn what_was_recorded_leaves_a_record() {
     let hung_up = [(both(), EndCause::CallerHungUp, 400)];
     assert_eq!(record(&mut h, &by(("a", "b"), 0), 400, closed), hung_up);
 }
+
+#[test]
+fn a_stop_of_the_daemon_leaves_records() {
+    let mut h = Harness::new(8);
+    talking(&mut h, &[]);
+    h.request("start recording", &named());
+    let (first, _, _) = begun(&told(&mut h));
+    // One that ended before keeps its cause.
+    h.request("stop recording", &named());
+    told(&mut h);
+    h.request("start recording", &named());
+    let (second, _, _) = begun(&told(&mut h));
+    h.ng.shut_down(h.now);
+    h.drive();
+    assert_eq!(told(&mut h), [TapeOrder::Stop]);
+    for task in [first, second] {
+        assert!(h.ng.records());
+        let news = News::Recorded {
+            session: *NG_SESSIONS.start(),
+            task,
+            ms: 400,
+            end: RecordEnd::Closed,
+        };
+        h.ng.handle_studio(h.now, news);
+        h.drive();
+    }
+    assert!(!h.ng.records() && told(&mut h).is_empty());
+    let causes: Vec<_> = records(&mut h).into_iter().map(|(.., c, _)| c).collect();
+    assert_eq!(causes, [EndCause::Operator, EndCause::Shutdown]);
+}

@@ -217,6 +217,24 @@ def test_media_begins_anew(case):
         both_hold(path)
 
 
+def test_voipd_stops(case):
+    """A stop in the midst of a call: the file is whole, and its record says why."""
+    house = House(case)
+    call = Call(case, house.client, record_call="on")
+    call.talks(3)
+    house.voipd.stop()
+    assert house.files("*.part") == []
+    (path,) = house.files()
+    assert 2 < both_hold(path) < 6
+    house.voipd.start()
+    (listed,) = house.voipd.json("recording", "list")
+    assert listed["file"] == str(path.relative_to(house.spool)), listed
+    assert 2 <= listed["seconds"] < 6, listed
+    (row,) = house.voipd.json("cdr")
+    assert (row["way_in"], row["cause"]) == ("ng", "shutdown"), row
+    assert house.files() == [path]
+
+
 def test_kamailio(case):
     """Kamailio's start_recording() and stop_recording()."""
     house = House(case)

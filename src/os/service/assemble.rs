@@ -785,7 +785,9 @@ impl Running {
     }
 
     /// Ends everything; what was answered is on the disk afterwards.
-    pub(in crate::os) fn stop(mut self) -> Result<(), Fatal> {
+    pub(in crate::os) async fn stop(mut self) -> Result<(), Fatal> {
+        // While the relays and what goes between are still there.
+        self.ng.end().await;
         self.node.stop();
         self.relays.stop();
         self.store

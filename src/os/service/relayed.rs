@@ -17,7 +17,7 @@ pub(super) struct NgServing {
     settings: watch::Sender<Settings>,
     seen: ng::Seen,
     /// The way to the task, once there is one.
-    asks: OnceLock<mpsc::Sender<oneshot::Sender<Reply>>>,
+    asks: OnceLock<mpsc::Sender<ng::Ask>>,
     rng: Mutex<Rng>,
 }
 
@@ -46,8 +46,8 @@ impl NgServing {
         self.settings.send_replace(settings);
     }
 
-    /// The operators who ask, for the task.
-    pub(super) fn asks(&self) -> mpsc::Receiver<oneshot::Sender<Reply>> {
+    /// What is asked of the task, for it.
+    pub(super) fn asks(&self) -> mpsc::Receiver<ng::Ask> {
         let (ask, asks) = mpsc::channel(ng::ASKS_MAX);
         let _ = self.asks.set(ask);
         asks
@@ -73,14 +73,26 @@ impl NgServing {
 
     /// Has the task show its calls.
     pub(super) fn ask(&self, reply: oneshot::Sender<Reply>) {
+        let ask = ng::Ask::Rows(reply);
         let unasked = match self.asks.get() {
-            Some(task) => task.try_send(reply).map_err(|unsent| unsent.into_inner()),
-            None => Err(reply),
+            Some(task) => task.try_send(ask).map_err(|unsent| unsent.into_inner()),
+            None => Err(ask),
         };
-        if let Err(reply) = unasked {
+        if let Err(ng::Ask::Rows(reply)) = unasked {
             let remedy = "add ng = \"udp:127.0.0.1:2223\" to [rtp], and start again";
             let problem = "no call is relayed for others: the ng protocol is off";
             let _ = reply.send(Reply::failed(Failure::Unavailable, problem, remedy));
+        }
+    }
+
+    /// Has the task end what it records, and waits for that.
+    pub(super) async fn end(&self) {
+        let (whole, heard) = oneshot::channel();
+        if let Some(task) = self.asks.get()
+            && task.send(ng::Ask::End(whole)).await.is_ok()
+        {
+            // It says so by letting go.
+            let _ = heard.await;
         }
     }
 

@@ -24,7 +24,8 @@ pub struct RelayedRow {
     pub since_ms: u64,
     /// The same as text, RFC 3339.
     pub since: String,
-    /// The file that is being written of it, below `[spool] directory`; empty without one.
+    /// The files that are being written of it, below `[spool] directory`, one for each stream of
+    /// sound, with blanks between; empty without one.
     pub recording: String,
 }
 

@@ -366,11 +366,10 @@ impl Ng {
         if let Some(old) = dialogue.ending.replace(timer) {
             self.timers.cancel(old);
         }
-        if let Some(begun) = dialogue
-            .tape_task()
-            .and_then(|t| self.recordings.get_mut(&t))
-        {
-            begun.cause = cause;
+        for task in dialogue.tapes.iter().map(|tape| tape.task) {
+            if let Some(begun) = self.recordings.get_mut(&task) {
+                begun.cause = cause;
+            }
         }
     }
 
@@ -405,7 +404,7 @@ impl Ng {
                 ports: dialogue.ports(),
                 since_ms,
                 since: rfc3339(since_ms),
-                recording: dialogue.recording_file().unwrap_or_default().into(),
+                recording: dialogue.recording_files().collect::<Vec<_>>().join(" "),
             }
         });
         rows.collect()

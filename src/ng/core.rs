@@ -153,6 +153,11 @@ impl Ng {
         self.calls.len()
     }
 
+    /// How many sessions the relay has of them.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// How many pairs of ports are free.
     pub fn ports_free(&self) -> usize {
         self.pool.free()

@@ -373,12 +373,12 @@ impl Ng {
         }
     }
 
-    /// The calls as the operator sees them, by Call-ID, at most [`ROWS_MAX`].
+    /// The calls as the operator sees them, by Call-ID, at most one more than [`ROWS_MAX`].
     pub fn rows(&self) -> Vec<RelayedRow> {
         let calls = self.calls.iter();
         let each = calls.flat_map(|(id, call)| call.dialogues.iter().map(move |d| (id, call, d)));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let rows = each.take(ROWS_MAX).map(|(id, call, dialogue)| {
+        let rows = each.take(ROWS_MAX + 1).map(|(id, call, dialogue)| {
             let side = |side| {
                 let party = dialogue.party(side);
                 let sdp = Sdp::parse(&party.sdp).ok();
@@ -395,6 +395,7 @@ impl Ng {
             };
             let since_ms = self.settings.anchor.unix_ms(call.created);
             RelayedRow {
+                by: "ng".into(),
                 call_id: text(id),
                 from_tag,
                 to_tag,

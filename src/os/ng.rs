@@ -5,7 +5,7 @@ use super::ipc::{AsyncChannel, Blob, Channel, Datagram, Datagrams};
 use crate::base::{Anchor, Instant, Rng};
 use crate::call::Addresses;
 use crate::config::{Config, PortRange};
-use crate::control::Reply;
+use crate::control::RelayedRow;
 use crate::media::Sound;
 use crate::media::order::Language;
 use crate::ng::{Counts, Interface, Ng, Output, Settings};
@@ -36,8 +36,17 @@ const DELETE_DELAY: Duration = Duration::from_secs(30);
 /// As rtpengine does with calls that nobody answers or that are on hold.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// What was counted, for others to see.
-pub type Seen = Arc<Mutex<Counts>>;
+/// What others see of the task.
+#[derive(Clone, Default, Debug)]
+pub struct Figures {
+    /// What was counted.
+    pub counts: Counts,
+    /// How many sessions the relay has now.
+    pub sessions: u64,
+}
+
+/// The same, shared.
+pub type Seen = Arc<Mutex<Figures>>;
 
 /// The part of the media ports that calls of our own have, and the part of this protocol, where
 /// it is on: half each.
@@ -98,7 +107,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
 #[derive(Debug)]
 pub enum Ask {
     /// An operator wants to see the calls.
-    Rows(oneshot::Sender<Reply>),
+    Rows(oneshot::Sender<Vec<RelayedRow>>),
     /// The daemon stops: end what is being recorded. Dropped once that is whole, or
     /// [`ENDS_WITHIN`] is over.
     End(oneshot::Sender<()>),
@@ -208,7 +217,7 @@ impl Task {
                 }
                 Some(ask) = asks.recv() => match ask {
                     // Who asked may be gone.
-                    Ask::Rows(reply) => drop(reply.send(Reply::Relayed { rows: ng.rows() })),
+                    Ask::Rows(reply) => drop(reply.send(ng.rows())),
                     Ask::End(whole) => {
                         end(&mut ng, clock, &mut events, (&order, &persist)).await;
                         drop(whole);
@@ -224,7 +233,10 @@ impl Task {
                 Way::Direct => send(&socket, &mut replies),
                 Way::Broker { listener, .. } => broker(&mut line, *listener, &mut replies).await,
             }
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) = ng.counts().clone();
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Figures {
+                counts: ng.counts().clone(),
+                sessions: ng.sessions() as u64,
+            };
         }
     }
 }

@@ -243,6 +243,32 @@ def test_two_streams(case):
     assert (other["ng_recordings"], other["ng_recordings_failed"]) == (2, 0), other
 
 
+def test_full_buffers_are_counted(case):
+    """What comes while voipd cannot take it, and finds no room: the system drops it, which is known
+    while the call goes on."""
+    house = House(case)
+    call = Call(case, house.client)
+    call.talks(2)
+    voipd = house.voipd
+    several = "--processes" in os.environ.get("VOIPD_FLAGS", "")
+    (media,) = voipd.pids("media") if several else [voipd.process.pid]
+
+    def drops():
+        (row,) = [row for row in voipd.json("relay") if row["name"] == "sockets"]
+        return row["drops"].get("receive_buffer", 0)
+    assert drops() == 0
+    os.kill(media, signal.SIGSTOP)
+    try:
+        for number in range(3000):
+            packet = struct.pack("!BBHII", 0x80, 0, number, 0, 7) + bytes(1000)
+            call.a.socket.sendto(packet, call.a.target)
+    finally:
+        os.kill(media, signal.SIGCONT)
+    wait_for("the loss", lambda: 1000 < drops() < 3000, 10)
+    call.talks(2)
+    call.end()
+
+
 def test_names_lead_nowhere(case):
     """What a Call-ID says of directories is none of the disk's business."""
     house = House(case)

@@ -134,6 +134,9 @@ fn meaning(reason: &str) -> &'static str {
         "checksum" => "damaged on its way",
         "srtp" => "forged, replayed, or with a key of before",
         "no_room" => "longer than the link lets through after the rewriting",
+        "receive_buffer" => {
+            "the system had no room: voipd took them too late, or the host is too busy"
+        }
         "ring_full" => "the card sends more slowly than packets come",
         "worker_full" => "voipd's own threads are too busy",
         _ => "",
@@ -244,10 +247,11 @@ mod tests {
     fn every_reason_means_something() {
         let sockets = DropReason::ALL.map(DropReason::name);
         let fast = frame::DropReason::ALL.map(frame::DropReason::name);
-        for reason in sockets
-            .iter()
-            .chain(&fast)
-            .chain(&["ring_full", "worker_full"])
+        for reason in
+            sockets
+                .iter()
+                .chain(&fast)
+                .chain(&["ring_full", "worker_full", "receive_buffer"])
         {
             assert!(!meaning(reason).is_empty(), "{reason}");
         }

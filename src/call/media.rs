@@ -7,7 +7,7 @@ use crate::relay::{Learning, LegSpec, MediaCommand, PortPool, Side};
 use crate::wire::sdp::Sdp;
 use crate::wire::sip::{HeaderName, Message, Method};
 use bytes::Bytes;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What becomes of a body on its way through.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -175,6 +175,20 @@ impl Media {
             offer: None,
             legs: None,
             stable: None,
+        }
+    }
+
+    /// Our ports.
+    pub fn ports(&self) -> Vec<u16> {
+        self.ports.iter().flatten().copied().flatten().collect()
+    }
+
+    /// Where each side said that it wants its first stream.
+    pub fn peers(&self) -> [Option<SocketAddr>; 2] {
+        let first = |leg: &LegSpec| leg.media.iter().flatten().find_map(|spec| spec.peer);
+        match &self.legs {
+            Some([caller, called]) => [first(caller), first(called)],
+            None => [None; 2],
         }
     }
 

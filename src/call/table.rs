@@ -1,6 +1,7 @@
 //! The table of calls of one shard: begin, follow, end, and what falls out of that.
 
 mod parts;
+mod relayed;
 
 use super::fork::Forks;
 use super::leg::Leg;

@@ -261,8 +261,19 @@ fn relayed_media_is_opened_updated_and_closed_and_ports_come_back() {
     assert!(seen.contains("c=IN IP4 192.0.2.10"), "{seen}");
     t.on_response(now, key, &answer, &flow(BOB), false, &ours);
     assert_eq!(t.ports_in_use(), 2);
+    let row = t.relayed(9).pop().unwrap();
+    let told = [
+        &row.by,
+        &row.from_tag,
+        &row.to_tag,
+        &row.state,
+        &row.to_media,
+    ];
+    assert_eq!(told, ["call", "a", "b", "answered", "192.0.2.2:5000"]);
+    assert_eq!((row.ports.len(), t.relayed(0).len()), (2, 0));
     let bye = message("BYE sip:bob@192.0.2.2 SIP/2.0", "a", "b", "8 BYE", "", "");
     t.on_in_dialog(now, key, &bye, &flow(ALICE));
+    assert_eq!(t.relayed(9)[0].state, "ending");
     let mut commands = Vec::new();
     while let Some(output) = t.poll_output() {
         match output {
@@ -294,6 +305,7 @@ fn relayed_media_is_opened_updated_and_closed_and_ports_come_back() {
     assert_eq!(cdr.legs.unwrap()[0].packets_in, 50);
     assert!(cdr.codecs.contains("PCMA"));
     assert_eq!((t.ports_in_use(), t.len()), (0, 0));
+    assert_eq!(t.relayed(9), []);
 }
 
 #[test]

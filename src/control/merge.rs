@@ -1,6 +1,6 @@
 //! One reply of several shards' replies.
 
-use super::{Counters, Failure, Reply, StatusRow};
+use super::{Counters, Failure, Reply, StatusRow, join_relayed};
 use std::collections::BTreeMap;
 
 /// Rows are joined and ordered, counts added; what all shards share is taken once. Where one shard
@@ -28,6 +28,19 @@ fn join(a: Reply, b: Reply) -> Reply {
         (Reply::Calls { mut rows }, Reply::Calls { rows: more }) => {
             rows.extend(more);
             Reply::Calls { rows }
+        }
+        (
+            Reply::Relayed { mut rows, more },
+            Reply::Relayed {
+                rows: others,
+                more: too,
+            },
+        ) => {
+            let left_out = join_relayed(&mut rows, others);
+            Reply::Relayed {
+                rows,
+                more: more || too || left_out,
+            }
         }
         (Reply::Trace { mut rows }, Reply::Trace { rows: more }) => {
             rows.extend(more);

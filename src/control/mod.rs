@@ -23,7 +23,7 @@ pub use mail::{MailboxRow, MessageRow};
 pub use parked::ParkedRow;
 pub use peers::{MemberRow, PoolRow, TrunkRow};
 pub use queues::{AgentRow, QueueRow};
-pub use relayed::{RelayDriverRow, RelayQueueRow, RelayedRow};
+pub use relayed::{RelayDriverRow, RelayQueueRow, RelayedRow, join_relayed};
 pub use rows::{
     BanRow, BlockRow, CallRow, CallState, CdrLegRow, CdrRow, Counters, FeatureRow, LegRow,
     RegistrationRow, RouteLineRow, RouteRow, RouteStepRow, StatusRow, TraceDirection, TraceRow,
@@ -132,7 +132,7 @@ pub enum Command {
     },
     /// The calls that are parked.
     Parked,
-    /// The calls that are relayed for other proxies, at most [`ROWS_MAX`].
+    /// The calls that are relayed, our own and those of other proxies, at most [`ROWS_MAX`].
     Relayed,
     /// Who is shut out.
     Bans,
@@ -326,9 +326,11 @@ impl Command {
     /// Who answers.
     pub fn scope(&self) -> Scope {
         match self {
-            Command::Status | Command::Calls | Command::Hangup { .. } | Command::Trace { .. } => {
-                Scope::EveryShard
-            }
+            Command::Relayed
+            | Command::Status
+            | Command::Calls
+            | Command::Hangup { .. }
+            | Command::Trace { .. } => Scope::EveryShard,
             Command::Registrations { .. }
             | Command::Trunks
             | Command::Pools
@@ -360,7 +362,6 @@ impl Command {
             | Command::MailboxList { .. }
             | Command::MailboxShow { .. }
             | Command::MailboxSet { .. }
-            | Command::Relayed
             | Command::MailboxDeleteMessage { .. } => Scope::Process,
         }
     }
@@ -452,6 +453,8 @@ pub enum Reply {
     Relayed {
         /// Ordered by Call-ID.
         rows: Vec<RelayedRow>,
+        /// Whether there are more, which are left out.
+        more: bool,
     },
     /// To [`Command::Bans`].
     Bans {

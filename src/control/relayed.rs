@@ -1,18 +1,21 @@
-//! Calls of other proxies that our relay carries, and how media passes through the host.
+//! Calls that our relay carries, our own and those of other proxies, and how media passes through
+//! the host.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// One dialogue of such a call.
+/// One dialogue of such a call: one session of the relay.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct RelayedRow {
-    /// The proxy's Call-ID.
+    /// Who drives it: `call`, a call of our own, or `ng`, another proxy by that protocol.
+    pub by: String,
+    /// Its Call-ID.
     pub call_id: String,
     /// The tag of the side that offered first.
     pub from_tag: String,
     /// The tag of the other; empty before it answered.
     pub to_tag: String,
-    /// `offered`, `answered`, or `ending`: deleted, and kept for what is still under way.
+    /// `offered`, `answered`, or `ending`: over, and kept for what is still under way.
     pub state: String,
     /// Where the first side said that it wants its first stream; empty if nowhere.
     pub from_media: String,
@@ -24,8 +27,21 @@ pub struct RelayedRow {
     pub since_ms: u64,
     /// The same as text, RFC 3339.
     pub since: String,
-    /// The file that is being written of it, below `[spool] directory`; empty without one.
+    /// The files that are being written of it where another proxy drives it, below
+    /// `[spool] directory`, one for each stream of sound, with blanks between; empty without one.
     pub recording: String,
+}
+
+/// Adds the rows of others, orders all by Call-ID, and keeps at most [`super::ROWS_MAX`]; whether
+/// some were left out.
+pub fn join_relayed(rows: &mut Vec<RelayedRow>, more: Vec<RelayedRow>) -> bool {
+    rows.extend(more);
+    rows.sort_by(|a, b| {
+        (&a.call_id, &a.from_tag, &a.to_tag).cmp(&(&b.call_id, &b.from_tag, &b.to_tag))
+    });
+    let left_out = rows.len() > super::ROWS_MAX;
+    rows.truncate(super::ROWS_MAX);
+    left_out
 }
 
 /// One way by which media passes through the host: the sockets, or the fast path.
@@ -85,4 +101,47 @@ pub struct RelayQueueRow {
     pub room_empty: u64,
     /// Entries of rings that the kernel found wrong: a fault of voipd.
     pub invalid: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{ROWS_MAX, Reply};
+
+    fn rows(by: &str, numbers: std::ops::Range<usize>) -> Reply {
+        let row = |n: usize| RelayedRow {
+            by: by.into(),
+            call_id: format!("{n:05}"),
+            ..RelayedRow::default()
+        };
+        Reply::Relayed {
+            rows: numbers.map(row).collect(),
+            more: false,
+        }
+    }
+
+    #[test]
+    fn all_are_listed_up_to_a_bound() {
+        let (ours, theirs) = (rows("call", 1..2), rows("ng", 0..3));
+        let Reply::Relayed { rows: few, more } = Reply::merge(vec![ours, theirs]) else {
+            panic!("not joined")
+        };
+        let names: Vec<_> = few.iter().map(|row| (&*row.call_id, &*row.by)).collect();
+        let all = [
+            ("00000", "ng"),
+            ("00001", "call"),
+            ("00001", "ng"),
+            ("00002", "ng"),
+        ];
+        assert!(names == all && !more, "{names:?}");
+        let parts = vec![
+            rows("call", 0..ROWS_MAX - 1),
+            rows("call", ROWS_MAX..ROWS_MAX + 2),
+            rows("ng", 0..0),
+        ];
+        let Reply::Relayed { rows: many, more } = Reply::merge(parts) else {
+            panic!("not joined")
+        };
+        assert!(many.len() == ROWS_MAX && more);
+    }
 }

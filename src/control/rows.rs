@@ -279,9 +279,12 @@ pub struct StatusRow {
     /// Users whose calls to the outside are blocked.
     #[serde(default)]
     pub blocks: u64,
-    /// Relayed media sessions.
+    /// Relayed media sessions of our own calls.
     #[serde(default)]
     pub media_sessions: u64,
+    /// Those of other proxies, by the ng protocol.
+    #[serde(default)]
+    pub ng_sessions: u64,
     /// The trunks, as `voipctl trunks` has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trunks: Vec<super::TrunkRow>,

@@ -174,14 +174,14 @@ pub struct Dialogue {
     pub offerer: Side,
     /// Whether it is recorded, as its call is.
     pub recording: Recording,
-    /// What is written of it.
-    pub tape: Option<Tape>,
-    /// The stream whose formats the last offer's reader was shown otherwise.
-    pub shown: Option<usize>,
-    /// How one side's sound becomes the other's, where they have no format in common.
-    pub conversion: Option<Conversion>,
-    /// Legs of ours between the two.
-    pub pair: Option<Pair>,
+    /// What is written of it, one for each stream of sound.
+    pub tapes: Vec<Tape>,
+    /// The streams whose formats the last offer's reader was shown otherwise.
+    pub shown: Vec<usize>,
+    /// How one side's sound becomes the other's, in streams where they have no format in common.
+    pub conversions: Vec<Conversion>,
+    /// Legs of ours between the two, by streams.
+    pub pairs: Vec<Pair>,
     /// When it ends, after it was deleted.
     pub ending: Option<TimerId>,
     /// When it is looked at again.
@@ -230,6 +230,17 @@ impl Dialogue {
     pub fn ports(&self) -> Vec<u16> {
         let all = self.parties.iter().flat_map(|party| &party.ports);
         all.copied().flatten().collect()
+    }
+
+    /// How many media sections there ever were.
+    pub fn streams(&self) -> usize {
+        let each = self.parties.iter().map(|party| party.ports.len());
+        each.max().unwrap_or(0)
+    }
+
+    /// How a stream is converted, if it is.
+    pub fn conversion(&self, stream: usize) -> Option<&Conversion> {
+        self.conversions.iter().find(|c| c.stream == stream)
     }
 
     /// What the relay shall do; `None` while nobody has described a stream. `blocking` is that of

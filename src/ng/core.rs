@@ -11,7 +11,7 @@ use super::{Counts, NG_SESSIONS, Output, Settings};
 use crate::base::{Instant, Key, Rng, Slab, TimerId, TimerTable};
 use crate::media::Order;
 use crate::relay::{
-    Failure, LegStats, MediaCommand, MediaEvent, PortPool, Side, Silent, leg_toward,
+    Failure, LegStats, MediaCommand, MediaEvent, PortPool, STREAMS_MAX, Silent, legs_of,
 };
 use crate::store::EndCause;
 use crate::wire::bencode::Dictionary;
@@ -151,6 +151,11 @@ impl Ng {
     /// How many calls there are.
     pub fn calls(&self) -> usize {
         self.calls.len()
+    }
+
+    /// How many sessions the relay has of them.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
     }
 
     /// How many pairs of ports are free.
@@ -479,8 +484,11 @@ impl Ng {
         let new = |row: &Session| row.waiting.iter().any(|w| w.expect == Expect::Opened);
         let retries = self.sessions.get(&session).is_some_and(new);
         // What the studio does of it ends as well.
-        let legs = Side::BOTH.map(|side| leg_toward(session, side));
-        for session in legs.into_iter().chain([session]) {
+        let streams = match self.dialogue_mut(&call_id, id) {
+            Some(dialogue) => dialogue.streams(),
+            None => STREAMS_MAX,
+        };
+        for session in legs_of(session, streams.max(1)) {
             self.order(Order::Close { session });
         }
         self.forget(now, session);

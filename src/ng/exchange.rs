@@ -163,10 +163,10 @@ impl Ng {
             codecs: request.options.codecs.clone(),
             offerer: Side::Caller,
             recording: Recording::Off,
-            tape: None,
-            shown: None,
-            conversion: None,
-            pair: None,
+            tapes: Vec::new(),
+            shown: Vec::new(),
+            conversions: Vec::new(),
+            pairs: Vec::new(),
             ending: None,
             watch: None,
             touched: now,
@@ -228,7 +228,7 @@ impl Ng {
             reader.streams.iter_mut().for_each(|s| s.forget(answered));
             reader.sdp = Vec::new();
             reader.muxed = Vec::new();
-            dialogue.conversion = None;
+            dialogue.conversions.clear();
         }
         dialogue.party_mut(reader).go_by(reader_tag);
         dialogue.touched = now;
@@ -257,28 +257,24 @@ impl Ng {
         Ok(describe::write(sdp, &writing))
     }
 
-    /// The formats of the first stream of sound, where its reader is shown others than its author
-    /// wrote.
+    /// The formats of streams of sound, where their reader is shown others than their author wrote.
     fn shown(
         &mut self,
         dialogue: &mut Dialogue,
         author: Side,
         (request, sdp): (&Request, &Sdp<'_>),
-    ) -> Result<Option<Shown>, Refused> {
+    ) -> Result<Vec<Shown>, Refused> {
         let codings = self.settings.codings;
         if request.command == Command::Answer {
             let answer = transcode::answer(dialogue, author, sdp, codings)?;
-            let (shown, conversion) = match answer {
-                Some((shown, conversion)) => (Some(shown), conversion),
-                None => (None, None),
-            };
-            dialogue.conversion = conversion;
+            let (shown, conversions): (Vec<_>, Vec<_>) = answer.into_iter().unzip();
+            dialogue.conversions = conversions.into_iter().flatten().collect();
             return Ok(shown);
         }
         let mut notes = Vec::new();
         let asked = (&request.options.codecs, codings);
         let shown = transcode::offer(dialogue, author, sdp, asked, &mut notes);
-        dialogue.shown = shown.as_ref().map(|shown| shown.stream);
+        dialogue.shown = shown.iter().map(|shown| shown.stream).collect();
         for note in notes {
             self.note(note);
         }
@@ -321,7 +317,7 @@ impl Ng {
 fn sections(
     dialogue: &Dialogue,
     reader: Side,
-    (sdp, passages, mut shown): (&Sdp<'_>, Vec<Passage>, Option<Shown>),
+    (sdp, passages, shown): (&Sdp<'_>, Vec<Passage>, Vec<Shown>),
     (options, answers): (&Options, bool),
 ) -> Vec<Option<Section>> {
     let party = dialogue.party(reader);
@@ -341,8 +337,8 @@ fn sections(
         if !(media.is_rtp() || media.is_udptl()) {
             return None;
         }
-        let (formats, added) = match shown.take_if(|shown| shown.stream == at) {
-            Some(Shown { places, added, .. }) => (places, added),
+        let (formats, added) = match shown.iter().find(|shown| shown.stream == at) {
+            Some(shown) => (shown.places.clone(), shown.added.clone()),
             None => (passing(media, &own, offered(at)), Vec::new()),
         };
         let formats = match answers && own.single {

@@ -1,4 +1,4 @@
-//! Legs of ours between the two sides of a dialogue: to tell both that they are recorded, and where
+//! Legs of ours between the two sides of a stream: to tell both that they are recorded, and where
 //! they write sound otherwise ([`leg_toward`]).
 //!
 //! ```text
@@ -13,12 +13,15 @@ use super::core::Ng;
 use super::record::Desk;
 use crate::base::Instant;
 use crate::media::order::{Format, Order, Task};
-use crate::relay::{Side, leg_toward, session_of_leg, side_of_leg};
+use crate::relay::{Side, leg_toward, session_of_leg, side_of_leg, stream_of_leg};
+use std::collections::BTreeSet;
 
 /// See the module's text.
 #[derive(Clone, Debug)]
 pub struct Pair {
     session: u64,
+    /// The place of the stream.
+    pub(super) stream: usize,
     formats: [Format; 2],
     /// Whether they stay when both were told.
     bridges: bool,
@@ -37,34 +40,56 @@ pub struct Conversion {
 
 impl Desk<'_> {
     /// Brings the legs between the sides of a dialogue in line with what they are for. `begun`: its
-    /// recording has just begun.
-    pub(super) fn place(&mut self, dialogue: &mut Dialogue, begun: bool) {
-        let tells = begun && !self.settings.notice.is_empty();
-        let known = dialogue.pair.take();
+    /// recording has just begun, and both are told of it in this stream.
+    pub(super) fn place(&mut self, dialogue: &mut Dialogue, begun: Option<usize>) {
         let Some(session) = dialogue.session else {
+            dialogue.pairs.clear();
             return;
         };
-        let known = known.filter(|pair| pair.session == session);
-        let wanted = dialogue.conversion.clone().map(|c| c.formats);
+        let mut known = std::mem::take(&mut dialogue.pairs);
+        known.retain(|pair| pair.session == session);
+        let converted = dialogue.conversions.iter().map(|c| c.stream);
+        let paired = known.iter().map(|pair| pair.stream);
+        let streams: BTreeSet<usize> = paired.chain(converted).chain(begun).collect();
+        for stream in streams {
+            let at = known.iter().position(|pair| pair.stream == stream);
+            let pair = at.map(|at| known.swap_remove(at));
+            let placed = self.place_in(dialogue, (session, stream), pair, begun == Some(stream));
+            dialogue.pairs.extend(placed);
+        }
+    }
+
+    /// The same in one stream.
+    fn place_in(
+        &mut self,
+        dialogue: &Dialogue,
+        (session, stream): (u64, usize),
+        known: Option<Pair>,
+        begun: bool,
+    ) -> Option<Pair> {
+        let tells = begun && !self.settings.notice.is_empty();
+        let wanted = dialogue.conversion(stream).map(|c| c.formats.clone());
         let bridges = wanted.is_some();
         let formats = match (wanted, tells, &known) {
             (Some(formats), ..) => Some(formats),
-            (None, true, _) => dialogue.told(self.settings.codings),
+            (None, true, _) => dialogue.told(stream, self.settings.codings),
             (None, false, Some(pair)) => {
                 let telling = pair.telling.iter().any(Option::is_some);
-                (telling && dialogue.tape.is_some()).then(|| pair.formats.clone())
+                let taped = dialogue.tapes.iter().any(|tape| tape.stream == stream);
+                (telling && taped).then(|| pair.formats.clone())
             }
             (None, false, None) => None,
         };
         let Some(formats) = formats else {
             if known.is_some() {
-                self.orders.extend(part(session));
+                self.orders.extend(part(session, stream));
             }
-            return;
+            return None;
         };
         let fresh = known.is_none();
         let mut pair = known.unwrap_or_else(|| Pair {
             session,
+            stream,
             formats: formats.clone(),
             bridges: false,
             telling: [None; 2],
@@ -72,7 +97,7 @@ impl Desk<'_> {
         if fresh || pair.formats != formats {
             for (side, format) in Side::BOTH.into_iter().zip(&formats) {
                 self.orders.push(Order::Open {
-                    session: leg_toward(session, side),
+                    session: leg_toward(session, stream, side),
                     format: format.clone(),
                     seed: self.rng.next_u64(),
                 });
@@ -81,15 +106,16 @@ impl Desk<'_> {
         }
         let before = std::mem::replace(&mut pair.bridges, bridges);
         if tells {
-            pair.telling = Side::BOTH.map(|side| Some(self.tell(leg_toward(session, side))));
+            let legs = Side::BOTH.map(|side| leg_toward(session, stream, side));
+            pair.telling = legs.map(|leg| Some(self.tell(leg)));
         } else if bridges && !before {
             for side in Side::BOTH {
                 if pair.telling.get(side.index()) == Some(&None) {
-                    self.orders.push(bridge(session, side));
+                    self.orders.push(bridge(session, stream, side));
                 }
             }
         }
-        dialogue.pair = Some(pair);
+        Some(pair)
     }
 
     fn tell(&mut self, session: u64) -> u32 {
@@ -108,19 +134,19 @@ impl Desk<'_> {
     }
 }
 
-/// Both legs of a session end.
-fn part(session: u64) -> [Order; 2] {
+/// Both legs of a stream end.
+fn part(session: u64, stream: usize) -> [Order; 2] {
     Side::BOTH.map(|side| Order::Close {
-        session: leg_toward(session, side),
+        session: leg_toward(session, stream, side),
     })
 }
 
-fn bridge(session: u64, side: Side) -> Order {
+fn bridge(session: u64, stream: usize, side: Side) -> Order {
     Order::Do {
-        session: leg_toward(session, side),
+        session: leg_toward(session, stream, side),
         task: 0,
         what: Task::Bridge {
-            with: leg_toward(session, side.other()),
+            with: leg_toward(session, stream, side.other()),
         },
     }
 }
@@ -131,11 +157,12 @@ impl Ng {
         let Some(side) = side_of_leg(session) else {
             return;
         };
-        let session = session_of_leg(session);
+        let (session, stream) = (session_of_leg(session), stream_of_leg(session));
         let Some(dialogue) = self.dialogue_of(session) else {
             return;
         };
-        let Some(pair) = &mut dialogue.pair else {
+        let mut pairs = dialogue.pairs.iter_mut();
+        let Some(pair) = pairs.find(|pair| pair.stream == stream) else {
             return;
         };
         match pair.telling.get_mut(side.index()) {
@@ -143,11 +170,11 @@ impl Ng {
             _ => return,
         }
         if pair.bridges {
-            return self.order(bridge(session, side));
+            return self.order(bridge(session, stream, side));
         }
         if pair.telling == [None; 2] {
-            dialogue.pair = None;
-            part(session)
+            dialogue.pairs.retain(|pair| pair.stream != stream);
+            part(session, stream)
                 .into_iter()
                 .for_each(|order| self.order(order));
         }
@@ -155,15 +182,16 @@ impl Ng {
 
     /// The studio has no room for a leg, or knows it no more.
     pub(super) fn on_leg_lost(&mut self, session: u64) {
-        let session = session_of_leg(session);
+        let (session, stream) = (session_of_leg(session), stream_of_leg(session));
         let Some(dialogue) = self.dialogue_of(session) else {
             return;
         };
-        if let Some(pair) = dialogue.pair.take() {
+        let at = dialogue.pairs.iter().position(|p| p.stream == stream);
+        if let Some(pair) = at.map(|at| dialogue.pairs.swap_remove(at)) {
             if pair.bridges {
                 tracing::warn!("a call that needs other codecs is not heard: too many of them");
             }
-            part(session)
+            part(session, stream)
                 .into_iter()
                 .for_each(|order| self.order(order));
         }
@@ -172,7 +200,8 @@ impl Ng {
     /// Media began anew, and with it a session: its legs are gone.
     pub(super) fn place_anew(&mut self, now: Instant, call_id: &[u8], dialogue: u64) {
         let found = self.dialogue_mut(call_id, dialogue);
-        if found.and_then(|d| d.pair.take()).is_some() {
+        let pairs = found.map(|d| std::mem::take(&mut d.pairs));
+        if pairs.is_some_and(|pairs| !pairs.is_empty()) {
             self.settle_tapes(now, call_id);
         }
     }

@@ -1,6 +1,6 @@
 //! `start recording`, `stop recording`, `pause recording`, and `record-call` of an offer or answer:
 //! both sides of each dialogue of a call in one file, who offered first on the left, for as long as
-//! they have a stream of sound that we can read.
+//! they have a stream of sound that we can read; of several such streams each in its own.
 //!
 //! ```text
 //!   start, record-call=on          answered         stop, delete, limit, disk
@@ -20,7 +20,7 @@ use crate::base::{Instant, Rng};
 use crate::media::file::{FileOrder, recording_of};
 use crate::media::order::{Format, News, Order, RecordEnd, TAPPED_FORMATS_MAX, TapeOrder};
 use crate::plan::local_time;
-use crate::relay::{MediaKind, Side};
+use crate::relay::{MediaKind, Side, side_of_leg, tap_of};
 use crate::sip::offer_answer::readable;
 use crate::store::{Cdr, EndCause, Record};
 use crate::wire::bencode::Dictionary;
@@ -44,11 +44,13 @@ pub enum Recording {
     Paused,
 }
 
-/// What the studio was asked to write of a dialogue.
+/// What the studio was asked to write of one stream of a dialogue.
 #[derive(Clone, Debug)]
 pub struct Tape {
-    task: u32,
+    pub(super) task: u32,
     session: u64,
+    /// The place of the stream.
+    pub(super) stream: usize,
     /// Its name below the spool.
     pub file: Box<str>,
     formats: [Vec<Format>; 2],
@@ -99,16 +101,18 @@ impl Begun {
 }
 
 impl Dialogue {
-    /// The stream that is recorded, if any.
-    pub(super) fn recorded(&self) -> Option<usize> {
-        let wanted = self.recording != Recording::Off && self.ending.is_none();
-        let over = self.tape.as_ref().is_some_and(|tape| tape.over);
-        (wanted && !over).then(|| self.sound()).flatten()
+    /// The streams that are recorded.
+    pub(super) fn recorded(&self) -> Vec<usize> {
+        if self.recording == Recording::Off || self.ending.is_some() {
+            return Vec::new();
+        }
+        let over = |at: &usize| self.tapes.iter().any(|t| t.over && t.stream == *at);
+        let sounds = self.sounds().into_iter();
+        sounds.filter(|at| !over(at)).collect()
     }
 
-    /// How both sides are told something: by what they named first.
-    pub(super) fn told(&self, codings: &[Coding]) -> Option<[Format; 2]> {
-        let stream = self.recorded()?;
+    /// How both sides are told something in a stream: by what they named first.
+    pub(super) fn told(&self, stream: usize, codings: &[Coding]) -> Option<[Format; 2]> {
         let first = |side| {
             let sdp = Sdp::parse(&self.party(side).sdp).ok()?;
             let media = sdp.media.get(stream)?;
@@ -117,10 +121,10 @@ impl Dialogue {
         Some([first(Side::Caller)?, first(Side::Called)?])
     }
 
-    /// The file that is being written of it, below the spool.
-    pub(super) fn recording_file(&self) -> Option<&str> {
-        let tape = self.tape.as_ref().filter(|tape| !tape.over)?;
-        Some(&tape.file)
+    /// The files that are being written of it, below the spool.
+    pub(super) fn recording_files(&self) -> impl Iterator<Item = &str> {
+        let tapes = self.tapes.iter().filter(|tape| !tape.over);
+        tapes.map(|tape| &*tape.file)
     }
 
     /// Why it is over, if who has this tag said so.
@@ -132,29 +136,25 @@ impl Dialogue {
         }
     }
 
-    /// The number of what is written of it.
-    pub(super) fn tape_task(&self) -> Option<u32> {
-        self.tape.as_ref().map(|tape| tape.task)
-    }
-
     fn tags(&self) -> [Box<[u8]>; 2] {
         Side::BOTH.map(|side| self.party(side).tag().into())
     }
 
     /// Whether it is answered, and nothing of it can be heard.
     fn is_unreadable(&self) -> bool {
-        self.is_answered() && self.sound().is_none()
+        self.is_answered() && self.sounds().is_empty()
     }
 
-    /// The first stream of sound of which we can read what both sides send.
-    fn sound(&self) -> Option<usize> {
+    /// The streams of sound of which we can read what both sides send; at most as many as a
+    /// description may hold.
+    fn sounds(&self) -> Vec<usize> {
         let [caller, called] = &self.parties;
         let (Ok(one), Ok(other)) = (Sdp::parse(&caller.sdp), Sdp::parse(&called.sdp)) else {
-            return None;
+            return Vec::new();
         };
-        let mut pairs = one.media.iter().zip(&other.media).enumerate();
+        let pairs = one.media.iter().zip(&other.media).enumerate();
         pairs
-            .find(|(at, (one, other))| {
+            .filter(|(at, (one, other))| {
                 let ours = self
                     .parties
                     .iter()
@@ -163,6 +163,7 @@ impl Dialogue {
                 is_sound(one) && is_sound(other) && (clear || ours)
             })
             .map(|(at, _)| at)
+            .collect()
     }
 
     /// How both sides may write what they send.
@@ -176,7 +177,7 @@ impl Dialogue {
                 let known = media.map(|media| speaks(media, stream, codings));
                 known.unwrap_or_default()
             };
-            let others = match self.conversion {
+            let others = match self.conversion(stream) {
                 Some(_) => Vec::new(),
                 None => of(side.other()),
             };
@@ -231,40 +232,57 @@ pub(super) struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Brings what is written of a dialogue in line with what shall be; whether that has begun.
-    fn settle(&mut self, call_id: &[u8], dialogue: &mut Dialogue) -> bool {
-        let (Some(session), Some(stream)) = (dialogue.session, dialogue.recorded()) else {
-            if let Some(tape) = dialogue.tape.take_if(|tape| !tape.over) {
-                self.order(tape.session, TapeOrder::Stop);
-            }
-            return false;
+    /// Brings what is written of a dialogue in line with what shall be. If that has begun, the
+    /// stream in which both are told so.
+    fn settle(&mut self, call_id: &[u8], dialogue: &mut Dialogue) -> Option<usize> {
+        let wanted = match dialogue.session {
+            Some(_) => dialogue.recorded(),
+            None => Vec::new(),
         };
-        let formats = dialogue.formats(stream, self.settings.codings);
-        let paused = dialogue.recording == Recording::Paused;
-        let known = dialogue.tape.take_if(|tape| tape.session == session);
-        let begins = known.is_none();
-        let mut tape = match known {
-            Some(mut tape) => {
-                if tape.formats != formats {
-                    tape.formats = formats;
-                    self.tap(&tape);
-                }
-                tape
+        let session = dialogue.session;
+        let mut tapes = std::mem::take(&mut dialogue.tapes);
+        let runs = |tape: &Tape| !tape.over && Some(tape.session) == session;
+        let knows = tapes.iter().any(runs);
+        for tape in tapes.iter().filter(|tape| !tape.over) {
+            if !wanted.contains(&tape.stream) {
+                self.order(tape, TapeOrder::Stop);
             }
-            None => self.begin(call_id, (dialogue, session), formats),
-        };
-        if tape.paused != paused {
-            tape.paused = paused;
-            self.order(session, TapeOrder::Pause(paused));
         }
-        dialogue.tape = Some(tape);
-        begins
+        // Those of another session ended with it.
+        tapes.retain(|tape| tape.over || runs(tape) && wanted.contains(&tape.stream));
+        let mut begun = None;
+        for (session, stream) in session.iter().flat_map(|s| wanted.iter().map(|w| (*s, *w))) {
+            let formats = dialogue.formats(stream, self.settings.codings);
+            let paused = dialogue.recording == Recording::Paused;
+            let at = tapes.iter().position(|t| t.stream == stream && runs(t));
+            let mut tape = match at.map(|at| tapes.swap_remove(at)) {
+                Some(mut tape) => {
+                    if tape.formats != formats {
+                        tape.formats = formats;
+                        self.tap(&tape);
+                    }
+                    tape
+                }
+                None => {
+                    begun = begun.or(Some(stream));
+                    self.begin(call_id, (dialogue, session, stream), formats)
+                }
+            };
+            if tape.paused != paused {
+                tape.paused = paused;
+                self.order(&tape, TapeOrder::Pause(paused));
+            }
+            tapes.push(tape);
+        }
+        tapes.sort_by_key(|tape| tape.stream);
+        dialogue.tapes = tapes;
+        begun.filter(|_| !knows)
     }
 
     fn begin(
         &mut self,
         call_id: &[u8],
-        (dialogue, session): (&Dialogue, u64),
+        (dialogue, session, stream): (&Dialogue, u64, usize),
         formats: [Vec<Format>; 2],
     ) -> Tape {
         let task = self.number();
@@ -274,6 +292,7 @@ impl Desk<'_> {
         let tape = Tape {
             task,
             session,
+            stream,
             file: recording_of(&day.to_string(), call_id, &own),
             formats,
             paused: false,
@@ -305,10 +324,11 @@ impl Desk<'_> {
             max_ms: self.settings.recording_max_ms,
             formats: tape.formats.clone(),
         };
-        self.order(tape.session, what);
+        self.order(tape, what);
     }
 
-    fn order(&mut self, session: u64, what: TapeOrder) {
+    fn order(&mut self, tape: &Tape, what: TapeOrder) {
+        let session = tap_of(tape.session, tape.stream);
         self.orders.push(Order::Tape { session, what });
     }
 }
@@ -332,7 +352,7 @@ impl Ng {
         if request.command == Command::StartRecording {
             // One that ended by itself may begin again.
             for dialogue in &mut call.dialogues {
-                dialogue.tape.take_if(|tape| tape.over);
+                dialogue.tapes.retain(|tape| !tape.over);
             }
         }
         call.last_signal = now;
@@ -348,9 +368,10 @@ impl Ng {
             return;
         };
         for dialogue in &call.dialogues {
-            let begun = dialogue.tape_task();
-            if let Some(begun) = begun.and_then(|task| self.recordings.get_mut(&task)) {
-                begun.tags = dialogue.tags();
+            for tape in &dialogue.tapes {
+                if let Some(begun) = self.recordings.get_mut(&tape.task) {
+                    begun.tags = dialogue.tags();
+                }
             }
         }
         let mut desk = Desk {
@@ -390,10 +411,13 @@ impl Ng {
         let (task, ms, end) = match news {
             News::Recorded { task, ms, end, .. } => (task, ms, end),
             News::Done { session, task, .. } => return self.on_told(session, task),
-            News::Failed { session } => return self.on_leg_lost(session),
+            News::Failed { session } if side_of_leg(session).is_some() => {
+                return self.on_leg_lost(session);
+            }
             News::Filed { .. }
             | News::Key { .. }
             | News::Measured { .. }
+            | News::Failed { .. }
             | News::Talking { .. } => return,
         };
         let Some(begun) = self.recordings.remove(&task) else {
@@ -426,8 +450,8 @@ impl Ng {
             }
         }
         let found = self.dialogue_mut(&call_id, dialogue);
-        let tape = found.and_then(|dialogue| dialogue.tape.as_mut());
-        if let Some(tape) = tape.filter(|tape| tape.task == task) {
+        let mut tapes = found.into_iter().flat_map(|dialogue| &mut dialogue.tapes);
+        if let Some(tape) = tapes.find(|tape| tape.task == task) {
             tape.over = true;
             self.tell_anew(&call_id);
             self.settle_tapes(now, &call_id);
@@ -438,10 +462,19 @@ impl Ng {
     /// as far as it came, and another file begins.
     pub(super) fn tape_anew(&mut self, now: Instant, call_id: &[u8], dialogue: u64) {
         let found = self.dialogue_mut(call_id, dialogue);
-        let tape = found.and_then(|d| d.tape.take_if(|tape| !tape.over));
-        let Some(tape) = tape else {
+        let Some(dialogue) = found else {
             return;
         };
+        let broken: Vec<Tape> = dialogue.tapes.extract_if(.., |tape| !tape.over).collect();
+        for tape in &broken {
+            self.salvage(now, call_id, tape);
+        }
+        if !broken.is_empty() {
+            self.settle_tapes(now, call_id);
+        }
+    }
+
+    fn salvage(&mut self, now: Instant, call_id: &[u8], tape: &Tape) {
         if let Some(begun) = self.recordings.remove(&tape.task) {
             let end_ms = self.settings.anchor.unix_ms(now);
             let ms = u32::try_from(end_ms.saturating_sub(begun.unix_ms)).unwrap_or(u32::MAX);
@@ -453,18 +486,43 @@ impl Ng {
         let order = Order::Files {
             session: tape.session,
             task: tape.task,
-            what: FileOrder::Salvage { file: tape.file },
+            what: FileOrder::Salvage {
+                file: tape.file.clone(),
+            },
         };
         self.order(order);
-        self.settle_tapes(now, call_id);
     }
 
     /// A dialogue is over: so is what is written of it.
     pub(super) fn recorded_until(&mut self, dialogue: &Dialogue, cause: EndCause) {
-        let begun = dialogue.tape_task().filter(|_| dialogue.ending.is_none());
-        if let Some(begun) = begun.and_then(|task| self.recordings.get_mut(&task)) {
-            begun.cause = cause;
+        let tapes = dialogue.tapes.iter();
+        for tape in tapes.filter(|tape| dialogue.ending.is_none() && !tape.over) {
+            if let Some(begun) = self.recordings.get_mut(&tape.task) {
+                begun.cause = cause;
+            }
         }
+    }
+
+    /// The daemon stops: what is being written ends, and nothing else begins. The studio says when
+    /// each is whole; [`Ng::records`] until it has.
+    pub fn shut_down(&mut self, now: Instant) {
+        let ids: Vec<Box<[u8]>> = self.calls.keys().cloned().collect();
+        for id in ids {
+            let Some(mut call) = self.calls.remove(&id) else {
+                continue;
+            };
+            for dialogue in &call.dialogues {
+                self.recorded_until(dialogue, EndCause::Shutdown);
+            }
+            call.record(Recording::Off);
+            self.calls.insert(id.clone(), call);
+            self.settle_tapes(now, &id);
+        }
+    }
+
+    /// Whether a file is not whole yet.
+    pub fn records(&self) -> bool {
+        !self.recordings.is_empty()
     }
 
     pub(super) fn order(&mut self, order: Order) {
@@ -488,10 +546,10 @@ impl Call {
     }
 }
 
-/// Marks the stream that is heard here.
+/// Marks the streams that are heard here.
 pub(super) fn mark(dialogue: &Dialogue, legs: &mut [crate::relay::LegSpec; 2]) {
-    let converted = dialogue.conversion.as_ref().map(|c| c.stream);
-    for stream in [dialogue.recorded(), converted].into_iter().flatten() {
+    let converted = dialogue.conversions.iter().map(|c| c.stream);
+    for stream in dialogue.recorded().into_iter().chain(converted) {
         for leg in &mut *legs {
             if let Some(Some(spec)) = leg.media.get_mut(stream) {
                 spec.tapped = spec.kind == MediaKind::Rtp;

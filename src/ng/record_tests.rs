@@ -6,7 +6,9 @@ use crate::base::Rng;
 use crate::media::Task;
 use crate::media::file::{FileOrder, is_name};
 use crate::media::order::{Format, News, RecordEnd, TapeOrder};
-use crate::relay::{MediaEvent, Side, leg_toward, session_of_leg, side_of_leg};
+use crate::relay::{
+    MediaEvent, Side, leg_toward, session_of_leg, side_of_leg, stream_of_leg, tap_of,
+};
 use crate::srtp::{Crypto, MasterKey, Profile};
 use crate::store::{EndCause, Record};
 use crate::wire::bencode::Value;
@@ -332,7 +334,7 @@ fn each(what: &[&'static str]) -> Vec<(Side, &'static str)> {
 
 /// Tells a leg's tasks of the last `play` to be done.
 fn done(h: &mut Harness, orders: &[Order], side: Side) {
-    let session = leg_toward(*NG_SESSIONS.start(), side);
+    let session = leg_toward(*NG_SESSIONS.start(), 0, side);
     let task = orders.iter().find_map(|order| match order {
         Order::Do {
             session: s, task, ..
@@ -352,7 +354,7 @@ fn both_are_told_and_then_left_alone() {
     let orders = h.orders.clone();
     assert_eq!(legs_told(&mut h), each(&["open", "play"]));
     let format = |side: Side| {
-        let name = leg_toward(*NG_SESSIONS.start(), side);
+        let name = leg_toward(*NG_SESSIONS.start(), 0, side);
         orders.iter().find_map(|order| match order {
             Order::Open {
                 session, format, ..
@@ -385,7 +387,7 @@ fn both_are_told_and_then_left_alone() {
     // The studio may have no room.
     h.request("start recording", &named());
     legs_told(&mut h);
-    let session = leg_toward(*NG_SESSIONS.start(), Side::Called);
+    let session = leg_toward(*NG_SESSIONS.start(), 0, Side::Called);
     h.ng.handle_studio(h.now, News::Failed { session });
     h.drive();
     assert_eq!(legs_told(&mut h), each(&["close"]));
@@ -456,4 +458,160 @@ fn what_was_recorded_leaves_a_record() {
     talking(&mut h, &[]);
     let hung_up = [(both(), EndCause::CallerHungUp, 400)];
     assert_eq!(record(&mut h, &by(("a", "b"), 0), 400, closed), hung_up);
+}
+
+#[test]
+fn a_stop_of_the_daemon_leaves_records() {
+    let mut h = Harness::new(8);
+    talking(&mut h, &[]);
+    h.request("start recording", &named());
+    let (first, _, _) = begun(&told(&mut h));
+    // One that ended before keeps its cause.
+    h.request("stop recording", &named());
+    told(&mut h);
+    h.request("start recording", &named());
+    let (second, _, _) = begun(&told(&mut h));
+    h.ng.shut_down(h.now);
+    h.drive();
+    assert_eq!(told(&mut h), [TapeOrder::Stop]);
+    for task in [first, second] {
+        assert!(h.ng.records());
+        let news = News::Recorded {
+            session: *NG_SESSIONS.start(),
+            task,
+            ms: 400,
+            end: RecordEnd::Closed,
+        };
+        h.ng.handle_studio(h.now, news);
+        h.drive();
+    }
+    assert!(!h.ng.records() && told(&mut h).is_empty());
+    let causes: Vec<_> = records(&mut h).into_iter().map(|(.., c, _)| c).collect();
+    assert_eq!(causes, [EndCause::Operator, EndCause::Shutdown]);
+}
+
+/// The answer or offer of one side, with two streams of sound.
+fn two(h: &mut Harness, command: &str, tags: (&str, &str), body: &str) -> Vec<u16> {
+    let body = [("sdp", Value::from(body))];
+    let all = [&dialogue("call", tags.0, tags.1)[..], &body].concat();
+    let told = sdp(&h.request(command, &all));
+    let told = Sdp::parse(told.as_bytes()).unwrap();
+    told.media.iter().map(|media| media.port).collect()
+}
+
+/// Which streams the studio was told something about, and what.
+fn told_of(h: &mut Harness) -> Vec<(usize, TapeOrder)> {
+    let orders = h.orders.drain(..).filter_map(|order| match order {
+        Order::Tape { session, what } => {
+            assert_eq!(session_of_leg(session), *NG_SESSIONS.start());
+            Some((stream_of_leg(session), what))
+        }
+        _ => None,
+    });
+    orders.collect()
+}
+
+#[test]
+fn each_stream_of_sound_has_a_file_of_its_own() {
+    let mut h = Harness::new(8);
+    two(&mut h, "offer", ("a", ""), &twice(OFFER));
+    two(&mut h, "answer", ("a", "b"), &twice(ANSWER));
+    h.request("start recording", &named());
+    let taps = told_of(&mut h);
+    let mut files = Vec::new();
+    let mut tasks = Vec::new();
+    for (at, (stream, what)) in taps.iter().enumerate() {
+        let TapeOrder::Tap {
+            task,
+            file,
+            formats,
+            ..
+        } = what
+        else {
+            panic!("{what:?}")
+        };
+        let each = formats.iter().flatten();
+        assert!(*stream == at && each.clone().all(|f| usize::from(f.stream) == at));
+        files.push(file.to_string());
+        tasks.push(*task);
+    }
+    assert!(files.len() == 2 && files[0] != files[1] && tasks[0] != tasks[1]);
+    assert_eq!(h.ng.rows()[0].recording, files.join(" "));
+    // One may be as long as it may be before the other.
+    let news = |task, end| News::Recorded {
+        session: tap_of(*NG_SESSIONS.start(), 1),
+        task,
+        ms: 400,
+        end,
+    };
+    h.ng.handle_studio(h.now, news(tasks[1], RecordEnd::Limit));
+    h.drive();
+    assert!(told_of(&mut h).is_empty());
+    assert_eq!(h.ng.rows()[0].recording, files[0]);
+    h.request("start recording", &named());
+    let again = told_of(&mut h);
+    assert!(
+        matches!(again[..], [(1, TapeOrder::Tap { .. })]),
+        "{again:?}"
+    );
+    h.request("pause recording", &named());
+    let pause = TapeOrder::Pause(true);
+    assert_eq!(told_of(&mut h), [(0, pause.clone()), (1, pause)]);
+    // The second stream ends.
+    let gone = twice(OFFER).replace("audio 4010", "audio 0");
+    two(&mut h, "offer", ("a", "b"), &gone);
+    assert_eq!(told_of(&mut h), [(1, TapeOrder::Stop)]);
+    h.delete(0);
+    h.ng.handle_studio(h.now, news(tasks[0], RecordEnd::Closed));
+    h.drive();
+    let kept = records(&mut h);
+    let causes: Vec<_> = kept.iter().map(|(_, f, c, _)| (f.as_str(), *c)).collect();
+    let ended = [
+        (files[1].as_str(), EndCause::TooLong),
+        (files[0].as_str(), EndCause::CallerHungUp),
+    ];
+    assert_eq!(causes, ended);
+}
+
+#[test]
+fn both_are_told_once_however_many_streams_there_are() {
+    let mut settings = settings();
+    settings.notice = vec![crate::media::Sound::Silence { ms: 250 }];
+    let mut h = Harness::with(settings, 8);
+    two(&mut h, "offer", ("a", ""), OFFER);
+    two(&mut h, "answer", ("a", "b"), ANSWER);
+    two(&mut h, "offer", ("a", "b"), &twice(OFFER));
+    let ports = two(&mut h, "answer", ("a", "b"), &twice(ANSWER));
+    h.request("start recording", &named());
+    let orders = h.orders.clone();
+    let legs = orders
+        .iter()
+        .map(Order::session)
+        .filter(|s| side_of_leg(*s).is_some());
+    assert!(legs.clone().count() == 4 && legs.clone().all(|leg| stream_of_leg(leg) == 0));
+    done(&mut h, &orders, Side::Caller);
+    done(&mut h, &orders, Side::Called);
+    // Both streams are heard here.
+    assert!(h.heard(ports[0], A, 1) && h.heard(ports[1], "198.51.100.10:4010", 1));
+    // One that comes later is nothing to tell of.
+    two(
+        &mut h,
+        "offer",
+        ("a", "b"),
+        &twice(OFFER).replace("audio 4010", "audio 0"),
+    );
+    two(
+        &mut h,
+        "answer",
+        ("a", "b"),
+        &twice(ANSWER).replace("audio 5010", "audio 0"),
+    );
+    h.orders.clear();
+    two(&mut h, "offer", ("a", "b"), &twice(OFFER));
+    two(&mut h, "answer", ("a", "b"), &twice(ANSWER));
+    let again = told_of(&mut h);
+    assert!(
+        matches!(again[..], [(1, TapeOrder::Tap { .. })]),
+        "{again:?}"
+    );
 }

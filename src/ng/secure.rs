@@ -180,7 +180,7 @@ pub fn agree(
         false => Vec::new(),
     };
     let offer = Sdp::parse(&offer).ok();
-    let recorded = dialogue.recording != Recording::Off || dialogue.shown.is_some();
+    let recorded = dialogue.recording != Recording::Off || !dialogue.shown.is_empty();
     let [caller, called] = &mut dialogue.parties;
     let (author, reader) = match author {
         Side::Caller => (caller, called),

@@ -366,20 +366,19 @@ impl Ng {
         if let Some(old) = dialogue.ending.replace(timer) {
             self.timers.cancel(old);
         }
-        if let Some(begun) = dialogue
-            .tape_task()
-            .and_then(|t| self.recordings.get_mut(&t))
-        {
-            begun.cause = cause;
+        for task in dialogue.tapes.iter().map(|tape| tape.task) {
+            if let Some(begun) = self.recordings.get_mut(&task) {
+                begun.cause = cause;
+            }
         }
     }
 
-    /// The calls as the operator sees them, by Call-ID, at most [`ROWS_MAX`].
+    /// The calls as the operator sees them, by Call-ID, at most one more than [`ROWS_MAX`].
     pub fn rows(&self) -> Vec<RelayedRow> {
         let calls = self.calls.iter();
         let each = calls.flat_map(|(id, call)| call.dialogues.iter().map(move |d| (id, call, d)));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let rows = each.take(ROWS_MAX).map(|(id, call, dialogue)| {
+        let rows = each.take(ROWS_MAX + 1).map(|(id, call, dialogue)| {
             let side = |side| {
                 let party = dialogue.party(side);
                 let sdp = Sdp::parse(&party.sdp).ok();
@@ -396,6 +395,7 @@ impl Ng {
             };
             let since_ms = self.settings.anchor.unix_ms(call.created);
             RelayedRow {
+                by: "ng".into(),
                 call_id: text(id),
                 from_tag,
                 to_tag,
@@ -405,7 +405,7 @@ impl Ng {
                 ports: dialogue.ports(),
                 since_ms,
                 since: rfc3339(since_ms),
-                recording: dialogue.recording_file().unwrap_or_default().into(),
+                recording: dialogue.recording_files().collect::<Vec<_>>().join(" "),
             }
         });
         rows.collect()

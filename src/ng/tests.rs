@@ -232,6 +232,15 @@ pub(super) fn dialogue(call_id: &str, from: &str, to: &str) -> Vec<(&'static str
     given.map(|(key, value)| (key, value.into())).collect()
 }
 
+/// A description with its stream of sound twice.
+pub(super) fn twice(body: &str) -> String {
+    let (_, sound) = body.split_once("m=audio").unwrap();
+    let other = sound
+        .replacen("4000", "4010", 1)
+        .replacen("5000", "5010", 1);
+    format!("{body}m=audio{other}")
+}
+
 pub(super) fn list(members: &[&str]) -> Value {
     members
         .iter()

@@ -3,10 +3,10 @@
 //! its author wrote, and where the answer takes another than the author gets, legs of ours write
 //! each side's sound as the other wants it ([`super::pair`]).
 //!
-//! The first stream of sound is converted, others pass as they are. The author gets its first codec
-//! that is accepted; without one what the answer takes, or else its first codec that we know, and
-//! that was not stripped. The reader's is the first of its answer. In a later offer either side is
-//! shown what it used before, whatever the other writes by then.
+//! Each stream of sound is converted by itself. The author gets its first codec that is accepted;
+//! without one what the answer takes, or else its first codec that we know, and that was not
+//! stripped. The reader's is the first of its answer. In a later offer either side is shown what it
+//! used before, whatever the other writes by then.
 
 use super::call::Dialogue;
 use super::codecs::{self, Codecs, encodings, is_extra, names_coding};
@@ -18,7 +18,7 @@ use crate::relay::Side;
 use crate::wire::rtp::Coding;
 use crate::wire::sdp::{Media, Sdp};
 
-/// What stands in the formats of the first stream of sound.
+/// What stands in the formats of a stream of sound.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Shown {
     pub(super) stream: usize,
@@ -30,21 +30,33 @@ pub(super) struct Shown {
 /// The first dynamic payload types (RFC 3551 §3).
 const DYNAMIC: std::ops::RangeInclusive<u8> = 96..=127;
 
-/// The offer of `author` as the other side shall see it; `None` if it passes as it is. Names that
-/// nobody knows here go to `notes`.
+/// The streams of an offer of `author` as the other side shall see them; those are absent that pass
+/// as they are. Names that nobody knows here go to `notes`.
 pub(super) fn offer(
     dialogue: &Dialogue,
     author: Side,
     sdp: &Sdp<'_>,
     (codecs, codings): (&Codecs, &[Coding]),
     notes: &mut Vec<String>,
-) -> Option<Shown> {
-    let stream = sdp.media.iter().position(is_sound)?;
-    let media = sdp.media.get(stream)?;
-    let used = dialogue.conversion.as_ref().filter(|c| c.stream == stream);
-    let used = used.and_then(|c| c.formats.get(author.other().index()));
+) -> Vec<Shown> {
     let in_vain = codecs.set_in_vain(codings);
     notes.extend(in_vain.map(|name| format!("codec-set-{name}: no codec with a bit rate here")));
+    let sounds = sdp.media.iter().enumerate().filter(|(_, m)| is_sound(m));
+    let each = sounds.filter_map(|(stream, media)| {
+        let used = dialogue.conversion(stream);
+        let used = used.and_then(|c| c.formats.get(author.other().index()));
+        show((stream, media), used, (codecs, codings), notes)
+    });
+    each.collect()
+}
+
+/// One stream of an offer; what its reader used before is among what it is shown.
+fn show(
+    (stream, media): (usize, &Media<'_>),
+    used: Option<&Format>,
+    (codecs, codings): (&Codecs, &[Coding]),
+    notes: &mut Vec<String>,
+) -> Option<Shown> {
     if codecs.add.is_empty() && used.is_none() {
         return codecs.accepts().then(|| Shown {
             stream,
@@ -84,22 +96,31 @@ pub(super) fn offer(
     })
 }
 
-/// What an answer to such an offer becomes for who offered, and how sound is converted, if it is.
+/// What the streams of an answer to such an offer become for who offered, and how sound is
+/// converted, where it is.
 pub(super) fn answer(
     dialogue: &Dialogue,
     author: Side,
     sdp: &Sdp<'_>,
     codings: &[Coding],
-) -> Result<Option<(Shown, Option<Conversion>)>, &'static str> {
-    let Some(stream) = dialogue.shown else {
-        return Ok(None);
-    };
+) -> Result<Vec<(Shown, Option<Conversion>)>, &'static str> {
     let offer = Sdp::parse(&dialogue.party(author.other()).sdp).ok();
-    let offered = offer.as_ref().and_then(|offer| offer.media.get(stream));
-    let (Some(offered), Some(media)) = (offered, sdp.media.get(stream)) else {
-        return Ok(None);
-    };
-    let codecs = &dialogue.codecs;
+    let each = dialogue.shown.iter().filter_map(|stream| {
+        let offered = offer.as_ref()?.media.get(*stream)?;
+        let media = sdp.media.get(*stream)?;
+        let asked = (&dialogue.codecs, codings);
+        agree(*stream, (offered, media), author, asked).transpose()
+    });
+    each.collect()
+}
+
+/// One stream of an offer and its answer by `author`.
+fn agree(
+    stream: usize,
+    (offered, media): (&Media<'_>, &Media<'_>),
+    author: Side,
+    (codecs, codings): (&Codecs, &[Coding]),
+) -> Result<Option<(Shown, Option<Conversion>)>, &'static str> {
     if !is_sound(media) || codecs.add.is_empty() && !begins_known(media, stream, codings) {
         return Ok(None);
     }

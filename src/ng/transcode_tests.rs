@@ -4,7 +4,7 @@ use super::tests::*;
 use super::*;
 use crate::media::Task;
 use crate::media::order::Format;
-use crate::relay::{Side, leg_toward, side_of_leg};
+use crate::relay::{Side, leg_toward, side_of_leg, stream_of_leg};
 use crate::wire::bencode::{Dictionary, Value};
 use crate::wire::sdp::Sdp;
 
@@ -169,7 +169,7 @@ fn legs(h: &mut Harness) -> (Vec<(Side, Format)>, Vec<Side>, usize) {
                 what: Task::Bridge { with },
                 ..
             } => {
-                assert_eq!(with, leg_toward(session_of(session), side.other()));
+                assert_eq!(with, leg_toward(session_of(session), 0, side.other()));
                 bridged.push(side);
             }
             Order::Close { .. } => closed += 1,
@@ -390,4 +390,75 @@ fn media_that_begin_anew_get_the_legs_again() {
     assert_eq!(legs(&mut h).2, 2);
     ask(&mut h, "answer", ("a", "c"), &in_formats("0 101"), &[]);
     assert_eq!(legs(&mut h), (Vec::new(), Vec::new(), 0));
+}
+
+/// The formats that each section names.
+fn each_formats(body: &str) -> Vec<String> {
+    let sdp = Sdp::parse(body.as_bytes()).unwrap();
+    let text = |v: &[u8]| String::from_utf8(v.to_vec()).unwrap();
+    sdp.media.iter().map(|media| text(media.formats)).collect()
+}
+
+/// The legs that were opened, bridged and closed, by streams.
+fn streams_of_legs(h: &mut Harness) -> [Vec<(usize, Side)>; 3] {
+    let mut told = [const { Vec::new() }; 3];
+    for order in h.orders.drain(..) {
+        let leg = order.session();
+        let place = match order {
+            Order::Open { format, .. } => {
+                assert_eq!(usize::from(format.stream), stream_of_leg(leg));
+                0
+            }
+            Order::Do {
+                what: Task::Bridge { with },
+                ..
+            } => {
+                assert_eq!(stream_of_leg(with), stream_of_leg(leg));
+                1
+            }
+            Order::Close { .. } => 2,
+            other => panic!("{other:?}"),
+        };
+        told[place].push((stream_of_leg(leg), side_of_leg(leg).unwrap()));
+    }
+    told
+}
+
+#[test]
+fn each_stream_of_sound_is_converted_by_itself() {
+    let mut h = Harness::new(8);
+    let more = [codec(WIDE)];
+    let shown = ask(&mut h, "offer", ("a", ""), &twice(OFFER), &more);
+    assert_eq!(each_formats(&shown), ["0 8 9 101", "0 8 9 101"]);
+    // The first has a codec in common, the second not.
+    let (_, wide) = in_formats("9 101")
+        .split_once("m=audio 5000")
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    let plain_and_wide = format!("{}m=audio 5010{wide}", in_formats("0 101"));
+    let back = ask(&mut h, "answer", ("a", "b"), &plain_and_wide, &[]);
+    assert_eq!(each_formats(&back), ["0 101", "0 101"]);
+    let both = |stream| Side::BOTH.map(|side| (stream, side)).to_vec();
+    assert_eq!(streams_of_legs(&mut h), [both(1), both(1), Vec::new()]);
+    // In a later offer neither.
+    let shown = ask(&mut h, "offer", ("a", "b"), &twice(OFFER), &more);
+    assert_eq!(each_formats(&shown), ["0 8 9 101", "0 8 9 101"]);
+    let both_wide = twice(&in_formats("9 101"));
+    let back = ask(&mut h, "answer", ("a", "b"), &both_wide, &[]);
+    assert_eq!(each_formats(&back), ["0 101", "0 101"]);
+    assert_eq!(streams_of_legs(&mut h), [both(0), both(0), Vec::new()]);
+    // The studio has no room for one: the other goes on.
+    let session = leg_toward(*NG_SESSIONS.start(), 1, Side::Called);
+    h.ng.handle_studio(h.now, crate::media::News::Failed { session });
+    h.drive();
+    assert_eq!(streams_of_legs(&mut h), [Vec::new(), Vec::new(), both(1)]);
+    // One without any codec that was offered refuses the whole answer, as with one stream.
+    let none = twice(&in_formats("9 101")).replace("5010 RTP/AVP 9 101", "5010 RTP/AVP 97");
+    let all = [
+        &dialogue("call", "a", "b")[..],
+        &[("sdp", none.as_str().into())],
+    ]
+    .concat();
+    let refused = error(&h.request("answer", &all));
+    assert!(refused.contains("none of the codecs"), "{refused}");
 }

@@ -5,7 +5,7 @@ use super::ipc::{AsyncChannel, Blob, Channel, Datagram, Datagrams};
 use crate::base::{Anchor, Instant, Rng};
 use crate::call::Addresses;
 use crate::config::{Config, PortRange};
-use crate::control::Reply;
+use crate::control::RelayedRow;
 use crate::media::Sound;
 use crate::media::order::Language;
 use crate::ng::{Counts, Interface, Ng, Output, Settings};
@@ -27,6 +27,8 @@ pub const ASKS_MAX: usize = 16;
 const DATAGRAM_BYTES_MAX: usize = 65_536;
 /// Datagrams that are read before the relay is heard again.
 const DATAGRAMS_PER_ROUND: usize = 32;
+/// How long an end waits for what is being recorded: as long as shards wait for their last records.
+const ENDS_WITHIN: Duration = Duration::from_secs(3);
 /// Before what is said, milliseconds.
 const PAUSE_MS: u32 = 250;
 /// As rtpengine does: a call that was deleted stays for what is still under way.
@@ -34,8 +36,17 @@ const DELETE_DELAY: Duration = Duration::from_secs(30);
 /// As rtpengine does with calls that nobody answers or that are on hold.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// What was counted, for others to see.
-pub type Seen = Arc<Mutex<Counts>>;
+/// What others see of the task.
+#[derive(Clone, Default, Debug)]
+pub struct Figures {
+    /// What was counted.
+    pub counts: Counts,
+    /// How many sessions the relay has now.
+    pub sessions: u64,
+}
+
+/// The same, shared.
+pub type Seen = Arc<Mutex<Figures>>;
 
 /// The part of the media ports that calls of our own have, and the part of this protocol, where
 /// it is on: half each.
@@ -92,6 +103,16 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
+/// What is asked of the task.
+#[derive(Debug)]
+pub enum Ask {
+    /// An operator wants to see the calls.
+    Rows(oneshot::Sender<Vec<RelayedRow>>),
+    /// The daemon stops: end what is being recorded. Dropped once that is whole, or
+    /// [`ENDS_WITHIN`] is over.
+    End(oneshot::Sender<()>),
+}
+
 /// The task.
 pub struct Task {
     /// Bound.
@@ -105,17 +126,17 @@ pub struct Task {
     /// What the relays say.
     pub events: mpsc::Receiver<MediaNews>,
     /// The way to the relays.
-    pub order: Box<dyn Fn(MediaOrder) + Send>,
+    pub order: Box<dyn Fn(MediaOrder) + Send + Sync>,
     /// What the machine goes by, now and later.
     pub settings: watch::Receiver<Settings>,
-    /// Operators who want to see the calls.
-    pub asks: mpsc::Receiver<oneshot::Sender<Reply>>,
+    /// What others want of it.
+    pub asks: mpsc::Receiver<Ask>,
     /// Where counters are shown.
     pub seen: Seen,
     /// Makes keys.
     pub rng: Rng,
     /// Where records of calls that were recorded go.
-    pub persist: Box<dyn Fn(Record) + Send>,
+    pub persist: Box<dyn Fn(Record) + Send + Sync>,
 }
 
 impl std::fmt::Debug for Task {
@@ -190,17 +211,19 @@ impl Task {
                         settle(&mut ng, (&order, &persist), &mut replies);
                     }
                 }
-                Some(news) = events.recv() => match news {
-                    MediaNews::Relay(event) => ng.handle_media(clock.now(), event),
-                    MediaNews::Studio(news) => ng.handle_studio(clock.now(), news),
-                },
+                Some(news) = events.recv() => hear(&mut ng, clock.now(), news),
                 Ok(()) = settings.changed() => {
                     ng.configure(settings.borrow_and_update().clone());
                 }
-                Some(ask) = asks.recv() => {
+                Some(ask) = asks.recv() => match ask {
                     // Who asked may be gone.
-                    let _ = ask.send(Reply::Relayed { rows: ng.rows() });
-                }
+                    Ask::Rows(reply) => drop(reply.send(ng.rows())),
+                    Ask::End(whole) => {
+                        end(&mut ng, clock, &mut events, (&order, &persist)).await;
+                        drop(whole);
+                        return Ok(());
+                    }
+                },
                 new = way.line() => line = Some(new?),
                 () = sleep, if due.is_some() => ng.handle_timeout(clock.now()),
             }
@@ -210,8 +233,42 @@ impl Task {
                 Way::Direct => send(&socket, &mut replies),
                 Way::Broker { listener, .. } => broker(&mut line, *listener, &mut replies).await,
             }
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) = ng.counts().clone();
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Figures {
+                counts: ng.counts().clone(),
+                sessions: ng.sessions() as u64,
+            };
         }
+    }
+}
+
+fn hear(ng: &mut Ng, now: Instant, news: MediaNews) {
+    match news {
+        MediaNews::Relay(event) => ng.handle_media(now, event),
+        MediaNews::Studio(news) => ng.handle_studio(now, news),
+    }
+}
+
+/// Ends what is being recorded and waits until it is whole. Requests are not heard meanwhile.
+async fn end(
+    ng: &mut Ng,
+    clock: Clock,
+    events: &mut mpsc::Receiver<MediaNews>,
+    ways: (&impl Fn(MediaOrder), &impl Fn(Record)),
+) {
+    // Nobody is answered any more.
+    let mut replies = Vec::new();
+    ng.shut_down(clock.now());
+    settle(ng, ways, &mut replies);
+    let whole = async {
+        while ng.records()
+            && let Some(news) = events.recv().await
+        {
+            hear(ng, clock.now(), news);
+            settle(ng, ways, &mut replies);
+        }
+    };
+    if tokio::time::timeout(ENDS_WITHIN, whole).await.is_err() {
+        tracing::warn!("ng: not all recordings are whole yet; the next start makes them so");
     }
 }
 

@@ -347,7 +347,7 @@ impl Turn {
                 self.settle();
             }
             self.told.received(received, forwarded);
-            self.told.tell(&self.media, self.plug.sent());
+            self.told.tell(&self.media, &self.plug);
         }
     }
 
@@ -381,6 +381,7 @@ impl Turn {
                 return;
             };
             *received += 1;
+            self.plug.count(number);
             let packet = &mut Datagram::new(&mut self.buffer, length);
             let sent = self
                 .media

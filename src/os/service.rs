@@ -406,7 +406,7 @@ async fn attend(attended: Attended) -> Result<(), Fatal> {
     tracing::info!("ending");
     drop(asked);
     let _ = control.await;
-    let stopped = running.stop();
+    let stopped = running.stop().await;
     pid_file.remove();
     outcome.and(stopped)
 }

@@ -467,6 +467,13 @@ impl Relay {
         self.sessions.len()
     }
 
+    /// How many streams a session has, those that are refused among them; `None` if there is no
+    /// such session.
+    pub fn streams_of(&self, session: u64) -> Option<usize> {
+        let key = self.by_name.get(&session)?;
+        Some(self.sessions.get(*key)?.places())
+    }
+
     /// How many packets came to ports that have no session.
     pub fn no_session(&self) -> u64 {
         self.no_session

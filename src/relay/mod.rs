@@ -51,20 +51,43 @@ pub use stats::{DROP_REASONS, DropReason, LegStats};
 /// Where the sides stand in the names of legs of ours that are put between the two sides of a
 /// session: above what sessions are counted by.
 const LEG_BITS: [u64; 2] = [1 << 48, 1 << 49];
+/// Above them stands the stream.
+const STREAM_SHIFT: u32 = 50;
+const STREAM_BITS: u64 = (STREAMS_MAX as u64 - 1) << STREAM_SHIFT;
+const _: () = assert!(STREAMS_MAX.is_power_of_two() && STREAMS_MAX <= 64);
 
-/// The name of our leg toward one side of a session, where legs of ours stand between the two.
-pub const fn leg_toward(session: u64, side: Side) -> u64 {
+/// The name of what is heard of one stream of a session, both sides of it. That of the first is the
+/// session's.
+pub const fn tap_of(session: u64, stream: usize) -> u64 {
+    session | (stream as u64) << STREAM_SHIFT & STREAM_BITS
+}
+
+/// The name of our leg toward one side of a stream, where legs of ours stand between the two.
+pub const fn leg_toward(session: u64, stream: usize, side: Side) -> u64 {
     let [caller, called] = LEG_BITS;
     match side {
-        Side::Caller => session | caller,
-        Side::Called => session | called,
+        Side::Caller => tap_of(session, stream) | caller,
+        Side::Called => tap_of(session, stream) | called,
     }
+}
+
+/// All names of a session with so many streams.
+pub fn legs_of(session: u64, streams: usize) -> impl Iterator<Item = u64> {
+    (0..streams.min(STREAMS_MAX)).flat_map(move |stream| {
+        let [caller, called] = Side::BOTH.map(|side| leg_toward(session, stream, side));
+        [caller, called, tap_of(session, stream)]
+    })
 }
 
 /// The session that a leg belongs to; of any other name itself.
 pub const fn session_of_leg(leg: u64) -> u64 {
     let [caller, called] = LEG_BITS;
-    leg & !(caller | called)
+    leg & !(caller | called | STREAM_BITS)
+}
+
+/// The stream of a leg.
+pub const fn stream_of_leg(leg: u64) -> usize {
+    ((leg & STREAM_BITS) >> STREAM_SHIFT) as usize
 }
 
 /// The side that a leg faces, if that is the name of one.

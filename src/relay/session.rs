@@ -164,6 +164,11 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// How many streams it has, those that are refused among them.
+    pub(super) fn places(&self) -> usize {
+        self.plan.streams.len()
+    }
+
     pub(super) fn new(name: u64) -> Self {
         Self {
             name,

@@ -2,6 +2,7 @@
 
 use super::tests::*;
 use super::*;
+use std::collections::BTreeSet;
 
 fn tapped(yes: bool) -> [LegSpec; 2] {
     let mut legs = legs();
@@ -111,12 +112,19 @@ fn it_leaves_the_fast_path_and_comes_back() {
 fn legs_of_ours_between_the_two_are_heard_by_either() {
     let mut w = World::open(tapped(true));
     for side in Side::BOTH {
-        let leg = leg_toward(SESSION, side);
-        assert_eq!(
-            (session_of_leg(leg), side_of_leg(leg)),
-            (SESSION, Some(side))
-        );
+        for stream in 0..STREAMS_MAX {
+            let leg = leg_toward(SESSION, stream, side);
+            assert_eq!(
+                (session_of_leg(leg), side_of_leg(leg), stream_of_leg(leg)),
+                (SESSION, Some(side), stream)
+            );
+            let tap = tap_of(SESSION, stream);
+            assert_eq!((session_of_leg(tap), side_of_leg(tap)), (SESSION, None));
+        }
     }
+    let names: BTreeSet<u64> = legs_of(SESSION, usize::MAX).collect();
+    assert_eq!(names.len(), 3 * STREAMS_MAX);
+    assert!(names.contains(&SESSION) && names.contains(&tap_of(SESSION, STREAMS_MAX - 1)));
     assert_eq!(
         (session_of_leg(SESSION), side_of_leg(SESSION)),
         (SESSION, None)

@@ -6,7 +6,8 @@ use super::signal::{Output, SignalCore};
 use crate::base::Instant;
 use crate::call::CallKey;
 use crate::control::{
-    BanRow, BlockRow, Command, Failure, ROWS_MAX, RegistrationRow, Reply, StatusRow, rfc3339,
+    BanRow, BlockRow, Command, Failure, ROWS_MAX, RegistrationRow, Reply, StatusRow, join_relayed,
+    rfc3339,
 };
 use crate::location::Binding;
 use crate::proxy::fraud::Block;
@@ -54,6 +55,7 @@ impl SignalCore {
             Command::BanLift { source, user } => self.lift(now, source, user),
             Command::Blocks => self.blocked(now),
             Command::Parked => self.parked(),
+            Command::Relayed => self.relayed(),
             Command::Queues { name } => self.queues(now, name.as_deref()),
             Command::QueueLogin { aor, queue, on } => self.queue_login(&aor, &queue, on),
             Command::QueuePause { aor, on } => self.queue_pause(&aor, on),
@@ -76,7 +78,6 @@ impl SignalCore {
                 self.route_test(now, &asked).unwrap_or_else(|failed| failed)
             }
             Command::Log { .. }
-            | Command::Relayed
             | Command::Reload
             | Command::UserAdd { .. }
             | Command::UserImport { .. }
@@ -101,6 +102,12 @@ impl SignalCore {
     fn blocked(&self, now: Instant) -> Reply {
         let rows = self.blocks(now);
         Reply::Blocks { rows }
+    }
+
+    fn relayed(&self) -> Reply {
+        let mut rows = Vec::new();
+        let more = join_relayed(&mut rows, self.calls.relayed(ROWS_MAX + 1));
+        Reply::Relayed { rows, more }
     }
 
     /// The messages of a call, by our name for it or its Call-ID; of all without.

@@ -8,7 +8,8 @@ use crate::media::room::Rooms;
 use crate::media::{News, Order, Outlet, Studio, StudioCounters};
 use crate::relay::{
     BindError, DROP_REASONS, Datagram, FlowNews, FlowOrder, Lane, MediaCommand, MediaEvent, Relay,
-    RelaySettings, Side, SocketAction, Verdict, leg_toward, session_of_leg, side_of_leg,
+    RelaySettings, STREAMS_MAX, Side, SocketAction, Verdict, leg_toward, legs_of, session_of_leg,
+    side_of_leg, tap_of,
 };
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -182,8 +183,9 @@ impl MediaCore {
         match order {
             MediaOrder::Relay(command) => {
                 if let MediaCommand::Close { session } = command {
-                    let legs = Side::BOTH.map(|side| leg_toward(session, side));
-                    for session in legs.into_iter().chain([session]) {
+                    let streams = self.relay.streams_of(session).unwrap_or(STREAMS_MAX);
+                    // Without a stream it may still be ours.
+                    for session in legs_of(session, streams.max(1)) {
                         self.studio.handle_order(now, Order::Close { session });
                     }
                 }
@@ -220,9 +222,10 @@ impl MediaCore {
             } => {
                 if lane == Lane::Media {
                     let place = (side.index(), stream);
-                    self.studio.overhear(now, session, place, packet.bytes());
+                    let tap = tap_of(session, stream);
+                    self.studio.overhear(now, tap, place, packet.bytes());
                 }
-                let leg = leg_toward(session, side);
+                let leg = leg_toward(session, stream, side);
                 if self.studio.has_leg(leg, stream) {
                     self.deliver(now, (leg, stream, lane), packet, carrier);
                     return true;

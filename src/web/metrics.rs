@@ -25,33 +25,7 @@ pub(super) fn text(row: &StatusRow) -> String {
     let mut registry = Registry::with_prefix("voip");
     let build = Info::new(vec![("version", row.version.clone())]);
     registry.register("build", "The daemon's version", build);
-    let waiting = row.counters.other.get(STORE_WAITING).copied();
-    let waiting = waiting.unwrap_or_default();
-    for (name, help, value) in [
-        ("uptime_seconds", "Seconds since the start", row.uptime_s),
-        ("users", "Users in the directory", row.users),
-        ("registrations", "Bindings", row.registrations),
-        ("calls", "Calls that are up or being set up", row.calls),
-        ("transactions", "SIP transactions", row.transactions),
-        ("connections", "Stream connections", row.connections),
-        ("bans", "Sources that are shut out", row.bans),
-        ("blocks", "Users who may not call out", row.blocks),
-        ("media_sessions", "Relayed sessions", row.media_sessions),
-        (
-            STORE_WAITING,
-            "Changes that are not on the disk yet",
-            waiting,
-        ),
-        (
-            "warnings",
-            "What needs the operator",
-            row.warnings.len() as u64,
-        ),
-    ] {
-        let gauge = Gauge::<i64>::default();
-        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        registry.register(name, help, gauge);
-    }
+    totals(&mut registry, row);
     peers(&mut registry, row);
     relay::register(&mut registry, &row.relay);
     let counters = &row.counters;
@@ -85,6 +59,46 @@ pub(super) fn text(row: &StatusRow) -> String {
     // Writing into a string cannot fail.
     let _ = encode(&mut text, &registry);
     text
+}
+
+/// What is there now.
+fn totals(registry: &mut Registry, row: &StatusRow) {
+    let waiting = row.counters.other.get(STORE_WAITING).copied();
+    let waiting = waiting.unwrap_or_default();
+    for (name, help, value) in [
+        ("uptime_seconds", "Seconds since the start", row.uptime_s),
+        ("users", "Users in the directory", row.users),
+        ("registrations", "Bindings", row.registrations),
+        ("calls", "Calls that are up or being set up", row.calls),
+        ("transactions", "SIP transactions", row.transactions),
+        ("connections", "Stream connections", row.connections),
+        ("bans", "Sources that are shut out", row.bans),
+        ("blocks", "Users who may not call out", row.blocks),
+        (
+            "media_sessions",
+            "Relayed sessions of voipd's own calls",
+            row.media_sessions,
+        ),
+        (
+            "ng_sessions",
+            "Relayed sessions of other proxies, by the ng protocol",
+            row.ng_sessions,
+        ),
+        (
+            STORE_WAITING,
+            "Changes that are not on the disk yet",
+            waiting,
+        ),
+        (
+            "warnings",
+            "What needs the operator",
+            row.warnings.len() as u64,
+        ),
+    ] {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    }
 }
 
 type Labels = Vec<(String, String)>;

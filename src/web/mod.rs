@@ -13,7 +13,7 @@
 //! | `GET /api/v1/trace?call_id=` | messages |
 //! | `GET /api/v1/conferences`, `GET /api/v1/conferences/NAME` | rooms and who is in them |
 //! | `GET /api/v1/parked` | calls that are parked |
-//! | `GET /api/v1/relay` | calls that are relayed for other proxies |
+//! | `GET /api/v1/relay` | calls that are relayed, our own and those of other proxies |
 //! | `GET /api/v1/queues` | who waits where, and the agents |
 //! | `GET /api/v1/blocks`, `DELETE /api/v1/blocks/USER` | who may not call out; lift it |
 //! | `GET /api/v1/trunks`, `GET /api/v1/pools` | the other systems, and how they stand |

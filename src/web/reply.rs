@@ -54,7 +54,7 @@ fn of(reply: Reply) -> Answer {
         Reply::Trunks { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Pools { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Parked { rows } => Answer::json(200, &json!({ "rows": rows })),
-        Reply::Relayed { rows } => Answer::json(200, &json!({ "rows": rows })),
+        Reply::Relayed { rows, more } => Answer::json(200, &json!({ "rows": rows, "more": more })),
         Reply::Conferences { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Bans { rows } => Answer::json(200, &json!({ "rows": rows })),
         Reply::Route(row) => Answer::json(200, &row),

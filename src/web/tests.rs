@@ -172,6 +172,7 @@ fn a_scrape_has_every_counter() {
         }],
         ..PoolRow::default()
     });
+    row.ng_sessions = 6;
     row.relay.push(RelayDriverRow {
         name: "xdp:eth0".into(),
         up: true,
@@ -197,6 +198,7 @@ fn a_scrape_has_every_counter() {
     for line in [
         "voip_build_info{version=\"1.2\"} 1",
         "voip_calls 7",
+        "voip_ng_sessions 6",
         "voip_trunk_up{trunk=\"itsp\"} 0",
         "voip_trunk_registered{trunk=\"itsp\"} 0",
         "voip_trunk_calls{trunk=\"itsp\"} 2",

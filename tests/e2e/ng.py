@@ -1,11 +1,13 @@
 """voipd as the relay of another proxy: the ng protocol, driven by Kamailio and beside rtpengine."""
 
+import json
 import os
 import pathlib
 import random
 import shutil
 import signal
 import time
+import urllib.request
 
 from lib.case import Skip, wait_for
 from lib.kamailio import modules
@@ -13,7 +15,7 @@ from lib.ngclient import NgClient
 from lib.sip import Agent, sdp
 from lib.tone import hears
 from lib.voipd import Voipd
-from media import Audio
+from media import Audio, Talk
 
 CONFIG = """\
 debug=1
@@ -347,6 +349,41 @@ def test_media_begins_anew(case):
 
 def port_of(reply):
     return int(read(reply["sdp"])["sections"][0]["m"][1])
+
+
+def test_all_relayed_calls_are_listed(case):
+    """A call of voipd's own and one of another proxy's, by voipctl and by HTTP."""
+    token, web, port = case.folder / "token", case.port(), case.port()
+    token.write_text("t" * 32)
+    token.chmod(0o600)
+    talk = Talk(case, rtp={"ng": f"udp:127.0.0.1:{port}", "ng_interfaces": ["lo/127.0.0.1"]},
+                admin={"web": f"127.0.0.1:{web}", "token_file": str(token)})
+    client = NgClient("127.0.0.1", port)
+    call = {"call_id": "theirs", "from_tag": "x"}
+    assert client.ask("offer", sdp=BASE, **call)["result"] == "ok"
+
+    def http(path):
+        request = urllib.request.Request(f"http://127.0.0.1:{web}{path}",
+                                         headers={"Authorization": f"Bearer {token.read_text()}"})
+        return urllib.request.urlopen(request).read().decode()
+
+    def both():
+        rows = {row["by"]: row for row in talk.voipd.json("relay", "calls")}
+        return rows if len(rows) == 2 else None
+    rows = wait_for("both calls", both)
+    ours, theirs = rows["call"], rows["ng"]
+    assert ours["call_id"] == talk.caller.call_id and ours["state"] == "answered", ours
+    assert ours["from_media"] == f"127.0.0.1:{talk.a.port}", ours
+    assert ours["to_media"] == f"127.0.0.1:{talk.b.port}" and len(ours["ports"]) == 2, ours
+    assert (theirs["call_id"], theirs["state"]) == ("theirs", "offered"), theirs
+    listed = json.loads(http("/api/v1/relay"))
+    assert listed["more"] is False and {row["by"] for row in listed["rows"]} == {"call", "ng"}
+    metrics = http("/metrics").splitlines()
+    assert "voip_ng_sessions 1" in metrics and "voip_media_sessions 1" in metrics
+    client.ask("delete", delete_delay=0, **call)
+    talk.caller.bye(talk.called)
+    wait_for("the end", lambda: talk.voipd.json("relay", "calls") == [], 10)
+    wait_for("no session", lambda: "voip_ng_sessions 0" in http("/metrics").splitlines())
 
 
 def test_strangers_are_not_answered(case):

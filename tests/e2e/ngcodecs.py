@@ -3,7 +3,7 @@ and the sides hear each other."""
 
 from lib.phone import Phone as Baresip
 from ng import BASE, FLAGS, Kamailio, Relay, Rtpengine, fields
-from ngrecord import HIGH, LOOPBACK, LOW, House, both_hold
+from ngrecord import HIGH, LOOPBACK, LOW, PCMA, PCMU, House, TwoStreams, both_hold, each_holds
 
 MAPS = {"0": "PCMU/8000", "8": "PCMA/8000", "9": "G722/8000", "101": "telephone-event/8000"}
 # What is asked for with an offer of PCMU, PCMA and events, and the formats of the answers.
@@ -53,28 +53,34 @@ CASES = {
 }
 
 
-def answer(formats):
+def answer(*sections):
     head, _, _ = BASE.partition("m=audio")
-    maps = "".join(f"a=rtpmap:{f} {MAPS[f]}\r\n" for f in formats.split())
-    return head + f"m=audio 5000 RTP/AVP {formats}\r\n" + maps
+    for at, formats in enumerate(sections):
+        maps = "".join(f"a=rtpmap:{f} {MAPS[f]}\r\n" for f in formats.split())
+        head += f"m=audio {5000 + 2 * at} RTP/AVP {formats}\r\n" + maps
+    return head
 
 
-def differences(clients, name, asked, formats):
+def differences(clients, name, asked, *sections):
     """What two relays make of the same offer and answer, where it is not the same."""
     call, wrong = {"call_id": name, "from_tag": "a"}, []
     options = {key: value for key, value in zip(("flags", "codec"), asked) if value}
-    for step, keys in (("offer", {"sdp": BASE, **options}),
-                       ("answer", {"sdp": answer(formats), "to_tag": "b", "flags": asked[0]})):
+    sound = BASE.partition("m=audio")[2]
+    offer = BASE + "".join(f"m=audio{sound.replace('4000', str(4000 + 2 * at))}"
+                           for at in range(1, len(sections)))
+    for step, keys in (("offer", {"sdp": offer, **options}),
+                       ("answer", {"sdp": answer(*sections), "to_tag": "b", "flags": asked[0]})):
         replies = [client.ask(step, **call, **keys) for client in clients]
         if any(reply["result"] != "ok" for reply in replies):
             return [f"{name}, {step}: {replies}"]
         told = [fields(reply["sdp"]) for reply in replies]
-        for key in ("0.formats", "0.refused", "0.protocol", "0.direction"):
-            if told[0][key] != told[1][key]:
-                wrong.append(f"{name}, {step}: {key}: {told[0][key]}, rtpengine {told[1][key]}")
-        maps = [{a for a in t["0.maps"] if a.startswith("rtpmap")} for t in told]
-        if maps[0] != maps[1]:
-            wrong.append(f"{name}, {step}: {maps[0]}, rtpengine {maps[1]}")
+        for at in range(len(sections)):
+            for key in (f"{at}.{field}" for field in ("formats", "refused", "protocol", "direction")):
+                if told[0][key] != told[1][key]:
+                    wrong.append(f"{name}, {step}: {key}: {told[0][key]}, rtpengine {told[1][key]}")
+            maps = [{a for a in t[f"{at}.maps"] or [] if a.startswith("rtpmap")} for t in told]
+            if maps[0] != maps[1]:
+                wrong.append(f"{name}, {step}, {at}: {maps[0]}, rtpengine {maps[1]}")
     for client in clients:
         client.ask("delete", call_id=name, delete_delay=0)
     return wrong
@@ -90,6 +96,30 @@ def test_beside_rtpengine(case):
         for formats in answers:
             wrong += differences((ours, theirs), f"{name}, {formats}", (flags, codec), formats)
     assert not wrong, "\n".join(wrong)
+
+
+def test_two_streams_beside_rtpengine(case):
+    """Of two streams of sound each is shown and answered as if it were alone."""
+    ours, theirs = Relay(case, ng_interfaces=LOOPBACK).client, Rtpengine(case).client
+    wrong = []
+    for name, (asked, *answers) in CASES.items():
+        flags = asked if isinstance(asked, list) else asked.get("flags", [])
+        codec = {} if isinstance(asked, list) else {k: v for k, v in asked.items() if k != "flags"}
+        for one, other in {(answers[0], answers[-1]), (answers[-1], answers[0])}:
+            wrong += differences((ours, theirs), f"{name}, {one}, {other}", (flags, codec), one, other)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_two_streams(case):
+    """Both are written as the other side wants them, and recorded."""
+    house = House(case)
+    codec = {"mask": ["all"], "transcode": ["PCMA"]}
+    call = TwoStreams(case, house.client, (PCMU, PCMA), record_call="on", codec=codec)
+    call.talks(3)
+    for pair in call.pairs:
+        assert [talker.kinds for talker in pair] == [{PCMU}, {PCMA}]
+    call.end()
+    each_holds(house.whole(2))
 
 
 def through_kamailio(case, flags, codecs, record=False, **secure):

@@ -10,12 +10,13 @@ import time
 from lib.case import Skip, wait_for
 from lib.phone import Phone as Baresip
 from lib.sip import Agent
-from lib.tone import speech_seconds
+from lib.tone import power, speech_seconds
 from media import Audio
-from ng import BASE, FLAGS, Kamailio, Relay, Rtpengine, port_of
+from ng import BASE, FLAGS, Kamailio, Relay, Rtpengine, port_of, read
 from recording import holds, sides
 
 LOW, HIGH = 400, 800
+LOWER, HIGHER = 300, 1100
 LOOPBACK = ["lo/127.0.0.1"]
 PCMU, PCMA = 0, 8
 
@@ -41,7 +42,7 @@ class Talker(Audio):
 
     def __init__(self, case, hz):
         super().__init__(case)
-        self.kind = PCMU
+        self.kind, self.kinds = PCMU, set()
         wave = [int(9000 * math.sin(math.tau * hz * n / 8000)) for n in range(160)]
         self.frames = {PCMU: bytes(map(ulaw, wave)), PCMA: bytes(map(alaw, wave))}
 
@@ -60,6 +61,7 @@ class Talker(Audio):
             try:
                 data, source = self.socket.recvfrom(2048)
                 self.heard += len(data) >= 12
+                self.kinds.add(data[1] & 0x7F)
                 self.sources.add(source)
             except (TimeoutError, ConnectionRefusedError):
                 pass
@@ -117,11 +119,59 @@ class Call:
         self.a.speaks = self.b.speaks = False
 
 
-def both_hold(path):
+class TwoStreams:
+    """Two who have two streams of sound: each side says a tone of its own in either."""
+
+    def __init__(self, case, client, kinds=(PCMU, PCMU), **options):
+        self.client, self.call = client, {"call_id": "two", "from_tag": "a"}
+        self.pairs = [(Talker(case, LOW), Talker(case, HIGH)), (Talker(case, LOWER), Talker(case, HIGHER))]
+        names = {PCMU: "PCMU", PCMA: "PCMA"}
+
+        def body(side, kind):
+            head = BASE.partition("m=audio")[0]
+            return head + "".join(f"m=audio {pair[side].port} RTP/AVP {kind}\r\n"
+                                  f"a=rtpmap:{kind} {names[kind]}/8000\r\n" for pair in self.pairs)
+        offered = self.ask("offer", sdp=body(0, kinds[0]), **options)
+        answered = self.ask("answer", sdp=body(1, kinds[1]), to_tag="b", **options)
+        told = [[int(section["m"][1]) for section in read(reply["sdp"])["sections"]]
+                for reply in (answered, offered)]
+        for at, pair in enumerate(self.pairs):
+            for side, talker in enumerate(pair):
+                talker.kind = kinds[side]
+                talker.talk_to(("127.0.0.1", told[side][at]))
+
+    def ask(self, command, **keys):
+        reply = self.client.ask(command, **self.call, **keys)
+        assert reply["result"] == "ok", reply
+        return reply
+
+    def talks(self, seconds):
+        time.sleep(seconds)
+        for talker in (talker for pair in self.pairs for talker in pair):
+            assert talker.hears(0.5)
+
+    def end(self):
+        self.ask("delete", delete_delay=0)
+        for talker in (talker for pair in self.pairs for talker in pair):
+            talker.speaks = False
+
+
+def both_hold(path, low=LOW, high=HIGH):
     left, right = sides(path)
-    holds(left, LOW, HIGH)
-    holds(right, HIGH, LOW)
+    holds(left, low, high)
+    holds(right, high, low)
     return len(left) / 8000
+
+
+def each_holds(paths):
+    """One file has the one stream, the other the other."""
+    assert len(paths) == 2, paths
+    left, _ = sides(paths[0])
+    rest = left[-20000:-4000]
+    first = power(rest, 8000, LOW) > power(rest, 8000, LOWER)
+    one, other = paths if first else reversed(paths)
+    both_hold(one)
+    both_hold(other, LOWER, HIGHER)
 
 
 def test_commands(case):
@@ -173,6 +223,52 @@ def test_from_the_beginning(case):
     holds(left[: 3 * 8000], LOW, HIGH)
 
 
+def test_two_streams(case):
+    """Each stream of sound has a file of its own, and a record."""
+    house = House(case)
+    call = TwoStreams(case, house.client, record_call="on")
+    call.talks(3)
+    (row,) = house.voipd.json("relay", "calls")
+    names = row["recording"].split(" ")
+    assert all((house.spool / (name + ".part")).exists() for name in names), row
+    call.end()
+    paths = house.whole(2)
+    each_holds(paths)
+    listed = wait_for("the records", lambda: len(rows := house.voipd.json("recording", "list")) == 2
+                      and rows)
+    assert sorted(row["file"] for row in listed) == sorted(names), listed
+    assert sorted(names) == [str(path.relative_to(house.spool)) for path in paths]
+    assert {row["cause"] for row in house.voipd.json("cdr")} == {"caller_hung_up"}
+    other = house.voipd.json("status")["counters"]["other"]
+    assert (other["ng_recordings"], other["ng_recordings_failed"]) == (2, 0), other
+
+
+def test_full_buffers_are_counted(case):
+    """What comes while voipd cannot take it, and finds no room: the system drops it, which is known
+    while the call goes on."""
+    house = House(case)
+    call = Call(case, house.client)
+    call.talks(2)
+    voipd = house.voipd
+    several = "--processes" in os.environ.get("VOIPD_FLAGS", "")
+    (media,) = voipd.pids("media") if several else [voipd.process.pid]
+
+    def drops():
+        (row,) = [row for row in voipd.json("relay") if row["name"] == "sockets"]
+        return row["drops"].get("receive_buffer", 0)
+    assert drops() == 0
+    os.kill(media, signal.SIGSTOP)
+    try:
+        for number in range(3000):
+            packet = struct.pack("!BBHII", 0x80, 0, number, 0, 7) + bytes(1000)
+            call.a.socket.sendto(packet, call.a.target)
+    finally:
+        os.kill(media, signal.SIGCONT)
+    wait_for("the loss", lambda: 1000 < drops() < 3000, 10)
+    call.talks(2)
+    call.end()
+
+
 def test_names_lead_nowhere(case):
     """What a Call-ID says of directories is none of the disk's business."""
     house = House(case)
@@ -215,6 +311,24 @@ def test_media_begins_anew(case):
     call.end()
     for path in house.whole(2):
         both_hold(path)
+
+
+def test_voipd_stops(case):
+    """A stop in the midst of a call: the file is whole, and its record says why."""
+    house = House(case)
+    call = Call(case, house.client, record_call="on")
+    call.talks(3)
+    house.voipd.stop()
+    assert house.files("*.part") == []
+    (path,) = house.files()
+    assert 2 < both_hold(path) < 6
+    house.voipd.start()
+    (listed,) = house.voipd.json("recording", "list")
+    assert listed["file"] == str(path.relative_to(house.spool)), listed
+    assert 2 <= listed["seconds"] < 6, listed
+    (row,) = house.voipd.json("cdr")
+    assert (row["way_in"], row["cause"]) == ("ng", "shutdown"), row
+    assert house.files() == [path]
 
 
 def test_kamailio(case):

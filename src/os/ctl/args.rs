@@ -281,7 +281,7 @@ pub struct CdrArgs {
 /// `voipctl relay`.
 #[derive(Subcommand, Debug)]
 pub enum RelayVerb {
-    /// List the calls that are relayed for other proxies, such as Kamailio.
+    /// List the calls that are relayed: voipd's own, and those of other proxies, such as Kamailio.
     Calls,
 }
 

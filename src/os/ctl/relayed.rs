@@ -18,16 +18,16 @@ pub(super) fn drivers(access: &Access, output: Output) -> Result<(), Failure> {
     output.text(&drivers_text(&rows))
 }
 
-/// The calls of other proxies.
+/// The calls that are relayed, whoever drives them.
 pub(super) fn calls(access: &Access, output: Output) -> Result<(), Failure> {
-    let rows = match access.ask(Command::Relayed)? {
-        Reply::Relayed { rows } => rows,
+    let (rows, more) = match access.ask(Command::Relayed)? {
+        Reply::Relayed { rows, more } => (rows, more),
         other => return Err(Failure::unexpected(&other)),
     };
     if output.json {
         return output.rows(&rows);
     }
-    output.text(&text(&rows))
+    output.text(&text(&rows, more))
 }
 
 pub(super) fn drivers_text(rows: &[RelayDriverRow]) -> String {
@@ -134,14 +134,18 @@ fn meaning(reason: &str) -> &'static str {
         "checksum" => "damaged on its way",
         "srtp" => "forged, replayed, or with a key of before",
         "no_room" => "longer than the link lets through after the rewriting",
+        "receive_buffer" => {
+            "the system had no room: voipd took them too late, or the host is too busy"
+        }
         "ring_full" => "the card sends more slowly than packets come",
         "worker_full" => "voipd's own threads are too busy",
         _ => "",
     }
 }
 
-fn text(rows: &[RelayedRow]) -> String {
+fn text(rows: &[RelayedRow], more: bool) -> String {
     let mut table = Table::new(&[
+        "BY",
         "CALL-ID",
         "STATE",
         "FROM",
@@ -153,6 +157,7 @@ fn text(rows: &[RelayedRow]) -> String {
     for row in rows {
         let ports: Vec<String> = row.ports.iter().map(u16::to_string).collect();
         table.row([
+            row.by.clone(),
             row.call_id.clone(),
             row.state.clone(),
             row.from_media.clone(),
@@ -162,7 +167,12 @@ fn text(rows: &[RelayedRow]) -> String {
             row.recording.clone(),
         ]);
     }
-    table.render("no call of another proxy is relayed")
+    let mut text = table.render("no call is relayed");
+    if more {
+        let shown = rows.len();
+        text.push_str(&format!("\nthere are more; {shown} are shown\n"));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -174,6 +184,7 @@ mod tests {
     #[test]
     fn a_call_is_a_line() {
         let row = RelayedRow {
+            by: "ng".into(),
             call_id: "abc@host".into(),
             state: "answered".into(),
             from_media: "192.0.2.1:4000".into(),
@@ -182,15 +193,17 @@ mod tests {
             recording: "recordings/2026/11/22/abc@host-1.wav".into(),
             ..RelayedRow::default()
         };
-        let shown = text(&[row]);
-        assert!(shown.starts_with("CALL-ID"), "{shown}");
+        let shown = text(&[row], false);
+        assert!(shown.starts_with("BY"), "{shown}");
+        assert!(!shown.contains("there are more"), "{shown}");
         assert!(
             shown.contains("answered")
                 && shown.contains("20000 20002")
                 && shown.contains("abc@host-1.wav"),
             "{shown}"
         );
-        assert!(text(&[]).contains("no call of another proxy"));
+        assert!(text(&[], false).contains("no call is relayed"));
+        assert!(text(&[], true).contains("there are more"));
     }
 
     #[test]
@@ -234,10 +247,11 @@ mod tests {
     fn every_reason_means_something() {
         let sockets = DropReason::ALL.map(DropReason::name);
         let fast = frame::DropReason::ALL.map(frame::DropReason::name);
-        for reason in sockets
-            .iter()
-            .chain(&fast)
-            .chain(&["ring_full", "worker_full"])
+        for reason in
+            sockets
+                .iter()
+                .chain(&fast)
+                .chain(&["ring_full", "worker_full", "receive_buffer"])
         {
             assert!(!meaning(reason).is_empty(), "{reason}");
         }

@@ -1,10 +1,14 @@
 //! What media workers count, for listings.
 
+use super::plug::Plug;
 use crate::control::RelayDriverRow;
 use crate::relay::{DROP_REASONS, DropReason};
 use crate::server::MediaCore;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the system dropped since we did not take it in time, among the reasons of drops.
+const RECEIVE_BUFFER: &str = "receive_buffer";
 
 /// What all workers of a driver counted.
 #[derive(Debug, Default)]
@@ -23,6 +27,8 @@ pub struct MediaCounters {
     pub batch_max: AtomicU64,
     /// What went nowhere, by [`DropReason::index`].
     pub dropped: [AtomicU64; DROP_REASONS],
+    /// What the system dropped before we had it.
+    pub lost: AtomicU64,
     workers: AtomicU64,
 }
 
@@ -43,9 +49,11 @@ impl MediaCounters {
             // They are written one after the other.
             row.flows += read(&counters.streams).saturating_sub(read(&counters.flows));
             row.batch_max = row.batch_max.max(read(&counters.batch_max));
-            for (reason, count) in DropReason::ALL.iter().zip(&counters.dropped) {
+            let names = DropReason::ALL.iter().map(|reason| reason.name());
+            let reasons = names.zip(&counters.dropped);
+            for (reason, count) in reasons.chain([(RECEIVE_BUFFER, &counters.lost)]) {
                 if read(count) > 0 {
-                    *row.drops.entry(reason.name().to_owned()).or_default() += read(count);
+                    *row.drops.entry(reason.to_owned()).or_default() += read(count);
                 }
             }
         }
@@ -63,6 +71,7 @@ pub(super) struct Told {
     streams: u64,
     flows: u64,
     dropped: [u64; DROP_REASONS],
+    lost: u64,
 }
 
 impl Told {
@@ -74,6 +83,7 @@ impl Told {
             streams: 0,
             flows: 0,
             dropped: [0; DROP_REASONS],
+            lost: 0,
         }
     }
 
@@ -88,9 +98,10 @@ impl Told {
     }
 
     /// Tells what is new.
-    pub(super) fn tell(&mut self, media: &MediaCore, sent: u64) {
+    pub(super) fn tell(&mut self, media: &MediaCore, plug: &Plug) {
         let counters = &self.counters;
-        renew(&counters.sent, &mut self.sent, sent);
+        renew(&counters.sent, &mut self.sent, plug.sent());
+        renew(&counters.lost, &mut self.lost, plug.lost());
         renew(&counters.streams, &mut self.streams, media.streams() as u64);
         renew(&counters.flows, &mut self.flows, media.flows() as u64);
         let places = counters.dropped.iter().zip(&mut self.dropped);

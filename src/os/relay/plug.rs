@@ -15,6 +15,10 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+/// Of every so many packets that come one has the loss of its port looked at: a call's is known
+/// within seconds, for a system call in hundreds. A prime, lest it fall in step with the ports.
+const PACKETS_PER_LOOK: u8 = 61;
+
 /// A bound port and another descriptor of it.
 pub type Bound = (u16, OwnedFd);
 
@@ -41,6 +45,10 @@ pub(super) struct Plug {
     line: Option<PortLine>,
     /// Packets that left.
     sent: u64,
+    /// Packets that the system dropped before we had them.
+    lost: u64,
+    /// How many packets came since that was looked at.
+    unlooked: u8,
 }
 
 impl Plug {
@@ -51,12 +59,29 @@ impl Plug {
             idle,
             line: None,
             sent: 0,
+            lost: 0,
+            unlooked: 0,
         }
     }
 
     /// How many packets left.
     pub(super) fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// How many packets the system dropped, as far as was looked.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// A packet came to a port. The loss of those that are given back is known anyway.
+    pub(super) fn count(&mut self, number: u16) {
+        self.unlooked += 1;
+        if self.unlooked >= PACKETS_PER_LOOK {
+            self.unlooked = 0;
+            let lost = self.port(number).map_or(0, Port::lost);
+            self.lost += lost;
+        }
     }
 
     fn slot(&self, number: u16) -> Option<&Slot> {
@@ -191,7 +216,9 @@ impl Plug {
     }
 
     fn take_out(&mut self, number: u16) -> Option<Slot> {
-        self.slots.get_mut(usize::from(number))?.take()
+        let slot = self.slots.get_mut(usize::from(number))?.take()?;
+        self.lost += slot.port.lost();
+        Some(slot)
     }
 
     /// Drops what came for a port that no session has.

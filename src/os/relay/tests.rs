@@ -422,3 +422,63 @@ fn a_driver_that_dies_leaves_its_calls_to_sockets() {
         assert_eq!((leg.lost, leg.dropped_total()), (0, 0), "{leg:?}");
     }
 }
+
+/// Fills a port until the system drops datagrams; how many were sent.
+fn flood(port: &Port) -> u64 {
+    let (from, to) = (
+        UdpSocket::bind("127.0.0.1:0").unwrap(),
+        port.local().unwrap(),
+    );
+    for _ in 0..2000 {
+        from.send_to(&[0; 1000], to).unwrap();
+    }
+    2000
+}
+
+#[test]
+fn what_the_system_drops_is_known_once() {
+    let port = Port::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    assert_eq!(port.lost(), 0);
+    let sent = flood(&port);
+    let (lost, mut taken) = (port.lost(), 0);
+    let mut buffer = [0; 2000];
+    while port.receive(&mut buffer).is_ok() {
+        taken += 1;
+    }
+    assert!(taken > 0 && taken < sent, "{taken}");
+    // FreeBSD does not say.
+    let known = if cfg!(target_os = "linux") {
+        sent - taken
+    } else {
+        0
+    };
+    assert_eq!((lost, port.lost()), (known, 0));
+    // Whoever takes it over counts from there.
+    let other = Port::from_fd(port.try_clone_fd().unwrap());
+    assert_eq!(other.lost(), 0);
+}
+
+#[test]
+fn the_loss_of_ports_is_found_while_packets_come_and_at_their_end() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let poller = Poller::new().unwrap();
+    let mut plug = Plug::new(Some(IdlePorts::of_process()));
+    let free = [0; 2].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let wanted = free.map(|socket| socket.local_addr().unwrap());
+    assert!(plug.bind(&wanted, 1, &poller).is_empty());
+    let [first, second] = wanted.map(|address| address.port());
+    flood(plug.port(first).unwrap());
+    for _ in 0..100 {
+        plug.count(first);
+    }
+    let found = plug.lost();
+    assert!(found > 0);
+    flood(plug.port(second).unwrap());
+    assert_eq!(plug.lost(), found);
+    for number in [first, second] {
+        plug.release(Instant::ZERO, number, &poller);
+    }
+    assert!(plug.lost() > found);
+}

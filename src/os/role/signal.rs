@@ -125,7 +125,7 @@ async fn attend(boot: Boot, prepared: Prepared, tls: Tls) -> Result<(), Fatal> {
     let outcome = signal.serve(&monitor, asked).await;
     tracing::info!("ending");
     let _ = control.await;
-    let stopped = signal.running.stop();
+    let stopped = signal.running.stop().await;
     outcome.and(stopped)
 }
 

@@ -46,7 +46,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Where the shards' wishes go.
 struct Outlets {
@@ -660,7 +660,12 @@ impl Running {
 
     /// Carries out a command, here or in the shards; the reply goes to whoever asked.
     pub(in crate::os) fn command(&mut self, asked: Asked, path: &Path, log: &Log) {
-        let Asked { command, reply } = asked;
+        let Asked { command, mut reply } = asked;
+        if command == Command::Relayed {
+            let (of_shards, shards) = oneshot::channel();
+            self.ng
+                .add_to(shards, std::mem::replace(&mut reply, of_shards));
+        }
         match command.scope() {
             Scope::EveryShard => {
                 self.ask_shards(command, self.node.shared().switch.shards(), reply)
@@ -673,7 +678,6 @@ impl Running {
                 Command::Log { level } => {
                     let _ = reply.send(set_level(&level, log));
                 }
-                Command::Relayed => self.ng.ask(reply),
                 command => self.ask_users(command, reply),
             },
         }
@@ -757,6 +761,7 @@ impl Running {
             listening: self.listening.clone(),
             counters,
             relay: self.relays.rows(shared.clock.now()),
+            ng_sessions: self.ng.sessions(),
             warnings,
         }
     }
@@ -788,7 +793,9 @@ impl Running {
     }
 
     /// Ends everything; what was answered is on the disk afterwards.
-    pub(in crate::os) fn stop(mut self) -> Result<(), Fatal> {
+    pub(in crate::os) async fn stop(mut self) -> Result<(), Fatal> {
+        // While the relays and what goes between are still there.
+        self.ng.end().await;
         self.node.stop();
         self.relays.stop();
         self.store
@@ -804,6 +811,7 @@ struct About {
     listening: Vec<String>,
     counters: Vec<(&'static str, u64)>,
     relay: Vec<RelayDriverRow>,
+    ng_sessions: u64,
     warnings: Vec<String>,
 }
 
@@ -814,6 +822,7 @@ impl About {
         row.listen = self.listening;
         row.warnings.extend(self.warnings);
         row.relay = self.relay;
+        row.ng_sessions = self.ng_sessions;
         for (name, n) in self.counters {
             row.counters.other.insert(name.to_owned(), n);
         }

@@ -17,7 +17,7 @@ pub(super) struct NgServing {
     settings: watch::Sender<Settings>,
     seen: ng::Seen,
     /// The way to the task, once there is one.
-    asks: OnceLock<mpsc::Sender<oneshot::Sender<Reply>>>,
+    asks: OnceLock<mpsc::Sender<ng::Ask>>,
     rng: Mutex<Rng>,
 }
 
@@ -46,8 +46,8 @@ impl NgServing {
         self.settings.send_replace(settings);
     }
 
-    /// The operators who ask, for the task.
-    pub(super) fn asks(&self) -> mpsc::Receiver<oneshot::Sender<Reply>> {
+    /// What is asked of the task, for it.
+    pub(super) fn asks(&self) -> mpsc::Receiver<ng::Ask> {
         let (ask, asks) = mpsc::channel(ng::ASKS_MAX);
         let _ = self.asks.set(ask);
         asks
@@ -71,16 +71,44 @@ impl NgServing {
         self.seen.clone()
     }
 
-    /// Has the task show its calls.
-    pub(super) fn ask(&self, reply: oneshot::Sender<Reply>) {
-        let unasked = match self.asks.get() {
-            Some(task) => task.try_send(reply).map_err(|unsent| unsent.into_inner()),
-            None => Err(reply),
+    /// Adds the calls of the task to what `shards` reply, if they reply with calls, and sends that
+    /// on to `reply`.
+    pub(super) fn add_to(&self, shards: oneshot::Receiver<Reply>, reply: oneshot::Sender<Reply>) {
+        let (rows, ours) = oneshot::channel();
+        let asked = match self.asks.get() {
+            Some(task) => task.try_send(ng::Ask::Rows(rows)).is_ok(),
+            // The protocol is off.
+            None => true,
         };
-        if let Err(reply) = unasked {
-            let remedy = "add ng = \"udp:127.0.0.1:2223\" to [rtp], and start again";
-            let problem = "no call is relayed for others: the ng protocol is off";
-            let _ = reply.send(Reply::failed(Failure::Unavailable, problem, remedy));
+        tokio::spawn(async move {
+            let of_shards = match shards.await {
+                Ok(of_shards) if asked => of_shards,
+                Ok(_) => {
+                    let problem = "too many ask for the calls of the ng protocol";
+                    Reply::failed(Failure::Unavailable, problem, "try again")
+                }
+                Err(_) => return,
+            };
+            let rows = ours.await.unwrap_or_default();
+            // The client may be gone.
+            let _ = reply.send(match of_shards {
+                Reply::Relayed { .. } => {
+                    let ng = Reply::Relayed { rows, more: false };
+                    Reply::merge(vec![of_shards, ng])
+                }
+                failed => failed,
+            });
+        });
+    }
+
+    /// Has the task end what it records, and waits for that.
+    pub(super) async fn end(&self) {
+        let (whole, heard) = oneshot::channel();
+        if let Some(task) = self.asks.get()
+            && task.send(ng::Ask::End(whole)).await.is_ok()
+        {
+            // It says so by letting go.
+            let _ = heard.await;
         }
     }
 
@@ -88,8 +116,14 @@ impl NgServing {
     pub(super) fn list(&self, config: &Config) -> Vec<(&'static str, u64)> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match config.rtp.ng {
-            Some(_) => seen.list(),
+            Some(_) => seen.counts.list(),
             None => Vec::new(),
         }
+    }
+
+    /// How many sessions the relay has for others now.
+    pub(super) fn sessions(&self) -> u64 {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.sessions
     }
 }

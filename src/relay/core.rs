@@ -222,11 +222,13 @@ impl Relay {
                 return Verdict::Drop(channel.drop(reason));
             }
         }
+        let first = channel.heard().is_none();
         let (lane, news) = match channel.receive(now, source, packet.bytes()) {
             Ok(accepted) => accepted,
             Err(reason) => return Verdict::Drop(reason),
         };
         let setting = &channel.setting;
+        let begins = first.then_some(setting.session);
         let delivers = setting
             .delivers
             .then_some((setting.session, setting.stream));
@@ -236,6 +238,9 @@ impl Relay {
         let companion = channel.setting.companion.filter(|_| news);
         if let Some(companion) = companion.and_then(|port| self.channels.get_mut(port)) {
             companion.gate.follow(source.ip());
+        }
+        if let Some(key) = begins {
+            self.look_soon(now, key);
         }
         if let Some((key, stream)) = delivers {
             return match self.sessions.get(key).map(|session| session.name) {
@@ -621,6 +626,19 @@ impl Relay {
                 let session = session.name;
                 self.events.push_back(MediaEvent::Closed { session, legs });
             }
+        }
+    }
+
+    /// Somebody begins to send: a session that was looked at often, in vain, is again.
+    fn look_soon(&mut self, now: Instant, key: Key) {
+        let session = self.sessions.get_mut(key);
+        let Some(session) = session.filter(|s| s.looks >= offload::RETRIES_MAX) else {
+            return;
+        };
+        if let Some(look) = session.look.take() {
+            self.looks.cancel(look);
+            session.looks = 0;
+            session.look = Some(self.looks.arm(now + offload::RETRY, key));
         }
     }
 

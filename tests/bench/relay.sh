@@ -9,7 +9,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 STREAMS=${1:-500} SECONDS_EACH=${2:-10} ROUNDS=${3:-3} RATIO_MAX=${RATIO_MAX:-0.60}
-# Long enough for calls to be settled, after which their ports are connected.
+# Calls come in the first half; the second is long enough for them to be settled, after which their ports
+# are connected.
 readonly WARM=12
 RELAY_CPU=${RELAY_CPU:-0} LOAD_CPU=${LOAD_CPU:-1}
 TARGET=${CARGO_TARGET_DIR:-target} NETNS=voip-relay-$$ CONTROL=127.0.0.1:2223

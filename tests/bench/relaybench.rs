@@ -12,7 +12,8 @@
 //! BENCH_DEVICE and BENCH_RELAY_MAC say which interface leads to the relay, and to which address
 //! there, the load leaves as whole frames ([`frames`]). Linux alone. It leaves in BENCH_TICKS bursts
 //! within 20 ms, 20 unless told otherwise.
-//! A stream is two phones that send 172 bytes each 20 ms. Phones share few sockets, so that the
+//! A stream is two phones that send 172 bytes each 20 ms; streams begin one after the other in the first
+//! half of the seconds before what is measured. Phones share few sockets, so that the
 //! generator is cheap; the SSRC names stream and direction. The relay cannot tell the difference.
 
 #![allow(unsafe_code)]
@@ -252,13 +253,22 @@ struct Shared {
     window: [Duration; 2],
     stop: AtomicBool,
     sent: AtomicU64,
-    /// What the load's own end of the cable had no room for.
+    /// What the system did not take: of whole frames those that the relay's end of the cable had no
+    /// room for. They are lost as well.
     refused: AtomicU64,
 }
 
 impl Shared {
     fn in_window(&self, at: Duration) -> bool {
         self.window[0] <= at && at < self.window[1]
+    }
+
+    /// How many of the streams have begun: they come one after the other in the first half of the
+    /// time before the window, as calls do.
+    fn begun(&self, streams: usize) -> usize {
+        let half = self.window[0].as_secs_f64() / 2.0;
+        let part = self.origin.elapsed().as_secs_f64() / half.max(f64::MIN_POSITIVE);
+        (part.min(1.0) * streams as f64) as usize
     }
 }
 
@@ -316,7 +326,8 @@ fn load(
     };
     let sent = shared.sent.load(Ordering::Relaxed);
     println!("sent {sent} packets");
-    println!("refused {} packets", shared.refused.load(Ordering::Relaxed));
+    let refused = shared.refused.load(Ordering::Relaxed);
+    println!("refused {refused} packets");
     println!("received {} packets", heard.packets);
     println!(
         "directions_heard {} of {}",
@@ -327,7 +338,8 @@ fn load(
             .count(),
         2 * targets.len()
     );
-    println!("loss {:.6} ratio", 1.0 - heard.packets as f64 / sent as f64);
+    let due = (sent + refused) as f64;
+    println!("loss {:.6} ratio", 1.0 - heard.packets as f64 / due);
     println!("latency_p50 {} us", quantile(0.5));
     println!("latency_p99 {} us", quantile(0.99));
     println!("cpu {:.4} cores", cpu as f64 / length.as_nanos() as f64);
@@ -424,12 +436,14 @@ fn send(shared: &Shared, way: &Way<'_>, targets: &Targets) {
         }
         let round = tick / slots.len() as u32;
         let slot = &slots[tick as usize % slots.len()];
+        let begun = shared.begun(targets.len());
         for chunk in slot
             .chunk_by(|a, b| place(a) == place(b))
             .flat_map(|c| c.chunks(BATCH))
         {
             let at = shared.origin.elapsed();
-            for &(stream, side) in chunk {
+            let talking = chunk.iter().filter(|(stream, _)| *stream < begun);
+            for &(stream, side) in talking.clone() {
                 burst.add(2 * stream as u32 + side as u32, round, at);
                 match way {
                     Way::Sockets(_) => burst.address(&names[stream][side]),
@@ -441,7 +455,7 @@ fn send(shared: &Shared, way: &Way<'_>, targets: &Targets) {
                 Way::Frames(cable, _) => burst.send(cable.raw()),
             };
             if shared.in_window(at) {
-                let refused = (chunk.len() - sent) as u64;
+                let refused = (talking.count() - sent) as u64;
                 shared.sent.fetch_add(sent as u64, Ordering::Relaxed);
                 shared.refused.fetch_add(refused, Ordering::Relaxed);
             }

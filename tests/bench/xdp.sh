@@ -13,8 +13,9 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 STREAMS=${1:-500} SECONDS_EACH=${2:-10} ROUNDS=${3:-3}
 RELAY_CPU=${RELAY_CPU:-0} LOAD_CPU=${LOAD_CPU:-1}
-# Long enough for calls to be settled and to come onto the fast path.
-readonly WARM=12
+# Calls come one after the other in the first half, so that sockets carry few of them at a time; the second
+# is long enough for the last ones to be settled and to come onto the fast path.
+readonly WARM=$((12 + STREAMS / 80))
 TARGET=${CARGO_TARGET_DIR:-target}
 readonly NEAR=voip-xdp-$$ FAR=voip-load-$$
 export BENCH_RELAY=198.18.5.1 BENCH_PHONES=198.18.5.2
@@ -56,13 +57,14 @@ cable() {
     export BENCH_DEVICE=far BENCH_RELAY_MAC
 }
 
-# The kernel's thread that receives for an end of the cable, on the core of whose end it is.
+# The kernel's thread that receives for an end of the cable, on the core of whose end it is; before all
+# programs there, as the interrupts are that do its work elsewhere.
 charge() { # NETNS END CPU
     ip netns exec "$1" sh -c "echo 1 > /sys/class/net/$2/threaded"
     local pid
     for pid in $(ps -eo pid,comm | awk -v end="napi/$2-" 'index($2, end) == 1 { print $1 }'); do
         taskset -pc "$3" "$pid" >/dev/null
-        chrt -f -p 5 "$pid"
+        chrt -f -p 6 "$pid"
         echo "$pid"
     done
 }

@@ -248,6 +248,19 @@ fn a_settled_call_is_carried_and_its_figures_are_whole() {
 }
 
 #[test]
+fn who_begins_late_does_not_wait_long() {
+    for quiet in 14..19 {
+        let mut world = World::new(quiet);
+        world.open(7);
+        for _ in 0..Duration::from_secs(quiet).as_millis() / TICK.as_millis() {
+            world.step(false);
+        }
+        world.run(RETRY + TICK * 10);
+        assert_eq!(world.driver.flows.len(), 2, "{quiet} s");
+    }
+}
+
+#[test]
 fn a_change_takes_the_flows_back_and_they_come_again() {
     let mut world = World::new(2);
     world.open(7);

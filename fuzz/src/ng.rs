@@ -81,6 +81,7 @@ fn drive(ng: &mut Ng, relay: &mut Relay, now: Instant, bound: &mut i32) -> Vec<V
             *bound += match action {
                 SocketAction::Bind(_) => 1,
                 SocketAction::Unbind(_) => -1,
+                SocketAction::Listen(_) => 0,
             };
         }
         if let Some(event) = relay.poll_event() {

@@ -126,6 +126,7 @@ fn sockets(relay: &mut Relay) -> i32 {
         .map(|action| match action {
             SocketAction::Bind(_) => 1,
             SocketAction::Unbind(_) => -1,
+            SocketAction::Listen(_) => 0,
         })
         .sum()
 }

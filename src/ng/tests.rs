@@ -112,6 +112,7 @@ impl Harness {
                 }
                 SocketAction::Bind(address) => assert!(self.bound.insert(address.port())),
                 SocketAction::Unbind(port) => drop(self.bound.remove(&port)),
+                SocketAction::Listen(port) => assert!(self.bound.contains(&port)),
             }
         }
         while let Some(event) = self.relay.poll_event() {

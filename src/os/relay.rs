@@ -524,6 +524,7 @@ impl Turn {
                     self.plug.release(self.clock.now(), port, &self.poller);
                 }
                 None if wanted.is_empty() => break,
+                Some(SocketAction::Listen(port)) => self.plug.listen(port),
                 // What fails gives rise to more.
                 None => self.bind(std::mem::take(&mut wanted)),
             }

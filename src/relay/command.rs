@@ -321,4 +321,7 @@ pub enum SocketAction {
     Bind(SocketAddr),
     /// Close the socket of this port.
     Unbind(u16),
+    /// Take packets for this port from anybody, where the system was told of its peer: the peer is
+    /// silent, and whoever sends in its place is to be counted.
+    Listen(u16),
 }

@@ -24,6 +24,9 @@ pub struct RelaySettings {
     pub silence: Duration,
     /// One side silent for so long, though it should send: `Timeout`. Also both sides of a fax.
     pub silence_one_side: Duration,
+    /// One side silent for so long: its ports take packets from anybody, so that what comes from
+    /// elsewhere is counted.
+    pub listen_wide: Duration,
 }
 
 impl Default for RelaySettings {
@@ -33,6 +36,7 @@ impl Default for RelaySettings {
             latch_window: Duration::from_secs(3),
             silence: Duration::from_secs(60),
             silence_one_side: Duration::from_secs(300),
+            listen_wide: Duration::from_secs(10),
         }
     }
 }
@@ -454,7 +458,13 @@ impl Relay {
                 continue;
             };
             let (channels, fast) = (&self.channels, self.fast.as_ref());
-            let Verdicts { silent, again } = session.watch(now, channels, fast, &self.settings);
+            let Verdicts {
+                silent,
+                mute,
+                again,
+            } = session.watch(now, channels, fast, &self.settings);
+            let mute = mute.into_iter().map(SocketAction::Listen);
+            self.sockets.extend(mute);
             if let Some(silent) = silent {
                 let session = session.name;
                 let event = MediaEvent::Timeout { session, silent };

@@ -12,6 +12,7 @@ use crate::base::{Instant, Key, TimerId};
 use crate::srtp::{Keys, Secure, SrtpError};
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// One port as a command asks for it.
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +139,8 @@ impl Entry {
 pub(super) struct Verdicts {
     /// Who should have sent and did not.
     pub(super) silent: Option<Silent>,
+    /// The ports of a side that fell silent.
+    pub(super) mute: Vec<u16>,
     /// When to look again.
     pub(super) again: Option<Instant>,
 }
@@ -158,6 +161,8 @@ pub(super) struct Session {
     /// The last command.
     changed: Instant,
     timed_out: bool,
+    /// Whose ports were opened to all, since when they are silent.
+    opened: [Option<Instant>; 2],
     /// What SRTP under our keys keeps, by stream and side: not by port, since RTCP may move from
     /// one to another, and for as long as the session lasts, since keys may come back.
     secure: Vec<[Option<Box<Secure>>; 2]>,
@@ -180,6 +185,7 @@ impl Session {
             retired: Default::default(),
             changed: Instant::ZERO,
             timed_out: false,
+            opened: [None; 2],
             secure: Vec::new(),
         }
     }
@@ -353,6 +359,7 @@ impl Session {
         if !watched {
             return Verdicts {
                 silent: None,
+                mute: Vec::new(),
                 again: None,
             };
         }
@@ -392,9 +399,35 @@ impl Session {
             true => both_at.min(one_at),
             false => both_at,
         };
+        let (mute, mute_at) = self.mute(now, quiet_since, settings.listen_wide);
         Verdicts {
             silent,
-            again: silent.is_none().then_some(again),
+            mute,
+            again: silent
+                .is_none()
+                .then_some(again.min(mute_at.unwrap_or(again))),
         }
+    }
+
+    /// The ports of sides that have been silent for `limit` just now, and when others will have.
+    fn mute(
+        &mut self,
+        now: Instant,
+        quiet_since: [Instant; 2],
+        limit: Duration,
+    ) -> (Vec<u16>, Option<Instant>) {
+        let (mut ports, mut next) = (Vec::new(), None::<Instant>);
+        for (side, since) in Side::BOTH.into_iter().zip(quiet_since) {
+            let opened = &mut self.opened[side.index()];
+            if now < since + limit {
+                let at = since + limit;
+                next = Some(next.map_or(at, |next| next.min(at)));
+            } else if *opened != Some(since) {
+                *opened = Some(since);
+                let mine = self.plan.entries.iter().filter(|e| e.side == side);
+                ports.extend(mine.map(|e| e.port));
+            }
+        }
+        (ports, next)
     }
 }

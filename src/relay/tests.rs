@@ -83,6 +83,8 @@ fn first(legs: &mut [LegSpec; 2], side: usize) -> &mut MediaSpec {
 pub(super) struct World {
     pub(super) relay: Relay,
     bound: Vec<SocketAddr>,
+    /// Ports that were opened to all.
+    opened: Vec<u16>,
     events: Vec<MediaEvent>,
 }
 
@@ -91,6 +93,7 @@ impl World {
         Self {
             relay: Relay::new(RelaySettings::default()),
             bound: Vec::new(),
+            opened: Vec::new(),
             events: Vec::new(),
         }
     }
@@ -128,6 +131,7 @@ impl World {
                     self.bound.retain(|b| b.port() != port);
                     assert_eq!(self.bound.len() + 1, before, "{port} was not bound");
                 }
+                SocketAction::Listen(port) => self.opened.push(port),
             }
         }
         while let Some(event) = self.relay.poll_event() {
@@ -645,6 +649,32 @@ fn rtcp_is_a_sign_of_life() {
 }
 
 #[test]
+fn the_ports_of_a_side_that_falls_silent_are_opened_to_all() {
+    let mut w = World::open(legs());
+    let talk = |w: &mut World, from: u64, to: u64, sides: &[usize]| {
+        for n in from..to {
+            for &side in sides {
+                let heard = w.packet(at(1000 * n), PORTS[side], PHONES[side], rtp(1, n as u16));
+                assert!(matches!(heard, Verdict::Forward { .. }));
+            }
+            assert_eq!(w.pass(at(1000 * n + 999)), []);
+        }
+        std::mem::take(&mut w.opened)
+    };
+    assert_eq!(talk(&mut w, 1, 30, &[0, 1]), [0u16; 0]);
+    // Since the last packet at 29 s.
+    assert_eq!(talk(&mut w, 30, 39, &[1]), [0u16; 0]);
+    assert_eq!(talk(&mut w, 39, 40, &[1]), [PORTS[0], PORTS[0] + 1]);
+    assert_eq!(talk(&mut w, 40, 60, &[1]), [0u16; 0]);
+    // Once for each time.
+    assert_eq!(talk(&mut w, 60, 69, &[0]), [0u16; 0]);
+    assert_eq!(
+        talk(&mut w, 69, 90, &[]),
+        [PORTS[1], PORTS[1] + 1, PORTS[0], PORTS[0] + 1]
+    );
+}
+
+#[test]
 fn hold_and_ringing_are_not_watched() {
     for direction in [
         Direction::SendOnly,
@@ -780,6 +810,7 @@ fn a_port_that_cannot_be_bound_is_named() {
             }
             SocketAction::Bind(a) => bound.push(a.port()),
             SocketAction::Unbind(port) => bound.retain(|p| *p != port),
+            SocketAction::Listen(port) => panic!("nobody is silent on {port}"),
         }
     }
     let reason = Failure::Port(PORTS[1]);

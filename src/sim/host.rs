@@ -544,6 +544,7 @@ impl Host {
                     SocketAction::Unbind(port) => {
                         self.media_ports.remove(&port);
                     }
+                    SocketAction::Listen(_) => {}
                 }
                 continue;
             }

@@ -236,6 +236,23 @@ impl Plug {
         }
     }
 
+    /// Takes packets from anybody until the next command about the port. Not on FreeBSD, where it
+    /// would have to be bound anew.
+    pub(super) fn listen(&mut self, number: u16) {
+        let ours = self.idle.is_some();
+        let Some(slot) = self.slot_mut(number).filter(|_| CONNECTS) else {
+            return;
+        };
+        if slot.connected.take().is_some() {
+            // So that it is not connected again by what is sent there.
+            slot.asked = true;
+            match ours {
+                true => slot.port.disconnect(),
+                false => self.tell(&PortRequest::Disconnect(number)),
+            }
+        }
+    }
+
     /// After a command about a port: takes packets from anybody again, unless its peer is still
     /// settled.
     pub(super) fn unlatch(&mut self, number: u16, locked: Option<SocketAddr>, poller: &Poller) {

@@ -3,7 +3,9 @@
 use super::*;
 use crate::os::fast::{Exchange, Figures, Gate, Hop, Hops, Link, spawn};
 use crate::relay::frame::{Frame, Verdict, process};
-use crate::relay::{Blocked, Direction, Failure, Learning, LegSpec, MediaKind, MediaSpec};
+use crate::relay::{
+    Blocked, Direction, DropReason, Failure, Learning, LegSpec, MediaKind, MediaSpec,
+};
 use crate::wire::rtp::Header;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
@@ -32,6 +34,7 @@ impl Harness {
     fn settling(workers: usize, fast: Vec<Side>) -> Self {
         let settings = RelaySettings {
             latch_window: Duration::from_millis(100),
+            listen_wide: Duration::from_millis(500),
             ..Default::default()
         };
         Self::with(workers, settings, fast)
@@ -203,6 +206,50 @@ fn a_settled_port_is_connected_until_its_call_ends() {
         assert!(matches!(h.event(), MediaEvent::Closed { .. }));
         assert!(hears_strangers(("127.0.0.1", pa)) && hears_strangers(("::1", pb)));
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn who_sends_in_a_silent_peer_s_place_is_counted() {
+    let h = Harness::settling(1, Vec::new());
+    let (a, b) = (phone("127.0.0.1"), phone("::1"));
+    let ([pa, _], [_, pb]) = (free_ports("127.0.0.1", 46_000), free_ports("::1", 46_000));
+    let session = 1;
+    let legs = [leg(pa, &a), leg(pb, &b)];
+    h.send(MediaCommand::Open { session, legs });
+    assert_eq!(h.event(), MediaEvent::Opened { session });
+    let mut rounds = 0..500;
+    while hears_strangers(("127.0.0.1", pa)) || hears_strangers(("::1", pb)) {
+        let sequence = rounds.next().expect("the ports are not connected");
+        relayed(&a, pa, &b, sequence);
+        relayed(&b, pb, &a, sequence);
+    }
+    // The other side talks on, to where nobody answers from.
+    let mut rounds = 500..1000;
+    while !hears_strangers(("127.0.0.1", pa)) {
+        let sequence = rounds.next().expect("the port is not opened");
+        relayed(&b, pb, &a, sequence);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    relayed(&b, pb, &a, 1000);
+    assert!(hears_strangers(("127.0.0.1", pa)) && !hears_strangers(("::1", pb)));
+    let strays = || {
+        h.send(MediaCommand::Query { session });
+        match h.event() {
+            MediaEvent::Report { legs, .. } => legs[0].dropped[DropReason::Stray.index()],
+            other => panic!("{other:?}"),
+        }
+    };
+    let before = strays();
+    phone("127.0.0.1")
+        .send_to(&rtp(1), ("127.0.0.1", pa))
+        .unwrap();
+    let mut rounds = 0..500;
+    while strays() == before {
+        rounds.next().expect("the stray is not counted");
+    }
+    // And he who was silent is heard.
+    assert_eq!(relayed(&a, pa, &b, 1001).port(), pb);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The relay's figures as the operator reads them, and what they mean in words.
 
 use crate::control::LegRow;
-use crate::relay::{LegStats, mean_opinion_score};
+use crate::relay::{DropReason, LegStats, mean_opinion_score};
 use crate::store::CdrLeg;
 use std::time::Duration;
 
@@ -60,7 +60,15 @@ pub(super) fn verdict(stats: &[LegStats; 2]) -> String {
             });
         } else if leg.should_send && leg.silent_for.is_some_and(|s| s > SILENT_AFTER) {
             let seconds = leg.silent_for.unwrap_or_default().as_secs();
-            said.push(format!("the {side}'s side has been silent for {seconds} s"));
+            let silent = format!("the {side}'s side has been silent for {seconds} s");
+            // Counted from ten seconds of silence on, where the system was told of the peer.
+            said.push(match leg.dropped[DropReason::Stray.index()] {
+                0 => silent,
+                n => format!(
+                    "{silent}: {n} packets on its ports came from elsewhere, as when a NAT gives a \
+                     phone another port"
+                ),
+            });
         }
         let expected = leg.packets_in + leg.lost;
         if expected > 100 && leg.lost * 100 > expected * LOSS_SAID_PERCENT {
@@ -106,6 +114,22 @@ mod tests {
             ..leg(0)
         };
         assert_eq!(verdict(&[leg(500), held]), "");
+    }
+
+    #[test]
+    fn who_fell_silent_may_speak_from_elsewhere() {
+        let mut silent = LegStats {
+            silent_for: Some(Duration::from_secs(14)),
+            ..leg(500)
+        };
+        let plain = "the caller's side has been silent for 14 s";
+        assert_eq!(verdict(&[silent, leg(900)]), plain);
+        silent.dropped[DropReason::Stray.index()] = 200;
+        let said = verdict(&[silent, leg(900)]);
+        assert!(
+            said.starts_with(plain) && said.contains("200 packets"),
+            "{said}"
+        );
     }
 
     #[test]

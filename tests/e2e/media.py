@@ -157,6 +157,28 @@ def test_one_way_audio_has_an_answer(case):
     talk.caller.bye(talk.called)
 
 
+def test_who_speaks_from_elsewhere_is_counted(case):
+    """In the middle of a call a NAT gives a phone another port: what comes from there is not passed on,
+    and `voipctl calls` says so."""
+    talk = Talk(case)
+    time.sleep(5)
+    assert talk.a.hears() and talk.b.hears()
+    moved = Audio(case)
+    talk.a.speaks = False
+    moved.talk_to(talk.a.target)
+    row = wait_for("the count", lambda: next((r for r in talk.voipd.calls()
+                                              if "came from elsewhere" in r["verdict"]), None), 20)
+    assert row["verdict"].startswith("the caller's side has been silent for 1"), row
+    assert talk.a.hears() and not talk.b.hears() and moved.heard == 0
+    # It has its port again.
+    moved.close()
+    talk.a.speaks = True
+    time.sleep(1)
+    assert talk.b.hears() and talk.a.hears()
+    wait_for("the end of silence", lambda: "silent" not in talk.legs()[0]["verdict"])
+    talk.caller.bye(talk.called)
+
+
 def test_hangup_by_the_operator(case):
     talk = Talk(case)
     row, _ = talk.legs()

@@ -149,14 +149,16 @@ fn it_serves_reloads_and_ends_with_one_shard_and_with_four() {
             let answer = options(server, &format!("call-{i}")).unwrap();
             assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
         }
-        let pid = fs::read_to_string(folder.0.join("state/voip.pid")).unwrap();
-        assert_eq!(pid.trim(), running.0.id().to_string());
+        // It is written once all is ready, which may be after the first answers.
+        let pid = running.0.id().to_string();
+        let written = || fs::read_to_string(folder.0.join("state/voip.pid")).unwrap();
+        wait_until("its process is told", || written().trim() == pid);
 
         let second = voipd(&["-f"], &file);
         assert_eq!(second.status.code(), Some(69));
         let said = String::from_utf8(second.stderr).unwrap();
         assert!(
-            said.contains(&format!("already running as pid {}", pid.trim())),
+            said.contains(&format!("already running as pid {pid}")),
             "{said}"
         );
 

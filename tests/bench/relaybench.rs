@@ -478,15 +478,20 @@ fn come_first() {
     }
 }
 
-/// Takes this thread out of the real-time class, since it never sleeps: to wake it would cost whoever
-/// sends to it more than to send, and behind a card there is nobody to wake.
-fn stay_awake() {
+/// Takes this thread out of the real-time class, if it is of it, never to sleep: to wake it would
+/// cost whoever sends to it more than to send, and behind a card there is nobody to wake. Whether it
+/// was; a load that shares its core with others sleeps.
+fn stays_awake() -> bool {
     // SAFETY: this thread alone, and a whole parameter; one that may not is as before.
     unsafe {
+        if libc::sched_getscheduler(0) != libc::SCHED_FIFO {
+            return false;
+        }
         let parameter: libc::sched_param = std::mem::zeroed();
         libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameter);
         libc::setpriority(libc::PRIO_PROCESS, 0, -20);
     }
+    true
 }
 
 /// How many ticks a period has: BENCH_TICKS, one each millisecond unless told otherwise, and a
@@ -594,10 +599,16 @@ fn receive(shared: &Shared, sockets: &[UdpSocket], streams: usize) -> Heard {
         })
         .collect();
     let mut room = Room::new();
-    stay_awake();
+    let patience_ms = if stays_awake() { 0 } else { 50 };
     while !shared.stop.load(Ordering::Relaxed) {
         // SAFETY: the array is ours and as long as told.
-        unsafe { libc::poll(waiting.as_mut_ptr(), waiting.len() as libc::nfds_t, 0) };
+        unsafe {
+            libc::poll(
+                waiting.as_mut_ptr(),
+                waiting.len() as libc::nfds_t,
+                patience_ms,
+            )
+        };
         for wait in waiting.iter().filter(|wait| wait.revents != 0) {
             loop {
                 let count = room.receive(wait.fd);

@@ -418,6 +418,10 @@ impl Session {
     ) -> (Vec<u16>, Option<Instant>) {
         let (mut ports, mut next) = (Vec::new(), None::<Instant>);
         for (side, since) in Side::BOTH.into_iter().zip(quiet_since) {
+            // We do not fall silent.
+            if self.plan.local[side.index()] {
+                continue;
+            }
             let opened = &mut self.opened[side.index()];
             if now < since + limit {
                 let at = since + limit;

@@ -22,8 +22,8 @@ const PACKETS_PER_LOOK: u8 = 61;
 /// A bound port and another descriptor of it.
 pub type Bound = (u16, OwnedFd);
 
-/// Whether ports of ours are connected. FreeBSD forgets the local address as they are disconnected,
-/// so they could serve no other session afterwards.
+/// Whether a port can be disconnected and stay bound. FreeBSD forgets the local address, so ports
+/// of ours are not connected there: they could serve no other session afterwards.
 const CONNECTS: bool = cfg!(target_os = "linux");
 
 #[derive(Debug)]
@@ -239,24 +239,27 @@ impl Plug {
     /// Takes packets from anybody until the next command about the port. Not on FreeBSD, where it
     /// would have to be bound anew.
     pub(super) fn listen(&mut self, number: u16) {
-        let ours = self.idle.is_some();
         let Some(slot) = self.slot_mut(number).filter(|_| CONNECTS) else {
             return;
         };
         if slot.connected.take().is_some() {
             // So that it is not connected again by what is sent there.
             slot.asked = true;
-            match ours {
-                true => slot.port.disconnect(),
-                false => self.tell(&PortRequest::Disconnect(number)),
-            }
+            self.disconnect(number);
+        }
+    }
+
+    /// Linux keeps a local address that was bound (connect(2), AF_UNSPEC).
+    fn disconnect(&self, number: u16) {
+        match self.port(number).filter(|_| self.idle.is_some()) {
+            Some(ours) => ours.disconnect(),
+            None => self.tell(&PortRequest::Disconnect(number)),
         }
     }
 
     /// After a command about a port: takes packets from anybody again, unless its peer is still
     /// settled.
     pub(super) fn unlatch(&mut self, number: u16, locked: Option<SocketAddr>, poller: &Poller) {
-        let ours = self.idle.is_some();
         let Some(slot) = self.slot_mut(number) else {
             return;
         };
@@ -266,12 +269,8 @@ impl Plug {
         }
         slot.connected = None;
         slot.asked = false;
-        if cfg!(target_os = "linux") {
-            // Linux keeps a local address that was bound (connect(2), AF_UNSPEC).
-            if ours {
-                return slot.port.disconnect();
-            }
-            return self.tell(&PortRequest::Disconnect(number));
+        if CONNECTS {
+            return self.disconnect(number);
         }
         // FreeBSD forgets it (udp_disconnect in sys/netinet/udp_usrreq.c sets INADDR_ANY), so the
         // port is bound anew.

@@ -1,12 +1,12 @@
-"""PJSIP and Linphone against what baresip is used for elsewhere: echo, voicemail's greeting, a room, a
-bridge; and PJSIP's attended transfers."""
+"""PJSIP and Linphone against what baresip is used for elsewhere: echo, voicemail left, told of, fetched
+and deleted, a room, a bridge, hold, blind transfers; and PJSIP's attended transfers."""
 
 import time
 
 from lib.case import wait_for
 from lib.phone import Phone
 from lib.softphone import Linphone, Pjsua, prepare  # noqa: F401
-from lib.tone import hears_all, holds, speech_seconds
+from lib.tone import hears_all, holds, speech_seconds, tone_seconds
 from lib.voipd import Voipd
 
 LOW, HIGH, OTHER = 440, 880, 1320
@@ -46,17 +46,48 @@ def echo(case, kind):
     hears_all(alice.recording(), [LOW], [HIGH])
 
 
-def greeting(case, kind):
-    """Nobody takes the call: the greeting, then the tone that asks for a message."""
+def counts(voipd, user):
+    box = voipd.json("mailbox", "show", user)["mailbox"]
+    return box["new"], box["saved"]
+
+
+def voicemail(case, kind, press=None):
+    """Alice finds bob's phone off and leaves a message; his lamp is lit when it is on again, and out
+    once he heard and deleted what she left."""
+    press = press or kind.press
     voipd, alice = with_phone(case, kind, voicemail={"ring_s": 5})
     alice.dial("bob")
     up(voipd)
-    time.sleep(9)
-    alice.hangup()
+    wait_for("a message to be recorded",
+             lambda: list(voipd.state.glob("spool/voicemail/bob@*/*.wav.part")), 30)
+    time.sleep(4)
+    press(alice, "#")
+    time.sleep(1)
+    press(alice, "1")
+    wait_for("the message to be there", lambda: counts(voipd, "bob") == (1, 0), 20)
     idle(voipd)
     heard = alice.recording()
     assert speech_seconds(heard, LOW, BEEP) > 2
     holds(heard, BEEP)
+    message, = voipd.json("mailbox", "show", "bob")["messages"]
+    assert 2.5 < message["duration_ms"] / 1000 < 8, message
+
+    bob = kind(case, "bob", voipd, HIGH, "PCMU")
+    bob.wait_registered()
+    wait_for("bob's lamp", lambda: bob.lamp() == "yes 1/0")
+    bob.dial("*123")
+    up(voipd)
+    time.sleep(1)
+    press(bob, "1")
+    wait_for("the message to be heard", lambda: counts(voipd, "bob") == (0, 1), 20)
+    time.sleep(10)
+    press(bob, "7")
+    time.sleep(2)
+    bob.hangup()
+    idle(voipd)
+    assert counts(voipd, "bob") == (0, 0)
+    wait_for("bob's lamp to go out", lambda: (bob.lamp() or "").startswith("no 0/0"))
+    assert tone_seconds(bob.recording(), LOW) > 2, "bob did not hear what alice left"
 
 
 def room(case, kind):
@@ -88,12 +119,55 @@ def bridge(case, kind):
     hears_all(bob.recording(), [LOW], [HIGH])
 
 
+def held(case, kind):
+    """It holds a bridged call, whose other end hears music meanwhile, and goes on with it."""
+    voipd, alice = with_phone(case, kind, "PCMA")
+    bob = Phone(case, "bob", voipd, HIGH, codecs="PCMU")
+    bob.wait_registered()
+    alice.dial("bob")
+    up(voipd, 2)
+    time.sleep(3)
+    alice.hold()
+    time.sleep(6)
+    alice.resume()
+    time.sleep(4)
+    assert sum(c["state"] == "up" for c in voipd.calls()) == 2, voipd.calls()
+    alice.hangup()
+    idle(voipd)
+    heard = bob.recording()
+    seconds = tone_seconds(heard, LOW)
+    assert 4 < seconds < 10, f"bob heard alice for {seconds} s of 13"
+    assert speech_seconds(heard, LOW) > 3, "bob heard no music"
+    hears_all(alice.recording(), [HIGH], [LOW])
+
+
+def blind(case, kind):
+    """Bob's call with alice goes on with carol, who was never asked."""
+    voipd, alice = with_phone(case, kind, "PCMA")
+    voipd.add_user("carol")
+    bob = Phone(case, "bob", voipd, HIGH, codecs="PCMU")
+    carol = Phone(case, "carol", voipd, OTHER, codecs="PCMU")
+    for phone in (bob, carol):
+        phone.wait_registered()
+    alice.dial("bob")
+    up(voipd, 2)
+    time.sleep(2)
+    alice.transfer("carol")
+    wait_for("carol's call", lambda: any("carol@" in c["to"] and c["state"] == "up"
+                                         for c in voipd.calls()), 15)
+    time.sleep(5)
+    carol.hangup()
+    idle(voipd)
+    hears_all(bob.recording(), [OTHER], [HIGH])
+    hears_all(carol.recording(), [HIGH], [LOW, OTHER])
+
+
 def test_pjsua_echo(case):
     echo(case, Pjsua)
 
 
-def test_pjsua_voicemail_greeting(case):
-    greeting(case, Pjsua)
+def test_pjsua_voicemail(case):
+    voicemail(case, Pjsua)
 
 
 def test_pjsua_conference(case):
@@ -108,16 +182,32 @@ def test_linphone_echo(case):
     echo(case, Linphone)
 
 
-def test_linphone_voicemail_greeting(case):
-    greeting(case, Linphone)
+def test_linphone_voicemail(case):
+    voicemail(case, Linphone)
 
 
 def test_linphone_conference(case):
     room(case, Linphone)
 
 
+def test_pjsua_hold(case):
+    held(case, Pjsua)
+
+
+def test_pjsua_blind_transfer(case):
+    blind(case, Pjsua)
+
+
 def test_linphone_bridge(case):
     bridge(case, Linphone)
+
+
+def test_linphone_hold(case):
+    held(case, Linphone)
+
+
+def test_linphone_blind_transfer(case):
+    blind(case, Linphone)
 
 
 # ---------------------------------------------------------------- attended transfers

@@ -69,6 +69,10 @@ class Account(pj.Account):
     def onRegState(self, prm):
         tell("registered" if prm.code == 200 else "unregistered", prm.code)
 
+    def onMwiInfo(self, prm):
+        fields = dict(line.split(": ", 1) for line in prm.rdata.wholeMsg.splitlines() if ": " in line)
+        tell("mwi", fields.get("Messages-Waiting"), fields.get("Voice-Message"))
+
     def onIncomingCall(self, prm):
         call = Call(self.phone, prm.callId)
         answer = pj.CallOpParam()
@@ -108,6 +112,7 @@ class Phone:
         account.regConfig.registrarUri = f"sip:{self.domain}"
         account.sipConfig.proxies.append(f"sip:{proxy};lr")
         account.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", user, 0, password))
+        account.mwiConfig.enabled = True
         account.mediaConfig.transportConfig.port = int(rtp)
         account.mediaConfig.transportConfig.boundAddress = address
         self.account = Account(self)
@@ -138,6 +143,10 @@ class Phone:
         call = self.calls[int(rest[0])]
         if word == "press":
             call.dialDtmf(rest[1])
+        elif word == "info":
+            key = pj.CallSendDtmfParam()
+            key.method, key.digits = pj.PJSUA_DTMF_METHOD_SIP_INFO, rest[1]
+            call.sendDtmf(key)
         elif word == "hold":
             call.setHold(default)
         elif word == "resume":

@@ -6,6 +6,7 @@ import functools
 import math
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -83,8 +84,26 @@ class Pjsua(Softphone):
     def press(self, key, call=0):
         self.say("press", call, key)
 
+    def send_info(self, key, call=0):
+        """The key by SIP INFO."""
+        self.say("info", call, key)
+
+    def hold(self, call=0):
+        self.say("hold", call)
+
+    def resume(self, call=0):
+        self.say("resume", call)
+
+    def transfer(self, who, call=0):
+        self.say("transfer", call, who)
+
     def hangup(self, call=0):
         self.say("hangup", call)
+
+    def lamp(self):
+        """What it was told last of its messages (RFC 3842)."""
+        told = [line for line in self.process.text().splitlines() if line.startswith("mwi ")]
+        return told[-1].removeprefix("mwi ").split(" (")[0] if told else None
 
     def recording(self, call=0):
         """The file of a call, once it is whole: which PJSIP does after it says that it is over."""
@@ -162,8 +181,23 @@ class Linphone(Softphone):
     def press(self, key):
         self.say(key)
 
+    def hold(self):
+        self.say("pause")
+
+    def resume(self):
+        self.say("resume")
+
+    def transfer(self, who):
+        self.say(f"transfer sip:{who}@{DOMAIN}")
+
     def hangup(self):
         self.say("terminate")
+
+    def lamp(self):
+        """What it was told last of its messages (RFC 3842), as its log has it."""
+        text = (self.folder / "linphone.txt").read_text(errors="replace")
+        told = re.findall(r"Messages-Waiting: (\w+)\s(?:.*\s)*?Voice-Message: (\d+/\d+)", text)
+        return " ".join(told[-1]) if told else None
 
     def recording(self):
         """Its file is whole when the program ends."""

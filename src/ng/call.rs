@@ -3,6 +3,7 @@
 
 use super::codecs::Codecs;
 use super::flags::{Options, RtcpMux};
+use super::ice::Ice;
 use super::pair::{Conversion, Pair};
 use super::record::{self, Recording, Tape};
 use super::request::Request;
@@ -42,6 +43,8 @@ pub struct Party {
     pub hearing: Hearing,
     /// Its keys, one entry per media section that there ever was.
     pub streams: Vec<Stream>,
+    /// What ICE needs, where it is spoken with it.
+    pub ice: Option<Ice>,
     /// What of it is blocked.
     pub blocking: Blocking,
 }
@@ -128,6 +131,7 @@ impl Party {
             mux_offered: Vec::new(),
             hearing: Hearing::default(),
             streams: Vec::new(),
+            ice: None,
             blocking: Blocking::default(),
         }
     }
@@ -256,6 +260,7 @@ impl Dialogue {
         let count = legs.iter().map(|leg| leg.media.len()).max().unwrap_or(0);
         for (leg, party) in legs.iter_mut().zip(&self.parties) {
             leg.media.resize(count, None);
+            leg.ice = party.ice.as_ref().map(|ice| ice.ours);
             block(leg, party, blocking);
         }
         secure::lock(&mut legs, &self.parties);

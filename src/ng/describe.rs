@@ -1,11 +1,12 @@
 //! Writes a session description anew: addresses, ports, protocols and formats are ours, RTCP and
 //! direction are said once more at the end of each section, and so are keys where they are ours
-//! (RFC 4568). ICE (RFC 8839) is taken out, since candidates would bypass us. Every other line
-//! stays as it stands.
+//! (RFC 4568). ICE (RFC 8839) is taken out, since candidates would bypass us; where it is asked
+//! for, ours are put in. Every other line stays as it stands.
 
 use super::codecs::{encodings, formats, is_extra};
 use super::flags::RtcpAttribute;
 use super::secure::Attributes;
+use crate::wire::ice::Credentials;
 use crate::wire::sdp::{Connection, Direction, Media, Sdp};
 use std::io::Write;
 use std::net::IpAddr;
@@ -57,12 +58,25 @@ pub struct Writing<'a> {
     pub keep_direction: bool,
     /// How RTCP is named.
     pub rtcp_attribute: RtcpAttribute,
+    /// What the reader's checks must prove to know, where it shall see our ports as candidates.
+    pub ice: Option<&'a Credentials>,
     /// What marks the description as ours.
     pub mark: Option<&'a str>,
 }
 
 /// The attribute that marks a description as written by a relay.
 pub const MARK: &str = "rtpengine";
+
+/// The type preference of host candidates (RFC 8445 §5.1.2.2).
+const HOST_PREFERENCE: u32 = 126;
+
+/// The `ice-ufrag` of a description's author, if it speaks ICE (RFC 8839 §5.4).
+pub fn fragment<'a>(sdp: &Sdp<'a>) -> Option<&'a [u8]> {
+    lines(sdp.bytes).find_map(|(content, _)| {
+        let (name, value) = attribute(content);
+        (content.starts_with(b"a=") && name == b"ice-ufrag").then_some(value)
+    })
+}
 
 /// Whether a description bears this mark.
 pub fn is_marked(sdp: &Sdp<'_>, mark: &str) -> bool {
@@ -244,6 +258,9 @@ impl Pen<'_> {
             if let Some(mark) = self.writing.mark {
                 self.line(format!("a={MARK}:{mark}").as_bytes());
             }
+            if self.writing.ice.is_some() {
+                self.line(b"a=ice-lite");
+            }
             return;
         };
         let Some(section) = section.filter(|section| section.port != 0) else {
@@ -262,6 +279,7 @@ impl Pen<'_> {
         }
         if let Some(rtcp) = section.rtcp {
             self.rtcp(rtcp, section.mux);
+            self.candidates(section.port, rtcp);
         }
         let ours = match &section.keys {
             Attributes::AsTheyStand => &[][..],
@@ -283,6 +301,26 @@ impl Pen<'_> {
         }
         if mux {
             self.line(b"a=rtcp-mux");
+        }
+    }
+
+    /// Our ports as host candidates (RFC 8839 §5.1), where the reader speaks ICE.
+    fn candidates(&mut self, port: u16, rtcp: u16) {
+        let Some(ours) = self.writing.ice else {
+            return;
+        };
+        let [fragment, password] =
+            [&ours.fragment[..], &ours.password].map(String::from_utf8_lossy);
+        self.line(format!("a=ice-ufrag:{fragment}").as_bytes());
+        self.line(format!("a=ice-pwd:{password}").as_bytes());
+        let address = self.writing.address;
+        let components = if rtcp == port { 1 } else { 2 };
+        for (component, port) in (1..=components).zip([port, rtcp]) {
+            // One address, so the middle part is the highest (§5.1.2.1).
+            let priority = HOST_PREFERENCE << 24 | 0xffff << 8 | (256 - component);
+            let line =
+                format!("a=candidate:1 {component} UDP {priority} {address} {port} typ host");
+            self.line(line.as_bytes());
         }
     }
 

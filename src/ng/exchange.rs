@@ -5,6 +5,7 @@ use super::codecs::{self, Codecs};
 use super::core::Ng;
 use super::describe::{self, Section, Writing};
 use super::flags::{Family, Options};
+use super::ice;
 use super::record::Recording;
 use super::request::{Command, Request};
 use super::secure::{self, Passage};
@@ -228,6 +229,7 @@ impl Ng {
             reader.streams.iter_mut().for_each(|s| s.forget(answered));
             reader.sdp = Vec::new();
             reader.muxed = Vec::new();
+            reader.ice = None;
             dialogue.conversions.clear();
         }
         dialogue.party_mut(reader).go_by(reader_tag);
@@ -250,6 +252,7 @@ impl Ng {
                 return Err(NO_PORTS.into());
             }
         }
+        ice::agree(dialogue, author, sdp, (options.ice, answers), &mut self.rng);
         let asked = (options, answers);
         let passages = secure::agree(dialogue, author, sdp, asked, &mut self.rng)?;
         let sections = sections(dialogue, reader, (sdp, passages, shown), asked);
@@ -296,7 +299,7 @@ impl Ng {
 
     fn writing<'a>(
         &'a self,
-        reader: &Party,
+        reader: &'a Party,
         sections: &'a [Option<Section>],
         options: &Options,
     ) -> Writing<'a> {
@@ -308,6 +311,7 @@ impl Ng {
             zero_address: options.replace_zero_address,
             keep_direction: options.original_sendrecv,
             rtcp_attribute: options.rtcp_attribute,
+            ice: reader.ice.as_ref().map(|ice| &ice.ours),
             mark: options.loop_protect.then_some(&*self.settings.mark),
         }
     }

@@ -92,6 +92,8 @@ pub struct Options {
     pub rtcp_mux: RtcpMux,
     /// Formats.
     pub codecs: Codecs,
+    /// Candidates of ours.
+    pub ice: bool,
     /// Keys in descriptions.
     pub sdes: Sdes,
     /// What the log shall say, once each.
@@ -190,6 +192,7 @@ impl Options {
             }
             "ICE" => match value.as_bytes() {
                 Some(b"remove" | b"default") => {}
+                Some(b"force") => self.ice = true,
                 _ => self.not_done(&format!("ICE={}", shown(value))),
             },
             key if KEYS_TAKEN_IN_SILENCE.contains(&key) => {}

@@ -21,7 +21,7 @@
 //! Where one side has a codec that the other has not, the studio writes each side's sound as the
 //! other wants it ([`transcode`], [`pair`]).
 //!
-//! Not done here: DTLS, ICE candidates of our own (ICE is taken out of descriptions),
+//! Not done here: DTLS, a full ICE agent (`ice` answers checks and makes none),
 //! playing, forwarding. Whoever asks for these gets an error, or, where the call goes on
 //! without, the log says so once.
 
@@ -33,6 +33,9 @@ mod core;
 mod describe;
 mod exchange;
 mod flags;
+mod ice;
+#[cfg(test)]
+mod ice_tests;
 mod message;
 mod pair;
 mod record;

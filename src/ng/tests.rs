@@ -187,7 +187,7 @@ impl Harness {
         self.now = end;
     }
 
-    fn packet(&mut self, port: u16, source: &str, n: u16) -> Option<(u16, SocketAddr)> {
+    pub(super) fn packet(&mut self, port: u16, source: &str, n: u16) -> Option<(u16, SocketAddr)> {
         let mut packet = [0x80; 172];
         packet[1] = 0;
         packet[2..4].copy_from_slice(&n.to_be_bytes());

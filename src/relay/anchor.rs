@@ -76,6 +76,7 @@ pub fn leg(sdp: &Sdp<'_>, ports: &[Option<u16>], muxed: &[bool], vantage: Vantag
         local: vantage.local,
         media: media.collect(),
         keys: Vec::new(),
+        ice: None,
     }
 }
 

@@ -57,6 +57,8 @@ pub(super) struct Setting {
     pub(super) tapped: bool,
     /// Whether what passes between us and the side is SRTP under keys of ours.
     pub(super) secured: bool,
+    /// Whether the side speaks ICE, so that its checks are answered.
+    pub(super) checked: bool,
 }
 
 /// One port of ours.

@@ -2,6 +2,7 @@
 
 use super::stats::LegStats;
 use crate::srtp::Keys;
+use crate::wire::ice::Credentials;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
@@ -143,6 +144,9 @@ pub struct LegSpec {
     /// [`MediaSpec::kind`] is what they are without it: they come in the clear to the other side,
     /// or under its keys.
     pub keys: Vec<Option<Keys>>,
+    /// With what the side's connectivity checks are answered (RFC 8445, as a lite agent); the one
+    /// that it nominates is its source. `None` where it speaks no ICE.
+    pub ice: Option<Credentials>,
 }
 
 /// From signalling to media.

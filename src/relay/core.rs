@@ -8,6 +8,7 @@ use super::session::{Plan, Session, Verdicts};
 use super::stats::{DROP_REASONS, DropReason, LegStats};
 use crate::base::{Instant, Key, Slab, TimerTable};
 use crate::srtp::SrtpError;
+use crate::wire::ice::{self, Check};
 use crate::wire::rtp::{Class, classify};
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -218,6 +219,9 @@ impl Relay {
             self.no_session += 1;
             return Verdict::Drop(DropReason::NoSession);
         };
+        if channel.setting.checked && classify(packet.bytes()) == Class::Stun {
+            return self.on_check(now, port, source, packet);
+        }
         // A key proves more than an address does: whatever a port learns, it learns from genuine
         // packets.
         if channel.setting.secured && channel.may_be_genuine(source) {
@@ -266,6 +270,39 @@ impl Relay {
             })
         });
         tapped.unwrap_or_else(|| self.onward(port, lane, packet))
+    }
+
+    /// A peer that speaks ICE asks whether our port `port` is there. The answer takes the check's
+    /// place in its buffer.
+    fn on_check(
+        &mut self,
+        now: Instant,
+        port: u16,
+        source: SocketAddr,
+        packet: &mut Datagram<'_>,
+    ) -> Verdict {
+        let Some(channel) = self.channels.get_mut(port) else {
+            return Verdict::Drop(DropReason::NoSession);
+        };
+        let setting = &channel.setting;
+        let session = self.sessions.get(setting.session);
+        let ours = session.and_then(|session| session.ice(setting.side));
+        let answer = ours.and_then(|ours| ice::answer(packet.bytes(), source, ours));
+        let Some((_, check)) = answer.filter(|(response, _)| packet.replace(response)) else {
+            return Verdict::Drop(channel.drop(DropReason::Stun));
+        };
+        let companion = setting.companion;
+        if check == Check::Nominated {
+            channel.gate.nominate(now, source);
+            if let Some(rtcp) = companion.and_then(|port| self.channels.get_mut(port)) {
+                rtcp.gate.follow(source.ip());
+            }
+        }
+        let from_port = port;
+        Verdict::Forward {
+            from_port,
+            to: source,
+        }
     }
 
     /// A packet that came to our port `port` goes on to the other side.
@@ -530,6 +567,9 @@ impl Relay {
             let setting = entry.setting(key, &plan);
             match self.channels.get_mut(entry.port) {
                 Some(channel) if channel.setting.bind == setting.bind => {
+                    if session.ice(entry.side) != plan.ice(entry.side) {
+                        channel.gate.forget_nominated();
+                    }
                     channel.gate.reopen(entry.expectation, now, window_end);
                     channel.setting = setting;
                 }

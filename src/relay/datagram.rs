@@ -34,6 +34,16 @@ impl<'a> Datagram<'a> {
         self.buffer
     }
 
+    /// Puts another packet in its place, if there is room.
+    pub(super) fn replace(&mut self, packet: &[u8]) -> bool {
+        let Some(place) = self.buffer.get_mut(..packet.len()) else {
+            return false;
+        };
+        place.copy_from_slice(packet);
+        self.length = packet.len();
+        true
+    }
+
     pub(super) fn set_length(&mut self, length: usize) {
         self.length = length.min(self.buffer.len());
     }

@@ -20,7 +20,8 @@
 //! begin to talk late, a stranger may not.
 //!
 //! A peer of asymmetric RTP ([`Learning::Never`]) may send from any host, also late; what goes to
-//! it follows its description alone. One that may move without a word ([`Learning::Always`]) is
+//! it follows its description alone. A peer that speaks ICE nominates the source that holds, by a
+//! check that proves who it is (RFC 8445 §7.3.1.5). One that may move without a word ([`Learning::Always`]) is
 //! never locked: when it is silent, whoever sends four in sequence takes its place.
 
 use super::command::Learning;
@@ -109,6 +110,8 @@ pub(super) struct Gate {
     window_end: Instant,
     state: State,
     probe: Option<Probe>,
+    /// What the peer chose by ICE.
+    nominated: Option<SocketAddr>,
 }
 
 impl Gate {
@@ -121,7 +124,21 @@ impl Gate {
             window_end,
             state: State::Learning,
             probe: None,
+            nominated: None,
         }
+    }
+
+    /// The peer proved who it is and chose its source: nobody else is heard until it chooses anew,
+    /// whatever its description says.
+    pub(super) fn nominate(&mut self, now: Instant, source: SocketAddr) {
+        self.nominated = Some(source);
+        self.probe = None;
+        self.lock(now, source);
+    }
+
+    /// The peer speaks no ICE any more, or begins it anew.
+    pub(super) fn forget_nominated(&mut self) {
+        self.nominated = None;
     }
 
     /// Learns anew. A source whose expectation did not change keeps its place unless it is silent.
@@ -129,6 +146,7 @@ impl Gate {
         let same = self.expected == expected;
         let source = self.source();
         self.state = match source {
+            Some(source) if self.nominated == Some(source) => State::Locked { source },
             Some(source) if same => State::Reopened { source, since: now },
             _ => State::Learning,
         };
@@ -168,6 +186,9 @@ impl Gate {
     /// Where to send: the learned source, else what the description says; for a peer behind a NAT
     /// the described port at the signalling's host, which is right where ports are forwarded.
     pub(super) fn destination(&self) -> Option<SocketAddr> {
+        if self.nominated.is_some() {
+            return self.nominated;
+        }
         if self.expected.learning == Learning::Never {
             return self.expected.address;
         }

@@ -10,6 +10,7 @@ use super::stats::LegStats;
 use super::{Direction, STREAMS_MAX};
 use crate::base::{Instant, Key, TimerId};
 use crate::srtp::{Keys, Secure, SrtpError};
+use crate::wire::ice::Credentials;
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(super) struct Plan {
     entries: SmallVec<[Entry; 4]>,
     /// By side, then by stream.
     keys: [Vec<Option<Keys>>; 2],
+    /// By side.
+    ice: [Option<Credentials>; 2],
 }
 
 impl Plan {
@@ -46,6 +49,7 @@ impl Plan {
         let mut plan = Plan {
             local: [caller.local, called.local],
             keys: [caller.keys.clone(), called.keys.clone()],
+            ice: [caller.ice, called.ice],
             ..Plan::default()
         };
         for (stream, pair) in caller.media.iter().zip(&called.media).enumerate() {
@@ -101,6 +105,11 @@ impl Plan {
         keys.get(stream)?.as_ref()
     }
 
+    /// With what a side's connectivity checks are answered.
+    pub(super) fn ice(&self, side: Side) -> Option<&Credentials> {
+        self.ice.get(side.index())?.as_ref()
+    }
+
     fn spec(&self, stream: usize, side: Side) -> Option<&MediaSpec> {
         let both = self.streams.get(stream)?.as_ref()?;
         both.get(side.index())
@@ -130,6 +139,7 @@ impl Entry {
             blocked: spec.map_or(Blocked::NONE, |s| s.blocked),
             tapped: spec.is_some_and(|s| s.tapped && s.kind == MediaKind::Rtp),
             secured: plan.keys(self.stream, self.side).is_some(),
+            checked: plan.ice(self.side).is_some(),
             muted: spec.is_some_and(|s| s.peer.is_none() && !s.direction.receives()),
         }
     }
@@ -231,6 +241,11 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// With what a side's connectivity checks are answered.
+    pub(super) fn ice(&self, side: Side) -> Option<&Credentials> {
+        self.plan.ice(side)
     }
 
     /// What SRTP of a stream keeps toward a side.

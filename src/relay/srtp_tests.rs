@@ -60,6 +60,7 @@ impl World {
                     tapped: false,
                 })],
                 keys: vec![keys],
+                ice: None,
             }
         });
         let mut world = Self {

@@ -61,6 +61,7 @@ fn leg(port: u16, peer: &str) -> LegSpec {
             tapped: false,
         })],
         keys: Vec::new(),
+        ice: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod bencode;
 pub mod cesopsn;
+pub mod ice;
 pub mod rtp;
 pub mod sdp;
 pub mod sip;

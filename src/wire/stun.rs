@@ -1,12 +1,12 @@
 //! STUN (RFC 8489): tells its messages from others, and answers Binding requests.
 //!
-//! What a SIP port needs (RFC 5626 §3.5.2, §8). Not done here: authentication, TURN, RFC 3489
-//! without the magic cookie, and requests of our own.
+//! What a SIP port needs (RFC 5626 §3.5.2, §8); `ice` answers those of media ports. Not done here:
+//! authentication, TURN, RFC 3489 without the magic cookie, and requests of our own.
 
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
 
-const HEADER_SIZE: usize = 20;
+pub(super) const HEADER_SIZE: usize = 20;
 const COOKIE: u32 = 0x2112_a442;
 const COOKIE_BYTES: [u8; 4] = COOKIE.to_be_bytes();
 
@@ -17,7 +17,7 @@ const BINDING_ERROR: u16 = 0x0111;
 const ERROR_CODE: u16 = 0x0009;
 const UNKNOWN_ATTRIBUTES: u16 = 0x000a;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
-const FINGERPRINT: u16 = 0x8028;
+pub(super) const FINGERPRINT: u16 = 0x8028;
 const FINGERPRINT_SIZE: usize = 8;
 const FINGERPRINT_XOR: u32 = 0x5354_554e;
 
@@ -34,7 +34,7 @@ const UNDERSTOOD: [u16; 9] = [
 ];
 
 /// A response, ready to be sent.
-pub type Response = SmallVec<[u8; 64]>;
+pub type Response = SmallVec<[u8; 96]>;
 
 /// Whether a datagram is a STUN message: two zero bits, the magic cookie, and a length that fits
 /// (RFC 8489 §5). No SIP or RTP message is.
@@ -53,20 +53,10 @@ pub fn is_stun(bytes: &[u8]) -> bool {
 /// when it holds attributes that must be understood and are not. `None` for all else, also for a
 /// wrong fingerprint. Never more than 64 bytes, and sent to `source` only.
 pub fn answer(bytes: &[u8], source: SocketAddr) -> Option<Response> {
-    let (header, body) = bytes.split_first_chunk::<HEADER_SIZE>()?;
-    let [t0, t1, _, _, rest @ ..] = header;
-    if !is_stun(bytes) || u16::from_be_bytes([*t0, *t1]) != BINDING_REQUEST {
-        return None;
-    }
-    let unknown = check(bytes, body)?;
+    let rest = request(bytes)?;
+    let unknown = check(bytes)?;
     let mut out = Response::new();
-    let kind = match unknown.is_empty() {
-        true => BINDING_SUCCESS,
-        false => BINDING_ERROR,
-    };
-    out.extend_from_slice(&kind.to_be_bytes());
-    out.extend_from_slice(&[0, 0]);
-    out.extend_from_slice(rest);
+    put_header(&mut out, unknown.is_empty(), rest);
     if unknown.is_empty() {
         put_address(&mut out, source, rest);
     } else {
@@ -76,34 +66,69 @@ pub fn answer(bytes: &[u8], source: SocketAddr) -> Option<Response> {
     Some(out)
 }
 
+/// The cookie and the transaction's identifier of a Binding request.
+pub(super) fn request(bytes: &[u8]) -> Option<&[u8; 16]> {
+    let (header, _) = bytes.split_first_chunk::<HEADER_SIZE>()?;
+    let [t0, t1, ..] = header;
+    let is_request = is_stun(bytes) && u16::from_be_bytes([*t0, *t1]) == BINDING_REQUEST;
+    header.last_chunk().filter(|_| is_request)
+}
+
+pub(super) type Attribute<'a> = (u16, &'a [u8], usize);
+
+/// The attribute at `at`: its type, its value, and where the next one begins. `Some(None)` at the
+/// end, `None` where it is longer than the message.
+pub(super) fn attribute(bytes: &[u8], at: usize) -> Option<Option<Attribute<'_>>> {
+    let Some(([t0, t1, l0, l1], after)) = bytes.get(at..)?.split_first_chunk::<4>() else {
+        return (at == bytes.len()).then_some(None);
+    };
+    let length = usize::from(u16::from_be_bytes([*l0, *l1]));
+    let value = after.get(..length)?;
+    let next = at + 4 + length.next_multiple_of(4);
+    let kind = u16::from_be_bytes([*t0, *t1]);
+    (next <= bytes.len()).then_some(Some((kind, value, next)))
+}
+
+/// Whether `value`, the FINGERPRINT at `at`, is right.
+pub(super) fn is_fingerprint(bytes: &[u8], at: usize, value: &[u8]) -> bool {
+    let covered = bytes.get(..at).unwrap_or_default();
+    value == fingerprint(covered).to_be_bytes()
+}
+
 /// Walks the attributes; gives those that must be understood and are not, or `None` where the
 /// request is malformed.
-fn check(bytes: &[u8], body: &[u8]) -> Option<SmallVec<[u16; UNKNOWN_MAX]>> {
+fn check(bytes: &[u8]) -> Option<SmallVec<[u16; UNKNOWN_MAX]>> {
     let mut unknown = SmallVec::new();
-    let mut rest = body;
+    let mut at = HEADER_SIZE;
     for _ in 0..ATTRIBUTES_MAX {
-        let Some(([t0, t1, l0, l1], after)) = rest.split_first_chunk::<4>() else {
-            return rest.is_empty().then_some(unknown);
+        let Some((kind, value, next)) = attribute(bytes, at)? else {
+            return Some(unknown);
         };
-        let kind = u16::from_be_bytes([*t0, *t1]);
-        let length = usize::from(u16::from_be_bytes([*l0, *l1]));
-        let (value, _) = after.split_at_checked(length)?;
-        let (_, after) = after.split_at_checked(length.next_multiple_of(4))?;
         if kind == FINGERPRINT {
-            let covered = bytes.get(..bytes.len().checked_sub(FINGERPRINT_SIZE)?)?;
-            let right = value == fingerprint(covered).to_be_bytes() && after.is_empty();
+            let right = is_fingerprint(bytes, at, value) && next == bytes.len();
             return right.then_some(unknown);
         }
         if kind < 0x8000 && !UNDERSTOOD.contains(&kind) && unknown.len() < UNKNOWN_MAX {
             unknown.push(kind);
         }
-        rest = after;
+        at = next;
     }
-    rest.is_empty().then_some(unknown)
+    (at == bytes.len()).then_some(unknown)
+}
+
+/// The header of a response to a request; its length is told at the end.
+pub(super) fn put_header(out: &mut Response, success: bool, cookie_and_id: &[u8; 16]) {
+    let kind = match success {
+        true => BINDING_SUCCESS,
+        false => BINDING_ERROR,
+    };
+    out.extend_from_slice(&kind.to_be_bytes());
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(cookie_and_id);
 }
 
 /// RFC 8489 §14.2: port and address, XORed with the cookie and the transaction's identifier.
-fn put_address(out: &mut Response, source: SocketAddr, cookie_and_id: &[u8]) {
+pub(super) fn put_address(out: &mut Response, source: SocketAddr, cookie_and_id: &[u8]) {
     let [c0, c1, ..] = COOKIE_BYTES;
     let [p0, p1] = source.port().to_be_bytes();
     let mut put = |family: u8, octets: &[u8]| {
@@ -118,10 +143,16 @@ fn put_address(out: &mut Response, source: SocketAddr, cookie_and_id: &[u8]) {
     }
 }
 
-/// RFC 8489 §14.8, §14.13: error 420 and what was not understood.
-fn put_unknown(out: &mut Response, unknown: &[u16]) {
+/// RFC 8489 §14.8: an error, without its words.
+pub(super) fn put_error(out: &mut Response, code: u16) {
     out.extend_from_slice(&ERROR_CODE.to_be_bytes());
-    out.extend_from_slice(&[0, 4, 0, 0, 4, 20]);
+    let [class, number] = [code / 100, code % 100].map(|n| n as u8);
+    out.extend_from_slice(&[0, 4, 0, 0, class, number]);
+}
+
+/// RFC 8489 §14.8, §14.13: error 420 and what was not understood.
+pub(super) fn put_unknown(out: &mut Response, unknown: &[u16]) {
+    put_error(out, 420);
     out.extend_from_slice(&UNKNOWN_ATTRIBUTES.to_be_bytes());
     out.extend_from_slice(&(2 * unknown.len() as u16).to_be_bytes());
     for kind in unknown {
@@ -132,7 +163,7 @@ fn put_unknown(out: &mut Response, unknown: &[u16]) {
     }
 }
 
-fn put_fingerprint(out: &mut Response) {
+pub(super) fn put_fingerprint(out: &mut Response) {
     let length = (out.len() + FINGERPRINT_SIZE - HEADER_SIZE) as u16;
     if let Some(place) = out.get_mut(2..4) {
         place.copy_from_slice(&length.to_be_bytes());

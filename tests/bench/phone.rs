@@ -114,6 +114,7 @@ impl Phone {
             local,
             media: vec![Some(spec)],
             keys: Vec::new(),
+            ice: None,
         };
         let ours = MediaSpec {
             port: self.port + 1,

@@ -144,6 +144,7 @@ fn serve(streams: usize, fastpath: Fastpath) -> Result<(), Failure> {
             local: false,
             media: vec![Some(spec(side, stream))],
             keys: Vec::new(),
+            ice: None,
         });
         let session = stream as u64;
         let open = MediaCommand::Open { session, legs };

@@ -193,6 +193,7 @@ mod tests {
             local,
             media: Vec::new(),
             keys: Vec::new(),
+            ice: None,
         };
         let sessions = Sessions::default();
         for session in 1..=4 {

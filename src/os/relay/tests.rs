@@ -104,6 +104,7 @@ fn leg(port: u16, phone: &UdpSocket) -> LegSpec {
             tapped: false,
         })],
         keys: Vec::new(),
+        ice: None,
     }
 }
 

@@ -33,6 +33,7 @@ fn legs() -> [LegSpec; 2] {
                 clock_rate: 8000,
             })],
             keys: Vec::new(),
+            ice: None,
         }
     })
 }

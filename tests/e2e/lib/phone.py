@@ -41,6 +41,7 @@ module aufile.so
 module aubridge.so
 module sndfile.so
 module srtp.so
+module ice.so
 {more}
 module_tmp account.so
 module_app ctrl_tcp.so
@@ -63,7 +64,7 @@ class Phone:
         return phone
 
     def __init__(self, case, name, server, tone, **options):
-        """Options: password, domain, transport, address, netns, cafile, secure (SRTP), codecs, answers
+        """Options: password, domain, transport, address, netns, cafile, secure (SRTP), ice, codecs, answers
         (False: it rings and rings), port, modules (names of more of baresip's), file (a WAV
         file to play instead of its tone), rate and channels (of its sound, before a codec)."""
         self.case, self.name, self.tone = case, name, tone
@@ -97,6 +98,8 @@ class Phone:
         )
         if options.get("secure"):
             account += ";mediaenc=srtp-mand"
+        if options.get("ice"):
+            account += ";medianat=ice"
         self.folder.joinpath("accounts").write_text(account + "\n")
         self.folder.joinpath("contacts").write_text("")
         self.process = case.start(f"phone-{name}", ["baresip", "-s", "-f", self.folder], self.netns)

@@ -452,6 +452,16 @@ impl Leg {
         }
     }
 
+    /// Works out our description before the answer that it goes in; why there can be none.
+    pub fn describe(&mut self, rng: &mut Rng) -> Result<(), Refusal> {
+        if let Some(pending) = &mut self.pending
+            && pending.described.is_none()
+        {
+            pending.described = Some(self.talk.describe(pending.invite.body(), rng)?);
+        }
+        Ok(())
+    }
+
     /// The 200 with our description, and how long the session lasts.
     /// The number of the INVITE comes with it.
     pub fn answer(&mut self, rng: &mut Rng) -> Result<Answered, Refusal> {

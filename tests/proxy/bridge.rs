@@ -473,6 +473,44 @@ fn a_leg_of_ours_is_replaced() {
     assert_eq!(w.core.callers(), 2);
 }
 
+/// RFC 3891 §3: what is refused leaves the dialog that it wanted to replace as it was.
+#[test]
+fn a_replacement_that_cannot_be_answered_changes_nothing() {
+    let mut w = World::new();
+    w.register("300", &carol(), "");
+    let (invite, answer) = talking(&mut w);
+    let far = text(answer.from().unwrap().tag().unwrap());
+    let tag = text(answer.to().unwrap().tag().unwrap());
+    let contact = answer.addresses(HeaderName::Contact).next().unwrap();
+    let uri = text(contact.unwrap().uri_bytes());
+    let own = format!("Contact: {}", carol().contact("300"));
+    let replaces = format!("Replaces: call-1;to-tag={tag};from-tag={far}");
+    let orders = w.orders.len();
+    let nobody_s = PCMA.replace("RTP/AVP 8 101", "RTP/AVP 18 101");
+    let mut other = req("INVITE", &uri).extra(&own).extra(&replaces);
+    (other.from, other.to) = ("sip:300@example.com", &uri);
+    (other.call_id, other.branch, other.body) = ("other", "z9hG4bK73", &nobody_s);
+    w.send_proven(&carol(), &other, "300");
+    let mut got = w.take(&carol());
+    while got.status() == 100 {
+        got = w.take(&carol());
+    }
+    assert_eq!(got.status(), 488);
+    // The two that talk hear nothing of it, and each still ends the call of the other.
+    w.nothing();
+    assert_eq!(w.core.callers(), 2);
+    let studio = w.orders[orders..].iter();
+    let changed: Vec<_> = studio
+        .filter(|order| matches!(order, MediaOrder::Studio(_)))
+        .collect();
+    assert!(changed.is_empty(), "{changed:?}");
+    let (uri, tag) = ours(&invite);
+    let bye = of_bob("BYE", &invite, &uri, 1, ("b", &tag));
+    w.send(&bob(), &bye);
+    assert_eq!(w.status(&bob()), 200);
+    assert_eq!(at_alice(&mut w).method(), Method::Bye);
+}
+
 const SECURE: &str = "v=0\r\no=- 2 1 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
     m=audio 5000 RTP/SAVP 8\r\n\
     a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n";

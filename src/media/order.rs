@@ -233,6 +233,12 @@ pub enum Order {
         /// `0` to `9`, `*`, `#`, `A` to `D`.
         key: char,
     },
+    /// The far end of a leg told a key beside its sound: what a key ends is over, as with a key that
+    /// the studio hears by itself. Of the key signalling knows, so there is no [`News::Key`].
+    Heard {
+        /// Which.
+        session: u64,
+    },
     /// Asks for [`News::Measured`].
     Measure {
         /// Which.
@@ -264,6 +270,7 @@ impl Order {
             | Order::Tape { session, .. }
             | Order::Measure { session }
             | Order::Press { session, .. }
+            | Order::Heard { session }
             | Order::Files { session, .. }
             | Order::Close { session } => *session,
         }
@@ -289,6 +296,7 @@ impl Order {
             | Order::Room { session, .. }
             | Order::Measure { session }
             | Order::Press { session, .. }
+            | Order::Heard { session }
             | Order::Files { session, .. }
             | Order::Close { session } => *session = to,
         }

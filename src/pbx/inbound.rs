@@ -8,6 +8,7 @@ use super::{Context, Output, Pbx, branch_of, service};
 use crate::base::{Flow, Key};
 use crate::media::Order;
 use crate::sip::session_timer;
+use crate::wire::rtp::event;
 use crate::wire::sip::{HeaderName, Message, Method};
 
 impl Pbx {
@@ -275,11 +276,18 @@ impl Pbx {
     }
 
     /// Keys by INFO: `application/dtmf-relay` (`Signal=5`) and `application/dtmf` (the key alone).
-    /// Who is joined with the far end hears them, and so does the program.
+    /// Who is joined with the far end hears them, and so does the program; what a key ends in the
+    /// studio is over.
     pub(super) fn on_info(&mut self, cx: &mut Context<'_>, key: Key, info: &Message) {
         let Some(pressed) = key_of(info) else {
             return;
         };
+        let own = self.legs.get(key).filter(|leg| leg.opened);
+        if let Some(session) = own.and_then(|leg| leg.session) {
+            // Before what the program wants because of it.
+            self.outputs
+                .push_back(Output::Media(Order::Heard { session }));
+        }
         let other = self.other(key).and_then(|other| self.legs.get(other));
         if let Some(session) = other.and_then(|leg| leg.session) {
             let press = Order::Press {
@@ -292,6 +300,8 @@ impl Pbx {
     }
 }
 
+/// The key of an INFO: by its sign, or by its number among telephone events (RFC 4733 §3.2). The
+/// hook flash (16) is none.
 fn key_of(info: &Message) -> Option<char> {
     let kind = info.content_type()?.to_ascii_lowercase();
     let body = std::str::from_utf8(info.body()).ok()?;
@@ -358,13 +368,17 @@ mod tests {
         let relay = "application/dtmf-relay";
         assert_eq!(info(relay, "Signal=5\r\nDuration=160\r\n"), Some('5'));
         assert_eq!(info(relay, "Duration=160\r\nsignal= #\r\n"), Some('#'));
-        assert_eq!(info(relay, "Signal=10\r\n"), Some('*'));
+        for (number, key) in (10..16).zip("*#ABCD".chars()) {
+            assert_eq!(info(relay, &format!("Signal={number}\r\n")), Some(key));
+        }
         assert_eq!(info(relay, "Signal=d\r\n"), Some('D'));
         assert_eq!(info("Application/DTMF", "7"), Some('7'));
         assert_eq!(info("application/dtmf", "11\r\n"), Some('#'));
         for (kind, body) in [
             (relay, "Signal=\r\n"),
             (relay, "Signal=hello\r\n"),
+            (relay, "Signal=16\r\n"),
+            (relay, "Signal=é\r\n"),
             (relay, "5"),
             ("application/dtmf", ""),
             ("application/dtmf", "E"),

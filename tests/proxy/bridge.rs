@@ -235,6 +235,42 @@ fn who_is_held_hears_music() {
     }
 }
 
+/// What is under way in the studio goes on: sound in the jitter buffer, keys, music.
+#[test]
+fn an_offer_that_changes_nothing_leaves_the_studio_as_it_is() {
+    let mut w = World::new();
+    let (_, answer) = talking(&mut w);
+    let mut cseq = 3;
+    let mut asked = tasks(&w).len();
+    for (method, body, changes) in [
+        ("INVITE", PCMA.to_owned(), 0),
+        ("UPDATE", PCMA.to_owned(), 0),
+        ("INVITE", format!("{PCMA}a=sendonly\r\n"), 2),
+        ("UPDATE", format!("{PCMA}a=sendonly\r\n"), 0),
+        ("UPDATE", String::new(), 0),
+        ("INVITE", PCMA.to_owned(), 2),
+        ("INVITE", PCMA.to_owned(), 0),
+    ] {
+        cseq += 1;
+        let (mut tag, mut uri) = (String::new(), String::new());
+        let branch = format!("z9hG4bKagain{cseq}");
+        let mut again = of_alice(method, &answer, (&mut tag, &mut uri), cseq);
+        again = again.extra(&format!("Contact: {}", alice().contact("100")));
+        (again.body, again.branch) = (&body, &branch);
+        w.send(&alice(), &again);
+        assert_eq!(at_alice(&mut w).status(), 200, "{method}");
+        if method == "INVITE" {
+            let mut ack = of_alice("ACK", &answer, (&mut tag, &mut uri), cseq);
+            let branch = format!("{branch}ack");
+            ack.branch = &branch;
+            w.send(&alice(), &ack);
+        }
+        let now = tasks(&w).len();
+        assert_eq!(now - asked, changes, "{method} {body}: {:?}", tasks(&w));
+        asked = now;
+    }
+}
+
 #[test]
 fn a_bridge_that_fails_tells_the_callers_why() {
     let mut w = World::new();

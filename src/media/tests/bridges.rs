@@ -408,6 +408,35 @@ fn both_must_want_it_and_the_end_of_one_is_told_to_the_other() {
     }
 }
 
+/// As a refresh of the session does: the same format once more.
+#[test]
+fn keys_that_wait_outlive_a_format_that_is_told_again() {
+    for theirs in [Some(96), None] {
+        let formats = [of(Coding::Pcma, None), of(Coding::G722, theirs)];
+        let mut call = Call::new(formats[0].clone(), formats[1].clone());
+        call.run(50);
+        for key in "159*#D0".chars() {
+            call.order(Order::Press { session: 2, key });
+        }
+        for _ in 0..15 {
+            call.run(10);
+            for (session, format) in (1..).zip(formats.clone()) {
+                let seed = 9;
+                call.order(Order::Open {
+                    session,
+                    format,
+                    seed,
+                });
+            }
+        }
+        let heard = match theirs {
+            Some(_) => call.phones[1].events.clone(),
+            None => call.phones[1].tones(),
+        };
+        assert_eq!(heard, "159*#D0", "{theirs:?}");
+    }
+}
+
 #[test]
 fn a_new_format_in_the_middle_changes_the_way() {
     let mut call = Call::new(of(Coding::Pcma, Some(101)), of(Coding::Pcma, Some(101)));

@@ -787,11 +787,11 @@ fn translate(
         return Turn::Idle;
     }
     let timestamp = stream.timestamp();
-    let event = convert.events.as_mut();
-    if let (Some(packet), Some(payload_type)) = (
-        event.and_then(|events| events.poll_packet(timestamp, step)),
-        format.events,
-    ) {
+    let event = convert.events.as_mut().and_then(|events| {
+        let units = events.clock() * ms / 1000;
+        events.poll_packet(timestamp, units)
+    });
+    if let (Some(packet), Some(payload_type)) = (event, format.events) {
         let place = (packet.marker, packet.timestamp);
         let body = packet.event.emit();
         let header = stream.send_event(now, payload_type, place, step, body.len());

@@ -38,6 +38,8 @@ pub struct Format {
     pub payload_type: u8,
     /// The payload type of telephone events (RFC 4733), if they were agreed on.
     pub events: Option<u8>,
+    /// Their clock in Hz, which may be another one than that of the sound.
+    pub events_clock: u32,
     /// Milliseconds of sound in one packet of ours.
     pub packet_ms: u8,
     /// What else the far end asks of our sound.

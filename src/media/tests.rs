@@ -31,6 +31,7 @@ fn format() -> Format {
         coding: Coding::Pcma,
         payload_type: 8,
         events: Some(101),
+        events_clock: 8_000,
         packet_ms: 20,
         wishes: Wishes::default(),
         sends: true,

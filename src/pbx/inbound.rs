@@ -110,10 +110,12 @@ impl Pbx {
         if leg.branch().is_none() || leg.opened {
             return;
         }
+        let flow = leg.dialog.flow;
         match leg.early(cx, &mut self.timers, key) {
-            Ok(bytes) => {
-                let flow = leg.dialog.flow;
-                self.send(flow, bytes);
+            Ok(early) => {
+                if let Some(early) = early {
+                    self.send(flow, early);
+                }
                 self.open(cx, key);
             }
             Err(why) => self.fail(cx, key, why),
@@ -225,7 +227,7 @@ impl Pbx {
         let Some(leg) = self.legs.get_mut(key) else {
             return;
         };
-        let Some(answers) = leg.pracked(prack, &mut self.timers) else {
+        let Some(next) = leg.pracked(prack, &mut self.timers) else {
             return self.answer(key, flow, prack, (481, "Nothing To Acknowledge"));
         };
         match leg.described_by(cx.rng, prack) {
@@ -243,8 +245,20 @@ impl Pbx {
             }
             Err(why) => self.answer(key, flow, prack, why),
         }
-        if answers {
+        if next.answers {
             self.take(cx, key);
+        } else if next.early {
+            self.send_early(cx, key);
+        }
+    }
+
+    /// The 183 that had to wait for the PRACK of another answer.
+    fn send_early(&mut self, cx: &Context<'_>, key: Key) {
+        if let Some(leg) = self.legs.get_mut(key)
+            && let Some(early) = leg.early_now(cx, &mut self.timers, key)
+        {
+            let flow = leg.dialog.flow;
+            self.send(flow, early);
         }
     }
 
@@ -314,13 +328,10 @@ fn key_of(info: &Message) -> Option<char> {
     } else {
         return None;
     };
-    let pressed = match text {
-        "10" => '*',
-        "11" => '#',
-        one => one.chars().next().filter(|_| one.len() == 1)?,
-    };
-    let pressed = pressed.to_ascii_uppercase();
-    "0123456789*#ABCD".contains(pressed).then_some(pressed)
+    event::key(match text.as_bytes() {
+        [sign] => event::code(char::from(*sign))?,
+        _ => text.parse().ok()?,
+    })
 }
 
 /// Who calls, as the proxy let it in.

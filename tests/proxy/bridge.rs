@@ -616,6 +616,62 @@ fn a_reliable_ringing_is_acknowledged() {
     assert_eq!(w.sent.iter().filter(pracks).count(), 0);
 }
 
+/// RFC 3262 §3: the second reliable answer waits until the first is acknowledged.
+#[test]
+fn reliable_answers_go_one_after_the_other() {
+    for answered in [false, true] {
+        let mut w = World::new();
+        w.register("200", &bob(), "");
+        let uri = "sip:200@example.com";
+        let contact = format!("Contact: {}", alice().contact("100"));
+        let mut invite = req("INVITE", uri).extra(&contact).extra("Require: 100rel");
+        (invite.to, invite.body) = (uri, PCMA);
+        w.send_proven(&alice(), &invite, "100");
+        let first = w.take(&bob());
+        w.answer(&bob(), &first, 488, "t1");
+        assert_eq!(w.take(&bob()).method(), Method::Ack);
+        let invite = w.take(&bob());
+        w.answer(&bob(), &invite, 180, "b");
+        let ringing = at_alice(&mut w);
+        let rseq = header(&ringing, HeaderName::RSeq);
+        assert_eq!((ringing.status(), &*rseq), (180, "1"));
+        // 200 speaks already. What it says can be heard, and is told of later.
+        described(&mut w, &bob(), &invite, 183, "b", PCMU);
+        w.nothing();
+        assert_eq!(tasks(&w).len(), 2, "{:?}", tasks(&w));
+        if answered {
+            w.answer(&bob(), &invite, 200, "b");
+            assert_eq!(w.take(&bob()).method(), Method::Ack);
+            w.nothing();
+        }
+        let (mut tag, mut uri) = (String::new(), String::new());
+        for (cseq, rack, status) in [(3, "7 2 INVITE", 481), (4, "1 2 INVITE", 200)] {
+            let branch = format!("z9hG4bKprack{cseq}");
+            let mut prack = of_alice("PRACK", &ringing, (&mut tag, &mut uri), cseq);
+            prack.branch = &branch;
+            w.send(&alice(), &prack.extra(&format!("RAck: {rack}")));
+            assert_eq!(at_alice(&mut w).status(), status);
+        }
+        let next = at_alice(&mut w);
+        assert!(!next.body().is_empty());
+        if answered {
+            assert_eq!(next.status(), 200);
+            continue;
+        }
+        let rseq = header(&next, HeaderName::RSeq);
+        assert_eq!((next.status(), &*rseq), (183, "2"));
+        let mut prack = of_alice("PRACK", &ringing, (&mut tag, &mut uri), 5);
+        prack.branch = "z9hG4bKprack5";
+        w.send(&alice(), &prack.extra("RAck: 2 2 INVITE"));
+        assert_eq!(at_alice(&mut w).status(), 200);
+        w.nothing();
+        // What was said reliably is not said again.
+        w.answer(&bob(), &invite, 200, "b");
+        let answer = at_alice(&mut w);
+        assert_eq!((answer.status(), answer.body().len()), (200, 0));
+    }
+}
+
 #[test]
 fn a_session_is_refreshed_by_us() {
     let mut w = World::new();

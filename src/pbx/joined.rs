@@ -11,7 +11,9 @@ use crate::media::{Order, Sound, Task};
 const JOINED: u32 = OWN_TASKS;
 
 impl Pbx {
-    /// Joins a leg with its other side, if both are open.
+    /// Joins a leg with its other side, if both are open. Where that changes nothing, as when a
+    /// session is refreshed, the studio goes on with what it has: sound and keys that are under way,
+    /// and music.
     pub(super) fn join(&mut self, key: Key) {
         let Some(leg) = self.legs.get(key) else {
             return;
@@ -32,7 +34,11 @@ impl Pbx {
         };
         let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
         match seat {
-            Some(seat) if seat.called == Some(called) => seat.interrupt(JOINED),
+            Some(seat) if seat.called == Some(called) => {
+                if !seat.joins(JOINED, called, [caller_side, called_side]) {
+                    return;
+                }
+            }
             _ => return,
         }
         let taped = self.legs.get(caller).and_then(|leg| leg.seat.as_ref());

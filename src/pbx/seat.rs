@@ -24,6 +24,9 @@ struct Alarm {
     timer: TimerId,
 }
 
+/// Two sessions that are joined, the caller's first; each holds the other or does not.
+pub(super) type Sides = [(u64, bool); 2];
+
 #[derive(Debug)]
 pub(super) struct Seat {
     program: Box<dyn Program>,
@@ -32,6 +35,8 @@ pub(super) struct Seat {
     timers: SmallVec<[Alarm; 2]>,
     /// What the studio does for the caller, as the program numbers it.
     task: u32,
+    /// With whom the studio joined the caller last, both sessions, and which of them hold.
+    joined: Option<(Key, Sides)>,
     begun: bool,
     /// Whether the caller holds us, as the program knows it.
     held: bool,
@@ -56,6 +61,7 @@ impl Seat {
             caller,
             timers: SmallVec::new(),
             task: 0,
+            joined: None,
             begun: false,
             held: false,
             over: false,
@@ -100,6 +106,15 @@ impl Seat {
     /// The studio does something that is not the program's.
     pub fn interrupt(&mut self, task: u32) {
         self.task = task;
+    }
+
+    /// The studio is to join the caller with that leg, as that task; whether it does not do just
+    /// that already.
+    pub fn joins(&mut self, task: u32, called: Key, sides: Sides) -> bool {
+        let wanted = Some((called, sides));
+        let known = self.task == task && self.joined == wanted;
+        (self.task, self.joined) = (task, wanted);
+        !known
     }
 
     /// Tells the program what happened; what it wants. The end of what was cut short is nothing to

@@ -420,7 +420,8 @@ impl Pbx {
         (known && up).then_some(key)
     }
 
-    /// A call takes the place of a leg: its seat, or its place beside a caller.
+    /// A call takes the place of a leg: its seat, or its place beside a caller. One that cannot be
+    /// answered is refused, and the leg stays as it was (RFC 3891 §3).
     pub(super) fn replace(
         &mut self,
         cx: &mut Context<'_>,
@@ -432,6 +433,10 @@ impl Pbx {
         let Some(new) = self.settle_in(cx, seat, flow, invite) else {
             return;
         };
+        let described = self.legs.get_mut(new).map(|leg| leg.describe(cx.rng));
+        if let Some(Err(why)) = described {
+            return self.fail(cx, new, why);
+        }
         self.detour(cx, invite.call_id(), true);
         self.swap(old, new, caller);
         self.take(cx, new);

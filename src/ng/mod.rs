@@ -39,6 +39,7 @@ mod record;
 #[cfg(test)]
 mod record_tests;
 mod request;
+mod rtpp;
 mod sdes;
 mod secure;
 #[cfg(test)]

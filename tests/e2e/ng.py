@@ -638,6 +638,30 @@ def test_rows_beside_rtpengine(case):
     assert not wrong, "\n".join(wrong)
 
 
+# Flags as scripts write them, and the keys that Kamailio's module makes of them.
+STRINGS = [
+    ("replace-origin replace-session-connection ICE=remove",
+     {"replace": ["origin", "session-connection"], "ICE": "remove"}),
+    ("codec-strip=PCMA transport-protocol=RTP/AVPF",
+     {"codec": {"strip": ["PCMA"]}, "transport-protocol": "RTP/AVPF"}),
+    ("codec=[strip=[all] except=[PCMU]] AVPF",
+     {"codec": {"strip": ["all"], "except": ["PCMU"]}, "transport-protocol": "RTP/AVPF"}),
+    ("no-rtcp-attribute original-sendrecv media-address=127.0.0.9 rtcp-mux-offer",
+     {"flags": ["no-rtcp-attribute", "original-sendrecv"], "media-address": "127.0.0.9",
+      "rtcp-mux": ["offer"]}),
+]
+
+
+def test_strings_of_flags_beside_rtpengine(case):
+    """A newer Kamailio sends its script's string unread: it says the same as the keys."""
+    ours, theirs = Relay(case, ng_interfaces=["lo/127.0.0.1"]).client, Rtpengine(case).client
+    for number, (string, keys) in enumerate(STRINGS):
+        call = {"call_id": f"string-{number}", "from_tag": "a", "sdp": BASE + "a=sendonly\r\n"}
+        mine = ours.ask("offer", rtpp_flags=string, sip_message_type="request", **call)
+        other = theirs.ask("offer", **keys, **call)
+        assert fields(mine["sdp"]) == fields(other["sdp"]), string
+
+
 def test_ports_go_round(case):
     """Those of calls that ended are there for the next ones, in whatever order the first ended, and
     whichever thread has the next."""

@@ -12,8 +12,8 @@ use crate::relay::{Blocked, Learning, LegSpec, Side, anchor};
 use crate::wire::sdp::{Media, Sdp};
 use std::net::IpAddr;
 
-/// The most dialogues of one call: branches of forks.
-pub const DIALOGUES_MAX: usize = 16;
+/// The most dialogues of one call: branches of forks. Groups of fifty phones ring at once.
+pub const DIALOGUES_MAX: usize = 64;
 /// The most tags that one side of a dialogue had: forks beyond us that answered in turn.
 pub const TAGS_MAX: usize = 8;
 
@@ -391,22 +391,49 @@ impl Call {
     }
 
     /// The dialogues that a request without a description names, by their places.
+    ///
+    /// A client that tells forks apart by branches names that of the message which it has at hand,
+    /// and a BYE's is not the INVITE's. So the first of these that finds anything counts: without a
+    /// To tag the branch, then the From tag; with one both tags (of several dialogues those of the
+    /// branch, if there are any), then the To tag, the branch, and the From tag's dialogue if it has
+    /// one alone and nobody answered. Without a From tag all are meant.
     pub fn matching(&self, request: &Request) -> Vec<usize> {
         let (from, to) = (&*request.from_tag, &*request.to_tag);
         let branch = &*request.via_branch;
-        let is = |d: &Dialogue| {
-            let pair = match (from.is_empty(), d.side_of(from)) {
-                (true, _) => true,
-                (false, None) => false,
-                (false, Some(side)) => {
-                    let other = d.party(side.other());
-                    to.is_empty() || other.is(to) || other.tags.is_empty()
-                }
-            };
-            pair && (branch.is_empty() || d.branch.is_empty() || *d.branch == *branch)
+        let of = |is: &dyn Fn(&Dialogue) -> bool| -> Vec<usize> {
+            let found = self.dialogues.iter().enumerate().filter(|(_, d)| is(d));
+            found.map(|(at, _)| at).collect()
         };
-        let found = self.dialogues.iter().enumerate().filter(|(_, d)| is(d));
-        found.map(|(at, _)| at).collect()
+        let branched = |d: &Dialogue| !d.branch.is_empty() && *d.branch == *branch;
+        if from.is_empty() {
+            return of(&|_| true);
+        }
+        if to.is_empty() {
+            let found = of(&branched);
+            return match found.is_empty() {
+                true => of(&|d| d.side_of(from).is_some()),
+                false => found,
+            };
+        }
+        let pair = |d: &Dialogue| {
+            let side = d.side_of(from);
+            side.is_some_and(|side| d.party(side.other()).is(to))
+        };
+        let found = [
+            of(&|d| pair(d) && branched(d)),
+            of(&pair),
+            of(&|d| d.side_of(to).is_some()),
+            of(&branched),
+        ];
+        let found = found.into_iter().find(|found| !found.is_empty());
+        found.unwrap_or_else(|| {
+            let own = of(&|d| d.side_of(from).is_some());
+            let dangling = of(&|d| d.side_of(from).is_some() && d.is_dangling());
+            match own.len() {
+                1 => dangling,
+                _ => Vec::new(),
+            }
+        })
     }
 }
 

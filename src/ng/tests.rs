@@ -1,6 +1,7 @@
 //! Requests in, replies out, with a real relay behind the machine.
 
 use super::cache::KEPT_FOR;
+use super::call::DIALOGUES_MAX;
 use super::message::{Format, emit, parse, split};
 use super::*;
 use crate::base::{Instant, Rng};
@@ -515,8 +516,8 @@ fn limits_are_said() {
     let full = h.request("offer", &[&second[..], &[("supports", knows)]].concat());
     assert_eq!(text(&full, "result"), "load limit");
     assert_eq!(text(&full, "message"), "Parallel session limit reached");
-    let mut h = Harness::new(100);
-    for n in 0..16 {
+    let mut h = Harness::new(2 * 2 * DIALOGUES_MAX as u16);
+    for n in 0..DIALOGUES_MAX {
         let branch = [("via-branch", Value::from(&*format!("z{n}")))];
         sdp(&h.offer(&branch));
     }
@@ -554,6 +555,60 @@ fn forks_told_apart_by_branch_have_ports_of_their_own() {
     h.request("delete", &lost.concat());
     assert_eq!((h.ng.calls(), h.relay.sessions()), (1, 1));
     h.delete(0);
+    assert!(h.is_empty());
+}
+
+#[test]
+fn a_deletion_finds_its_call_whatever_branch_it_names() {
+    let mut h = Harness::new(64);
+    let now = [("delete delay", Value::from(0_i64))];
+    let named = |from: &str, to: &str, branch: &str| {
+        let branch = [("via-branch", Value::from(branch))];
+        [&dialogue("call", from, to)[..], &branch].concat()
+    };
+    let left = |h: &mut Harness, from: &str, to: &str, branch: &str| {
+        for branch in ["z1", "z2"] {
+            sdp(&h.offer(&[("via-branch", branch.into())]));
+        }
+        sdp(&h.answer(&[("via-branch", "z1".into())]));
+        let asked = named(from, to, branch);
+        assert!(h.request("query", &asked).get(b"tags").is_some());
+        let gone = h.request("delete", &[&asked[..], &now].concat());
+        let left = h.ng.sessions();
+        if gone.get(b"warning").is_some() {
+            assert_eq!(left, 2);
+        }
+        h.request("delete", &[&dialogue("call", "", "")[..], &now].concat());
+        assert!(h.is_empty());
+        left
+    };
+    // From tag, To tag, branch of the request; how many of an answered branch and a ringing one
+    // are left.
+    for (from, to, branch, sessions) in [
+        // BYEs of either side, whose branches are their own.
+        ("a", "b", "bye", 1),
+        ("b", "a", "bye", 1),
+        ("a", "", "bye", 0),
+        ("b", "", "bye", 1),
+        // The branch that rang in vain.
+        ("a", "", "z2", 1),
+        ("a", "unheard", "z2", 1),
+        ("unheard", "", "z2", 1),
+        // A From tag that is another message's.
+        ("unheard", "b", "bye", 1),
+        // Whichever of its branches that was.
+        ("a", "unheard", "bye", 2),
+        ("", "", "bye", 0),
+        ("unheard", "", "bye", 2),
+        ("unheard", "unheard", "bye", 2),
+    ] {
+        let found = left(&mut h, from, to, branch);
+        assert_eq!(found, sessions, "{from} {to} {branch}");
+    }
+    // The only one that rings is refused by somebody of whom nobody heard.
+    sdp(&h.offer(&[("via-branch", "z1".into())]));
+    let refused = [&named("a", "unheard", "other")[..], &now].concat();
+    assert_eq!(h.request("delete", &refused).get(b"warning"), None);
     assert!(h.is_empty());
 }
 

@@ -296,6 +296,47 @@ def test_kamailio_and_phones(case):
     assert relay.client.ask("list")["calls"] == []
 
 
+def call_through(case, kamailio, bob):
+    """Two phones in a call through Kamailio, whose sound is relayed; the dialogs of both."""
+    bob.peer = (kamailio.address, kamailio.port)
+    alice = Agent(case, kamailio, "alice")
+    a, b = Audio(case), Audio(case)
+    call = alice.invite("bob", sdp("127.0.0.1", a.port))
+    request = bob.expect("INVITE")
+    called = bob.answer(request, sdp("127.0.0.1", b.port))
+    caller = call.established()
+    bob.expect("ACK")
+    a.talk_to(caller.answer.media())
+    b.talk_to(request.media())
+    assert a.hears() and b.hears()
+    return caller, called
+
+
+def names_branches(case, via):
+    """One string of flags for all messages: a BYE's branch is not the INVITE's, and ends the call."""
+    relay = Relay(case)
+    bob = Agent(case, relay.voipd, "bob")
+    flags = f"{FLAGS} via-branch={via}"
+    kamailio = Kamailio(case, relay, f"127.0.0.1:{bob.port}", flags=flags,
+                        delete=f"{flags} delete-delay=0")
+    for hangs_up in (0, 1):
+        dialogs = call_through(case, kamailio, bob)
+        dialogs[hangs_up].bye(dialogs[1 - hangs_up])
+        assert relay.client.ask("list")["calls"] == [], (via, hangs_up)
+
+
+def test_kamailio_names_the_first_via(case):
+    names_branches(case, "1")
+
+
+def test_kamailio_names_the_via_of_its_reader(case):
+    names_branches(case, "auto")
+
+
+def test_kamailio_names_the_next_via(case):
+    names_branches(case, "auto-next")
+
+
 def test_kamailio_and_an_asymmetric_phone(case):
     """Alice's description names one port, and she sends from another: she is reached at the first."""
     relay = Relay(case)
@@ -635,6 +676,41 @@ def test_rows_beside_rtpengine(case):
                     for client, names in both]
             if said[0] != said[1]:
                 wrong.append(f"{name}, step {step}, {command}: {said[0]}, rtpengine {said[1]}")
+    assert not wrong, "\n".join(wrong)
+
+
+# Requests with branches, whose names a client takes from whichever message it has at hand: what is
+# answered (a call with a ringing branch beside), then a deletion's From tag, To tag, branch. Not
+# compared: ("b", "a"), both tags of the branch that was answered, by which rtpengine ends those that
+# ring, too.
+DELETIONS = [("a", "b", "bye"), ("a", "", "bye"), ("b", "", "bye"),
+             ("a", "", "z2"), ("a", "unheard", "z2"), ("unheard", "", "z2"),
+             ("unheard", "b", "bye"), ("a", "unheard", "bye"), ("", "", "bye"),
+             ("unheard", "", "bye"), ("unheard", "unheard", "bye")]
+
+
+def test_deletions_beside_rtpengine(case):
+    """A deletion ends the same branches, whatever tags and branch it names."""
+    clients = [Relay(case, ng_interfaces=["lo/127.0.0.1"]).client, Rtpengine(case).client]
+
+    def left(client, call_id, *names):
+        call = {"call_id": call_id, "from_tag": "a"}
+        for branch in ("z1", "z2"):
+            client.ask("offer", sdp=BASE, via_branch=branch, **call)
+        client.ask("answer", sdp=BASE, via_branch="z1", to_tag="b", **call)
+        keys = {key: value for key, value in zip(("from_tag", "to_tag", "via_branch"), names) if value}
+        reply = client.ask("delete", call_id=call_id, delete_delay=0, **keys)
+        # A branch that is gone gave its ports back.
+        told = client.ask("query", call_id=call_id).get("tags", {})
+        live = {tag["via-branch"] for tag in told.values()
+                if "via-branch" in tag and any(m["streams"] for m in tag["medias"])
+                and tag["medias"][0]["streams"][0].get("local port")}
+        return "warning" in reply, live
+    wrong = []
+    for number, names in enumerate(DELETIONS):
+        said = [left(client, f"deletion-{number}", *names) for client in clients]
+        if said[0] != said[1]:
+            wrong.append(f"{names}: {said[0]}, rtpengine {said[1]}")
     assert not wrong, "\n".join(wrong)
 
 

@@ -256,8 +256,8 @@ pub enum MediaEvent {
         /// Why.
         reason: Failure,
     },
-    /// A side that should send was silent for too long. Said once; the session lives on until it
-    /// is closed.
+    /// A side that should send was silent for too long. Said once of each side, and once of both,
+    /// until the next command; the session lives on until it is closed.
     Timeout {
         /// Which.
         session: u64,

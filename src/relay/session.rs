@@ -145,6 +145,14 @@ pub(super) struct Verdicts {
     pub(super) again: Option<Instant>,
 }
 
+/// What was said of silence since the last command.
+#[derive(Clone, Copy, Default, Debug)]
+struct Told {
+    both: bool,
+    /// By side: that it alone is.
+    one: [bool; 2],
+}
+
 /// One session.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -160,7 +168,8 @@ pub(super) struct Session {
     retired: [LegStats; 2],
     /// The last command.
     changed: Instant,
-    timed_out: bool,
+    /// It was told since then that both sides are silent, or that one is.
+    told: Told,
     /// Whose ports were opened to all, since when they are silent.
     opened: [Option<Instant>; 2],
     /// What SRTP under our keys keeps, by stream and side: not by port, since RTCP may move from
@@ -184,7 +193,7 @@ impl Session {
             plan: Plan::default(),
             retired: Default::default(),
             changed: Instant::ZERO,
-            timed_out: false,
+            told: Told::default(),
             opened: [None; 2],
             secure: Vec::new(),
         }
@@ -212,7 +221,7 @@ impl Session {
         self.renew(&plan);
         self.plan = plan;
         self.changed = now;
-        self.timed_out = false;
+        self.told = Told::default();
     }
 
     /// Makes what SRTP needs for the keys of a plan.
@@ -355,7 +364,7 @@ impl Session {
         };
         let is_rtp = |both: &&[MediaSpec; 2]| both.iter().all(|s| s.kind != MediaKind::Udptl);
         let mut streams = self.plan.streams.iter().flatten();
-        let watched = streams.clone().any(talks) && !self.timed_out;
+        let watched = streams.clone().any(talks) && !self.told.both;
         if !watched {
             return Verdicts {
                 silent: None,
@@ -381,31 +390,32 @@ impl Session {
             });
             heard.max().map_or(self.changed, |at| at.max(self.changed))
         });
-        let [caller, called] = quiet_since;
-        let one_limit = settings.silence_one_side;
-        let silent = if now >= caller.max(called) + both_limit {
-            Some(Silent::Both)
-        } else if now >= caller + one_limit && has_rtp {
-            Some(Silent::One(Side::Caller))
-        } else if now >= called + one_limit && has_rtp {
-            Some(Silent::One(Side::Called))
-        } else {
-            None
+        let both_at = quiet_since[0].max(quiet_since[1]) + both_limit;
+        // That one side is silent is said of each once; whether both are is asked on.
+        let told = self.told.one;
+        let one_at = |side: Side| {
+            let asked = has_rtp && !told[side.index()];
+            asked.then(|| quiet_since[side.index()] + settings.silence_one_side)
         };
-        self.timed_out = silent.is_some();
-        let both_at = caller.max(called) + both_limit;
-        let one_at = caller.min(called) + one_limit;
-        let again = match has_rtp {
-            true => both_at.min(one_at),
-            false => both_at,
+        let due = |side: &Side| one_at(*side).is_some_and(|at| now >= at);
+        let silent = match Side::BOTH.into_iter().find(due) {
+            _ if now >= both_at => Some(Silent::Both),
+            side => side.map(Silent::One),
         };
+        match silent {
+            Some(Silent::Both) => self.told.both = true,
+            Some(Silent::One(side)) => self.told.one[side.index()] = true,
+            None => {}
+        }
+        let left = Side::BOTH
+            .into_iter()
+            .filter(|side| silent != Some(Silent::One(*side)));
+        let again = left.filter_map(one_at).fold(both_at, Instant::min);
         let (mute, mute_at) = self.mute(now, quiet_since, settings.listen_wide);
         Verdicts {
             silent,
             mute,
-            again: silent
-                .is_none()
-                .then_some(again.min(mute_at.unwrap_or(again))),
+            again: (!self.told.both).then_some(again.min(mute_at.unwrap_or(again))),
         }
     }
 

@@ -629,6 +629,29 @@ fn silence_of_one_side_names_it() {
 }
 
 #[test]
+fn who_watched_one_side_fall_silent_still_hears_of_both() {
+    let mut w = World::open(legs());
+    let session = SESSION;
+    let timeout = |silent| MediaEvent::Timeout { session, silent };
+    let mut said = Vec::new();
+    for n in 0..320u64 {
+        w.packet(at(1000 * n), PORTS[1], PHONES[1], rtp(2, n as u16));
+        said.extend(w.pass(at(1000 * n + 999)));
+    }
+    // They change places: of the other it is said, too, and of neither again.
+    for n in 320..1400u64 {
+        w.packet(at(1000 * n), PORTS[0], PHONES[0], rtp(1, n as u16));
+        said.extend(w.pass(at(1000 * n + 999)));
+    }
+    let one = |side| timeout(Silent::One(side));
+    assert_eq!(said, [one(Side::Caller), one(Side::Called)]);
+    assert_eq!(w.pass(at(1_399_000 + 59_999)), []);
+    assert_eq!(w.pass(at(1_399_000 + 60_000)), [timeout(Silent::Both)]);
+    assert_eq!(w.pass(at(9_000_000)), []);
+    assert_eq!(w.relay.poll_timeout(), None);
+}
+
+#[test]
 fn what_answers_itself_is_not_blamed_for_sending_nothing() {
     let mut legs = legs();
     legs[1].local = true;

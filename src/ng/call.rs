@@ -188,9 +188,30 @@ pub struct Dialogue {
     pub watch: Option<TimerId>,
     /// When a request was last about it.
     pub touched: Instant,
+    /// How many descriptions it took.
+    pub exchanges: u64,
 }
 
 impl Dialogue {
+    /// Takes back the last description, if none came since `before`; whether it did. What is being
+    /// done with the dialogue meanwhile goes on.
+    pub fn take_back(&mut self, before: Dialogue) -> bool {
+        if self.exchanges != before.exchanges + 1 {
+            return false;
+        }
+        let now = std::mem::replace(self, before);
+        for (party, now) in self.parties.iter_mut().zip(&now.parties) {
+            party.blocking = now.blocking;
+        }
+        self.session = now.session;
+        self.recording = now.recording;
+        self.tapes = now.tapes;
+        self.pairs = now.pairs;
+        (self.ending, self.watch) = (now.ending, now.watch);
+        self.touched = now.touched;
+        true
+    }
+
     /// One side.
     pub fn party(&self, side: Side) -> &Party {
         let [caller, called] = &self.parties;
@@ -248,7 +269,13 @@ impl Dialogue {
     pub fn legs(&self, blocking: Blocking) -> Option<[LegSpec; 2]> {
         let [caller, called] = &self.parties;
         let mut legs = match (Sdp::parse(&caller.sdp), Sdp::parse(&called.sdp)) {
-            (Ok(a), Ok(b)) => [leg(caller, &a), leg(called, &b)],
+            (Ok(a), Ok(b)) => {
+                let mut legs = [leg(caller, &a), leg(called, &b)];
+                // A stream that one side has just offered has its ports before it is answered.
+                grow(&mut legs[0], unanswered(caller, &b));
+                grow(&mut legs[1], unanswered(called, &a));
+                legs
+            }
             (Ok(a), Err(_)) => [leg(caller, &a), unanswered(called, &a)],
             (Err(_), Ok(b)) => [unanswered(caller, &b), leg(called, &b)],
             (Err(_), Err(_)) => return None,
@@ -262,6 +289,12 @@ impl Dialogue {
         record::mark(self, &mut legs);
         Some(legs)
     }
+}
+
+/// Adds the streams that a side's own description does not know yet.
+fn grow(leg: &mut LegSpec, offered: LegSpec) {
+    let known = leg.media.len();
+    leg.media.extend(offered.media.into_iter().skip(known));
 }
 
 fn vantage(party: &Party) -> anchor::Vantage {

@@ -687,6 +687,68 @@ fn a_stream_may_come_and_go_within_a_call() {
 }
 
 #[test]
+fn a_stream_whose_ports_are_taken_leaves_the_call_alone() {
+    let mut h = Harness::new(16);
+    let toward_b = port(&sdp(&h.offer(&[])));
+    let toward_a = port(&sdp(&h.answer(&[])));
+    let passes = |h: &mut Harness, n: u16| {
+        let passed = h.packet(toward_a, "198.51.100.10:4000", n);
+        let called = "198.51.100.20:5000".parse().unwrap();
+        assert_eq!(passed, Some((toward_b, called)));
+    };
+    passes(&mut h, 1);
+    let again = |h: &mut Harness, body: &str| {
+        let all = [&dialogue("call", "a", "b")[..], &[("sdp", body.into())]].concat();
+        h.request("offer", &all)
+    };
+    // Those that come next are taken: others are tried before anybody hears of them.
+    h.taken.extend([20_004, 20_009]);
+    let two = twice(OFFER);
+    let offered = sdp(&again(&mut h, &two));
+    let parsed = Sdp::parse(offered.as_bytes()).unwrap();
+    assert_eq!(parsed.media[0].port, toward_b);
+    assert!(
+        ![0, 20_004, 20_008].contains(&parsed.media[1].port),
+        "{offered}"
+    );
+    assert_eq!((h.bound.len(), h.ng.sessions()), (8, 1));
+    passes(&mut h, 2);
+    let refused = [
+        &dialogue("call", "a", "b")[..],
+        &[("sdp", (&*twice(ANSWER).replace("5010", "0")).into())],
+    ];
+    sdp(&h.request("answer", &refused.concat()));
+    assert_eq!(h.bound.len(), 4);
+    h.delete(0);
+    assert_eq!((h.is_empty(), h.ng.ports_free()), (true, 14));
+    // All are taken: the call is as before.
+    h.taken.clear();
+    let toward_b = port(&sdp(&h.offer(&[])));
+    let toward_a = port(&sdp(&h.answer(&[])));
+    let free = h.ng.ports_free();
+    h.taken = (20_000..20_032)
+        .filter(|port| !h.bound.contains(port))
+        .collect();
+    assert_eq!(error(&again(&mut h, &two)), "Ran out of ports");
+    let held = BTreeSet::from([toward_a, toward_a + 1, toward_b, toward_b + 1]);
+    assert_eq!((&h.bound, h.ng.sessions(), h.ng.calls()), (&held, 1, 1));
+    assert!(h.packet(toward_a, "198.51.100.10:4000", 3).is_some());
+    let told = Value::from(h.request("query", &dialogue("call", "", "")));
+    let Value::List(medias) = at(&told, &["tags", "a", "medias"]) else {
+        panic!("{told:?}")
+    };
+    assert_eq!(medias.len(), 1);
+    // It is nobody's any more what the refused offer took.
+    assert_eq!(h.ng.ports_free() + h.ng.pool.bad(), free + 2);
+    // Another offer goes through, and the answer to it.
+    let hold = format!("{OFFER}a=sendonly\r\n");
+    assert_eq!(port(&sdp(&again(&mut h, &hold))), toward_b);
+    assert_eq!(port(&sdp(&h.answer(&[]))), toward_a);
+    h.delete(0);
+    assert!(h.is_empty());
+}
+
+#[test]
 fn silent_and_forgotten_calls_end() {
     let mut h = Harness::new(16);
     h.offer(&[]);
@@ -1076,6 +1138,12 @@ fn media_and_keys_are_blocked_for_one_or_all() {
 /// time is one bound that no call has.
 #[test]
 fn whatever_comes_nothing_leaks() {
+    let bodies = [
+        OFFER.to_owned(),
+        ANSWER.to_owned(),
+        twice(OFFER),
+        twice(ANSWER),
+    ];
     for seed in 0..150 {
         let mut rng = Rng::from_u64(seed);
         let mut h = Harness::new(24);
@@ -1106,7 +1174,7 @@ fn whatever_comes_nothing_leaks() {
                 .add("to-tag", &*pick(&mut rng, &["", "a", "b", "c"]))
                 .add("via-branch", &*pick(&mut rng, &["", "", "z"]))
                 .add("delete-delay", rng.below(3) * 5)
-                .add("sdp", if rng.below(2) == 0 { OFFER } else { ANSWER });
+                .add("sdp", &*bodies[rng.below(4) as usize]);
             let datagram = emit(format!("{step}").as_bytes(), Format::Bencode, &request);
             if rng.below(10) > 0 {
                 sent.push(datagram);

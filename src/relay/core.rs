@@ -4,7 +4,7 @@ use super::channel::{Channel, Lane, Role};
 use super::command::{BindError, Failure, MediaCommand, MediaEvent, MediaKind, Side, SocketAction};
 use super::datagram::Datagram;
 use super::offload::{self, FastPath, FlowNews, FlowOrder, PortFlow, State, Stream};
-use super::session::{Plan, Session, Verdicts};
+use super::session::{Before, Plan, Session, Verdicts};
 use super::stats::{DROP_REASONS, DropReason, LegStats};
 use crate::base::{Instant, Key, Slab, TimerTable};
 use crate::srtp::SrtpError;
@@ -133,6 +133,15 @@ pub struct Relay {
     fast: Option<FastPath>,
     /// When to look whether a session's streams may come onto the fast path, or what it counted.
     looks: TimerTable<Key>,
+    undo: Option<Undo>,
+}
+
+/// What the last command changed: it holds again if a port that it named cannot be bound.
+#[derive(Debug)]
+struct Undo {
+    key: Key,
+    now: Instant,
+    before: Before,
 }
 
 impl Relay {
@@ -150,6 +159,7 @@ impl Relay {
             dropped: [0; DROP_REASONS],
             fast: None,
             looks: TimerTable::new(),
+            undo: None,
         }
     }
 
@@ -162,6 +172,7 @@ impl Relay {
     pub fn handle_command(&mut self, now: Instant, command: MediaCommand) {
         let name = command.session();
         let known = self.by_name.get(&name).copied();
+        self.undo = None;
         match (command, known) {
             (MediaCommand::Open { .. }, Some(key)) => {
                 self.discard(key);
@@ -169,13 +180,9 @@ impl Relay {
             }
             (MediaCommand::Open { legs, .. }, None) => self.on_open(now, name, &legs),
             (_, None) => self.fail(name, Failure::Unknown),
-            (MediaCommand::Update { legs, .. }, Some(key)) => match Plan::new(&legs) {
-                Some(plan) => self.install(now, key, plan),
-                None => {
-                    self.discard(key);
-                    self.fail(name, Failure::BadStreams);
-                }
-            },
+            (MediaCommand::Update { legs, .. }, Some(key)) => {
+                self.on_update(now, (name, key), &legs)
+            }
             (MediaCommand::Close { .. }, Some(key)) => self.on_close(now, key),
             (MediaCommand::Query { .. }, Some(key)) => {
                 let legs = self.stats(now, key);
@@ -358,20 +365,30 @@ impl Relay {
         }
     }
 
-    /// A port could not be bound: its session ends with [`Failure::Port`] or [`Failure::Full`].
+    /// A port could not be bound. If an update asked for it, its session is as before that, and
+    /// [`MediaEvent::Unchanged`] says so; else the session ends with [`Failure::Port`] or
+    /// [`Failure::Full`].
     pub fn bind_failed(&mut self, port: u16, error: BindError) {
         let Some(channel) = self.channels.get(port) else {
             return;
         };
         let key = channel.setting.session;
-        if let Some(name) = self.discard(key) {
-            self.fail(
-                name,
-                match error {
-                    BindError::Refused => Failure::Port(port),
-                    BindError::Exhausted => Failure::Full,
-                },
-            );
+        let reason = match error {
+            BindError::Refused => Failure::Port(port),
+            BindError::Exhausted => Failure::Full,
+        };
+        let undo = self.undo.take().filter(|undo| undo.key == key);
+        match (undo, self.sessions.get_mut(key)) {
+            (Some(Undo { now, before, .. }), Some(session)) => {
+                let (name, plan) = (session.name, session.restore(before));
+                self.install(now, key, plan);
+                self.leave_unchanged(name, reason);
+            }
+            _ => {
+                if let Some(name) = self.discard(key) {
+                    self.fail(name, reason);
+                }
+            }
         }
     }
 
@@ -502,23 +519,35 @@ impl Relay {
             return self.fail(name, Failure::Full);
         };
         self.by_name.insert(name, key);
+        if let Some(port) = self.conflict(key, &plan) {
+            self.discard(key);
+            return self.fail(name, Failure::PortInUse(port));
+        }
         self.events.push_back(MediaEvent::Opened { session: name });
         self.install(now, key, plan);
     }
 
-    /// Makes the session as the plan says: ports come, stay, or go.
-    fn install(&mut self, now: Instant, key: Key, plan: Plan) {
+    fn on_update(&mut self, now: Instant, (name, key): (u64, Key), legs: &[super::LegSpec; 2]) {
+        let Some(plan) = Plan::new(legs) else {
+            return self.leave_unchanged(name, Failure::BadStreams);
+        };
         if let Some(port) = self.conflict(key, &plan) {
-            if let Some(name) = self.discard(key) {
-                self.fail(name, Failure::PortInUse(port));
-            }
-            return;
+            return self.leave_unchanged(name, Failure::PortInUse(port));
         }
+        let before = self.install(now, key, plan);
+        self.undo = before.map(|before| Undo { key, now, before });
+    }
+
+    fn leave_unchanged(&mut self, session: u64, reason: Failure) {
+        let event = MediaEvent::Unchanged { session, reason };
+        self.events.push_back(event);
+    }
+
+    /// Makes the session as the plan says: ports come, stay, or go. What it was before.
+    fn install(&mut self, now: Instant, key: Key, plan: Plan) -> Option<Before> {
         // What a flow rests on may change: until that is settled its packets go by sockets.
         self.leave(key);
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
+        let session = self.sessions.get_mut(key)?;
         for port in session.ports_not_in(&plan) {
             if let Some(channel) = self.channels.remove(port) {
                 session.retire(&channel, now);
@@ -546,7 +575,7 @@ impl Relay {
                 }
             }
         }
-        session.adopt(plan, now);
+        let before = session.adopt(plan, now);
         if let Some(timer) = session.timer.take() {
             self.timers.cancel(timer);
         }
@@ -560,6 +589,7 @@ impl Relay {
         if self.fast.is_some() && session.may_be_carried() {
             session.look = Some(self.looks.arm(window_end + offload::RETRY, key));
         }
+        Some(before)
     }
 
     /// Takes a session's streams off the fast path; how many flows will still tell what they

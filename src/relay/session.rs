@@ -9,7 +9,7 @@ use super::offload::{self, FastPath};
 use super::stats::LegStats;
 use super::{Direction, STREAMS_MAX};
 use crate::base::{Instant, Key, TimerId};
-use crate::srtp::{Keys, Secure, SrtpError};
+use crate::srtp::{Keys, Renewed, Secure, SrtpError};
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -145,6 +145,14 @@ pub(super) struct Verdicts {
     pub(super) again: Option<Instant>,
 }
 
+/// What held before a plan was adopted.
+#[derive(Debug)]
+pub(super) struct Before {
+    plan: Plan,
+    /// By stream and side.
+    renewed: Vec<(usize, Side, Renewed)>,
+}
+
 /// What was said of silence since the last command.
 #[derive(Clone, Copy, Default, Debug)]
 struct Told {
@@ -216,16 +224,28 @@ impl Session {
         gone.map(|old| old.port).collect()
     }
 
-    /// The plan holds from now on.
-    pub(super) fn adopt(&mut self, plan: Plan, now: Instant) {
-        self.renew(&plan);
-        self.plan = plan;
+    /// The plan holds from now on; what held before, so that it may again.
+    pub(super) fn adopt(&mut self, plan: Plan, now: Instant) -> Before {
+        let renewed = self.renew(&plan);
+        let plan = std::mem::replace(&mut self.plan, plan);
         self.changed = now;
         self.told = Told::default();
+        Before { plan, renewed }
+    }
+
+    /// The plan to go back to. No packet came or went since the other was adopted.
+    pub(super) fn restore(&mut self, before: Before) -> Plan {
+        for (stream, side, renewed) in before.renewed {
+            if let Ok(secure) = self.secure(stream, side) {
+                secure.restore(renewed);
+            }
+        }
+        before.plan
     }
 
     /// Makes what SRTP needs for the keys of a plan.
-    fn renew(&mut self, plan: &Plan) {
+    fn renew(&mut self, plan: &Plan) -> Vec<(usize, Side, Renewed)> {
+        let mut all = Vec::new();
         for side in Side::BOTH {
             for stream in 0..plan.streams.len() {
                 let Some(keys) = plan.keys(stream, side) else {
@@ -236,10 +256,11 @@ impl Session {
                 }
                 let places = self.secure.get_mut(stream);
                 if let Some(place) = places.and_then(|both| both.get_mut(side.index())) {
-                    place.get_or_insert_default().renew(keys);
+                    all.push((stream, side, place.get_or_insert_default().renew(keys)));
                 }
             }
         }
+        all
     }
 
     /// What SRTP of a stream keeps toward a side.

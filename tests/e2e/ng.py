@@ -6,6 +6,7 @@ import pathlib
 import random
 import shutil
 import signal
+import socket
 import time
 import urllib.request
 
@@ -736,6 +737,38 @@ def test_strings_of_flags_beside_rtpengine(case):
         mine = ours.ask("offer", rtpp_flags=string, sip_message_type="request", **call)
         other = theirs.ask("offer", **keys, **call)
         assert fields(mine["sdp"]) == fields(other["sdp"]), string
+
+
+def test_a_stream_that_finds_no_port_leaves_the_call(case):
+    """Video comes to a call while others hold all ports: it is refused, and the sound goes on."""
+    relay = Relay(case, ports=case.rtp_range(pairs=16), ng_interfaces=["lo/127.0.0.1"])
+    call = {"call_id": "x", "from_tag": "a"}
+    a, b = Audio(case), Audio(case)
+    offered = relay.client.ask("offer", sdp=sdp("127.0.0.1", a.port), **call)
+    answered = relay.client.ask("answer", sdp=sdp("127.0.0.1", b.port), to_tag="b", **call)
+    b.talk_to(("127.0.0.1", port_of(offered)))
+    a.talk_to(("127.0.0.1", port_of(answered)))
+    assert a.hears() and b.hears()
+    held = []
+    for port in relay.ports:
+        one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            one.bind(("127.0.0.1", port))
+            held.append(one)
+        except OSError:
+            one.close()
+    both = sdp("127.0.0.1", a.port, version=2) + VIDEO
+    refused = relay.client.ask("offer", sdp=both, **call, to_tag="b")
+    assert refused["error-reason"] == "Ran out of ports", refused
+    assert a.hears() and b.hears(), "the call was lost"
+    told = relay.client.ask("query", **call)
+    assert len(told["tags"]["a"]["medias"]) == 1, told
+    for one in held:
+        one.close()
+    again = relay.client.ask("offer", sdp=sdp("127.0.0.1", a.port, version=3), **call, to_tag="b")
+    assert port_of(again) == port_of(offered)
+    assert relay.client.ask("delete", delete_delay=0, **call)["result"] == "ok"
+    assert relay.client.ask("list")["calls"] == []
 
 
 def test_ports_go_round(case):

@@ -43,7 +43,11 @@ impl Sessions {
             MediaEvent::Closed { session, .. } | MediaEvent::Failed { session, .. } => {
                 self.with(|all| all.remove(session));
             }
-            MediaEvent::Opened { .. } | MediaEvent::Timeout { .. } | MediaEvent::Report { .. } => {}
+            // Who hears that a session is unchanged says what it shall be, or ends it.
+            MediaEvent::Opened { .. }
+            | MediaEvent::Unchanged { .. }
+            | MediaEvent::Timeout { .. }
+            | MediaEvent::Report { .. } => {}
         }
     }
 

@@ -299,6 +299,7 @@ fn relayed_media_is_opened_updated_and_closed_and_ports_come_back() {
         MediaEvent::Closed {
             session,
             legs: Box::new([stats, LegStats::default()]),
+            streams: Vec::new(),
         },
     );
     let cdr = cdr(&mut t).unwrap();

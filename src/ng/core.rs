@@ -6,7 +6,7 @@ use super::exchange::{LOAD_LIMIT, NO_PORTS};
 use super::message::{self, Format};
 use super::record::Begun;
 use super::request::{Command, Refusal, Request};
-use super::stats::Snapshot;
+use super::stats::{Figures, Snapshot};
 use super::{Counts, NG_SESSIONS, Output, Settings};
 use crate::base::{Instant, Key, Rng, Slab, TimerId, TimerTable};
 use crate::media::Order;
@@ -408,11 +408,13 @@ impl Ng {
         let session = event.session();
         match event {
             MediaEvent::Opened { .. } => self.on_done(now, session, Expect::Opened, None),
-            MediaEvent::Report { legs, .. } => {
-                self.on_done(now, session, Expect::Report, Some(legs));
+            MediaEvent::Report { legs, streams, .. } => {
+                let figures = Figures { legs, streams };
+                self.on_done(now, session, Expect::Report, Some(figures));
             }
-            MediaEvent::Closed { legs, .. } => {
-                self.on_done(now, session, Expect::Closed, Some(legs));
+            MediaEvent::Closed { legs, streams, .. } => {
+                let figures = Figures { legs, streams };
+                self.on_done(now, session, Expect::Closed, Some(figures));
                 self.forget(now, session);
             }
             MediaEvent::Failed { reason, .. } => self.on_failed(now, session, reason),
@@ -437,13 +439,7 @@ impl Ng {
         }
     }
 
-    fn on_done(
-        &mut self,
-        now: Instant,
-        session: u64,
-        what: Expect,
-        legs: Option<Box<[LegStats; 2]>>,
-    ) {
+    fn on_done(&mut self, now: Instant, session: u64, what: Expect, figures: Option<Figures>) {
         let Some(row) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -462,7 +458,7 @@ impl Ng {
             return;
         };
         if let Some(Waiting { job: Some(job), .. }) = row.waiting.remove(at) {
-            self.part_done(now, job, legs);
+            self.part_done(now, job, figures);
         }
     }
 
@@ -542,18 +538,14 @@ impl Ng {
         }
     }
 
-    fn part_done(
-        &mut self,
-        now: Instant,
-        (key, part): (Key, usize),
-        legs: Option<Box<[LegStats; 2]>>,
-    ) {
+    fn part_done(&mut self, now: Instant, (key, part): (Key, usize), figures: Option<Figures>) {
         let Some(job) = self.jobs.get_mut(key) else {
             return;
         };
         job.left = job.left.saturating_sub(1);
+        let legs = figures.as_ref().map(|figures| figures.legs.clone());
         if let Work::Tell(snapshot) = &mut job.work {
-            snapshot.add(part, legs.as_deref());
+            snapshot.add(part, figures);
         }
         if job.left > 0 {
             return;

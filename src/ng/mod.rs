@@ -35,6 +35,7 @@ mod exchange;
 mod flags;
 mod message;
 mod pair;
+mod quality;
 mod record;
 #[cfg(test)]
 mod record_tests;

@@ -528,6 +528,33 @@ fn limits_are_said() {
 }
 
 #[test]
+fn a_ring_group_of_fifty_is_one_call() {
+    let mut h = Harness::new(2 * 50 + 2);
+    for n in 0..50 {
+        sdp(&h.offer(&[("via-branch", (&*format!("z{n}")).into())]));
+    }
+    sdp(&h.answer(&[("via-branch", "z49".into())]));
+    // What is told of it fits in a datagram, the pair that talks before all others.
+    for command in ["query", "delete"] {
+        let mut request = Dictionary::new();
+        request
+            .add("command", command)
+            .add("call-id", "call")
+            .add("delete delay", 0_i64);
+        let asked = emit(command.as_bytes(), Format::Bencode, &request);
+        let reply = h.datagram(&asked).remove(0);
+        assert!(reply.len() < 65_000, "{}", reply.len());
+        for pair in ["16:in dialogue with1:b", "16:in dialogue with1:a"] {
+            assert!(
+                reply.windows(pair.len()).any(|w| w == pair.as_bytes()),
+                "{pair}"
+            );
+        }
+    }
+    assert!(h.is_empty());
+}
+
+#[test]
 fn forks_told_apart_by_branch_have_ports_of_their_own() {
     let mut h = Harness::new(16);
     let branch = |text: &str| [("via-branch", Value::from(text))];

@@ -1,6 +1,6 @@
 //! What signalling tells the media side, and what it hears back.
 
-use super::stats::LegStats;
+use super::stats::{LegStats, StreamStats};
 use crate::srtp::Keys;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -277,6 +277,8 @@ pub enum MediaEvent {
         session: u64,
         /// Caller and called.
         legs: Box<[LegStats; 2]>,
+        /// The same by streams, in their order.
+        streams: Vec<[StreamStats; 2]>,
     },
     /// The session ended; its final counters. Its ports are free now.
     Closed {
@@ -284,6 +286,8 @@ pub enum MediaEvent {
         session: u64,
         /// Caller and called.
         legs: Box<[LegStats; 2]>,
+        /// The same by streams, in their order.
+        streams: Vec<[StreamStats; 2]>,
     },
 }
 

@@ -5,7 +5,7 @@ use super::command::{BindError, Failure, MediaCommand, MediaEvent, MediaKind, Si
 use super::datagram::Datagram;
 use super::offload::{self, FastPath, FlowNews, FlowOrder, PortFlow, State, Stream};
 use super::session::{Before, Plan, Session, Verdicts};
-use super::stats::{DROP_REASONS, DropReason, LegStats};
+use super::stats::{DROP_REASONS, DropReason, LegStats, StreamStats};
 use crate::base::{Instant, Key, Slab, TimerTable};
 use crate::srtp::SrtpError;
 use crate::wire::rtp::{Class, classify};
@@ -185,9 +185,12 @@ impl Relay {
             }
             (MediaCommand::Close { .. }, Some(key)) => self.on_close(now, key),
             (MediaCommand::Query { .. }, Some(key)) => {
-                let legs = self.stats(now, key);
-                let session = name;
-                self.events.push_back(MediaEvent::Report { session, legs });
+                let (legs, streams) = self.stats(now, key);
+                self.events.push_back(MediaEvent::Report {
+                    session: name,
+                    legs,
+                    streams,
+                });
             }
         }
     }
@@ -614,17 +617,23 @@ impl Relay {
     fn on_close(&mut self, now: Instant, key: Key) {
         let flows = self.leave(key);
         if flows == 0 {
-            let legs = self.stats(now, key);
+            let (legs, streams) = self.stats(now, key);
             if let Some(session) = self.discard(key) {
-                self.events.push_back(MediaEvent::Closed { session, legs });
+                self.events.push_back(MediaEvent::Closed {
+                    session,
+                    legs,
+                    streams,
+                });
             }
             return;
         }
         // Its name and its ports are gone at once, its figures come when its flows have told.
+        let (_, counted) = self.stats(now, key);
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
         session.closing = Some(flows);
+        session.counted = counted;
         self.by_name.remove(&session.name);
         if let Some(timer) = session.timer.take() {
             self.timers.cancel(timer);
@@ -661,10 +670,13 @@ impl Relay {
         };
         *left = left.saturating_sub(1);
         if *left == 0 {
-            let legs = self.stats(now, key);
+            let (legs, _) = self.stats(now, key);
             if let Some(session) = self.sessions.remove(key) {
-                let session = session.name;
-                self.events.push_back(MediaEvent::Closed { session, legs });
+                self.events.push_back(MediaEvent::Closed {
+                    session: session.name,
+                    legs,
+                    streams: session.counted,
+                });
             }
         }
     }
@@ -751,12 +763,14 @@ impl Relay {
         self.events.push_back(event);
     }
 
-    fn stats(&self, now: Instant, key: Key) -> Box<[LegStats; 2]> {
-        let session = self.sessions.get(key);
+    fn stats(&self, now: Instant, key: Key) -> (Box<[LegStats; 2]>, Vec<[StreamStats; 2]>) {
         let fast = self.fast.as_ref();
-        Box::new(session.map_or_else(Default::default, |s| {
-            s.stats(now, key, &self.channels, fast)
-        }))
+        let Some(session) = self.sessions.get(key) else {
+            return Default::default();
+        };
+        let legs = session.stats(now, key, &self.channels, fast);
+        let streams = session.stream_stats(now, key, &self.channels, fast);
+        (Box::new(legs), streams)
     }
 }
 

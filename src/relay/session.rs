@@ -6,7 +6,7 @@ use super::core::{Channels, RelaySettings};
 use super::frame::FlowStats;
 use super::latch::Expectation;
 use super::offload::{self, FastPath};
-use super::stats::LegStats;
+use super::stats::{LegStats, StreamStats};
 use super::{Direction, STREAMS_MAX};
 use crate::base::{Instant, Key, TimerId};
 use crate::srtp::{Keys, Renewed, Secure, SrtpError};
@@ -171,6 +171,8 @@ pub(super) struct Session {
     pub(super) looks: u8,
     /// It has ended, and so many flows still have to tell what they counted.
     pub(super) closing: Option<usize>,
+    /// What its streams counted until then, flows of theirs apart.
+    pub(super) counted: Vec<[StreamStats; 2]>,
     plan: Plan,
     /// What the channels that are gone counted.
     retired: [LegStats; 2],
@@ -198,6 +200,7 @@ impl Session {
             look: None,
             looks: 0,
             closing: None,
+            counted: Vec::new(),
             plan: Plan::default(),
             retired: Default::default(),
             changed: Instant::ZERO,
@@ -368,6 +371,41 @@ impl Session {
                 });
         }
         legs
+    }
+
+    /// The figures of both sides in each stream, refused ones among them. `key` is its own.
+    pub(super) fn stream_stats(
+        &self,
+        now: Instant,
+        key: Key,
+        channels: &Channels,
+        fast: Option<&FastPath>,
+    ) -> Vec<[StreamStats; 2]> {
+        let mut all = vec![[StreamStats::default(); 2]; self.plan.streams.len()];
+        for entry in self.plan.entries() {
+            let both = all.get_mut(entry.stream);
+            let Some(stats) = both.and_then(|both| both.get_mut(entry.side.index())) else {
+                continue;
+            };
+            let channel = channels.get(entry.port);
+            if let Some(channel) = channel.filter(|channel| channel.setting.session == key) {
+                channel.add_to_stream(stats, now);
+            }
+            let flow = fast.and_then(|fast| fast.get(entry.port));
+            let Some(flow) = flow.filter(|flow| flow.session == key) else {
+                continue;
+            };
+            let told = &flow.told;
+            stats.packets_in += told.packets;
+            stats.bytes_in += told.bytes;
+            stats.lost += told.lost;
+            if let Some(heard) = told.heard {
+                let silent = now.since(heard);
+                stats.silent_for = Some(stats.silent_for.map_or(silent, |s| s.min(silent)));
+                stats.jitter_us = told.jitter_us;
+            }
+        }
+        all
     }
 
     /// Looks for silence. Sessions on hold in either direction, and those where a side has not

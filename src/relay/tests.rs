@@ -892,6 +892,70 @@ fn a_session_that_cannot_be_as_before_ends() {
 }
 
 #[test]
+fn streams_are_counted_each_for_itself_and_reports_are_kept() {
+    let mut two = legs();
+    for (side, phone) in ["198.51.100.10:4010", "198.51.100.20:5010"]
+        .iter()
+        .enumerate()
+    {
+        two[side].media.push(None);
+        two[side].media.extend(leg(PORTS[side] + 100, phone).media);
+    }
+    let mut w = World::open(two);
+    for n in 0..10u16 {
+        w.packet(at(1 + u64::from(n)), PORTS[0], PHONES[0], rtp(11, 2 * n));
+    }
+    w.packet(at(20), PORTS[1] + 100, "198.51.100.20:5010", rtp(22, 1));
+    let block = |fraction_lost, lost, jitter| rtcp::ReportBlock {
+        ssrc: 1,
+        fraction_lost,
+        lost,
+        highest_sequence: 1,
+        jitter,
+        last_report: 0,
+        delay: 0,
+    };
+    // The third follows too fast.
+    for (ms, block) in [
+        (1000, block(64, 5, 80)),
+        (3000, block(0, 5, 8)),
+        (3500, block(255, 99, 8000)),
+        (6000, block(26, 7, 40)),
+    ] {
+        let report = rtcp::emit_receiver_report(11, &[block]);
+        w.packet(at(ms), PORTS[0] + 1, "198.51.100.10:4001", report);
+    }
+    w.command(at(10_000), MediaCommand::Query { session: SESSION });
+    let Some(MediaEvent::Report { legs, streams, .. }) = w.events.pop() else {
+        panic!()
+    };
+    let [[a, b], nothing, [c, d]] = streams[..] else {
+        panic!("{streams:?}")
+    };
+    assert_eq!(nothing, [StreamStats::default(); 2]);
+    let told = [&a, &b, &c, &d].map(|s| (s.ssrc, s.packets_in, s.lost));
+    let none = (None, 0, 0);
+    assert_eq!(told, [(Some(11), 10, 9), none, none, (Some(22), 1, 0)]);
+    assert_eq!((a.bytes_in, a.rtcp_in, a.rtcp_bytes_in), (1720, 4, 128));
+    assert_eq!(legs[0].rtcp_bytes_in, 128);
+    let Hears {
+        reports,
+        fractions,
+        jitter_us,
+        lost,
+        extremes: Some([worst, best]),
+    } = a.hears
+    else {
+        panic!("{a:?}")
+    };
+    assert_eq!((reports, fractions, jitter_us, lost), (3, 90, 16_000, 7));
+    let told = [worst, best].map(|h| (h.fraction, h.jitter_us, h.ago));
+    let seconds = Duration::from_secs;
+    assert_eq!(told, [(64, 10_000, seconds(9)), (0, 1_000, seconds(7))]);
+    assert_eq!([b, c, d].map(|s| s.hears.reports), [0, 0, 0]);
+}
+
+#[test]
 fn bad_commands_are_answered_and_leave_nothing() {
     let session = SESSION;
     let refused = |w: &mut World, reason| {

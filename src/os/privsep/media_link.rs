@@ -69,7 +69,12 @@ impl Sessions {
                 }
                 None => {
                     let legs = Box::new([LegStats::default(); 2]);
-                    ended.push(MediaEvent::Closed { session, legs });
+                    let streams = Vec::new();
+                    ended.push(MediaEvent::Closed {
+                        session,
+                        legs,
+                        streams,
+                    });
                     false
                 }
             });
@@ -204,7 +209,12 @@ mod tests {
             sessions.on_command(&MediaCommand::Open { session, legs });
         }
         let legs = Box::new([LegStats::default(); 2]);
-        sessions.on_event(&MediaEvent::Closed { session: 1, legs });
+        let streams = Vec::new();
+        sessions.on_event(&MediaEvent::Closed {
+            session: 1,
+            legs,
+            streams,
+        });
         sessions.on_command(&MediaCommand::Close { session: 2 });
         let (open, ended) = sessions.restart();
         let names: Vec<u64> = open.iter().map(MediaCommand::session).collect();

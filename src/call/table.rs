@@ -831,13 +831,31 @@ impl CallTable {
                 self.hangup(now, key, EndCause::MediaTimeout);
             }
             MediaEvent::Failed { reason, .. } => self.media_failed(now, key, reason),
+            MediaEvent::Unchanged { .. } if matches!(call.state, State::Ended { .. }) => {}
+            MediaEvent::Unchanged { reason, .. } => {
+                let port = self.bad_port(reason);
+                let media = self.calls.get_mut(key.0).and_then(|c| c.media.as_mut());
+                let Some(command) = media.and_then(|media| media.unchanged(port)) else {
+                    return self.media_failed(now, key, reason);
+                };
+                tracing::warn!(call = %self.id(key), ?reason, "the relay cannot carry a stream \
+                    that a call wants: the call goes on without");
+                self.outputs.push_back(CallOutput::Media(command));
+            }
         }
     }
 
+    /// The port that a failure names; it is not handed out for long.
+    fn bad_port(&mut self, reason: Failure) -> Option<u16> {
+        let (Failure::Port(port) | Failure::PortInUse(port)) = reason else {
+            return None;
+        };
+        self.ports.mark_bad(port & !1);
+        Some(port)
+    }
+
     fn media_failed(&mut self, now: Instant, key: CallKey, reason: Failure) {
-        if let Failure::Port(port) | Failure::PortInUse(port) = reason {
-            self.ports.mark_bad(port & !1);
-        }
+        self.bad_port(reason);
         let Some(call) = self.calls.get_mut(key.0) else {
             return;
         };

@@ -35,10 +35,12 @@ mod exchange;
 mod flags;
 mod message;
 mod pair;
+mod quality;
 mod record;
 #[cfg(test)]
 mod record_tests;
 mod request;
+mod rtpp;
 mod sdes;
 mod secure;
 #[cfg(test)]

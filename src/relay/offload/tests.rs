@@ -419,7 +419,7 @@ fn a_port_may_be_had_again_before_its_flow_is_gone() {
         .events
         .iter()
         .filter_map(|event| match event {
-            MediaEvent::Closed { session, legs } => {
+            MediaEvent::Closed { session, legs, .. } => {
                 let expected = [sent, world.sent][usize::from(*session == 8)];
                 let [caller, called] = &**legs;
                 assert_eq!(

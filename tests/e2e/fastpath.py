@@ -80,6 +80,35 @@ class House(Network):
         udp = dict(zip(names, map(int, values)))
         return udp["InDatagrams"], udp["InCsumErrors"]
 
+    def second_cable(self, name):
+        """Lays another one between voipd's host and a phone's, eth1 at both ends."""
+        host = self.hosts[name]
+        self._cable(self.core, "eth1", "198.19.0.1/24", host, "eth1", "198.19.0.2/24")
+        self.real_checksums(self.core, host)
+
+    def fails_over(self, name, back=False):
+        """Both hosts have each other by the second cable, and the first one is pulled; or back."""
+        host, address = self.hosts[name], self.addresses[name]
+        verb, state = ("del", "up") if back else ("add", "down")
+        if back:
+            sh("ip", "-n", self.bridge, "link", "set", f"to-{name}", state)
+        sh("ip", "-n", host, "route", verb, CORE, "via", "198.19.0.1", "src", address)
+        sh("ip", "-n", self.core, "route", verb, address, "via", "198.19.0.2", "src", CORE)
+        if not back:
+            sh("ip", "-n", self.bridge, "link", "set", f"to-{name}", state)
+
+    def frames(self, name, link):
+        """How many came to a phone's host by an interface."""
+        row, = json.loads(sh("ip", "-n", self.hosts[name], "-s", "-j", "link", "show", "dev", link))
+        return row["stats64"]["rx"]["packets"]
+
+    def sounds(self, name, link, seconds=2):
+        """A phone has what the other says by this interface."""
+        before = self.frames(name, link)
+        time.sleep(seconds)
+        got = self.frames(name, link) - before
+        assert got > 40 * seconds, f"{got} frames in {seconds} s by {name}'s {link}"
+
     def phone(self, name, tone, at=None, **options):
         host = at or name
         address = self.addresses[host]
@@ -305,6 +334,39 @@ def test_checksums_that_are_left_to_the_card(case):
         now = house.heard(name)
         assert now[0] - good > 100 and now[1] == bad, (name, now, good, bad)
     house.ends_whole(alice, bob)
+
+
+def test_a_route_that_moves(case):
+    """The way to a phone fails over to another interface in the midst of a call, and back."""
+    house = House(case)
+    house.second_cable("bob")
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    house.talks(alice, bob)
+    house.sounds("bob", "eth0")
+    assert house.figure("rerouted") == 0
+    quiet = house.frames("bob", "eth1")
+    house.fails_over("bob")
+    # What the card sent on is lost until the flow's next hop is asked for: a few seconds.
+    wait_for("sound by the other interface", lambda: house.frames("bob", "eth1") > quiet + 50, 8)
+    house.sounds("bob", "eth1")
+    house.sounds("alice", "eth0")
+    sockets, card = house.ways()
+    assert (card["rerouted"], card["flows"], sockets["flows"]) == (1, 1, 1), (sockets, card)
+    assert house.figure("rerouted") == 1
+    house.fails_over("bob", back=True)
+    house.carries(2)
+    before = house.figure("sent")
+    house.sounds("bob", "eth0")
+    assert house.figure("sent") - before > 150, "the call is not on the card again"
+    assert house.figure("rerouted") == 1
+    house.ends(alice)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+    # Each packet that came is counted once, whichever way it took.
+    (record,) = house.voipd.records()
+    for leg in record["legs"]:
+        sent = (record["end_ms"] - record["answer_ms"]) / 20
+        assert 0.9 * sent < leg["packets_in"] < 1.1 * sent, record
 
 
 def metrics(house):

@@ -82,7 +82,7 @@ pub struct Hop {
     pub link: u16,
     /// Of the next hop.
     pub hardware_address: [u8; 6],
-    /// Our address toward the host.
+    /// Our address toward the host: the one that was given, or the system's choice.
     pub source: IpAddr,
     /// The longest IP packet.
     pub mtu: u16,
@@ -108,8 +108,9 @@ impl Vlan {
 
 /// Knows next hops.
 pub trait Hops: Send + std::fmt::Debug {
-    /// How packets to `to` leave.
-    fn hop(&mut self, to: IpAddr) -> NextHop;
+    /// How packets to `to` leave; with the address `from` of ours, where it is given, by which
+    /// systems may choose routes.
+    fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop;
 }
 
 /// Decides which frames the driver sees.
@@ -354,14 +355,13 @@ impl Side {
 
     fn install(&mut self, now: Instant, stream: Stream) -> bool {
         // Packets come by the way that ours to their sender would leave by.
-        let from = self.hops.hop(stream.source.ip()).known();
+        let bound = given(stream.bind);
+        let from = self.hops.hop(stream.source.ip(), bound).known();
         let vlan = from.and_then(|hop| hop.vlan).map(Vlan::number);
         // By which address of ours the sender knows us, where the port is bound to all.
-        let ours = match stream.bind.is_unspecified() {
-            true => from.map(|hop| hop.source),
-            false => Some(stream.bind),
-        };
-        let hop = self.hops.hop(stream.destination.ip());
+        let ours = bound.or(from.map(|hop| hop.source));
+        let onward = given(stream.onward_bind);
+        let hop = self.hops.hop(stream.destination.ip(), onward);
         let (Some(ours), NextHop::Known(hop)) = (ours, hop) else {
             return false;
         };
@@ -407,7 +407,8 @@ impl Side {
         };
         placed.checked = now;
         let (stream, ours, vlan) = (placed.stream, placed.ours, placed.vlan);
-        match self.hops.hop(stream.destination.ip()) {
+        let onward = given(stream.onward_bind);
+        match self.hops.hop(stream.destination.ip(), onward) {
             NextHop::Known(hop) => {
                 placed.unknown = 0;
                 let hardware_address = self.link.hardware_address;
@@ -502,16 +503,18 @@ impl Side {
     }
 }
 
+/// The address that a port is bound to, unless it is bound to all.
+fn given(bind: IpAddr) -> Option<IpAddr> {
+    Some(bind).filter(|bind| !bind.is_unspecified())
+}
+
 fn spec(
     stream: &Stream,
     (ours, vlan): (SocketAddr, Option<u16>),
     hop: &Hop,
     hardware_address: [u8; 6],
 ) -> FlowSpec {
-    let source = match stream.onward_bind.is_unspecified() {
-        true => hop.source,
-        false => stream.onward_bind,
-    };
+    let source = given(stream.onward_bind).unwrap_or(hop.source);
     FlowSpec {
         destination: ours,
         source: stream.source,

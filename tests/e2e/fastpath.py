@@ -369,6 +369,33 @@ def test_a_route_that_moves(case):
         assert 0.9 * sent < leg["packets_in"] < 1.1 * sent, record
 
 
+def test_rules_by_our_address(case):
+    """A rule sends what leaves with our address by another interface: that stays on sockets."""
+    house = House(case)
+    house.second_cable("bob")
+    core = ["ip", "-n", house.core]
+    rule = ["from", CORE, "lookup", "100"]
+    sh(*core, "route", "add", BOB, "via", "198.19.0.2", "src", CORE, "table", "100")
+    sh(*core, "rule", "add", *rule)
+    alice, bob = house.phone("alice", LOW), house.phone("bob", HIGH)
+    alice.dial("bob")
+    house.carries(1)
+    time.sleep(3)
+    house.sounds("bob", "eth1")
+    sockets, card = house.ways()
+    assert card["refused"] > 0 and (card["flows"], sockets["flows"]) == (1, 1), (sockets, card)
+    sh(*core, "rule", "del", *rule)
+    house.carries(2)
+    house.sounds("bob", "eth0")
+    sh(*core, "rule", "add", *rule)
+    house.carries(1)
+    house.sounds("bob", "eth1")
+    assert house.ways()[1]["rerouted"] == 1, house.ways()
+    house.ends(alice)
+    hears(alice.recording(), HIGH, [LOW])
+    hears(bob.recording(), LOW, [HIGH])
+
+
 def metrics(house):
     """Prometheus' scrape, as names with their labels, and numbers."""
     request = f"GET /metrics HTTP/1.0\r\nHost: voip\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"

@@ -18,11 +18,16 @@ impl Gate for Door {
     }
 }
 
+/// What the tables say, and the last question.
 #[derive(Clone, Debug)]
-struct Table(Arc<Mutex<NextHop>>);
+struct Table(Arc<Mutex<NextHop>>, Arc<Mutex<Vec<Question>>>);
+
+/// To whom, with which address of ours.
+type Question = (IpAddr, Option<IpAddr>);
 
 impl Hops for Table {
-    fn hop(&mut self, _to: IpAddr) -> NextHop {
+    fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop {
+        self.1.lock().unwrap().push((to, from));
         *self.0.lock().unwrap()
     }
 }
@@ -32,6 +37,7 @@ struct Rig {
     end: DriverEnd,
     door: Arc<Door>,
     hop: Arc<Mutex<NextHop>>,
+    asked: Arc<Mutex<Vec<Question>>>,
     table: FlowTable,
     now: Instant,
     _driver: Ear,
@@ -72,12 +78,15 @@ impl Rig {
             owners: Arc::default(),
         };
         let hop = Arc::new(Mutex::new(NextHop::Known(hop(9))));
-        let (side, mut ends) = line(3, link, &[wake], Box::new(Table(hop.clone()))).unwrap();
+        let asked = Arc::default();
+        let hops = Box::new(Table(Arc::clone(&hop), Arc::clone(&asked)));
+        let (side, mut ends) = line(3, link, &[wake], hops).unwrap();
         Self {
             side,
             end: ends.remove(0),
             door,
             hop,
+            asked,
             table: FlowTable::new(flows),
             now: Instant::from_millis(1000),
             _driver: driver,
@@ -135,6 +144,30 @@ fn a_stream_comes_counts_and_goes() {
         [(16384, FlowNews::Removed(Some(_)))]
     ));
     assert!(rig.table.is_empty());
+}
+
+#[test]
+fn ways_are_asked_for_with_the_address_that_a_port_is_bound_to() {
+    let mut rig = Rig::new(8);
+    let [inside, outside] = ["192.0.2.3", "192.0.2.4"].map(|ip| ip.parse().unwrap());
+    let any = stream(16384);
+    let bound = Stream {
+        bind: inside,
+        onward_bind: outside,
+        ..any
+    };
+    let (source, destination) = (any.source.ip(), any.destination.ip());
+    for (stream, [from, onward]) in [(any, [None, None]), (bound, [Some(inside), Some(outside)])] {
+        rig.order(FlowOrder::Install(stream));
+        rig.turn();
+        let asked = std::mem::take(&mut *rig.asked.lock().unwrap());
+        assert_eq!(asked, [(source, from), (destination, onward)]);
+        rig.query_later();
+        let asked = std::mem::take(&mut *rig.asked.lock().unwrap());
+        assert_eq!(asked, [(destination, onward)]);
+        rig.order(FlowOrder::Remove { port: 16384 });
+        rig.turn();
+    }
 }
 
 #[test]
@@ -217,7 +250,8 @@ fn what_one_thread_refuses_the_others_give_back() {
         figures: Arc::default(),
         owners: Arc::default(),
     };
-    let hops = Box::new(Table(Arc::new(Mutex::new(NextHop::Known(hop(9))))));
+    let known = Arc::new(Mutex::new(NextHop::Known(hop(9))));
+    let hops = Box::new(Table(known, Arc::default()));
     let bells = [Arc::clone(&wake), wake];
     let (mut side, mut ends) = line(0, link, &bells, hops).unwrap();
     let mut tables = [FlowTable::new(2), FlowTable::new(1)];

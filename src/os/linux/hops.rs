@@ -120,19 +120,20 @@ impl Interface {
 }
 
 impl Way {
-    /// What a route to `to` says; `None` if it is none of unicast, or one that is left to the kernel.
-    fn of(route: RouteMessage, to: IpAddr) -> Option<Self> {
+    /// What a route to `to` says; `None` if it is none of unicast, or one that is left to the
+    /// kernel. `from`: the address that it was asked for with, of which IPv4 says no more then.
+    fn of(route: RouteMessage, to: IpAddr, from: Option<IpAddr>) -> Option<Self> {
         if route.header.kind != RouteType::Unicast {
             return None;
         }
-        let (mut interface, mut next, mut source, mut mtu) = (None, to, None, None);
+        let (mut interface, mut next, mut preferred, mut mtu) = (None, to, None, None);
         for attribute in route.attributes {
             match attribute {
                 RouteAttribute::Oif(index) => interface = Some(index),
                 RouteAttribute::Gateway(address) => next = ip(&address)?,
                 // A gateway of the other family (RFC 5549): left to the kernel.
                 RouteAttribute::Via(_) => return None,
-                RouteAttribute::PrefSource(address) => source = ip(&address),
+                RouteAttribute::PrefSource(address) => preferred = ip(&address),
                 RouteAttribute::Metrics(metrics) => {
                     mtu = metrics.iter().find_map(|metric| match metric {
                         RouteMetric::Mtu(mtu) => Some(*mtu),
@@ -145,7 +146,7 @@ impl Way {
         Some(Way {
             interface: interface?,
             next,
-            source: source?,
+            source: from.or(preferred)?,
             mtu,
         })
     }
@@ -257,16 +258,21 @@ impl Neighbours {
         })
     }
 
-    /// `None`: by nothing that is a unicast route.
-    fn way(&mut self, to: IpAddr) -> io::Result<Option<Way>> {
+    /// `None`: by nothing that is a unicast route. Rules (ip-rule(8)) may choose a route by `from`.
+    fn way(&mut self, to: IpAddr, from: Option<IpAddr>) -> io::Result<Option<Way>> {
         let mut question = RouteMessage::default();
         let (family, length) = family(to);
         question.header.address_family = family;
         question.header.destination_prefix_length = length;
         let destination = RouteAttribute::Destination(RouteAddress::from(to));
         question.attributes.push(destination);
+        if let Some(from) = from {
+            question.header.source_prefix_length = length;
+            let source = RouteAttribute::Source(RouteAddress::from(from));
+            question.attributes.push(source);
+        }
         match self.kernel.ask(RouteNetlinkMessage::GetRoute(question))? {
-            Some(RouteNetlinkMessage::NewRoute(route)) => Ok(Way::of(route, to)),
+            Some(RouteNetlinkMessage::NewRoute(route)) => Ok(Way::of(route, to, from)),
             _ => Ok(None),
         }
     }
@@ -311,8 +317,8 @@ impl Neighbours {
         }
     }
 
-    fn look(&mut self, to: IpAddr) -> io::Result<NextHop> {
-        let Some(way) = self.way(to)? else {
+    fn look(&mut self, to: IpAddr, from: Option<IpAddr>) -> io::Result<NextHop> {
+        let Some(way) = self.way(to, from)? else {
             return Ok(NextHop::Elsewhere);
         };
         let Some((exit, vlan)) = self.exit(way.interface)? else {
@@ -336,8 +342,8 @@ impl Neighbours {
 }
 
 impl Hops for Neighbours {
-    fn hop(&mut self, to: IpAddr) -> NextHop {
-        self.look(to).unwrap_or(NextHop::Unknown)
+    fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop {
+        self.look(to, from).unwrap_or(NextHop::Unknown)
     }
 }
 
@@ -386,6 +392,51 @@ mod tests {
         abroad.attributes.push(LinkAttribute::LinkNetNsId(0));
         assert_eq!(tag(&abroad, 3), None, "upon an interface elsewhere");
         assert_eq!(tag(&LinkMessage::default(), 3), None);
+    }
+
+    #[test]
+    fn a_route_says_less_of_an_address_that_was_given() {
+        let address = |text: &str| RouteAddress::from(text.parse::<IpAddr>().unwrap());
+        let [to, ours, chosen]: [IpAddr; 3] =
+            ["198.51.100.1", "192.0.2.2", "192.0.2.1"].map(|ip| ip.parse().unwrap());
+        let mut route = RouteMessage::default();
+        route.header.kind = RouteType::Unicast;
+        route.attributes = vec![
+            RouteAttribute::Oif(3),
+            RouteAttribute::Gateway(address("192.0.2.254")),
+        ];
+        let source =
+            |route: &RouteMessage, from| Way::of(route.clone(), to, from).map(|w| w.source);
+        assert_eq!(source(&route, Some(ours)), Some(ours));
+        assert_eq!(source(&route, None), None);
+        let choice = RouteAttribute::PrefSource(address("192.0.2.1"));
+        route.attributes.push(choice);
+        assert_eq!(source(&route, None), Some(chosen));
+        // As IPv6's say it all the same.
+        assert_eq!(source(&route, Some(ours)), Some(ours));
+        route.header.kind = RouteType::BlackHole;
+        assert_eq!(source(&route, Some(ours)), None);
+    }
+
+    #[test]
+    fn a_neighbour_is_known_until_it_is_asked_for_in_vain() {
+        let of = |state, hardware_address: Option<[u8; 6]>| {
+            let mut found = NeighbourMessage::default();
+            found.header.state = state;
+            let address = hardware_address.map(|mac| mac.to_vec());
+            let address = address.map(NeighbourAttribute::LinkLayerAddress);
+            found.attributes.extend(address);
+            Neighbour::of(found)
+        };
+        let mac = [2, 0, 0, 0, 0, 9];
+        use NeighbourState::{Delay, Failed, Incomplete, Permanent, Probe, Reachable, Stale};
+        for state in [Reachable, Stale, Delay, Probe, Permanent] {
+            assert_eq!(of(state, Some(mac)), Neighbour::At(mac), "{state}");
+            assert_eq!(of(state, None), Neighbour::Unknown, "{state}");
+        }
+        assert_eq!(of(Incomplete, None), Neighbour::Unknown);
+        // The old address may still be there.
+        assert_eq!(of(Failed, Some(mac)), Neighbour::Silent);
     }
 
     #[test]

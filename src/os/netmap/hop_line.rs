@@ -19,6 +19,7 @@ const LATE_MAX: usize = 64;
 struct Question {
     number: u32,
     to: IpAddr,
+    from: Option<IpAddr>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ pub fn serve(channel: &Channel, hops: &mut dyn Hops) {
                 return;
             }
         };
-        let hop = hops.hop(question.to);
+        let hop = hops.hop(question.to, question.from);
         let number = question.number;
         if channel.send(&Answer { number, hop }, &[]).is_err() {
             return;
@@ -67,10 +68,10 @@ impl Asker {
 }
 
 impl Line {
-    fn ask(&mut self, to: IpAddr) -> Result<NextHop, IpcError> {
+    fn ask(&mut self, to: IpAddr, from: Option<IpAddr>) -> Result<NextHop, IpcError> {
         self.number = self.number.wrapping_add(1);
         let number = self.number;
-        let question = Question { number, to };
+        let question = Question { number, to, from };
         let sent = self.channel.send(&question, &[]);
         sent.map_err(IpcError::System)?;
         for _ in 0..LATE_MAX {
@@ -84,9 +85,9 @@ impl Line {
 }
 
 impl Hops for Asker {
-    fn hop(&mut self, to: IpAddr) -> NextHop {
+    fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop {
         let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        line.ask(to).unwrap_or(NextHop::Unknown)
+        line.ask(to, from).unwrap_or(NextHop::Unknown)
     }
 }
 
@@ -99,7 +100,7 @@ mod tests {
     struct Known(Duration);
 
     impl Hops for Known {
-        fn hop(&mut self, to: IpAddr) -> NextHop {
+        fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop {
             std::thread::sleep(self.0);
             if to.is_ipv6() {
                 return NextHop::Elsewhere;
@@ -107,7 +108,7 @@ mod tests {
             NextHop::Known(Hop {
                 link: 0,
                 hardware_address: [2, 0, 0, 0, 0, 9],
-                source: "192.0.2.1".parse().unwrap(),
+                source: from.unwrap_or("192.0.2.1".parse().unwrap()),
                 mtu: 1492,
                 vlan: None,
             })
@@ -121,9 +122,14 @@ mod tests {
         let mut asker = Asker::new(ours).unwrap();
         let mut another = asker.clone();
         for _ in 0..3 {
-            let hop = asker.hop("198.51.100.1".parse().unwrap()).known().unwrap();
-            assert_eq!((hop.mtu, hop.hardware_address[5]), (1492, 9));
-            let hop = another.hop("2001:db8::1".parse().unwrap());
+            let from = "192.0.2.2".parse().unwrap();
+            let hop = asker.hop("198.51.100.1".parse().unwrap(), Some(from));
+            let hop = hop.known().unwrap();
+            assert_eq!(
+                (hop.mtu, hop.hardware_address[5], hop.source),
+                (1492, 9, from)
+            );
+            let hop = another.hop("2001:db8::1".parse().unwrap(), None);
             assert_eq!(hop, NextHop::Elsewhere);
         }
         drop((asker, another));
@@ -135,13 +141,13 @@ mod tests {
         let (ours, theirs) = Channel::pair().unwrap();
         let mut asker = Asker::new(ours).unwrap();
         // Nobody answers in time, so the call stays on sockets.
-        let hop = asker.hop("198.51.100.1".parse().unwrap());
+        let hop = asker.hop("198.51.100.1".parse().unwrap(), None);
         assert_eq!(hop, NextHop::Unknown);
         std::thread::spawn(move || serve(&theirs, &mut Known(Duration::ZERO)));
         // The first question's answer comes now, and is another one's.
-        let hop = asker.hop("2001:db8::1".parse().unwrap());
+        let hop = asker.hop("2001:db8::1".parse().unwrap(), None);
         assert_eq!(hop, NextHop::Elsewhere);
-        let hop = asker.hop("198.51.100.1".parse().unwrap());
+        let hop = asker.hop("198.51.100.1".parse().unwrap(), None);
         assert!(hop.known().is_some());
     }
 
@@ -150,7 +156,7 @@ mod tests {
         let (ours, theirs) = Channel::pair().unwrap();
         let mut asker = Asker::new(ours).unwrap();
         drop(theirs);
-        let hop = asker.hop("198.51.100.1".parse().unwrap());
+        let hop = asker.hop("198.51.100.1".parse().unwrap(), None);
         assert_eq!(hop, NextHop::Unknown);
     }
 }

@@ -78,7 +78,9 @@ impl<T: Tables> Neighbours<T> {
 }
 
 impl<T: Tables> Hops for Neighbours<T> {
-    fn hop(&mut self, to: IpAddr) -> NextHop {
+    /// FreeBSD chooses no route by our address: setfib(1)'s number of the process does, which its
+    /// routing socket has as its other sockets do.
+    fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop {
         if self.tables.changed() {
             self.lists = [None, None];
         }
@@ -90,7 +92,8 @@ impl<T: Tables> Hops for Neighbours<T> {
         let next = way.gateway.unwrap_or(to);
         let most = u32::from(self.interface.mtu);
         let mtu = way.mtu.map_or(most, |mtu| mtu.min(most));
-        let (hardware_address, source) = (self.hardware_address(next), self.tables.source(to));
+        let source = from.or_else(|| self.tables.source(to));
+        let hardware_address = self.hardware_address(next);
         let (Some(hardware_address), Some(source)) = (hardware_address, source) else {
             return NextHop::Unknown;
         };

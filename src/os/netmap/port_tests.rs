@@ -30,7 +30,7 @@ struct Known;
 const STRANGER: &str = "198.51.100.66";
 
 impl Hops for Known {
-    fn hop(&mut self, to: IpAddr) -> NextHop {
+    fn hop(&mut self, to: IpAddr, _from: Option<IpAddr>) -> NextHop {
         if to.to_string() == STRANGER {
             return NextHop::Unknown;
         }

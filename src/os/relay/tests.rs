@@ -357,7 +357,7 @@ impl Gate for OpenPorts {
 struct Loopback;
 
 impl Hops for Loopback {
-    fn hop(&mut self, to: IpAddr) -> NextHop {
+    fn hop(&mut self, to: IpAddr, _from: Option<IpAddr>) -> NextHop {
         NextHop::Known(Hop {
             link: 0,
             hardware_address: [2, 0, 0, 0, 0, 9],

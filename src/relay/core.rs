@@ -428,6 +428,9 @@ impl Relay {
     /// The driver of the fast path says something about the flow of our port `port`. Afterwards
     /// drain [`Relay::poll_flow`] and [`Relay::poll_event`].
     pub fn handle_flow(&mut self, now: Instant, port: u16, news: FlowNews) {
+        if news == FlowNews::Elsewhere {
+            return self.take_back(now, port);
+        }
         let gone = self.fast.as_mut().and_then(|fast| fast.on_news(port, news));
         if news == FlowNews::Installed
             && let Some(channel) = self.channels.get_mut(port)
@@ -650,6 +653,23 @@ impl Relay {
         }
     }
 
+    /// The fast path has no way to the receiver of a stream: it comes back to sockets, and goes
+    /// again once there is one.
+    fn take_back(&mut self, now: Instant, port: u16) {
+        let Some(fast) = &mut self.fast else {
+            return;
+        };
+        let flow = fast.get(port).filter(|flow| flow.state == State::Carried);
+        let Some(session) = flow.map(|flow| flow.session) else {
+            return;
+        };
+        fast.leave(port);
+        if let Some(channel) = self.channels.get_mut(port) {
+            channel.goes_elsewhere();
+        }
+        self.look_anew(now, session);
+    }
+
     /// A flow has told its last figures.
     fn on_flow_gone(&mut self, now: Instant, port: u16, flow: &PortFlow) {
         let key = flow.session;
@@ -683,8 +703,15 @@ impl Relay {
 
     /// Somebody begins to send: a session that was looked at often, in vain, is again.
     fn look_soon(&mut self, now: Instant, key: Key) {
-        let session = self.sessions.get_mut(key);
-        let Some(session) = session.filter(|s| s.looks >= offload::RETRIES_MAX) else {
+        let session = self.sessions.get(key);
+        if session.is_some_and(|s| s.looks >= offload::RETRIES_MAX) {
+            self.look_anew(now, key);
+        }
+    }
+
+    /// Begins to look often at a session again that is looked at.
+    fn look_anew(&mut self, now: Instant, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
         if let Some(look) = session.look.take() {

@@ -187,6 +187,8 @@ impl Pbx {
         };
         let silent = refer.header(HeaderName::ReferSub) == Some(b"false");
         leg.tells = !silent;
+        // Its Contact is the target from now on (RFC 3515 §2.2).
+        leg.dialog.retarget(refer);
         let mut response = leg.dialog.response(refer, 202);
         if silent {
             response = response.header(HeaderName::ReferSub, "false");

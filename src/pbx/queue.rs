@@ -32,7 +32,10 @@ pub(super) struct Queueing {
     queue: Queue,
     /// For what follows if nobody answers.
     menus: Arc<[Menu]>,
+    /// Until the caller is not the queue's any more.
     ticket: Option<Ticket>,
+    /// Who took the call, where that is known.
+    agent: Option<Box<str>>,
     doing: Doing,
     since: Instant,
     announced: Instant,
@@ -58,6 +61,7 @@ impl Queueing {
             queue: queue.clone(),
             menus: Arc::clone(&config.menus),
             ticket: None,
+            agent: None,
             doing: Doing::Beginning,
             since: Instant::ZERO,
             announced: Instant::ZERO,
@@ -177,9 +181,19 @@ impl Queueing {
         };
         let agent = ticket.answered(scene.now, |aor| features.calls_of(aor) > 0);
         let waited = scene.now.since(self.since).as_secs();
-        let agent = agent.map_or_else(String::new, |aor| format!(", agent {aor}"));
+        let by = agent.as_ref();
+        let by = by.map_or_else(String::new, |aor| format!(", agent {aor}"));
+        self.agent = agent;
         let queue = &self.queue.name;
-        scene.note(&format!("queue {queue}: waited {waited} s{agent}"));
+        scene.note(&format!("queue {queue}: waited {waited} s{by}"));
+    }
+
+    /// The agent transferred the caller, or another call took the agent's place: the queue's call
+    /// is over, unless that is of another phone of the agent.
+    fn left(&mut self, scene: &Scene<'_>, user: Option<&str>) {
+        if user.is_none() || user != self.agent.as_deref() {
+            self.over(scene);
+        }
     }
 
     fn refused(&mut self, scene: &mut Scene<'_>) {
@@ -226,6 +240,7 @@ impl Program for Queueing {
                 self.over(scene);
                 scene.hang_up();
             }
+            (Doing::Talking, Event::Left(user)) => self.left(scene, user.as_deref()),
             (_, Event::Ended) => self.over(scene),
             _ => {}
         }

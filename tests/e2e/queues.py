@@ -103,6 +103,34 @@ def test_all_agents_ring_and_one_has_the_call(case):
     assert "agent 20" in noted(voipd, "waited")["note"]
 
 
+def test_an_agent_who_transfers_its_caller_is_free_again(case):
+    queue = {"name": "support", "numbers": ["650"], "agents": ["201"], "wrap_up_s": 1}
+    voipd = Voipd(case, queue=[queue])
+    voipd.add_users(["alice", "201", "202"])
+    alice, agent, other = [Phone(case, name, voipd, tone)
+                           for name, tone in (("alice", LOW), ("201", HIGH), ("202", OTHER))]
+    for phone in (alice, agent, other):
+        phone.wait_registered()
+
+    def state():
+        [row] = voipd.json("queue", "show", "support")
+        return row["agents"][0]["state"], row["talking"]
+    alice.dial("650")
+    up(voipd, 2)
+    wait_for("the agent to talk", lambda: state() == ("talking", 1), 10)
+    time.sleep(1)
+    agent.command("transfer", f"sip:202@{DOMAIN}")
+    wait_for("202 to be called", lambda: "INVITE sip:202" in other.process.text(), 10)
+    wait_for("the agent to be free", lambda: state() == ("free", 0), 10)
+    # They go on without it.
+    time.sleep(4)
+    assert len([c for c in voipd.calls() if c["state"] == "up"]) == 2, voipd.calls()
+    alice.hangup()
+    gone(voipd)
+    hears(other.recording(), LOW, [HIGH])
+    assert voipd.json("queue", "list")[0]["answered"] == 1
+
+
 def double_dialling(case, **disa):
     voipd = Voipd(case, disa={"user": "100", **disa}, menu=[])
     voipd.add_users(["100", "alice", "202"])

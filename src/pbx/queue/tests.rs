@@ -198,6 +198,41 @@ fn a_full_queue_and_one_without_agents_overflow_at_once() {
 }
 
 #[test]
+fn an_agent_who_transfers_its_caller_is_done_with_it() {
+    for (left, done) in [
+        (Event::Left(None), true),
+        (Event::Left(Some("300@example.com".into())), true),
+        // Another phone of its own.
+        (Event::Left(Some("201@example.com".into())), false),
+    ] {
+        let mut stage = stage(TEXT);
+        stage.tell(Event::Begin);
+        assert!(rung(&pass(&mut stage, 1)).is_some());
+        stage.tell(Event::Joined);
+        stage.now += Duration::from_secs(20);
+        assert_eq!(stage.tell(left.clone()), []);
+        let queues = Arc::clone(stage.house.features.queues());
+        let agent = |now| queues.agent("support", "201@example.com", now).0;
+        let figures = queues.figures("support", stage.now);
+        let wanted = match done {
+            true => (Agent::Resting, 0, 20_000),
+            false => (Agent::Talking, 1, 0),
+        };
+        let found = (agent(stage.now), figures.talking, figures.talked_ms);
+        assert_eq!(found, wanted, "{left:?}");
+        // Once over it is not over again, however long the two talk.
+        stage.now += Duration::from_secs(60);
+        assert_eq!(stage.tell(Event::Parted), [Effect::HangUp]);
+        let wanted = match done {
+            true => (Agent::Free, 20_000),
+            false => (Agent::Resting, 80_000),
+        };
+        let talked = queues.figures("support", stage.now).talked_ms;
+        assert_eq!((agent(stage.now), talked), wanted, "{left:?}");
+    }
+}
+
+#[test]
 fn who_hangs_up_gives_its_place_back() {
     let mut stage = stage(TEXT);
     stage.tell(Event::Begin);

@@ -98,12 +98,7 @@ impl Queueing {
 
     /// With music, from now on.
     fn wait(&mut self, scene: &mut Scene<'_>) {
-        let what = Task::Play {
-            sounds: vec![Sound::Music],
-            rounds: None,
-            until_key: false,
-        };
-        scene.order(MUSIC, what);
+        music(scene);
         scene.after(TICKS, TICK);
         self.doing = Doing::Waiting;
     }
@@ -233,6 +228,8 @@ impl Program for Queueing {
         match (self.doing, event) {
             (Doing::Beginning, Event::Begin) => self.begin(scene),
             (Doing::Greeting | Doing::Announcing, Event::Done(WORDS)) => self.wait(scene),
+            // An agent became free meanwhile, and rings.
+            (Doing::Ringing, Event::Done(WORDS)) => music(scene),
             (Doing::Waiting | Doing::Announcing, Event::Due(TICK)) => self.on_tick(scene),
             (Doing::Ringing, Event::Joined) => self.joined(scene),
             (Doing::Ringing, Event::Refused(_)) => self.refused(scene),
@@ -245,6 +242,15 @@ impl Program for Queueing {
             _ => {}
         }
     }
+}
+
+fn music(scene: &mut Scene<'_>) {
+    let what = Task::Play {
+        sounds: vec![Sound::Music],
+        rounds: None,
+        until_key: false,
+    };
+    scene.order(MUSIC, what);
 }
 
 /// The agents who are there, `name@domain`: those of the file and those who logged in and still

@@ -140,6 +140,22 @@ fn places_and_the_time_are_told() {
 }
 
 #[test]
+fn the_music_goes_on_where_an_agent_rings_before_the_announcement_is_over() {
+    let mut stage = stage(TEXT);
+    let busy = engaged(&stage);
+    stage.tell(Event::Begin);
+    assert!(!spoken(&pass(&mut stage, 30)).is_empty());
+    drop(busy);
+    // It is said to its end.
+    let rings = pass(&mut stage, 1);
+    assert_eq!(rung(&rings), Some("201@example.com|"));
+    assert!(!hears_music(&rings));
+    assert!(hears_music(&stage.tell(Event::Done(WORDS))));
+    stage.tell(Event::Joined);
+    assert_eq!(stage.tell(Event::Done(WORDS)), []);
+}
+
+#[test]
 fn who_waits_too_long_is_sent_elsewhere() {
     let mut stage = stage(TEXT);
     let _busy = engaged(&stage);

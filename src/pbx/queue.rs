@@ -77,7 +77,8 @@ impl Queueing {
 
     fn begin(&mut self, scene: &mut Scene<'_>) {
         (self.since, self.announced) = (scene.now, scene.now);
-        if present(&self.queue, scene).is_empty() {
+        let agents = agents(&self.queue, scene);
+        if !agents.iter().any(|aor| is_present(scene, aor)) {
             return self.overflow(scene, "no agent");
         }
         let queues = scene.house.features.queues();
@@ -108,20 +109,17 @@ impl Queueing {
         if !self.queue.wait_max.is_zero() && waited >= self.queue.wait_max {
             return self.overflow(scene, "waited too long");
         }
-        let present = present(&self.queue, scene);
-        if present.is_empty() {
+        let agents = agents(&self.queue, scene);
+        let features = scene.house.features;
+        let count = agents.iter().filter(|aor| is_present(scene, aor)).count();
+        if count == 0 {
             return self.overflow(scene, "no agent");
         }
-        let count = present.len();
-        let features = scene.house.features;
-        let free = present
-            .into_iter()
-            .filter(|aor| features.calls_of(aor) == 0);
-        let free: Vec<Box<str>> = free.collect();
         let Some(ticket) = &self.ticket else {
             return;
         };
-        if let Turn::Ring(agents) = ticket.turn(&free, self.rules(), scene.now) {
+        let rings = |aor: &str| is_present(scene, aor) && features.calls_of(aor) == 0;
+        if let Turn::Ring(agents) = ticket.turn(&agents, rings, self.rules(), scene.now) {
             return self.ring(scene, &agents);
         }
         let announces = !self.queue.announce.is_zero() && self.doing == Doing::Waiting;
@@ -253,16 +251,21 @@ fn music(scene: &mut Scene<'_>) {
     scene.order(MUSIC, what);
 }
 
-/// The agents who are there, `name@domain`: those of the file and those who logged in and still
-/// may, without those who have a pause.
-fn present(queue: &Queue, scene: &Scene<'_>) -> Vec<Box<str>> {
+/// The agents, `name@domain`: those of the file in its order, then those who logged in and still
+/// may.
+fn agents(queue: &Queue, scene: &Scene<'_>) -> Vec<Box<str>> {
     let domain = scene.config.node.default_domain();
     let always: Vec<Box<str>> = queue.agents.iter().map(|a| whole(a, domain)).collect();
     let features = scene.house.features;
     let mut agents = features.agents(&queue.name, &always);
     agents.retain(|aor| always.contains(aor) || may_log_in(queue, aor, domain));
-    agents.retain(|aor| features.settings(aor).is_none_or(|s| !s.queue_pause));
     agents
+}
+
+/// Whether an agent has no pause.
+fn is_present(scene: &Scene<'_>, aor: &str) -> bool {
+    let settings = scene.house.features.settings(aor);
+    settings.is_none_or(|settings| !settings.queue_pause)
 }
 
 /// Whether a user, `name@domain`, may be an agent by code.

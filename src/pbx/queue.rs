@@ -172,7 +172,7 @@ impl Queueing {
         let Some(ticket) = &self.ticket else {
             return;
         };
-        let agent = ticket.answered(scene.now, |aor| features.calls_of(aor) > 0);
+        let agent = ticket.answered(scene.now, |aor| features.taken_by(aor) > 0);
         let waited = scene.now.since(self.since).as_secs();
         let by = agent.as_ref();
         let by = by.map_or_else(String::new, |aor| format!(", agent {aor}"));

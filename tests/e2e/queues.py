@@ -131,6 +131,31 @@ def test_an_agent_who_transfers_its_caller_is_free_again(case):
     assert voipd.json("queue", "list")[0]["answered"] == 1
 
 
+def test_an_agent_who_makes_a_call_is_not_rung(case):
+    queue = {"name": "support", "numbers": ["650"], "agents": ["201"]}
+    voipd = Voipd(case, queue=[queue])
+    voipd.add_users(["alice", "201"])
+    alice, agent = Phone(case, "alice", voipd, LOW), Phone(case, "201", voipd, HIGH)
+    alice.wait_registered()
+    agent.wait_registered()
+
+    def state():
+        return voipd.json("queue", "show", "support")[0]["agents"][0]["state"]
+    agent.dial("*130")
+    up(voipd, 1)
+    assert state() == "busy"
+    alice.dial("650")
+    up(voipd, 2)
+    time.sleep(4)
+    assert (state(), voipd.json("queue", "list")[0]["waiting"]) == ("busy", 1)
+    assert "INVITE sip:201" not in agent.process.text()
+    agent.hangup()
+    wait_for("the agent to talk", lambda: state() == "talking", 10)
+    alice.hangup()
+    gone(voipd)
+    assert "agent 201" in noted(voipd, "waited")["note"]
+
+
 def double_dialling(case, **disa):
     voipd = Voipd(case, disa={"user": "100", **disa}, menu=[])
     voipd.add_users(["100", "alice", "202"])

@@ -1,8 +1,9 @@
 //! Queues, as callers and agents see them: who is free, and until when an agent has a call.
 
-use crate::bridge::{PCMU, described, of_bob, ours, tasks, told};
-use crate::parking::{bye, call, peer};
-use crate::world::{World, text};
+use crate::bridge::{PCMU, alice, bob, described, of_alice, of_bob, ours, talking, tasks, told};
+use crate::parking::{bye, call, call_while, peer};
+use crate::services::within;
+use crate::world::{World, req, text};
 use voip::feature::Doing;
 use voip::media::Task;
 use voip::wire::sip::{Message, Method};
@@ -51,7 +52,12 @@ fn referred(w: &mut World, invite: &Message) -> Message {
 /// The last two tasks join two with each other.
 fn joined(w: &World) -> bool {
     let tasks = tasks(w);
-    let [.., (a, Task::Bridge { with: b }), (c, Task::Bridge { with: d })] = &tasks[..] else {
+    let [
+        ..,
+        (a, Task::Bridge { with: b }),
+        (c, Task::Bridge { with: d }),
+    ] = &tasks[..]
+    else {
         return false;
     };
     (a, b) == (d, c)
@@ -157,4 +163,100 @@ fn an_agent_whose_place_another_takes_is_done_with_its_caller() {
     assert_eq!(state(&w), (Doing::Resting, 0, 1));
     assert!(joined(&w), "{:?}", tasks(&w));
     assert_eq!(w.core.callers(), 2);
+}
+
+fn calls_of(w: &World, user: &str) -> u32 {
+    w.core.features().calls_of(&format!("{user}@example.com"))
+}
+
+/// 200 calls 300, at whom it rings; meanwhile 100 waits in the queue. 300's INVITE.
+fn while_it_rings(w: &mut World) -> Message {
+    let there = w.take(&peer("300"));
+    w.answer(&peer("300"), &there, 180, "c");
+    assert_eq!(calls_of(w, "200"), 1);
+    assert_eq!(call(w, "100", "650", "queue", &[]).status(), 200);
+    w.wait_s(3);
+    assert!(!invited(w), "{:#?}", w.outline());
+    there
+}
+
+/// Whether an INVITE went to 200.
+fn invited(w: &World) -> bool {
+    w.sent.iter().any(|s| {
+        s.message.is_request()
+            && s.message.method() == Method::Invite
+            && s.destination.remote() == peer("200").flow.remote
+    })
+}
+
+/// 200 has no call any more, and that of the queue comes.
+fn free_again(w: &mut World) {
+    assert_eq!(calls_of(w, "200"), 0);
+    w.wait_s(1);
+    assert!(invited(w), "{:#?}", w.outline());
+}
+
+#[test]
+fn an_agent_who_makes_a_call_is_not_rung_until_it_ends() {
+    // Refused.
+    let mut w = World::with(QUEUE);
+    w.register("200", &peer("200"), "");
+    w.register("300", &peer("300"), "");
+    let refused = call_while(&mut w, "200", "300", "out", |w| {
+        let there = while_it_rings(w);
+        w.answer(&peer("300"), &there, 486, "c");
+    });
+    assert_eq!(refused.status(), 486);
+    free_again(&mut w);
+
+    // Given up.
+    let mut w = World::with(QUEUE);
+    w.register("200", &peer("200"), "");
+    w.register("300", &peer("300"), "");
+    let given_up = call_while(&mut w, "200", "300", "out", |w| {
+        let there = while_it_rings(w);
+        let mut cancel = req("CANCEL", "sip:300@example.com");
+        (cancel.from, cancel.to) = ("sip:200@example.com", "sip:300@example.com");
+        (cancel.call_id, cancel.branch, cancel.cseq) = ("out", "z9hG4bKoutp", 2);
+        w.send(&peer("200"), &cancel);
+        while w.take(&peer("200")).status() != 200 {}
+        let cancel = w.take(&peer("300"));
+        w.answer(&peer("300"), &cancel, 200, "c");
+        w.answer(&peer("300"), &there, 487, "c");
+    });
+    assert_eq!(given_up.status(), 487);
+    free_again(&mut w);
+
+    // Answered, and over.
+    let mut w = World::with(QUEUE);
+    w.register("200", &peer("200"), "");
+    w.register("300", &peer("300"), "");
+    let answer = call_while(&mut w, "200", "300", "out", |w| {
+        let invite = while_it_rings(w);
+        described(w, &peer("300"), &invite, 200, "c", PCMU);
+    });
+    assert_eq!(answer.status(), 200);
+    w.wait_s(3);
+    assert!(!invited(&w), "{:#?}", w.outline());
+    let (mut tag, mut uri) = (String::new(), String::new());
+    let mut bye = within("BYE", &answer, &mut tag, &mut uri);
+    (bye.from, bye.call_id, bye.cseq) = ("sip:200@example.com", "out", 9);
+    w.send(&peer("200"), &bye);
+    assert_eq!(w.take(&peer("300")).method(), Method::Ack);
+    let bye = w.take(&peer("300"));
+    w.answer(&peer("300"), &bye, 200, "c");
+    free_again(&mut w);
+}
+
+#[test]
+fn a_call_of_two_legs_counts_once_for_each_side() {
+    let mut w = World::with(&QUEUE.replace("[\"200\"]", "[\"100\", \"200\"]"));
+    let (_, answer) = talking(&mut w);
+    assert_eq!((calls_of(&w, "100"), calls_of(&w, "200")), (1, 1));
+    let (mut tag, mut uri) = (String::new(), String::new());
+    let bye = of_alice("BYE", &answer, (&mut tag, &mut uri), 4);
+    w.send(&alice(), &bye);
+    let bye = w.take(&bob());
+    w.answer(&bob(), &bye, 200, "b");
+    assert_eq!((calls_of(&w, "100"), calls_of(&w, "200")), (0, 0));
 }

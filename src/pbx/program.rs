@@ -5,6 +5,7 @@ use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::{Config, PAGE_MEMBERS_MAX};
 use crate::feature::Features;
+use crate::location::Location;
 use crate::mailbox::Mailboxes;
 use crate::media::file::{FileOrder, Filed};
 use crate::media::room::{Join, RoomOrder};
@@ -23,6 +24,8 @@ pub struct House<'a> {
     pub directory: &'a Directory,
     /// What they want to become of their calls.
     pub features: &'a Features,
+    /// Whose phones are registered.
+    pub location: &'a Location,
 }
 
 /// Who called.

@@ -12,7 +12,7 @@
 use super::menu::Attendant;
 use super::program::{Account, Event, Program, Reach, Scene};
 use crate::config::{Config, Menu, Queue};
-use crate::feature::{Rules, Ticket, Turn};
+use crate::feature::{self, Rules, Ticket, Turn};
 use crate::media::say::Gender;
 use crate::media::{Sound, Task};
 use std::sync::Arc;
@@ -23,6 +23,9 @@ use crate::base::Instant;
 const WORDS: u32 = 0;
 const MUSIC: u32 = 1;
 const TICK: u32 = 0;
+/// How long those who wait already stay where no agent can be rung: a phone that registers anew may
+/// be away for a moment.
+const ABSENCE_MAX: Duration = Duration::from_secs(15);
 /// How often a caller asks.
 const TICKS: Duration = Duration::from_secs(1);
 
@@ -39,6 +42,8 @@ pub(super) struct Queueing {
     doing: Doing,
     since: Instant,
     announced: Instant,
+    /// When an agent was there last.
+    reached: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +70,7 @@ impl Queueing {
             doing: Doing::Beginning,
             since: Instant::ZERO,
             announced: Instant::ZERO,
+            reached: Instant::ZERO,
         })
     }
 
@@ -76,9 +82,9 @@ impl Queueing {
     }
 
     fn begin(&mut self, scene: &mut Scene<'_>) {
-        (self.since, self.announced) = (scene.now, scene.now);
+        (self.since, self.announced, self.reached) = (scene.now, scene.now, scene.now);
         let agents = agents(&self.queue, scene);
-        if !agents.iter().any(|aor| is_present(scene, aor)) {
+        if within_reach(&present(&agents, scene), scene).is_empty() {
             return self.overflow(scene, "no agent");
         }
         let queues = scene.house.features.queues();
@@ -110,21 +116,25 @@ impl Queueing {
             return self.overflow(scene, "waited too long");
         }
         let agents = agents(&self.queue, scene);
-        let features = scene.house.features;
-        let count = agents.iter().filter(|aor| is_present(scene, aor)).count();
-        if count == 0 {
+        let present = present(&agents, scene);
+        let there = within_reach(&present, scene);
+        if !there.is_empty() {
+            self.reached = scene.now;
+        }
+        if present.is_empty() || scene.now.since(self.reached) >= ABSENCE_MAX {
             return self.overflow(scene, "no agent");
         }
         let Some(ticket) = &self.ticket else {
             return;
         };
-        let rings = |aor: &str| is_present(scene, aor) && features.calls_of(aor) == 0;
+        let features = scene.house.features;
+        let rings = |aor: &str| there.binary_search(&aor).is_ok() && features.calls_of(aor) == 0;
         if let Turn::Ring(agents) = ticket.turn(&agents, rings, self.rules(), scene.now) {
             return self.ring(scene, &agents);
         }
         let announces = !self.queue.announce.is_zero() && self.doing == Doing::Waiting;
         if announces && scene.now.since(self.announced) >= self.queue.announce {
-            let (place, wait) = ticket.place(count);
+            let (place, wait) = ticket.place(there.len());
             self.announce(scene, place, wait);
         }
         scene.after(TICKS, TICK);
@@ -193,6 +203,7 @@ impl Queueing {
         if let Some(ticket) = &self.ticket {
             ticket.refused(scene.now);
         }
+        self.reached = scene.now;
         self.wait(scene);
     }
 
@@ -262,10 +273,32 @@ fn agents(queue: &Queue, scene: &Scene<'_>) -> Vec<Box<str>> {
     agents
 }
 
-/// Whether an agent has no pause.
-fn is_present(scene: &Scene<'_>, aor: &str) -> bool {
-    let settings = scene.house.features.settings(aor);
-    settings.is_none_or(|settings| !settings.queue_pause)
+/// Those of the agents who have no pause.
+fn present<'a>(agents: &'a [Box<str>], scene: &Scene<'_>) -> Vec<&'a str> {
+    let settings = |aor: &str| scene.house.features.settings(aor);
+    let agents = agents.iter().map(|aor| &**aor);
+    let present = agents.filter(|aor| settings(aor).is_none_or(|s| !s.queue_pause));
+    present.collect()
+}
+
+/// Those of the agents who can be rung for this caller, or have a call: they have a phone that is
+/// registered, and want such calls. Sorted.
+fn within_reach<'a>(agents: &[&'a str], scene: &Scene<'_>) -> Vec<&'a str> {
+    let house = scene.house;
+    let number = &*scene.caller.number;
+    let uri = format!("{number}@{}", scene.config.node.default_domain());
+    // As the proxy sees it, which leaves out of the list whoever does not want it.
+    let caller = feature::Caller {
+        number,
+        uri: &uri,
+        anonymous: number.is_empty(),
+    };
+    let has_phone = |aor: &str| house.location.reaches(aor) || house.features.calls_of(aor) > 0;
+    let agents = agents.iter().copied();
+    let there = agents.filter(|aor| has_phone(aor) && house.features.rings_in_group(aor, caller));
+    let mut there: Vec<&str> = there.collect();
+    there.sort_unstable();
+    there
 }
 
 /// Whether a user, `name@domain`, may be an agent by code.

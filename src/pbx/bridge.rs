@@ -205,6 +205,7 @@ impl Program for Bridge {
             | Event::Recorded { .. }
             | Event::Filed { .. }
             | Event::Due(_)
+            | Event::Left(_)
             | Event::Ended => {}
         }
     }

@@ -166,9 +166,13 @@ impl Pbx {
     /// Whom a caller was joined with, or was being called, is not there any more.
     pub(super) fn lost(&mut self, cx: &mut Context<'_>, caller: Key, called: Key, event: Event) {
         let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
-        if let Some(seat) = seat.filter(|seat| seat.called == Some(called)) {
+        let Some(seat) = seat else { return };
+        if seat.called == Some(called) {
             seat.called = None;
             self.tell_of_called(cx, caller, event);
+        } else if seat.transferor == Some(called) {
+            // It does not wait for how its transfer fares, and is not joined again.
+            self.follow(cx, caller, Event::Left(None));
         }
     }
 

@@ -5,6 +5,7 @@ use super::voice::Voice;
 use crate::base::{Instant, Rng};
 use crate::config::{Config, PAGE_MEMBERS_MAX};
 use crate::feature::Features;
+use crate::location::Location;
 use crate::mailbox::Mailboxes;
 use crate::media::file::{FileOrder, Filed};
 use crate::media::room::{Join, RoomOrder};
@@ -23,6 +24,8 @@ pub struct House<'a> {
     pub directory: &'a Directory,
     /// What they want to become of their calls.
     pub features: &'a Features,
+    /// Whose phones are registered.
+    pub location: &'a Location,
 }
 
 /// Who called.
@@ -148,6 +151,11 @@ pub(super) enum Event {
     Refused(u16),
     /// Whom it called has hung up. The caller is still here.
     Parted,
+    /// Whom it was joined with has left it to another: by a transfer that succeeded, or that was
+    /// not waited for, or to a call that took its place, which is this user's if one of ours. The
+    /// caller and the other are joined, or will be, without another [`Event::Joined`];
+    /// [`Event::Parted`] tells when that is over.
+    Left(Option<Box<str>>),
     /// It is gone. Nothing can be said any more. Who asks for [`Event::Due`] now is told what the
     /// studio has still to say, until that time or [`Scene::hang_up`].
     Ended,

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //!   joined --REFER--> 202, NOTIFY 100; who stays hears ringing, who asked waits
-//!                       +-- answered: NOTIFY 200, BYE to who asked
+//!                       +-- answered: NOTIFY 200, BYE to who asked; the program of who stays
+//!                       |   is told that who asked has left it
 //!                       +-- refused: NOTIFY with the status; joined as before, if who asked
 //!                           is still there
 //! ```
@@ -187,6 +188,8 @@ impl Pbx {
         };
         let silent = refer.header(HeaderName::ReferSub) == Some(b"false");
         leg.tells = !silent;
+        // Its Contact is the target from now on (RFC 3515 §2.2).
+        leg.dialog.retarget(refer);
         let mut response = leg.dialog.response(refer, 202);
         if silent {
             response = response.header(HeaderName::ReferSub, "false");
@@ -305,7 +308,7 @@ impl Pbx {
         if let Some(leg) = self.legs.get_mut(asks) {
             leg.caller = None;
         }
-        self.swap(old, stays, caller);
+        self.swap(cx, old, stays, caller);
         self.notify(cx, asks, 200, true);
         self.open(cx, stays);
         self.part(cx, asks);
@@ -329,7 +332,12 @@ impl Pbx {
             Event::Joined => {
                 seat.transferor = None;
                 self.notify(cx, asked, 200, true);
+                // Otherwise the program knows it already.
+                let there = self.legs.get(asked).is_some();
                 self.part(cx, asked);
+                if there {
+                    self.follow(cx, key, Event::Left(None));
+                }
             }
             Event::Refused(status) => self.transfer_failed(cx, key, asked, *status),
             _ => self.transfer_failed(cx, key, asked, 487),
@@ -438,13 +446,13 @@ impl Pbx {
             return self.fail(cx, new, why);
         }
         self.detour(cx, invite.call_id(), true);
-        self.swap(old, new, caller);
+        self.swap(cx, old, new, caller);
         self.take(cx, new);
         self.hang_up(cx, old);
     }
 
     /// The leg `new` gets the place of `old`: its seat, or its place beside a caller.
-    fn swap(&mut self, old: Key, new: Key, caller: Caller) {
+    fn swap(&mut self, cx: &mut Context<'_>, old: Key, new: Key, caller: Caller) {
         let Some(leg) = self.legs.get_mut(old) else {
             return;
         };
@@ -467,6 +475,9 @@ impl Pbx {
             let holder = beside.and_then(|key| self.legs.get_mut(key));
             if let Some(seat) = holder.and_then(|leg| leg.seat.as_mut()) {
                 seat.called = Some(new);
+            }
+            if let Some(holder) = beside {
+                self.follow(cx, holder, Event::Left(caller.user));
             }
         }
     }

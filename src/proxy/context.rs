@@ -202,8 +202,10 @@ pub(super) enum Hold {
     Peer(Ticket),
     /// A call on somebody's account.
     Account(fraud::Ticket),
-    /// A user who is busy with it. Never looked at: it counts as long as it is there.
-    Busy(#[expect(dead_code, reason = "its end is what counts")] feature::Engaged),
+    /// The user who makes it. Never looked at: it counts as long as it is there.
+    Caller(#[expect(dead_code, reason = "its end is what counts")] feature::Engaged),
+    /// The user who took it. Neither is this.
+    Callee(#[expect(dead_code, reason = "its end is what counts")] feature::Engaged),
 }
 
 impl Hold {
@@ -212,7 +214,7 @@ impl Hold {
         match self {
             Hold::Peer(ticket) => ticket.answered(),
             Hold::Account(ticket) => ticket.answered(now),
-            Hold::Busy(_) => {}
+            Hold::Caller(_) | Hold::Callee(_) => {}
         }
     }
 }

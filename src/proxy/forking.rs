@@ -4,7 +4,7 @@
 
 use super::admission::Reject;
 use super::border::{Border, Names};
-use super::context::{Best, Branch, BranchState, Inbound, Outcome, Phase, ResponseContext};
+use super::context::{Best, Branch, BranchState, Hold, Inbound, Outcome, Phase, ResponseContext};
 use super::dial::Forwarding;
 use super::forward;
 use super::onward::{Crossing, Onward, too_big_for};
@@ -78,6 +78,7 @@ impl Proxy {
                 Some(call)
             }
             None if invite && inbound.record_route => {
+                inbound.holds.extend(engaged(cx, &inbound));
                 Some(begin_call(cx, message, &inbound, start.ways)?)
             }
             None => None,
@@ -790,6 +791,14 @@ fn begin_call(
     cx.calls
         .begin(cx.now, message, &inbound.flow, info)
         .map_err(|_| reject(503, "Too Many Calls"))
+}
+
+/// Who calls is busy with it from its beginning, while it rings, too. Not the user on whose account
+/// a service of ours calls: it has another call, or none.
+fn engaged(cx: &Context<'_>, inbound: &Inbound) -> Option<Hold> {
+    let user = inbound.caller.user();
+    let user = user.filter(|_| !inbound.flow.is_internal())?;
+    cx.features.engage_caller(user).map(Hold::Caller)
 }
 
 /// The call's record names where it was sent last; it may come to nothing there.

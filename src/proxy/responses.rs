@@ -204,11 +204,11 @@ impl Proxy {
             if let Some(call) = living.filter(|_| context.invite) {
                 let holds = self.holds.entry(call).or_default();
                 // Of two who answer at once the caller keeps one (RFC 3261 §13.2.2.4).
-                let first = !holds.iter().any(|hold| matches!(hold, Hold::Busy(_)));
+                let first = !holds.iter().any(|hold| matches!(hold, Hold::Callee(_)));
                 let callee = branch.target.binding().filter(|_| first);
                 let busy = callee.and_then(|b| cx.features.engage(b.aor()));
                 holds.extend(branch.ticket.take().map(Hold::Peer));
-                holds.extend(busy.map(Hold::Busy));
+                holds.extend(busy.map(Hold::Callee));
                 for hold in holds.iter_mut() {
                     hold.answered(cx.now);
                 }

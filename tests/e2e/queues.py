@@ -73,15 +73,44 @@ def test_callers_wait_with_music_and_hear_their_place(case):
     voipd = Voipd(case, queue=[queue])
     voipd.add_users(["alice", "201", "202"])
     voipd.ctl("queue", "pause", "202")
-    alice = Phone(case, "alice", voipd, LOW)
+    alice, agent = Phone(case, "alice", voipd, LOW), Phone(case, "201", voipd, HIGH)
     alice.wait_registered()
-    # 201 has no phone: who calls waits in vain.
-    alice.dial("650")
+    agent.wait_registered()
+    # 201 has another call: who calls waits in vain.
+    agent.dial("*130")
     up(voipd, 1)
+    alice.dial("650")
+    up(voipd, 2)
     assert voipd.json("queue", "list")[0]["waiting"] == 1
-    gone(voipd, 40)
+    wait_for("alice to be sent away", lambda: len(voipd.calls()) == 1, 40)
+    agent.hangup()
+    gone(voipd)
     assert speech_seconds(alice.recording(), LOW) > 6
     assert "waited too long" in noted(voipd, "waited too long")["note"]
+
+
+def test_agents_without_a_phone_are_not_there(case):
+    queue = {"name": "support", "numbers": ["650"], "agents": ["201"],
+             "overflow": "say:please-try-call-later"}
+    voipd = Voipd(case, queue=[queue])
+    voipd.add_users(["alice", "201"])
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+
+    def state():
+        return voipd.json("queue", "show", "support")[0]["agents"][0]["state"]
+    assert state() == "absent"
+    alice.dial("650")
+    gone(voipd)
+    noted(voipd, "no agent after 0 s")
+    agent = Phone(case, "201", voipd, HIGH)
+    agent.wait_registered()
+    assert state() == "free"
+    alice.dial("650")
+    up(voipd, 2)
+    wait_for("the agent to talk", lambda: state() == "talking", 10)
+    alice.hangup()
+    gone(voipd)
 
 
 def test_all_agents_ring_and_one_has_the_call(case):
@@ -101,6 +130,59 @@ def test_all_agents_ring_and_one_has_the_call(case):
     phones[0].hangup()
     gone(voipd)
     assert "agent 20" in noted(voipd, "waited")["note"]
+
+
+def test_an_agent_who_transfers_its_caller_is_free_again(case):
+    queue = {"name": "support", "numbers": ["650"], "agents": ["201"], "wrap_up_s": 1}
+    voipd = Voipd(case, queue=[queue])
+    voipd.add_users(["alice", "201", "202"])
+    alice, agent, other = [Phone(case, name, voipd, tone)
+                           for name, tone in (("alice", LOW), ("201", HIGH), ("202", OTHER))]
+    for phone in (alice, agent, other):
+        phone.wait_registered()
+
+    def state():
+        [row] = voipd.json("queue", "show", "support")
+        return row["agents"][0]["state"], row["talking"]
+    alice.dial("650")
+    up(voipd, 2)
+    wait_for("the agent to talk", lambda: state() == ("talking", 1), 10)
+    time.sleep(1)
+    agent.command("transfer", f"sip:202@{DOMAIN}")
+    wait_for("202 to be called", lambda: "INVITE sip:202" in other.process.text(), 10)
+    wait_for("the agent to be free", lambda: state() == ("free", 0), 10)
+    # They go on without it.
+    time.sleep(4)
+    assert len([c for c in voipd.calls() if c["state"] == "up"]) == 2, voipd.calls()
+    alice.hangup()
+    gone(voipd)
+    hears(other.recording(), LOW, [HIGH])
+    assert voipd.json("queue", "list")[0]["answered"] == 1
+
+
+def test_an_agent_who_makes_a_call_is_not_rung(case):
+    queue = {"name": "support", "numbers": ["650"], "agents": ["201"]}
+    voipd = Voipd(case, queue=[queue])
+    voipd.add_users(["alice", "201"])
+    alice, agent = Phone(case, "alice", voipd, LOW), Phone(case, "201", voipd, HIGH)
+    alice.wait_registered()
+    agent.wait_registered()
+
+    def state():
+        return voipd.json("queue", "show", "support")[0]["agents"][0]["state"]
+    agent.dial("*130")
+    up(voipd, 1)
+    assert state() == "busy"
+    alice.dial("650")
+    up(voipd, 2)
+    time.sleep(4)
+    assert (state(), voipd.json("queue", "list")[0]["waiting"]) == ("busy", 1)
+    assert "INVITE sip:201" not in agent.process.text()
+    agent.hangup()
+    wait_for("the agent to talk", lambda: state() == "talking", 10)
+    alice.hangup()
+    gone(voipd)
+    assert "agent 201" in noted(voipd, "waited")["note"]
 
 
 def double_dialling(case, **disa):

@@ -13,6 +13,7 @@ mod mwi;
 mod paging;
 mod parking;
 mod privacy;
+mod queues;
 mod random;
 mod recording;
 mod records;

@@ -653,7 +653,8 @@ impl Program for Fetch {
             | Event::Held(_)
             | Event::FarKey(_)
             | Event::Referred(_)
-            | Event::Told(_) => {}
+            | Event::Told(_)
+            | Event::Left(_) => {}
         }
     }
 }

@@ -100,12 +100,13 @@ fn unsayable(config: &Config, prompt: &str) -> Option<(String, String)> {
         return None;
     }
     let own = format!("{}/{prompt}.wav", language.directory());
-    let near = nearest(prompt, prompts::names()).map(|near| format!("did you mean \"{near}\"?"));
+    let near = nearest(prompt, prompts::names());
     let missing = "there is no such prompt".to_owned();
     let Some(directory) = &config.services.prompts else {
         let remedy = format!(
             "name one of the catalogue, or set prompts in [services] to a directory with {own}"
         );
+        let near = near.map(|near| format!("did you mean \"{near}\"?"));
         return Some((missing, near.unwrap_or(remedy)));
     };
     let file = directory.join(own).display().to_string();
@@ -114,7 +115,7 @@ fn unsayable(config: &Config, prompt: &str) -> Option<(String, String)> {
         Err(FileFailure::Missing) => {
             let put = format!("put it into {file}");
             let remedy = match near {
-                Some(near) => format!("{near} Else {put}"),
+                Some(near) => format!("{put}, or write \"{near}\""),
                 None => format!("{put}, or name one of the catalogue"),
             };
             Some((missing, remedy))
@@ -236,15 +237,16 @@ mod tests {
                 "acme-welcome",
                 "en",
                 format!(
-                    "and there is no such prompt; put it into {root}/en/acme-welcome.wav, or name \
-                     one of the catalogue"
+                    "and there is no such prompt; put it into {root}/en/acme-welcome.wav, or write \
+                     \"menu-welcome\""
                 ),
             ),
             (
-                "menu-welcom",
+                "acme/opening-hours-of-the-shop",
                 "es",
                 format!(
-                    "did you mean \"menu-welcome\"? Else put it into {root}/es/menu-welcom.wav"
+                    "put it into {root}/es/acme/opening-hours-of-the-shop.wav, or name one of the \
+                     catalogue"
                 ),
             ),
             (

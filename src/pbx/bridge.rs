@@ -2,7 +2,7 @@
 //! with every codec that we know offered, and both hear each other through the studio. So do those
 //! whose call is recorded, from its beginning or by keys of one of them.
 
-use super::program::{Account, Event, Opening, Program, Reach, Scene};
+use super::program::{Account, Event, Led, Opening, Program, Reach, Scene};
 use super::voice::Voice;
 use crate::base::Instant;
 use crate::config::{Recorded, RingBack};
@@ -63,6 +63,14 @@ impl Bridge {
             record,
             taped: false,
             pressed: Default::default(),
+        }
+    }
+
+    /// Whose mailbox takes a call that is recorded was seen to before.
+    fn led(&self) -> Led {
+        match self.record {
+            Some(_) => Led::Services,
+            None => Led::Mail(None),
         }
     }
 
@@ -184,6 +192,7 @@ impl Program for Bridge {
                 caller_id: None,
                 ring: RING,
                 headers: Vec::new(),
+                led: self.led(),
             }),
             Event::Ringing => self.ring(scene),
             Event::Heard => scene.early(),

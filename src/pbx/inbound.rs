@@ -1,15 +1,16 @@
 //! Calls that come here (RFC 3261 §13.3): each gets a seat and a program.
 
 use super::leg::Leg;
-use super::program::{Caller, Event, Opening};
+use super::program::{Caller, Event, Opening, parameter};
 use super::seat::Seat;
+use super::service::program_at;
 use super::transfer::takes;
 use super::{Context, Output, Pbx, branch_of, service};
 use crate::base::{Flow, Key};
 use crate::media::Order;
 use crate::sip::session_timer;
 use crate::wire::rtp::event;
-use crate::wire::sip::{HeaderName, Message, Method};
+use crate::wire::sip::{HeaderName, Message, Method, Uri};
 
 impl Pbx {
     /// A call came.
@@ -38,6 +39,42 @@ impl Pbx {
             Opening::Answer => self.take(cx, key),
             Opening::Early => self.open_early(cx, key),
             Opening::Wait => self.begin(cx, key),
+        }
+    }
+
+    /// The call that a caller's program made leads to a service of ours: its program serves the
+    /// caller from now on. One who was not answered yet is answered as that program does.
+    pub(super) fn lead_to(&mut self, cx: &mut Context<'_>, caller: Key, called: Key, uri: &[u8]) {
+        let leg = self.legs.get_mut(caller);
+        let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
+            return;
+        };
+        let uri = Uri::parse(uri).ok().filter(|_| seat.may_be_led());
+        let program = uri
+            .as_ref()
+            .and_then(|uri| program_at(cx.config, uri, None, seat.caller()));
+        let (Some(program), Some(uri)) = (program, uri) else {
+            return self.lost(cx, caller, called, Event::Refused(482));
+        };
+        let session = seat.caller().session;
+        let text = format!("led to {}", name_of(&uri)).into();
+        self.outputs.push_back(Output::Note { session, text });
+        seat.called = None;
+        let records = seat.dismiss(cx, &mut self.timers);
+        self.outputs.extend(records.map(Output::Persist));
+        let opening = program.opening();
+        seat.begin_anew(program);
+        if std::mem::take(&mut seat.taped) {
+            self.tape(caller, None);
+        }
+        let leg = self.legs.get(caller);
+        let (waits, opened) = leg.map_or((false, false), |l| (l.branch().is_some(), l.opened));
+        match (waits, opening) {
+            (true, Opening::Answer) => self.take(cx, caller),
+            (true, Opening::Early) if !opened => self.open_early(cx, caller),
+            // It begins with the ACK.
+            (false, _) if !opened => {}
+            _ => self.begin(cx, caller),
         }
     }
 
@@ -311,6 +348,15 @@ impl Pbx {
             self.outputs.push_back(Output::Media(press));
         }
         self.on_key(cx, key, pressed);
+    }
+}
+
+/// A service as the record names it, by its URI: `voicemail`, `queue:support`.
+fn name_of(uri: &Uri<'_>) -> String {
+    let user = String::from_utf8_lossy(uri.user().unwrap_or_default());
+    match parameter(uri, "name") {
+        Some(name) => format!("{user}:{name}"),
+        None => user.into_owned(),
     }
 }
 

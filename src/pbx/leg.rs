@@ -12,7 +12,7 @@
 
 use super::dialog::{Dialog, Parties};
 use super::early::Forks;
-use super::program::Reach;
+use super::program::{Led, Reach};
 use super::seat::Seat;
 use super::talk::Talk;
 use super::transfer::aor_of;
@@ -628,6 +628,13 @@ impl Leg {
             return None;
         }
         sent.of_its_own(Method::Cancel, sent.invite.header(HeaderName::To)?)
+    }
+
+    /// The service that takes our caller over, by what the proxy says to our INVITE.
+    pub fn led_to(&self, refusal: &Message) -> Option<Box<[u8]>> {
+        let led = self.again.as_ref().map(|again| again.reach.led);
+        led.filter(|led| *led != Led::Nowhere)?;
+        refusal.header(HeaderName::XVoipAccount).map(Box::from)
     }
 
     /// What a refusal of our INVITE leaves to try.

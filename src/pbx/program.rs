@@ -3,6 +3,7 @@
 use super::rooms::{Address, Journey, Roster, Wish};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
+pub(super) use crate::call::inside::Led;
 use crate::config::{Config, PAGE_MEMBERS_MAX};
 use crate::feature::Features;
 use crate::location::Location;
@@ -86,6 +87,8 @@ pub(super) struct Reach {
     pub ring: Duration,
     /// Header lines that the called phone gets, such as Alert-Info.
     pub headers: Vec<(Box<str>, Box<str>)>,
+    /// Whether another service may take the caller over, where the call leads to one.
+    pub led: Led,
 }
 
 impl Caller {

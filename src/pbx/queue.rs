@@ -10,7 +10,7 @@
 //! Once a second a caller asks whether it is its turn.
 
 use super::menu::Attendant;
-use super::program::{Account, Event, Program, Reach, Scene};
+use super::program::{Account, Event, Led, Program, Reach, Scene};
 use crate::config::{Config, Menu, Queue};
 use crate::feature::{self, Rules, Ticket, Turn};
 use crate::media::say::Gender;
@@ -148,6 +148,7 @@ impl Queueing {
             caller_id: None,
             ring: self.queue.ring,
             headers: Vec::new(),
+            led: Led::Nowhere,
         });
         self.doing = Doing::Ringing;
     }

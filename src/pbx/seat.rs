@@ -15,6 +15,9 @@ const TIMERS_MAX: usize = 8;
 pub(super) const OWN_TASKS: u32 = u32::MAX - 15;
 /// Programs that take a caller over from each other in one go.
 const CHANGES_MAX: usize = 8;
+/// Services that a caller is led to by calls of those before: a user may forward to the very menu
+/// that calls the user.
+const LED_MAX: u8 = 16;
 
 /// A timer of a program.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ pub(super) struct Seat {
     pub called: Option<Key>,
     /// Whether both are recorded.
     pub taped: bool,
+    /// How often the caller was led to another service.
+    led: u8,
     /// The legs of whom the program called into a room.
     pub guests: Vec<Key>,
     /// The leg that asked for a transfer, until that is settled.
@@ -68,6 +73,7 @@ impl Seat {
             called: None,
             guests: Vec::new(),
             taped: false,
+            led: 0,
             transferor: None,
             elsewhere: None,
         }
@@ -96,6 +102,19 @@ impl Seat {
         let known = std::mem::replace(&mut self.held, held);
         let alone = self.called.is_none() && self.transferor.is_none();
         self.begun && alone && known != held
+    }
+
+    /// Whether the caller may be led to another service once more; counts it.
+    pub fn may_be_led(&mut self) -> bool {
+        let may = self.led < LED_MAX;
+        self.led = self.led.saturating_add(1);
+        may
+    }
+
+    /// Another program has the caller, and begins as the first did.
+    pub fn begin_anew(&mut self, program: Box<dyn Program>) {
+        self.hand_over(program);
+        self.begun = false;
     }
 
     /// Another program has the caller, and still has to begin.

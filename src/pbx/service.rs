@@ -24,7 +24,7 @@ pub(super) fn program_of(
     caller: &Caller,
 ) -> Option<Box<dyn Program>> {
     let uri = Uri::parse(invite.request_uri()).ok()?;
-    program_at(config, &uri, invite, caller)
+    program_at(config, &uri, referrer(invite), caller)
 }
 
 /// What takes a message for a user, of the first of our domains where none is said.
@@ -42,10 +42,12 @@ pub(super) fn queue(config: &Config, name: &str) -> Option<Box<dyn Program>> {
     Some(Box::new(Queueing::new(config, name)?))
 }
 
-fn program_at(
+/// The program that a URI names, as the proxy wrote it, for a caller who was sent there by
+/// somebody, maybe.
+pub(super) fn program_at(
     config: &Config,
     uri: &Uri<'_>,
-    invite: &Message,
+    by: Option<Box<str>>,
     caller: &Caller,
 ) -> Option<Box<dyn Program>> {
     match uri.user()? {
@@ -72,7 +74,7 @@ fn program_at(
         b"page" => Some(Box::new(Page::new(parameter(uri, "name")?))),
         b"parked" => {
             let slot = parameter(uri, "slot")?.into();
-            Some(Box::new(FetchParked::new(slot, referrer(invite))))
+            Some(Box::new(FetchParked::new(slot, by)))
         }
         b"queue" => queue(config, parameter(uri, "name")?),
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
@@ -84,7 +86,7 @@ fn program_at(
                     queue: queue.map(Into::into),
                 }))
             }
-            Service::Park => Some(Box::new(Park::new(referrer(invite)))),
+            Service::Park => Some(Box::new(Park::new(by))),
             Service::Disa => match CallBack::listed(config, caller) {
                 Some(number) => Some(Box::new(CallBack::new(&config.disa, number))),
                 None => Some(Box::new(Disa::new(&config.disa)?)),

@@ -14,7 +14,7 @@ use super::across::Across;
 use super::bridge::Stay;
 use super::leg::Leg;
 use super::park::Park;
-use super::program::{Account, Caller, Event, Program, Reach};
+use super::program::{Account, Caller, Event, Led, Program, Reach};
 use super::rooms::{Address, Bring, Journey, Wish};
 use super::seat::{OWN_TASKS, Seat};
 use super::{Context, Output, Pbx, Refusal};
@@ -81,6 +81,7 @@ impl Pbx {
             caller_id: None,
             ring: RING,
             headers,
+            led: Led::Nowhere,
         };
         match wanted.replaces {
             Some(dialog) => self.seek_elsewhere(cx, stays, dialog, reach),

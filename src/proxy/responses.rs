@@ -8,6 +8,7 @@ use super::forking::UNREACHABLE;
 use super::privacy::{self, Author, Reader};
 use super::record_route::token_of;
 use super::routing::reject;
+use super::targets::Target;
 use super::token::TokenMint;
 use super::{Context, Proxy, borders_until};
 use crate::base::{Destination, Flow, Key};
@@ -17,7 +18,7 @@ use crate::wire::sip::{Edit, HeaderName, Message, NameAddr, ResponseBuilder, def
 use bytes::Bytes;
 
 /// What losers of a fork are told (RFC 3326 §2).
-const ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
+pub(super) const ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
 /// What the others hear when one declined for all.
 const DECLINED: &[u8] = b"SIP;cause=600;text=\"Declined for all\"";
 
@@ -332,6 +333,7 @@ impl Proxy {
                     message,
                 ))
             }
+            Best::Led(target) => led(cx, &context, target),
             Best::Nothing | Best::Local(_) => local(cx, &context, status),
         };
         if let (Some(call), true) = (context.call, context.invite) {
@@ -375,6 +377,15 @@ fn local(cx: &mut Context<'_>, context: &ResponseContext, status: u16) -> Option
     Some(response.render())
 }
 
+/// Tells a service of ours where its caller is led.
+fn led(cx: &mut Context<'_>, context: &ResponseContext, target: &Target) -> Option<Bytes> {
+    let request = cx.layer.request(context.server)?;
+    let tag = cx.rng.token::<10>();
+    let response = ResponseBuilder::new(&request, 302).to_tag(&tag);
+    let uri = target.service()?;
+    Some(response.header(HeaderName::XVoipAccount, &**uri).render())
+}
+
 /// §16.7 steps 3 and 8: the response without our Via, its body and identities as the caller may
 /// see them, with all challenges in a 401 or 407. Tells the call about it.
 fn upstream(
@@ -389,6 +400,10 @@ fn upstream(
     let answerer = branch.map(|b| answerer(cx, b.target.current.as_ref(), &b.target));
     let mut edit = Edit::new(message);
     edit.remove_first_value(HeaderName::Via);
+    if context.inbound.flow.is_internal() {
+        // Where its caller is led, a service of ours hears of us alone.
+        edit.remove(HeaderName::XVoipAccount);
+    }
     if matches!(message.status(), 401 | 407) {
         merge_challenges(&mut edit, context);
     }

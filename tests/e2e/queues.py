@@ -67,6 +67,39 @@ def test_an_agent_logs_in_and_takes_a_call(case):
     assert voipd.json("queue", "show", "support")[0]["agents"] == []
 
 
+def test_a_user_forwards_to_the_queue(case):
+    """202 dials *72650: who calls 202 then, or reaches it through a menu, is answered by the queue's agent."""
+    queue = {"name": "support", "numbers": ["650"], "agents": ["201"], "wrap_up_s": 0}
+    menu = {"name": "main", "numbers": ["500"], "greeting": "menu-welcome", "keys": {"1": "extension:202"}}
+    voipd = Voipd(case, queue=[queue], menu=[menu])
+    voipd.add_users(["alice", "201", "202"])
+    alice, agent = Phone(case, "alice", voipd, LOW), Phone(case, "201", voipd, HIGH)
+    bob = Phone(case, "202", voipd, OTHER)
+    for phone in (alice, agent, bob):
+        phone.wait_registered()
+    bob.dial("*72650")
+    wait_for("the forwarding", lambda: "650" in voipd.ctl("feature", "show", "202"))
+    gone(voipd)
+
+    def talk():
+        wait_for("the agent to talk",
+                 lambda: voipd.json("queue", "show", "support")[0]["agents"][0]["state"] == "talking", 20)
+        time.sleep(3)
+        agent.hangup()
+        gone(voipd)
+        hears(alice.recording(), HIGH, [LOW, OTHER])
+
+    alice.dial("202")
+    talk()
+    record = noted(voipd, f"agent 201@{DOMAIN}")
+    assert record["way_out"] == "queue:support" and "forwarded by 202: always" in record["note"], record
+    alice.dial("500")
+    up(voipd, 1)
+    time.sleep(1)
+    alice.press("1")
+    talk()
+
+
 def test_callers_wait_with_music_and_hear_their_place(case):
     queue = {"name": "support", "numbers": ["650"], "agents": ["201", "202"], "announce_s": 3,
              "wait_max_s": 8, "overflow": "say:please-try-call-later"}

@@ -9,6 +9,7 @@ mod dialogs;
 mod features;
 mod forking;
 mod legs;
+mod menus;
 mod mwi;
 mod paging;
 mod parking;

@@ -30,7 +30,7 @@ use super::targets::{self, Place, Target};
 use super::{Context, Proxy};
 use crate::base::Flow;
 use crate::call::Ways;
-use crate::call::inside::Account;
+use crate::call::inside::{Account, Led};
 use crate::config::{self, Class, Config};
 use crate::feature;
 use crate::plan::{self, Decision, Query, Source, Way};
@@ -132,7 +132,7 @@ impl Proxy {
             (Err(why), Caller::Guest) if matches!(why.status, 404 | 480) => {
                 Err(reject(480, "Temporarily Unavailable"))
             }
-            (Err(why), caller) if announce::hears(cx.config, caller) => {
+            (Err(why), caller) if announce::hears(cx.config, caller, asked.flow) => {
                 let told = announce::announcement(cx.config, asked.message, why.status);
                 let target = told.ok_or_else(|| why.clone())?;
                 ways.add_note(why.note());
@@ -162,7 +162,7 @@ impl Proxy {
             let record = crate::store::Record::PutFeatures(Box::new(record));
             cx.outputs.records.push_back(record);
         }
-        if announce::hears(cx.config, asked.caller) {
+        if announce::hears(cx.config, asked.caller, asked.flow) {
             let told = announce::confirmation(cx.config, code);
             return Ok(Dialled::Lead(vec![told].into()));
         }
@@ -230,6 +230,22 @@ impl Proxy {
             forwarding: None,
             hold,
         }))
+    }
+
+    /// The same for a number to which a user sends the call: something of ours may answer it.
+    fn lead_on(
+        &self,
+        cx: &Context<'_>,
+        asked: &Asked<'_>,
+        number: &str,
+        journey: &mut Journey,
+    ) -> Result<Dialled, Reject> {
+        let Some(own) = answered_for(cx, asked, number, &journey.account)? else {
+            return self.lead(cx, asked, number, journey);
+        };
+        let mut found = vec![own];
+        journey.mark(&mut found);
+        Ok(Dialled::Lead(found.into()))
     }
 
     /// A call to the outside counts against the limits of whoever makes it.
@@ -414,12 +430,51 @@ fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<
     let Some(own) = Own::find((cx.config, cx.plan), who, number, is_anothers) else {
         return Ok(None);
     };
-    let target = match own {
+    let Some(target) = to_own(cx, asked, own, asked.caller)? else {
+        return Ok(None);
+    };
+    if asked.flow.is_internal() && led(asked.message, asked.flow) == Led::Nowhere {
+        // Both ends would be ours: a program changes instead.
+        return Err(reject(482, "A Service Calls A Service"));
+    }
+    Ok(Some(Dialled::Lead(vec![target].into())))
+}
+
+/// What answers a number to which a user sends a call: a room, a paging group, a menu, a queue, or
+/// double dialling, where the user would get there; no code.
+fn answered_for(
+    cx: &Context<'_>,
+    asked: &Asked<'_>,
+    number: &str,
+    account: &Caller,
+) -> Result<Option<Target>, Reject> {
+    let who = Standing {
+        house: is_ours(account),
+        guest: matches!(account, Caller::Guest),
+        referred: false,
+    };
+    match Own::find((cx.config, cx.plan), who, number, |_| true) {
+        Some(own @ (Own::Page(_) | Own::Room(_) | Own::Named(_))) => {
+            to_own(cx, asked, own, account)
+        }
+        Some(Own::QueueLogin(_) | Own::Service(_) | Own::Slot(_)) | None => Ok(None),
+    }
+}
+
+/// What answers a number by itself, as a target.
+fn to_own(
+    cx: &Context<'_>,
+    asked: &Asked<'_>,
+    own: Own<'_>,
+    account: &Caller,
+) -> Result<Option<Target>, Reject> {
+    let domain = cx.config.node.default_domain();
+    Ok(Some(match own {
         Own::QueueLogin(queue) => expand::to_queue_login(queue, domain),
         Own::Service(service) => expand::to_service(service, domain),
         Own::Slot(slot) => expand::to_slot(slot, domain),
         Own::Page(page) => {
-            may_page(cx.config, page, asked.caller)?;
+            may_page(cx.config, page, account)?;
             expand::to_page(&page.name, domain)
         }
         Own::Room(room) => expand::to_conference(&room.name, domain),
@@ -429,12 +484,14 @@ fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<
             let Some(target) = named else { return Ok(None) };
             target
         }
-    };
-    if asked.flow.is_internal() {
-        // Both ends would be ours: a program changes instead.
-        return Err(reject(482, "A Service Calls A Service"));
-    }
-    Ok(Some(Dialled::Lead(vec![target].into())))
+    }))
+}
+
+/// What becomes of a call of a service that another one takes; nothing of anybody else's.
+pub(super) fn led(message: &Message, flow: &Flow) -> Led {
+    let account = message.header(HeaderName::XVoipAccount);
+    let account = account.filter(|_| flow.is_internal());
+    account.map_or(Led::Nowhere, Led::parse)
 }
 
 /// Whether a caller is of the house.

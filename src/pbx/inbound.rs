@@ -3,6 +3,7 @@
 use super::leg::Leg;
 use super::program::{Caller, Event, Opening};
 use super::seat::Seat;
+use super::taping::Taping;
 use super::transfer::takes;
 use super::{Context, Output, Pbx, branch_of, service};
 use crate::base::{Flow, Key};
@@ -29,7 +30,8 @@ impl Pbx {
             return self.refuse_unknown(cx, flow, invite, 404);
         };
         let opening = program.opening();
-        let seat = Seat::new(program, caller);
+        let mut seat = Seat::new(program, caller);
+        seat.taping = Taping::of(service::recorded(invite));
         let Some(key) = self.settle_in(cx, seat, flow, invite) else {
             return;
         };
@@ -139,6 +141,7 @@ impl Pbx {
                 self.by_branch.remove(&branch);
                 self.send(flow, bytes);
                 self.open(cx, key);
+                self.judge_taping(cx, key);
             }
             Err(why) => self.fail(cx, key, why),
         }
@@ -155,7 +158,7 @@ impl Pbx {
         leg.opened = true;
         self.outputs.push_back(Output::Media(order));
         self.begin(cx, key);
-        self.join(key);
+        self.join(cx, key);
         self.tell_held(cx, key);
     }
 

@@ -3,6 +3,7 @@
 
 use super::Timer;
 use super::program::{Caller, Effect, Event, Program, Reach, Scene};
+use super::taping::Taping;
 use super::voice::Voice;
 use crate::base::{Instant, Key, TimerId, TimerTable};
 use crate::media::room::RoomOrder;
@@ -39,8 +40,8 @@ pub(super) struct Seat {
     over: bool,
     /// The leg of whom the program called.
     pub called: Option<Key>,
-    /// Whether both are recorded.
-    pub taped: bool,
+    /// What is recorded of both.
+    pub taping: Taping,
     /// The legs of whom the program called into a room.
     pub guests: Vec<Key>,
     /// The leg that asked for a transfer, until that is settled.
@@ -61,7 +62,7 @@ impl Seat {
             over: false,
             called: None,
             guests: Vec::new(),
-            taped: false,
+            taping: Taping::default(),
             transferor: None,
             elsewhere: None,
         }
@@ -100,6 +101,11 @@ impl Seat {
     /// The studio does something that is not the program's.
     pub fn interrupt(&mut self, task: u32) {
         self.task = task;
+    }
+
+    /// Whether the studio does this now.
+    pub fn does(&self, task: u32) -> bool {
+        self.task == task
     }
 
     /// Tells the program what happened; what it wants. The end of what was cut short is nothing to
@@ -184,6 +190,8 @@ impl Seat {
     /// another [`Event::Begin`], as the studio knows nothing yet of this leg.
     pub fn moved(&mut self, caller: Caller, timers: &mut TimerTable<Timer>, key: Key) {
         self.caller = caller;
+        // What was recorded ends with the leg that it was recorded of.
+        self.taping = self.taping.next();
         self.begun = self.called.is_some() || self.transferor.is_some();
         for alarm in &mut self.timers {
             timers.cancel(alarm.timer);

@@ -17,6 +17,15 @@ use crate::call::inside;
 use crate::config::{Config, Recorded, RingBack, Service};
 use crate::wire::sip::{HeaderName, Message, NameAddr, Uri};
 
+/// Headers that a bridge passes on, and most lines of them.
+const PASSED: [HeaderName; 4] = [
+    HeaderName::Diversion,
+    HeaderName::HistoryInfo,
+    HeaderName::AlertInfo,
+    HeaderName::CallInfo,
+];
+const PASSED_MAX: usize = 32;
+
 /// The program that a Request-URI names, as the proxy wrote it.
 pub(super) fn program_of(
     config: &Config,
@@ -25,6 +34,12 @@ pub(super) fn program_of(
 ) -> Option<Box<dyn Program>> {
     let uri = Uri::parse(invite.request_uri()).ok()?;
     program_at(config, &uri, invite, caller)
+}
+
+/// How the proxy wants the call recorded.
+pub(super) fn recorded(invite: &Message) -> Option<Recorded> {
+    let uri = Uri::parse(invite.request_uri()).ok()?;
+    parameter(&uri, "record").and_then(Recorded::parse)
 }
 
 /// What takes a message for a user, of the first of our domains where none is said.
@@ -62,8 +77,8 @@ fn program_at(
             let to = inside::unescape(parameter(uri, "to")?)?.into();
             let ring_back = parameter(uri, "ringback").and_then(inside::unescape);
             let ring_back = ring_back.and_then(|text| RingBack::parse(&text));
-            let record = parameter(uri, "record").and_then(Recorded::parse);
-            Some(Box::new(Bridge::new(to, ring_back, record)))
+            let headers = headers_of(invite);
+            Some(Box::new(Bridge::new(to, ring_back, headers)))
         }
         b"menu" => {
             let menu = Attendant::new(&config.menus, parameter(uri, "name")?)?;
@@ -99,6 +114,21 @@ fn program_at(
             },
         },
     }
+}
+
+/// What whom a bridge calls learns of the way that the call took, as if there was no bridge: who
+/// forwarded it, and that a phone is to answer by itself.
+fn headers_of(invite: &Message) -> Vec<(Box<str>, Box<str>)> {
+    let line = |name: HeaderName, value: &[u8]| {
+        let value = std::str::from_utf8(value).ok()?;
+        Some((Box::from(name.as_str()), Box::from(value)))
+    };
+    let names = PASSED.into_iter();
+    let lines = names.flat_map(|name| invite.lines(name).map(move |value| (name, value)));
+    let lines = lines.take(PASSED_MAX);
+    lines
+        .filter_map(|(name, value)| line(name, value))
+        .collect()
 }
 
 /// Who transferred a call here, as a URI (RFC 3892).

@@ -177,6 +177,7 @@ impl Pbx {
         let records = seat.dismiss(cx, &mut self.timers);
         self.outputs.extend(records.map(Output::Persist));
         seat.hand_over(across);
+        self.untape(stays);
         self.follow(cx, stays, Event::Begin);
     }
 
@@ -223,9 +224,7 @@ impl Pbx {
         self.outputs.extend(records.map(Output::Persist));
         seat.transferor = None;
         seat.hand_over(park);
-        if std::mem::take(&mut seat.taped) {
-            self.tape(stays, None);
-        }
+        self.untape(stays);
         self.notify(cx, asked, 200, true);
         self.part(cx, asked);
         self.follow(cx, stays, Event::Begin);
@@ -267,7 +266,7 @@ impl Pbx {
         };
         // The caller asks: its program ends.
         leg.caller = Some(stays);
-        let account = seat.caller().account();
+        let (account, taping) = (seat.caller().account(), seat.taping.next());
         let records = seat.dismiss(cx, &mut self.timers);
         self.outputs.extend(records.map(Output::Persist));
         let leg = self.legs.get_mut(stays)?;
@@ -280,7 +279,7 @@ impl Pbx {
         };
         let mut seat = Seat::new(Box::new(Stay), caller);
         seat.begins();
-        seat.transferor = Some(asks);
+        (seat.transferor, seat.taping) = (Some(asks), taping);
         leg.seat = Some(Box::new(seat));
         Some(account)
     }
@@ -345,7 +344,7 @@ impl Pbx {
         seat.transferor = None;
         if there {
             seat.called = Some(asked);
-            self.join(key);
+            self.join(cx, key);
         } else {
             self.follow(cx, key, Event::Parted);
         }

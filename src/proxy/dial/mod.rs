@@ -21,6 +21,7 @@ mod voicemail;
 
 pub(super) use forward::{Forwarding, Marks, deflection};
 pub use own::{Own, Standing};
+pub(super) use recording::picks_up;
 
 use super::admission::Reject;
 use super::context::{Caller, Hold};
@@ -121,8 +122,8 @@ impl Proxy {
             let leg = announce::service(format!("sip:replaces@{domain}"));
             return Ok(Dialled::Lead(vec![leg].into()));
         }
-        if let Some(recorded) = recording::lead(cx, asked, (&number, &aor), ways) {
-            return recorded;
+        if let Some(lead) = self.lead_recorded(cx, asked, (&number, &aor), ways) {
+            return Ok(Dialled::Lead(lead));
         }
         let mut journey = Journey::of(asked, &aor);
         let led = self.lead(cx, asked, &number, &mut journey);
@@ -206,6 +207,7 @@ impl Proxy {
             domain: &domain,
             secure: asked.secure,
             may_leave: !matches!(journey.account, Caller::Guest | Caller::House),
+            inside: asked.flow.is_internal(),
             found: Vec::new(),
             why: reject(503, "No Way Out"),
         };
@@ -275,6 +277,7 @@ impl Proxy {
                 domain: &domain,
                 secure: asked.secure,
                 may_leave: false,
+                inside: asked.flow.is_internal(),
                 found: Vec::new(),
                 why: reject(480, "Nobody Of The Group Is There"),
             };
@@ -318,6 +321,7 @@ impl Proxy {
             domain: &domain,
             secure: asked.secure,
             may_leave: false,
+            inside: true,
             found: Vec::new(),
             why: reject(480, "Nobody Is There"),
         };
@@ -431,10 +435,15 @@ fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<
         }
     };
     if asked.flow.is_internal() {
-        // Both ends would be ours: a program changes instead.
-        return Err(reject(482, "A Service Calls A Service"));
+        return Err(service_calls_service());
     }
     Ok(Some(Dialled::Lead(vec![target].into())))
+}
+
+/// Both ends would be ours, and one session of the media: a program changes instead.
+fn service_calls_service() -> Reject {
+    let note = "one service cannot call another: let the menu's key name it, as \"queue:support\"";
+    reject(482, "A Service Calls A Service").noted(note)
 }
 
 /// Whether a caller is of the house.
@@ -498,6 +507,7 @@ fn planned(
         }
         Decision::Go(way) => (Some(way.route.clone()), Ok(Some(way))),
     };
+    journey.ways.record |= matches!(&planned, Ok(Some(way)) if way.record);
     journey.ways.route = route.map_or_else(Box::default, |name| (&*name).into());
     planned
 }

@@ -259,7 +259,7 @@ impl Pbx {
         let leg = self.legs.get_mut(asks)?;
         let Some(mut seat) = leg.seat.take() else {
             // The one who was called asks.
-            let account = Account::User(leg.reached.clone());
+            let account = Account::User(whom(cx, leg));
             let seat = self.legs.get_mut(stays)?.seat.as_mut()?;
             (seat.called, seat.transferor) = (None, Some(asks));
             return Some(account);
@@ -271,7 +271,8 @@ impl Pbx {
         self.outputs.extend(records.map(Output::Persist));
         let leg = self.legs.get_mut(stays)?;
         leg.caller = None;
-        let number = leg.reached.split('@').next().unwrap_or_default();
+        let reached = whom(cx, leg);
+        let number = reached.split('@').next().unwrap_or_default();
         let caller = Caller {
             number: number.into(),
             session: leg.session?,
@@ -561,6 +562,15 @@ fn wanted(refer: &Message) -> Result<Wanted, Refusal> {
             .into(),
         replaces,
     })
+}
+
+/// Whom a leg of ours reached: the user who answered, where what was called is a group, an agent of
+/// a queue or a number that a route leads to; else what was called.
+fn whom(cx: &Context<'_>, leg: &Leg) -> Box<str> {
+    let answerer = leg
+        .session
+        .and_then(|session| cx.calls.answerer_of(session));
+    answerer.map_or_else(|| leg.reached.clone(), Box::from)
 }
 
 /// `user@host` of a SIP URI, as an address of record is written.

@@ -1,10 +1,11 @@
-//! Calls that are recorded: they go through a bridge from their beginning, since a proxy has no
-//! sound. The bridge calls on as the caller would have, so what the number plan, forwarding and
+//! Calls that are recorded, or that we transfer in place of a trunk: they go through a bridge from
+//! their beginning, since a proxy has no sound, and no dialog of its own. The bridge calls on as the caller would have, so what the number plan, forwarding and
 //! limits say is said there; only what answers calls itself stays here, the voicemail of whom is
 //! called and the services of a route's later steps, as a service cannot call another. A service
 //! needs no bridge: whom it joins is recorded by itself (`pbx`).
 
 use super::super::admission::own_domain;
+use super::super::context::Caller;
 use super::super::routing::reject;
 use super::super::targets::{self, Target};
 use super::super::{Context, Proxy};
@@ -12,7 +13,7 @@ use super::expand::Expansion;
 use super::forward::{Forwarding, Journey};
 use super::{Asked, Lead, announce, identify, query, source_of, voicemail};
 use crate::call::{Ways, inside};
-use crate::config::{Recorded, Strategy};
+use crate::config::{Recorded, Strategy, Transfer, Trunk};
 use crate::plan::{self, Decision, Query, Step, Way};
 use crate::sip::offer_answer;
 use crate::wire::sip::{Message, Method, Uri};
@@ -51,7 +52,10 @@ impl Proxy {
             .and_then(|user| cx.config.recorded(user));
         let called = self.recorded_at(cx, number, &aor);
         let route = way.as_deref().and_then(|way| recorded_way(cx, way));
-        let how = caller.max(called).max(route)?;
+        let how = caller.max(called).max(route);
+        if how.is_none() && !is_transferred_by_us(cx, asked.caller, way.as_deref()) {
+            return None;
+        }
         let phones = way.as_ref().map_or(0, |way| phones_first(way));
         let way = way.filter(|way| phones < way.steps.len());
         if way.is_some() && phones == 0 {
@@ -60,7 +64,7 @@ impl Proxy {
         let mut lead = match bridge(cx, asked, (number, &aor), how) {
             Ok(lead) => lead,
             Err(why) => {
-                ways.add_note(why);
+                ways.add_note(how.map_or("", |_| why));
                 return None;
             }
         };
@@ -102,7 +106,7 @@ impl Proxy {
             Decision::Go(way) if stays_inside(&way) => recorded_way(cx, &way),
             Decision::Go(_) | Decision::Refuse { .. } => None,
         };
-        match bridge(cx, asked, (&number, &aor), how?) {
+        match bridge(cx, asked, (&number, &aor), Some(how?)) {
             Ok(mut lead) => {
                 journey.mark(&mut lead.targets);
                 Some(lead)
@@ -185,7 +189,30 @@ pub(in crate::proxy) fn picks_up(
 /// Whether a call may be one that is recorded by a bridge.
 fn may_be(cx: &Context<'_>, asked: &Asked<'_>) -> bool {
     let begins = asked.message.method() == Method::Invite && !asked.flow.is_internal();
-    begins && cx.config.records()
+    begins && (cx.config.records() || cx.config.trunks.iter().any(is_ours_to_transfer))
+}
+
+fn is_ours_to_transfer(trunk: &Trunk) -> bool {
+    match trunk.transfer {
+        Transfer::Bridge => true,
+        Transfer::Refer => false,
+    }
+}
+
+/// Whether a call comes from a trunk, or goes to one, where a REFER of ours would lead nowhere: the
+/// bridge takes it. Nothing stands in the way of an emergency call.
+fn is_transferred_by_us(cx: &Context<'_>, caller: &Caller, way: Option<&Way>) -> bool {
+    let ours = |name: &str| {
+        let mut trunks = cx.config.trunks.iter();
+        trunks.any(|trunk| *trunk.name == *name && is_ours_to_transfer(trunk))
+    };
+    if way.is_some_and(|way| way.emergency) {
+        return false;
+    }
+    let comes = matches!(caller, Caller::Trunk(name) if ours(name));
+    let steps = way.into_iter().flat_map(|way| &way.steps);
+    let mut targets = steps.flat_map(|step| &step.targets);
+    comes || targets.any(|target| matches!(target, plan::Target::Trunk(name) if ours(name)))
 }
 
 /// Whether what a call offers can be recorded; one without an offer is made one.
@@ -198,7 +225,7 @@ fn bridge(
     cx: &Context<'_>,
     asked: &Asked<'_>,
     (number, aor): (&str, &str),
-    how: Recorded,
+    how: Option<Recorded>,
 ) -> Result<Lead, &'static str> {
     let message = asked.message;
     if !is_heard(cx, message) {
@@ -210,7 +237,9 @@ fn bridge(
         false => format!("sip:{}@{domain}", inside::escape(number)),
     };
     let mut uri = announce::bridge_uri(cx.config, &to);
-    uri.push_str(&format!(";record={}", how.as_str()));
+    if let Some(how) = how {
+        uri.push_str(&format!(";record={}", how.as_str()));
+    }
     if let Some(sound) = announce::sound_of(cx, asked.caller, aor)
         && !message.body().is_empty()
     {

@@ -117,7 +117,7 @@ def test_a_call_of_a_trunk_is_parked_by_us(case):
     [row] = wait_for("carol to be parked", lambda: voipd.json("park", "list"), 15)
     assert (row["slot"], row["parker"]) == ("701", f"alice@{DOMAIN}"), row
     up(voipd, 1)
-    assert "REFER" not in carol.process.text()
+    assert "REFER sip" not in carol.process.text()
     bob.dial("701")
     up(voipd, 2)
     time.sleep(4)

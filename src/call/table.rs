@@ -1,5 +1,6 @@
 //! The table of calls of one shard: begin, follow, end, and what falls out of that.
 
+mod ends;
 mod parts;
 mod relayed;
 
@@ -211,6 +212,7 @@ impl CallTable {
             to_uri: party(request.request_uri()),
             from_uri: from_uri.unwrap_or_default(),
             user: info.user,
+            answerer: Box::default(),
             ways: info.ways,
             start_ms: self.settings.anchor.unix_ms(now),
             status: 0,
@@ -269,16 +271,6 @@ impl CallTable {
             .filter_map(|key| Some(&self.calls.get(key.0)?.legs))
             .flatten();
         legs.any(|leg| *leg.tag == *tag && leg.flow.is_some_and(|flow| flow.is_internal()))
-    }
-
-    /// On whose account the call of a session goes: the user, and the trunk or pool it came from.
-    pub fn account_of(&self, session: u64) -> (Option<&str>, Option<&str>) {
-        let call = self.calls.get(CallKey::from_u64(session).0);
-        let way = call.map(|call| &*call.ways.way_in);
-        (
-            call.and_then(|call| call.user.as_deref()),
-            way.filter(|way| !way.is_empty()),
-        )
     }
 
     /// Adds to the note of a call, by its session of the media side.

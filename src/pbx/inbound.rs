@@ -4,6 +4,7 @@ use super::leg::Leg;
 use super::program::{Caller, Event, Opening, parameter};
 use super::seat::Seat;
 use super::service::program_at;
+use super::taping::Taping;
 use super::transfer::takes;
 use super::{Context, Output, Pbx, branch_of, service};
 use crate::base::{Flow, Key};
@@ -31,7 +32,8 @@ impl Pbx {
             return self.refuse_unknown(cx, flow, invite, 404);
         };
         let opening = program.opening();
-        let seat = Seat::new(program, caller);
+        let mut seat = Seat::new(program, caller);
+        seat.taping = Taping::of(service::recorded(invite));
         let Some(key) = self.settle_in(cx, seat, flow, invite) else {
             return;
         };
@@ -64,9 +66,7 @@ impl Pbx {
         self.outputs.extend(records.map(Output::Persist));
         let opening = program.opening();
         seat.begin_anew(program);
-        if std::mem::take(&mut seat.taped) {
-            self.tape(caller, None);
-        }
+        self.untape(caller);
         let leg = self.legs.get(caller);
         let (waits, opened) = leg.map_or((false, false), |l| (l.branch().is_some(), l.opened));
         match (waits, opening) {
@@ -179,6 +179,7 @@ impl Pbx {
                 self.by_branch.remove(&branch);
                 self.send(flow, bytes);
                 self.open(cx, key);
+                self.judge_taping(cx, key);
             }
             Err(why) => self.fail(cx, key, why),
         }
@@ -195,7 +196,7 @@ impl Pbx {
         leg.opened = true;
         self.outputs.push_back(Output::Media(order));
         self.begin(cx, key);
-        self.join(key);
+        self.join(cx, key);
         self.tell_held(cx, key);
     }
 

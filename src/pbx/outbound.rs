@@ -277,6 +277,7 @@ impl Pbx {
             Some(caller) if agrees => {
                 self.open(cx, key);
                 self.tell_of_called(cx, caller, Event::Joined);
+                self.judge_taping(cx, caller);
             }
             Some(caller) => {
                 self.part(cx, key);

@@ -112,8 +112,6 @@ pub(super) enum Event {
     Done(u32),
     /// A key was pressed.
     Key(char),
-    /// A key was pressed by whom it is joined with.
-    FarKey(char),
     /// What was asked for by [`Scene::measure`].
     Measured(Figures),
     /// A recording ended; of one without any sound there is no file.
@@ -212,13 +210,6 @@ pub(super) enum Effect {
     Summon(Box<Reach>, Box<Join>),
     /// Somebody is called who finds a program there, whatever becomes of the caller.
     CallBack(Box<CallBack>),
-    /// Both sides hear this, under this number, instead of each other.
-    Both(u32, Vec<Sound>),
-    /// They hear each other again.
-    Rejoin,
-    /// Both sides are recorded under this number, into this file, so many milliseconds at most; or
-    /// no more.
-    Tape(Option<(u32, Box<str>, u32)>),
     /// Who was called is let go.
     Disconnect,
     /// The timers of a program stop whose caller another one took over.
@@ -355,23 +346,6 @@ impl Scene<'_> {
             caller,
             program,
         })));
-    }
-
-    /// Lets the caller and whom it is joined with hear something instead of each other;
-    /// [`Event::Done`] tells of its end, and [`Scene::rejoin`] brings them together.
-    pub fn both(&mut self, task: u32, sounds: Vec<Sound>) {
-        self.want(Effect::Both(task, sounds));
-    }
-
-    /// The caller and whom it is joined with hear each other again.
-    pub fn rejoin(&mut self) {
-        self.want(Effect::Rejoin);
-    }
-
-    /// Records the caller on the left, and whom it is joined with on the right;
-    /// [`Event::Recorded`] tells of the end. Without a file it ends.
-    pub fn tape(&mut self, tape: Option<(u32, Box<str>, u32)>) {
-        self.want(Effect::Tape(tape));
     }
 
     /// Lets go whom it called.

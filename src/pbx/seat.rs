@@ -3,6 +3,7 @@
 
 use super::Timer;
 use super::program::{Caller, Effect, Event, Program, Reach, Scene};
+use super::taping::Taping;
 use super::voice::Voice;
 use crate::base::{Instant, Key, TimerId, TimerTable};
 use crate::media::room::RoomOrder;
@@ -47,8 +48,8 @@ pub(super) struct Seat {
     over: bool,
     /// The leg of whom the program called.
     pub called: Option<Key>,
-    /// Whether both are recorded.
-    pub taped: bool,
+    /// What is recorded of both.
+    pub taping: Taping,
     /// How often the caller was led to another service.
     led: u8,
     /// The legs of whom the program called into a room.
@@ -72,7 +73,7 @@ impl Seat {
             over: false,
             called: None,
             guests: Vec::new(),
-            taped: false,
+            taping: Taping::default(),
             led: 0,
             transferor: None,
             elsewhere: None,
@@ -134,6 +135,11 @@ impl Seat {
         let known = self.task == task && self.joined == wanted;
         (self.task, self.joined) = (task, wanted);
         !known
+    }
+
+    /// Whether the studio does this now.
+    pub fn does(&self, task: u32) -> bool {
+        self.task == task
     }
 
     /// Tells the program what happened; what it wants. The end of what was cut short is nothing to
@@ -218,6 +224,8 @@ impl Seat {
     /// another [`Event::Begin`], as the studio knows nothing yet of this leg.
     pub fn moved(&mut self, caller: Caller, timers: &mut TimerTable<Timer>, key: Key) {
         self.caller = caller;
+        // What was recorded ends with the leg that it was recorded of.
+        self.taping = self.taping.next();
         self.begun = self.called.is_some() || self.transferor.is_some();
         for alarm in &mut self.timers {
             timers.cancel(alarm.timer);

@@ -179,6 +179,7 @@ impl Pbx {
         let records = seat.dismiss(cx, &mut self.timers);
         self.outputs.extend(records.map(Output::Persist));
         seat.hand_over(across);
+        self.untape(stays);
         self.follow(cx, stays, Event::Begin);
     }
 
@@ -227,9 +228,7 @@ impl Pbx {
         self.outputs.extend(records.map(Output::Persist));
         seat.transferor = None;
         seat.hand_over(park);
-        if std::mem::take(&mut seat.taped) {
-            self.tape(stays, None);
-        }
+        self.untape(stays);
         self.notify(cx, asked, 200, true);
         self.part(cx, asked);
         self.follow(cx, stays, Event::Begin);
@@ -264,19 +263,20 @@ impl Pbx {
         let leg = self.legs.get_mut(asks)?;
         let Some(mut seat) = leg.seat.take() else {
             // The one who was called asks.
-            let account = Account::User(leg.reached.clone());
+            let account = Account::User(whom(cx, leg));
             let seat = self.legs.get_mut(stays)?.seat.as_mut()?;
             (seat.called, seat.transferor) = (None, Some(asks));
             return Some(account);
         };
         // The caller asks: its program ends.
         leg.caller = Some(stays);
-        let account = seat.caller().account();
+        let (account, taping) = (seat.caller().account(), seat.taping.next());
         let records = seat.dismiss(cx, &mut self.timers);
         self.outputs.extend(records.map(Output::Persist));
         let leg = self.legs.get_mut(stays)?;
         leg.caller = None;
-        let number = leg.reached.split('@').next().unwrap_or_default();
+        let reached = whom(cx, leg);
+        let number = reached.split('@').next().unwrap_or_default();
         let caller = Caller {
             number: number.into(),
             session: leg.session?,
@@ -284,7 +284,7 @@ impl Pbx {
         };
         let mut seat = Seat::new(Box::new(Stay), caller);
         seat.begins();
-        seat.transferor = Some(asks);
+        (seat.transferor, seat.taping) = (Some(asks), taping);
         leg.seat = Some(Box::new(seat));
         Some(account)
     }
@@ -354,7 +354,7 @@ impl Pbx {
         seat.transferor = None;
         if there {
             seat.called = Some(asked);
-            self.join(key);
+            self.join(cx, key);
         } else {
             self.follow(cx, key, Event::Parted);
         }
@@ -579,6 +579,15 @@ fn wanted(refer: &Message) -> Result<Wanted, Refusal> {
             .into(),
         replaces,
     })
+}
+
+/// Whom a leg of ours reached: the user who answered, where what was called is a group, an agent of
+/// a queue or a number that a route leads to; else what was called.
+fn whom(cx: &Context<'_>, leg: &Leg) -> Box<str> {
+    let answerer = leg
+        .session
+        .and_then(|session| cx.calls.answerer_of(session));
+    answerer.map_or_else(|| leg.reached.clone(), Box::from)
 }
 
 /// `user@host` of a SIP URI, as an address of record is written.

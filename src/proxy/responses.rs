@@ -225,12 +225,7 @@ impl Proxy {
         }
         let first = !matches!(context.phase, Phase::Answered { .. });
         if first {
-            if let Some(ways) = context.call.and_then(|call| cx.calls.ways(call))
-                && let Some(branch) = context.branches.get(index)
-                && context.inbound.record_route
-            {
-                ways.way_out = branch.target.way_out();
-            }
+            note_answer(cx, context, index);
             // The caller's 2xx may be repeated by the callee for 64*T1, and others may follow.
             let until = cx.now + cx.config.timers.t1 * 64;
             context.phase = Phase::Answered { until };
@@ -352,6 +347,21 @@ impl Proxy {
         if let Some(response) = response {
             cx.layer.respond(cx.now, context.server, response);
         }
+    }
+}
+
+/// The call's record names the way by which it was answered; a service that called learns who did.
+fn note_answer(cx: &mut Context<'_>, context: &ResponseContext, index: usize) {
+    let begins = context.inbound.record_route;
+    let (Some(call), Some(branch)) = (context.call, context.branches.get(index)) else {
+        return;
+    };
+    if let Some(ways) = cx.calls.ways(call).filter(|_| begins) {
+        ways.way_out = branch.target.way_out();
+    }
+    let answerer = branch.target.binding().filter(|_| begins);
+    if let Some(phone) = answerer.filter(|_| context.inbound.flow.is_internal()) {
+        cx.calls.answered_by(call, phone.aor());
     }
 }
 

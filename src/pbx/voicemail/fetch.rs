@@ -652,7 +652,6 @@ impl Program for Fetch {
             | Event::Joined
             | Event::Talking(_)
             | Event::Held(_)
-            | Event::FarKey(_)
             | Event::Referred(_)
             | Event::Told(_)
             | Event::Left(_) => {}

@@ -231,6 +231,9 @@ impl Proxy {
     ) -> Result<Dialled, Reject> {
         journey.divert(aor, forward)?;
         tracing::debug!(user = aor, to = %forward.to, why = ?forward.why, "forwarded");
+        if let Some(lead) = self.lead_recorded_on(cx, asked, &forward.to, journey) {
+            return Ok(Dialled::Lead(lead));
+        }
         self.lead_on(cx, asked, &forward.to, journey)
     }
 

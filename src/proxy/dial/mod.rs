@@ -21,6 +21,7 @@ mod voicemail;
 
 pub(super) use forward::{Forwarding, Marks, deflection};
 pub use own::{Own, Standing};
+pub(super) use recording::picks_up;
 
 use super::admission::Reject;
 use super::context::{Caller, Hold};
@@ -121,8 +122,8 @@ impl Proxy {
             let leg = announce::service(format!("sip:replaces@{domain}"));
             return Ok(Dialled::Lead(vec![leg].into()));
         }
-        if let Some(recorded) = recording::lead(cx, asked, (&number, &aor), ways) {
-            return recorded;
+        if let Some(lead) = self.lead_recorded(cx, asked, (&number, &aor), ways) {
+            return Ok(Dialled::Lead(lead));
         }
         let mut journey = Journey::of(asked, &aor);
         let led = self.lead(cx, asked, &number, &mut journey);
@@ -206,6 +207,7 @@ impl Proxy {
             domain: &domain,
             secure: asked.secure,
             may_leave: !matches!(journey.account, Caller::Guest | Caller::House),
+            inside: is_inside(asked),
             found: Vec::new(),
             why: reject(503, "No Way Out"),
         };
@@ -291,6 +293,7 @@ impl Proxy {
                 domain: &domain,
                 secure: asked.secure,
                 may_leave: false,
+                inside: is_inside(asked),
                 found: Vec::new(),
                 why: reject(480, "Nobody Of The Group Is There"),
             };
@@ -334,6 +337,7 @@ impl Proxy {
             domain: &domain,
             secure: asked.secure,
             may_leave: false,
+            inside: true,
             found: Vec::new(),
             why: reject(480, "Nobody Is There"),
         };
@@ -433,9 +437,8 @@ fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<
     let Some(target) = to_own(cx, asked, own, asked.caller)? else {
         return Ok(None);
     };
-    if asked.flow.is_internal() && led(asked.message, asked.flow) == Led::Nowhere {
-        // Both ends would be ours: a program changes instead.
-        return Err(reject(482, "A Service Calls A Service"));
+    if is_inside(asked) {
+        return Err(service_calls_service());
     }
     Ok(Some(Dialled::Lead(vec![target].into())))
 }
@@ -487,11 +490,22 @@ fn to_own(
     }))
 }
 
+/// Whether a service calls that no other one can relieve of its caller.
+fn is_inside(asked: &Asked<'_>) -> bool {
+    asked.flow.is_internal() && led(asked.message, asked.flow) == Led::Nowhere
+}
+
 /// What becomes of a call of a service that another one takes; nothing of anybody else's.
 pub(super) fn led(message: &Message, flow: &Flow) -> Led {
     let account = message.header(HeaderName::XVoipAccount);
     let account = account.filter(|_| flow.is_internal());
     account.map_or(Led::Nowhere, Led::parse)
+}
+
+/// Both ends would be ours, and one session of the media: a program changes instead.
+fn service_calls_service() -> Reject {
+    let note = "one service cannot call another: let the menu's key name it, as \"queue:support\"";
+    reject(482, "A Service Calls A Service").noted(note)
 }
 
 /// Whether a caller is of the house.
@@ -555,6 +569,7 @@ fn planned(
         }
         Decision::Go(way) => (Some(way.route.clone()), Ok(Some(way))),
     };
+    journey.ways.record |= matches!(&planned, Ok(Some(way)) if way.record);
     journey.ways.route = route.map_or_else(Box::default, |name| (&*name).into());
     planned
 }

@@ -428,8 +428,8 @@ impl Call {
     /// A client that tells forks apart by branches names that of the message which it has at hand,
     /// and a BYE's is not the INVITE's. So the first of these that finds anything counts: without a
     /// To tag the branch, then the From tag; with one both tags (of several dialogues those of the
-    /// branch, if there are any), then the To tag, the branch, and the From tag's dialogue if it has
-    /// one alone and nobody answered. Without a From tag all are meant.
+    /// branch, if there are any), then the To tag, the branch, and the From tag's dialogue if it
+    /// has one alone and nobody answered. Without a From tag all are meant.
     pub fn matching(&self, request: &Request) -> Vec<usize> {
         let (from, to) = (&*request.from_tag, &*request.to_tag);
         let branch = &*request.via_branch;

@@ -1,8 +1,9 @@
 //! Calls that are recorded, or that we transfer in place of a trunk: they go through a bridge from
-//! their beginning, since a proxy has no sound, and no dialog of its own. The bridge calls on as the caller would have, so what the number plan, forwarding and
-//! limits say is said there; only what answers calls itself stays here, the voicemail of whom is
-//! called and the services of a route's later steps, as a service cannot call another. A service
-//! needs no bridge: whom it joins is recorded by itself (`pbx`).
+//! their beginning, since a proxy has no sound, and no dialog of its own. The bridge calls on as
+//! the caller would have, so what the number plan, forwarding and limits say is said there; only
+//! what answers calls itself stays here, the voicemail of whom is called and the services of a
+//! route's later steps, as a service cannot call another. A service needs no bridge: whom it joins
+//! is recorded by itself (`pbx`).
 
 use super::super::admission::own_domain;
 use super::super::context::Caller;

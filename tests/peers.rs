@@ -52,6 +52,7 @@ fn trunk() -> config::Trunk {
         addresses: Vec::new(),
         certificate_name: None,
         ring_back: None,
+        transfer: config::Transfer::Refer,
         calls_max: 0,
         calls_per_second: 0,
         probe_s: 0,

@@ -1,5 +1,9 @@
 //! What proxy and services tell each other on the path inside the shard, beside SIP itself: on
-//! whose account a service calls, and texts within URIs.
+//! whose account a service calls, where its caller is led instead, and texts within URIs.
+//!
+//! A call of a service that leads to another one, or to a mailbox, would have both its ends here.
+//! It is answered 302 with that service's URI in `X-Voip-Account`, which nobody else's answer
+//! keeps on its way here, and the caller's program gives way to the one of the URI.
 
 use crate::wire::sip::{self, escaped};
 
@@ -31,37 +35,95 @@ impl std::fmt::Display for Account {
     }
 }
 
+/// What becomes of a service's call that another service of ours takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Led {
+    /// It fails.
+    #[default]
+    Nowhere,
+    /// The caller is led to services, but to no mailbox: somebody else sees to that.
+    Services,
+    /// To mailboxes, too, as any caller. Where the user did not say how long phones ring, it is so
+    /// many seconds; as the configuration has it for all calls, without.
+    Mail(Option<u16>),
+}
+
+impl Led {
+    /// How long phones ring where their user did not say.
+    pub fn ring_s(self) -> Option<u16> {
+        match self {
+            Led::Mail(seconds) => seconds,
+            Led::Nowhere | Led::Services => None,
+        }
+    }
+
+    /// Reads what [`booked`] wrote.
+    pub fn parse(text: &[u8]) -> Self {
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        Parts::of(text).led
+    }
+}
+
 /// What stands before the account of a call that is a part of another one.
 const PART: &str = "part ";
+/// And of one whose caller is led elsewhere: `led services `, `led mail `, `led mail/30 `.
+const LED: &str = "led ";
 
-/// What a call is booked on: its account, and the session of the media side of the call that it is
-/// a part of.
-pub fn booked(account: &Account, whole: Option<u64>) -> String {
-    match whole {
-        Some(whole) => format!("{PART}{whole} {account}"),
-        None => account.to_string(),
-    }
+/// What a call is booked on: its account, the session of the media side of the call that it is a
+/// part of, and where its caller is led.
+pub fn booked(account: &Account, whole: Option<u64>, led: Led) -> String {
+    let part = whole.map_or_else(String::new, |whole| format!("{PART}{whole} "));
+    let led = match led {
+        Led::Nowhere => String::new(),
+        Led::Services => format!("{LED}services "),
+        Led::Mail(None) => format!("{LED}mail "),
+        Led::Mail(Some(seconds)) => format!("{LED}mail/{seconds} "),
+    };
+    format!("{part}{led}{account}")
 }
 
 /// What a call is a part of, by what [`booked`] wrote.
 pub fn part_of(text: &[u8]) -> Option<u64> {
-    split(std::str::from_utf8(text).ok()?).0
+    Parts::of(std::str::from_utf8(text).ok()?).whole
 }
 
-/// The whole, and the account.
-fn split(text: &str) -> (Option<u64>, &str) {
-    let part = text.strip_prefix(PART);
-    let part = part.and_then(|rest| rest.split_once(' '));
-    match part.and_then(|(whole, account)| Some((whole.parse().ok()?, account))) {
-        Some((whole, account)) => (Some(whole), account),
-        None => (None, text),
+/// What [`booked`] wrote, taken apart.
+struct Parts<'t> {
+    whole: Option<u64>,
+    led: Led,
+    account: &'t str,
+}
+
+impl<'t> Parts<'t> {
+    fn of(text: &'t str) -> Self {
+        let word = |text: &'t str, front: &str| text.strip_prefix(front)?.split_once(' ');
+        let part = word(text, PART).and_then(|(whole, rest)| Some((whole.parse().ok()?, rest)));
+        let (whole, text) = match part {
+            Some((whole, rest)) => (Some(whole), rest),
+            None => (None, text),
+        };
+        let led = word(text, LED).and_then(|(how, rest)| {
+            let led = match how.split_once('/') {
+                None if how == "services" => Led::Services,
+                None if how == "mail" => Led::Mail(None),
+                Some(("mail", seconds)) => Led::Mail(Some(seconds.parse().ok()?)),
+                _ => return None,
+            };
+            Some((led, rest))
+        });
+        let (led, account) = led.unwrap_or((Led::Nowhere, text));
+        Self {
+            whole,
+            led,
+            account,
+        }
     }
 }
 
 impl Account {
     /// Reads what [`booked`] or [`Account`]'s `Display` wrote.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let (_, text) = split(std::str::from_utf8(text).ok()?);
+        let text = Parts::of(std::str::from_utf8(text).ok()?).account;
         match text.split_once(' ') {
             Some(("user", aor)) => Some(Account::User(aor.into())),
             Some(("back", aor)) => Some(Account::CalledBack(aor.into())),
@@ -102,9 +164,21 @@ mod tests {
             let text = account.to_string();
             assert_eq!(Account::parse(text.as_bytes()), Some(account.clone()));
             assert_eq!(part_of(text.as_bytes()), None);
-            let text = booked(&account, Some(u64::MAX));
-            assert_eq!(part_of(text.as_bytes()), Some(u64::MAX));
-            assert_eq!(Account::parse(text.as_bytes()), Some(account));
+            assert_eq!(Led::parse(text.as_bytes()), Led::Nowhere);
+            for led in [
+                Led::Nowhere,
+                Led::Services,
+                Led::Mail(None),
+                Led::Mail(Some(30)),
+            ] {
+                for whole in [None, Some(u64::MAX)] {
+                    let text = booked(&account, whole, led);
+                    assert_eq!(part_of(text.as_bytes()), whole, "{text}");
+                    assert_eq!(Led::parse(text.as_bytes()), led, "{text}");
+                    let read = Account::parse(text.as_bytes());
+                    assert_eq!(read.as_ref(), Some(&account), "{text}");
+                }
+            }
         }
         for text in [
             "",
@@ -114,6 +188,9 @@ mod tests {
             "\u{fe}",
             "part 1",
             "part x house",
+            "led house",
+            "led mail/x house",
+            "led astray house",
         ] {
             assert_eq!(Account::parse(text.as_bytes()), None, "{text}");
         }

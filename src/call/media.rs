@@ -407,6 +407,28 @@ impl Media {
         })
     }
 
+    /// The relay could not do what it was last told, and goes on as before that. The stream of the
+    /// port that was to blame is given up, and the others are told again; without such a port what
+    /// was agreed before the offer holds. `None` if that leaves nothing to go on with.
+    pub fn unchanged(&mut self, port: Option<u16>) -> Option<MediaCommand> {
+        let Some(port) = port else {
+            return self.refused();
+        };
+        let mut legs = self.legs.clone()?;
+        for at in 0..legs[0].media.len() {
+            let names = |leg: &LegSpec| {
+                let spec = leg.media.get(at).copied().flatten();
+                spec.is_some_and(|spec| spec.port == port & !1)
+            };
+            if legs.iter().any(names) {
+                let both = legs.iter_mut().filter_map(|leg| leg.media.get_mut(at));
+                both.for_each(|spec| *spec = None);
+            }
+        }
+        let left = legs.iter().all(|leg| leg.media.iter().any(Option::is_some));
+        left.then(|| self.tell(legs))
+    }
+
     /// The command that ends the session, if the relay knows of it.
     pub fn close(&self) -> Option<MediaCommand> {
         self.opened.then_some(MediaCommand::Close {

@@ -49,6 +49,10 @@ pub(super) struct Call {
     pub to_uri: Box<str>,
     pub from_uri: Box<str>,
     pub user: Option<Box<str>>,
+    /// Which of our users answered, where that was told: see [`CallTable::answered_by`].
+    ///
+    /// [`CallTable::answered_by`]: super::CallTable::answered_by
+    pub answerer: Box<str>,
     pub ways: Ways,
     pub start_ms: u64,
     pub status: u16,

@@ -1,5 +1,6 @@
 //! The table of calls of one shard: begin, follow, end, and what falls out of that.
 
+mod ends;
 mod parts;
 mod relayed;
 
@@ -211,6 +212,7 @@ impl CallTable {
             to_uri: party(request.request_uri()),
             from_uri: from_uri.unwrap_or_default(),
             user: info.user,
+            answerer: Box::default(),
             ways: info.ways,
             start_ms: self.settings.anchor.unix_ms(now),
             status: 0,
@@ -269,16 +271,6 @@ impl CallTable {
             .filter_map(|key| Some(&self.calls.get(key.0)?.legs))
             .flatten();
         legs.any(|leg| *leg.tag == *tag && leg.flow.is_some_and(|flow| flow.is_internal()))
-    }
-
-    /// On whose account the call of a session goes: the user, and the trunk or pool it came from.
-    pub fn account_of(&self, session: u64) -> (Option<&str>, Option<&str>) {
-        let call = self.calls.get(CallKey::from_u64(session).0);
-        let way = call.map(|call| &*call.ways.way_in);
-        (
-            call.and_then(|call| call.user.as_deref()),
-            way.filter(|way| !way.is_empty()),
-        )
     }
 
     /// Adds to the note of a call, by its session of the media side.
@@ -831,13 +823,31 @@ impl CallTable {
                 self.hangup(now, key, EndCause::MediaTimeout);
             }
             MediaEvent::Failed { reason, .. } => self.media_failed(now, key, reason),
+            MediaEvent::Unchanged { .. } if matches!(call.state, State::Ended { .. }) => {}
+            MediaEvent::Unchanged { reason, .. } => {
+                let port = self.bad_port(reason);
+                let media = self.calls.get_mut(key.0).and_then(|c| c.media.as_mut());
+                let Some(command) = media.and_then(|media| media.unchanged(port)) else {
+                    return self.media_failed(now, key, reason);
+                };
+                tracing::warn!(call = %self.id(key), ?reason, "the relay cannot carry a stream \
+                    that a call wants: the call goes on without");
+                self.outputs.push_back(CallOutput::Media(command));
+            }
         }
     }
 
+    /// The port that a failure names; it is not handed out for long.
+    fn bad_port(&mut self, reason: Failure) -> Option<u16> {
+        let (Failure::Port(port) | Failure::PortInUse(port)) = reason else {
+            return None;
+        };
+        self.ports.mark_bad(port & !1);
+        Some(port)
+    }
+
     fn media_failed(&mut self, now: Instant, key: CallKey, reason: Failure) {
-        if let Failure::Port(port) | Failure::PortInUse(port) = reason {
-            self.ports.mark_bad(port & !1);
-        }
+        self.bad_port(reason);
         let Some(call) = self.calls.get_mut(key.0) else {
             return;
         };

@@ -299,6 +299,7 @@ fn relayed_media_is_opened_updated_and_closed_and_ports_come_back() {
         MediaEvent::Closed {
             session,
             legs: Box::new([stats, LegStats::default()]),
+            streams: Vec::new(),
         },
     );
     let cdr = cdr(&mut t).unwrap();
@@ -306,6 +307,62 @@ fn relayed_media_is_opened_updated_and_closed_and_ports_come_back() {
     assert!(cdr.codecs.contains("PCMA"));
     assert_eq!((t.ports_in_use(), t.len()), (0, 0));
     assert_eq!(t.relayed(9), []);
+}
+
+#[test]
+fn a_stream_that_the_relay_cannot_carry_does_not_end_the_call() {
+    use crate::relay::Failure;
+    let mut t = table(Relay::Always);
+    let now = Instant::ZERO;
+    let offer = invite(&sdp("10.0.0.5", 4000));
+    let info = CallerInfo::default();
+    let key = t.begin(now, &offer, &flow(ALICE), info).unwrap();
+    let session = key.to_u64();
+    t.offer_body(key, &offer, &flow(ALICE), Toward::default());
+    let answer = ok(&sdp("192.0.2.2", 5000));
+    t.answer_body(key, &answer, &flow(BOB), true, false);
+    t.on_response(now, key, &answer, &flow(BOB), false, &ours);
+    let last = |t: &mut CallTable| {
+        let mut last = None;
+        while let Some(output) = t.poll_output() {
+            last = Some(output);
+        }
+        last
+    };
+    last(&mut t);
+    let more = format!("{}m=video 4010 RTP/AVP 99\r\n", sdp("10.0.0.5", 4000));
+    let contact = "Contact: <sip:alice@192.0.2.1>\r\n";
+    let start = "INVITE sip:bob@192.0.2.2 SIP/2.0";
+    let again = message(start, "a", "b", "8 INVITE", contact, &more);
+    t.offer_body(key, &again, &flow(ALICE), Toward::default());
+    let Some(CallOutput::Media(MediaCommand::Update { legs, .. })) = last(&mut t) else {
+        panic!("the relay is not told")
+    };
+    assert_eq!(legs.each_ref().map(|leg| leg.media.len()), [2, 2]);
+    let port = legs[0].media[1].unwrap().port;
+    // One of the pair is taken: the sound stays as it was told, without the pictures.
+    let unchanged = |reason| MediaEvent::Unchanged { session, reason };
+    t.on_media(now, unchanged(Failure::Port(port + 1)));
+    let Some(CallOutput::Media(MediaCommand::Update { legs: left, .. })) = last(&mut t) else {
+        panic!("the relay is not told of the sound")
+    };
+    assert_eq!(left.each_ref().map(|leg| leg.media[1]), [None, None]);
+    assert_eq!(
+        left.each_ref().map(|leg| leg.media[0]),
+        legs.each_ref().map(|leg| leg.media[0])
+    );
+    // Too many of all: what was agreed before the offer.
+    t.offer_body(key, &again, &flow(ALICE), Toward::default());
+    last(&mut t);
+    t.on_media(now, unchanged(Failure::Full));
+    let Some(CallOutput::Media(MediaCommand::Update { .. })) = last(&mut t) else {
+        panic!("what holds is not said")
+    };
+    assert_eq!(t.relayed(9)[0].state, "answered");
+    // Without a stream that is left there is no call.
+    let sound = left[0].media[0].unwrap().port;
+    t.on_media(now, unchanged(Failure::Port(sound)));
+    assert_eq!(t.relayed(9)[0].state, "ending");
 }
 
 #[test]

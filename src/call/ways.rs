@@ -39,11 +39,14 @@ pub struct Ways {
     pub route: Box<str>,
     /// Of [`Cdr::note`](crate::store::Cdr::note).
     pub note: Box<str>,
+    /// Whether a route that it took records its calls.
+    pub record: bool,
 }
 
 impl Ways {
     /// Takes what became of the call on its way: the route it took last, and what was noted.
     pub fn learn(&mut self, later: &Ways) {
+        self.record |= later.record;
         if !later.route.is_empty() {
             self.route = later.route.clone();
         }

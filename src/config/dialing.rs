@@ -345,6 +345,8 @@ pub struct Trunk {
     pub identity: Identity,
     /// What its callers hear while somebody here is rung.
     pub ring_back: Option<RingBack>,
+    /// Who transfers its calls.
+    pub transfer: Transfer,
     /// Whether what is inside stays inside: Via, Record-Route, Contact, Call-ID.
     pub hide_topology: bool,
     /// Headers added to what leaves.
@@ -364,6 +366,15 @@ pub enum NumberFormat {
     Digits,
     /// `0034915550100`, `915550100` within the country.
     National,
+}
+
+/// Who transfers a trunk's calls, when a phone here asks for that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transfer {
+    /// The far end, by the REFER that it gets.
+    Refer,
+    /// We do: its calls go through a bridge from their beginning.
+    Bridge,
 }
 
 /// Where a trunk wants the caller's number.

@@ -53,6 +53,10 @@ impl NetmapPort {
     fn parse(name: &str) -> Result<Self, Wrong> {
         let interface_bytes = name.find(['{', '}']).unwrap_or(name.len());
         let (interface, suffix) = name.split_at(interface_bytes);
+        // A pipe gets what its other end chooses, by UDP ports say. A switch knows hardware
+        // addresses alone: with our stack's on a port of ours, of which every frame would tell the
+        // switch, all that is the stack's came there, too, ARP and SIP; with another one nothing of
+        // a call would. No stack is behind such a port, nor behind a persistent one (valectl -n).
         if name.contains(':') || interface.starts_with("vale") {
             let problem = format!(
                 "\"netmap:{name}\": a VALE switch brings frames to this host to its stack's port, \

@@ -31,6 +31,8 @@ pub struct Menu {
     pub digit: Duration,
     /// How long the first key is waited for.
     pub timeout: Duration,
+    /// How long phones of an extension ring whose user did not say.
+    pub ring: Duration,
     /// How often the caller may try again.
     pub retries: u8,
     /// What happens after the last try.
@@ -54,6 +56,7 @@ impl Default for Menu {
             extensions: false,
             digit: Duration::from_millis(2500),
             timeout: Duration::from_secs(5),
+            ring: Duration::from_secs(30),
             retries: 2,
             then: Action::HangUp,
             barge_in: true,

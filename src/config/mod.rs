@@ -36,7 +36,7 @@ pub use conference::{Announce, CONFERENCE_MEMBERS_MAX, Conference, ModeratorLeav
 pub use dialing::{
     Algorithm, CONDITIONS_MAX, Class, FailureKind, Group, Hours, Identity, Line, MEMBERS_MAX,
     Match, Member, NEXT_ON, NumberFormat, Numbers, PEERS_MAX, Pool, ROUTES_MAX, Route, STEPS_MAX,
-    Source, Strategy, Target, Trunk, e164,
+    Source, Strategy, Target, Transfer, Trunk, e164,
 };
 pub use fastpath::{Fastpath, FastpathMode, NetmapPort};
 pub use menu::{

@@ -7,7 +7,7 @@ use super::reader::{Entry, Section, Text, nearest};
 use super::{
     Algorithm, CONDITIONS_MAX, Domain, Group, Identity, MEMBERS_MAX, Member, Node, NumberFormat,
     Numbers, PATTERN_POSITIONS_MAX, PEERS_MAX, Pattern, Pool, RingBack, Service, ServiceRoute,
-    Services, Strategy, Trunk,
+    Services, Strategy, Transfer, Trunk,
 };
 use crate::base::Transport;
 use crate::wire::sip::{HeaderName, Scheme, Uri};
@@ -50,6 +50,7 @@ pub(super) const TRUNK: &[&str] = &[
     "addresses",
     "certificate_name",
     "ringback",
+    "transfer",
     "calls_max",
     "calls_per_second",
     "probe_s",
@@ -419,6 +420,10 @@ impl<'d> File<'_, '_, 'd> {
                 .reader
                 .word(entry, Identity::WORDS)
                 .unwrap_or(trunk.identity);
+        }
+        if let Some(entry) = section.get("transfer") {
+            let transfer = self.reader.word(entry, Transfer::WORDS);
+            trunk.transfer = transfer.unwrap_or(trunk.transfer);
         }
         trunk.ring_back = self.ring_back(section);
         (trunk.add_headers, trunk.remove_headers) = self.headers(section);
@@ -905,6 +910,7 @@ impl Default for Trunk {
             addresses: Vec::new(),
             certificate_name: None,
             ring_back: None,
+            transfer: Transfer::Refer,
             calls_max: 0,
             calls_per_second: 0,
             probe_s: 30,

@@ -18,6 +18,7 @@ pub(super) const MENU: &[&str] = &[
     "extensions",
     "digit_ms",
     "timeout_s",
+    "ring_s",
     "retries",
     "then",
     "barge_in",
@@ -203,6 +204,9 @@ impl<'d> File<'_, '_, 'd> {
         }
         if let Some(s) = self.number(section.get("timeout_s"), 1..=60) {
             menu.timeout = Duration::from_secs(s);
+        }
+        if let Some(s) = self.number(section.get("ring_s"), 5..=180) {
+            menu.ring = Duration::from_secs(s);
         }
         if let Some(n) = self.number(section.get("retries"), 0..=10) {
             menu.retries = n as u8;

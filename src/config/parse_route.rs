@@ -102,7 +102,44 @@ impl<'d> File<'_, '_, 'd> {
         self.edits(section, &mut route);
         self.refusal(section, &mut route);
         self.open_rooms(section, &route, config);
+        self.untaped(section, &route);
         route
+    }
+
+    /// What answers by itself and joins nobody has nothing that a route could record.
+    fn untaped(&mut self, section: Section<'d>, route: &Route) {
+        let Some(entry) = section.get("record").filter(|_| route.record) else {
+            return;
+        };
+        let wrong = route.to.iter().flatten().find_map(|target| match target {
+            Target::Conference(name) => Some(format!(
+                "take it out here, and write record = true in [[conference]] \"{name}\""
+            )),
+            Target::Service(Service::Conference) => {
+                Some("take it out here, and write record = true in [[conference]]".to_owned())
+            }
+            Target::Service(
+                service @ (Service::Echo | Service::Voicemail | Service::QueueLogin),
+            ) => Some(format!(
+                "take it out, or give service:{} a route of its own",
+                service.name()
+            )),
+            // They are recorded once they are joined with somebody.
+            Target::Service(Service::Disa | Service::Park) | Target::Menu(_) | Target::Queue(_) => {
+                None
+            }
+            Target::User(_)
+            | Target::Group(_)
+            | Target::Trunk(_)
+            | Target::Pool(_)
+            | Target::Line(_)
+            | Target::Number(_)
+            | Target::Uri(_) => None,
+        });
+        if let Some(remedy) = wrong {
+            let leads = "leads to what no route can record";
+            self.reader.note_entry(entry, leads, remedy);
+        }
     }
 
     /// A room without PIN behind a route for anybody would let strangers listen.

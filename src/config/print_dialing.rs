@@ -7,7 +7,7 @@ use super::print::{list, plain, quoted, text};
 use super::print_menu::{disa, menu, queue};
 use super::{
     Algorithm, Class, Config, FailureKind, Group, Hours, Identity, Match, NumberFormat, Numbers,
-    Pool, QueueStrategy, Route, Service, Services, Source, Strategy, Target, Trunk,
+    Pool, QueueStrategy, Route, Service, Services, Source, Strategy, Target, Transfer, Trunk,
 };
 use super::{conference, page, parking, recording};
 use std::fmt::{self, Display, Formatter};
@@ -45,6 +45,10 @@ words!(Algorithm {
 words!(Class {
     "international" = International,
     "premium" = Premium,
+});
+words!(Transfer {
+    "refer" = Refer,
+    "bridge" = Bridge,
 });
 words!(Identity {
     "from" = From,
@@ -209,6 +213,7 @@ fn trunk(f: &mut Formatter<'_>, t: &Trunk) -> fmt::Result {
     if let Some(sound) = &t.ring_back {
         text(f, "ringback", sound)?;
     }
+    text(f, "transfer", &t.transfer)?;
     plain(f, "calls_max", t.calls_max)?;
     plain(f, "calls_per_second", t.calls_per_second)?;
     plain(f, "probe_s", t.probe_s)?;

@@ -23,6 +23,7 @@ pub(super) fn menu(f: &mut Formatter<'_>, m: &Menu) -> fmt::Result {
     plain(f, "extensions", m.extensions)?;
     plain(f, "digit_ms", m.digit.as_millis())?;
     plain(f, "timeout_s", m.timeout.as_secs())?;
+    plain(f, "ring_s", m.ring.as_secs())?;
     plain(f, "retries", m.retries)?;
     text(f, "then", &m.then)?;
     plain(f, "barge_in", m.barge_in)?;

@@ -1,8 +1,8 @@
 //! `[recording]`: whose calls are kept as sound.
 
-use super::Config;
 use super::parse::File;
 use super::print::{list, plain, text};
+use super::{Config, Group};
 use std::fmt::{self, Formatter};
 
 pub(super) const RECORDING: &[&str] = &["users", "on_demand", "keys", "notice", "max_s"];
@@ -84,6 +84,15 @@ impl Config {
             () if named(&self.recording.on_demand) => Some(Recorded::OnDemand),
             () => None,
         }
+    }
+}
+
+impl Config {
+    /// How calls to a group are recorded: as those of the member who is recorded most.
+    pub fn recorded_group(&self, group: &Group) -> Option<Recorded> {
+        let members = group.members.iter();
+        let whole = members.map(|member| self.whole_user(member));
+        whole.filter_map(|aor| self.recorded(&aor)).max()
     }
 }
 

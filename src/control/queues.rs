@@ -39,7 +39,8 @@ pub struct AgentRow {
     /// `name@domain`
     pub aor: String,
     /// `free`, `ringing`, `talking`, `resting` (after a call, or one that was not answered), `busy`
-    /// with another call, `pause`.
+    /// with another call, `absent` without a phone that is registered or where it wants no calls,
+    /// `pause`.
     pub state: String,
     /// Whether the file names it; it has logged in otherwise.
     pub fixed: bool,

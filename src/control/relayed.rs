@@ -70,6 +70,8 @@ pub struct RelayDriverRow {
     pub punted: u64,
     /// How often the fast path could not take a stream: no place, or no next hop.
     pub refused: u64,
+    /// How often a stream left the fast path since packets to its receiver leave by another way.
+    pub rerouted: u64,
     /// The most packets that were taken at once.
     pub batch_max: u64,
     /// Packets that went nowhere, by reason; those of no packet are absent.

@@ -170,15 +170,25 @@ impl Features {
             .then(|| self.keep(&mut table, aor, Settings::default()))
     }
 
-    /// A call that a user takes part in, counted as long as the result lives; `None` for users who
-    /// are in no group, since nobody asks for theirs.
+    /// A call that a user took, counted as long as the result lives; `None` for users who are in no
+    /// group and no queue, since nobody asks for theirs.
     pub fn engage(&self, aor: &str) -> Option<Engaged> {
-        self.busy.engage(aor)
+        self.busy.engage(aor, busy::Part::Callee)
     }
 
-    /// How many calls a member of a group has.
+    /// The same for a call that a user makes.
+    pub fn engage_caller(&self, aor: &str) -> Option<Engaged> {
+        self.busy.engage(aor, busy::Part::Caller)
+    }
+
+    /// How many calls a member of a group has, those included that it makes and that ring still.
     pub fn calls_of(&self, aor: &str) -> u32 {
         self.busy.calls_of(aor)
+    }
+
+    /// How many of them it took.
+    pub fn taken_by(&self, aor: &str) -> u32 {
+        self.busy.taken_by(aor)
     }
 
     /// Who waits where.

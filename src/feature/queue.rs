@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Agents that one caller rings together.
+/// Agents that one caller rings together; of more, those behind the last ones have their turn next.
 pub const RING_MAX: usize = 16;
 /// Agents and queues that are remembered.
 const KNOWN_MAX: usize = 100_000;
@@ -80,7 +80,7 @@ pub enum Doing {
 #[derive(Debug, Default)]
 struct Line {
     callers: Vec<Place>,
-    /// Who was first last time.
+    /// Who rang last; of several, the one furthest on in the order of the file.
     last: Option<Box<str>>,
     figures: Figures,
     /// Answered calls of each agent.
@@ -187,9 +187,16 @@ impl Queues {
 }
 
 impl Ticket {
-    /// What the caller is to do now. `agents` are those of the queue in the order of the file,
-    /// without those who have a pause or another call. Whoever is to be rung is taken.
-    pub fn turn(&self, agents: &[Box<str>], rules: Rules, now: Instant) -> Turn {
+    /// What the caller is to do now. `agents` are all of the queue in the order of the file, so
+    /// that each has its turn wherever those before it are; of them only those are rung whom
+    /// `rings` names, not those who have a pause or another call. Whoever is to be rung is taken.
+    pub fn turn(
+        &self,
+        agents: &[Box<str>],
+        rings: impl Fn(&str) -> bool,
+        rules: Rules,
+        now: Instant,
+    ) -> Turn {
         let mut inner = self.queues.lock();
         let inner = &mut *inner;
         let Some(line) = inner.lines.get_mut(&self.queue) else {
@@ -205,21 +212,22 @@ impl Ticket {
         };
         let is_free = |aor: &&str| {
             let agent = inner.agents.get(*aor);
-            agent.is_none_or(|agent| agent.doing(now) == Doing::Free)
+            rings(aor) && agent.is_none_or(|agent| agent.doing(now) == Doing::Free)
         };
         let all = agents.iter().map(|aor| &**aor);
         let mut free: Vec<&str> = all.filter(is_free).collect();
+        let place_of = |aor: &str| agents.iter().position(|a| **a == *aor);
+        let behind = line.last.as_deref().and_then(place_of);
+        let behind = behind.map_or(0, |at| at + 1);
         let idle = |aor: &str| inner.agents.get(aor).map(|agent| agent.idle_since);
         match rules.strategy {
-            QueueStrategy::RingAll => {}
+            QueueStrategy::RingAll if free.len() <= RING_MAX => {}
             QueueStrategy::LongestIdle => free.sort_by_key(|aor| idle(aor)),
             QueueStrategy::FewestCalls => {
                 free.sort_by_key(|aor| (line.taken.get(*aor).copied(), idle(aor)));
             }
-            QueueStrategy::RoundRobin => {
-                let place = |aor: &str| agents.iter().position(|a| **a == *aor);
-                let behind = line.last.as_deref().and_then(place).map_or(0, |at| at + 1);
-                free.sort_by_key(|aor| place(aor).map(|at| (at < behind, at)));
+            QueueStrategy::RingAll | QueueStrategy::RoundRobin => {
+                free.sort_by_key(|aor| place_of(aor).map(|at| (at < behind, at)));
             }
         }
         let most = match rules.strategy {
@@ -232,7 +240,7 @@ impl Ticket {
         if chosen.is_empty() {
             return Turn::Wait;
         }
-        line.last = chosen.first().cloned();
+        line.last = chosen.last().cloned();
         place.state = State::Ringing(chosen.clone());
         for aor in &chosen {
             inner.set(aor, Doing::Ringing, now, now);
@@ -449,16 +457,16 @@ mod tests {
         let all = agents(&["a"]);
         let first = queues.enter("q", 10, at(0)).unwrap();
         let second = queues.enter("q", 10, at(1)).unwrap();
-        assert_eq!(second.turn(&all, ONE, at(1)), Turn::Wait);
-        assert_eq!(rung(&first.turn(&all, ONE, at(1))), ["a"]);
+        assert_eq!(second.turn(&all, |_| true, ONE, at(1)), Turn::Wait);
+        assert_eq!(rung(&first.turn(&all, |_| true, ONE, at(1))), ["a"]);
         // The agent rings already.
-        assert_eq!(second.turn(&all, ONE, at(2)), Turn::Wait);
+        assert_eq!(second.turn(&all, |_| true, ONE, at(2)), Turn::Wait);
         assert_eq!(first.answered(at(4), |_| false).as_deref(), Some("a"));
         assert_eq!(second.place(1), (1, Some(Duration::from_secs(180))));
         first.over(ONE, at(64));
         assert_eq!(queues.agent("q", "a", at(65)), (Doing::Resting, 1));
-        assert_eq!(second.turn(&all, ONE, at(73)), Turn::Wait);
-        assert_eq!(rung(&second.turn(&all, ONE, at(74))), ["a"]);
+        assert_eq!(second.turn(&all, |_| true, ONE, at(73)), Turn::Wait);
+        assert_eq!(rung(&second.turn(&all, |_| true, ONE, at(74))), ["a"]);
         let figures = queues.figures("q", at(75));
         assert_eq!(
             (figures.answered, figures.waiting, figures.talking),
@@ -475,11 +483,11 @@ mod tests {
         let all = agents(&["a", "b"]);
         let first = queues.enter("q", 10, at(0)).unwrap();
         let second = queues.enter("q", 10, at(0)).unwrap();
-        assert_eq!(rung(&first.turn(&all, ONE, at(0))), ["a"]);
-        assert_eq!(rung(&second.turn(&all, ONE, at(0))), ["b"]);
+        assert_eq!(rung(&first.turn(&all, |_| true, ONE, at(0))), ["a"]);
+        assert_eq!(rung(&second.turn(&all, |_| true, ONE, at(0))), ["b"]);
         first.refused(at(15));
-        assert_eq!(first.turn(&all, ONE, at(15)), Turn::Wait);
-        assert_eq!(rung(&first.turn(&all, ONE, at(45))), ["a"]);
+        assert_eq!(first.turn(&all, |_| true, ONE, at(15)), Turn::Wait);
+        assert_eq!(rung(&first.turn(&all, |_| true, ONE, at(45))), ["a"]);
         assert_eq!(first.place(2).0, 1);
     }
 
@@ -492,7 +500,7 @@ mod tests {
         let mut take = |strategy, wanted: &[&str]| {
             now += 100;
             let ticket = queues.enter("q", 10, at(now)).unwrap();
-            let turn = ticket.turn(&all, with(strategy), at(now));
+            let turn = ticket.turn(&all, |_| true, with(strategy), at(now));
             assert_eq!(rung(&turn), wanted, "{strategy:?}");
             ticket.answered(at(now), |_| false);
             ticket.over(ONE, at(now + 1));
@@ -508,6 +516,54 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_goes_on_behind_who_has_a_call() {
+        let queues = Arc::new(Queues::default());
+        let all = agents(&["a", "b", "c"]);
+        let first = queues.enter("q", 10, at(0)).unwrap();
+        assert_eq!(rung(&first.turn(&all, |a| a != "a", ONE, at(0))), ["b"]);
+        first.answered(at(0), |_| true);
+        // It is not the first one's turn again while who was last talks.
+        let next = queues.enter("q", 10, at(1)).unwrap();
+        assert_eq!(rung(&next.turn(&all, |a| a != "b", ONE, at(1))), ["c"]);
+    }
+
+    #[test]
+    fn of_more_than_ring_together_all_have_their_turn() {
+        let queues = Arc::new(Queues::default());
+        let names: Vec<String> = (0..40).map(|n| format!("a{n:02}")).collect();
+        let all: Vec<Box<str>> = names.iter().map(|n| n.as_str().into()).collect();
+        let rules = Rules {
+            strategy: QueueStrategy::RingAll,
+            ..ONE
+        };
+        // Those of an answered call are free again for the next one, but for who answered.
+        let round = |now: u64| {
+            let ticket = queues.enter("q", 10, at(now)).unwrap();
+            let turn = ticket.turn(&all, |aor| aor != "a20", rules, at(now));
+            let rung: Vec<String> = rung(&turn).iter().map(ToString::to_string).collect();
+            let last = rung.last().cloned().unwrap_or_default();
+            ticket.answered(at(now), |aor| aor == last);
+            ticket.over(rules, at(now + 1));
+            rung
+        };
+        assert_eq!(round(0), names[..16]);
+        let second = [&names[16..20], &names[21..33]].concat();
+        assert_eq!(round(1), second);
+        let third = [&names[33..], &names[..9]].concat();
+        assert_eq!(round(2), third);
+        // 08 rests, and so do 15 and 32.
+        let fourth = [&names[9..15], &names[16..20], &names[21..27]].concat();
+        assert_eq!(round(3), fourth);
+        // Where all find room they ring all.
+        let few = &all[..16];
+        let ticket = queues.enter("q", 10, at(100)).unwrap();
+        assert_eq!(
+            rung(&ticket.turn(few, |_| true, rules, at(100))),
+            names[..16]
+        );
+    }
+
+    #[test]
     fn of_those_who_ring_together_one_has_the_call() {
         let queues = Arc::new(Queues::default());
         let all = agents(&["a", "b"]);
@@ -517,14 +573,14 @@ mod tests {
         };
         let first = queues.enter("q", 10, at(0)).unwrap();
         let second = queues.enter("q", 10, at(0)).unwrap();
-        assert_eq!(rung(&first.turn(&all, rules, at(0))), ["a", "b"]);
-        assert_eq!(second.turn(&all, rules, at(1)), Turn::Wait);
+        assert_eq!(rung(&first.turn(&all, |_| true, rules, at(0))), ["a", "b"]);
+        assert_eq!(second.turn(&all, |_| true, rules, at(1)), Turn::Wait);
         assert_eq!(
             first.answered(at(2), |aor| aor == "b").as_deref(),
             Some("b")
         );
         assert_eq!(queues.agent("q", "b", at(2)), (Doing::Talking, 1));
-        assert_eq!(rung(&second.turn(&all, rules, at(2))), ["a"]);
+        assert_eq!(rung(&second.turn(&all, |_| true, rules, at(2))), ["a"]);
     }
 
     #[test]
@@ -534,7 +590,7 @@ mod tests {
         let first = queues.enter("q", 2, at(0)).unwrap();
         let second = queues.enter("q", 2, at(0)).unwrap();
         assert!(queues.enter("q", 2, at(0)).is_none());
-        first.turn(&all, ONE, at(0));
+        first.turn(&all, |_| true, ONE, at(0));
         drop(first);
         assert_eq!(queues.agent("q", "a", at(0)).0, Doing::Free);
         second.overflow();
@@ -548,7 +604,7 @@ mod tests {
         );
         assert_eq!(found, wanted);
         let third = queues.enter("q", 2, at(2)).unwrap();
-        third.turn(&all, ONE, at(2));
+        third.turn(&all, |_| true, ONE, at(2));
         third.answered(at(2), |_| false);
         drop(third);
         assert_eq!(queues.agent("q", "a", at(3)), (Doing::Free, 1));

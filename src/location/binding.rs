@@ -180,6 +180,11 @@ impl Binding {
         !self.piece(4).is_empty()
     }
 
+    /// Whether a request gets there by any way.
+    pub fn is_reachable(&self) -> bool {
+        self.has_path() || self.reach != Reach::Nowhere
+    }
+
     /// Preference in thousandths, 1000 where the phone gave none.
     pub fn q(&self) -> u16 {
         self.q

@@ -183,6 +183,13 @@ impl Location {
         }
     }
 
+    /// Whether a call to an address of record reaches a phone.
+    pub fn reaches(&self, aor: &str) -> bool {
+        let table = self.read(Self::slot(aor));
+        let entry = table.aors.get(aor);
+        entry.is_some_and(|entry| entry.bindings.iter().any(|b| b.is_reachable()))
+    }
+
     /// The bindings of one instance of an address of record: what a GRUU names (RFC 5627).
     pub fn lookup_instance(&self, aor: &str, instance: &str) -> Bindings {
         let mut found = self.lookup(aor);

@@ -57,8 +57,7 @@ impl Bridged {
 
     /// The way of a packet from the other leg, whose format is `theirs`, to ours.
     pub fn way(&mut self, now: Instant, theirs: &Format, ours: &Format, payload_type: u8) -> Way {
-        let alike =
-            theirs.coding == ours.coding && theirs.events.is_some() == ours.events.is_some();
+        let alike = theirs.coding == ours.coding && events_of(theirs) == events_of(ours);
         if alike && !self.told {
             self.convert = None;
             return match (payload_type, ours.events) {
@@ -84,6 +83,11 @@ impl Bridged {
         let convert = self.converted(now, theirs, ours);
         convert.key(KeyChange::Pressed { code }, false);
     }
+}
+
+/// The clock of a leg's telephone events, if it has any.
+fn events_of(format: &Format) -> Option<u32> {
+    format.events.map(|_| format.events_clock)
 }
 
 /// How what the other leg says is written: with no more of a choice than its sound is worth.
@@ -113,7 +117,7 @@ pub(super) struct Convert {
 impl Convert {
     fn new(now: Instant, theirs: &Format, ours: &Format) -> Self {
         let codec = spoken(theirs, ours);
-        let events = ours.events.map(|_| EventSender::new(codec.clock_rate()));
+        let events = events_of(ours).map(EventSender::new);
         Self {
             ear: Ear::new(theirs, codec.sample_rate()),
             codec,
@@ -129,7 +133,7 @@ impl Convert {
     }
 
     fn fits(&self, theirs: &Format, ours: &Format) -> bool {
-        let events = self.events.is_some() == ours.events.is_some();
+        let events = self.events.as_ref().map(EventSender::clock) == events_of(ours);
         let asked = self.wishes == ours.wishes && self.codec == spoken(theirs, ours);
         self.ear.fits(theirs) && asked && events
     }

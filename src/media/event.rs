@@ -92,7 +92,7 @@ pub struct EventSender {
 pub struct KeysFull;
 
 impl EventSender {
-    /// For an event format with this clock in Hz; it is that of the audio (§2.1).
+    /// For an event format with this clock in Hz, from 1000 to 192,000.
     pub fn new(clock: u32) -> Self {
         Self {
             clock: clock.clamp(1000, 192_000),
@@ -122,8 +122,15 @@ impl EventSender {
         self.count == 0 && matches!(self.sending, Sending::Idle)
     }
 
+    /// Its clock in Hz.
+    pub fn clock(&self) -> u32 {
+        self.clock
+    }
+
     /// To be asked each packet time. `timestamp` is that of the audio that would be sent now,
-    /// `step` its length. A packet that comes back replaces the audio (§2.5.1.1).
+    /// `step` its length in units of our clock. A packet that comes back replaces the audio
+    /// (§2.5.1.1). Timestamps go on as those of the audio do, of which this is one stream, whatever
+    /// our clock; the durations within are by it.
     pub fn poll_packet(&mut self, timestamp: u32, step: u32) -> Option<EventPacket> {
         match self.sending {
             Sending::Idle => self.on_idle(timestamp, step),

@@ -91,6 +91,7 @@ mod tests {
                 coding,
                 payload_type: coding.payload_type(),
                 events: None,
+                events_clock: 8_000,
                 packet_ms: 20,
                 wishes: Wishes::default(),
                 sends: true,

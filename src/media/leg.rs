@@ -373,14 +373,14 @@ impl Leg {
         }
         self.hear_keys(now, &header, packet.payload(), pressed);
         let is_key = Some(header.payload_type) == self.format.events;
-        let key_ends = |(change, _): &Pressed| matches!(change, KeyChange::Pressed { .. });
-        let key_ends = pressed.iter().any(key_ends);
-        let turn = match &mut self.doing {
-            Doing::Playing(playing) if playing.until_key && key_ends => self.rest(),
-            Doing::Recording(recording) if recording.until_key && key_ends => {
-                recording.recorder.close(RecordEnd::Key);
-                Turn::Recorded
+        let down = |(change, _): &Pressed| matches!(change, KeyChange::Pressed { .. });
+        if pressed.iter().any(down) {
+            match self.hear_key() {
+                Turn::Idle => {}
+                turn => return (turn, heard),
             }
+        }
+        let turn = match &self.doing {
             Doing::Echoing if is_key || header.payload_type == self.format.payload_type => {
                 if !self.format.sends {
                     return (Turn::Idle, heard);
@@ -394,6 +394,18 @@ impl Leg {
             _ => Turn::Idle,
         };
         (turn, heard)
+    }
+
+    /// A key went down: what a key ends is over.
+    pub fn hear_key(&mut self) -> Turn {
+        match &mut self.doing {
+            Doing::Playing(playing) if playing.until_key => self.rest(),
+            Doing::Recording(recording) if recording.until_key => {
+                recording.recorder.close(RecordEnd::Key);
+                Turn::Recorded
+            }
+            _ => Turn::Idle,
+        }
     }
 
     fn hear_keys(
@@ -775,11 +787,11 @@ fn translate(
         return Turn::Idle;
     }
     let timestamp = stream.timestamp();
-    let event = convert.events.as_mut();
-    if let (Some(packet), Some(payload_type)) = (
-        event.and_then(|events| events.poll_packet(timestamp, step)),
-        format.events,
-    ) {
+    let event = convert.events.as_mut().and_then(|events| {
+        let units = events.clock() * ms / 1000;
+        events.poll_packet(timestamp, units)
+    });
+    if let (Some(packet), Some(payload_type)) = (event, format.events) {
         let place = (packet.marker, packet.timestamp);
         let body = packet.event.emit();
         let header = stream.send_event(now, payload_type, place, step, body.len());

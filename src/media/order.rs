@@ -38,6 +38,8 @@ pub struct Format {
     pub payload_type: u8,
     /// The payload type of telephone events (RFC 4733), if they were agreed on.
     pub events: Option<u8>,
+    /// Their clock in Hz, which may be another one than that of the sound.
+    pub events_clock: u32,
     /// Milliseconds of sound in one packet of ours.
     pub packet_ms: u8,
     /// What else the far end asks of our sound.
@@ -233,6 +235,12 @@ pub enum Order {
         /// `0` to `9`, `*`, `#`, `A` to `D`.
         key: char,
     },
+    /// The far end of a leg told a key beside its sound: what a key ends is over, as with a key that
+    /// the studio hears by itself. Of the key signalling knows, so there is no [`News::Key`].
+    Heard {
+        /// Which.
+        session: u64,
+    },
     /// Asks for [`News::Measured`].
     Measure {
         /// Which.
@@ -264,6 +272,7 @@ impl Order {
             | Order::Tape { session, .. }
             | Order::Measure { session }
             | Order::Press { session, .. }
+            | Order::Heard { session }
             | Order::Files { session, .. }
             | Order::Close { session } => *session,
         }
@@ -289,6 +298,7 @@ impl Order {
             | Order::Room { session, .. }
             | Order::Measure { session }
             | Order::Press { session, .. }
+            | Order::Heard { session }
             | Order::Files { session, .. }
             | Order::Close { session } => *session = to,
         }

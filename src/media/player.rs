@@ -461,13 +461,15 @@ fn decode(source: &mut Source, stock: &Stock, piece: &mut [i16; PIECE_OUT_MAX]) 
 
 /// Where a site's own prompt of that name may lie.
 fn of_site(language: Language, name: &str) -> FileWish {
-    let directory = match language {
-        Language::Es => "es",
-        Language::En => "en",
-    };
-    let names = EXTENSIONS.map(|extension| format!("{directory}/{name}.{extension}").into());
     FileWish::Open {
         root: Root::Prompts,
-        names: names.to_vec(),
+        names: site_names(language, name),
     }
+}
+
+/// The files, below the site's prompts, of which the first that is there is a prompt of that name.
+pub fn site_names(language: Language, name: &str) -> Vec<Box<str>> {
+    let directory = language.directory();
+    let names = EXTENSIONS.map(|extension| format!("{directory}/{name}.{extension}").into());
+    names.to_vec()
 }

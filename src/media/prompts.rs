@@ -29,6 +29,16 @@ pub enum Language {
     En,
 }
 
+impl Language {
+    /// Where a site's own prompts of it lie, below all of them.
+    pub fn directory(self) -> &'static str {
+        match self {
+            Language::Es => "es",
+            Language::En => "en",
+        }
+    }
+}
+
 impl From<Locale> for Language {
     fn from(locale: Locale) -> Self {
         match locale {

@@ -176,8 +176,17 @@ impl Studio {
                 }
             }
             (Order::Press { key: pressed, .. }, Some(key)) => self.press(now, key, pressed),
+            (Order::Heard { .. }, Some(key)) => {
+                if let Some(turn) = self.legs.get_mut(key).map(|leg| leg.hear_key()) {
+                    self.on_turn(now, key, turn);
+                }
+            }
             (
-                Order::Do { .. } | Order::Room { .. } | Order::Measure { .. } | Order::Press { .. },
+                Order::Do { .. }
+                | Order::Room { .. }
+                | Order::Measure { .. }
+                | Order::Press { .. }
+                | Order::Heard { .. },
                 None,
             ) => {
                 self.tell(News::Failed { session });

@@ -31,6 +31,7 @@ fn format() -> Format {
         coding: Coding::Pcma,
         payload_type: 8,
         events: Some(101),
+        events_clock: 8_000,
         packet_ms: 20,
         wishes: Wishes::default(),
         sends: true,
@@ -250,6 +251,29 @@ fn a_key_is_told_once_and_may_end_what_plays() {
         let after = run(&mut studio, 1000).len();
         assert_eq!(after, if until_key { 0 } else { 25 });
     }
+}
+
+/// A key that came by signalling, which tells of it by itself.
+#[test]
+fn a_key_beside_the_sound_ends_what_a_key_ends() {
+    for until_key in [false, true] {
+        let mut studio = Studio::new(4, ANCHOR);
+        play(&mut studio, vec![beep(1000)], None, until_key);
+        assert_eq!(run(&mut studio, 500).len(), 26);
+        studio.handle_order(Instant::from_millis(505), Order::Heard { session: 7 });
+        let done = until_key.then_some(News::Done {
+            session: 7,
+            task: 3,
+            played_ms: 520,
+        });
+        assert_eq!(studio.poll_news(), done);
+        assert_eq!(studio.poll_news(), None);
+        let after = run(&mut studio, 1000).len();
+        assert_eq!(after, if until_key { 0 } else { 25 });
+    }
+    let mut studio = Studio::new(4, ANCHOR);
+    studio.handle_order(Instant::ZERO, Order::Heard { session: 7 });
+    assert_eq!(studio.poll_news(), Some(News::Failed { session: 7 }));
 }
 
 #[test]

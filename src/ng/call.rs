@@ -13,8 +13,8 @@ use crate::relay::{Blocked, Learning, LegSpec, Side, anchor};
 use crate::wire::sdp::{Media, Sdp};
 use std::net::IpAddr;
 
-/// The most dialogues of one call: branches of forks.
-pub const DIALOGUES_MAX: usize = 16;
+/// The most dialogues of one call: branches of forks. Groups of fifty phones ring at once.
+pub const DIALOGUES_MAX: usize = 64;
 /// The most tags that one side of a dialogue had: forks beyond us that answered in turn.
 pub const TAGS_MAX: usize = 8;
 
@@ -192,9 +192,30 @@ pub struct Dialogue {
     pub watch: Option<TimerId>,
     /// When a request was last about it.
     pub touched: Instant,
+    /// How many descriptions it took.
+    pub exchanges: u64,
 }
 
 impl Dialogue {
+    /// Takes back the last description, if none came since `before`; whether it did. What is being
+    /// done with the dialogue meanwhile goes on.
+    pub fn take_back(&mut self, before: Dialogue) -> bool {
+        if self.exchanges != before.exchanges + 1 {
+            return false;
+        }
+        let now = std::mem::replace(self, before);
+        for (party, now) in self.parties.iter_mut().zip(&now.parties) {
+            party.blocking = now.blocking;
+        }
+        self.session = now.session;
+        self.recording = now.recording;
+        self.tapes = now.tapes;
+        self.pairs = now.pairs;
+        (self.ending, self.watch) = (now.ending, now.watch);
+        self.touched = now.touched;
+        true
+    }
+
     /// One side.
     pub fn party(&self, side: Side) -> &Party {
         let [caller, called] = &self.parties;
@@ -252,7 +273,13 @@ impl Dialogue {
     pub fn legs(&self, blocking: Blocking) -> Option<[LegSpec; 2]> {
         let [caller, called] = &self.parties;
         let mut legs = match (Sdp::parse(&caller.sdp), Sdp::parse(&called.sdp)) {
-            (Ok(a), Ok(b)) => [leg(caller, &a), leg(called, &b)],
+            (Ok(a), Ok(b)) => {
+                let mut legs = [leg(caller, &a), leg(called, &b)];
+                // A stream that one side has just offered has its ports before it is answered.
+                grow(&mut legs[0], unanswered(caller, &b));
+                grow(&mut legs[1], unanswered(called, &a));
+                legs
+            }
             (Ok(a), Err(_)) => [leg(caller, &a), unanswered(called, &a)],
             (Err(_), Ok(b)) => [unanswered(caller, &b), leg(called, &b)],
             (Err(_), Err(_)) => return None,
@@ -267,6 +294,12 @@ impl Dialogue {
         record::mark(self, &mut legs);
         Some(legs)
     }
+}
+
+/// Adds the streams that a side's own description does not know yet.
+fn grow(leg: &mut LegSpec, offered: LegSpec) {
+    let known = leg.media.len();
+    leg.media.extend(offered.media.into_iter().skip(known));
 }
 
 fn vantage(party: &Party) -> anchor::Vantage {
@@ -396,22 +429,49 @@ impl Call {
     }
 
     /// The dialogues that a request without a description names, by their places.
+    ///
+    /// A client that tells forks apart by branches names that of the message which it has at hand,
+    /// and a BYE's is not the INVITE's. So the first of these that finds anything counts: without a
+    /// To tag the branch, then the From tag; with one both tags (of several dialogues those of the
+    /// branch, if there are any), then the To tag, the branch, and the From tag's dialogue if it
+    /// has one alone and nobody answered. Without a From tag all are meant.
     pub fn matching(&self, request: &Request) -> Vec<usize> {
         let (from, to) = (&*request.from_tag, &*request.to_tag);
         let branch = &*request.via_branch;
-        let is = |d: &Dialogue| {
-            let pair = match (from.is_empty(), d.side_of(from)) {
-                (true, _) => true,
-                (false, None) => false,
-                (false, Some(side)) => {
-                    let other = d.party(side.other());
-                    to.is_empty() || other.is(to) || other.tags.is_empty()
-                }
-            };
-            pair && (branch.is_empty() || d.branch.is_empty() || *d.branch == *branch)
+        let of = |is: &dyn Fn(&Dialogue) -> bool| -> Vec<usize> {
+            let found = self.dialogues.iter().enumerate().filter(|(_, d)| is(d));
+            found.map(|(at, _)| at).collect()
         };
-        let found = self.dialogues.iter().enumerate().filter(|(_, d)| is(d));
-        found.map(|(at, _)| at).collect()
+        let branched = |d: &Dialogue| !d.branch.is_empty() && *d.branch == *branch;
+        if from.is_empty() {
+            return of(&|_| true);
+        }
+        if to.is_empty() {
+            let found = of(&branched);
+            return match found.is_empty() {
+                true => of(&|d| d.side_of(from).is_some()),
+                false => found,
+            };
+        }
+        let pair = |d: &Dialogue| {
+            let side = d.side_of(from);
+            side.is_some_and(|side| d.party(side.other()).is(to))
+        };
+        let found = [
+            of(&|d| pair(d) && branched(d)),
+            of(&pair),
+            of(&|d| d.side_of(to).is_some()),
+            of(&branched),
+        ];
+        let found = found.into_iter().find(|found| !found.is_empty());
+        found.unwrap_or_else(|| {
+            let own = of(&|d| d.side_of(from).is_some());
+            let dangling = of(&|d| d.side_of(from).is_some() && d.is_dangling());
+            match own.len() {
+                1 => dangling,
+                _ => Vec::new(),
+            }
+        })
     }
 }
 

@@ -67,6 +67,12 @@ impl List {
         (List::Transcode, "transcode"),
         (List::Set, "set"),
     ];
+
+    /// The list of that name.
+    pub fn of(name: &str) -> Option<Self> {
+        let known = Self::ALL.iter().find(|(_, n)| *n == name);
+        known.map(|(list, _)| *list)
+    }
 }
 
 impl Codecs {

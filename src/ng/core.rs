@@ -2,11 +2,11 @@
 
 use super::cache::{Known, Name, ReplyCache};
 use super::call::{Call, Dialogue};
-use super::exchange::LOAD_LIMIT;
+use super::exchange::{LOAD_LIMIT, NO_PORTS};
 use super::message::{self, Format};
 use super::record::Begun;
 use super::request::{Command, Refusal, Request};
-use super::stats::Snapshot;
+use super::stats::{Figures, Snapshot};
 use super::{Counts, NG_SESSIONS, Output, Settings};
 use crate::base::{Instant, Key, Rng, Slab, TimerId, TimerTable};
 use crate::media::Order;
@@ -65,16 +65,26 @@ struct Session {
 /// What is answered once the relay has done its part.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// An offer or answer, with the description for its reader.
-    Describe {
-        request: Box<Request>,
-        sdp: Vec<u8>,
-        tries: u8,
-    },
+    /// An offer or answer.
+    Describe(Described),
     /// A query, or a deletion.
     Tell(Box<Snapshot>),
     /// Nobody asked: we look whether a call is still there.
     Watch { call_id: Box<[u8]>, dialogue: u64 },
+}
+
+/// An offer or answer that was taken into its call.
+#[derive(Debug)]
+pub(super) struct Described {
+    request: Box<Request>,
+    /// For its reader.
+    sdp: Vec<u8>,
+    /// How often other ports were tried.
+    tries: u8,
+    /// What its dialogue was before.
+    before: Option<Box<Dialogue>>,
+    /// Why the relay did not go along.
+    refused: Option<Failure>,
 }
 
 #[derive(Debug)]
@@ -244,18 +254,26 @@ impl Ng {
             Err(reason) if reason == LOAD_LIMIT && request.options.knows_load_limit => {
                 return self.limit(&client, &reason);
             }
-            Err(reason) => return self.refuse(&client, &reason),
+            Err(reason) => {
+                // What was tried before is not what holds.
+                if tries > 0 {
+                    self.tell_anew(&request.call_id);
+                }
+                return self.refuse(&client, &reason);
+            }
         };
         let Some((dialogue, legs)) = prepared.relayed else {
             return self.answer_with(&client, &prepared.sdp);
         };
         let call_id = request.call_id.clone();
         let session = self.session_of(&call_id, dialogue);
-        let work = Work::Describe {
+        let work = Work::Describe(Described {
             request: Box::new(request),
             sdp: prepared.sdp,
             tries,
-        };
+            before: prepared.before,
+            refused: None,
+        });
         let job = self.begin(now, Some(client), work, 1);
         match session {
             Some(session) => {
@@ -368,10 +386,15 @@ impl Ng {
 
     /// Tells the relay anew how the sides of a call are heard: what is blocked, and heard here.
     pub(super) fn tell_anew(&mut self, call_id: &[u8]) {
+        self.tell_of_each(call_id, |_| true);
+    }
+
+    fn tell_of_each(&mut self, call_id: &[u8], chosen: impl Fn(&Dialogue) -> bool) {
         let Some(call) = self.calls.get(call_id) else {
             return;
         };
-        let updates = call.dialogues.iter().filter_map(|dialogue| {
+        let dialogues = call.dialogues.iter().filter(|dialogue| chosen(dialogue));
+        let updates = dialogues.filter_map(|dialogue| {
             let (session, legs) = (dialogue.session?, dialogue.legs(call.blocking)?);
             Some(MediaCommand::Update { session, legs })
         });
@@ -385,14 +408,17 @@ impl Ng {
         let session = event.session();
         match event {
             MediaEvent::Opened { .. } => self.on_done(now, session, Expect::Opened, None),
-            MediaEvent::Report { legs, .. } => {
-                self.on_done(now, session, Expect::Report, Some(legs));
+            MediaEvent::Report { legs, streams, .. } => {
+                let figures = Figures { legs, streams };
+                self.on_done(now, session, Expect::Report, Some(figures));
             }
-            MediaEvent::Closed { legs, .. } => {
-                self.on_done(now, session, Expect::Closed, Some(legs));
+            MediaEvent::Closed { legs, streams, .. } => {
+                let figures = Figures { legs, streams };
+                self.on_done(now, session, Expect::Closed, Some(figures));
                 self.forget(now, session);
             }
             MediaEvent::Failed { reason, .. } => self.on_failed(now, session, reason),
+            MediaEvent::Unchanged { reason, .. } => self.on_unchanged(session, reason),
             // A side that only listens is no reason: the other may play music for hours.
             MediaEvent::Timeout {
                 silent: Silent::One(_),
@@ -413,13 +439,7 @@ impl Ng {
         }
     }
 
-    fn on_done(
-        &mut self,
-        now: Instant,
-        session: u64,
-        what: Expect,
-        legs: Option<Box<[LegStats; 2]>>,
-    ) {
+    fn on_done(&mut self, now: Instant, session: u64, what: Expect, figures: Option<Figures>) {
         let Some(row) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -438,7 +458,7 @@ impl Ng {
             return;
         };
         if let Some(Waiting { job: Some(job), .. }) = row.waiting.remove(at) {
-            self.part_done(now, job, legs);
+            self.part_done(now, job, figures);
         }
     }
 
@@ -498,18 +518,34 @@ impl Ng {
         }
     }
 
-    fn part_done(
-        &mut self,
-        now: Instant,
-        (key, part): (Key, usize),
-        legs: Option<Box<[LegStats; 2]>>,
-    ) {
+    /// The relay could not do what it was told of a session that goes on: whoever asked for that
+    /// hears of it with the report that follows.
+    fn on_unchanged(&mut self, session: u64, reason: Failure) {
+        if let Failure::Port(port) | Failure::PortInUse(port) = reason {
+            self.pool.mark_bad(port);
+        }
+        let Some(row) = self.sessions.get(&session) else {
+            return;
+        };
+        for (key, _) in row.waiting.iter().filter_map(|waiting| waiting.job) {
+            if let Some(job) = self.jobs.get_mut(key)
+                && let Work::Describe(described) = &mut job.work
+                && described.refused.is_none()
+            {
+                described.refused = Some(reason);
+                return;
+            }
+        }
+    }
+
+    fn part_done(&mut self, now: Instant, (key, part): (Key, usize), figures: Option<Figures>) {
         let Some(job) = self.jobs.get_mut(key) else {
             return;
         };
         job.left = job.left.saturating_sub(1);
+        let legs = figures.as_ref().map(|figures| figures.legs.clone());
         if let Work::Tell(snapshot) = &mut job.work {
-            snapshot.add(part, legs.as_deref());
+            snapshot.add(part, figures);
         }
         if job.left > 0 {
             return;
@@ -526,27 +562,63 @@ impl Ng {
             (Work::Watch { call_id, dialogue }, _) => {
                 self.on_watched(now, &call_id, dialogue, legs.as_deref());
             }
-            (
-                Work::Describe {
-                    request,
-                    sdp,
-                    tries,
-                },
-                Some(client),
-            ) => {
-                self.on_described(now, client, (*request, sdp, tries));
-            }
-            (Work::Tell(_) | Work::Describe { .. }, None) => {}
+            (Work::Describe(described), Some(client)) => match described.refused {
+                Some(reason) => self.on_refused(now, client, described, reason),
+                None => self.on_described(now, client, described),
+            },
+            (Work::Tell(_) | Work::Describe(_), None) => {}
         }
     }
 
-    /// The relay has the ports of an offer or answer, or could not get them.
-    fn on_described(
-        &mut self,
-        now: Instant,
-        client: Client,
-        (request, sdp, tries): (Request, Vec<u8>, u8),
-    ) {
+    /// The relay could not get the ports of an offer or answer, and what was agreed before holds:
+    /// nobody was told of the ports, so others are as good.
+    fn on_refused(&mut self, now: Instant, client: Client, described: Described, reason: Failure) {
+        let Described {
+            request,
+            before,
+            tries,
+            ..
+        } = described;
+        let call_id = &request.call_id;
+        let id = before.as_ref().map(|before| before.id);
+        let found = id.and_then(|id| self.dialogue_mut(call_id, id));
+        let (Some(before), Some(dialogue)) = (before, found) else {
+            return self.refuse(&client, "the call ended meanwhile");
+        };
+        let (old, mut new) = (before.ports(), dialogue.ports());
+        if dialogue.take_back(*before) {
+            new.retain(|port| !old.contains(port));
+            new.into_iter().for_each(|port| self.pool.release(port));
+            let bad = match reason {
+                Failure::Port(port) | Failure::PortInUse(port) => Some(port & !1),
+                Failure::Full | Failure::BadStreams | Failure::Duplicate | Failure::Unknown => None,
+            };
+            if let Some(dialogue) = id.and_then(|id| self.dialogue_mut(call_id, id)) {
+                let mut ports = dialogue
+                    .parties
+                    .iter_mut()
+                    .flat_map(|party| &mut party.ports);
+                ports
+                    .find(|port| bad.is_some() && **port == bad)
+                    .map(Option::take);
+            }
+            if bad.is_some() && tries < TRIES_MAX {
+                return self.describe(now, client, *request, tries + 1);
+            }
+            self.tell_of_each(call_id, |dialogue| Some(dialogue.id) == id);
+            self.settle_tapes(now, call_id);
+        }
+        self.refuse(&client, NO_PORTS);
+    }
+
+    /// The relay has the ports of an offer or answer, or could not get them and lost the session.
+    fn on_described(&mut self, now: Instant, client: Client, described: Described) {
+        let Described {
+            request,
+            sdp,
+            tries,
+            ..
+        } = described;
         let call = self.calls.get(&request.call_id);
         let found = call.and_then(|call| match request.command {
             Command::Answer => call.of_answer(&request),
@@ -557,11 +629,11 @@ impl Ng {
             Some((true, ..)) => self.answer_with(&client, &sdp),
             // Nobody was told of the ports: others are as good.
             Some((false, false, _)) if tries < TRIES_MAX => {
-                self.describe(now, client, request, tries + 1);
+                self.describe(now, client, *request, tries + 1);
             }
             Some((false, _, id)) => {
                 self.end(now, &request.call_id, (id, EndCause::MediaFailed), None);
-                self.refuse(&client, "Ran out of ports");
+                self.refuse(&client, NO_PORTS);
             }
             None => self.refuse(&client, "the call ended meanwhile"),
         }
@@ -646,11 +718,11 @@ impl Ng {
                 let told = snapshot.render(now, &self.settings.anchor);
                 self.reply(&client, told);
             }
-            (Work::Describe { .. }, Some(client)) => {
+            (Work::Describe(_), Some(client)) => {
                 self.refuse(&client, "the relay does not answer");
             }
             (Work::Watch { call_id, dialogue }, _) => self.watch(now, &call_id, dialogue),
-            (Work::Tell(_) | Work::Describe { .. }, None) => {}
+            (Work::Tell(_) | Work::Describe(_), None) => {}
         }
     }
 

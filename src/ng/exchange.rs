@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// As many calls as may be; clients try another relay then.
 pub(super) const LOAD_LIMIT: &str = "Parallel session limit reached";
-const NO_PORTS: &str = "Ran out of ports";
+pub(super) const NO_PORTS: &str = "Ran out of ports";
 
 /// What an offer or answer leads to.
 pub(super) struct Prepared {
@@ -26,6 +26,8 @@ pub(super) struct Prepared {
     pub(super) sdp: Vec<u8>,
     /// The dialogue that the relay must hear of, and what.
     pub(super) relayed: Option<(u64, [LegSpec; 2])>,
+    /// What that was before, if it was known.
+    pub(super) before: Option<Box<Dialogue>>,
 }
 
 type Refused = Cow<'static, str>;
@@ -47,6 +49,7 @@ impl Ng {
             return Ok(Prepared {
                 sdp: body.to_vec(),
                 relayed: None,
+                before: None,
             });
         }
         let known = self.calls.contains_key(&request.call_id);
@@ -122,13 +125,21 @@ impl Ng {
         if let Some(ending) = ending {
             self.timers.cancel(ending);
         }
+        after.exchanges += 1;
         let relayed = Some((after.id, legs));
-        match found.and_then(|(at, _)| call.dialogues.get_mut(at)) {
-            Some(place) => *place = after,
-            None => call.dialogues.push(after),
-        }
+        let before = match found.and_then(|(at, _)| call.dialogues.get_mut(at)) {
+            Some(place) => Some(Box::new(std::mem::replace(place, after))),
+            None => {
+                call.dialogues.push(after);
+                None
+            }
+        };
         call.record(recording);
-        Ok(Prepared { sdp, relayed })
+        Ok(Prepared {
+            sdp,
+            relayed,
+            before,
+        })
     }
 
     fn begin_dialogue(&mut self, now: Instant, request: &Request, sdp: &Sdp<'_>) -> Dialogue {
@@ -171,6 +182,7 @@ impl Ng {
             ending: None,
             watch: None,
             touched: now,
+            exchanges: 0,
         }
     }
 

@@ -145,7 +145,7 @@ const NOT_DONE: [&str; 14] = [
 ];
 
 /// Keys whose value makes no difference here.
-const KEYS_TAKEN_IN_SILENCE: [&str; 12] = [
+const KEYS_TAKEN_IN_SILENCE: [&str; 14] = [
     "set-label",
     "to-label",
     "from-tags",
@@ -156,8 +156,11 @@ const KEYS_TAKEN_IN_SILENCE: [&str; 12] = [
     "ICE-lite",
     "database-id",
     "call-id-alias",
-    "rtpp-flags",
-    "template",
+    // Of the message that a description came in, which we need not know.
+    "sip-message-type",
+    "SIP-message-type",
+    "sip-code",
+    "SIP-code",
 ];
 
 impl Options {
@@ -199,6 +202,7 @@ impl Options {
             "record-call" => self.on_record(&shown(value)),
             "pause" => self.pause = is_yes(&shown(value)),
             "output-destination" => self.not_done(key),
+            "template" => self.not_done(&format!("template={}", shown(value))),
             "TOS" | "T.38" | "ptime" | "ptime-reverse" | "repacketize" | "generate-RTCP"
             | "drop-traffic" | "media-echo" | "interface" | "volume" | "recording-file"
             | "recording-dir" | "recording-pattern" => self.not_done(key),
@@ -213,7 +217,8 @@ impl Options {
         }
     }
 
-    fn on_flag(&mut self, flag: &str) {
+    /// Takes one flag.
+    pub(super) fn on_flag(&mut self, flag: &str) {
         match flag {
             "SIP-source-address" => self.sip_source = true,
             "asymmetric" => self.learning = Learning::Never,
@@ -328,7 +333,8 @@ impl Options {
         self.note(format!("{what} is not done"));
     }
 
-    fn note(&mut self, mut text: String) {
+    /// Notes something for the log.
+    pub(super) fn note(&mut self, mut text: String) {
         if let Some((at, _)) = text.char_indices().nth(NOTE_CHARS_MAX) {
             text.truncate(at);
         }

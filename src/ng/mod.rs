@@ -38,10 +38,12 @@ mod ice;
 mod ice_tests;
 mod message;
 mod pair;
+mod quality;
 mod record;
 #[cfg(test)]
 mod record_tests;
 mod request;
+mod rtpp;
 mod sdes;
 mod secure;
 #[cfg(test)]

@@ -211,6 +211,7 @@ pub(super) fn speaks(media: &Media<'_>, stream: usize, codings: &[Coding]) -> Ve
         coding: known.coding,
         payload_type: known.payload_type,
         events: known.events,
+        events_clock: known.events_clock,
         packet_ms: known.packet_ms,
         wishes: known.wishes,
         sends: media.effective_direction().receives(),

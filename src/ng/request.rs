@@ -159,15 +159,23 @@ impl Request {
             address: None,
             options: Options::default(),
         };
+        let mut string = None;
         for (key, value) in dictionary.entries() {
-            let key = String::from_utf8_lossy(key).replace(' ', "-");
-            request.on_key(&key, value)?;
+            let key = String::from_utf8_lossy(key).replace([' ', '_'], "-");
+            match &*key {
+                "rtpp-flags" => string = string.or(value.as_bytes()),
+                key => request.on_key(key, value)?,
+            }
+        }
+        if let Some(flags) = string {
+            request.on_rtpp_flags(&String::from_utf8_lossy(flags))?;
         }
         request.check()?;
         Ok(request)
     }
 
-    fn on_key(&mut self, key: &str, value: &Value) -> Result<(), Refusal> {
+    /// Takes one key.
+    pub(super) fn on_key(&mut self, key: &str, value: &Value) -> Result<(), Refusal> {
         match key {
             "command" => {}
             "call-id" => name(&mut self.call_id, value)?,

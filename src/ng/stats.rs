@@ -2,27 +2,32 @@
 
 use super::call::{Blocking, Call, Dialogue, Party};
 use super::core::{Client, Ng, Timer, Work};
+use super::quality;
 use super::request::{Command, Request};
 use crate::base::{Anchor, Instant};
 use crate::control::{ROWS_MAX, RelayedRow, rfc3339};
-use crate::relay::{LegStats, MediaKind, Side};
+use crate::relay::{LegStats, MediaKind, Side, StreamStats};
 use crate::store::EndCause;
 use crate::wire::bencode::{Dictionary, Value};
 use crate::wire::sdp::{Direction, Media, Sdp};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The most calls that one list names: so many fit in a datagram.
 pub const LIST_MAX: usize = 1000;
+/// So many bytes of participants fit in a datagram with the rest.
+const TOLD_BYTES_MAX: usize = 44_000;
 const NOT_FOUND: &str = "Call-ID not found or tags didn't match";
 
 /// One media section of one party.
 #[derive(Clone, Debug)]
-struct Row {
-    index: usize,
+pub(super) struct Row {
+    /// The place of the stream.
+    pub(super) stream: usize,
     kind: Vec<u8>,
     protocol: Vec<u8>,
-    codec: Option<String>,
+    pub(super) codec: Option<String>,
     port: u16,
     rtcp_port: Option<u16>,
     peer: Option<SocketAddr>,
@@ -53,7 +58,14 @@ pub(super) struct Snapshot {
     created: Instant,
     last_signal: Instant,
     members: Vec<Member>,
-    legs: Vec<Option<[LegStats; 2]>>,
+    figures: Vec<Option<Figures>>,
+}
+
+/// What the relay counted of a dialogue.
+#[derive(Clone, Debug)]
+pub(super) struct Figures {
+    pub(super) legs: Box<[LegStats; 2]>,
+    pub(super) streams: Vec<[StreamStats; 2]>,
 }
 
 impl Snapshot {
@@ -66,55 +78,76 @@ impl Snapshot {
             created: call.created,
             last_signal: call.last_signal,
             members: members.collect(),
-            legs: vec![None; places.len()],
+            figures: vec![None; places.len()],
         }
     }
 
     /// The counters of one dialogue came.
-    pub(super) fn add(&mut self, part: usize, legs: Option<&[LegStats; 2]>) {
-        if let Some(place) = self.legs.get_mut(part) {
-            *place = legs.copied();
+    pub(super) fn add(&mut self, part: usize, figures: Option<Figures>) {
+        if let Some(place) = self.figures.get_mut(part) {
+            *place = figures;
         }
     }
 
-    /// The reply.
+    /// The counters of a participant, and by streams those of it and of whom it hears.
+    fn counted(&self, member: &Member) -> (LegStats, Vec<[StreamStats; 2]>) {
+        let Some(figures) = self.figures.get(member.part).and_then(Option::as_ref) else {
+            return Default::default();
+        };
+        let [caller, called] = *figures.legs;
+        let streams = figures.streams.iter();
+        match member.side {
+            Side::Caller => (caller, streams.copied().collect()),
+            Side::Called => (called, streams.map(|[a, b]| [*b, *a]).collect()),
+        }
+    }
+
+    /// The reply. Of more participants than fit those whose calls were answered come first.
     pub(super) fn render(&self, now: Instant, anchor: &Anchor) -> Dictionary {
-        let mut tags = Dictionary::new();
+        let (mut tags, mut sources) = (Dictionary::new(), Dictionary::new());
+        let (mut named, mut room) = (BTreeSet::new(), TOLD_BYTES_MAX);
         let mut sums = LegStats::default();
-        for member in &self.members {
-            let legs = self
-                .legs
-                .get(member.part)
-                .copied()
-                .flatten()
-                .unwrap_or_default();
-            let [caller, called] = legs;
-            let stats = match member.side {
-                Side::Caller => caller,
-                Side::Called => called,
-            };
-            sums.packets_in += stats.packets_in;
-            sums.bytes_in += stats.bytes_in;
-            sums.rtcp_in += stats.rtcp_in;
-            for (sum, n) in sums.dropped.iter_mut().zip(stats.dropped) {
+        let (answered, others): (Vec<_>, Vec<_>) = self.members.iter().partition(|m| m.answered());
+        for member in answered.into_iter().chain(others) {
+            let (leg, streams) = self.counted(member);
+            sums.packets_in += leg.packets_in;
+            sums.bytes_in += leg.bytes_in;
+            sums.rtcp_in += leg.rtcp_in;
+            sums.rtcp_bytes_in += leg.rtcp_bytes_in;
+            for (sum, n) in sums.dropped.iter_mut().zip(leg.dropped) {
                 *sum += n;
             }
             let key = match member.tag.is_empty() {
                 true => format!("<untagged {}>", member.dialogue).into_bytes(),
                 false => member.tag.to_vec(),
             };
-            tags.add(key, member.render(&stats, now, anchor));
+            if !named.insert(key.clone()) {
+                continue;
+            }
+            let rendered = member.render((&leg, &streams), now, anchor);
+            let heard = quality::sources(&member.rows, &streams, (now, anchor));
+            let mut size = Vec::new();
+            rendered.emit(&mut size);
+            heard.emit(&mut size);
+            let Some(left) = room.checked_sub(size.len()) else {
+                continue;
+            };
+            room = left;
+            tags.add(key, rendered);
+            for (ssrc, entry) in heard.entries() {
+                sources.add(ssrc.to_vec(), entry.clone());
+            }
         }
         let mut totals = Dictionary::new();
-        totals
-            .add("RTP", packets(&sums))
-            .add("RTCP", reports(&sums));
+        let rtp = (sums.packets_in, sums.bytes_in, sums.dropped_total());
+        let rtcp = (sums.rtcp_in, sums.rtcp_bytes_in, 0);
+        totals.add("RTP", counts(rtp)).add("RTCP", counts(rtcp));
         let mut reply = Dictionary::new();
         reply
             .add("created", anchor.unix_seconds(self.created))
             .add("created_us", anchor.unix_ms(self.created) % 1000 * 1000)
             .add("last signal", anchor.unix_seconds(self.last_signal))
-            .add("SSRC", Dictionary::new())
+            .add("SSRC", sources)
             .add("tags", tags)
             .add("totals", totals);
         reply
@@ -156,7 +189,7 @@ fn rows(dialogue: &Dialogue, party: &Party, side: Side) -> Vec<Row> {
     let rows = each.filter_map(|(at, (spec, media))| {
         let spec = (*spec)?;
         Some(Row {
-            index: at + 1,
+            stream: at,
             kind: media.kind.to_vec(),
             protocol: media.protocol.to_vec(),
             codec: media.codecs().next(),
@@ -172,7 +205,16 @@ fn rows(dialogue: &Dialogue, party: &Party, side: Side) -> Vec<Row> {
 }
 
 impl Member {
-    fn render(&self, stats: &LegStats, now: Instant, anchor: &Anchor) -> Dictionary {
+    fn answered(&self) -> bool {
+        !self.tag.is_empty() && !self.other_tag.is_empty()
+    }
+
+    fn render(
+        &self,
+        (leg, streams): (&LegStats, &[[StreamStats; 2]]),
+        now: Instant,
+        anchor: &Anchor,
+    ) -> Dictionary {
         let mut out = Dictionary::new();
         out.add("tag", &*self.tag)
             .add("created", anchor.unix_seconds(self.created))
@@ -189,9 +231,15 @@ impl Member {
         let relation = Value::from(vec![Value::from(relation)]);
         out.add("subscriptions", relation.clone())
             .add("subscribers", relation);
-        // The relay counts by side: the sums stand with the first section.
-        let rows = self.rows.iter().enumerate().map(|(at, row)| {
-            let stats = if at == 0 { *stats } else { LegStats::default() };
+        let own = |at: usize| streams.get(at).map(|[own, _]| *own).unwrap_or_default();
+        let first = self.rows.first().map(|row| row.stream);
+        let rows = self.rows.iter().map(|row| {
+            let mut stats = own(row.stream);
+            if Some(row.stream) == first {
+                // What ports that are gone counted stands with the first section.
+                let others = self.rows.iter().skip(1).map(|row| own(row.stream));
+                complete(&mut stats, leg, others);
+            }
             Value::from(row.render(self.local, &stats, (now, anchor)))
         });
         out.add("medias", rows.collect::<Vec<_>>());
@@ -203,7 +251,7 @@ impl Row {
     fn render(
         &self,
         local: std::net::IpAddr,
-        stats: &LegStats,
+        stats: &StreamStats,
         (now, anchor): (Instant, &Anchor),
     ) -> Dictionary {
         let last = stats.silent_for.map(|time| anchor.unix_seconds(now - time));
@@ -227,16 +275,22 @@ impl Row {
             "flags",
             flags([Some("RTP".into()), filled, confirmed, strict]),
         )
-        .add("stats", packets(stats));
+        .add(
+            "stats",
+            counts((stats.packets_in, stats.bytes_in, stats.dropped)),
+        );
+        if let Some(ssrc) = stats.ssrc {
+            rtp.add("SSRC", u64::from(ssrc));
+        }
         let mut streams = vec![Value::from(rtp)];
         if let Some(port) = self.rtcp_port {
             let mut rtcp = stream(port, self.peer_rtcp, None);
             rtcp.add("flags", vec![Value::from("RTCP")])
-                .add("stats", reports(stats));
+                .add("stats", counts((stats.rtcp_in, stats.rtcp_bytes_in, 0)));
             streams.push(rtcp.into());
         }
         let mut out = Dictionary::new();
-        out.add("index", self.index as u64)
+        out.add("index", self.stream as u64 + 1)
             .add("type", &*self.kind)
             .add("protocol", &*self.protocol)
             .add("streams", streams);
@@ -253,20 +307,29 @@ impl Row {
     }
 }
 
-fn packets(stats: &LegStats) -> Dictionary {
-    let mut out = Dictionary::new();
-    out.add("packets", stats.packets_in)
-        .add("bytes", stats.bytes_in)
-        .add("errors", stats.dropped_total());
-    out
+/// Adds to the figures of a stream what its side counted beside all streams.
+fn complete(stats: &mut StreamStats, leg: &LegStats, others: impl Iterator<Item = StreamStats>) {
+    let mut left = *leg;
+    let mut dropped = leg.dropped_total();
+    for other in others {
+        left.packets_in = left.packets_in.saturating_sub(other.packets_in);
+        left.bytes_in = left.bytes_in.saturating_sub(other.bytes_in);
+        left.rtcp_in = left.rtcp_in.saturating_sub(other.rtcp_in);
+        left.rtcp_bytes_in = left.rtcp_bytes_in.saturating_sub(other.rtcp_bytes_in);
+        dropped = dropped.saturating_sub(other.dropped);
+    }
+    (stats.packets_in, stats.bytes_in) = (left.packets_in, left.bytes_in);
+    (stats.rtcp_in, stats.rtcp_bytes_in) = (left.rtcp_in, left.rtcp_bytes_in);
+    stats.dropped = dropped;
+    stats.silent_for = stats.silent_for.or(leg.silent_for);
+    stats.source = stats.source.or(leg.source);
 }
 
-/// The bytes of reports are not counted.
-fn reports(stats: &LegStats) -> Dictionary {
+fn counts((packets, bytes, errors): (u64, u64, u64)) -> Dictionary {
     let mut out = Dictionary::new();
-    out.add("packets", stats.rtcp_in)
-        .add("bytes", 0_i64)
-        .add("errors", 0_i64);
+    out.add("packets", packets)
+        .add("bytes", bytes)
+        .add("errors", errors);
     out
 }
 
@@ -421,12 +484,14 @@ impl Ng {
 
     pub(super) fn statistics(&self, now: Instant) -> Dictionary {
         let calls = self.calls.len() as u64;
+        let dialogues = self.calls.values().flat_map(|call| &call.dialogues);
+        let transcoded: usize = dialogues.map(|d| d.conversions.len()).sum();
         let mut current = Dictionary::new();
         current
             .add("sessionsown", calls)
             .add("sessionsforeign", 0_i64)
             .add("sessionstotal", calls)
-            .add("transcodedmedia", 0_i64);
+            .add("transcodedmedia", transcoded as u64);
         let mut total = Dictionary::new();
         total
             .add("uptime", &*now.since(self.started).as_secs().to_string())

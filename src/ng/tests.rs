@@ -1,6 +1,7 @@
 //! Requests in, replies out, with a real relay behind the machine.
 
 use super::cache::KEPT_FOR;
+use super::call::DIALOGUES_MAX;
 use super::message::{Format, emit, parse, split};
 use super::*;
 use crate::base::{Instant, Rng};
@@ -515,8 +516,8 @@ fn limits_are_said() {
     let full = h.request("offer", &[&second[..], &[("supports", knows)]].concat());
     assert_eq!(text(&full, "result"), "load limit");
     assert_eq!(text(&full, "message"), "Parallel session limit reached");
-    let mut h = Harness::new(100);
-    for n in 0..16 {
+    let mut h = Harness::new(2 * 2 * DIALOGUES_MAX as u16);
+    for n in 0..DIALOGUES_MAX {
         let branch = [("via-branch", Value::from(&*format!("z{n}")))];
         sdp(&h.offer(&branch));
     }
@@ -524,6 +525,33 @@ fn limits_are_said() {
         error(&h.offer(&[("via-branch", "more".into())])),
         "too many branches of one call"
     );
+}
+
+#[test]
+fn a_ring_group_of_fifty_is_one_call() {
+    let mut h = Harness::new(2 * 50 + 2);
+    for n in 0..50 {
+        sdp(&h.offer(&[("via-branch", (&*format!("z{n}")).into())]));
+    }
+    sdp(&h.answer(&[("via-branch", "z49".into())]));
+    // What is told of it fits in a datagram, the pair that talks before all others.
+    for command in ["query", "delete"] {
+        let mut request = Dictionary::new();
+        request
+            .add("command", command)
+            .add("call-id", "call")
+            .add("delete delay", 0_i64);
+        let asked = emit(command.as_bytes(), Format::Bencode, &request);
+        let reply = h.datagram(&asked).remove(0);
+        assert!(reply.len() < 65_000, "{}", reply.len());
+        for pair in ["16:in dialogue with1:b", "16:in dialogue with1:a"] {
+            assert!(
+                reply.windows(pair.len()).any(|w| w == pair.as_bytes()),
+                "{pair}"
+            );
+        }
+    }
+    assert!(h.is_empty());
 }
 
 #[test]
@@ -554,6 +582,60 @@ fn forks_told_apart_by_branch_have_ports_of_their_own() {
     h.request("delete", &lost.concat());
     assert_eq!((h.ng.calls(), h.relay.sessions()), (1, 1));
     h.delete(0);
+    assert!(h.is_empty());
+}
+
+#[test]
+fn a_deletion_finds_its_call_whatever_branch_it_names() {
+    let mut h = Harness::new(64);
+    let now = [("delete delay", Value::from(0_i64))];
+    let named = |from: &str, to: &str, branch: &str| {
+        let branch = [("via-branch", Value::from(branch))];
+        [&dialogue("call", from, to)[..], &branch].concat()
+    };
+    let left = |h: &mut Harness, from: &str, to: &str, branch: &str| {
+        for branch in ["z1", "z2"] {
+            sdp(&h.offer(&[("via-branch", branch.into())]));
+        }
+        sdp(&h.answer(&[("via-branch", "z1".into())]));
+        let asked = named(from, to, branch);
+        assert!(h.request("query", &asked).get(b"tags").is_some());
+        let gone = h.request("delete", &[&asked[..], &now].concat());
+        let left = h.ng.sessions();
+        if gone.get(b"warning").is_some() {
+            assert_eq!(left, 2);
+        }
+        h.request("delete", &[&dialogue("call", "", "")[..], &now].concat());
+        assert!(h.is_empty());
+        left
+    };
+    // From tag, To tag, branch of the request; how many of an answered branch and a ringing one
+    // are left.
+    for (from, to, branch, sessions) in [
+        // BYEs of either side, whose branches are their own.
+        ("a", "b", "bye", 1),
+        ("b", "a", "bye", 1),
+        ("a", "", "bye", 0),
+        ("b", "", "bye", 1),
+        // The branch that rang in vain.
+        ("a", "", "z2", 1),
+        ("a", "unheard", "z2", 1),
+        ("unheard", "", "z2", 1),
+        // A From tag that is another message's.
+        ("unheard", "b", "bye", 1),
+        // Whichever of its branches that was.
+        ("a", "unheard", "bye", 2),
+        ("", "", "bye", 0),
+        ("unheard", "", "bye", 2),
+        ("unheard", "unheard", "bye", 2),
+    ] {
+        let found = left(&mut h, from, to, branch);
+        assert_eq!(found, sessions, "{from} {to} {branch}");
+    }
+    // The only one that rings is refused by somebody of whom nobody heard.
+    sdp(&h.offer(&[("via-branch", "z1".into())]));
+    let refused = [&named("a", "unheard", "other")[..], &now].concat();
+    assert_eq!(h.request("delete", &refused).get(b"warning"), None);
     assert!(h.is_empty());
 }
 
@@ -632,6 +714,68 @@ fn a_stream_may_come_and_go_within_a_call() {
 }
 
 #[test]
+fn a_stream_whose_ports_are_taken_leaves_the_call_alone() {
+    let mut h = Harness::new(16);
+    let toward_b = port(&sdp(&h.offer(&[])));
+    let toward_a = port(&sdp(&h.answer(&[])));
+    let passes = |h: &mut Harness, n: u16| {
+        let passed = h.packet(toward_a, "198.51.100.10:4000", n);
+        let called = "198.51.100.20:5000".parse().unwrap();
+        assert_eq!(passed, Some((toward_b, called)));
+    };
+    passes(&mut h, 1);
+    let again = |h: &mut Harness, body: &str| {
+        let all = [&dialogue("call", "a", "b")[..], &[("sdp", body.into())]].concat();
+        h.request("offer", &all)
+    };
+    // Those that come next are taken: others are tried before anybody hears of them.
+    h.taken.extend([20_004, 20_009]);
+    let two = twice(OFFER);
+    let offered = sdp(&again(&mut h, &two));
+    let parsed = Sdp::parse(offered.as_bytes()).unwrap();
+    assert_eq!(parsed.media[0].port, toward_b);
+    assert!(
+        ![0, 20_004, 20_008].contains(&parsed.media[1].port),
+        "{offered}"
+    );
+    assert_eq!((h.bound.len(), h.ng.sessions()), (8, 1));
+    passes(&mut h, 2);
+    let refused = [
+        &dialogue("call", "a", "b")[..],
+        &[("sdp", (&*twice(ANSWER).replace("5010", "0")).into())],
+    ];
+    sdp(&h.request("answer", &refused.concat()));
+    assert_eq!(h.bound.len(), 4);
+    h.delete(0);
+    assert_eq!((h.is_empty(), h.ng.ports_free()), (true, 14));
+    // All are taken: the call is as before.
+    h.taken.clear();
+    let toward_b = port(&sdp(&h.offer(&[])));
+    let toward_a = port(&sdp(&h.answer(&[])));
+    let free = h.ng.ports_free();
+    h.taken = (20_000..20_032)
+        .filter(|port| !h.bound.contains(port))
+        .collect();
+    assert_eq!(error(&again(&mut h, &two)), "Ran out of ports");
+    let held = BTreeSet::from([toward_a, toward_a + 1, toward_b, toward_b + 1]);
+    assert_eq!((&h.bound, h.ng.sessions(), h.ng.calls()), (&held, 1, 1));
+    assert!(h.packet(toward_a, "198.51.100.10:4000", 3).is_some());
+    let told = Value::from(h.request("query", &dialogue("call", "", "")));
+    let Value::List(medias) = at(&told, &["tags", "a", "medias"]) else {
+        panic!("{told:?}")
+    };
+    assert_eq!(medias.len(), 1);
+    // It is nobody's any more what the refused offer took.
+    assert_eq!(h.ng.ports_free() + h.ng.pool.bad(), free + 2);
+    // Another offer goes through, and the answer to it.
+    let hold = format!("{OFFER}a=sendonly\r\n");
+    assert_eq!(port(&sdp(&again(&mut h, &hold))), toward_b);
+    assert_eq!(port(&sdp(&h.answer(&[]))), toward_a);
+    h.delete(0);
+    assert!(h.is_empty());
+}
+
+#[test]
 fn silent_and_forgotten_calls_end() {
     let mut h = Harness::new(16);
     h.offer(&[]);
@@ -646,13 +790,15 @@ fn silent_and_forgotten_calls_end() {
         h.packet(toward_a, "198.51.100.10:4000", n);
     }
     assert_eq!(h.ng.calls(), 1);
-    h.delete(0);
+    // Until that side is silent, too, although nobody said that it is over.
+    h.wait(Duration::from_secs(61));
+    assert!(h.is_empty() && h.ng.counts().timeouts == 2);
     // One that nobody answers.
     h.offer(&[]);
     h.wait(Duration::from_secs(3599));
     assert_eq!(h.ng.calls(), 1);
     h.wait(Duration::from_secs(2));
-    assert!(h.is_empty() && h.ng.counts().timeouts == 2);
+    assert!(h.is_empty() && h.ng.counts().timeouts == 3);
     // One on hold, of which the music is heard for a while.
     let hold = OFFER.to_owned() + "a=sendonly\r\n";
     h.offer(&[("sdp", (&*hold).into())]);
@@ -1019,6 +1165,12 @@ fn media_and_keys_are_blocked_for_one_or_all() {
 /// time is one bound that no call has.
 #[test]
 fn whatever_comes_nothing_leaks() {
+    let bodies = [
+        OFFER.to_owned(),
+        ANSWER.to_owned(),
+        twice(OFFER),
+        twice(ANSWER),
+    ];
     for seed in 0..150 {
         let mut rng = Rng::from_u64(seed);
         let mut h = Harness::new(24);
@@ -1049,7 +1201,7 @@ fn whatever_comes_nothing_leaks() {
                 .add("to-tag", &*pick(&mut rng, &["", "a", "b", "c"]))
                 .add("via-branch", &*pick(&mut rng, &["", "", "z"]))
                 .add("delete-delay", rng.below(3) * 5)
-                .add("sdp", if rng.below(2) == 0 { OFFER } else { ANSWER });
+                .add("sdp", &*bodies[rng.below(4) as usize]);
             let datagram = emit(format!("{step}").as_bytes(), Format::Bencode, &request);
             if rng.below(10) > 0 {
                 sent.push(datagram);

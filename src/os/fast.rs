@@ -34,6 +34,7 @@ use crate::relay::frame::{
 };
 use crate::relay::{FlowNews, FlowOrder, Stream};
 use crate::wire::rtp::EXPEDITED_FORWARDING;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -45,17 +46,43 @@ use std::time::Duration;
 
 /// The most packets that wait for a worker.
 pub const PUNTED_MAX: usize = 1024;
-/// How long a next hop is believed.
-const HOP_AGE_MAX: Duration = Duration::from_secs(10);
+/// How long a next hop is believed: until the relay asks what a flow counted, which it does every
+/// five seconds.
+const HOP_AGE_MAX: Duration = Duration::from_secs(4);
+/// So often in a row a next hop may be unknown before its flow goes back to sockets.
+const UNKNOWN_MAX: u8 = 3;
+
+/// What is known of the way to a host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum NextHop {
+    /// It is by the driver's links.
+    Known(Hop),
+    /// The system cannot say at this moment, most likely since it has not talked to the next hop
+    /// lately.
+    Unknown,
+    /// It is not by the driver's links: the route is by another interface, or there is none, or the
+    /// next hop does not answer.
+    Elsewhere,
+}
+
+impl NextHop {
+    /// If it is by the driver's links.
+    pub fn known(self) -> Option<Hop> {
+        match self {
+            NextHop::Known(hop) => Some(hop),
+            NextHop::Unknown | NextHop::Elsewhere => None,
+        }
+    }
+}
 
 /// How packets to a host leave.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Hop {
     /// The driver's number of the link.
     pub link: u16,
     /// Of the next hop.
     pub hardware_address: [u8; 6],
-    /// Our address toward the host.
+    /// Our address toward the host: the one that was given, or the system's choice.
     pub source: IpAddr,
     /// The longest IP packet.
     pub mtu: u16,
@@ -64,7 +91,7 @@ pub struct Hop {
 }
 
 /// A VLAN on a driver's link, as we are in it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Vlan {
     /// What our frames get: priority and number (IEEE 802.1Q §9.6).
     pub tag: u16,
@@ -81,8 +108,9 @@ impl Vlan {
 
 /// Knows next hops.
 pub trait Hops: Send + std::fmt::Debug {
-    /// How packets to `to` leave by the driver's links; `None` if by others, or not known yet.
-    fn hop(&mut self, to: IpAddr) -> Option<Hop>;
+    /// How packets to `to` leave; with the address `from` of ours, where it is given, by which
+    /// systems may choose routes.
+    fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop;
 }
 
 /// Decides which frames the driver sees.
@@ -197,6 +225,8 @@ struct Placed {
     vlan: Option<u16>,
     hop: Hop,
     checked: Instant,
+    /// How often in a row the next hop was unknown.
+    unknown: u8,
     answered: bool,
     leaving: bool,
 }
@@ -278,10 +308,7 @@ impl Side {
                 Figures::add(&self.link.figures.refused, 1);
                 Some((stream.port, FlowNews::Refused))
             }
-            FlowOrder::Query { port } => {
-                self.query(now, port);
-                None
-            }
+            FlowOrder::Query { port } => self.query(now, port),
             FlowOrder::Remove { port } => self.remove(port),
         }
     }
@@ -328,15 +355,14 @@ impl Side {
 
     fn install(&mut self, now: Instant, stream: Stream) -> bool {
         // Packets come by the way that ours to their sender would leave by.
-        let from = self.hops.hop(stream.source.ip());
+        let bound = given(stream.bind);
+        let from = self.hops.hop(stream.source.ip(), bound).known();
         let vlan = from.and_then(|hop| hop.vlan).map(Vlan::number);
         // By which address of ours the sender knows us, where the port is bound to all.
-        let ours = match stream.bind.is_unspecified() {
-            true => from.map(|hop| hop.source),
-            false => Some(stream.bind),
-        };
-        let hop = self.hops.hop(stream.destination.ip());
-        let (Some(ours), Some(hop)) = (ours, hop) else {
+        let ours = bound.or(from.map(|hop| hop.source));
+        let onward = given(stream.onward_bind);
+        let hop = self.hops.hop(stream.destination.ip(), onward);
+        let (Some(ours), NextHop::Known(hop)) = (ours, hop) else {
             return false;
         };
         let ours = SocketAddr::new(ours, stream.port);
@@ -355,6 +381,7 @@ impl Side {
             vlan,
             hop,
             checked: now,
+            unknown: 0,
             answered: false,
             leaving: false,
         };
@@ -362,30 +389,52 @@ impl Side {
         true
     }
 
-    /// Asks what a flow counted; follows a next hop that is another by now.
-    fn query(&mut self, now: Instant, port: u16) {
-        let Some(placed) = self.placed.get_mut(&port).filter(|p| !p.leaving) else {
-            return;
-        };
+    /// Asks what a flow counted, unless it cannot stay: then the relay is told at once.
+    fn query(&mut self, now: Instant, port: u16) -> Option<(u16, FlowNews)> {
+        let placed = self.placed.get(&port).filter(|p| !p.leaving)?;
         let destination = placed.ours;
-        let vlan = placed.vlan;
-        let stream = placed.stream;
-        if now.since(placed.checked) >= HOP_AGE_MAX {
-            placed.checked = now;
-            let hop = self.hops.hop(stream.destination.ip());
-            // One that is not known for a moment is most likely the old one.
-            if let Some(hop) = hop.filter(|hop| *hop != placed.hop) {
-                placed.hop = hop;
-                let hardware_address = self.link.hardware_address;
-                let install = || Change::Install {
-                    spec: Box::new(spec(&stream, (destination, vlan), &hop, hardware_address)),
-                    keep_security: true,
-                };
-                // In vain: it is tried again with the next hop's next change.
-                let _ = self.lines.ask(false, install);
-            }
+        if now.since(placed.checked) >= HOP_AGE_MAX && !self.follow(now, port) {
+            return Some(self.lost_way(port));
         }
         let _ = self.lines.ask(false, || Change::Query { destination });
+        None
+    }
+
+    /// Has a flow follow its next hop, which may be another by now; whether there is one.
+    fn follow(&mut self, now: Instant, port: u16) -> bool {
+        let Some(placed) = self.placed.get_mut(&port) else {
+            return false;
+        };
+        placed.checked = now;
+        let (stream, ours, vlan) = (placed.stream, placed.ours, placed.vlan);
+        let onward = given(stream.onward_bind);
+        match self.hops.hop(stream.destination.ip(), onward) {
+            NextHop::Known(hop) => {
+                placed.unknown = 0;
+                let hardware_address = self.link.hardware_address;
+                let install = || Change::Install {
+                    spec: Box::new(spec(&stream, (ours, vlan), &hop, hardware_address)),
+                    keep_security: true,
+                };
+                // Where the line has no room it is tried again.
+                if hop != placed.hop && self.lines.ask(false, install) {
+                    placed.hop = hop;
+                }
+                true
+            }
+            // It is most likely the old one, unless that lasts.
+            NextHop::Unknown => {
+                placed.unknown += 1;
+                placed.unknown < UNKNOWN_MAX
+            }
+            NextHop::Elsewhere => false,
+        }
+    }
+
+    /// The relay shall take a flow back: sockets find the way that the card has not.
+    fn lost_way(&self, port: u16) -> (u16, FlowNews) {
+        Figures::add(&self.link.figures.rerouted, 1);
+        (port, FlowNews::Elsewhere)
     }
 
     fn remove(&mut self, port: u16) -> Option<(u16, FlowNews)> {
@@ -448,10 +497,15 @@ impl Side {
                 Figures::add(&self.link.figures.refused, 1);
                 Some((port, FlowNews::Refused))
             }
-            // The flow of before stays, with its old next hop.
-            (false, false) => None,
+            // The flow of before stays, with its old next hop, where nobody may be any more.
+            (false, false) => Some(self.lost_way(port)),
         }
     }
+}
+
+/// The address that a port is bound to, unless it is bound to all.
+fn given(bind: IpAddr) -> Option<IpAddr> {
+    Some(bind).filter(|bind| !bind.is_unspecified())
 }
 
 fn spec(
@@ -460,10 +514,7 @@ fn spec(
     hop: &Hop,
     hardware_address: [u8; 6],
 ) -> FlowSpec {
-    let source = match stream.onward_bind.is_unspecified() {
-        true => hop.source,
-        false => stream.onward_bind,
-    };
+    let source = given(stream.onward_bind).unwrap_or(hop.source);
     FlowSpec {
         destination: ours,
         source: stream.source,

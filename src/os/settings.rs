@@ -1,6 +1,9 @@
 //! Reads the configuration file, and asks the system what the file leaves to it.
 
+use super::spool::is_playable;
 use crate::config::{Config, Mistake, Mistakes, nearest};
+use crate::media::file::FileFailure;
+use crate::media::player::site_names;
 use crate::media::prompts::{self, Language};
 use crate::plan::Plan;
 use std::fmt;
@@ -75,23 +78,53 @@ fn check_prompts(config: &Config, path: &Path) -> Result<(), SettingsError> {
     let menus = menus.flat_map(|m| m.prompts().map(move |p| ("menu", &*m.name, m.line, p)));
     let queues = config.queues.iter();
     let queues = queues.flat_map(|q| q.prompts().map(move |p| ("queue", &*q.name, q.line, p)));
-    let unknown = menus.chain(queues).filter(|(.., prompt)| {
-        let languages = [Language::Es, Language::En];
-        languages
-            .iter()
-            .any(|l| prompts::find(*l, prompt).is_none())
-    });
-    none_of(unknown.map(|(table, name, line, prompt)| Mistake {
-        file: path.display().to_string(),
-        line: line.0,
-        column: 1,
-        key: table.into(),
-        problem: format!("{table} {name} says \"{prompt}\", and there is no such prompt"),
-        remedy: match nearest(prompt, prompts::names()) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => "name one of the catalogue".into(),
-        },
+    let all = menus.chain(queues);
+    none_of(all.filter_map(|(table, name, line, prompt)| {
+        let (why, remedy) = unsayable(config, prompt)?;
+        Some(Mistake {
+            file: path.display().to_string(),
+            line: line.0,
+            column: 1,
+            key: table.into(),
+            problem: format!("{table} {name} says \"{prompt}\", and {why}"),
+            remedy,
+        })
     }))
+}
+
+/// Why a prompt is neither of the catalogue nor of the site, in the language that is spoken, and
+/// what to do.
+fn unsayable(config: &Config, prompt: &str) -> Option<(String, String)> {
+    let language = Language::from(config.node.locale);
+    if prompts::find(language, prompt).is_some() {
+        return None;
+    }
+    let own = format!("{}/{prompt}.wav", language.directory());
+    let near = nearest(prompt, prompts::names());
+    let missing = "there is no such prompt".to_owned();
+    let Some(directory) = &config.services.prompts else {
+        let remedy = format!(
+            "name one of the catalogue, or set prompts in [services] to a directory with {own}"
+        );
+        let near = near.map(|near| format!("did you mean \"{near}\"?"));
+        return Some((missing, near.unwrap_or(remedy)));
+    };
+    let file = directory.join(own).display().to_string();
+    match is_playable(directory, site_names(language, prompt)) {
+        Ok(()) => None,
+        Err(FileFailure::Missing) => {
+            let put = format!("put it into {file}");
+            let remedy = match near {
+                Some(near) => format!("{put}, or write \"{near}\""),
+                None => format!("{put}, or name one of the catalogue"),
+            };
+            Some((missing, remedy))
+        }
+        Err(why) => {
+            let remedy = format!("make {file} one of PCM with 16 bits, A-law or u-law");
+            Some((format!("its file cannot be played: {why}"), remedy))
+        }
+    }
 }
 
 /// No call back may become a call to an emergency number by what routes make of it.
@@ -167,6 +200,70 @@ mod tests {
         check("match = \"99X.\"\nrefuse = 403").unwrap();
     }
 
+    /// Prompts of the site are there by their path, in the language that is spoken.
+    #[test]
+    fn what_menus_say_may_be_the_sites() {
+        let site = std::env::temp_dir().join(format!("voip-site-{}", std::process::id()));
+        let put = |name: &str, bytes: &[u8]| {
+            let file = site.join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, bytes).unwrap();
+        };
+        put("es/acme-welcome.alaw", &[0x55; 800]);
+        put("es/custom/acme.gsm", &[0xd0; 33]);
+        put("en/acme-closed.sln", &[0; 320]);
+        put("es/acme-noise.wav", b"ID3 no WAV file");
+        let path = Path::new("voip.toml");
+        let check = |greeting: &str, locale: &str| {
+            let text = format!(
+                "[node]\nlocale = \"{locale}\"\n[services]\nprompts = \"{}\"\n[[menu]]\n\
+                 name = \"main\"\ngreeting = \"{greeting}\"\nthen = \"hangup\"\n",
+                site.display()
+            );
+            let config = Config::parse(&text, path).unwrap_or_else(|m| panic!("{m}"));
+            check_prompts(&config, path).map_err(|e| e.to_string())
+        };
+        for (greeting, locale) in [
+            ("acme-welcome", "es"),
+            ("custom/acme", "es"),
+            ("acme-closed", "en"),
+            ("menu-welcome", "en"),
+        ] {
+            check(greeting, locale).unwrap();
+        }
+        let root = site.display();
+        for (greeting, locale, wanted) in [
+            (
+                "acme-welcome",
+                "en",
+                format!(
+                    "and there is no such prompt; put it into {root}/en/acme-welcome.wav, or write \
+                     \"menu-welcome\""
+                ),
+            ),
+            (
+                "acme/opening-hours-of-the-shop",
+                "es",
+                format!(
+                    "put it into {root}/es/acme/opening-hours-of-the-shop.wav, or name one of the \
+                     catalogue"
+                ),
+            ),
+            (
+                "acme-noise",
+                "es",
+                format!(
+                    "and its file cannot be played: it is no sound that can be read; make \
+                     {root}/es/acme-noise.wav one of PCM with 16 bits, A-law or u-law"
+                ),
+            ),
+        ] {
+            let said = check(greeting, locale).unwrap_err();
+            assert!(said.ends_with(&wanted), "{said}");
+        }
+        std::fs::remove_dir_all(&site).unwrap();
+    }
+
     #[test]
     fn what_menus_say_must_be_there() {
         let text = "\n[[menu]]\nname = \"main\"\ngreeting = [\"menu-welcome\", \"menu-welcone\"]\n\
@@ -182,7 +279,8 @@ mod tests {
             "voip.toml:2:1: menu: menu main says \"menu-welcone\", and there is no such prompt; \
              did you mean \"menu-welcome\"?\n\
              voip.toml:2:1: menu: menu main says \"xyzzy\", and there is no such prompt; \
-             name one of the catalogue\n\
+             name one of the catalogue, or set prompts in [services] to a directory with \
+             en/xyzzy.wav\n\
              voip.toml:6:1: queue: queue q says \"goodby\", and there is no such prompt; \
              did you mean \"goodbye\"?"
         );

@@ -110,6 +110,18 @@ fn directory(path: &Path, root: Root) -> Option<OwnedFd> {
     }
 }
 
+/// Whether the first of these files that is there, below the site's prompts, can be played; with
+/// the rights of whoever asks.
+pub fn is_playable(directory: &Path, names: Vec<Box<str>>) -> Result<(), FileFailure> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_DIRECTORY);
+    let prompts = options.open(directory).map_err(|_| FileFailure::Missing)?;
+    let mut roots = Roots::default();
+    roots.set(Root::Prompts, prompts.into());
+    let root = Root::Prompts;
+    shelf::answer(&mut Disk::new(roots), FileWish::Open { root, names }).map(drop)
+}
+
 /// One question, and who hears the answer.
 struct Job {
     ask: FileAsk,

@@ -8,7 +8,7 @@
 //! away, which calls from its own shard and is bridged there; who hangs up takes the other along.
 //! Keys are heard as tones where the phone sends them as such; events (RFC 4733) end here.
 
-use super::program::{Account, Event, Program, Reach, Scene};
+use super::program::{Account, Event, Led, Program, Reach, Scene};
 use super::rooms::{Journey, Wish};
 use crate::feature::Address;
 use crate::media::room::{Join, VOLUME_ONE};
@@ -88,6 +88,7 @@ impl Across {
             caller_id: None,
             ring: RING,
             headers,
+            led: Led::Nowhere,
         });
     }
 }

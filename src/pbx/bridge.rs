@@ -1,15 +1,12 @@
 //! Stands between two sides that cannot talk directly: the call goes on to whom it was for,
 //! with every codec that we know offered, and both hear each other through the studio. So do those
-//! whose call is recorded, from its beginning or by keys of one of them.
+//! whose call is recorded (`taping`), or who may be transferred by us.
 
-use super::program::{Account, Event, Opening, Program, Reach, Scene};
+use super::program::{Account, Event, Led, Opening, Program, Reach, Scene};
 use super::voice::Voice;
-use crate::base::Instant;
-use crate::config::{Recorded, RingBack};
-use crate::media::file::recording_of;
+use crate::config::RingBack;
 use crate::media::tone::{Country, Tone};
-use crate::media::{RecordEnd, Sound, Task};
-use crate::plan::local_time;
+use crate::media::{Sound, Task};
 use std::time::Duration;
 
 /// How long the far side may ring: as long as the proxy lets it (timer C is shorter).
@@ -31,12 +28,8 @@ impl Program for Stay {
     }
 }
 
-/// The numbers of its own sounds, and of the recording.
+/// The number of its own sound.
 const RING_BACK: u32 = 0;
-const NOTICE: u32 = 1;
-const TAPE: u32 = 2;
-/// Keys that come later than this do not belong to those before.
-const KEYS_WAIT: Duration = Duration::from_secs(2);
 
 /// See the module's text.
 #[derive(Debug)]
@@ -47,89 +40,26 @@ pub(super) struct Bridge {
     ring_back: Option<RingBack>,
     /// Whether it hears that.
     rings: bool,
-    record: Option<Recorded>,
-    /// Whether it is recorded now.
-    taped: bool,
-    /// What the caller and the other pressed lately, and when.
-    pressed: [(String, Instant); 2],
+    /// Header lines for whom it calls.
+    headers: Vec<(Box<str>, Box<str>)>,
+    /// Where the caller is led if what it calls leads to a service of ours.
+    led: Led,
 }
 
 impl Bridge {
-    pub fn new(to: Box<str>, ring_back: Option<RingBack>, record: Option<Recorded>) -> Self {
+    pub fn new(
+        to: Box<str>,
+        ring_back: Option<RingBack>,
+        headers: Vec<(Box<str>, Box<str>)>,
+        led: Led,
+    ) -> Self {
         Self {
             to,
             ring_back,
             rings: false,
-            record,
-            taped: false,
-            pressed: Default::default(),
+            headers,
+            led,
         }
-    }
-
-    fn joined(&mut self, scene: &mut Scene<'_>) {
-        scene.answer();
-        if self.record == Some(Recorded::Always) {
-            self.tape(scene);
-        }
-    }
-
-    /// From now on both are recorded, and told so.
-    fn tape(&mut self, scene: &mut Scene<'_>) {
-        let file = file_of(scene);
-        scene.note(&format!("recorded: {file}"));
-        let max_ms = scene.config.recording.max_s.saturating_mul(1000);
-        scene.tape(Some((TAPE, file, max_ms)));
-        self.taped = true;
-        self.tell(scene, &["call-is-recorded"]);
-    }
-
-    fn tell(&self, scene: &mut Scene<'_>, words: &[&str]) {
-        if scene.config.recording.notice {
-            let mut sounds = vec![scene.voice.pause()];
-            sounds.extend(scene.voice.prompts(words));
-            scene.both(NOTICE, sounds);
-        }
-    }
-
-    /// A key of one of the two; in a row with others it may begin the recording, or end it.
-    fn pressed(&mut self, scene: &mut Scene<'_>, side: usize, key: char) {
-        let Some((typed, last)) = self.pressed.get_mut(side) else {
-            return;
-        };
-        if self.record != Some(Recorded::OnDemand) {
-            return;
-        }
-        if scene.now.since(*last) > KEYS_WAIT {
-            typed.clear();
-        }
-        *last = scene.now;
-        typed.push(key);
-        let keys = &*scene.config.recording.keys;
-        if !typed.ends_with(keys) {
-            // As many as may still become the row.
-            let from = typed.len().saturating_sub(keys.len().saturating_sub(1));
-            typed.drain(..from);
-            return;
-        }
-        typed.clear();
-        match self.taped {
-            false => self.tape(scene),
-            true => {
-                self.taped = false;
-                scene.tape(None);
-                self.tell(scene, &["call-recording", "de-activated"]);
-            }
-        }
-    }
-
-    fn recorded(&mut self, scene: &mut Scene<'_>, end: RecordEnd) {
-        match end {
-            // The log says why, and what to do.
-            RecordEnd::Failed => scene.note("recording: it could not be written"),
-            RecordEnd::Limit => scene.note("recording: as long as it may be"),
-            RecordEnd::Key | RecordEnd::Silence | RecordEnd::Closed => return,
-        }
-        self.taped = false;
     }
 
     /// A phone rings. The sound needs the caller's media, and thus a 183 instead of a 180.
@@ -183,20 +113,16 @@ impl Program for Bridge {
                 account: Account::Caller,
                 caller_id: None,
                 ring: RING,
-                headers: Vec::new(),
+                headers: std::mem::take(&mut self.headers),
+                led: self.led,
             }),
             Event::Ringing => self.ring(scene),
             Event::Heard => scene.early(),
-            Event::Joined => self.joined(scene),
-            Event::Done(NOTICE) => scene.rejoin(),
-            Event::Key(key) => self.pressed(scene, 0, key),
-            Event::FarKey(key) => self.pressed(scene, 1, key),
-            Event::Recorded {
-                task: TAPE, end, ..
-            } => self.recorded(scene, end),
+            Event::Joined => scene.answer(),
             Event::Refused(status) => scene.fail(status),
             Event::Parted => scene.hang_up(),
             Event::Done(_)
+            | Event::Key(_)
             | Event::Measured(_)
             | Event::Talking(_)
             | Event::Told(_)
@@ -205,18 +131,8 @@ impl Program for Bridge {
             | Event::Recorded { .. }
             | Event::Filed { .. }
             | Event::Due(_)
+            | Event::Left(_)
             | Event::Ended => {}
         }
     }
 }
-
-/// Where a recording goes.
-fn file_of(scene: &mut Scene<'_>) -> Box<str> {
-    let begun = local_time(scene.unix_ms, &scene.config.numbers.timezone);
-    let day = begun.strftime("%Y/%m/%d").to_string();
-    let own = scene.rng.token::<8>();
-    recording_of(&day, &scene.caller.dialog.0, &own)
-}
-
-#[cfg(test)]
-mod tests;

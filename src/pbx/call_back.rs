@@ -5,7 +5,7 @@
 //! rests ever longer until the PIN is given (`feature::CallBacks`).
 
 use super::disa::{Disa, account, is_locked};
-use super::program::{Account, Caller, Event, Opening, Program, Reach, Scene};
+use super::program::{Account, Caller, Event, Led, Opening, Program, Reach, Scene};
 use crate::config::{Config, Disa as Rules};
 use crate::feature::{NotNow, Pass};
 use crate::plan::NumberRules;
@@ -94,6 +94,7 @@ impl CallBack {
             account: Account::CalledBack(account),
             ring: RING,
             headers: Vec::new(),
+            led: Led::Nowhere,
         };
         let caller = Caller {
             number: self.number.clone(),

@@ -1,7 +1,7 @@
 //! Double dialling, `[disa]`: after a PIN, or from a phone that needs none, a second dial tone and
 //! a call on the account of the company's user, under its limits.
 
-use super::program::{Account, Event, Program, Reach, Scene};
+use super::program::{Account, Event, Led, Program, Reach, Scene};
 use crate::config::Disa as Rules;
 use crate::feature::{Pass, Patience, is_pin};
 use crate::media::tone::Tone;
@@ -143,6 +143,7 @@ impl Disa {
             account: Account::User(account),
             ring: RING,
             headers: Vec::new(),
+            led: Led::Mail(None),
         });
         self.doing = Doing::Calling;
     }

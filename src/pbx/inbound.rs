@@ -1,14 +1,17 @@
 //! Calls that come here (RFC 3261 §13.3): each gets a seat and a program.
 
 use super::leg::Leg;
-use super::program::{Caller, Event, Opening};
+use super::program::{Caller, Event, Opening, parameter};
 use super::seat::Seat;
+use super::service::program_at;
+use super::taping::Taping;
 use super::transfer::takes;
 use super::{Context, Output, Pbx, branch_of, service};
 use crate::base::{Flow, Key};
 use crate::media::Order;
 use crate::sip::session_timer;
-use crate::wire::sip::{HeaderName, Message, Method};
+use crate::wire::rtp::event;
+use crate::wire::sip::{HeaderName, Message, Method, Uri};
 
 impl Pbx {
     /// A call came.
@@ -29,7 +32,8 @@ impl Pbx {
             return self.refuse_unknown(cx, flow, invite, 404);
         };
         let opening = program.opening();
-        let seat = Seat::new(program, caller);
+        let mut seat = Seat::new(program, caller);
+        seat.taping = Taping::of(service::recorded(invite));
         let Some(key) = self.settle_in(cx, seat, flow, invite) else {
             return;
         };
@@ -37,6 +41,40 @@ impl Pbx {
             Opening::Answer => self.take(cx, key),
             Opening::Early => self.open_early(cx, key),
             Opening::Wait => self.begin(cx, key),
+        }
+    }
+
+    /// The call that a caller's program made leads to a service of ours: its program serves the
+    /// caller from now on. One who was not answered yet is answered as that program does.
+    pub(super) fn lead_to(&mut self, cx: &mut Context<'_>, caller: Key, called: Key, uri: &[u8]) {
+        let leg = self.legs.get_mut(caller);
+        let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
+            return;
+        };
+        let uri = Uri::parse(uri).ok().filter(|_| seat.may_be_led());
+        let program = uri
+            .as_ref()
+            .and_then(|uri| program_at(cx.config, uri, None, seat.caller()));
+        let (Some(program), Some(uri)) = (program, uri) else {
+            return self.lost(cx, caller, called, Event::Refused(482));
+        };
+        let session = seat.caller().session;
+        let text = format!("led to {}", name_of(&uri)).into();
+        self.outputs.push_back(Output::Note { session, text });
+        seat.called = None;
+        let records = seat.dismiss(cx, &mut self.timers);
+        self.outputs.extend(records.map(Output::Persist));
+        let opening = program.opening();
+        seat.begin_anew(program);
+        self.untape(caller);
+        let leg = self.legs.get(caller);
+        let (waits, opened) = leg.map_or((false, false), |l| (l.branch().is_some(), l.opened));
+        match (waits, opening) {
+            (true, Opening::Answer) => self.take(cx, caller),
+            (true, Opening::Early) if !opened => self.open_early(cx, caller),
+            // It begins with the ACK.
+            (false, _) if !opened => {}
+            _ => self.begin(cx, caller),
         }
     }
 
@@ -109,10 +147,12 @@ impl Pbx {
         if leg.branch().is_none() || leg.opened {
             return;
         }
+        let flow = leg.dialog.flow;
         match leg.early(cx, &mut self.timers, key) {
-            Ok(bytes) => {
-                let flow = leg.dialog.flow;
-                self.send(flow, bytes);
+            Ok(early) => {
+                if let Some(early) = early {
+                    self.send(flow, early);
+                }
                 self.open(cx, key);
             }
             Err(why) => self.fail(cx, key, why),
@@ -139,6 +179,7 @@ impl Pbx {
                 self.by_branch.remove(&branch);
                 self.send(flow, bytes);
                 self.open(cx, key);
+                self.judge_taping(cx, key);
             }
             Err(why) => self.fail(cx, key, why),
         }
@@ -155,7 +196,7 @@ impl Pbx {
         leg.opened = true;
         self.outputs.push_back(Output::Media(order));
         self.begin(cx, key);
-        self.join(key);
+        self.join(cx, key);
         self.tell_held(cx, key);
     }
 
@@ -224,7 +265,7 @@ impl Pbx {
         let Some(leg) = self.legs.get_mut(key) else {
             return;
         };
-        let Some(answers) = leg.pracked(prack, &mut self.timers) else {
+        let Some(next) = leg.pracked(prack, &mut self.timers) else {
             return self.answer(key, flow, prack, (481, "Nothing To Acknowledge"));
         };
         match leg.described_by(cx.rng, prack) {
@@ -242,8 +283,20 @@ impl Pbx {
             }
             Err(why) => self.answer(key, flow, prack, why),
         }
-        if answers {
+        if next.answers {
             self.take(cx, key);
+        } else if next.early {
+            self.send_early(cx, key);
+        }
+    }
+
+    /// The 183 that had to wait for the PRACK of another answer.
+    fn send_early(&mut self, cx: &Context<'_>, key: Key) {
+        if let Some(leg) = self.legs.get_mut(key)
+            && let Some(early) = leg.early_now(cx, &mut self.timers, key)
+        {
+            let flow = leg.dialog.flow;
+            self.send(flow, early);
         }
     }
 
@@ -275,11 +328,18 @@ impl Pbx {
     }
 
     /// Keys by INFO: `application/dtmf-relay` (`Signal=5`) and `application/dtmf` (the key alone).
-    /// Who is joined with the far end hears them, and so does the program.
+    /// Who is joined with the far end hears them, and so does the program; what a key ends in the
+    /// studio is over.
     pub(super) fn on_info(&mut self, cx: &mut Context<'_>, key: Key, info: &Message) {
         let Some(pressed) = key_of(info) else {
             return;
         };
+        let own = self.legs.get(key).filter(|leg| leg.opened);
+        if let Some(session) = own.and_then(|leg| leg.session) {
+            // Before what the program wants because of it.
+            self.outputs
+                .push_back(Output::Media(Order::Heard { session }));
+        }
         let other = self.other(key).and_then(|other| self.legs.get(other));
         if let Some(session) = other.and_then(|leg| leg.session) {
             let press = Order::Press {
@@ -292,6 +352,17 @@ impl Pbx {
     }
 }
 
+/// A service as the record names it, by its URI: `voicemail`, `queue:support`.
+fn name_of(uri: &Uri<'_>) -> String {
+    let user = String::from_utf8_lossy(uri.user().unwrap_or_default());
+    match parameter(uri, "name") {
+        Some(name) => format!("{user}:{name}"),
+        None => user.into_owned(),
+    }
+}
+
+/// The key of an INFO: by its sign, or by its number among telephone events (RFC 4733 §3.2). The
+/// hook flash (16) is none.
 fn key_of(info: &Message) -> Option<char> {
     let kind = info.content_type()?.to_ascii_lowercase();
     let body = std::str::from_utf8(info.body()).ok()?;
@@ -304,13 +375,10 @@ fn key_of(info: &Message) -> Option<char> {
     } else {
         return None;
     };
-    let pressed = match text {
-        "10" => '*',
-        "11" => '#',
-        one => one.chars().next().filter(|_| one.len() == 1)?,
-    };
-    let pressed = pressed.to_ascii_uppercase();
-    "0123456789*#ABCD".contains(pressed).then_some(pressed)
+    event::key(match text.as_bytes() {
+        [sign] => event::code(char::from(*sign))?,
+        _ => text.parse().ok()?,
+    })
 }
 
 /// Who calls, as the proxy let it in.
@@ -358,13 +426,17 @@ mod tests {
         let relay = "application/dtmf-relay";
         assert_eq!(info(relay, "Signal=5\r\nDuration=160\r\n"), Some('5'));
         assert_eq!(info(relay, "Duration=160\r\nsignal= #\r\n"), Some('#'));
-        assert_eq!(info(relay, "Signal=10\r\n"), Some('*'));
+        for (number, key) in (10..16).zip("*#ABCD".chars()) {
+            assert_eq!(info(relay, &format!("Signal={number}\r\n")), Some(key));
+        }
         assert_eq!(info(relay, "Signal=d\r\n"), Some('D'));
         assert_eq!(info("Application/DTMF", "7"), Some('7'));
         assert_eq!(info("application/dtmf", "11\r\n"), Some('#'));
         for (kind, body) in [
             (relay, "Signal=\r\n"),
             (relay, "Signal=hello\r\n"),
+            (relay, "Signal=16\r\n"),
+            (relay, "Signal=é\r\n"),
             (relay, "5"),
             ("application/dtmf", ""),
             ("application/dtmf", "E"),

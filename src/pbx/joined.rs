@@ -2,7 +2,7 @@
 //! other (RFC 3264 §8.4) lets it hear music.
 
 use super::seat::OWN_TASKS;
-use super::{Output, Pbx};
+use super::{Context, Output, Pbx};
 use crate::base::Key;
 use crate::media::order::TapeOrder;
 use crate::media::{Order, Sound, Task};
@@ -11,8 +11,10 @@ use crate::media::{Order, Sound, Task};
 const JOINED: u32 = OWN_TASKS;
 
 impl Pbx {
-    /// Joins a leg with its other side, if both are open.
-    pub(super) fn join(&mut self, key: Key) {
+    /// Joins a leg with its other side, if both are open. Where that changes nothing, as when a
+    /// session is refreshed, the studio goes on with what it has: sound and keys that are under way,
+    /// and music.
+    pub(super) fn join(&mut self, cx: &mut Context<'_>, key: Key) {
         let Some(leg) = self.legs.get(key) else {
             return;
         };
@@ -32,11 +34,15 @@ impl Pbx {
         };
         let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
         match seat {
-            Some(seat) if seat.called == Some(called) => seat.interrupt(JOINED),
+            Some(seat) if seat.called == Some(called) => {
+                if !seat.joins(JOINED, called, [caller_side, called_side]) {
+                    return self.judge_taping(cx, caller);
+                }
+            }
             _ => return,
         }
         let taped = self.legs.get(caller).and_then(|leg| leg.seat.as_ref());
-        if taped.is_some_and(|seat| seat.taped) {
+        if taped.is_some_and(|seat| seat.taping.is_on()) {
             // Another one maybe, after a transfer.
             let (session, what) = (caller_side.0, TapeOrder::With(called_side.0));
             self.outputs
@@ -58,63 +64,6 @@ impl Pbx {
                 what,
             }));
         }
-    }
-
-    /// The sessions of a caller and of whom it is joined with, if both are heard.
-    fn sessions(&self, caller: Key) -> Option<[u64; 2]> {
-        let open = |key: Key| {
-            let leg = self.legs.get(key).filter(|leg| leg.opened)?;
-            leg.session
-        };
-        let called = self.legs.get(caller)?.seat.as_ref()?.called?;
-        Some([open(caller)?, open(called)?])
-    }
-
-    /// Both hear this instead of each other.
-    pub(super) fn tell_both(&mut self, caller: Key, task: u32, sounds: Vec<Sound>) {
-        let Some(sessions) = self.sessions(caller) else {
-            return;
-        };
-        let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
-        if let Some(seat) = seat {
-            seat.interrupt(task);
-        }
-        for session in sessions {
-            let what = Task::Play {
-                sounds: sounds.clone(),
-                rounds: Some(1),
-                until_key: false,
-            };
-            self.outputs.push_back(Output::Media(Order::Do {
-                session,
-                task,
-                what,
-            }));
-        }
-    }
-
-    /// Both are recorded, or no more.
-    pub(super) fn tape(&mut self, caller: Key, tape: Option<(u32, Box<str>, u32)>) {
-        let sessions = self.sessions(caller);
-        let leg = self.legs.get_mut(caller);
-        let Some(session) = leg.as_ref().and_then(|leg| leg.session) else {
-            return;
-        };
-        let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
-            return;
-        };
-        let what = match (tape, sessions) {
-            (Some((task, file, max_ms)), Some([_, with])) => TapeOrder::Start {
-                task,
-                with,
-                file,
-                max_ms,
-            },
-            (Some(_), None) => return,
-            (None, _) => TapeOrder::Stop,
-        };
-        seat.taped = what != TapeOrder::Stop;
-        self.outputs
-            .push_back(Output::Media(Order::Tape { session, what }));
+        self.judge_taping(cx, caller);
     }
 }

@@ -12,7 +12,7 @@
 
 use super::dialog::{Dialog, Parties};
 use super::early::Forks;
-use super::program::Reach;
+use super::program::{Led, Reach};
 use super::seat::Seat;
 use super::talk::Talk;
 use super::transfer::aor_of;
@@ -89,6 +89,17 @@ struct Reliable {
     describes: bool,
     /// Whether the call is to be answered once it came.
     answers: bool,
+    /// Whether a 183 with our description waits for that.
+    early: bool,
+}
+
+/// What a PRACK lets go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Pracked {
+    /// The call is to be answered now.
+    pub answers: bool,
+    /// A 183 with our description is to go now.
+    pub early: bool,
 }
 
 /// What a provisional answer to our INVITE is (RFC 3262 §4).
@@ -332,20 +343,31 @@ impl Leg {
         self.told_early(cx, timers, key, (status, None))
     }
 
-    /// A 183 with our description.
+    /// A 183 with our description. While a reliable provisional answer waits for its PRACK there is
+    /// no other (RFC 3262 §3): then it goes later, and there is nothing to send.
     pub fn early(
         &mut self,
         cx: &mut Context<'_>,
         timers: &mut TimerTable<Timer>,
         key: Key,
-    ) -> Result<Bytes, Refusal> {
-        let over = (500, "Answered Already");
-        let pending = self.pending.as_mut().ok_or(over)?;
-        let body = self.talk.describe(pending.invite.body(), cx.rng)?;
-        pending.described = Some(body.clone());
-        self.disarm_reliable(timers);
-        let early = (183, Some(body));
-        self.told_early(cx, timers, key, early).ok_or(over)
+    ) -> Result<Option<Bytes>, Refusal> {
+        self.describe(cx.rng)?;
+        if let Some(waiting) = &mut self.reliable {
+            waiting.early = true;
+            return Ok(None);
+        }
+        Ok(self.early_now(cx, timers, key))
+    }
+
+    /// The 183 with the description that we have.
+    pub fn early_now(
+        &mut self,
+        cx: &Context<'_>,
+        timers: &mut TimerTable<Timer>,
+        key: Key,
+    ) -> Option<Bytes> {
+        let body = self.pending.as_ref()?.described.clone();
+        self.told_early(cx, timers, key, (183, body))
     }
 
     /// Reliable where the caller wants that.
@@ -377,6 +399,7 @@ impl Leg {
                 repeated: Repeated::new(cx, timers, due, bytes.clone()),
                 describes,
                 answers: false,
+                early: false,
             });
         }
         Some(bytes)
@@ -406,19 +429,20 @@ impl Leg {
         }
     }
 
-    /// A PRACK came (RFC 3262 §3): whether it is the one that was waited for, and the call is to be
-    /// answered now.
-    pub fn pracked(&mut self, prack: &Message, timers: &mut TimerTable<Timer>) -> Option<bool> {
+    /// A PRACK came (RFC 3262 §3): what goes on now, if it is the one that was waited for.
+    pub fn pracked(&mut self, prack: &Message, timers: &mut TimerTable<Timer>) -> Option<Pracked> {
         let waiting = self.reliable.as_ref()?;
         let rack = std::str::from_utf8(prack.header(HeaderName::RAck)?).ok()?;
         let number = rack.split_ascii_whitespace().next()?;
         (number.parse() == Ok(waiting.number)).then_some(())?;
         let (answers, describes) = (waiting.answers, waiting.describes);
+        // The call's answer describes, too.
+        let early = waiting.early && !answers;
         if let Some(pending) = &mut self.pending {
             pending.settled |= describes;
         }
         self.disarm_reliable(timers);
-        Some(answers)
+        Some(Pracked { answers, early })
     }
 
     /// The description in a PRACK (RFC 3262 §5): the answer to our offer, or an offer, and our
@@ -450,6 +474,16 @@ impl Leg {
         if let Some(waiting) = self.reliable.take() {
             timers.cancel(waiting.repeated.timer);
         }
+    }
+
+    /// Works out our description before the answer that it goes in; why there can be none.
+    pub fn describe(&mut self, rng: &mut Rng) -> Result<(), Refusal> {
+        if let Some(pending) = &mut self.pending
+            && pending.described.is_none()
+        {
+            pending.described = Some(self.talk.describe(pending.invite.body(), rng)?);
+        }
+        Ok(())
     }
 
     /// The 200 with our description, and how long the session lasts.
@@ -594,6 +628,13 @@ impl Leg {
             return None;
         }
         sent.of_its_own(Method::Cancel, sent.invite.header(HeaderName::To)?)
+    }
+
+    /// The service that takes our caller over, by what the proxy says to our INVITE.
+    pub fn led_to(&self, refusal: &Message) -> Option<Box<[u8]>> {
+        let led = self.again.as_ref().map(|again| again.reach.led);
+        led.filter(|led| *led != Led::Nowhere)?;
+        refusal.header(HeaderName::XVoipAccount).map(Box::from)
     }
 
     /// What a refusal of our INVITE leaves to try.

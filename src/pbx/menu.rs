@@ -8,9 +8,10 @@
 //!   Spelling --letters--> Choosing --1--> Calling
 //! ```
 //! A caller stays in the menus of the configuration in which the call began. Every way round is
-//! counted: [`MOVES_MAX`].
+//! counted: [`MOVES_MAX`]. Where a call leads to a mailbox or another service of ours, that takes
+//! the caller over ([`Led`]).
 
-use super::program::{Account, Event, Program, Reach, Scene};
+use super::program::{Account, Event, Led, Program, Reach, Scene};
 use super::{service, spell};
 use crate::config::{Action, Menu};
 use crate::media::tone::Tone;
@@ -29,8 +30,9 @@ const PATH_MAX: usize = 16;
 const DIGITS_MAX: usize = 32;
 /// Letters that are spelled.
 const LETTERS_MAX: usize = 3;
-/// How long an extension's phones ring.
-const RING: Duration = Duration::from_secs(30);
+/// How long a call that is made for the caller may ring in all: as long as the proxy lets it, which
+/// knows how long an extension's phones ring, and each step of a group or route.
+const RING: Duration = Duration::from_secs(300);
 
 /// Tasks of the studio.
 const WORDS: u32 = 0;
@@ -212,6 +214,9 @@ impl Attendant {
         if !self.moves(scene) {
             return;
         }
+        let default = Menu::default();
+        let ring = self.menu().unwrap_or(&default).ring.as_secs();
+        let ring = u16::try_from(ring).unwrap_or(u16::MAX);
         scene.play(HOLD, vec![scene.voice.prompt("pls-hold-while-try")], false);
         scene.connect(Reach {
             to,
@@ -219,6 +224,7 @@ impl Attendant {
             caller_id: None,
             ring: RING,
             headers: Vec::new(),
+            led: Led::Mail(Some(ring)),
         });
         self.doing = Doing::Calling {
             rings: false,

@@ -13,6 +13,7 @@
 //! | [`early`] | who answers provisionally |
 //! | [`inbound`], [`outbound`] | calls that come, calls that are made |
 //! | [`joined`] | two legs that hear each other |
+//! | [`taping`] | whether they are recorded |
 //! | [`transfer`] | legs that change places: REFER, Replaces |
 //! | [`seat`] | the program that serves a caller, and its timers |
 //! | [`program`] | what programs are made of: events, effects, the scene |
@@ -51,6 +52,7 @@ mod spell;
 #[cfg(test)]
 mod stage;
 mod talk;
+mod taping;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -242,6 +244,9 @@ impl Pbx {
         let Some(key) = self.by_session.get(&news.session()).copied() else {
             return;
         };
+        if self.on_tape_news(cx, key, news) {
+            return;
+        }
         match news {
             News::Failed { .. } => self.bereave(cx, key),
             News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
@@ -259,16 +264,10 @@ impl Pbx {
         }
     }
 
-    /// A key of a leg: its own program's affair, or that of whom it was called for.
+    /// A key of a leg.
     fn on_key(&mut self, cx: &mut Context<'_>, key: Key, pressed: char) {
-        match self
-            .legs
-            .get(key)
-            .map(|leg| (leg.seat.is_some(), leg.caller))
-        {
-            Some((false, Some(caller))) => self.follow(cx, caller, Event::FarKey(pressed)),
-            _ => self.follow(cx, key, Event::Key(pressed)),
-        }
+        self.on_tape_key(cx, key, pressed);
+        self.follow(cx, key, Event::Key(pressed));
     }
 
     /// Something is wanted of a member of a conference, who may be gone.
@@ -394,9 +393,6 @@ impl Pbx {
             Effect::Connect(reach) => return self.connect(cx, key, &reach),
             Effect::Summon(reach, join) => return self.summon(cx, key, (&reach, *join)),
             Effect::Disconnect => return self.let_go(cx, key),
-            Effect::Both(task, sounds) => return self.tell_both(key, task, sounds),
-            Effect::Rejoin => return self.join(key),
-            Effect::Tape(tape) => return self.tape(key, tape),
             Effect::Measure | Effect::Do(..) | Effect::Room(_) => {}
         }
         let Some(session) = leg.session.filter(|_| leg.opened) else {

@@ -93,7 +93,7 @@ impl Pbx {
             .program()
             .is_one_call()
             .then_some(seat.caller().session);
-        let account = inside::booked(&account, whole);
+        let account = inside::booked(&account, whole, reach.led);
         let first = leg.talk.coding();
         let (flow, name) = (leg.dialog.flow, seat.program().name());
         let codings = preferring(first, cx.config.services.codings());
@@ -166,9 +166,13 @@ impl Pbx {
     /// Whom a caller was joined with, or was being called, is not there any more.
     pub(super) fn lost(&mut self, cx: &mut Context<'_>, caller: Key, called: Key, event: Event) {
         let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
-        if let Some(seat) = seat.filter(|seat| seat.called == Some(called)) {
+        let Some(seat) = seat else { return };
+        if seat.called == Some(called) {
             seat.called = None;
             self.tell_of_called(cx, caller, event);
+        } else if seat.transferor == Some(called) {
+            // It does not wait for how its transfer fares, and is not joined again.
+            self.follow(cx, caller, Event::Left(None));
         }
     }
 
@@ -273,6 +277,7 @@ impl Pbx {
             Some(caller) if agrees => {
                 self.open(cx, key);
                 self.tell_of_called(cx, caller, Event::Joined);
+                self.judge_taping(cx, caller);
             }
             Some(caller) => {
                 self.part(cx, key);
@@ -312,7 +317,9 @@ impl Pbx {
         let flow = leg.dialog.flow;
         let caller = leg.caller.take();
         let given_up = leg.sent.as_ref().is_some_and(|sent| sent.given_up);
-        let again = leg.again_after(response).filter(|_| !given_up);
+        let led = leg.led_to(response);
+        let again = leg.again_after(response);
+        let again = again.filter(|_| !given_up && led.is_none());
         let ack = leg.acknowledge_refusal(response);
         // A guest is called again with the same seat.
         let guest = match (&again, leg.host) {
@@ -330,8 +337,9 @@ impl Pbx {
         let Some(caller) = caller else { return };
         let seat = self.legs.get(caller).and_then(|leg| leg.seat.as_ref());
         let waits = seat.is_some_and(|seat| seat.called == Some(key));
-        match again {
-            Some(again) if waits => self.offer_to(cx, caller, again),
+        match (again, led) {
+            (Some(again), _) if waits => self.offer_to(cx, caller, again),
+            (None, Some(uri)) if waits => self.lead_to(cx, caller, key, &uri),
             _ => self.lost(cx, caller, key, Event::Refused(status)),
         }
     }

@@ -7,7 +7,7 @@
 //! only the caller is heard unless the page goes both ways. Who has a call already, wants no calls,
 //! or has no phone is left out.
 
-use super::program::{Account, Event, Program, Reach, Scene};
+use super::program::{Account, Event, Led, Program, Reach, Scene};
 use crate::media::Task;
 use crate::media::room::{Join, VOLUME_ONE};
 use crate::wire::sip::HeaderName;
@@ -177,6 +177,7 @@ fn reach(scene: &Scene<'_>, aor: &str) -> Reach {
             header(HeaderName::CallInfo, "answer-after=0"),
             header(HeaderName::AlertInfo, "info=alert-autoanswer;delay=0"),
         ],
+        led: Led::Nowhere,
     }
 }
 

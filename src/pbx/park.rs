@@ -21,7 +21,7 @@
 //! [`Lot`]: crate::feature::Lot
 
 use super::across::Across;
-use super::program::{Account, Event, Program, Reach, Scene};
+use super::program::{Account, Event, Led, Program, Reach, Scene};
 use super::rooms::Wish;
 use super::transfer::aor_of;
 use crate::base::Instant;
@@ -220,6 +220,7 @@ impl Park {
             caller_id: None,
             ring: Duration::from_secs(scene.config.parking.ring_s.into()),
             headers: Vec::new(),
+            led: Led::Nowhere,
         });
         self.doing = Doing::Calling;
     }

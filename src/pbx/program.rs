@@ -3,8 +3,10 @@
 use super::rooms::{Address, Journey, Roster, Wish};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
+pub(super) use crate::call::inside::Led;
 use crate::config::{Config, PAGE_MEMBERS_MAX};
 use crate::feature::Features;
+use crate::location::Location;
 use crate::mailbox::Mailboxes;
 use crate::media::file::{FileOrder, Filed};
 use crate::media::room::{Join, RoomOrder};
@@ -23,6 +25,8 @@ pub struct House<'a> {
     pub directory: &'a Directory,
     /// What they want to become of their calls.
     pub features: &'a Features,
+    /// Whose phones are registered.
+    pub location: &'a Location,
 }
 
 /// Who called.
@@ -83,6 +87,8 @@ pub(super) struct Reach {
     pub ring: Duration,
     /// Header lines that the called phone gets, such as Alert-Info.
     pub headers: Vec<(Box<str>, Box<str>)>,
+    /// Whether another service may take the caller over, where the call leads to one.
+    pub led: Led,
 }
 
 impl Caller {
@@ -106,8 +112,6 @@ pub(super) enum Event {
     Done(u32),
     /// A key was pressed.
     Key(char),
-    /// A key was pressed by whom it is joined with.
-    FarKey(char),
     /// What was asked for by [`Scene::measure`].
     Measured(Figures),
     /// A recording ended; of one without any sound there is no file.
@@ -148,6 +152,11 @@ pub(super) enum Event {
     Refused(u16),
     /// Whom it called has hung up. The caller is still here.
     Parted,
+    /// Whom it was joined with has left it to another: by a transfer that succeeded, or that was
+    /// not waited for, or to a call that took its place, which is this user's if one of ours. The
+    /// caller and the other are joined, or will be, without another [`Event::Joined`];
+    /// [`Event::Parted`] tells when that is over.
+    Left(Option<Box<str>>),
     /// It is gone. Nothing can be said any more. Who asks for [`Event::Due`] now is told what the
     /// studio has still to say, until that time or [`Scene::hang_up`].
     Ended,
@@ -201,13 +210,6 @@ pub(super) enum Effect {
     Summon(Box<Reach>, Box<Join>),
     /// Somebody is called who finds a program there, whatever becomes of the caller.
     CallBack(Box<CallBack>),
-    /// Both sides hear this, under this number, instead of each other.
-    Both(u32, Vec<Sound>),
-    /// They hear each other again.
-    Rejoin,
-    /// Both sides are recorded under this number, into this file, so many milliseconds at most; or
-    /// no more.
-    Tape(Option<(u32, Box<str>, u32)>),
     /// Who was called is let go.
     Disconnect,
     /// The timers of a program stop whose caller another one took over.
@@ -344,23 +346,6 @@ impl Scene<'_> {
             caller,
             program,
         })));
-    }
-
-    /// Lets the caller and whom it is joined with hear something instead of each other;
-    /// [`Event::Done`] tells of its end, and [`Scene::rejoin`] brings them together.
-    pub fn both(&mut self, task: u32, sounds: Vec<Sound>) {
-        self.want(Effect::Both(task, sounds));
-    }
-
-    /// The caller and whom it is joined with hear each other again.
-    pub fn rejoin(&mut self) {
-        self.want(Effect::Rejoin);
-    }
-
-    /// Records the caller on the left, and whom it is joined with on the right;
-    /// [`Event::Recorded`] tells of the end. Without a file it ends.
-    pub fn tape(&mut self, tape: Option<(u32, Box<str>, u32)>) {
-        self.want(Effect::Tape(tape));
     }
 
     /// Lets go whom it called.

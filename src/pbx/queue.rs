@@ -10,9 +10,9 @@
 //! Once a second a caller asks whether it is its turn.
 
 use super::menu::Attendant;
-use super::program::{Account, Event, Program, Reach, Scene};
+use super::program::{Account, Event, Led, Program, Reach, Scene};
 use crate::config::{Config, Menu, Queue};
-use crate::feature::{Rules, Ticket, Turn};
+use crate::feature::{self, Rules, Ticket, Turn};
 use crate::media::say::Gender;
 use crate::media::{Sound, Task};
 use std::sync::Arc;
@@ -23,6 +23,9 @@ use crate::base::Instant;
 const WORDS: u32 = 0;
 const MUSIC: u32 = 1;
 const TICK: u32 = 0;
+/// How long those who wait already stay where no agent can be rung: a phone that registers anew may
+/// be away for a moment.
+const ABSENCE_MAX: Duration = Duration::from_secs(15);
 /// How often a caller asks.
 const TICKS: Duration = Duration::from_secs(1);
 
@@ -32,10 +35,15 @@ pub(super) struct Queueing {
     queue: Queue,
     /// For what follows if nobody answers.
     menus: Arc<[Menu]>,
+    /// Until the caller is not the queue's any more.
     ticket: Option<Ticket>,
+    /// Who took the call, where that is known.
+    agent: Option<Box<str>>,
     doing: Doing,
     since: Instant,
     announced: Instant,
+    /// When an agent was there last.
+    reached: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,9 +66,11 @@ impl Queueing {
             queue: queue.clone(),
             menus: Arc::clone(&config.menus),
             ticket: None,
+            agent: None,
             doing: Doing::Beginning,
             since: Instant::ZERO,
             announced: Instant::ZERO,
+            reached: Instant::ZERO,
         })
     }
 
@@ -72,8 +82,9 @@ impl Queueing {
     }
 
     fn begin(&mut self, scene: &mut Scene<'_>) {
-        (self.since, self.announced) = (scene.now, scene.now);
-        if present(&self.queue, scene).is_empty() {
+        (self.since, self.announced, self.reached) = (scene.now, scene.now, scene.now);
+        let agents = agents(&self.queue, scene);
+        if within_reach(&present(&agents, scene), scene).is_empty() {
             return self.overflow(scene, "no agent");
         }
         let queues = scene.house.features.queues();
@@ -94,12 +105,7 @@ impl Queueing {
 
     /// With music, from now on.
     fn wait(&mut self, scene: &mut Scene<'_>) {
-        let what = Task::Play {
-            sounds: vec![Sound::Music],
-            rounds: None,
-            until_key: false,
-        };
-        scene.order(MUSIC, what);
+        music(scene);
         scene.after(TICKS, TICK);
         self.doing = Doing::Waiting;
     }
@@ -109,25 +115,26 @@ impl Queueing {
         if !self.queue.wait_max.is_zero() && waited >= self.queue.wait_max {
             return self.overflow(scene, "waited too long");
         }
-        let present = present(&self.queue, scene);
-        if present.is_empty() {
+        let agents = agents(&self.queue, scene);
+        let present = present(&agents, scene);
+        let there = within_reach(&present, scene);
+        if !there.is_empty() {
+            self.reached = scene.now;
+        }
+        if present.is_empty() || scene.now.since(self.reached) >= ABSENCE_MAX {
             return self.overflow(scene, "no agent");
         }
-        let count = present.len();
-        let features = scene.house.features;
-        let free = present
-            .into_iter()
-            .filter(|aor| features.calls_of(aor) == 0);
-        let free: Vec<Box<str>> = free.collect();
         let Some(ticket) = &self.ticket else {
             return;
         };
-        if let Turn::Ring(agents) = ticket.turn(&free, self.rules(), scene.now) {
+        let features = scene.house.features;
+        let rings = |aor: &str| there.binary_search(&aor).is_ok() && features.calls_of(aor) == 0;
+        if let Turn::Ring(agents) = ticket.turn(&agents, rings, self.rules(), scene.now) {
             return self.ring(scene, &agents);
         }
         let announces = !self.queue.announce.is_zero() && self.doing == Doing::Waiting;
         if announces && scene.now.since(self.announced) >= self.queue.announce {
-            let (place, wait) = ticket.place(count);
+            let (place, wait) = ticket.place(there.len());
             self.announce(scene, place, wait);
         }
         scene.after(TICKS, TICK);
@@ -141,6 +148,7 @@ impl Queueing {
             caller_id: None,
             ring: self.queue.ring,
             headers: Vec::new(),
+            led: Led::Nowhere,
         });
         self.doing = Doing::Ringing;
     }
@@ -175,17 +183,28 @@ impl Queueing {
         let Some(ticket) = &self.ticket else {
             return;
         };
-        let agent = ticket.answered(scene.now, |aor| features.calls_of(aor) > 0);
+        let agent = ticket.answered(scene.now, |aor| features.taken_by(aor) > 0);
         let waited = scene.now.since(self.since).as_secs();
-        let agent = agent.map_or_else(String::new, |aor| format!(", agent {aor}"));
+        let by = agent.as_ref();
+        let by = by.map_or_else(String::new, |aor| format!(", agent {aor}"));
+        self.agent = agent;
         let queue = &self.queue.name;
-        scene.note(&format!("queue {queue}: waited {waited} s{agent}"));
+        scene.note(&format!("queue {queue}: waited {waited} s{by}"));
+    }
+
+    /// The agent transferred the caller, or another call took the agent's place: the queue's call
+    /// is over, unless that is of another phone of the agent.
+    fn left(&mut self, scene: &Scene<'_>, user: Option<&str>) {
+        if user.is_none() || user != self.agent.as_deref() {
+            self.over(scene);
+        }
     }
 
     fn refused(&mut self, scene: &mut Scene<'_>) {
         if let Some(ticket) = &self.ticket {
             ticket.refused(scene.now);
         }
+        self.reached = scene.now;
         self.wait(scene);
     }
 
@@ -219,6 +238,8 @@ impl Program for Queueing {
         match (self.doing, event) {
             (Doing::Beginning, Event::Begin) => self.begin(scene),
             (Doing::Greeting | Doing::Announcing, Event::Done(WORDS)) => self.wait(scene),
+            // An agent became free meanwhile, and rings.
+            (Doing::Ringing, Event::Done(WORDS)) => music(scene),
             (Doing::Waiting | Doing::Announcing, Event::Due(TICK)) => self.on_tick(scene),
             (Doing::Ringing, Event::Joined) => self.joined(scene),
             (Doing::Ringing, Event::Refused(_)) => self.refused(scene),
@@ -226,22 +247,59 @@ impl Program for Queueing {
                 self.over(scene);
                 scene.hang_up();
             }
+            (Doing::Talking, Event::Left(user)) => self.left(scene, user.as_deref()),
             (_, Event::Ended) => self.over(scene),
             _ => {}
         }
     }
 }
 
-/// The agents who are there, `name@domain`: those of the file and those who logged in and still
-/// may, without those who have a pause.
-fn present(queue: &Queue, scene: &Scene<'_>) -> Vec<Box<str>> {
+fn music(scene: &mut Scene<'_>) {
+    let what = Task::Play {
+        sounds: vec![Sound::Music],
+        rounds: None,
+        until_key: false,
+    };
+    scene.order(MUSIC, what);
+}
+
+/// The agents, `name@domain`: those of the file in its order, then those who logged in and still
+/// may.
+fn agents(queue: &Queue, scene: &Scene<'_>) -> Vec<Box<str>> {
     let domain = scene.config.node.default_domain();
     let always: Vec<Box<str>> = queue.agents.iter().map(|a| whole(a, domain)).collect();
     let features = scene.house.features;
     let mut agents = features.agents(&queue.name, &always);
     agents.retain(|aor| always.contains(aor) || may_log_in(queue, aor, domain));
-    agents.retain(|aor| features.settings(aor).is_none_or(|s| !s.queue_pause));
     agents
+}
+
+/// Those of the agents who have no pause.
+fn present<'a>(agents: &'a [Box<str>], scene: &Scene<'_>) -> Vec<&'a str> {
+    let settings = |aor: &str| scene.house.features.settings(aor);
+    let agents = agents.iter().map(|aor| &**aor);
+    let present = agents.filter(|aor| settings(aor).is_none_or(|s| !s.queue_pause));
+    present.collect()
+}
+
+/// Those of the agents who can be rung for this caller, or have a call: they have a phone that is
+/// registered, and want such calls. Sorted.
+fn within_reach<'a>(agents: &[&'a str], scene: &Scene<'_>) -> Vec<&'a str> {
+    let house = scene.house;
+    let number = &*scene.caller.number;
+    let uri = format!("{number}@{}", scene.config.node.default_domain());
+    // As the proxy sees it, which leaves out of the list whoever does not want it.
+    let caller = feature::Caller {
+        number,
+        uri: &uri,
+        anonymous: number.is_empty(),
+    };
+    let has_phone = |aor: &str| house.location.reaches(aor) || house.features.calls_of(aor) > 0;
+    let agents = agents.iter().copied();
+    let there = agents.filter(|aor| has_phone(aor) && house.features.rings_in_group(aor, caller));
+    let mut there: Vec<&str> = there.collect();
+    there.sort_unstable();
+    there
 }
 
 /// Whether a user, `name@domain`, may be an agent by code.

@@ -3,6 +3,7 @@
 
 use super::Timer;
 use super::program::{Caller, Effect, Event, Program, Reach, Scene};
+use super::taping::Taping;
 use super::voice::Voice;
 use crate::base::{Instant, Key, TimerId, TimerTable};
 use crate::media::room::RoomOrder;
@@ -15,6 +16,9 @@ const TIMERS_MAX: usize = 8;
 pub(super) const OWN_TASKS: u32 = u32::MAX - 15;
 /// Programs that take a caller over from each other in one go.
 const CHANGES_MAX: usize = 8;
+/// Services that a caller is led to by calls of those before: a user may forward to the very menu
+/// that calls the user.
+const LED_MAX: u8 = 16;
 
 /// A timer of a program.
 #[derive(Debug)]
@@ -24,6 +28,9 @@ struct Alarm {
     timer: TimerId,
 }
 
+/// Two sessions that are joined, the caller's first; each holds the other or does not.
+pub(super) type Sides = [(u64, bool); 2];
+
 #[derive(Debug)]
 pub(super) struct Seat {
     program: Box<dyn Program>,
@@ -32,6 +39,8 @@ pub(super) struct Seat {
     timers: SmallVec<[Alarm; 2]>,
     /// What the studio does for the caller, as the program numbers it.
     task: u32,
+    /// With whom the studio joined the caller last, both sessions, and which of them hold.
+    joined: Option<(Key, Sides)>,
     begun: bool,
     /// Whether the caller holds us, as the program knows it.
     held: bool,
@@ -39,8 +48,10 @@ pub(super) struct Seat {
     over: bool,
     /// The leg of whom the program called.
     pub called: Option<Key>,
-    /// Whether both are recorded.
-    pub taped: bool,
+    /// What is recorded of both.
+    pub taping: Taping,
+    /// How often the caller was led to another service.
+    led: u8,
     /// The legs of whom the program called into a room.
     pub guests: Vec<Key>,
     /// The leg that asked for a transfer, until that is settled.
@@ -56,12 +67,14 @@ impl Seat {
             caller,
             timers: SmallVec::new(),
             task: 0,
+            joined: None,
             begun: false,
             held: false,
             over: false,
             called: None,
             guests: Vec::new(),
-            taped: false,
+            taping: Taping::default(),
+            led: 0,
             transferor: None,
             elsewhere: None,
         }
@@ -92,6 +105,19 @@ impl Seat {
         self.begun && alone && known != held
     }
 
+    /// Whether the caller may be led to another service once more; counts it.
+    pub fn may_be_led(&mut self) -> bool {
+        let may = self.led < LED_MAX;
+        self.led = self.led.saturating_add(1);
+        may
+    }
+
+    /// Another program has the caller, and begins as the first did.
+    pub fn begin_anew(&mut self, program: Box<dyn Program>) {
+        self.hand_over(program);
+        self.begun = false;
+    }
+
     /// Another program has the caller, and still has to begin.
     pub fn hand_over(&mut self, program: Box<dyn Program>) {
         self.program = program;
@@ -100,6 +126,20 @@ impl Seat {
     /// The studio does something that is not the program's.
     pub fn interrupt(&mut self, task: u32) {
         self.task = task;
+    }
+
+    /// The studio is to join the caller with that leg, as that task; whether it does not do just
+    /// that already.
+    pub fn joins(&mut self, task: u32, called: Key, sides: Sides) -> bool {
+        let wanted = Some((called, sides));
+        let known = self.task == task && self.joined == wanted;
+        (self.task, self.joined) = (task, wanted);
+        !known
+    }
+
+    /// Whether the studio does this now.
+    pub fn does(&self, task: u32) -> bool {
+        self.task == task
     }
 
     /// Tells the program what happened; what it wants. The end of what was cut short is nothing to
@@ -184,6 +224,8 @@ impl Seat {
     /// another [`Event::Begin`], as the studio knows nothing yet of this leg.
     pub fn moved(&mut self, caller: Caller, timers: &mut TimerTable<Timer>, key: Key) {
         self.caller = caller;
+        // What was recorded ends with the leg that it was recorded of.
+        self.taping = self.taping.next();
         self.begun = self.called.is_some() || self.transferor.is_some();
         for alarm in &mut self.timers {
             timers.cancel(alarm.timer);

@@ -10,12 +10,21 @@ use super::echo::Echo;
 use super::menu::Attendant;
 use super::page::Page;
 use super::park::{Fetch as FetchParked, Park};
-use super::program::{Caller, Program, parameter};
+use super::program::{Caller, Led, Program, parameter};
 use super::queue::Queueing;
 use super::voicemail::{Fetch, Leave};
 use crate::call::inside;
 use crate::config::{Config, Recorded, RingBack, Service};
 use crate::wire::sip::{HeaderName, Message, NameAddr, Uri};
+
+/// Headers that a bridge passes on, and most lines of them.
+const PASSED: [HeaderName; 4] = [
+    HeaderName::Diversion,
+    HeaderName::HistoryInfo,
+    HeaderName::AlertInfo,
+    HeaderName::CallInfo,
+];
+const PASSED_MAX: usize = 32;
 
 /// The program that a Request-URI names, as the proxy wrote it.
 pub(super) fn program_of(
@@ -24,7 +33,13 @@ pub(super) fn program_of(
     caller: &Caller,
 ) -> Option<Box<dyn Program>> {
     let uri = Uri::parse(invite.request_uri()).ok()?;
-    program_at(config, &uri, invite, caller)
+    program_at(config, &uri, Some(invite), caller)
+}
+
+/// How the proxy wants the call recorded.
+pub(super) fn recorded(invite: &Message) -> Option<Recorded> {
+    let uri = Uri::parse(invite.request_uri()).ok()?;
+    parameter(&uri, "record").and_then(Recorded::parse)
 }
 
 /// What takes a message for a user, of the first of our domains where none is said.
@@ -42,10 +57,12 @@ pub(super) fn queue(config: &Config, name: &str) -> Option<Box<dyn Program>> {
     Some(Box::new(Queueing::new(config, name)?))
 }
 
-fn program_at(
+/// The program that a URI names, as the proxy wrote it, for a caller who came by that INVITE, or was
+/// led there from another program.
+pub(super) fn program_at(
     config: &Config,
     uri: &Uri<'_>,
-    invite: &Message,
+    invite: Option<&Message>,
     caller: &Caller,
 ) -> Option<Box<dyn Program>> {
     match uri.user()? {
@@ -62,8 +79,13 @@ fn program_at(
             let to = inside::unescape(parameter(uri, "to")?)?.into();
             let ring_back = parameter(uri, "ringback").and_then(inside::unescape);
             let ring_back = ring_back.and_then(|text| RingBack::parse(&text));
-            let record = parameter(uri, "record").and_then(Recorded::parse);
-            Some(Box::new(Bridge::new(to, ring_back, record)))
+            let headers = invite.map_or_else(Vec::new, headers_of);
+            // Whose mailbox takes the call may have been seen to before.
+            let led = match parameter(uri, "mail") {
+                Some("no") => Led::Services,
+                _ => Led::Mail(None),
+            };
+            Some(Box::new(Bridge::new(to, ring_back, headers, led)))
         }
         b"menu" => {
             let menu = Attendant::new(&config.menus, parameter(uri, "name")?)?;
@@ -72,7 +94,7 @@ fn program_at(
         b"page" => Some(Box::new(Page::new(parameter(uri, "name")?))),
         b"parked" => {
             let slot = parameter(uri, "slot")?.into();
-            Some(Box::new(FetchParked::new(slot, referrer(invite))))
+            Some(Box::new(FetchParked::new(slot, invite.and_then(referrer))))
         }
         b"queue" => queue(config, parameter(uri, "name")?),
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
@@ -84,7 +106,7 @@ fn program_at(
                     queue: queue.map(Into::into),
                 }))
             }
-            Service::Park => Some(Box::new(Park::new(referrer(invite)))),
+            Service::Park => Some(Box::new(Park::new(invite.and_then(referrer)))),
             Service::Disa => match CallBack::listed(config, caller) {
                 Some(number) => Some(Box::new(CallBack::new(&config.disa, number))),
                 None => Some(Box::new(Disa::new(&config.disa)?)),
@@ -99,6 +121,21 @@ fn program_at(
             },
         },
     }
+}
+
+/// What whom a bridge calls learns of the way that the call took, as if there was no bridge: who
+/// forwarded it, and that a phone is to answer by itself.
+fn headers_of(invite: &Message) -> Vec<(Box<str>, Box<str>)> {
+    let line = |name: HeaderName, value: &[u8]| {
+        let value = std::str::from_utf8(value).ok()?;
+        Some((Box::from(name.as_str()), Box::from(value)))
+    };
+    let names = PASSED.into_iter();
+    let lines = names.flat_map(|name| invite.lines(name).map(move |value| (name, value)));
+    let lines = lines.take(PASSED_MAX);
+    lines
+        .filter_map(|(name, value)| line(name, value))
+        .collect()
 }
 
 /// Who transferred a call here, as a URI (RFC 3892).

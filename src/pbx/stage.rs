@@ -3,9 +3,10 @@
 use super::program::{Caller, Effect, Event, House, Program, Scene};
 use super::rooms::Roster;
 use super::voice::Voice;
-use crate::base::{Instant, Rng};
+use crate::base::{Anchor, Flow, Instant, Rng, Transport};
 use crate::config::{Config, Locale};
 use crate::feature::Features;
+use crate::location::{Clock, ContactUpdate, Limits, Location, Requested, Update};
 use crate::mailbox::Mailboxes;
 use crate::media::room::RoomOrder;
 use crate::media::{Sound, Task, prompts};
@@ -13,10 +14,20 @@ use crate::store::Directory;
 use std::sync::Arc;
 
 /// What a whole system would share.
-#[derive(Default)]
 pub(super) struct Household {
     pub directory: Directory,
     pub features: Features,
+    pub location: Location,
+}
+
+impl Default for Household {
+    fn default() -> Self {
+        Self {
+            directory: Directory::default(),
+            features: Features::default(),
+            location: Location::new(Limits::default()),
+        }
+    }
 }
 
 impl Household {
@@ -24,7 +35,44 @@ impl Household {
         House {
             directory: &self.directory,
             features: &self.features,
+            location: &self.location,
         }
+    }
+
+    /// A phone of the user is there.
+    pub fn register(&self, aor: &str) {
+        let contact = ContactUpdate {
+            uri: &format!("sip:{}@198.51.100.7", aor.split('@').next().unwrap()),
+            parameters: "",
+            q: 1000,
+            expires: 3600,
+            instance: "",
+            reg_id: 0,
+            behind_nat: false,
+        };
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: "192.0.2.10:5060".parse().unwrap(),
+            remote: "198.51.100.7:5060".parse().unwrap(),
+            connection: None,
+        };
+        let update = Update {
+            aor,
+            call_id: aor,
+            cseq: 1,
+            flow,
+            path: "",
+            user_agent: "",
+            requested: Requested::Contacts(&[contact]),
+        };
+        let anchor = Anchor {
+            instant: Instant::ZERO,
+            unix_ms: 1_790_000_000_000,
+        };
+        let now = Instant::ZERO;
+        self.location
+            .update(Clock { now, anchor }, &update)
+            .unwrap();
     }
 }
 

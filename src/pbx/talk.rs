@@ -4,7 +4,7 @@
 use super::Refusal;
 use crate::base::Rng;
 use crate::media::{Format, Keys};
-use crate::sip::offer_answer::{self, Agreed, Origin};
+use crate::sip::offer_answer::{self, Agreed, Lines, Origin};
 use crate::srtp::{MasterKey, Profile};
 use crate::wire::rtp::Coding;
 use crate::wire::sdp::Direction;
@@ -42,7 +42,8 @@ impl Talk {
     pub fn describe(&mut self, offer: &[u8], rng: &mut Rng) -> Result<Vec<u8>, Refusal> {
         if offer.is_empty() {
             let secure = self.is_secure();
-            return Ok(self.offer(&preferring(None, self.codings), secure, rng));
+            let codings = preferring(self.coding(), self.codings);
+            return Ok(self.offer(&codings, secure, rng));
         }
         self.origin.version = self.origin.version.wrapping_add(1);
         let known = &mut self.key;
@@ -53,7 +54,8 @@ impl Talk {
         Ok(body)
     }
 
-    /// An offer of ours, the preferred coding first.
+    /// An offer of ours, the preferred coding first; once something is agreed on, with the lines
+    /// that the session has (RFC 3264 §8).
     pub fn offer(&mut self, codings: &[Coding], secure: bool, rng: &mut Rng) -> Vec<u8> {
         self.origin.version = self.origin.version.wrapping_add(1);
         self.offered = true;
@@ -64,7 +66,9 @@ impl Talk {
                 None
             }
         };
-        offer_answer::offer(codings, self.origin, Direction::SendRecv, key)
+        let none = Lines::default();
+        let lines = self.agreed.as_ref().map_or(&none, |agreed| &agreed.lines);
+        offer_answer::offer(codings, self.origin, Direction::SendRecv, key, lines)
     }
 
     /// Whether sound is secure.
@@ -147,6 +151,7 @@ impl Talk {
             coding: agreed.coding,
             payload_type: agreed.payload_type,
             events: agreed.events,
+            events_clock: agreed.events_clock,
             packet_ms: agreed.packet_ms,
             wishes: agreed.wishes,
             sends: agreed.direction.sends(),

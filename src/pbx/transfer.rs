@@ -4,7 +4,8 @@
 //!
 //! ```text
 //!   joined --REFER--> 202, NOTIFY 100; who stays hears ringing, who asked waits
-//!                       +-- answered: NOTIFY 200, BYE to who asked
+//!                       +-- answered: NOTIFY 200, BYE to who asked; the program of who stays
+//!                       |   is told that who asked has left it
 //!                       +-- refused: NOTIFY with the status; joined as before, if who asked
 //!                           is still there
 //! ```
@@ -13,7 +14,7 @@ use super::across::Across;
 use super::bridge::Stay;
 use super::leg::Leg;
 use super::park::Park;
-use super::program::{Account, Caller, Event, Program, Reach};
+use super::program::{Account, Caller, Event, Led, Program, Reach};
 use super::rooms::{Address, Bring, Journey, Wish};
 use super::seat::{OWN_TASKS, Seat};
 use super::{Context, Output, Pbx, Refusal};
@@ -80,6 +81,7 @@ impl Pbx {
             caller_id: None,
             ring: RING,
             headers,
+            led: Led::Nowhere,
         };
         match wanted.replaces {
             Some(dialog) => self.seek_elsewhere(cx, stays, dialog, reach),
@@ -177,6 +179,7 @@ impl Pbx {
         let records = seat.dismiss(cx, &mut self.timers);
         self.outputs.extend(records.map(Output::Persist));
         seat.hand_over(across);
+        self.untape(stays);
         self.follow(cx, stays, Event::Begin);
     }
 
@@ -187,6 +190,8 @@ impl Pbx {
         };
         let silent = refer.header(HeaderName::ReferSub) == Some(b"false");
         leg.tells = !silent;
+        // Its Contact is the target from now on (RFC 3515 §2.2).
+        leg.dialog.retarget(refer);
         let mut response = leg.dialog.response(refer, 202);
         if silent {
             response = response.header(HeaderName::ReferSub, "false");
@@ -223,9 +228,7 @@ impl Pbx {
         self.outputs.extend(records.map(Output::Persist));
         seat.transferor = None;
         seat.hand_over(park);
-        if std::mem::take(&mut seat.taped) {
-            self.tape(stays, None);
-        }
+        self.untape(stays);
         self.notify(cx, asked, 200, true);
         self.part(cx, asked);
         self.follow(cx, stays, Event::Begin);
@@ -260,19 +263,20 @@ impl Pbx {
         let leg = self.legs.get_mut(asks)?;
         let Some(mut seat) = leg.seat.take() else {
             // The one who was called asks.
-            let account = Account::User(leg.reached.clone());
+            let account = Account::User(whom(cx, leg));
             let seat = self.legs.get_mut(stays)?.seat.as_mut()?;
             (seat.called, seat.transferor) = (None, Some(asks));
             return Some(account);
         };
         // The caller asks: its program ends.
         leg.caller = Some(stays);
-        let account = seat.caller().account();
+        let (account, taping) = (seat.caller().account(), seat.taping.next());
         let records = seat.dismiss(cx, &mut self.timers);
         self.outputs.extend(records.map(Output::Persist));
         let leg = self.legs.get_mut(stays)?;
         leg.caller = None;
-        let number = leg.reached.split('@').next().unwrap_or_default();
+        let reached = whom(cx, leg);
+        let number = reached.split('@').next().unwrap_or_default();
         let caller = Caller {
             number: number.into(),
             session: leg.session?,
@@ -280,7 +284,7 @@ impl Pbx {
         };
         let mut seat = Seat::new(Box::new(Stay), caller);
         seat.begins();
-        seat.transferor = Some(asks);
+        (seat.transferor, seat.taping) = (Some(asks), taping);
         leg.seat = Some(Box::new(seat));
         Some(account)
     }
@@ -305,7 +309,7 @@ impl Pbx {
         if let Some(leg) = self.legs.get_mut(asks) {
             leg.caller = None;
         }
-        self.swap(old, stays, caller);
+        self.swap(cx, old, stays, caller);
         self.notify(cx, asks, 200, true);
         self.open(cx, stays);
         self.part(cx, asks);
@@ -329,7 +333,12 @@ impl Pbx {
             Event::Joined => {
                 seat.transferor = None;
                 self.notify(cx, asked, 200, true);
+                // Otherwise the program knows it already.
+                let there = self.legs.get(asked).is_some();
                 self.part(cx, asked);
+                if there {
+                    self.follow(cx, key, Event::Left(None));
+                }
             }
             Event::Refused(status) => self.transfer_failed(cx, key, asked, *status),
             _ => self.transfer_failed(cx, key, asked, 487),
@@ -345,7 +354,7 @@ impl Pbx {
         seat.transferor = None;
         if there {
             seat.called = Some(asked);
-            self.join(key);
+            self.join(cx, key);
         } else {
             self.follow(cx, key, Event::Parted);
         }
@@ -420,7 +429,8 @@ impl Pbx {
         (known && up).then_some(key)
     }
 
-    /// A call takes the place of a leg: its seat, or its place beside a caller.
+    /// A call takes the place of a leg: its seat, or its place beside a caller. One that cannot be
+    /// answered is refused, and the leg stays as it was (RFC 3891 §3).
     pub(super) fn replace(
         &mut self,
         cx: &mut Context<'_>,
@@ -432,14 +442,18 @@ impl Pbx {
         let Some(new) = self.settle_in(cx, seat, flow, invite) else {
             return;
         };
+        let described = self.legs.get_mut(new).map(|leg| leg.describe(cx.rng));
+        if let Some(Err(why)) = described {
+            return self.fail(cx, new, why);
+        }
         self.detour(cx, invite.call_id(), true);
-        self.swap(old, new, caller);
+        self.swap(cx, old, new, caller);
         self.take(cx, new);
         self.hang_up(cx, old);
     }
 
     /// The leg `new` gets the place of `old`: its seat, or its place beside a caller.
-    fn swap(&mut self, old: Key, new: Key, caller: Caller) {
+    fn swap(&mut self, cx: &mut Context<'_>, old: Key, new: Key, caller: Caller) {
         let Some(leg) = self.legs.get_mut(old) else {
             return;
         };
@@ -462,6 +476,9 @@ impl Pbx {
             let holder = beside.and_then(|key| self.legs.get_mut(key));
             if let Some(seat) = holder.and_then(|leg| leg.seat.as_mut()) {
                 seat.called = Some(new);
+            }
+            if let Some(holder) = beside {
+                self.follow(cx, holder, Event::Left(caller.user));
             }
         }
     }
@@ -562,6 +579,15 @@ fn wanted(refer: &Message) -> Result<Wanted, Refusal> {
             .into(),
         replaces,
     })
+}
+
+/// Whom a leg of ours reached: the user who answered, where what was called is a group, an agent of
+/// a queue or a number that a route leads to; else what was called.
+fn whom(cx: &Context<'_>, leg: &Leg) -> Box<str> {
+    let answerer = leg
+        .session
+        .and_then(|session| cx.calls.answerer_of(session));
+    answerer.map_or_else(|| leg.reached.clone(), Box::from)
 }
 
 /// `user@host` of a SIP URI, as an address of record is written.

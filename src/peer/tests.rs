@@ -4,7 +4,7 @@ mod pools;
 mod sources;
 mod tickets;
 
-use crate::config::{self, Algorithm, Config, Identity, NumberFormat};
+use crate::config::{self, Algorithm, Config, Identity, NumberFormat, Transfer};
 
 pub(super) fn trunk(name: &str, uri: &str) -> config::Trunk {
     config::Trunk {
@@ -20,6 +20,7 @@ pub(super) fn trunk(name: &str, uri: &str) -> config::Trunk {
         addresses: Vec::new(),
         certificate_name: None,
         ring_back: None,
+        transfer: Transfer::Refer,
         calls_max: 0,
         calls_per_second: 0,
         probe_s: 0,

@@ -182,6 +182,8 @@ pub(super) enum Best {
     Local(u16),
     /// A branch's.
     Received(Box<Message>),
+    /// A service of ours, to which a service that calls leads its caller.
+    Led(Box<Target>),
 }
 
 impl Best {
@@ -191,6 +193,7 @@ impl Best {
             Best::Nothing => 0,
             Best::Local(status) => *status,
             Best::Received(message) => message.status(),
+            Best::Led(_) => 302,
         }
     }
 }
@@ -202,8 +205,10 @@ pub(super) enum Hold {
     Peer(Ticket),
     /// A call on somebody's account.
     Account(fraud::Ticket),
-    /// A user who is busy with it. Never looked at: it counts as long as it is there.
-    Busy(#[expect(dead_code, reason = "its end is what counts")] feature::Engaged),
+    /// The user who makes it. Never looked at: it counts as long as it is there.
+    Caller(#[expect(dead_code, reason = "its end is what counts")] feature::Engaged),
+    /// The user who took it. Neither is this.
+    Callee(#[expect(dead_code, reason = "its end is what counts")] feature::Engaged),
 }
 
 impl Hold {
@@ -212,7 +217,7 @@ impl Hold {
         match self {
             Hold::Peer(ticket) => ticket.answered(),
             Hold::Account(ticket) => ticket.answered(now),
-            Hold::Busy(_) => {}
+            Hold::Caller(_) | Hold::Callee(_) => {}
         }
     }
 }
@@ -308,6 +313,15 @@ impl ResponseContext {
     /// Whether any branch may still answer.
     pub fn has_open_branch(&self) -> bool {
         self.branches.iter().any(Branch::is_open)
+    }
+
+    /// Whether a branch is waited for. Where the caller is led elsewhere, one that was given up and
+    /// never heard of is not.
+    pub fn waits(&self) -> bool {
+        let led = matches!(self.best, Best::Led(_));
+        self.branches
+            .iter()
+            .any(|b| b.is_open() && !(led && b.silent))
     }
 
     /// Whether any branch may still answer that was not given up.

@@ -4,14 +4,16 @@
 
 use super::admission::Reject;
 use super::border::{Border, Names};
-use super::context::{Best, Branch, BranchState, Inbound, Outcome, Phase, ResponseContext};
-use super::dial::Forwarding;
+use super::context::{Best, Branch, BranchState, Hold, Inbound, Outcome, Phase, ResponseContext};
+use super::dial::{self, Forwarding};
 use super::forward;
 use super::onward::{Crossing, Onward, too_big_for};
+use super::responses::ELSEWHERE;
 use super::routing::{has_to_tag, reject};
 use super::targets::{Place, Search, Target};
 use super::{CONTEXT_FOREIGN, Context, LOCATING_MAX, Proxy, Waiting, pickup};
 use crate::base::{Destination, Flow, Instant, Key, Transport};
+use crate::call::inside::Led;
 use crate::call::{BodyEdit, CallKey, CallerInfo, Toward, Ways};
 use crate::location::Reach;
 use crate::sip::listeners::AdvertisedHost;
@@ -27,6 +29,8 @@ pub(super) const UNREACHABLE: u16 = 503;
 const FLOW_FAILED: u16 = 430;
 const NOT_HERE: u16 = 480;
 const NO_CALL: u16 = 481;
+/// A service calls a service, and does not give way to it.
+const A_SERVICE: u16 = 482;
 /// The next hop's name leads nowhere.
 const NOT_FOUND: u16 = 404;
 
@@ -78,6 +82,7 @@ impl Proxy {
                 Some(call)
             }
             None if invite && inbound.record_route => {
+                inbound.holds.extend(engaged(cx, &inbound));
                 Some(begin_call(cx, message, &inbound, start.ways)?)
             }
             None => None,
@@ -158,7 +163,7 @@ impl Proxy {
                 context.outcome.goes_on = true;
                 continue;
             }
-            match self.contexts.get(key).is_some_and(|c| c.has_open_branch()) {
+            match self.contexts.get(key).is_some_and(|c| c.waits()) {
                 true => return self.arm(key),
                 false => return self.finish(cx, key),
             }
@@ -203,6 +208,10 @@ impl Proxy {
         }
         for index in first..last {
             self.advance(cx, key, index, message, UNREACHABLE);
+            let led = |c: &ResponseContext| matches!(c.best, Best::Led(_));
+            if self.contexts.get(key).is_some_and(led) {
+                break;
+            }
         }
     }
 
@@ -250,6 +259,9 @@ impl Proxy {
                     }
                     Found::Pending(_) => status = UNREACHABLE,
                 },
+                Hop::Service if context.inbound.flow.is_internal() => {
+                    return self.lead_back(cx, key, index, message);
+                }
                 Hop::Service => match way_inside(cx, &context.inbound.flow) {
                     Some(flow) => target.destinations.push_back(Destination::Flow(flow)),
                     None => status = UNREACHABLE,
@@ -265,6 +277,29 @@ impl Proxy {
 }
 
 impl Proxy {
+    /// A service calls a service: both ends would be ours. It is told of it instead, and leads its
+    /// caller there if it can.
+    fn lead_back(&mut self, cx: &mut Context<'_>, key: Key, index: usize, message: &Message) {
+        let Some(context) = self.contexts.get_mut(key) else {
+            return;
+        };
+        let led = dial::led(message, &context.inbound.flow);
+        let Some(branch) = context.branches.get(index).filter(|_| led != Led::Nowhere) else {
+            return context.branch_unanswered(index, A_SERVICE);
+        };
+        let target = Target::new(branch.target.place.clone(), branch.target.rank);
+        note_way_out(cx, context.call, &target);
+        context.best = Best::Led(Box::new(target));
+        context.branch_ended(index, context.best.status(), false);
+        context.forwarding = None;
+        self.close(
+            cx,
+            key,
+            Phase::Declined,
+            Some(Bytes::from_static(ELSEWHERE)),
+        );
+    }
+
     /// The request of a context in the inside's terms.
     pub(super) fn request_of(&self, cx: &Context<'_>, key: Key) -> Option<Message> {
         let context = self.contexts.get(key)?;
@@ -790,6 +825,14 @@ fn begin_call(
     cx.calls
         .begin(cx.now, message, &inbound.flow, info)
         .map_err(|_| reject(503, "Too Many Calls"))
+}
+
+/// Who calls is busy with it from its beginning, while it rings, too. Not the user on whose account
+/// a service of ours calls: it has another call, or none.
+fn engaged(cx: &Context<'_>, inbound: &Inbound) -> Option<Hold> {
+    let user = inbound.caller.user();
+    let user = user.filter(|_| !inbound.flow.is_internal())?;
+    cx.features.engage_caller(user).map(Hold::Caller)
 }
 
 /// The call's record names where it was sent last; it may come to nothing there.

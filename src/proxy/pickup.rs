@@ -11,7 +11,7 @@
 
 use super::admission::Reject;
 use super::context::{Branch, BranchState, Caller, Phase, ResponseContext};
-use super::dial::{Asked, Marks};
+use super::dial::{Asked, Marks, picks_up};
 use super::forking::UNREACHABLE;
 use super::routing::reject;
 use super::targets::{self, Target};
@@ -227,7 +227,11 @@ impl Proxy {
             .filter_map(|(i, _)| context.branches.get(*i));
         let ringing = &ringing.into_iter().find(at)?.target;
         let phones = [Arc::clone(&pick_up.phone)];
-        let mut target = targets::from_bindings(phones, secure, 1).pop()?;
+        let of_service = context.inbound.flow.is_internal();
+        let mut target = match picks_up(cx, &message, of_service, pick_up.phone.aor()) {
+            Some(bridge) => bridge,
+            None => targets::from_bindings(phones, secure, 1).pop()?,
+        };
         // Should all fail, what comes next is what would have come without it.
         (target.rank, target.hunts) = (ringing.rank, ringing.hunts);
         target.picks_up = true;

@@ -8,6 +8,7 @@ use super::forking::UNREACHABLE;
 use super::privacy::{self, Author, Reader};
 use super::record_route::token_of;
 use super::routing::reject;
+use super::targets::Target;
 use super::token::TokenMint;
 use super::{Context, Proxy, borders_until};
 use crate::base::{Destination, Flow, Key};
@@ -17,7 +18,7 @@ use crate::wire::sip::{Edit, HeaderName, Message, NameAddr, ResponseBuilder, def
 use bytes::Bytes;
 
 /// What losers of a fork are told (RFC 3326 §2).
-const ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
+pub(super) const ELSEWHERE: &[u8] = b"SIP;cause=200;text=\"Call completed elsewhere\"";
 /// What the others hear when one declined for all.
 const DECLINED: &[u8] = b"SIP;cause=600;text=\"Declined for all\"";
 
@@ -204,11 +205,11 @@ impl Proxy {
             if let Some(call) = living.filter(|_| context.invite) {
                 let holds = self.holds.entry(call).or_default();
                 // Of two who answer at once the caller keeps one (RFC 3261 §13.2.2.4).
-                let first = !holds.iter().any(|hold| matches!(hold, Hold::Busy(_)));
+                let first = !holds.iter().any(|hold| matches!(hold, Hold::Callee(_)));
                 let callee = branch.target.binding().filter(|_| first);
                 let busy = callee.and_then(|b| cx.features.engage(b.aor()));
                 holds.extend(branch.ticket.take().map(Hold::Peer));
-                holds.extend(busy.map(Hold::Busy));
+                holds.extend(busy.map(Hold::Callee));
                 for hold in holds.iter_mut() {
                     hold.answered(cx.now);
                 }
@@ -224,12 +225,7 @@ impl Proxy {
         }
         let first = !matches!(context.phase, Phase::Answered { .. });
         if first {
-            if let Some(ways) = context.call.and_then(|call| cx.calls.ways(call))
-                && let Some(branch) = context.branches.get(index)
-                && context.inbound.record_route
-            {
-                ways.way_out = branch.target.way_out();
-            }
+            note_answer(cx, context, index);
             // The caller's 2xx may be repeated by the callee for 64*T1, and others may follow.
             let until = cx.now + cx.config.timers.t1 * 64;
             context.phase = Phase::Answered { until };
@@ -332,6 +328,7 @@ impl Proxy {
                     message,
                 ))
             }
+            Best::Led(target) => led(cx, &context, target),
             Best::Nothing | Best::Local(_) => local(cx, &context, status),
         };
         if let (Some(call), true) = (context.call, context.invite) {
@@ -350,6 +347,21 @@ impl Proxy {
         if let Some(response) = response {
             cx.layer.respond(cx.now, context.server, response);
         }
+    }
+}
+
+/// The call's record names the way by which it was answered; a service that called learns who did.
+fn note_answer(cx: &mut Context<'_>, context: &ResponseContext, index: usize) {
+    let begins = context.inbound.record_route;
+    let (Some(call), Some(branch)) = (context.call, context.branches.get(index)) else {
+        return;
+    };
+    if let Some(ways) = cx.calls.ways(call).filter(|_| begins) {
+        ways.way_out = branch.target.way_out();
+    }
+    let answerer = branch.target.binding().filter(|_| begins);
+    if let Some(phone) = answerer.filter(|_| context.inbound.flow.is_internal()) {
+        cx.calls.answered_by(call, phone.aor());
     }
 }
 
@@ -375,6 +387,15 @@ fn local(cx: &mut Context<'_>, context: &ResponseContext, status: u16) -> Option
     Some(response.render())
 }
 
+/// Tells a service of ours where its caller is led.
+fn led(cx: &mut Context<'_>, context: &ResponseContext, target: &Target) -> Option<Bytes> {
+    let request = cx.layer.request(context.server)?;
+    let tag = cx.rng.token::<10>();
+    let response = ResponseBuilder::new(&request, 302).to_tag(&tag);
+    let uri = target.service()?;
+    Some(response.header(HeaderName::XVoipAccount, &**uri).render())
+}
+
 /// §16.7 steps 3 and 8: the response without our Via, its body and identities as the caller may
 /// see them, with all challenges in a 401 or 407. Tells the call about it.
 fn upstream(
@@ -389,6 +410,10 @@ fn upstream(
     let answerer = branch.map(|b| answerer(cx, b.target.current.as_ref(), &b.target));
     let mut edit = Edit::new(message);
     edit.remove_first_value(HeaderName::Via);
+    if context.inbound.flow.is_internal() {
+        // Where its caller is led, a service of ours hears of us alone.
+        edit.remove(HeaderName::XVoipAccount);
+    }
     if matches!(message.status(), 401 | 407) {
         merge_challenges(&mut edit, context);
     }

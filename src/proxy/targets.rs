@@ -215,7 +215,7 @@ pub(super) fn from_bindings(
 ) -> Vec<Target> {
     let mut usable: SmallVec<[Arc<Binding>; 4]> = bindings
         .into_iter()
-        .filter(|b| b.has_path() || b.reach() != Reach::Nowhere)
+        .filter(|b| b.is_reachable())
         .filter(|b| !secure || is_secure(b))
         .collect();
     if let (1, Some(only)) = (usable.len(), usable.first()) {

@@ -2,11 +2,16 @@
 
 use super::command::{Blocked, MediaKind, Side};
 use super::latch::{self, Admission, Gate};
+use super::quality::mean_opinion_score;
 use super::receiver::{Receiver, units_to_us};
-use super::stats::{DROP_REASONS, DropReason, LegStats};
+use super::stats::{DROP_REASONS, DropReason, Heard, Hears, LegStats, StreamStats};
 use crate::base::{Instant, Key};
 use crate::wire::rtp::{Class, Header, classify, rtcp};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Reports that follow each other faster say the same twice.
+const REPORTS_APART: Duration = Duration::from_secs(1);
 
 /// What a port is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,8 +85,79 @@ struct Counters {
     rtcp_in: u64,
     rtcp_out: u64,
     source_changes: u32,
+    rtcp_bytes_in: u64,
     dropped: [u64; DROP_REASONS],
     reported: Option<(i32, u32)>,
+    reports: Reports,
+}
+
+/// One report that came.
+#[derive(Clone, Copy, Debug)]
+struct Report {
+    at: Instant,
+    fraction: u8,
+    jitter_us: u32,
+}
+
+impl Report {
+    fn quality(&self) -> f64 {
+        let lost = u64::from(self.fraction);
+        let jitter_ms = f64::from(self.jitter_us) / 1000.0;
+        mean_opinion_score("", 256 - lost, lost, jitter_ms).unwrap_or(1.0)
+    }
+
+    fn heard(&self, now: Instant) -> Heard {
+        Heard {
+            fraction: self.fraction,
+            jitter_us: self.jitter_us,
+            ago: now.since(self.at),
+        }
+    }
+}
+
+/// See [`Hears`].
+#[derive(Clone, Copy, Default, Debug)]
+struct Reports {
+    count: u32,
+    fractions: u64,
+    jitter_us: u64,
+    lost: i32,
+    last: Option<Instant>,
+    /// The worst and the best.
+    extremes: Option<[Report; 2]>,
+}
+
+impl Reports {
+    fn add(&mut self, report: Report, lost: i32) {
+        let at = report.at;
+        if self.last.is_some_and(|last| at < last + REPORTS_APART) {
+            return;
+        }
+        self.last = Some(at);
+        self.count = self.count.saturating_add(1);
+        self.fractions += u64::from(report.fraction);
+        self.jitter_us += u64::from(report.jitter_us);
+        self.lost = lost;
+        let [worst, best] = self.extremes.get_or_insert([report; 2]);
+        if report.quality() < worst.quality() {
+            *worst = report;
+        }
+        if report.quality() > best.quality() {
+            *best = report;
+        }
+    }
+
+    fn told(&self, now: Instant) -> Hears {
+        Hears {
+            reports: self.count,
+            fractions: self.fractions,
+            jitter_us: self.jitter_us,
+            lost: self.lost,
+            extremes: self
+                .extremes
+                .map(|both| both.map(|report| report.heard(now))),
+        }
+    }
 }
 
 impl Channel {
@@ -128,7 +204,8 @@ impl Channel {
             }
             Lane::Rtcp => {
                 self.counters.rtcp_in += 1;
-                self.on_rtcp(packet);
+                self.counters.rtcp_bytes_in += packet.len() as u64;
+                self.on_rtcp(now, packet);
             }
         }
         Ok((lane, news))
@@ -195,9 +272,11 @@ impl Channel {
             bytes_out,
             rtcp_in,
             rtcp_out,
+            rtcp_bytes_in,
             source_changes,
             dropped,
             reported,
+            reports: _,
         } = self.counters;
         stats.packets_in += packets_in;
         stats.bytes_in += bytes_in;
@@ -205,6 +284,7 @@ impl Channel {
         stats.bytes_out += bytes_out;
         stats.rtcp_in += rtcp_in;
         stats.rtcp_out += rtcp_out;
+        stats.rtcp_bytes_in += rtcp_bytes_in;
         for (sum, count) in stats.dropped.iter_mut().zip(dropped) {
             *sum += count;
         }
@@ -229,6 +309,26 @@ impl Channel {
         }
     }
 
+    /// Adds what was counted here to the figures of its side's stream.
+    pub(super) fn add_to_stream(&self, stats: &mut StreamStats, now: Instant) {
+        let counters = &self.counters;
+        stats.packets_in += counters.packets_in;
+        stats.bytes_in += counters.bytes_in;
+        stats.rtcp_in += counters.rtcp_in;
+        stats.rtcp_bytes_in += counters.rtcp_bytes_in;
+        stats.dropped += counters.dropped.iter().sum::<u64>();
+        if counters.reports.count > stats.hears.reports {
+            stats.hears = counters.reports.told(now);
+        }
+        if self.setting.role == Role::Media {
+            stats.lost += self.receiver.lost();
+            stats.ssrc = self.receiver.ssrc();
+            stats.jitter_us = self.receiver.jitter_us(self.setting.clock_rate);
+            stats.silent_for = self.heard.map(|heard| now.since(heard));
+            stats.source = self.gate.source();
+        }
+    }
+
     /// Which lane a datagram belongs to, and its RTP header.
     fn sort(&self, packet: &[u8]) -> Result<(Lane, Option<Header>), DropReason> {
         let class = classify(packet);
@@ -245,7 +345,7 @@ impl Channel {
         }
     }
 
-    fn on_rtcp(&mut self, packet: &[u8]) {
+    fn on_rtcp(&mut self, now: Instant, packet: &[u8]) {
         if self.setting.kind != MediaKind::Rtp {
             return;
         }
@@ -257,7 +357,14 @@ impl Channel {
                 0 => 8_000,
                 rate => rate,
             };
-            self.counters.reported = Some((block.lost, units_to_us(block.jitter, clock)));
+            let jitter_us = units_to_us(block.jitter, clock);
+            self.counters.reported = Some((block.lost, jitter_us));
+            let report = Report {
+                at: now,
+                fraction: block.fraction_lost,
+                jitter_us,
+            };
+            self.counters.reports.add(report, block.lost);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What signalling tells the media side, and what it hears back.
 
-use super::stats::LegStats;
+use super::stats::{LegStats, StreamStats};
 use crate::srtp::Keys;
 use crate::wire::ice::Credentials;
 use serde::{Deserialize, Serialize};
@@ -161,6 +161,7 @@ pub enum MediaCommand {
     },
     /// The session as it is from now on: an answer came, a re-INVITE, a fork that won. Streams
     /// may come, go or move; ports that stay keep their counters and learn their source anew.
+    /// Answered only if it cannot be carried out: by `Unchanged`.
     Update {
         /// Which.
         session: u64,
@@ -217,8 +218,7 @@ impl MediaCommand {
     }
 }
 
-/// Why a session could not be opened or updated. After any of these but `Unknown` the session does
-/// not exist any more.
+/// Why a session could not be opened or updated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Failure {
     /// Another process holds the port, or its address is not ours: see
@@ -253,15 +253,22 @@ pub enum MediaEvent {
         /// Which.
         session: u64,
     },
-    /// It could not be.
+    /// It could not be, and does not exist any more, if it ever did.
     Failed {
         /// Which.
         session: u64,
         /// Why.
         reason: Failure,
     },
-    /// A side that should send was silent for too long. Said once; the session lives on until it
-    /// is closed.
+    /// It could not be updated: it is as it was before that.
+    Unchanged {
+        /// Which.
+        session: u64,
+        /// Why.
+        reason: Failure,
+    },
+    /// A side that should send was silent for too long. Said once of each side, and once of both,
+    /// until the next command; the session lives on until it is closed.
     Timeout {
         /// Which.
         session: u64,
@@ -274,6 +281,8 @@ pub enum MediaEvent {
         session: u64,
         /// Caller and called.
         legs: Box<[LegStats; 2]>,
+        /// The same by streams, in their order.
+        streams: Vec<[StreamStats; 2]>,
     },
     /// The session ended; its final counters. Its ports are free now.
     Closed {
@@ -281,6 +290,8 @@ pub enum MediaEvent {
         session: u64,
         /// Caller and called.
         legs: Box<[LegStats; 2]>,
+        /// The same by streams, in their order.
+        streams: Vec<[StreamStats; 2]>,
     },
 }
 
@@ -290,6 +301,7 @@ impl MediaEvent {
         match self {
             MediaEvent::Opened { session }
             | MediaEvent::Failed { session, .. }
+            | MediaEvent::Unchanged { session, .. }
             | MediaEvent::Timeout { session, .. }
             | MediaEvent::Report { session, .. }
             | MediaEvent::Closed { session, .. } => *session,
@@ -301,6 +313,7 @@ impl MediaEvent {
         match &mut self {
             MediaEvent::Opened { session }
             | MediaEvent::Failed { session, .. }
+            | MediaEvent::Unchanged { session, .. }
             | MediaEvent::Timeout { session, .. }
             | MediaEvent::Report { session, .. }
             | MediaEvent::Closed { session, .. } => *session = to,

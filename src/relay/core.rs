@@ -4,8 +4,8 @@ use super::channel::{Channel, Lane, Role};
 use super::command::{BindError, Failure, MediaCommand, MediaEvent, MediaKind, Side, SocketAction};
 use super::datagram::Datagram;
 use super::offload::{self, FastPath, FlowNews, FlowOrder, PortFlow, State, Stream};
-use super::session::{Plan, Session, Verdicts};
-use super::stats::{DROP_REASONS, DropReason, LegStats};
+use super::session::{Before, Plan, Session, Verdicts};
+use super::stats::{DROP_REASONS, DropReason, LegStats, StreamStats};
 use crate::base::{Instant, Key, Slab, TimerTable};
 use crate::srtp::SrtpError;
 use crate::wire::ice::{self, Check};
@@ -134,6 +134,15 @@ pub struct Relay {
     fast: Option<FastPath>,
     /// When to look whether a session's streams may come onto the fast path, or what it counted.
     looks: TimerTable<Key>,
+    undo: Option<Undo>,
+}
+
+/// What the last command changed: it holds again if a port that it named cannot be bound.
+#[derive(Debug)]
+struct Undo {
+    key: Key,
+    now: Instant,
+    before: Before,
 }
 
 impl Relay {
@@ -151,6 +160,7 @@ impl Relay {
             dropped: [0; DROP_REASONS],
             fast: None,
             looks: TimerTable::new(),
+            undo: None,
         }
     }
 
@@ -163,6 +173,7 @@ impl Relay {
     pub fn handle_command(&mut self, now: Instant, command: MediaCommand) {
         let name = command.session();
         let known = self.by_name.get(&name).copied();
+        self.undo = None;
         match (command, known) {
             (MediaCommand::Open { .. }, Some(key)) => {
                 self.discard(key);
@@ -170,18 +181,17 @@ impl Relay {
             }
             (MediaCommand::Open { legs, .. }, None) => self.on_open(now, name, &legs),
             (_, None) => self.fail(name, Failure::Unknown),
-            (MediaCommand::Update { legs, .. }, Some(key)) => match Plan::new(&legs) {
-                Some(plan) => self.install(now, key, plan),
-                None => {
-                    self.discard(key);
-                    self.fail(name, Failure::BadStreams);
-                }
-            },
+            (MediaCommand::Update { legs, .. }, Some(key)) => {
+                self.on_update(now, (name, key), &legs)
+            }
             (MediaCommand::Close { .. }, Some(key)) => self.on_close(now, key),
             (MediaCommand::Query { .. }, Some(key)) => {
-                let legs = self.stats(now, key);
-                let session = name;
-                self.events.push_back(MediaEvent::Report { session, legs });
+                let (legs, streams) = self.stats(now, key);
+                self.events.push_back(MediaEvent::Report {
+                    session: name,
+                    legs,
+                    streams,
+                });
             }
         }
     }
@@ -395,20 +405,30 @@ impl Relay {
         }
     }
 
-    /// A port could not be bound: its session ends with [`Failure::Port`] or [`Failure::Full`].
+    /// A port could not be bound. If an update asked for it, its session is as before that, and
+    /// [`MediaEvent::Unchanged`] says so; else the session ends with [`Failure::Port`] or
+    /// [`Failure::Full`].
     pub fn bind_failed(&mut self, port: u16, error: BindError) {
         let Some(channel) = self.channels.get(port) else {
             return;
         };
         let key = channel.setting.session;
-        if let Some(name) = self.discard(key) {
-            self.fail(
-                name,
-                match error {
-                    BindError::Refused => Failure::Port(port),
-                    BindError::Exhausted => Failure::Full,
-                },
-            );
+        let reason = match error {
+            BindError::Refused => Failure::Port(port),
+            BindError::Exhausted => Failure::Full,
+        };
+        let undo = self.undo.take().filter(|undo| undo.key == key);
+        match (undo, self.sessions.get_mut(key)) {
+            (Some(Undo { now, before, .. }), Some(session)) => {
+                let (name, plan) = (session.name, session.restore(before));
+                self.install(now, key, plan);
+                self.leave_unchanged(name, reason);
+            }
+            _ => {
+                if let Some(name) = self.discard(key) {
+                    self.fail(name, reason);
+                }
+            }
         }
     }
 
@@ -445,6 +465,9 @@ impl Relay {
     /// The driver of the fast path says something about the flow of our port `port`. Afterwards
     /// drain [`Relay::poll_flow`] and [`Relay::poll_event`].
     pub fn handle_flow(&mut self, now: Instant, port: u16, news: FlowNews) {
+        if news == FlowNews::Elsewhere {
+            return self.take_back(now, port);
+        }
         let gone = self.fast.as_mut().and_then(|fast| fast.on_news(port, news));
         if news == FlowNews::Installed
             && let Some(channel) = self.channels.get_mut(port)
@@ -539,23 +562,35 @@ impl Relay {
             return self.fail(name, Failure::Full);
         };
         self.by_name.insert(name, key);
+        if let Some(port) = self.conflict(key, &plan) {
+            self.discard(key);
+            return self.fail(name, Failure::PortInUse(port));
+        }
         self.events.push_back(MediaEvent::Opened { session: name });
         self.install(now, key, plan);
     }
 
-    /// Makes the session as the plan says: ports come, stay, or go.
-    fn install(&mut self, now: Instant, key: Key, plan: Plan) {
+    fn on_update(&mut self, now: Instant, (name, key): (u64, Key), legs: &[super::LegSpec; 2]) {
+        let Some(plan) = Plan::new(legs) else {
+            return self.leave_unchanged(name, Failure::BadStreams);
+        };
         if let Some(port) = self.conflict(key, &plan) {
-            if let Some(name) = self.discard(key) {
-                self.fail(name, Failure::PortInUse(port));
-            }
-            return;
+            return self.leave_unchanged(name, Failure::PortInUse(port));
         }
+        let before = self.install(now, key, plan);
+        self.undo = before.map(|before| Undo { key, now, before });
+    }
+
+    fn leave_unchanged(&mut self, session: u64, reason: Failure) {
+        let event = MediaEvent::Unchanged { session, reason };
+        self.events.push_back(event);
+    }
+
+    /// Makes the session as the plan says: ports come, stay, or go. What it was before.
+    fn install(&mut self, now: Instant, key: Key, plan: Plan) -> Option<Before> {
         // What a flow rests on may change: until that is settled its packets go by sockets.
         self.leave(key);
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
+        let session = self.sessions.get_mut(key)?;
         for port in session.ports_not_in(&plan) {
             if let Some(channel) = self.channels.remove(port) {
                 session.retire(&channel, now);
@@ -586,7 +621,7 @@ impl Relay {
                 }
             }
         }
-        session.adopt(plan, now);
+        let before = session.adopt(plan, now);
         if let Some(timer) = session.timer.take() {
             self.timers.cancel(timer);
         }
@@ -600,6 +635,7 @@ impl Relay {
         if self.fast.is_some() && session.may_be_carried() {
             session.look = Some(self.looks.arm(window_end + offload::RETRY, key));
         }
+        Some(before)
     }
 
     /// Takes a session's streams off the fast path; how many flows will still tell what they
@@ -624,17 +660,23 @@ impl Relay {
     fn on_close(&mut self, now: Instant, key: Key) {
         let flows = self.leave(key);
         if flows == 0 {
-            let legs = self.stats(now, key);
+            let (legs, streams) = self.stats(now, key);
             if let Some(session) = self.discard(key) {
-                self.events.push_back(MediaEvent::Closed { session, legs });
+                self.events.push_back(MediaEvent::Closed {
+                    session,
+                    legs,
+                    streams,
+                });
             }
             return;
         }
         // Its name and its ports are gone at once, its figures come when its flows have told.
+        let (_, counted) = self.stats(now, key);
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
         session.closing = Some(flows);
+        session.counted = counted;
         self.by_name.remove(&session.name);
         if let Some(timer) = session.timer.take() {
             self.timers.cancel(timer);
@@ -649,6 +691,23 @@ impl Relay {
                 self.sockets.push_back(SocketAction::Unbind(port));
             }
         }
+    }
+
+    /// The fast path has no way to the receiver of a stream: it comes back to sockets, and goes
+    /// again once there is one.
+    fn take_back(&mut self, now: Instant, port: u16) {
+        let Some(fast) = &mut self.fast else {
+            return;
+        };
+        let flow = fast.get(port).filter(|flow| flow.state == State::Carried);
+        let Some(session) = flow.map(|flow| flow.session) else {
+            return;
+        };
+        fast.leave(port);
+        if let Some(channel) = self.channels.get_mut(port) {
+            channel.goes_elsewhere();
+        }
+        self.look_anew(now, session);
     }
 
     /// A flow has told its last figures.
@@ -671,18 +730,28 @@ impl Relay {
         };
         *left = left.saturating_sub(1);
         if *left == 0 {
-            let legs = self.stats(now, key);
+            let (legs, _) = self.stats(now, key);
             if let Some(session) = self.sessions.remove(key) {
-                let session = session.name;
-                self.events.push_back(MediaEvent::Closed { session, legs });
+                self.events.push_back(MediaEvent::Closed {
+                    session: session.name,
+                    legs,
+                    streams: session.counted,
+                });
             }
         }
     }
 
     /// Somebody begins to send: a session that was looked at often, in vain, is again.
     fn look_soon(&mut self, now: Instant, key: Key) {
-        let session = self.sessions.get_mut(key);
-        let Some(session) = session.filter(|s| s.looks >= offload::RETRIES_MAX) else {
+        let session = self.sessions.get(key);
+        if session.is_some_and(|s| s.looks >= offload::RETRIES_MAX) {
+            self.look_anew(now, key);
+        }
+    }
+
+    /// Begins to look often at a session again that is looked at.
+    fn look_anew(&mut self, now: Instant, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
         if let Some(look) = session.look.take() {
@@ -761,12 +830,14 @@ impl Relay {
         self.events.push_back(event);
     }
 
-    fn stats(&self, now: Instant, key: Key) -> Box<[LegStats; 2]> {
-        let session = self.sessions.get(key);
+    fn stats(&self, now: Instant, key: Key) -> (Box<[LegStats; 2]>, Vec<[StreamStats; 2]>) {
         let fast = self.fast.as_ref();
-        Box::new(session.map_or_else(Default::default, |s| {
-            s.stats(now, key, &self.channels, fast)
-        }))
+        let Some(session) = self.sessions.get(key) else {
+            return Default::default();
+        };
+        let legs = session.stats(now, key, &self.channels, fast);
+        let streams = session.stream_stats(now, key, &self.channels, fast);
+        (Box::new(legs), streams)
     }
 }
 

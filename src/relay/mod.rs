@@ -46,7 +46,7 @@ pub use frame::process;
 pub use offload::{FlowNews, FlowOrder, Stream};
 pub use pool::PortPool;
 pub use quality::mean_opinion_score;
-pub use stats::{DROP_REASONS, DropReason, LegStats};
+pub use stats::{DROP_REASONS, DropReason, Heard, Hears, LegStats, StreamStats};
 
 /// Where the sides stand in the names of legs of ours that are put between the two sides of a
 /// session: above what sessions are counted by.

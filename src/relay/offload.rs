@@ -6,8 +6,8 @@
 //!              both peers locked          Installed
 //!   Sockets ------- Install ----> Asked ------------> Carried --. Query, Counted, now and then
 //!      ^  ^                        | |                  |  ^----'
-//!      |  '------- Refused --------' '---- Remove ------+ the session changes or ends
-//!      |                                                v
+//!      |  '------- Refused --------' '---- Remove ------+ the session changes or ends, or
+//!      |                                                v Elsewhere: the receiver has moved
 //!      '------------------- Removed ---------------- Leaving
 //! ```
 //! What the fast path counted is part of a side's figures: what it told last while it carries, and
@@ -79,6 +79,9 @@ pub enum FlowNews {
     Refused,
     /// What it counted so far.
     Counted(FlowStats),
+    /// Packets to the receiver do not leave by the card any more, or not by a way that is known:
+    /// the flow shall go, for sockets find theirs.
+    Elsewhere,
     /// It is gone; what it counted, if it was there.
     Removed(Option<FlowStats>),
 }
@@ -162,7 +165,13 @@ impl FastPath {
                 return Some(place.remove());
             }
             // The driver's own order has it that these come too late.
-            (FlowNews::Installed | FlowNews::Refused | FlowNews::Counted(_), _)
+            (
+                FlowNews::Installed
+                | FlowNews::Refused
+                | FlowNews::Counted(_)
+                | FlowNews::Elsewhere,
+                _,
+            )
             | (FlowNews::Removed(_), State::Asked | State::Carried) => {}
         }
         None

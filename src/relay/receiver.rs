@@ -102,6 +102,11 @@ impl Receiver {
         units_to_us(self.jitter >> 4, rate(source.timing.payload_type, clock))
     }
 
+    /// The source of now.
+    pub(super) fn ssrc(&self) -> Option<u32> {
+        self.source.map(|source| source.ssrc)
+    }
+
     /// How often the SSRC changed.
     pub(super) fn ssrc_changes(&self) -> u32 {
         self.ssrc_changes

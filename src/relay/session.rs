@@ -6,10 +6,10 @@ use super::core::{Channels, RelaySettings};
 use super::frame::FlowStats;
 use super::latch::Expectation;
 use super::offload::{self, FastPath};
-use super::stats::LegStats;
+use super::stats::{LegStats, StreamStats};
 use super::{Direction, STREAMS_MAX};
 use crate::base::{Instant, Key, TimerId};
-use crate::srtp::{Keys, Secure, SrtpError};
+use crate::srtp::{Keys, Renewed, Secure, SrtpError};
 use crate::wire::ice::Credentials;
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
@@ -155,6 +155,22 @@ pub(super) struct Verdicts {
     pub(super) again: Option<Instant>,
 }
 
+/// What held before a plan was adopted.
+#[derive(Debug)]
+pub(super) struct Before {
+    plan: Plan,
+    /// By stream and side.
+    renewed: Vec<(usize, Side, Renewed)>,
+}
+
+/// What was said of silence since the last command.
+#[derive(Clone, Copy, Default, Debug)]
+struct Told {
+    both: bool,
+    /// By side: that it alone is.
+    one: [bool; 2],
+}
+
 /// One session.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -165,12 +181,15 @@ pub(super) struct Session {
     pub(super) looks: u8,
     /// It has ended, and so many flows still have to tell what they counted.
     pub(super) closing: Option<usize>,
+    /// What its streams counted until then, flows of theirs apart.
+    pub(super) counted: Vec<[StreamStats; 2]>,
     plan: Plan,
     /// What the channels that are gone counted.
     retired: [LegStats; 2],
     /// The last command.
     changed: Instant,
-    timed_out: bool,
+    /// It was told since then that both sides are silent, or that one is.
+    told: Told,
     /// Whose ports were opened to all, since when they are silent.
     opened: [Option<Instant>; 2],
     /// What SRTP under our keys keeps, by stream and side: not by port, since RTCP may move from
@@ -191,10 +210,11 @@ impl Session {
             look: None,
             looks: 0,
             closing: None,
+            counted: Vec::new(),
             plan: Plan::default(),
             retired: Default::default(),
             changed: Instant::ZERO,
-            timed_out: false,
+            told: Told::default(),
             opened: [None; 2],
             secure: Vec::new(),
         }
@@ -217,16 +237,28 @@ impl Session {
         gone.map(|old| old.port).collect()
     }
 
-    /// The plan holds from now on.
-    pub(super) fn adopt(&mut self, plan: Plan, now: Instant) {
-        self.renew(&plan);
-        self.plan = plan;
+    /// The plan holds from now on; what held before, so that it may again.
+    pub(super) fn adopt(&mut self, plan: Plan, now: Instant) -> Before {
+        let renewed = self.renew(&plan);
+        let plan = std::mem::replace(&mut self.plan, plan);
         self.changed = now;
-        self.timed_out = false;
+        self.told = Told::default();
+        Before { plan, renewed }
+    }
+
+    /// The plan to go back to. No packet came or went since the other was adopted.
+    pub(super) fn restore(&mut self, before: Before) -> Plan {
+        for (stream, side, renewed) in before.renewed {
+            if let Ok(secure) = self.secure(stream, side) {
+                secure.restore(renewed);
+            }
+        }
+        before.plan
     }
 
     /// Makes what SRTP needs for the keys of a plan.
-    fn renew(&mut self, plan: &Plan) {
+    fn renew(&mut self, plan: &Plan) -> Vec<(usize, Side, Renewed)> {
+        let mut all = Vec::new();
         for side in Side::BOTH {
             for stream in 0..plan.streams.len() {
                 let Some(keys) = plan.keys(stream, side) else {
@@ -237,10 +269,11 @@ impl Session {
                 }
                 let places = self.secure.get_mut(stream);
                 if let Some(place) = places.and_then(|both| both.get_mut(side.index())) {
-                    place.get_or_insert_default().renew(keys);
+                    all.push((stream, side, place.get_or_insert_default().renew(keys)));
                 }
             }
         }
+        all
     }
 
     /// With what a side's connectivity checks are answered.
@@ -355,6 +388,41 @@ impl Session {
         legs
     }
 
+    /// The figures of both sides in each stream, refused ones among them. `key` is its own.
+    pub(super) fn stream_stats(
+        &self,
+        now: Instant,
+        key: Key,
+        channels: &Channels,
+        fast: Option<&FastPath>,
+    ) -> Vec<[StreamStats; 2]> {
+        let mut all = vec![[StreamStats::default(); 2]; self.plan.streams.len()];
+        for entry in self.plan.entries() {
+            let both = all.get_mut(entry.stream);
+            let Some(stats) = both.and_then(|both| both.get_mut(entry.side.index())) else {
+                continue;
+            };
+            let channel = channels.get(entry.port);
+            if let Some(channel) = channel.filter(|channel| channel.setting.session == key) {
+                channel.add_to_stream(stats, now);
+            }
+            let flow = fast.and_then(|fast| fast.get(entry.port));
+            let Some(flow) = flow.filter(|flow| flow.session == key) else {
+                continue;
+            };
+            let told = &flow.told;
+            stats.packets_in += told.packets;
+            stats.bytes_in += told.bytes;
+            stats.lost += told.lost;
+            if let Some(heard) = told.heard {
+                let silent = now.since(heard);
+                stats.silent_for = Some(stats.silent_for.map_or(silent, |s| s.min(silent)));
+                stats.jitter_us = told.jitter_us;
+            }
+        }
+        all
+    }
+
     /// Looks for silence. Sessions on hold in either direction, and those where a side has not
     /// answered, are not watched; RTCP counts as a sign of life.
     pub(super) fn watch(
@@ -370,7 +438,7 @@ impl Session {
         };
         let is_rtp = |both: &&[MediaSpec; 2]| both.iter().all(|s| s.kind != MediaKind::Udptl);
         let mut streams = self.plan.streams.iter().flatten();
-        let watched = streams.clone().any(talks) && !self.timed_out;
+        let watched = streams.clone().any(talks) && !self.told.both;
         if !watched {
             return Verdicts {
                 silent: None,
@@ -396,31 +464,32 @@ impl Session {
             });
             heard.max().map_or(self.changed, |at| at.max(self.changed))
         });
-        let [caller, called] = quiet_since;
-        let one_limit = settings.silence_one_side;
-        let silent = if now >= caller.max(called) + both_limit {
-            Some(Silent::Both)
-        } else if now >= caller + one_limit && has_rtp {
-            Some(Silent::One(Side::Caller))
-        } else if now >= called + one_limit && has_rtp {
-            Some(Silent::One(Side::Called))
-        } else {
-            None
+        let both_at = quiet_since[0].max(quiet_since[1]) + both_limit;
+        // That one side is silent is said of each once; whether both are is asked on.
+        let told = self.told.one;
+        let one_at = |side: Side| {
+            let asked = has_rtp && !told[side.index()];
+            asked.then(|| quiet_since[side.index()] + settings.silence_one_side)
         };
-        self.timed_out = silent.is_some();
-        let both_at = caller.max(called) + both_limit;
-        let one_at = caller.min(called) + one_limit;
-        let again = match has_rtp {
-            true => both_at.min(one_at),
-            false => both_at,
+        let due = |side: &Side| one_at(*side).is_some_and(|at| now >= at);
+        let silent = match Side::BOTH.into_iter().find(due) {
+            _ if now >= both_at => Some(Silent::Both),
+            side => side.map(Silent::One),
         };
+        match silent {
+            Some(Silent::Both) => self.told.both = true,
+            Some(Silent::One(side)) => self.told.one[side.index()] = true,
+            None => {}
+        }
+        let left = Side::BOTH
+            .into_iter()
+            .filter(|side| silent != Some(Silent::One(*side)));
+        let again = left.filter_map(one_at).fold(both_at, Instant::min);
         let (mute, mute_at) = self.mute(now, quiet_since, settings.listen_wide);
         Verdicts {
             silent,
             mute,
-            again: silent
-                .is_none()
-                .then_some(again.min(mute_at.unwrap_or(again))),
+            again: (!self.told.both).then_some(again.min(mute_at.unwrap_or(again))),
         }
     }
 

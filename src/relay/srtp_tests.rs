@@ -300,3 +300,50 @@ fn the_fast_path_gets_no_stream_under_keys_of_ours() {
         assert_eq!(flows == 0, secure);
     }
 }
+
+/// New keys come with a stream whose port is taken: those of before go on where they were, so that
+/// no key stream begins anew.
+#[test]
+fn keys_of_before_hold_on_when_an_update_fails() {
+    let profile = Profile::AesCm128HmacSha1_80;
+    let old = keys(profile, 1);
+    let mut w = World::open([None, Some(old.clone())]);
+    let (_, first) = w.send(0, 0, &rtp(1)).unwrap();
+    let mut theirs = protector(&old.theirs);
+    let mut sealed = rtp(7);
+    sealed.resize(172 + Datagram::ROOM, 0);
+    let length = theirs.protect_rtp(&mut sealed, 172).unwrap();
+    sealed.truncate(length);
+    assert!(w.send(1, 0, &sealed).is_some());
+    let mut legs = w.legs.clone();
+    legs[1].keys = vec![Some(keys(profile, 5))];
+    for (side, leg) in legs.iter_mut().enumerate() {
+        let mut video = leg.media[0].unwrap();
+        video.port = 20_000 + 2 * side as u16;
+        video.rtcp_port = None;
+        leg.media.push(Some(video));
+    }
+    w.relay
+        .handle_command(NOW, MediaCommand::Update { session: 1, legs });
+    while let Some(action) = w.relay.poll_socket() {
+        if let SocketAction::Bind(address) = action
+            && address.port() == 20_002
+        {
+            w.relay.bind_failed(20_002, BindError::Exhausted);
+        }
+    }
+    let reason = Failure::Full;
+    let unchanged = MediaEvent::Unchanged { session: 1, reason };
+    assert_eq!(w.relay.poll_event(), Some(unchanged));
+    // Neither direction does again what it did.
+    assert_eq!(w.send(0, 0, &rtp(1)), None);
+    assert_eq!(w.dropped.take(), Some(DropReason::Srtp));
+    assert_eq!(w.send(1, 0, &sealed), None);
+    assert_eq!(w.dropped.take(), Some(DropReason::Srtp));
+    let (_, second) = w.send(0, 0, &rtp(2)).unwrap();
+    let mut ours = unprotector(&old.ours);
+    for (mut packet, plain) in [(first, rtp(1)), (second, rtp(2))] {
+        let length = ours.unprotect_rtp(&mut packet).unwrap();
+        assert_eq!(packet[..length], plain);
+    }
+}

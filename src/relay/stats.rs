@@ -81,6 +81,8 @@ pub struct LegStats {
     pub rtcp_in: u64,
     /// RTCP packets sent to the side.
     pub rtcp_out: u64,
+    /// The bytes above UDP of those that it sent.
+    pub rtcp_bytes_in: u64,
     /// Packets lost on the way to us, by sequence number (RFC 3550 A.3); never below zero here.
     pub lost: u64,
     /// Interarrival jitter of the first stream as it reaches us, in microseconds (RFC 3550 A.8).
@@ -101,6 +103,60 @@ pub struct LegStats {
     pub should_send: bool,
     /// Where the first stream's packets really come from, once known.
     pub source: Option<SocketAddr>,
+}
+
+/// What came from one side in one stream, by its ports of now. Figures of ports that are gone are
+/// in the sums of [`LegStats`] alone.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct StreamStats {
+    /// The source (RFC 3550 §3) that it sends as, the latest.
+    pub ssrc: Option<u32>,
+    /// As in [`LegStats`].
+    pub packets_in: u64,
+    /// As in [`LegStats`].
+    pub bytes_in: u64,
+    /// As in [`LegStats`].
+    pub rtcp_in: u64,
+    /// As in [`LegStats`].
+    pub rtcp_bytes_in: u64,
+    /// Packets that went nowhere.
+    pub dropped: u64,
+    /// As in [`LegStats`].
+    pub lost: u64,
+    /// As in [`LegStats`].
+    pub jitter_us: u32,
+    /// As in [`LegStats`].
+    pub silent_for: Option<Duration>,
+    /// Where its packets really come from, once known.
+    pub source: Option<SocketAddr>,
+    /// How the side hears the other, in its own words.
+    pub hears: Hears,
+}
+
+/// What a side's reports (RFC 3550 §6.4) say of how it hears what we send to it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Hears {
+    /// How many reports there were, of one second at most one.
+    pub reports: u32,
+    /// The sum of their fractions lost, in 256ths.
+    pub fractions: u64,
+    /// The sum of their jitters, in microseconds.
+    pub jitter_us: u64,
+    /// What the last one says is lost of all.
+    pub lost: i32,
+    /// The worst and the best of them.
+    pub extremes: Option<[Heard; 2]>,
+}
+
+/// One report.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Heard {
+    /// How much was lost since the one before, in 256ths.
+    pub fraction: u8,
+    /// Interarrival jitter, in microseconds.
+    pub jitter_us: u32,
+    /// How long ago it came.
+    pub ago: Duration,
 }
 
 impl LegStats {

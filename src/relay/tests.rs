@@ -84,6 +84,8 @@ fn first(legs: &mut [LegSpec; 2], side: usize) -> &mut MediaSpec {
 pub(super) struct World {
     pub(super) relay: Relay,
     bound: Vec<SocketAddr>,
+    /// Ports that somebody else holds.
+    taken: Vec<u16>,
     /// Ports that were opened to all.
     opened: Vec<u16>,
     events: Vec<MediaEvent>,
@@ -94,6 +96,7 @@ impl World {
         Self {
             relay: Relay::new(RelaySettings::default()),
             bound: Vec::new(),
+            taken: Vec::new(),
             opened: Vec::new(),
             events: Vec::new(),
         }
@@ -122,6 +125,10 @@ impl World {
     fn drain(&mut self) {
         while let Some(action) = self.relay.poll_socket() {
             match action {
+                SocketAction::Bind(address) if self.taken.contains(&address.port()) => {
+                    self.relay.bind_failed(address.port(), BindError::Refused);
+                }
+                SocketAction::Unbind(port) if self.taken.contains(&port) => {}
                 SocketAction::Bind(address) => {
                     let taken = self.bound.iter().any(|b| b.port() == address.port());
                     assert!(!taken, "{address} bound twice");
@@ -630,6 +637,29 @@ fn silence_of_one_side_names_it() {
 }
 
 #[test]
+fn who_watched_one_side_fall_silent_still_hears_of_both() {
+    let mut w = World::open(legs());
+    let session = SESSION;
+    let timeout = |silent| MediaEvent::Timeout { session, silent };
+    let mut said = Vec::new();
+    for n in 0..320u64 {
+        w.packet(at(1000 * n), PORTS[1], PHONES[1], rtp(2, n as u16));
+        said.extend(w.pass(at(1000 * n + 999)));
+    }
+    // They change places: of the other it is said, too, and of neither again.
+    for n in 320..1400u64 {
+        w.packet(at(1000 * n), PORTS[0], PHONES[0], rtp(1, n as u16));
+        said.extend(w.pass(at(1000 * n + 999)));
+    }
+    let one = |side| timeout(Silent::One(side));
+    assert_eq!(said, [one(Side::Caller), one(Side::Called)]);
+    assert_eq!(w.pass(at(1_399_000 + 59_999)), []);
+    assert_eq!(w.pass(at(1_399_000 + 60_000)), [timeout(Silent::Both)]);
+    assert_eq!(w.pass(at(9_000_000)), []);
+    assert_eq!(w.relay.poll_timeout(), None);
+}
+
+#[test]
 fn what_answers_itself_is_not_blamed_for_sending_nothing() {
     let mut legs = legs();
     legs[1].local = true;
@@ -721,6 +751,209 @@ fn streams_come_move_and_go_and_the_counters_stay() {
     );
     let [caller, called] = w.stats(at(32));
     assert_eq!((caller.packets_in, called.packets_out), (3, 3));
+}
+
+#[test]
+fn an_update_that_cannot_be_carried_out_changes_nothing() {
+    let mut w = World::open(legs());
+    let session = SESSION;
+    let refused = |w: &mut World, reason| {
+        assert_eq!(w.events, [MediaEvent::Unchanged { session, reason }]);
+        w.events.clear();
+        let mut bound: Vec<u16> = w.bound.iter().map(SocketAddr::port).collect();
+        bound.sort_unstable();
+        let [a, b] = PORTS;
+        assert_eq!((bound, w.relay.sessions()), (vec![a, a + 1, b, b + 1], 1));
+    };
+    let mut sequence = 0;
+    let mut passes = |w: &mut World, ms: u64| {
+        sequence += 1;
+        for (from, onward) in [(0, 1), (1, 0)] {
+            let packet = rtp(from as u32, sequence);
+            let passed = w.packet(at(ms), PORTS[from], PHONES[from], packet);
+            assert_eq!(passed, to(PORTS[onward], PHONES[onward]));
+        }
+    };
+    passes(&mut w, 1);
+    // A stream comes by a port that is taken: the second of two pairs, or one of a pair.
+    let video = |first: u16| {
+        let mut two = legs();
+        for (side, phone) in ["198.51.100.10:4010", "198.51.100.20:5010"]
+            .iter()
+            .enumerate()
+        {
+            let video = leg(first + 2 * side as u16, phone).media;
+            two[side].media.extend(video);
+        }
+        two
+    };
+    w.taken = vec![20_002, 20_011];
+    for (n, port) in [20_002, 20_011].into_iter().enumerate() {
+        let legs = video(port & !3);
+        w.command(at(10 + n as u64), MediaCommand::Update { session, legs });
+        refused(&mut w, Failure::Port(port));
+        passes(&mut w, 10 + n as u64);
+    }
+    // The sound moves to one: the port of before is there again.
+    let mut moved = legs();
+    first(&mut moved, 1).port = 20_002;
+    first(&mut moved, 1).rtcp_port = Some(20_003);
+    let legs_ = moved;
+    w.command(
+        at(20),
+        MediaCommand::Update {
+            session,
+            legs: legs_,
+        },
+    );
+    refused(&mut w, Failure::Port(20_002));
+    passes(&mut w, 20);
+    // One that the same command names twice, and one that does not fit itself.
+    let mut same = legs();
+    first(&mut same, 1).port = PORTS[0];
+    w.command(
+        at(30),
+        MediaCommand::Update {
+            session,
+            legs: same,
+        },
+    );
+    refused(&mut w, Failure::PortInUse(PORTS[0]));
+    let mut uneven = legs();
+    uneven[1].media.push(None);
+    let legs_ = uneven;
+    w.command(
+        at(31),
+        MediaCommand::Update {
+            session,
+            legs: legs_,
+        },
+    );
+    refused(&mut w, Failure::BadStreams);
+    passes(&mut w, 31);
+    let [caller, called] = w.stats(at(32));
+    assert_eq!((caller.packets_in, called.packets_in), (5, 5));
+    // Other ports are as good, and silence is still noticed.
+    w.update(at(40), video(20_020));
+    assert_eq!(w.bound.len(), 8);
+    let silent = Silent::Both;
+    assert_eq!(
+        w.pass(at(60_040)),
+        [MediaEvent::Timeout { session, silent }]
+    );
+    // What an update brought stays when the next one fails.
+    let legs_ = video(20_000);
+    w.command(
+        at(60_050),
+        MediaCommand::Update {
+            session,
+            legs: legs_,
+        },
+    );
+    let reason = Failure::Port(20_002);
+    assert_eq!(w.events, [MediaEvent::Unchanged { session, reason }]);
+    assert_eq!(w.bound.len(), 8);
+    w.command(at(60_060), MediaCommand::Close { session });
+    assert!(w.bound.is_empty());
+}
+
+#[test]
+fn a_session_that_cannot_be_as_before_ends() {
+    let mut w = World::open(legs());
+    // Whoever took the new port takes the old one, too, as soon as it is free.
+    w.taken = vec![20_000, PORTS[0]];
+    let mut moved = legs();
+    first(&mut moved, 0).port = 20_000;
+    first(&mut moved, 0).rtcp_port = Some(20_001);
+    let session = SESSION;
+    w.command(
+        at(1),
+        MediaCommand::Update {
+            session,
+            legs: moved,
+        },
+    );
+    let [first, second] = [20_000, PORTS[0]].map(Failure::Port);
+    assert_eq!(
+        w.events,
+        [
+            MediaEvent::Unchanged {
+                session,
+                reason: first
+            },
+            MediaEvent::Failed {
+                session,
+                reason: second
+            }
+        ]
+    );
+    assert_eq!(w.relay.sessions(), 0);
+    w.bound.retain(|address| address.port() != PORTS[0]);
+    assert_eq!(w.bound, []);
+}
+
+#[test]
+fn streams_are_counted_each_for_itself_and_reports_are_kept() {
+    let mut two = legs();
+    for (side, phone) in ["198.51.100.10:4010", "198.51.100.20:5010"]
+        .iter()
+        .enumerate()
+    {
+        two[side].media.push(None);
+        two[side].media.extend(leg(PORTS[side] + 100, phone).media);
+    }
+    let mut w = World::open(two);
+    for n in 0..10u16 {
+        w.packet(at(1 + u64::from(n)), PORTS[0], PHONES[0], rtp(11, 2 * n));
+    }
+    w.packet(at(20), PORTS[1] + 100, "198.51.100.20:5010", rtp(22, 1));
+    let block = |fraction_lost, lost, jitter| rtcp::ReportBlock {
+        ssrc: 1,
+        fraction_lost,
+        lost,
+        highest_sequence: 1,
+        jitter,
+        last_report: 0,
+        delay: 0,
+    };
+    // The third follows too fast.
+    for (ms, block) in [
+        (1000, block(64, 5, 80)),
+        (3000, block(0, 5, 8)),
+        (3500, block(255, 99, 8000)),
+        (6000, block(26, 7, 40)),
+    ] {
+        let report = rtcp::emit_receiver_report(11, &[block]);
+        w.packet(at(ms), PORTS[0] + 1, "198.51.100.10:4001", report);
+    }
+    w.command(at(10_000), MediaCommand::Query { session: SESSION });
+    let Some(MediaEvent::Report { legs, streams, .. }) = w.events.pop() else {
+        panic!()
+    };
+    let [[a, b], nothing, [c, d]] = streams[..] else {
+        panic!("{streams:?}")
+    };
+    assert_eq!(nothing, [StreamStats::default(); 2]);
+    let told = [&a, &b, &c, &d].map(|s| (s.ssrc, s.packets_in, s.lost));
+    let none = (None, 0, 0);
+    assert_eq!(told, [(Some(11), 10, 9), none, none, (Some(22), 1, 0)]);
+    assert_eq!((a.bytes_in, a.rtcp_in, a.rtcp_bytes_in), (1720, 4, 128));
+    assert_eq!(legs[0].rtcp_bytes_in, 128);
+    let Hears {
+        reports,
+        fractions,
+        jitter_us,
+        lost,
+        extremes: Some([worst, best]),
+    } = a.hears
+    else {
+        panic!("{a:?}")
+    };
+    assert_eq!((reports, fractions, jitter_us, lost), (3, 90, 16_000, 7));
+    let told = [worst, best].map(|h| (h.fraction, h.jitter_us, h.ago));
+    let seconds = Duration::from_secs;
+    assert_eq!(told, [(64, 10_000, seconds(9)), (0, 1_000, seconds(7))]);
+    assert_eq!([b, c, d].map(|s| s.hears.reports), [0, 0, 0]);
 }
 
 #[test]

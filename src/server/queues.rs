@@ -4,7 +4,7 @@ use super::signal::{Output, SignalCore};
 use crate::base::Instant;
 use crate::config::Queue;
 use crate::control::{AgentRow, Failure, QueueRow, Reply};
-use crate::feature::{Change, Doing};
+use crate::feature::{self, Change, Doing};
 use crate::store::Record;
 
 impl SignalCore {
@@ -29,6 +29,7 @@ impl SignalCore {
             let state = match doing {
                 _ if settings.is_some_and(|s| s.queue_pause) => "pause",
                 Doing::Free if self.features.calls_of(aor) > 0 => "busy",
+                Doing::Free if !self.takes_calls(aor) => "absent",
                 Doing::Free => "free",
                 Doing::Ringing => "ringing",
                 Doing::Talking => "talking",
@@ -56,6 +57,17 @@ impl SignalCore {
             talked_s: figures.talked_ms / 1000,
             agents: agents.iter().map(|aor| agent(aor)).collect(),
         }
+    }
+
+    /// Whether an agent has a phone that is registered, and wants calls of whoever is no particular
+    /// caller.
+    fn takes_calls(&self, aor: &str) -> bool {
+        let anybody = feature::Caller {
+            number: "",
+            uri: "",
+            anonymous: false,
+        };
+        self.location.reaches(aor) && self.features.rings_in_group(aor, anybody)
     }
 
     /// Logs an agent in at a queue, or out.

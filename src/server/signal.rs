@@ -669,6 +669,7 @@ impl SignalCore {
             house: pbx::House {
                 directory: &self.directory,
                 features: &self.features,
+                location: &self.location,
             },
             mailboxes: &self.mailboxes,
             calls: &self.calls,

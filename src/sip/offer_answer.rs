@@ -21,6 +21,12 @@ const PACKET_MS_RANGE: std::ops::RangeInclusive<u8> = 10..=60;
 /// The payload types of telephone events in our own offers: one for each clock of the sound beside
 /// them (RFC 4733 §2.2), the usual one first.
 const EVENTS: [(u32, u8); 4] = [(8_000, 101), (48_000, 102), (16_000, 103), (44_100, 104)];
+/// The clock of events that are taken beside sound of another one, too, in Hz.
+const EVENTS_CLOCK: u32 = 8_000;
+/// Payload types that mean what a description says (RFC 3551 §6).
+const DYNAMIC: std::ops::RangeInclusive<u8> = 96..=127;
+/// Formats of a stream whose payload types are kept.
+const FORMATS_MAX: usize = 128;
 /// What we ask of encoders of Opus: the copies of what may be lost are used, and peaks of one party
 /// do not fill the line (RFC 7587 §6.1). We send one channel, at telephones' bandwidth or that of a
 /// room.
@@ -48,6 +54,8 @@ pub struct Agreed {
     pub payload_type: u8,
     /// That of telephone events (RFC 4733).
     pub events: Option<u8>,
+    /// Their clock in Hz: that of the sound, unless the far end has events of 8 kHz alone.
+    pub events_clock: u32,
     /// Milliseconds of sound that the far end wants in a packet.
     pub packet_ms: u8,
     /// What else the far end asks of our sound.
@@ -56,6 +64,82 @@ pub struct Agreed {
     pub direction: Direction,
     /// Where the stream is secure.
     pub keys: Option<Keys>,
+    /// What later offers have to keep.
+    pub lines: Lines,
+}
+
+/// What a format of a stream of sound means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Meaning {
+    Sound(Coding),
+    /// Telephone events of this clock in Hz.
+    Events(u32),
+    /// Something that we do not know.
+    Other,
+}
+
+/// The lines of a session as the far end described them last. An offer of ours has as many, in
+/// their order, and payload types go on to mean what they mean (RFC 3264 §8, §8.3.2). Without lines
+/// nothing was described yet.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Lines {
+    /// As they refuse their stream; `None` stands for the stream of sound.
+    each: Box<[Option<Box<str>>]>,
+    /// The protocol of the stream of sound.
+    protocol: Box<str>,
+    /// What its payload types mean.
+    mapped: Box<[(u8, Meaning)]>,
+}
+
+impl Lines {
+    /// Of a description whose sound is the stream at that place.
+    fn of(theirs: &Sdp<'_>, stream: u8) -> Self {
+        let stream = usize::from(stream);
+        let line = |(at, media): (usize, &Media<'_>)| (at != stream).then(|| refused(media).into());
+        let sound = theirs.media.get(stream);
+        let protocol = sound.map(|media| String::from_utf8_lossy(media.protocol).into());
+        Self {
+            each: theirs.media.iter().enumerate().map(line).collect(),
+            protocol: protocol.unwrap_or_default(),
+            mapped: sound.map(meanings).unwrap_or_default(),
+        }
+    }
+
+    fn maps(&self, meaning: Meaning) -> bool {
+        self.mapped.iter().any(|(_, known)| *known == meaning)
+    }
+
+    /// The payload type of a format in an offer of ours that uses those already: the one that it
+    /// has; our own, if nothing else has that; any other. `None` where all are taken.
+    fn number(&self, meaning: Meaning, own: u8, used: &[(Meaning, u8)]) -> Option<u8> {
+        let known = self.mapped.iter().find(|(_, known)| *known == meaning);
+        let is_free = |number: &u8| {
+            let mapped = self.mapped.iter().any(|(known, _)| known == number);
+            !mapped && used.iter().all(|(_, other)| other != number)
+        };
+        let free = || std::iter::once(own).chain(DYNAMIC).find(is_free);
+        known.map(|(number, _)| *number).or_else(free)
+    }
+}
+
+/// The line of a stream that is refused.
+fn refused(media: &Media<'_>) -> String {
+    let text = String::from_utf8_lossy;
+    let (kind, protocol) = (text(media.kind), text(media.protocol));
+    format!("m={kind} 0 {protocol} {}\r\n", text(media.formats))
+}
+
+/// What the payload types of a stream mean.
+fn meanings(media: &Media<'_>) -> Box<[(u8, Meaning)]> {
+    let each = formats(media).take(FORMATS_MAX).map(|format| {
+        let events = format.events_clock().map(Meaning::Events);
+        let sound = || format.coding().map(Meaning::Sound);
+        (
+            format.number,
+            events.or_else(sound).unwrap_or(Meaning::Other),
+        )
+    });
+    each.collect()
 }
 
 /// Why there is no agreement; 488 (RFC 3261 §21.4.26).
@@ -106,6 +190,7 @@ pub fn answer(
         Ok(agreed) => agreed,
         Err(_) => agree(&offer, codings, false)?,
     };
+    agreed.lines = Lines::of(&offer, agreed.stream);
     if let Some(keys) = &mut agreed.keys {
         keys.ours = Crypto {
             tag: keys.theirs.tag,
@@ -115,17 +200,22 @@ pub fn answer(
         };
     }
     let mut text = head(origin);
-    for (at, media) in offer.media.iter().enumerate() {
-        let kind = String::from_utf8_lossy(media.kind);
-        let protocol = String::from_utf8_lossy(media.protocol);
-        if at == usize::from(agreed.stream) {
-            let events: Vec<_> = agreed.events.into_iter().collect();
-            let events = events.iter().map(|n| (agreed.coding.clock_rate(), *n));
-            section(&mut text, &protocol, &agreed, (&[agreed.coding], events));
-        } else {
-            let formats = String::from_utf8_lossy(media.formats);
-            // Writing to a String cannot fail.
-            let _ = write!(text, "m={kind} 0 {protocol} {formats}\r\n");
+    let events = agreed
+        .events
+        .map(|n| (Meaning::Events(agreed.events_clock), n));
+    let sound = (Meaning::Sound(agreed.coding), agreed.payload_type);
+    let formats: Vec<_> = std::iter::once(sound).chain(events).collect();
+    for line in &agreed.lines.each {
+        match line {
+            Some(refused) => text.push_str(refused),
+            None => Section {
+                protocol: &agreed.lines.protocol,
+                formats: &formats,
+                packet_ms: agreed.packet_ms,
+                direction: agreed.direction,
+                crypto: agreed.keys.as_ref().map(|keys| &keys.ours),
+            }
+            .write(&mut text),
         }
     }
     Ok((text.into_bytes(), agreed))
@@ -139,41 +229,64 @@ pub fn is_heard(offer: &[u8], codings: &[Coding]) -> bool {
     })
 }
 
-/// An offer of our own: one stream of sound, secure where there is a key.
+/// An offer of our own: one stream of sound, secure where there is a key, in its place among the
+/// lines that the session has.
 pub fn offer(
     codings: &[Coding],
     origin: Origin,
     direction: Direction,
     key: Option<&MasterKey>,
+    lines: &Lines,
 ) -> Vec<u8> {
     let mut text = head(origin);
     // Formats of one stream share their packets' length (RFC 8866 §6.4).
-    let fits = codings.iter().map(|coding| coding.packet_ms_max()).min();
-    if let (Some(&first), Some(most)) = (codings.first(), fits) {
-        let crypto = key.map(own_crypto);
-        let protocol = if crypto.is_some() {
-            "RTP/SAVP"
-        } else {
-            "RTP/AVP"
-        };
-        let ours = Agreed {
-            stream: 0,
-            coding: first,
-            payload_type: first.payload_type(),
-            events: None,
-            packet_ms: PACKET_MS.min(most),
-            wishes: Wishes::default(),
-            direction,
-            keys: crypto.map(|ours| Keys {
-                theirs: ours.clone(),
-                ours,
-            }),
-        };
-        let clock_used = |clock| codings.iter().any(|c| c.clock_rate() == clock);
-        let events = EVENTS.into_iter().filter(|(clock, _)| clock_used(*clock));
-        section(&mut text, protocol, &ours, (codings, events));
+    let Some(most) = codings.iter().map(|coding| coding.packet_ms_max()).min() else {
+        return text.into_bytes();
+    };
+    let crypto = key.map(own_crypto);
+    let protocol = match (&*lines.protocol, &crypto) {
+        ("", Some(_)) => "RTP/SAVP",
+        ("", None) => "RTP/AVP",
+        (known, _) => known,
+    };
+    let section = Section {
+        protocol,
+        formats: &offered(codings, lines),
+        packet_ms: PACKET_MS.min(most),
+        direction,
+        crypto: crypto.as_ref(),
+    };
+    if lines.each.is_empty() {
+        section.write(&mut text);
+    }
+    for line in &lines.each {
+        match line {
+            Some(refused) => text.push_str(refused),
+            None => section.write(&mut text),
+        }
     }
     text.into_bytes()
+}
+
+/// The formats of an offer of ours, with their payload types: these codings, and telephone events
+/// of their clocks, or of clocks that the far end told of.
+fn offered(codings: &[Coding], lines: &Lines) -> Vec<(Meaning, u8)> {
+    let used = |clock| codings.iter().any(|c| c.clock_rate() == clock);
+    let events = EVENTS.map(|(clock, own)| (Meaning::Events(clock), own));
+    let events = events.into_iter().filter(|(meaning, _)| match meaning {
+        Meaning::Events(clock) => used(*clock) || lines.maps(*meaning),
+        Meaning::Sound(_) | Meaning::Other => false,
+    });
+    let sound = codings
+        .iter()
+        .map(|c| (Meaning::Sound(*c), c.payload_type()));
+    let mut formats = Vec::new();
+    for (meaning, own) in sound.chain(events) {
+        if let Some(number) = lines.number(meaning, own, &formats) {
+            formats.push((meaning, number));
+        }
+    }
+    formats
 }
 
 /// What an answer to an offer of ours agrees on; `key` is the offer's. An answer names formats of
@@ -185,6 +298,7 @@ pub fn accepted(
 ) -> Result<Agreed, Disagreement> {
     let answer = Sdp::parse(answer).map_err(|_| Disagreement::Unreadable)?;
     let mut agreed = agree(&answer, codings, key.is_some())?;
+    agreed.lines = Lines::of(&answer, agreed.stream);
     if let (Some(keys), Some(key)) = (&mut agreed.keys, key) {
         keys.ours = own_crypto(key);
     }
@@ -202,7 +316,7 @@ fn own_crypto(key: &MasterKey) -> Crypto {
 }
 
 /// The first stream of sound, secure or in the clear, that both sides can use. Its direction is the
-/// other side's, seen from ours; so are, for now, its keys.
+/// other side's, seen from ours; so are, for now, its keys. Without lines yet.
 fn agree(theirs: &Sdp<'_>, codings: &[Coding], secure: bool) -> Result<Agreed, Disagreement> {
     let mut found = Err(Disagreement::NoSound);
     for (at, media) in theirs.media.iter().enumerate() {
@@ -227,15 +341,18 @@ fn agree(theirs: &Sdp<'_>, codings: &[Coding], secure: bool) -> Result<Agreed, D
             continue;
         };
         let direction = media.effective_direction();
+        let (events, events_clock) = events(media, coding.clock_rate());
         return Ok(Agreed {
             stream,
             coding,
             payload_type,
-            events: events(media, coding.clock_rate()),
+            events,
+            events_clock,
             packet_ms: packet_ms(media).min(coding.packet_ms_max()),
             wishes: wishes(media, payload_type),
             direction: Direction::new(direction.receives(), direction.sends()),
             keys,
+            lines: Lines::default(),
         });
     }
     found
@@ -256,6 +373,8 @@ pub struct Readable {
     pub coding: Coding,
     /// The payload type of telephone events beside it (RFC 4733).
     pub events: Option<u8>,
+    /// Their clock in Hz.
+    pub events_clock: u32,
     /// Milliseconds of sound that are wanted in a packet.
     pub packet_ms: u8,
     /// What else is asked of our sound.
@@ -266,12 +385,16 @@ pub struct Readable {
 pub fn readable(media: &Media<'_>, codings: &[Coding]) -> Vec<Readable> {
     let known = formats(media).filter_map(|f| Some((f.number, f.coding()?)));
     let usable = known.filter(|(_, coding)| codings.contains(coding));
-    let each = usable.map(|(payload_type, coding)| Readable {
-        payload_type,
-        coding,
-        events: events(media, coding.clock_rate()),
-        packet_ms: packet_ms(media).min(coding.packet_ms_max()),
-        wishes: wishes(media, payload_type),
+    let each = usable.map(|(payload_type, coding)| {
+        let (events, events_clock) = events(media, coding.clock_rate());
+        Readable {
+            payload_type,
+            coding,
+            events,
+            events_clock,
+            packet_ms: packet_ms(media).min(coding.packet_ms_max()),
+            wishes: wishes(media, payload_type),
+        }
     });
     each.collect()
 }
@@ -289,6 +412,13 @@ impl Format<'_> {
             Some((name, clock, channels)) => Coding::named(name, clock, channels),
             None => Coding::of_static(self.number),
         }
+    }
+
+    /// The clock in Hz, if it is of telephone events.
+    fn events_clock(&self) -> Option<u32> {
+        let (name, clock, channels) = self.mapped?;
+        let is_event = name.eq_ignore_ascii_case(b"telephone-event") && channels == 1;
+        is_event.then_some(clock)
     }
 }
 
@@ -314,14 +444,17 @@ fn rtpmap<'a>(value: &'a [u8], payload_type: &[u8]) -> Option<(&'a [u8], u32, u8
     (number == payload_type).then_some((name, clock, channels))
 }
 
-/// Telephone events at the clock of the sound beside them (RFC 4733 §2.2).
-fn events(media: &Media<'_>, clock: u32) -> Option<u8> {
-    let mut named = formats(media).filter(|f| {
-        f.mapped.is_some_and(|(name, rate, channels)| {
-            name.eq_ignore_ascii_case(b"telephone-event") && (rate, channels) == (clock, 1)
-        })
-    });
-    named.next().map(|f| f.number)
+/// Telephone events beside sound of that clock, and their own: the same (RFC 4733 §2.2), or that
+/// of telephones, which is all that some phones name beside Opus.
+fn events(media: &Media<'_>, clock: u32) -> (Option<u8>, u32) {
+    let of = |clock| {
+        let mut each = formats(media);
+        let found = each.find(|format| format.events_clock() == Some(clock))?;
+        Some((Some(found.number), clock))
+    };
+    of(clock)
+        .or_else(|| of(EVENTS_CLOCK))
+        .unwrap_or((None, clock))
 }
 
 /// What `a=fmtp` of a format asks of what we send (RFC 7587 §6.1); formats without such words ask
@@ -368,50 +501,58 @@ fn head(origin: Origin) -> String {
     )
 }
 
-/// A stream of sound; `events` are the payload types of telephone events, with their clocks.
-fn section(
-    text: &mut String,
-    protocol: &str,
-    ours: &Agreed,
-    (codings, events): (&[Coding], impl Iterator<Item = (u32, u8)> + Clone),
-) {
-    let number = |c: Coding| match c == ours.coding {
-        true => ours.payload_type,
-        false => c.payload_type(),
-    };
-    // Writing to a String cannot fail.
-    let _ = write!(text, "m=audio {PORT} {protocol}");
-    let numbers = codings.iter().map(|c| number(*c));
-    for format in numbers.chain(events.clone().map(|(_, n)| n)) {
-        let _ = write!(text, " {format}");
-    }
-    text.push_str("\r\n");
-    for coding in codings {
-        let (name, clock) = (coding.name(), coding.clock_rate());
-        let _ = write!(text, "a=rtpmap:{} {name}/{clock}", number(*coding));
-        if coding.channels() > 1 {
-            let _ = write!(text, "/{}\r\n", coding.channels());
-            let _ = write!(text, "a=fmtp:{} {OPUS}", number(*coding));
-        }
-        if *coding == Coding::G729 {
-            let _ = write!(text, "\r\na=fmtp:{} {G729}", number(*coding));
+/// A stream of sound of ours.
+struct Section<'a> {
+    protocol: &'a str,
+    /// Codings first, then telephone events.
+    formats: &'a [(Meaning, u8)],
+    packet_ms: u8,
+    direction: Direction,
+    crypto: Option<&'a Crypto>,
+}
+
+impl Section<'_> {
+    fn write(&self, text: &mut String) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "m=audio {PORT} {}", self.protocol);
+        for (_, number) in self.formats {
+            let _ = write!(text, " {number}");
         }
         text.push_str("\r\n");
+        for (meaning, number) in self.formats {
+            match meaning {
+                Meaning::Sound(coding) => write_coding(text, *coding, *number),
+                Meaning::Events(clock) => {
+                    let _ = write!(text, "a=rtpmap:{number} telephone-event/{clock}\r\n");
+                    let _ = write!(text, "a=fmtp:{number} 0-15\r\n");
+                }
+                Meaning::Other => {}
+            }
+        }
+        let direction = match (self.direction.sends(), self.direction.receives()) {
+            (true, true) => "sendrecv",
+            (true, false) => "sendonly",
+            (false, true) => "recvonly",
+            (false, false) => "inactive",
+        };
+        if let Some(crypto) = self.crypto {
+            let _ = write!(text, "a=crypto:{crypto}\r\n");
+        }
+        let _ = write!(text, "a=ptime:{}\r\na={direction}\r\n", self.packet_ms);
     }
-    for (clock, format) in events {
-        let _ = write!(text, "a=rtpmap:{format} telephone-event/{clock}\r\n");
-        let _ = write!(text, "a=fmtp:{format} 0-15\r\n");
+}
+
+fn write_coding(text: &mut String, coding: Coding, number: u8) {
+    let (name, clock) = (coding.name(), coding.clock_rate());
+    // Writing to a String cannot fail.
+    let _ = write!(text, "a=rtpmap:{number} {name}/{clock}");
+    if coding.channels() > 1 {
+        let _ = write!(text, "/{}\r\na=fmtp:{number} {OPUS}", coding.channels());
     }
-    let direction = match (ours.direction.sends(), ours.direction.receives()) {
-        (true, true) => "sendrecv",
-        (true, false) => "sendonly",
-        (false, true) => "recvonly",
-        (false, false) => "inactive",
-    };
-    if let Some(keys) = &ours.keys {
-        let _ = write!(text, "a=crypto:{}\r\n", keys.ours);
+    if coding == Coding::G729 {
+        let _ = write!(text, "\r\na=fmtp:{number} {G729}");
     }
-    let _ = write!(text, "a=ptime:{}\r\na={direction}\r\n", ours.packet_ms);
+    text.push_str("\r\n");
 }
 
 #[cfg(test)]
@@ -468,7 +609,13 @@ mod tests {
             (&[Coding::Linear44, Coding::Pcma][..], "a=ptime:10\r\n"),
             (&[Coding::Linear16, Coding::Pcma], "a=ptime:20\r\n"),
         ] {
-            let text = offer(codings, ORIGIN, Direction::SendRecv, None);
+            let text = offer(
+                codings,
+                ORIGIN,
+                Direction::SendRecv,
+                None,
+                &Lines::default(),
+            );
             let text = String::from_utf8(text).unwrap();
             assert!(text.contains(ptime), "{text}");
         }
@@ -524,7 +671,13 @@ mod tests {
     #[cfg(feature = "opus")]
     #[test]
     fn opus_is_offered_and_taken_with_what_the_far_end_asks() {
-        let ours = offer(Coding::OFFERED, ORIGIN, Direction::SendRecv, None);
+        let ours = offer(
+            Coding::OFFERED,
+            ORIGIN,
+            Direction::SendRecv,
+            None,
+            &Lines::default(),
+        );
         let text = String::from_utf8(ours.clone()).unwrap();
         assert!(
             text.contains("m=audio 9 RTP/AVP 8 0 9 111 3 101 102\r\n"),
@@ -562,6 +715,80 @@ mod tests {
         assert_eq!(agreed.coding, Coding::Pcmu);
         let (_, agreed) = answered("m=audio 4000 RTP/AVP 96 0\r\na=rtpmap:96 opus/48000/2\r\n");
         assert_eq!(agreed.wishes, Wishes::default());
+    }
+
+    /// Some phones name events of 8 kHz alone, whatever the sound's clock is.
+    #[test]
+    fn events_of_telephones_are_taken_beside_any_sound() {
+        let map = "a=rtpmap:97 L16/16000\r\na=rtpmap:101 telephone-event/8000\r\n";
+        let (text, agreed) = answered(&format!("m=audio 4000 RTP/AVP 97 101\r\n{map}"));
+        assert_eq!(agreed.coding, Coding::Linear16);
+        assert_eq!((agreed.events, agreed.events_clock), (Some(101), 8_000));
+        assert!(text.contains("m=audio 9 RTP/AVP 97 101\r\n"), "{text}");
+        assert!(text.contains("a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n"));
+        // They stay in a later offer of ours.
+        let direction = Direction::SendRecv;
+        let ours = offer(&[Coding::Linear16], ORIGIN, direction, None, &agreed.lines);
+        let ours = String::from_utf8(ours).unwrap();
+        assert!(
+            ours.contains("a=rtpmap:101 telephone-event/8000\r\n"),
+            "{ours}"
+        );
+        // Of both those of the sound's clock, as the RFC wants it.
+        let both = "m=audio 4000 RTP/AVP 97 101 102\r\na=rtpmap:102 telephone-event/16000\r\n";
+        let (_, agreed) = answered(&format!("{both}{map}"));
+        assert_eq!((agreed.events, agreed.events_clock), (Some(102), 16_000));
+    }
+
+    #[cfg(feature = "opus")]
+    #[test]
+    fn opus_with_events_of_telephones_has_keys() {
+        let (text, agreed) = answered(
+            "m=audio 4000 RTP/AVP 96 8 101\r\na=rtpmap:96 opus/48000/2\r\n\
+             a=rtpmap:101 telephone-event/8000\r\n",
+        );
+        assert_eq!((agreed.coding, agreed.payload_type), (Coding::Opus, 96));
+        assert_eq!((agreed.events, agreed.events_clock), (Some(101), 8_000));
+        assert!(text.contains("m=audio 9 RTP/AVP 96 101\r\n"), "{text}");
+    }
+
+    /// RFC 3264 §8: as many lines, each in its place; §8.3.2: payload types mean what they meant.
+    #[test]
+    fn a_later_offer_keeps_lines_and_payload_types() {
+        let audio = "m=audio 4000 RTP/AVPF 97 98 101 0\r\na=rtpmap:97 PCMA/8000\r\n\
+            a=rtpmap:98 telephone-event/8000\r\na=rtpmap:101 iLBC/8000\r\n\
+            a=rtpmap:0 GSM/8000\r\n";
+        let video = "m=video 5000 RTP/AVP 99\r\n";
+        for (offered, wanted) in [
+            (
+                format!("{audio}{video}"),
+                ["m=audio 9 RTP/AVPF 97 96 0 98", "m=video 0 RTP/AVP 99"],
+            ),
+            (
+                format!("{video}{audio}"),
+                ["m=video 0 RTP/AVP 99", "m=audio 9 RTP/AVPF 97 96 0 98"],
+            ),
+        ] {
+            let (_, agreed) = answered(&offered);
+            let codings = [Coding::Pcma, Coding::Pcmu, Coding::Gsm];
+            let direction = Direction::SendRecv;
+            let ours = offer(&codings, ORIGIN, direction, None, &agreed.lines);
+            let text = String::from_utf8(ours.clone()).unwrap();
+            let sections: Vec<&str> = text.lines().filter(|l| l.starts_with("m=")).collect();
+            assert_eq!(sections, wanted);
+            for map in ["97 PCMA", "96 PCMU", "0 GSM", "98 telephone-event"] {
+                let line = format!("a=rtpmap:{map}/8000\r\n");
+                assert!(text.contains(&line), "{map}: {text}");
+            }
+            // Its answer names the same stream, and what comes of that keeps the lines, too.
+            let (theirs, _) = answer(&ours, &codings, ORIGIN, key).unwrap();
+            let again = accepted(&theirs, &codings, None).unwrap();
+            assert_eq!((again.stream, again.payload_type), (agreed.stream, 97));
+            let ours = offer(&codings[..1], ORIGIN, direction, None, &again.lines);
+            let text = String::from_utf8(ours).unwrap();
+            assert_eq!(text.lines().filter(|l| l.starts_with("m=")).count(), 2);
+            assert!(text.contains("m=audio 9 RTP/AVPF 97 98\r\n"), "{text}");
+        }
     }
 
     #[test]
@@ -639,7 +866,13 @@ mod tests {
 
     #[test]
     fn an_offer_of_ours_is_answered_and_read() {
-        let ours = offer(Coding::ALL, ORIGIN, Direction::SendRecv, None);
+        let ours = offer(
+            Coding::ALL,
+            ORIGIN,
+            Direction::SendRecv,
+            None,
+            &Lines::default(),
+        );
         let (theirs, seen) = answer(&ours, &[Coding::Pcmu], ORIGIN, key).unwrap();
         let agreed = accepted(&theirs, Coding::ALL, None).unwrap();
         assert_eq!((agreed.coding, agreed.events), (Coding::Pcmu, Some(101)));
@@ -649,7 +882,13 @@ mod tests {
     #[test]
     fn a_secure_offer_of_ours_is_answered_with_a_key() {
         let own = key(Profile::AesCm128HmacSha1_80);
-        let ours = offer(Coding::ALL, ORIGIN, Direction::SendRecv, Some(&own));
+        let ours = offer(
+            Coding::ALL,
+            ORIGIN,
+            Direction::SendRecv,
+            Some(&own),
+            &Lines::default(),
+        );
         let text = String::from_utf8(ours.clone()).unwrap();
         assert!(text.contains("m=audio 9 RTP/SAVP 8 "), "{text}");
         let other = |profile| MasterKey::generate(profile, |bytes| bytes.fill(9));

@@ -5,8 +5,12 @@ use super::transform::{Forged, GCM_TAG, Purpose, Session};
 use super::{MasterKey, Mki, Profile, RTCP_PACKETS_MAX, RTP_PACKETS_MAX};
 use std::fmt;
 
-/// The most sources of one direction: a phone has one, and changes it when it is transferred.
+/// The most sources of one direction whose replay lists are whole: a phone has one, and changes it
+/// when it is transferred or put on hold. Of more the one that is idle longest retires.
 pub const SOURCES_MAX: usize = 16;
+/// The most sources of one direction that are remembered after they retired. None is ever
+/// forgotten, since it would begin anew under the same key (RFC 3711 §9.1); so there are no more.
+pub const RETIRED_MAX: usize = 496;
 /// The most that protection adds to a packet: GCM's tag, SRTCP's word, MKI.
 pub const OVERHEAD_MAX: usize = GCM_TAG + 4 + Mki::LENGTH_MAX;
 /// Fixed header of RTP.
@@ -31,7 +35,7 @@ pub enum SrtpError {
     Clear,
     /// The key's lifetime is over: agree on a new one.
     KeyExpired,
-    /// More than [`SOURCES_MAX`] sources under one key.
+    /// More than [`SOURCES_MAX`] and [`RETIRED_MAX`] sources under one key: agree on a new one.
     TooManySources,
     /// There is no key for this direction yet.
     NoKey,
@@ -91,6 +95,19 @@ impl Window {
         };
         Some((guessed << 16) | sequence)
     }
+
+    /// The highest index, if there was any.
+    fn end(&self) -> Option<u64> {
+        (self.seen != 0).then_some(self.highest)
+    }
+
+    /// All up to an index came: what is not above it never comes again.
+    fn closed(end: Option<u64>) -> Self {
+        Self {
+            highest: end.unwrap_or(0),
+            seen: if end.is_some() { u128::MAX } else { 0 },
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +115,47 @@ struct Source {
     ssrc: u32,
     rtp: Window,
     rtcp: Window,
+    /// The packet of the context that was its last.
+    used: u64,
+}
+
+/// A source of which only the ends of its replay lists are kept. It may go on above them: there
+/// neither was an index used before (RFC 3711 §9.1) nor did a packet come (§3.3.2).
+#[derive(Clone, Copy, Debug)]
+struct Retired {
+    ssrc: u32,
+    rtp: Option<u64>,
+    rtcp: Option<u64>,
+}
+
+impl Source {
+    fn new(ssrc: u32) -> Self {
+        Self {
+            ssrc,
+            rtp: Window::default(),
+            rtcp: Window::default(),
+            used: 0,
+        }
+    }
+
+    fn retire(&self) -> Retired {
+        Retired {
+            ssrc: self.ssrc,
+            rtp: self.rtp.end(),
+            rtcp: self.rtcp.end(),
+        }
+    }
+}
+
+impl From<Retired> for Source {
+    fn from(retired: Retired) -> Self {
+        Self {
+            ssrc: retired.ssrc,
+            rtp: Window::closed(retired.rtp),
+            rtcp: Window::closed(retired.rtcp),
+            used: 0,
+        }
+    }
 }
 
 /// Both directions' common part.
@@ -107,6 +165,9 @@ struct Context {
     rtcp: Session,
     mki: Option<Mki>,
     sources: [Option<Source>; SOURCES_MAX],
+    retired: Vec<Retired>,
+    /// Packets so far.
+    used: u64,
     rtp_left: u64,
     rtcp_left: u64,
 }
@@ -124,29 +185,44 @@ impl Context {
             rtcp,
             mki,
             sources: [None; SOURCES_MAX],
+            retired: Vec::new(),
+            used: 0,
             rtp_left: lifetime.min(RTP_PACKETS_MAX),
             rtcp_left: lifetime.min(RTCP_PACKETS_MAX),
         }
     }
 
-    /// The place of a source, and its state, which is new if the place is free.
-    fn source(&self, ssrc: u32) -> Result<(usize, Source), SrtpError> {
+    /// The state of a source, and its place if it has one.
+    fn source(&self, ssrc: u32) -> Result<(Option<usize>, Source), SrtpError> {
         for (place, known) in self.sources.iter().enumerate() {
             match known {
-                Some(source) if source.ssrc == ssrc => return Ok((place, *source)),
+                Some(source) if source.ssrc == ssrc => return Ok((Some(place), *source)),
                 Some(_) => {}
-                // Sources do not go, so the free places are the last.
-                None => {
-                    let source = Source {
-                        ssrc,
-                        rtp: Window::default(),
-                        rtcp: Window::default(),
-                    };
-                    return Ok((place, source));
-                }
+                // Places do not become free again, so the free ones are the last.
+                None => return Ok((Some(place), Source::new(ssrc))),
             }
         }
-        Err(SrtpError::TooManySources)
+        match self.retired.iter().find(|retired| retired.ssrc == ssrc) {
+            Some(retired) => Ok((None, (*retired).into())),
+            None if self.retired.len() < RETIRED_MAX => Ok((None, Source::new(ssrc))),
+            None => Err(SrtpError::TooManySources),
+        }
+    }
+
+    /// A packet of a source was made or proved genuine. Without a place the source gets that of the
+    /// one that is idle longest.
+    fn keep(&mut self, place: Option<usize>, mut source: Source) {
+        self.used += 1;
+        source.used = self.used;
+        let place = place.unwrap_or_else(|| {
+            self.retired.retain(|retired| retired.ssrc != source.ssrc);
+            let used = |place: &usize| self.sources[*place].map_or(0, |source| source.used);
+            let idle = (0..SOURCES_MAX).min_by_key(used).unwrap_or(0);
+            self.retired
+                .extend(self.sources[idle].map(|source| source.retire()));
+            idle
+        });
+        self.sources[place] = Some(source);
     }
 
     fn mki_length(&self) -> usize {
@@ -221,7 +297,7 @@ impl Protector {
             at + tag.len()
         };
         source.rtp.note(index);
-        context.sources[place] = Some(source);
+        context.keep(place, source);
         context.rtp_left -= 1;
         Ok(end)
     }
@@ -321,7 +397,7 @@ impl Unprotector {
             context.rtp.apply(header.ssrc, index, data);
         }
         source.rtp.note(index);
-        context.sources[place] = Some(source);
+        context.keep(place, source);
         context.rtp_left -= 1;
         Ok(length)
     }
@@ -364,7 +440,7 @@ impl Unprotector {
             context.rtcp.apply(ssrc, index, &mut content[RTCP_HEADER..]);
         }
         source.rtcp.note(index);
-        context.sources[place] = Some(source);
+        context.keep(place, source);
         context.rtcp_left -= 1;
         Ok(length)
     }

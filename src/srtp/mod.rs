@@ -1,8 +1,8 @@
 //! F1: SRTP (RFC 3711), keyed transforms for `relay` and `media` alike: AES in counter mode with
 //! HMAC-SHA1, with 256-bit keys (RFC 6188), AES-GCM (RFC 7714), keys by SDES (RFC 4568).
 //!
-//! Packets are changed in place; nothing is allocated for one. A source gets its state when its
-//! first packet has proved genuine, never before.
+//! Packets are changed in place; nothing is allocated for one, but for the first of a source beyond
+//! [`SOURCES_MAX`]. A source gets its state when its first packet has proved genuine, never before.
 //! Not done here: DTLS, key derivation rates, unencrypted or unauthenticated streams, which are
 //! refused.
 
@@ -14,9 +14,9 @@ mod transform;
 #[cfg(test)]
 mod tests;
 
-pub use context::{OVERHEAD_MAX, Protector, SOURCES_MAX, SrtpError, Unprotector};
+pub use context::{OVERHEAD_MAX, Protector, RETIRED_MAX, SOURCES_MAX, SrtpError, Unprotector};
 pub use sdes::{Crypto, CryptoError};
-pub use secure::{Keys, Secure};
+pub use secure::{Keys, Renewed, Secure};
 
 use std::fmt;
 

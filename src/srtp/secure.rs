@@ -25,30 +25,57 @@ pub struct Secure {
     input: Option<Unprotector>,
 }
 
+/// What [`Secure::renew`] put away, so that it may be as before.
+#[derive(Default, Debug)]
+pub struct Renewed {
+    sends: bool,
+    ours: Option<(Option<Crypto>, Option<Protector>)>,
+    theirs: Option<(Option<Crypto>, Option<Unprotector>)>,
+}
+
 impl Secure {
     /// These keys hold from now on.
-    pub fn renew(&mut self, keys: &Keys) {
-        self.sends = keys.ours.is_some();
+    pub fn renew(&mut self, keys: &Keys) -> Renewed {
+        let mut before = Renewed {
+            sends: std::mem::replace(&mut self.sends, keys.ours.is_some()),
+            ..Renewed::default()
+        };
+        let is = |known: &Option<Crypto>, key: &Crypto| {
+            known.as_ref().is_some_and(|known| same(known, key))
+        };
         if let Some(ours) = &keys.ours
-            && !self.keys.ours.as_ref().is_some_and(|old| same(old, ours))
+            && !is(&self.keys.ours, ours)
         {
-            self.out = Some(Protector::new(&ours.master, ours.mki, ours.lifetime));
-            self.keys.ours = Some(ours.clone());
+            let out = Protector::new(&ours.master, ours.mki, ours.lifetime);
+            let known = self.keys.ours.replace(ours.clone());
+            before.ours = Some((known, self.out.replace(out)));
         }
-        match &keys.theirs {
-            // Who was heard before is not any more; what he sent may come again only in vain.
-            None => (self.input, self.keys.theirs) = (None, None),
-            Some(theirs)
-                if self
-                    .keys
-                    .theirs
-                    .as_ref()
-                    .is_some_and(|old| same(old, theirs)) => {}
-            Some(theirs) => {
-                let input = Unprotector::new(&theirs.master, theirs.mki, theirs.lifetime);
-                self.input = Some(input);
-                self.keys.theirs = Some(theirs.clone());
-            }
+        // Where there is none, who was heard before is not any more; what he sent may come again
+        // only in vain.
+        let stays = match &keys.theirs {
+            Some(theirs) => is(&self.keys.theirs, theirs),
+            None => self.keys.theirs.is_none(),
+        };
+        if !stays {
+            let input = keys
+                .theirs
+                .as_ref()
+                .map(|theirs| Unprotector::new(&theirs.master, theirs.mki, theirs.lifetime));
+            let known = std::mem::replace(&mut self.keys.theirs, keys.theirs.clone());
+            before.theirs = Some((known, std::mem::replace(&mut self.input, input)));
+        }
+        before
+    }
+
+    /// Undoes a [`Secure::renew`] under whose keys nothing was sent or taken: what was kept under
+    /// those of before goes on where it was.
+    pub fn restore(&mut self, before: Renewed) {
+        self.sends = before.sends;
+        if let Some(ours) = before.ours {
+            (self.keys.ours, self.out) = ours;
+        }
+        if let Some(theirs) = before.theirs {
+            (self.keys.theirs, self.input) = theirs;
         }
     }
 

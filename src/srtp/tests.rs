@@ -315,12 +315,71 @@ fn sources_are_bounded_and_forged_ones_take_no_place() {
         let forged = packet(1, ssrc, &[0; 40]);
         assert_eq!(unprotect(&mut unprotector, &forged), Err(SrtpError::Forged));
     }
-    for ssrc in 0..SOURCES_MAX as u32 {
+    let all = (SOURCES_MAX + RETIRED_MAX) as u32;
+    for ssrc in 0..all {
         let sealed = protect(&mut protector, &packet(1, ssrc, b"x")).unwrap();
-        assert!(unprotect(&mut unprotector, &sealed).is_ok());
+        assert!(unprotect(&mut unprotector, &sealed).is_ok(), "{ssrc}");
+        // Those of before are not forgotten, however many there were.
+        let first = protect(&mut protector, &packet(1, 0, b"y"));
+        assert_eq!(first, Err(SrtpError::Replayed), "{ssrc}");
     }
-    let more = protect(&mut protector, &packet(1, 99, b"x"));
+    let more = protect(&mut protector, &packet(1, all, b"x"));
     assert_eq!(more, Err(SrtpError::TooManySources));
+    // One that retired goes on where it was.
+    let on = protect(&mut protector, &packet(2, 0, b"z")).unwrap();
+    assert_eq!(unprotect(&mut unprotector, &on), Ok(packet(2, 0, b"z")));
+}
+
+/// Sixty sources take turns at random, some of them for long, with wraps in between: nothing is
+/// ever sent under a key stream that was used, and nothing is taken twice.
+#[test]
+fn sources_that_come_back_use_no_key_stream_again() {
+    for (seed, profile) in Profile::ALL.into_iter().enumerate() {
+        let mut rng = Rng::from_u64(seed as u64);
+        let (mut protector, mut unprotector) = pair(profile, seed as u64, None);
+        let mut next = [65_000u16; 60];
+        let (mut streams, mut sent) = (std::collections::BTreeSet::new(), Vec::new());
+        let mut refused = 0;
+        for turn in 0..4000 {
+            let ssrc = match rng.chance(1, 3) {
+                true => rng.below(60) as usize,
+                false => turn / 60 % 60,
+            };
+            // One in ten begins anew, as far as it knows.
+            let sequence = match rng.chance(1, 10) {
+                true => rng.next_u64() as u16,
+                false => next[ssrc],
+            };
+            let plain = packet(sequence, ssrc as u32, &[0; 24]);
+            let Ok(sealed) = protect(&mut protector, &plain) else {
+                refused += 1;
+                continue;
+            };
+            next[ssrc] = sequence.wrapping_add(1);
+            let stream = (ssrc, sealed[12..36].to_vec());
+            assert!(
+                streams.insert(stream),
+                "{profile:?} {turn} {ssrc} {sequence}"
+            );
+            assert_eq!(
+                unprotect(&mut unprotector, &sealed),
+                Ok(plain),
+                "{profile:?} {turn}"
+            );
+            sent.push(sealed);
+            let again = &sent[rng.below(sent.len() as u64) as usize];
+            let again = unprotect(&mut unprotector, again);
+            assert!(matches!(
+                again,
+                Err(SrtpError::Replayed | SrtpError::Forged)
+            ));
+        }
+        assert!(
+            sent.len() > 2000 && refused > 50,
+            "{} {refused}",
+            sent.len()
+        );
+    }
 }
 
 #[test]

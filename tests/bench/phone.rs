@@ -129,6 +129,7 @@ impl Phone {
             coding: self.coding,
             payload_type: self.coding.payload_type(),
             events: Some(101),
+            events_clock: self.coding.clock_rate(),
             packet_ms: 20,
             wishes: Wishes::default(),
             sends: true,

@@ -219,3 +219,31 @@ def test_ports_of_other_programs_are_left_out(case):
             assert talk.a.hears() and talk.b.hears()
         log = talk.voipd.process.text()
         assert f"left out: {ends[0]}, {ends[3]}, {ends[8]}" in log, log
+
+
+def test_pictures_that_find_no_port_leave_the_sound(case):
+    """Others take all ports in the midst of a call: a re-INVITE with video costs the video alone."""
+    ports = case.rtp_range(pairs=20)
+    first, last = map(int, ports.split("-"))
+    talk = Talk(case, rtp={"ports": ports})
+    assert talk.a.hears() and talk.b.hears()
+    with contextlib.ExitStack() as others:
+        for port in range(first, last + 1):
+            other = others.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            with contextlib.suppress(OSError):
+                other.bind(("127.0.0.1", port))
+        video = "m=video 4002 RTP/AVP 99\r\na=rtpmap:99 VP8/90000\r\n"
+        moved = Audio(case)
+        talk.caller.send("INVITE", body=sdp("127.0.0.1", moved.port, version=2) + video)
+        request = talk.bob.expect("INVITE")
+        talk.bob.reply(request, 200, body=sdp("127.0.0.1", talk.b.port, version=2) + video)
+        final = talk.alice.expect(200)
+        talk.caller.send("ACK", cseq=int(final["cseq"].split()[0]))
+        talk.bob.expect("ACK")
+        # What else the re-INVITE says holds: Alice's sound is elsewhere.
+        talk.a.speaks = False
+        moved.talk_to(talk.caller.answer.media())
+        assert moved.hears() and talk.b.hears()
+        assert "the call goes on without" in talk.voipd.process.text()
+    talk.caller.bye(talk.called)
+    wait_for("the call's end", lambda: talk.voipd.calls() == [])

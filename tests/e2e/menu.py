@@ -5,7 +5,8 @@ import time
 from lib.case import wait_for
 from lib.net import Hosts
 from lib.phone import Phone
-from lib.tone import hears, speech_seconds
+from lib.talker import prompts
+from lib.tone import hears, holds, speech_seconds
 from lib.voipd import Voipd
 
 LOW, HIGH = 440, 880
@@ -151,6 +152,58 @@ def test_nobody_answers_and_the_menu_goes_on(case):
     # 202 has no phone: it is told so, greeted again, and dismissed.
     wait_for("the call to be gone", lambda: voipd.calls() == [], 40)
     assert speech_seconds(alice.recording(), LOW) > 4
+
+
+def test_a_message_is_left_through_the_menu(case):
+    """202 has no phone, and then one that rings in vain: its mailbox takes the call."""
+    voipd = office(case, {"keys": {"1": "extension:202"}, "ring_s": 5}, voicemail={"ring_s": 60})
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+
+    def leave(count):
+        alice.dial("500")
+        up(voipd)
+        time.sleep(1)
+        press(alice, "1")
+        wait_for("a message to be recorded",
+                 lambda: list(voipd.state.glob("spool/voicemail/202@*/*.wav.part")), 40)
+        time.sleep(3)
+        press(alice, "#")
+        time.sleep(1)
+        press(alice, "1")
+        wait_for("the message to be there",
+                 lambda: voipd.json("mailbox", "show", "202")["mailbox"]["new"] == count, 20)
+        wait_for("alice to be hung up", lambda: voipd.calls() == [], 20)
+
+    leave(1)
+    bob = Phone(case, "202", voipd, HIGH, answers=False)
+    bob.wait_registered()
+    leave(2)
+    assert "INVITE sip" in bob.process.text()
+    for message in voipd.json("mailbox", "show", "202")["messages"]:
+        assert message["number"] == "alice" and 2 < message["duration_ms"] / 1000 < 8, message
+    assert "service:voicemail" in {r["way_out"] for r in voipd.json("cdr")}
+
+
+def test_the_sites_own_prompt_is_heard(case):
+    """Names of files below `[services] prompts`, in a directory or not; one that is not there is refused."""
+    site = case.folder / "prompts"
+    tones = prompts(site, ["acme-welcome", "custom/acme"])
+    greeting = ["acme-welcome"] * 3 + ["custom/acme"] * 3
+    voipd = office(case, {"greeting": greeting, "keys": {"1": "hangup"}},
+                   services={"prompts": str(site)})
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+    alice.dial("500")
+    up(voipd)
+    time.sleep(4)
+    alice.hangup()
+    wait_for("the call to be gone", lambda: voipd.calls() == [], 10)
+    holds(alice.recording(), *tones.values())
+    voipd.tables["menu"][0]["greeting"] = ["acme-closed"]
+    voipd.write()
+    said = voipd.call_ctl("check")
+    assert said.returncode != 0 and f"put it into {site}/en/acme-closed.wav" in said.stderr, said
 
 
 def test_route_test_knows_what_answers(case):

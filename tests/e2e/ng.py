@@ -6,6 +6,8 @@ import pathlib
 import random
 import shutil
 import signal
+import socket
+import struct
 import time
 import urllib.request
 
@@ -35,6 +37,7 @@ loadmodule "textops.so"
 loadmodule "xlog.so"
 loadmodule "rtpengine.so"
 modparam("rtpengine", "rtpengine_sock", "udp:127.0.0.1:{ng}")
+{more}
 
 request_route {{
     if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
@@ -194,13 +197,13 @@ class Kamailio:
     """A record-routing proxy that has its media relayed."""
 
     def __init__(self, case, relay, next_hop, flags=FLAGS, delete="delete-delay=0",
-                 inside=""):
+                 inside="", more=""):
         self.address, self.port = "127.0.0.1", case.port()
         self.ports = {"udp": self.port}
         file = case.folder / "kamailio.cfg"
         file.write_text(CONFIG.format(port=self.port, modules=modules(), ng=relay.port,
                                       next_hop=next_hop, flags=flags, delete=delete,
-                                      inside=inside))
+                                      inside=inside, more=more))
         if not (pathlib.Path(modules()) / "rtpengine.so").exists():
             raise Skip("Kamailio without its module rtpengine")
         argv = ["kamailio", "-DD", "-f", file, "-m", "64", "-M", "8", "-Y", case.folder,
@@ -294,6 +297,73 @@ def test_kamailio_and_phones(case):
     bob.reply(bob.expect("BYE"), 200)
     alice.expect(200, skip=("100", "180"))
     assert relay.client.ask("list")["calls"] == []
+
+
+def call_through(case, kamailio, bob):
+    """Two phones in a call through Kamailio, whose sound is relayed; the dialogs of both."""
+    bob.peer = (kamailio.address, kamailio.port)
+    alice = Agent(case, kamailio, "alice")
+    a, b = Audio(case), Audio(case)
+    call = alice.invite("bob", sdp("127.0.0.1", a.port))
+    request = bob.expect("INVITE")
+    called = bob.answer(request, sdp("127.0.0.1", b.port))
+    caller = call.established()
+    bob.expect("ACK")
+    a.talk_to(caller.answer.media())
+    b.talk_to(request.media())
+    assert a.hears() and b.hears()
+    return caller, called
+
+
+def names_branches(case, via):
+    """One string of flags for all messages: a BYE's branch is not the INVITE's, and ends the call."""
+    relay = Relay(case)
+    bob = Agent(case, relay.voipd, "bob")
+    flags = f"{FLAGS} via-branch={via}"
+    kamailio = Kamailio(case, relay, f"127.0.0.1:{bob.port}", flags=flags,
+                        delete=f"{flags} delete-delay=0")
+    for hangs_up in (0, 1):
+        dialogs = call_through(case, kamailio, bob)
+        dialogs[hangs_up].bye(dialogs[1 - hangs_up])
+        assert relay.client.ask("list")["calls"] == [], (via, hangs_up)
+
+
+def test_kamailio_names_the_first_via(case):
+    names_branches(case, "1")
+
+
+def test_kamailio_names_the_via_of_its_reader(case):
+    names_branches(case, "auto")
+
+
+def test_kamailio_names_the_next_via(case):
+    names_branches(case, "auto-next")
+
+
+MOS = """
+modparam("rtpengine", "mos_average_pv", "$avp(average)")
+modparam("rtpengine", "mos_min_pv", "$avp(min)")
+modparam("rtpengine", "mos_max_pv", "$avp(max)")
+modparam("rtpengine", "mos_average_packetloss_pv", "$avp(loss)")
+modparam("rtpengine", "mos_average_jitter_pv", "$avp(jitter)")
+modparam("rtpengine", "mos_average_samples_pv", "$avp(samples)")
+"""
+
+
+def test_kamailio_learns_how_it_sounded(case):
+    """Its variables of a call's quality are filled when the call is deleted."""
+    relay = Relay(case)
+    bob = Agent(case, relay.voipd, "bob")
+    told = 'xlog("L_ERR", "heard $avp(average) $avp(min) $avp(max) $avp(loss) $avp(samples)!\\n");'
+    kamailio = Kamailio(case, relay, f"127.0.0.1:{bob.port}", more=MOS,
+                        inside=f'if (is_method("BYE")) {{ {told} }}')
+    caller, called = call_through(case, kamailio, bob)
+    caller.bye(called)
+    line = wait_for("the figures", lambda: [line for line in kamailio.process.text().splitlines()
+                                            if "heard " in line])
+    average, low, high, loss, samples = line[0].split("heard ")[1].split("!")[0].split()
+    assert 4.0 <= float(low) <= float(average) <= float(high) <= 4.5, line
+    assert (loss, samples) == ("0", "1"), line
 
 
 def test_kamailio_and_an_asymmetric_phone(case):
@@ -498,7 +568,7 @@ def fields(text):
 class Rtpengine:
     """The original, in userspace."""
 
-    def __init__(self, case):
+    def __init__(self, case, *more):
         program = shutil.which("rtpengine")
         if not program:
             raise Skip("no rtpengine (package rtpengine-daemon)")
@@ -507,7 +577,7 @@ class Rtpengine:
         self.ports = range(int(first), int(last) + 1)
         argv = [program, "--table=-1", "--interface=127.0.0.1", f"--listen-ng=127.0.0.1:{self.port}",
                 "--foreground", "--log-stderr", f"--port-min={first}",
-                f"--port-max={last}", f"--pidfile={case.folder}/rtpengine.pid"]
+                f"--port-max={last}", f"--pidfile={case.folder}/rtpengine.pid", *more]
         self.process = case.start("rtpengine", argv)
         self.client = NgClient("127.0.0.1", self.port)
         wait_for("rtpengine", self.client.answers, 15)
@@ -636,6 +706,197 @@ def test_rows_beside_rtpengine(case):
             if said[0] != said[1]:
                 wrong.append(f"{name}, step {step}, {command}: {said[0]}, rtpengine {said[1]}")
     assert not wrong, "\n".join(wrong)
+
+
+# Requests with branches, whose names a client takes from whichever message it has at hand: what is
+# answered (a call with a ringing branch beside), then a deletion's From tag, To tag, branch. Not
+# compared: ("b", "a"), both tags of the branch that was answered, by which rtpengine ends those that
+# ring, too.
+DELETIONS = [("a", "b", "bye"), ("a", "", "bye"), ("b", "", "bye"),
+             ("a", "", "z2"), ("a", "unheard", "z2"), ("unheard", "", "z2"),
+             ("unheard", "b", "bye"), ("a", "unheard", "bye"), ("", "", "bye"),
+             ("unheard", "", "bye"), ("unheard", "unheard", "bye")]
+
+
+def test_deletions_beside_rtpengine(case):
+    """A deletion ends the same branches, whatever tags and branch it names."""
+    clients = [Relay(case, ng_interfaces=["lo/127.0.0.1"]).client, Rtpengine(case).client]
+
+    def left(client, call_id, *names):
+        call = {"call_id": call_id, "from_tag": "a"}
+        for branch in ("z1", "z2"):
+            client.ask("offer", sdp=BASE, via_branch=branch, **call)
+        client.ask("answer", sdp=BASE, via_branch="z1", to_tag="b", **call)
+        keys = {key: value for key, value in zip(("from_tag", "to_tag", "via_branch"), names) if value}
+        reply = client.ask("delete", call_id=call_id, delete_delay=0, **keys)
+        # A branch that is gone gave its ports back.
+        told = client.ask("query", call_id=call_id).get("tags", {})
+        live = {tag["via-branch"] for tag in told.values()
+                if "via-branch" in tag and any(m["streams"] for m in tag["medias"])
+                and tag["medias"][0]["streams"][0].get("local port")}
+        return "warning" in reply, live
+    wrong = []
+    for number, names in enumerate(DELETIONS):
+        said = [left(client, f"deletion-{number}", *names) for client in clients]
+        if said[0] != said[1]:
+            wrong.append(f"{names}: {said[0]}, rtpengine {said[1]}")
+    assert not wrong, "\n".join(wrong)
+
+
+# Flags as scripts write them, and the keys that Kamailio's module makes of them.
+STRINGS = [
+    ("replace-origin replace-session-connection ICE=remove",
+     {"replace": ["origin", "session-connection"], "ICE": "remove"}),
+    ("codec-strip=PCMA transport-protocol=RTP/AVPF",
+     {"codec": {"strip": ["PCMA"]}, "transport-protocol": "RTP/AVPF"}),
+    ("codec=[strip=[all] except=[PCMU]] AVPF",
+     {"codec": {"strip": ["all"], "except": ["PCMU"]}, "transport-protocol": "RTP/AVPF"}),
+    ("no-rtcp-attribute original-sendrecv media-address=127.0.0.9 rtcp-mux-offer",
+     {"flags": ["no-rtcp-attribute", "original-sendrecv"], "media-address": "127.0.0.9",
+      "rtcp-mux": ["offer"]}),
+]
+
+
+def test_strings_of_flags_beside_rtpengine(case):
+    """A newer Kamailio sends its script's string unread: it says the same as the keys."""
+    ours, theirs = Relay(case, ng_interfaces=["lo/127.0.0.1"]).client, Rtpengine(case).client
+    for number, (string, keys) in enumerate(STRINGS):
+        call = {"call_id": f"string-{number}", "from_tag": "a", "sdp": BASE + "a=sendonly\r\n"}
+        mine = ours.ask("offer", rtpp_flags=string, sip_message_type="request", **call)
+        other = theirs.ask("offer", **keys, **call)
+        assert fields(mine["sdp"]) == fields(other["sdp"]), string
+
+
+class Reporter:
+    """One side of a stream: RTP, and reports of what it hears."""
+
+    def __init__(self, case, ssrc):
+        self.ssrc, self.sockets = ssrc, pair_of_sockets(case)
+        self.port = self.sockets[0].getsockname()[1]
+        self.last, self.reported = 0, time.monotonic()
+
+    def speak(self, server, numbers):
+        for n in numbers:
+            head = struct.pack("!BBHII", 0x80, 0, n, 160 * n, self.ssrc)
+            self.sockets[0].sendto(head + b"\xff" * 160, ("127.0.0.1", server))
+            time.sleep(0.02)
+
+    def report(self, server, about, fraction, lost, jitter):
+        """With a block, once the other side has reported."""
+        ntp = int(time.time() * 65536) & 0xFFFFFFFF
+        head = (0x81, 200, 12) if self.last else (0x80, 200, 6)
+        sender = struct.pack("!BBHIQIII", *head, self.ssrc, ntp << 16, 1600, 10, 1600)
+        # That was at about the same time.
+        delay = int((time.monotonic() - self.reported - 0.005) * 65536)
+        self.reported = time.monotonic()
+        block = struct.pack("!IIIIII", about, fraction << 24 | lost, 10, jitter, self.last, delay)
+        packet = sender + block if self.last else sender
+        self.sockets[1].sendto(packet, ("127.0.0.1", server + 1))
+
+    def listen(self):
+        """Remembers the last report of the other side, for the round trip."""
+        try:
+            while True:
+                data = self.sockets[1].recv(2048)
+                if len(data) >= 16 and data[1] == 200:
+                    self.last = int.from_bytes(data[10:14], "big")
+        except BlockingIOError:
+            pass
+
+
+def pair_of_sockets(case):
+    """An even port of ours and the next one."""
+    while True:
+        first, second = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        first.bind(("127.0.0.1", 0))
+        port = first.getsockname()[1]
+        try:
+            if port % 2 == 0:
+                second.bind(("127.0.0.1", port + 1))
+                second.setblocking(False)
+                case.defer(first.close)
+                case.defer(second.close)
+                return first, second
+        except OSError:
+            pass
+        first.close()
+        second.close()
+
+
+def reported(case, client):
+    """What a query says of a call whose sides reported thrice how they hear."""
+    a, b = Reporter(case, 1111), Reporter(case, 2222)
+    call = {"call_id": "reported", "from_tag": "a"}
+    offered = client.ask("offer", sdp=sdp("127.0.0.1", a.port), label="A", **call)
+    answered = client.ask("answer", sdp=sdp("127.0.0.1", b.port), to_tag="b", label="B", **call)
+    near, far = port_of(answered), port_of(offered)
+    a.speak(near, range(1, 11))
+    b.speak(far, range(1, 11))
+    for fraction, lost, jitter in ((0, 0, 0), (0, 0, 16), (64, 5, 240), (26, 7, 80)):
+        a.report(near, 2222, fraction, lost, jitter)
+        b.report(far, 1111, 0, 0, 40)
+        time.sleep(1.1)
+        a.listen()
+        b.listen()
+    told = client.ask("query", **call)
+    ended = client.ask("delete", delete_delay=0, **call)
+    return told, ended
+
+
+def test_quality_beside_rtpengine(case):
+    """What the sides report of how they hear, by their sources, in the same keys and units."""
+    (ours, ended), (theirs, _) = (reported(case, server.client) for server in
+                                  (Relay(case, ng_interfaces=["lo/127.0.0.1"]),
+                                   Rtpengine(case, "--mos=LQ")))
+    assert ended["SSRC"].keys() == ours["SSRC"].keys()
+    for told in (ours, theirs):
+        streams = {tag: told["tags"][tag]["medias"][0]["streams"] for tag in "ab"}
+        assert {tag: s[0]["SSRC"] for tag, s in streams.items()} == {"a": 1111, "b": 2222}, told
+        for rtp, rtcp in streams.values():
+            assert (rtp["stats"]["packets"], rtp["stats"]["bytes"]) == (10, 1720), told
+            assert (rtcp["stats"]["packets"], rtcp["stats"]["bytes"]) == (4, 184), told
+        assert told["totals"]["RTCP"]["bytes"] == 368, told
+    assert ours["SSRC"].keys() == theirs["SSRC"].keys() == {"1111", "2222"}, (ours, theirs)
+    for ssrc, mine in ours["SSRC"].items():
+        other = theirs["SSRC"][ssrc]
+        assert mine["cumulative loss"] == other["cumulative loss"], (mine, other)
+        for kind in ("average MOS", "lowest MOS", "highest MOS"):
+            assert mine[kind].keys() == other[kind].keys(), (kind, mine, other)
+            for key in mine[kind].keys() & {"jitter", "packet loss", "samples"}:
+                assert mine[kind][key] == other[kind][key], (ssrc, kind, key, mine, other)
+        assert abs(mine["highest MOS"]["MOS"] - other["highest MOS"]["MOS"]) <= 1, (mine, other)
+
+
+def test_a_stream_that_finds_no_port_leaves_the_call(case):
+    """Video comes to a call while others hold all ports: it is refused, and the sound goes on."""
+    relay = Relay(case, ports=case.rtp_range(pairs=16), ng_interfaces=["lo/127.0.0.1"])
+    call = {"call_id": "x", "from_tag": "a"}
+    a, b = Audio(case), Audio(case)
+    offered = relay.client.ask("offer", sdp=sdp("127.0.0.1", a.port), **call)
+    answered = relay.client.ask("answer", sdp=sdp("127.0.0.1", b.port), to_tag="b", **call)
+    b.talk_to(("127.0.0.1", port_of(offered)))
+    a.talk_to(("127.0.0.1", port_of(answered)))
+    assert a.hears() and b.hears()
+    held = []
+    for port in relay.ports:
+        one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            one.bind(("127.0.0.1", port))
+            held.append(one)
+        except OSError:
+            one.close()
+    both = sdp("127.0.0.1", a.port, version=2) + VIDEO
+    refused = relay.client.ask("offer", sdp=both, **call, to_tag="b")
+    assert refused["error-reason"] == "Ran out of ports", refused
+    assert a.hears() and b.hears(), "the call was lost"
+    told = relay.client.ask("query", **call)
+    assert len(told["tags"]["a"]["medias"]) == 1, told
+    for one in held:
+        one.close()
+    again = relay.client.ask("offer", sdp=sdp("127.0.0.1", a.port, version=3), **call, to_tag="b")
+    assert port_of(again) == port_of(offered)
+    assert relay.client.ask("delete", delete_delay=0, **call)["result"] == "ok"
+    assert relay.client.ask("list")["calls"] == []
 
 
 def test_ports_go_round(case):

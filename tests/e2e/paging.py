@@ -49,6 +49,22 @@ def test_many_hear_one(case):
         r.get("note") or "" for r in voipd.json("cdr")))
 
 
+def test_who_makes_a_call_is_left_alone(case):
+    voipd, phones = house(case, members=["bob", "carol"])
+    phones["bob"].dial("*130")
+    up(voipd, 1)
+    phones["alice"].dial("*50")
+    up(voipd, 3)
+    time.sleep(3)
+    assert "answer-after=0" in phones["carol"].process.text()
+    assert "answer-after=0" not in phones["bob"].process.text()
+    for name in ("alice", "bob"):
+        phones[name].hangup()
+    gone(voipd)
+    wait_for("its record", lambda: "page hall: 1 of 2 phones" in " ".join(
+        r.get("note") or "" for r in voipd.json("cdr")))
+
+
 def test_a_page_may_go_both_ways(case):
     voipd, phones = house(case, two_way=True, members=["bob", "carol"])
     phones["alice"].dial("*50")

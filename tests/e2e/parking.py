@@ -3,6 +3,7 @@
 import time
 
 from lib.case import wait_for
+from lib.net import Hosts
 from lib.phone import Phone
 from lib.tone import hears_all, speech_seconds
 from lib.voipd import DOMAIN, Voipd
@@ -92,3 +93,35 @@ def test_the_slot_is_said_to_who_dials_the_code(case):
     up(voipd, 1)
     gone(voipd)
     assert speech_seconds(phones["carol"].recording()) > 1
+
+
+def test_a_call_of_a_trunk_is_parked_by_us(case):
+    """The provider gets no REFER: `transfer = "bridge"`."""
+    hosts = Hosts(case)
+    trunk = {"name": "itsp", "uri": f"sip:{hosts.PUB}", "addresses": [f"{hosts.PUB}/32"],
+             "probe_s": 0, "transfer": "bridge"}
+    voipd = Voipd(case, address=hosts.CORE, netns=hosts.core, rtp={"relay": "always"},
+                  trunk=[trunk], route=[{"match": "915550100", "from": "trunk:itsp",
+                                         "to": "user:alice"}])
+    voipd.add_users(["alice", "bob"])
+    carol = Phone(case, "carol", voipd, TONES["carol"], address=hosts.PUB, netns=hosts.pub,
+                  domain="itsp.test")
+    alice, bob = (Phone(case, name, voipd, TONES[name], address=hosts.CORE, netns=hosts.core)
+                  for name in ("alice", "bob"))
+    alice.wait_registered()
+    bob.wait_registered()
+    carol.command("dial", f"sip:915550100@{voipd.target()}")
+    up(voipd, 2)
+    time.sleep(1)
+    alice.command("transfer", f"sip:*70@{DOMAIN}")
+    [row] = wait_for("carol to be parked", lambda: voipd.json("park", "list"), 15)
+    assert (row["slot"], row["parker"]) == ("701", f"alice@{DOMAIN}"), row
+    up(voipd, 1)
+    assert "REFER sip" not in carol.process.text()
+    bob.dial("701")
+    up(voipd, 2)
+    time.sleep(4)
+    bob.hangup()
+    gone(voipd)
+    hears_all(bob.recording(), [TONES["carol"]], [TONES["alice"], TONES["bob"]])
+    hears_all(carol.recording(), [TONES["bob"]], [TONES["carol"]])

@@ -67,21 +67,83 @@ def test_an_agent_logs_in_and_takes_a_call(case):
     assert voipd.json("queue", "show", "support")[0]["agents"] == []
 
 
+def test_a_user_forwards_to_the_queue(case):
+    """202 dials *72650: who calls 202 then, or reaches it through a menu, is answered by the queue's agent."""
+    queue = {"name": "support", "numbers": ["650"], "agents": ["201"], "wrap_up_s": 0}
+    menu = {"name": "main", "numbers": ["500"], "greeting": "menu-welcome", "keys": {"1": "extension:202"}}
+    voipd = Voipd(case, queue=[queue], menu=[menu])
+    voipd.add_users(["alice", "201", "202"])
+    alice, agent = Phone(case, "alice", voipd, LOW), Phone(case, "201", voipd, HIGH)
+    bob = Phone(case, "202", voipd, OTHER)
+    for phone in (alice, agent, bob):
+        phone.wait_registered()
+    bob.dial("*72650")
+    wait_for("the forwarding", lambda: "650" in voipd.ctl("feature", "show", "202"))
+    gone(voipd)
+
+    def talk():
+        wait_for("the agent to talk",
+                 lambda: voipd.json("queue", "show", "support")[0]["agents"][0]["state"] == "talking", 20)
+        time.sleep(3)
+        agent.hangup()
+        gone(voipd)
+        hears(alice.recording(), HIGH, [LOW, OTHER])
+
+    alice.dial("202")
+    talk()
+    record = noted(voipd, f"agent 201@{DOMAIN}")
+    assert record["way_out"] == "queue:support" and "forwarded by 202: always" in record["note"], record
+    alice.dial("500")
+    up(voipd, 1)
+    time.sleep(1)
+    alice.press("1")
+    talk()
+
+
 def test_callers_wait_with_music_and_hear_their_place(case):
     queue = {"name": "support", "numbers": ["650"], "agents": ["201", "202"], "announce_s": 3,
              "wait_max_s": 8, "overflow": "say:please-try-call-later"}
     voipd = Voipd(case, queue=[queue])
     voipd.add_users(["alice", "201", "202"])
     voipd.ctl("queue", "pause", "202")
-    alice = Phone(case, "alice", voipd, LOW)
+    alice, agent = Phone(case, "alice", voipd, LOW), Phone(case, "201", voipd, HIGH)
     alice.wait_registered()
-    # 201 has no phone: who calls waits in vain.
-    alice.dial("650")
+    agent.wait_registered()
+    # 201 has another call: who calls waits in vain.
+    agent.dial("*130")
     up(voipd, 1)
+    alice.dial("650")
+    up(voipd, 2)
     assert voipd.json("queue", "list")[0]["waiting"] == 1
-    gone(voipd, 40)
+    wait_for("alice to be sent away", lambda: len(voipd.calls()) == 1, 40)
+    agent.hangup()
+    gone(voipd)
     assert speech_seconds(alice.recording(), LOW) > 6
     assert "waited too long" in noted(voipd, "waited too long")["note"]
+
+
+def test_agents_without_a_phone_are_not_there(case):
+    queue = {"name": "support", "numbers": ["650"], "agents": ["201"],
+             "overflow": "say:please-try-call-later"}
+    voipd = Voipd(case, queue=[queue])
+    voipd.add_users(["alice", "201"])
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+
+    def state():
+        return voipd.json("queue", "show", "support")[0]["agents"][0]["state"]
+    assert state() == "absent"
+    alice.dial("650")
+    gone(voipd)
+    noted(voipd, "no agent after 0 s")
+    agent = Phone(case, "201", voipd, HIGH)
+    agent.wait_registered()
+    assert state() == "free"
+    alice.dial("650")
+    up(voipd, 2)
+    wait_for("the agent to talk", lambda: state() == "talking", 10)
+    alice.hangup()
+    gone(voipd)
 
 
 def test_all_agents_ring_and_one_has_the_call(case):
@@ -101,6 +163,59 @@ def test_all_agents_ring_and_one_has_the_call(case):
     phones[0].hangup()
     gone(voipd)
     assert "agent 20" in noted(voipd, "waited")["note"]
+
+
+def test_an_agent_who_transfers_its_caller_is_free_again(case):
+    queue = {"name": "support", "numbers": ["650"], "agents": ["201"], "wrap_up_s": 1}
+    voipd = Voipd(case, queue=[queue])
+    voipd.add_users(["alice", "201", "202"])
+    alice, agent, other = [Phone(case, name, voipd, tone)
+                           for name, tone in (("alice", LOW), ("201", HIGH), ("202", OTHER))]
+    for phone in (alice, agent, other):
+        phone.wait_registered()
+
+    def state():
+        [row] = voipd.json("queue", "show", "support")
+        return row["agents"][0]["state"], row["talking"]
+    alice.dial("650")
+    up(voipd, 2)
+    wait_for("the agent to talk", lambda: state() == ("talking", 1), 10)
+    time.sleep(1)
+    agent.command("transfer", f"sip:202@{DOMAIN}")
+    wait_for("202 to be called", lambda: "INVITE sip:202" in other.process.text(), 10)
+    wait_for("the agent to be free", lambda: state() == ("free", 0), 10)
+    # They go on without it.
+    time.sleep(4)
+    assert len([c for c in voipd.calls() if c["state"] == "up"]) == 2, voipd.calls()
+    alice.hangup()
+    gone(voipd)
+    hears(other.recording(), LOW, [HIGH])
+    assert voipd.json("queue", "list")[0]["answered"] == 1
+
+
+def test_an_agent_who_makes_a_call_is_not_rung(case):
+    queue = {"name": "support", "numbers": ["650"], "agents": ["201"]}
+    voipd = Voipd(case, queue=[queue])
+    voipd.add_users(["alice", "201"])
+    alice, agent = Phone(case, "alice", voipd, LOW), Phone(case, "201", voipd, HIGH)
+    alice.wait_registered()
+    agent.wait_registered()
+
+    def state():
+        return voipd.json("queue", "show", "support")[0]["agents"][0]["state"]
+    agent.dial("*130")
+    up(voipd, 1)
+    assert state() == "busy"
+    alice.dial("650")
+    up(voipd, 2)
+    time.sleep(4)
+    assert (state(), voipd.json("queue", "list")[0]["waiting"]) == ("busy", 1)
+    assert "INVITE sip:201" not in agent.process.text()
+    agent.hangup()
+    wait_for("the agent to talk", lambda: state() == "talking", 10)
+    alice.hangup()
+    gone(voipd)
+    assert "agent 201" in noted(voipd, "waited")["note"]
 
 
 def double_dialling(case, **disa):

@@ -167,3 +167,95 @@ def test_a_disk_that_refuses_costs_no_call(case):
     assert "could not be written" in note, note
     said = voipd.process.text().count("nothing can be recorded")
     assert said == 1, f"said {said} times"
+
+
+def both_sides(voipd, alice, bob, spool, to):
+    """Alice, who called `to`, and bob talk since a moment: the file has each on a side of its own, and
+    the record of alice's call names it. Both were told, and heard each other."""
+    time.sleep(8)
+    alice.hangup()
+    gone(voipd)
+    [row] = listed(voipd)
+    assert f"alice@{DOMAIN}" in row["from"] and f"{to}@" in row["to"], row
+    left, right = sides(whole(spool, row))
+    assert 5 < len(left) / 8000 < 15, len(left)
+    holds(left, LOW, HIGH)
+    holds(right, HIGH, LOW)
+    for phone, other in ((alice, HIGH), (bob, LOW)):
+        assert speech_seconds(phone.recording(), other) > 0.7
+    hears_all(bob.recording(), [LOW], [])
+    assert [p.name for p in spool.rglob("*") if p.is_file()] == [whole(spool, row).name]
+
+
+def both_up(voipd):
+    wait_for("both calls to be up",
+             lambda: sum(c["state"] == "up" for c in voipd.calls()) == 2, 20)
+
+
+def test_a_group_of_a_recorded_member_is_recorded(case):
+    voipd, alice, bob, spool = house(
+        case, {"users": ["bob"]}, group=[{"name": "sales", "number": "600", "members": ["bob"]}],
+        route=[{"match": "5551", "to": ["group:sales", "user:bob"]}])
+    alice.dial("5551")
+    up(voipd)
+    alice.hangup()
+    gone(voipd)
+    alice.dial("600")
+    both_up(voipd)
+    time.sleep(5)
+    alice.hangup()
+    gone(voipd)
+    rows = listed(voipd, 2)
+    assert {r["to"].split("@")[0] for r in rows} == {"5551", "600"}, rows
+    [row] = [r for r in rows if r["to"].startswith("600")]
+    left, right = sides(whole(spool, row))
+    holds(left, LOW, HIGH)
+    holds(right, HIGH, LOW)
+    assert speech_seconds(bob.recording(), LOW) > 0.7
+
+
+def test_a_queue_records_its_agent(case):
+    voipd, alice, bob, spool = house(
+        case, {"users": ["bob"]}, queue=[{"name": "support", "numbers": ["650"], "agents": ["bob"]}])
+    alice.dial("650")
+    both_up(voipd)
+    both_sides(voipd, alice, bob, spool, "650")
+
+
+def test_a_menu_leads_to_a_recorded_user(case):
+    voipd, alice, bob, spool = house(
+        case, {"users": ["bob"]},
+        menu=[{"name": "main", "numbers": ["500"], "greeting": "menu-welcome",
+               "keys": {"1": "extension:bob"}}])
+    alice.dial("500")
+    up(voipd)
+    time.sleep(1)
+    # Nothing of the menu itself is recorded.
+    assert not list(spool.rglob("*.part"))
+    alice.press("1")
+    both_up(voipd)
+    both_sides(voipd, alice, bob, spool, "500")
+
+
+def test_a_route_that_records_leads_to_a_menu_and_a_queue(case):
+    """All calls that come in are recorded, whoever takes them."""
+    voipd, alice, bob, spool = house(
+        case, {},
+        menu=[{"name": "main", "greeting": "menu-welcome", "keys": {"1": "queue:support"}}],
+        queue=[{"name": "support", "agents": ["bob"]}],
+        route=[{"match": "7000", "to": ["menu:main"], "record": True}])
+    alice.dial("7000")
+    up(voipd)
+    time.sleep(1)
+    alice.press("1")
+    both_up(voipd)
+    both_sides(voipd, alice, bob, spool, "7000")
+
+
+def test_a_call_that_is_forwarded_to_a_recorded_user_is_recorded(case):
+    voipd, alice, bob, spool = house(case, {"users": ["bob"]})
+    voipd.add_user("carol")
+    voipd.ctl("feature", "set", "carol", "forward-always", "bob")
+    alice.dial("carol")
+    both_up(voipd)
+    both_sides(voipd, alice, bob, spool, "carol")

@@ -278,6 +278,49 @@ def test_pin(case):
     house.is_clean()
 
 
+def test_keys_by_info(case):
+    """A phone that tells its keys by INFO alone leaves a message, gives a PIN, and records a greeting."""
+    house = House(case)
+    carol, bob = house.phone("carol"), house.phone("bob")
+
+    def press(phone, keys):
+        for key in keys:
+            phone.dialog.press(key)
+
+    carol.call("bob")
+    carol.hears("beep")
+    carol.say(MESSAGE)
+    time.sleep(3)
+    press(carol, "#")
+    carol.hears("vm-review", 5)
+    press(carol, "1")
+    carol.hears("vm-msgsaved")
+    carol.is_hung_up()
+    message, = shown(house.voipd, "bob")[1]
+    assert 2 < message["duration_ms"] / 1000 < 5, message
+    house.voipd.ctl("mailbox", "set", "bob", "pin", "-", stdin="2468\n")
+    carol.call("bob")
+    carol.hears("vm-intro")
+    press(carol, "*")
+    carol.hears("vm-password")
+    press(carol, "2468#")
+    carol.hears("vm-onefor-full")
+    carol.hang_up()
+    bob.call("*123")
+    bob.hears("vm-onefor-full")
+    press(bob, "01")
+    bob.hears("beep")
+    bob.say(OTHER)
+    time.sleep(2)
+    press(bob, "#")
+    bob.hears("vm-review", 5)
+    press(bob, "1")
+    bob.hears("vm-msgsaved")
+    bob.hang_up()
+    assert shown(house.voipd, "bob")[0]["greetings"] == ["unavail"], shown(house.voipd, "bob")
+    house.is_clean()
+
+
 def test_own_greeting(case):
     house = House(case)
     bob, carol = house.phone("bob"), house.phone("carol")

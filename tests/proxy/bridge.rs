@@ -235,6 +235,42 @@ fn who_is_held_hears_music() {
     }
 }
 
+/// What is under way in the studio goes on: sound in the jitter buffer, keys, music.
+#[test]
+fn an_offer_that_changes_nothing_leaves_the_studio_as_it_is() {
+    let mut w = World::new();
+    let (_, answer) = talking(&mut w);
+    let mut cseq = 3;
+    let mut asked = tasks(&w).len();
+    for (method, body, changes) in [
+        ("INVITE", PCMA.to_owned(), 0),
+        ("UPDATE", PCMA.to_owned(), 0),
+        ("INVITE", format!("{PCMA}a=sendonly\r\n"), 2),
+        ("UPDATE", format!("{PCMA}a=sendonly\r\n"), 0),
+        ("UPDATE", String::new(), 0),
+        ("INVITE", PCMA.to_owned(), 2),
+        ("INVITE", PCMA.to_owned(), 0),
+    ] {
+        cseq += 1;
+        let (mut tag, mut uri) = (String::new(), String::new());
+        let branch = format!("z9hG4bKagain{cseq}");
+        let mut again = of_alice(method, &answer, (&mut tag, &mut uri), cseq);
+        again = again.extra(&format!("Contact: {}", alice().contact("100")));
+        (again.body, again.branch) = (&body, &branch);
+        w.send(&alice(), &again);
+        assert_eq!(at_alice(&mut w).status(), 200, "{method}");
+        if method == "INVITE" {
+            let mut ack = of_alice("ACK", &answer, (&mut tag, &mut uri), cseq);
+            let branch = format!("{branch}ack");
+            ack.branch = &branch;
+            w.send(&alice(), &ack);
+        }
+        let now = tasks(&w).len();
+        assert_eq!(now - asked, changes, "{method} {body}: {:?}", tasks(&w));
+        asked = now;
+    }
+}
+
 #[test]
 fn a_bridge_that_fails_tells_the_callers_why() {
     let mut w = World::new();
@@ -473,6 +509,44 @@ fn a_leg_of_ours_is_replaced() {
     assert_eq!(w.core.callers(), 2);
 }
 
+/// RFC 3891 §3: what is refused leaves the dialog that it wanted to replace as it was.
+#[test]
+fn a_replacement_that_cannot_be_answered_changes_nothing() {
+    let mut w = World::new();
+    w.register("300", &carol(), "");
+    let (invite, answer) = talking(&mut w);
+    let far = text(answer.from().unwrap().tag().unwrap());
+    let tag = text(answer.to().unwrap().tag().unwrap());
+    let contact = answer.addresses(HeaderName::Contact).next().unwrap();
+    let uri = text(contact.unwrap().uri_bytes());
+    let own = format!("Contact: {}", carol().contact("300"));
+    let replaces = format!("Replaces: call-1;to-tag={tag};from-tag={far}");
+    let orders = w.orders.len();
+    let nobody_s = PCMA.replace("RTP/AVP 8 101", "RTP/AVP 18 101");
+    let mut other = req("INVITE", &uri).extra(&own).extra(&replaces);
+    (other.from, other.to) = ("sip:300@example.com", &uri);
+    (other.call_id, other.branch, other.body) = ("other", "z9hG4bK73", &nobody_s);
+    w.send_proven(&carol(), &other, "300");
+    let mut got = w.take(&carol());
+    while got.status() == 100 {
+        got = w.take(&carol());
+    }
+    assert_eq!(got.status(), 488);
+    // The two that talk hear nothing of it, and each still ends the call of the other.
+    w.nothing();
+    assert_eq!(w.core.callers(), 2);
+    let studio = w.orders[orders..].iter();
+    let changed: Vec<_> = studio
+        .filter(|order| matches!(order, MediaOrder::Studio(_)))
+        .collect();
+    assert!(changed.is_empty(), "{changed:?}");
+    let (uri, tag) = ours(&invite);
+    let bye = of_bob("BYE", &invite, &uri, 1, ("b", &tag));
+    w.send(&bob(), &bye);
+    assert_eq!(w.status(&bob()), 200);
+    assert_eq!(at_alice(&mut w).method(), Method::Bye);
+}
+
 const SECURE: &str = "v=0\r\no=- 2 1 IN IP4 192.0.2.21\r\ns=-\r\nc=IN IP4 192.0.2.21\r\nt=0 0\r\n\
     m=audio 5000 RTP/SAVP 8\r\n\
     a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n";
@@ -540,6 +614,62 @@ fn a_reliable_ringing_is_acknowledged() {
     assert_eq!(at_alice(&mut w).status(), 183);
     let pracks = |s: &&crate::world::Sent| s.message.method() == Method::Prack;
     assert_eq!(w.sent.iter().filter(pracks).count(), 0);
+}
+
+/// RFC 3262 §3: the second reliable answer waits until the first is acknowledged.
+#[test]
+fn reliable_answers_go_one_after_the_other() {
+    for answered in [false, true] {
+        let mut w = World::new();
+        w.register("200", &bob(), "");
+        let uri = "sip:200@example.com";
+        let contact = format!("Contact: {}", alice().contact("100"));
+        let mut invite = req("INVITE", uri).extra(&contact).extra("Require: 100rel");
+        (invite.to, invite.body) = (uri, PCMA);
+        w.send_proven(&alice(), &invite, "100");
+        let first = w.take(&bob());
+        w.answer(&bob(), &first, 488, "t1");
+        assert_eq!(w.take(&bob()).method(), Method::Ack);
+        let invite = w.take(&bob());
+        w.answer(&bob(), &invite, 180, "b");
+        let ringing = at_alice(&mut w);
+        let rseq = header(&ringing, HeaderName::RSeq);
+        assert_eq!((ringing.status(), &*rseq), (180, "1"));
+        // 200 speaks already. What it says can be heard, and is told of later.
+        described(&mut w, &bob(), &invite, 183, "b", PCMU);
+        w.nothing();
+        assert_eq!(tasks(&w).len(), 2, "{:?}", tasks(&w));
+        if answered {
+            w.answer(&bob(), &invite, 200, "b");
+            assert_eq!(w.take(&bob()).method(), Method::Ack);
+            w.nothing();
+        }
+        let (mut tag, mut uri) = (String::new(), String::new());
+        for (cseq, rack, status) in [(3, "7 2 INVITE", 481), (4, "1 2 INVITE", 200)] {
+            let branch = format!("z9hG4bKprack{cseq}");
+            let mut prack = of_alice("PRACK", &ringing, (&mut tag, &mut uri), cseq);
+            prack.branch = &branch;
+            w.send(&alice(), &prack.extra(&format!("RAck: {rack}")));
+            assert_eq!(at_alice(&mut w).status(), status);
+        }
+        let next = at_alice(&mut w);
+        assert!(!next.body().is_empty());
+        if answered {
+            assert_eq!(next.status(), 200);
+            continue;
+        }
+        let rseq = header(&next, HeaderName::RSeq);
+        assert_eq!((next.status(), &*rseq), (183, "2"));
+        let mut prack = of_alice("PRACK", &ringing, (&mut tag, &mut uri), 5);
+        prack.branch = "z9hG4bKprack5";
+        w.send(&alice(), &prack.extra("RAck: 2 2 INVITE"));
+        assert_eq!(at_alice(&mut w).status(), 200);
+        w.nothing();
+        // What was said reliably is not said again.
+        w.answer(&bob(), &invite, 200, "b");
+        let answer = at_alice(&mut w);
+        assert_eq!((answer.status(), answer.body().len()), (200, 0));
+    }
 }
 
 #[test]

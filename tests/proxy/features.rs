@@ -283,6 +283,34 @@ fn who_has_fewest_calls_rings_first() {
     h.invite(0);
 }
 
+#[test]
+fn a_call_that_one_makes_counts_from_its_beginning() {
+    let mut h = House::new();
+    let calls = |h: &House| h.w.core.features().calls_of("200@example.com");
+    let (phone, uri) = (h.phones[0], "sip:400@example.com");
+    let own = format!("Contact: {}", phone.contact("200"));
+    let mut invite = req("INVITE", uri).extra(&own);
+    (invite.from, invite.to) = ("sip:200@example.com", uri);
+    (invite.call_id, invite.branch) = ("out", "z9hG4bKout");
+    h.w.send_proven(&phone, &invite, "200");
+    let there = h.invite(2);
+    h.answer(2, &there, 180);
+    assert_eq!(calls(&h), 1);
+    h.w.sent.clear();
+    h.call("802");
+    let first = h.invite(1);
+    h.answer(1, &first, 180);
+    let to = |n: usize| h.phones[n].flow.remote;
+    assert!(h.w.sent.iter().all(|s| s.destination.remote() != to(0)));
+    h.w.sent.clear();
+    // A call to 200 itself goes its way as ever.
+    h.call("200");
+    h.invite(0);
+    h.w.sent.clear();
+    h.answer(2, &there, 486);
+    assert_eq!(calls(&h), 0);
+}
+
 impl House {
     /// A user dials from the own phone; gives what it is told.
     fn dial(&mut self, phone: usize, number: &str) -> (u16, String) {

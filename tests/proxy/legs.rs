@@ -22,12 +22,16 @@ fn records(w: &World) -> Vec<&Cdr> {
 
 /// 100 calls the echo with these lines; its answer.
 fn echo(w: &mut World, lines: &[&str]) -> Message {
+    echo_with(w, lines, PCMA)
+}
+
+fn echo_with(w: &mut World, lines: &[&str], offer: &str) -> Message {
     let uri = "sip:*130@example.com";
     let mut invite = req("INVITE", uri).extra(&format!("Contact: {}", alice().contact("100")));
     for line in lines {
         invite = invite.extra(line);
     }
-    (invite.to, invite.body) = (uri, PCMA);
+    (invite.to, invite.body) = (uri, offer);
     w.send_proven(&alice(), &invite, "100");
     let answer = at_alice(w);
     let (mut tag, mut uri) = (String::new(), String::new());
@@ -114,6 +118,66 @@ fn a_refresh_that_meets_another_request_comes_again() {
     assert!(again.cseq().unwrap().number > refresh.cseq().unwrap().number);
     // What was agreed on before holds, and the session is over in time all the same.
     assert_eq!(w.core.callers(), 1);
+}
+
+/// RFC 3264 §8: as many lines as the session has, each in its place.
+#[test]
+fn later_offers_of_ours_keep_the_lines_of_the_session() {
+    let head = "v=0\r\no=- 1 1 IN IP4 192.0.2.20\r\ns=-\r\nc=IN IP4 192.0.2.20\r\nt=0 0\r\n";
+    let audio = "m=audio 4000 RTP/AVP 97 98 101\r\na=rtpmap:97 PCMU/8000\r\n\
+        a=rtpmap:98 telephone-event/8000\r\na=rtpmap:101 iLBC/8000\r\n";
+    let video = "m=video 4002 RTP/AVP 99\r\na=rtpmap:99 H264/90000\r\n";
+    let sections = |message: &Message| -> Vec<String> {
+        let body = text(message.body());
+        let lines = body.lines().filter(|line| line.starts_with("m="));
+        // Without the port, which is the relay's.
+        let shown = lines.map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            format!("{} {} {}", words[0], words[1] == "0", words[2..].join(" "))
+        });
+        shown.collect()
+    };
+    for audio_first in [true, false] {
+        let offer = match audio_first {
+            true => format!("{head}{audio}{video}"),
+            false => format!("{head}{video}{audio}"),
+        };
+        let in_order = |sound: &str| {
+            let (sound, sight) = (sound.to_owned(), "m=video true RTP/AVP 99".to_owned());
+            match audio_first {
+                true => [sound, sight],
+                false => [sight, sound],
+            }
+        };
+        let mut w = World::new();
+        let timer = ["Supported: timer", "Session-Expires: 90;refresher=uas"];
+        let answer = echo_with(&mut w, &timer, &offer);
+        let agreed = in_order("m=audio false RTP/AVP 97 98");
+        assert_eq!(sections(&answer), agreed);
+        assert_eq!(w.wait_for_something(50), 45);
+        let refresh = at_alice(&mut w);
+        assert_eq!(refresh.method(), Method::Invite);
+        assert_eq!(sections(&refresh), agreed);
+        let takes = offer.replace("m=video 4002", "m=video 0");
+        described(&mut w, &alice(), &refresh, 200, "f1", &takes);
+        assert_eq!(at_alice(&mut w).method(), Method::Ack);
+        // Who asks for an offer gets one with all that we know besides; 101 is something else.
+        let (mut tag, mut uri) = (String::new(), String::new());
+        let mut asks = of_alice("INVITE", &answer, (&mut tag, &mut uri), 4);
+        asks.branch = "z9hG4bKasks";
+        let contact = format!("Contact: {}", alice().contact("100"));
+        w.send(&alice(), &asks.extra(&contact));
+        let ours = at_alice(&mut w);
+        let known = sections(&ours).concat();
+        assert!(known.contains("m=audio false RTP/AVP 97 8 9 "), "{known}");
+        assert_eq!(sections(&ours).len(), 2);
+        let body = text(ours.body());
+        assert!(
+            body.contains("a=rtpmap:98 telephone-event/8000\r\n"),
+            "{body}"
+        );
+        assert!(!body.contains("a=rtpmap:101 "), "{body}");
+    }
 }
 
 #[test]

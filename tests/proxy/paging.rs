@@ -60,6 +60,21 @@ fn phones_answer_and_hear_until_the_caller_hangs_up() {
 }
 
 #[test]
+fn who_makes_a_call_is_left_alone() {
+    let mut w = World::with(PAGE);
+    for user in ["200", "300"] {
+        w.register(user, &peer(user), "");
+    }
+    let echo = call(&mut w, "300", "*130", "echo", &[]);
+    assert_eq!(call(&mut w, "100", "*50", "page", &[]).status(), 200);
+    assert_eq!(w.take(&peer("200")).method(), Method::Invite);
+    w.nothing();
+    bye(&mut w, "300", &echo);
+    assert_eq!(call(&mut w, "500", "*50", "again", &[]).status(), 200);
+    assert_eq!(w.take(&peer("300")).method(), Method::Invite);
+}
+
+#[test]
 fn a_caller_who_gives_up_leaves_no_phone_ringing() {
     let mut w = World::with(PAGE);
     w.register("200", &peer("200"), "");

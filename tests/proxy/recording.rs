@@ -3,8 +3,10 @@
 use crate::bridge;
 use crate::parking::{bye, call, last_tasks, peer};
 use crate::world::{World, header};
+use voip::feature::Change;
 use voip::media::order::TapeOrder;
 use voip::media::{News, Order, RecordEnd, Sound, Task};
+use voip::relay::MediaCommand;
 use voip::server::{Input, MediaNews, MediaOrder};
 use voip::store::Record;
 use voip::wire::sip::{HeaderName, Message, Method};
@@ -224,4 +226,389 @@ fn what_the_number_plan_refuses_stays_refused() {
     assert!(tapes(&w).is_empty());
     w.wait_s(64);
     assert_eq!(w.core.callers(), 0);
+}
+
+// ------------------------------------------------------------ what services join
+
+const HOUSE: &str = r#"
+[[group]]
+name = "sales"
+number = "600"
+members = ["200", "300"]
+[[menu]]
+name = "main"
+numbers = ["650"]
+greeting = "menu-welcome"
+keys = { "1" = "extension:200", "2" = "group:sales", "3" = "route:670", "4" = "extension:400" }
+[[queue]]
+name = "support"
+numbers = ["660"]
+agents = ["200"]
+[[route]]
+name = "to-queue"
+match = "670"
+to = ["queue:support"]
+"#;
+
+fn house(more: &str) -> World {
+    let mut w = World::with(&format!("{HOUSE}{more}"));
+    for user in ["200", "300", "400"] {
+        w.register(user, &peer(user), "");
+    }
+    w
+}
+
+/// The sessions that the studio was told of, in order.
+fn sessions(w: &World) -> Vec<u64> {
+    let mut sessions = Vec::new();
+    for order in &w.orders {
+        if let MediaOrder::Studio(Order::Open { session, .. }) = order
+            && !sessions.contains(session)
+        {
+            sessions.push(*session);
+        }
+    }
+    sessions
+}
+
+fn press(w: &mut World, session: u64, keys: &str) {
+    for key in keys.chars() {
+        w.input(Input::Media(MediaNews::Studio(News::Key { session, key })));
+    }
+}
+
+/// A phone gets a call and answers it; its INVITE.
+fn takes(w: &mut World, user: &str) -> Message {
+    let invite = w.take(&peer(user));
+    assert_eq!(invite.method(), Method::Invite);
+    bridge::described(w, &peer(user), &invite, 200, user, bridge::PCMU);
+    // The INVITE may have been repeated meanwhile.
+    while w.take(&peer(user)).method() != Method::Ack {}
+    invite
+}
+
+/// Whom the studio told that the call is recorded.
+fn told(w: &World) -> Vec<u64> {
+    let told = w.orders.iter().filter_map(|order| match order {
+        MediaOrder::Studio(Order::Do {
+            session,
+            what: Task::Play { sounds, .. },
+            ..
+        }) if matches!(&sounds[..], [_, Sound::Prompt { name, .. }] if **name == *"call-is-recorded") => {
+            Some(*session)
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+/// The one file that is written, of two who were told so: the caller on the left, the called one on
+/// the right.
+fn recorded(w: &World, left: u64) -> String {
+    let tapes = tapes(w);
+    let [(session, TapeOrder::Start { with, file, .. })] = &tapes[..] else {
+        panic!("{tapes:?}")
+    };
+    assert_eq!(*session, left);
+    assert_eq!(told(w), [left, *with]);
+    file.to_string()
+}
+
+#[test]
+fn a_call_to_a_group_of_a_recorded_member_is_recorded_whoever_answers() {
+    let route = "[[route]]\nmatch = \"5551\"\nto = [\"group:sales\", \"user:400\"]\n";
+    for users in ["300", "*"] {
+        let text = format!("{route}[recording]\nusers = [\"{users}\"]\n");
+        for number in ["600", "5551"] {
+            let mut w = house(&text);
+            call_and(&mut w, "100", number, |w| drop(takes(w, "200")));
+            assert_eq!(tapes(&w).len(), 1, "{users} {number}");
+        }
+    }
+    let mut w = house(&format!("{route}[recording]\nusers = [\"400\"]\n"));
+    crate::parking::call_while(&mut w, "100", "600", "talk", |w| {
+        let invite = w.take(&peer("200"));
+        bridge::described(w, &peer("200"), &invite, 200, "b", bridge::PCMU);
+    });
+    assert!(tapes(&w).is_empty() && last_tasks(&w).is_empty());
+}
+
+#[test]
+fn who_a_menu_joins_with_a_recorded_user_is_recorded_from_then_on() {
+    for (users, keys) in [("200", "1"), ("300", "2"), ("100", "1"), ("*", "1")] {
+        let mut w = house(&format!("[recording]\nusers = [\"{users}\"]\n"));
+        let answer = call(&mut w, "100", "650", "talk", &[]);
+        assert_eq!(answer.status(), 200);
+        let [caller] = sessions(&w)[..] else { panic!() };
+        assert!(tapes(&w).is_empty(), "the menu alone is nobody's call");
+        press(&mut w, caller, keys);
+        takes(&mut w, "200");
+        let file = recorded(&w, caller);
+        // Then they hear each other.
+        let task = w.orders.iter().rev().find_map(|order| match order {
+            MediaOrder::Studio(Order::Do { task, .. }) => Some(*task),
+            _ => None,
+        });
+        let done = News::Done {
+            session: caller,
+            task: task.unwrap(),
+            played_ms: 1000,
+        };
+        w.input(Input::Media(MediaNews::Studio(done)));
+        let tasks = last_tasks(&w);
+        assert!(matches!(
+            &tasks[tasks.len() - 2..],
+            [Task::Bridge { .. }, Task::Bridge { .. }]
+        ));
+        bye(&mut w, "100", &answer);
+        w.sent.clear();
+        w.wait_s(64);
+        let notes = notes(&w);
+        assert!(notes.contains(&format!("recorded: {file}")), "{notes:?}");
+    }
+}
+
+#[test]
+fn a_menu_records_nobody_else() {
+    let mut w = house("[recording]\nusers = [\"200\"]\n");
+    call(&mut w, "100", "650", "talk", &[]);
+    let [caller] = sessions(&w)[..] else { panic!() };
+    press(&mut w, caller, "4");
+    takes(&mut w, "400");
+    assert!(tapes(&w).is_empty() && told(&w).is_empty());
+    // Nor do keys.
+    press(&mut w, caller, "*1");
+    assert!(tapes(&w).is_empty());
+}
+
+#[test]
+fn keys_record_a_call_that_a_menu_joined() {
+    let mut w = house("[recording]\non_demand = [\"200\"]\n");
+    call(&mut w, "100", "650", "talk", &[]);
+    let [caller] = sessions(&w)[..] else { panic!() };
+    press(&mut w, caller, "1");
+    takes(&mut w, "200");
+    let [_, called] = sessions(&w)[..] else {
+        panic!()
+    };
+    assert!(tapes(&w).is_empty());
+    press(&mut w, called, "*1");
+    recorded(&w, caller);
+    press(&mut w, caller, "*1");
+    assert_eq!(tapes(&w)[1], (caller, TapeOrder::Stop));
+}
+
+#[test]
+fn an_agent_who_is_recorded_is_so_by_the_queue() {
+    let mut w = house("[recording]\nusers = [\"200\"]\n");
+    let answer = call(&mut w, "100", "660", "talk", &[]);
+    assert_eq!(answer.status(), 200);
+    w.wait_s(2);
+    let [caller] = sessions(&w)[..] else { panic!() };
+    takes(&mut w, "200");
+    recorded(&w, caller);
+}
+
+#[test]
+fn who_a_forwarding_reaches_behind_a_menu_is_recorded() {
+    let mut w = house("[recording]\nusers = [\"300\"]\n");
+    let change = Change::ForwardAlways(Some("300".into()));
+    w.core
+        .features()
+        .change("400@example.com", &change)
+        .unwrap();
+    call(&mut w, "100", "650", "talk", &[]);
+    let [caller] = sessions(&w)[..] else { panic!() };
+    press(&mut w, caller, "4");
+    takes(&mut w, "300");
+    recorded(&w, caller);
+}
+
+#[test]
+fn a_call_back_from_the_parking_lot_is_recorded() {
+    let mut w = house("[recording]\nusers = [\"200\"]\n[parking]\ntimeout_s = 60\n");
+    let by = "Referred-By: <sip:200@192.0.2.32:5060>";
+    assert_eq!(call(&mut w, "100", "*70", "park", &[by]).status(), 200);
+    let [waits] = sessions(&w)[..] else { panic!() };
+    w.wait_s(61);
+    takes(&mut w, "200");
+    recorded(&w, waits);
+}
+
+// ------------------------------------------------------------ ways into services
+
+#[test]
+fn a_route_that_records_leads_into_a_menu_or_a_queue() {
+    let routes = "[[route]]\nmatch = \"6801\"\nto = [\"menu:main\"]\nrecord = true\n\
+        [[route]]\nmatch = \"6802\"\nto = [\"queue:support\"]\nrecord = true\n";
+    for (number, keys) in [("6801", "1"), ("6801", "4"), ("6802", "")] {
+        let mut w = house(routes);
+        let answer = call(&mut w, "100", number, "talk", &[]);
+        assert_eq!(answer.status(), 200);
+        w.wait_s(2);
+        let [caller] = sessions(&w)[..] else {
+            panic!("{:?}", sessions(&w))
+        };
+        press(&mut w, caller, keys);
+        takes(&mut w, if keys == "4" { "400" } else { "200" });
+        let file = recorded(&w, caller);
+        bye(&mut w, "100", &answer);
+        w.sent.clear();
+        w.wait_s(64);
+        let said = |note: &String| {
+            note.split("; ")
+                .any(|part| part == format!("recorded: {file}"))
+        };
+        assert!(notes(&w).iter().any(said), "{:?}", notes(&w));
+        assert_eq!(w.core.callers(), 0);
+    }
+}
+
+#[test]
+fn a_menu_records_what_a_recorded_route_reaches_from_it() {
+    let mut w = house(
+        "[[menu]]\nname = \"other\"\nnumbers = [\"651\"]\ngreeting = \"menu-welcome\"\nkeys = { \"1\" = \"route:7400\" }\n\
+         [[route]]\nmatch = \"7400\"\nstrip = 1\nto = [\"user:400\"]\nrecord = true\n",
+    );
+    call(&mut w, "100", "651", "talk", &[]);
+    let [caller] = sessions(&w)[..] else { panic!() };
+    press(&mut w, caller, "1");
+    takes(&mut w, "400");
+    recorded(&w, caller);
+}
+
+#[test]
+fn a_recorded_user_reaches_services_by_routes_as_anybody_does() {
+    let routes = "[recording]\nusers = [\"100\"]\n[[conference]]\nname = \"board\"\npin = \"2468\"\n\
+        [[route]]\nmatch = \"6803\"\nto = [\"conference:board\"]\n\
+        [[route]]\nmatch = \"6804\"\nto = [\"service:echo\"]\n";
+    for number in ["6803", "6804", "670"] {
+        let mut w = house(routes);
+        assert_eq!(call(&mut w, "100", number, "talk", &[]).status(), 200);
+        // One end is ours, not two.
+        let opened = w.orders.iter().rev().find_map(|order| match order {
+            MediaOrder::Relay(MediaCommand::Open { legs, .. }) => {
+                Some([legs[0].local, legs[1].local])
+            }
+            _ => None,
+        });
+        assert_eq!(opened, Some([false, true]), "{number}");
+        assert_eq!(sessions(&w).len(), 1, "{number}");
+        assert!(tapes(&w).is_empty());
+    }
+}
+
+#[test]
+fn a_menu_does_not_call_a_queue_by_a_route() {
+    let mut w = house("");
+    let answer = call(&mut w, "100", "650", "talk", &[]);
+    let [caller] = sessions(&w)[..] else { panic!() };
+    press(&mut w, caller, "3");
+    // The caller is told that it does not work, and is still in the menu.
+    let tasks = last_tasks(&w);
+    let Some(Task::Play { sounds, .. }) = tasks.last() else {
+        panic!("{tasks:?}")
+    };
+    let says = |sound: &Sound| matches!(sound, Sound::Prompt { name, .. } if **name == *"all-circuits-busy-now");
+    assert!(sounds.iter().any(says), "{sounds:?}");
+    assert_eq!(sessions(&w), [caller]);
+    bye(&mut w, "100", &answer);
+    w.wait_s(64);
+    assert_eq!(w.core.callers(), 0);
+}
+
+#[test]
+fn a_recorded_route_goes_on_from_phones_to_a_queue() {
+    let routes = "[[route]]\nmatch = \"6805\"\nto = [\"user:300\", \"queue:support\"]\n\
+        ring_s = 10\nrecord = true\n";
+    // The phone answers.
+    let mut w = house(routes);
+    call_and(&mut w, "100", "6805", |w| drop(takes(w, "300")));
+    assert_eq!(tapes(&w).len(), 1);
+    // It does not, or is not there.
+    for there in [true, false] {
+        let mut w = World::with(&format!("{HOUSE}{routes}"));
+        w.register("200", &peer("200"), "");
+        if there {
+            w.register("300", &peer("300"), "");
+        }
+        let answer = call_and(&mut w, "100", "6805", |w| {
+            if !there {
+                return;
+            }
+            let invite = w.take(&peer("300"));
+            w.answer(&peer("300"), &invite, 180, "b");
+            w.wait_s(11);
+            let cancel = w.take(&peer("300"));
+            assert_eq!(cancel.method(), Method::Cancel);
+            w.answer(&peer("300"), &cancel, 200, "b");
+            w.answer(&peer("300"), &invite, 487, "b");
+            while w.take(&peer("300")).method() != Method::Ack {}
+        });
+        assert_eq!(answer.status(), 200, "{there}");
+        w.wait_s(2);
+        takes(&mut w, "200");
+        assert_eq!(tapes(&w).len(), 1, "{there}");
+    }
+}
+
+// ------------------------------------------------------------ calls that go elsewhere
+
+#[test]
+fn a_call_that_is_forwarded_to_a_recorded_user_is_recorded() {
+    for (change, refuses) in [
+        (Change::ForwardAlways(Some("300".into())), None),
+        (Change::ForwardBusy(Some("300".into())), Some(486)),
+        (Change::ForwardAlways(Some("600".into())), None),
+    ] {
+        let mut w = house("[recording]\nusers = [\"300\"]\n");
+        w.core
+            .features()
+            .change("400@example.com", &change)
+            .unwrap();
+        let mut there = None;
+        call_and(&mut w, "100", "400", |w| {
+            if let Some(status) = refuses {
+                let invite = w.take(&peer("400"));
+                w.answer(&peer("400"), &invite, status, "b");
+                assert_eq!(w.take(&peer("400")).method(), Method::Ack);
+            }
+            there = Some(takes(w, "300"));
+        });
+        assert_eq!(tapes(&w).len(), 1, "{change:?}");
+        // It still reads by whom it was forwarded.
+        let there = there.unwrap();
+        let diversion = header(&there, HeaderName::Diversion);
+        assert!(diversion.contains("sip:400@example.com"), "{diversion}");
+    }
+    let mut w = house("[recording]\nusers = [\"200\"]\n");
+    let change = Change::ForwardAlways(Some("300".into()));
+    w.core
+        .features()
+        .change("400@example.com", &change)
+        .unwrap();
+    crate::parking::call_while(&mut w, "100", "400", "talk", |w| {
+        let invite = w.take(&peer("300"));
+        bridge::described(w, &peer("300"), &invite, 200, "b", bridge::PCMU);
+    });
+    assert!(tapes(&w).is_empty());
+}
+
+#[test]
+fn a_call_that_a_recorded_user_picks_up_is_recorded() {
+    let mut w = house(
+        "[recording]\nusers = [\"300\"]\n[[group]]\nname = \"desk\"\nmembers = [\"300\", \"400\"]\n",
+    );
+    call_and(&mut w, "100", "400", |w| {
+        let invite = w.take(&peer("400"));
+        w.answer(&peer("400"), &invite, 180, "b");
+        let picks = call(w, "300", "**400", "pick", &[]);
+        assert_eq!(picks.status(), 480);
+        let there = takes(w, "300");
+        // The phone answers by itself.
+        assert!(header(&there, HeaderName::CallInfo).contains("answer-after"));
+        let cancel = w.take(&peer("400"));
+        assert_eq!(cancel.method(), Method::Cancel);
+    });
+    assert_eq!(tapes(&w).len(), 1);
 }

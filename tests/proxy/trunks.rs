@@ -1,8 +1,11 @@
 //! Calls over trunks and pools: routes, borders, challenges, failover, limits.
 
+use crate::bridge;
 use crate::world::{Peer, Req, World, header, req, text, values};
 use std::time::Duration;
 use voip::control::Command;
+use voip::media::Order;
+use voip::server::MediaOrder;
 use voip::wire::sip::{HeaderName, Message, Method};
 
 const ITSP: &str = "203.0.113.1:5060";
@@ -517,5 +520,109 @@ fn our_contact_is_answered_to_who_knows_it() {
         (request.to, request.branch, request.call_id) = (guessed, "z9hG4bKguess", guessed);
         w.send(&itsp, &request);
         assert_ne!(w.status(&itsp), 200, "{guessed}");
+    }
+}
+
+// ------------------------------------------------------------ transfers
+
+const TRANSFERS: &str = r#"
+[[trunk]]
+name = "itsp"
+uri = "sip:203.0.113.1"
+probe_s = 0
+transfer = "HOW"
+[[route]]
+name = "in"
+match = "5001"
+from = ["trunk:itsp"]
+to = ["user:200"]
+[[route]]
+name = "out"
+match = "9XXXXXXXX"
+to = ["trunk:itsp"]
+"#;
+
+/// 203.0.113.1 calls 5001 and 200's phone answers; what the phone got.
+fn comes_in(w: &mut World) -> Message {
+    let itsp = peer(ITSP);
+    let uri = "sip:5001@192.0.2.10";
+    let mut invite = req("INVITE", uri).extra("Contact: <sip:gw@203.0.113.1:5060>");
+    (invite.from, invite.to) = ("sip:600123456@203.0.113.1", uri);
+    invite.body = bridge::PCMU;
+    w.send(&itsp, &invite);
+    let there = w.take(&bridge::bob());
+    bridge::described(w, &bridge::bob(), &there, 200, "b", bridge::PCMU);
+    let mut answer = take(w, &itsp);
+    while answer.status() < 200 {
+        answer = take(w, &itsp);
+    }
+    assert_eq!(answer.status(), 200);
+    let (mut tag, mut uri) = (String::new(), String::new());
+    let mut ack = crate::services::within("ACK", &answer, &mut tag, &mut uri);
+    (ack.from, ack.to, ack.cseq) = ("sip:600123456@203.0.113.1", "sip:5001@192.0.2.10", 1);
+    w.send(&itsp, &ack);
+    assert_eq!(w.take(&bridge::bob()).method(), Method::Ack);
+    there
+}
+
+/// 200's phone refers its far end to the parking lot.
+fn parks(w: &mut World, there: &Message) {
+    let contact = there.addresses(HeaderName::Contact).next().unwrap();
+    let uri = text(contact.unwrap().uri_bytes());
+    let tag = text(there.from_tag().unwrap());
+    let from = text(there.from().unwrap().uri_bytes());
+    let mut refer = bridge::of_bob("REFER", there, &uri, 1, ("b", &tag));
+    refer.to = &from;
+    w.send(
+        &bridge::bob(),
+        &refer.extra("Refer-To: <sip:*70@example.com>"),
+    );
+}
+
+#[test]
+fn a_refer_to_a_trunk_is_the_trunks_affair_unless_we_transfer() {
+    for (how, ours) in [("refer", false), ("bridge", true)] {
+        let mut w = World::with(&TRANSFERS.replace("HOW", how));
+        w.register("200", &bridge::bob(), "");
+        let there = comes_in(&mut w);
+        parks(&mut w, &there);
+        let rows = match w.command(Command::Parked) {
+            voip::control::Reply::Parked { rows } => rows,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(rows.len(), usize::from(ours), "{how}");
+        // Whose phone parked it is known, though a number of the trunk's was called.
+        if let [row] = &rows[..] {
+            assert_eq!(row.parker.as_deref(), Some("200@example.com"));
+        }
+        let at_itsp: Vec<String> = w
+            .sent
+            .iter()
+            .filter(|sent| sent.destination.remote() == peer(ITSP).flow.remote)
+            .map(|sent| sent.message.method().to_string())
+            .collect();
+        let expected = if ours { vec![] } else { vec!["REFER"] };
+        assert_eq!(at_itsp, expected, "{how}");
+        if ours {
+            assert_eq!(w.status(&bridge::bob()), 202);
+        }
+    }
+}
+
+#[test]
+fn calls_to_a_trunk_are_bridged_where_we_transfer_and_recorded_nowhere() {
+    for (how, ours) in [("refer", false), ("bridge", true)] {
+        let mut w = World::with(&TRANSFERS.replace("HOW", how));
+        let mut invite = invite("sip:915550199@example.com");
+        invite.body = bridge::PCMA;
+        w.send_proven(&peer(PHONE), &invite, "100");
+        let there = take(&mut w, &peer(ITSP));
+        bridge::described(&mut w, &peer(ITSP), &there, 200, "t", bridge::PCMA);
+        // All codecs of ours, or the phone's alone.
+        assert_eq!(text(there.body()).contains("RTP/AVP 8 101"), !ours, "{how}");
+        let studio = |order: &&MediaOrder| matches!(order, MediaOrder::Studio(_));
+        assert_eq!(w.orders.iter().any(|order| studio(&order)), ours, "{how}");
+        let tape = |order: &MediaOrder| matches!(order, MediaOrder::Studio(Order::Tape { .. }));
+        assert!(!w.orders.iter().any(tape), "{how}");
     }
 }

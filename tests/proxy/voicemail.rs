@@ -127,6 +127,15 @@ impl House {
         found.unwrap()
     }
 
+    /// The sessions in which the studio was told of a key.
+    fn ended_by_keys(&self) -> Vec<u64> {
+        let told = self.w.orders.iter().filter_map(|order| match order {
+            MediaOrder::Studio(Order::Heard { session }) => Some(*session),
+            _ => None,
+        });
+        told.collect()
+    }
+
     fn news(&mut self, news: News) {
         self.w.input(Input::Media(MediaNews::Studio(news)));
     }
@@ -371,6 +380,96 @@ fn a_message_is_left_and_recorded() {
     h.w.wait_s(60);
     h.w.nothing();
     assert_eq!(h.w.core.load(), (0, 0));
+}
+
+/// 100's phone sends keys by INFO: it ends its message by one, and gives a PIN by others.
+#[test]
+fn keys_by_info_serve_as_well_as_any() {
+    let mut h = House::new();
+    h.call("300");
+    let mut dialog = Dialog::of(&h.final_answer(), "call-1");
+    dialog.send(&mut h, "ACK", "");
+    h.done();
+    h.done();
+    let (session, task) = h.task();
+    assert!(h.ended_by_keys().is_empty());
+    dialog.press(&mut h, "#");
+    // The studio hears of it, and says what became of the recording.
+    assert_eq!(h.ended_by_keys(), [session]);
+    let (ms, end) = (6_000, RecordEnd::Key);
+    h.news(News::Recorded {
+        session,
+        task,
+        ms,
+        end,
+    });
+    assert_eq!(h.said(), ["vm-review"]);
+    dialog.press(&mut h, "1");
+    assert_eq!(h.said(), ["vm-msgsaved", "goodbye"]);
+    dialog.send(&mut h, "BYE", "");
+    assert_eq!(h.told(), 200);
+
+    let pin = voip::store::PinHash::of("2468", [7; 16]);
+    assert!(pin.is_some());
+    let mailboxes = h.w.core.mailboxes();
+    mailboxes.update("300@example.com", |m| m.pin = pin.clone());
+    h.call("300");
+    let mut dialog = Dialog::of(&h.final_answer(), "call-2");
+    dialog.send(&mut h, "ACK", "");
+    dialog.press(&mut h, "*");
+    assert_eq!(h.said(), ["vm-password"]);
+    dialog.press(&mut h, "2468#");
+    assert_eq!(h.said()[..2], ["vm-youhave", "digits/1"]);
+}
+
+/// A caller's side of a call to 300.
+struct Dialog {
+    call_id: &'static str,
+    uri: String,
+    to_tag: String,
+    routes: Vec<String>,
+    cseq: u32,
+}
+
+impl Dialog {
+    fn of(answer: &Message, call_id: &'static str) -> Self {
+        let contact = answer.addresses(HeaderName::Contact).next().unwrap();
+        Self {
+            call_id,
+            uri: text(contact.unwrap().uri_bytes()),
+            to_tag: text(answer.to().unwrap().tag().unwrap()),
+            routes: values(answer, HeaderName::RecordRoute),
+            cseq: answer.cseq().unwrap().number,
+        }
+    }
+
+    fn send(&mut self, h: &mut House, method: &str, lines_and_body: &str) {
+        self.cseq += u32::from(method != "ACK");
+        let branch = format!("z9hG4bK{}{}{method}", self.call_id, self.cseq);
+        let mut request = req(method, &self.uri);
+        (request.to, request.to_tag) = ("sip:300@example.com", &self.to_tag);
+        (request.call_id, request.cseq) = (self.call_id, self.cseq);
+        request.branch = &branch;
+        for route in self.routes.iter().rev() {
+            request = request.extra(&format!("Route: {route}"));
+        }
+        let bytes = request.text(&h.caller);
+        let bytes = match lines_and_body {
+            "" => bytes,
+            more => bytes.replace("Content-Length: 0\r\n\r\n", more),
+        };
+        h.w.from(&h.caller.clone(), bytes);
+    }
+
+    fn press(&mut self, h: &mut House, keys: &str) {
+        for key in keys.chars() {
+            let body = format!("Signal={key}\r\nDuration=160\r\n");
+            let kind = "Content-Type: application/dtmf-relay";
+            let more = format!("{kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            self.send(h, "INFO", &more);
+            assert_eq!(h.told(), 200);
+        }
+    }
 }
 
 /// The media process dies in the middle of a recording: the caller is hung up, and what is on the

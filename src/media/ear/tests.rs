@@ -13,6 +13,7 @@ pub(super) fn format(coding: Coding) -> Format {
         coding,
         payload_type: coding.payload_type(),
         events: Some(101),
+        events_clock: 8_000,
         packet_ms: 20,
         wishes: Wishes::default(),
         sends: true,

@@ -15,6 +15,7 @@ fn of(coding: Coding, events: Option<u8>) -> Format {
         coding,
         payload_type: coding.payload_type(),
         events,
+        events_clock: coding.clock_rate(),
         ..format()
     }
 }
@@ -33,6 +34,8 @@ struct Phone {
     packets: Vec<Header>,
     receiver: EventReceiver,
     events: String,
+    /// How long each of them was held, in units of their clock.
+    held: Vec<u32>,
 }
 
 impl Phone {
@@ -50,12 +53,13 @@ impl Phone {
                 ssrc: format.coding as u32 + 100,
             },
             at: 0,
-            keys: EventSender::new(codec.clock_rate()),
+            keys: EventSender::new(format.events_clock),
             tones: Vec::new(),
             heard: Vec::new(),
             packets: Vec::new(),
             receiver: EventReceiver::new(),
             events: String::new(),
+            held: Vec::new(),
             format,
         }
     }
@@ -91,7 +95,8 @@ impl Phone {
         body.truncate(length);
         let step = self.codec.ticks(20);
         let mut header = self.header;
-        let event = self.keys.poll_packet(header.timestamp, step);
+        let units = self.format.events_clock / 50;
+        let event = self.keys.poll_packet(header.timestamp, units);
         if let (Some(event), Some(payload_type)) = (event, self.format.events) {
             header.marker = event.marker;
             header.timestamp = event.timestamp;
@@ -111,8 +116,9 @@ impl Phone {
         if Some(header.payload_type) == self.format.events {
             self.receiver.handle_packet(now, &header, packet.payload());
             while let Some(change) = self.receiver.poll_change() {
-                if let KeyChange::Pressed { code } = change {
-                    self.events.push(key_of(code).unwrap());
+                match change {
+                    KeyChange::Pressed { code } => self.events.push(key_of(code).unwrap()),
+                    KeyChange::Released { units, .. } => self.held.push(units),
                 }
             }
             return;
@@ -323,6 +329,36 @@ fn keys_arrive_whatever_each_side_has() {
     }
 }
 
+/// As with Opus beside events of 8 kHz.
+#[test]
+fn keys_of_another_clock_than_the_sound_arrive_by_it() {
+    let at = |coding, events_clock| Format {
+        events_clock,
+        ..of(coding, Some(101))
+    };
+    for (a, b) in [
+        (at(Coding::Linear16, 8_000), at(Coding::Linear16, 16_000)),
+        (at(Coding::Linear16, 16_000), at(Coding::Linear16, 8_000)),
+        (at(Coding::Linear16, 8_000), at(Coding::Linear16, 8_000)),
+        (at(Coding::Pcma, 8_000), at(Coding::Linear16, 8_000)),
+        (at(Coding::Linear16, 8_000), at(Coding::Pcmu, 8_000)),
+    ] {
+        let clock = b.events_clock;
+        let mut call = Call::new(a, b);
+        call.run(50);
+        for key in "159*#D0".chars() {
+            call.phones[0].press(key);
+        }
+        call.run(150);
+        assert_eq!(call.told(1), "159*#D0");
+        assert_eq!(call.phones[1].events, "159*#D0");
+        for units in &call.phones[1].held {
+            let ms = units * 1000 / clock;
+            assert!((100..=120).contains(&ms), "{ms} ms at {clock} Hz");
+        }
+    }
+}
+
 #[test]
 fn keys_that_come_by_signalling_arrive() {
     for (coding, theirs) in [
@@ -405,6 +441,35 @@ fn both_must_want_it_and_the_end_of_one_is_told_to_the_other() {
         };
         assert_eq!(call.news, [done]);
         assert_eq!(call.studio.legs(), 1);
+    }
+}
+
+/// As a refresh of the session does: the same format once more.
+#[test]
+fn keys_that_wait_outlive_a_format_that_is_told_again() {
+    for theirs in [Some(96), None] {
+        let formats = [of(Coding::Pcma, None), of(Coding::G722, theirs)];
+        let mut call = Call::new(formats[0].clone(), formats[1].clone());
+        call.run(50);
+        for key in "159*#D0".chars() {
+            call.order(Order::Press { session: 2, key });
+        }
+        for _ in 0..15 {
+            call.run(10);
+            for (session, format) in (1..).zip(formats.clone()) {
+                let seed = 9;
+                call.order(Order::Open {
+                    session,
+                    format,
+                    seed,
+                });
+            }
+        }
+        let heard = match theirs {
+            Some(_) => call.phones[1].events.clone(),
+            None => call.phones[1].tones(),
+        };
+        assert_eq!(heard, "159*#D0", "{theirs:?}");
     }
 }
 

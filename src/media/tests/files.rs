@@ -154,7 +154,7 @@ fn key(stage: &mut Stage, session: u64, code: u8) {
 
 #[test]
 fn a_caller_hears_the_beep_is_recorded_and_ends_it_by_a_key() {
-    for late_ms in [0, 30, 700] {
+    for (late_ms, signalled) in [(0, false), (30, false), (700, false), (30, true)] {
         let mut stage = Stage::new(late_ms);
         stage.open(7, format());
         stage.run(7, 5, record(60_000, 4000));
@@ -164,11 +164,15 @@ fn a_caller_hears_the_beep_is_recorded_and_ends_it_by_a_key() {
         }
         let beeps = stage.sent.0.len();
         assert!((12..=14).contains(&beeps), "{beeps} packets of the beep");
-        key(&mut stage, 7, 11);
-        assert!(stage.news.contains(&News::Key {
+        match signalled {
+            true => stage.order(Order::Heard { session: 7 }),
+            false => key(&mut stage, 7, 11),
+        }
+        let told = stage.news.contains(&News::Key {
             session: 7,
-            key: '#'
-        }));
+            key: '#',
+        });
+        assert_ne!(told, signalled);
         for _ in 0..(3 * late_ms / 20 + 2) {
             stage.step();
         }

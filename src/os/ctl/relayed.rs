@@ -50,7 +50,7 @@ pub(super) fn drivers_text(rows: &[RelayDriverRow]) -> String {
 fn ways(rows: &[RelayDriverRow]) -> String {
     let mut table = Table::new(&[
         "DRIVER", "STATE", "STREAMS", "RECEIVED", "PER S", "SENT", "PER S", "PUNTED", "REFUSED",
-        "DROPPED", "BATCH", "MODE",
+        "REROUTED", "DROPPED", "BATCH", "MODE",
     ]);
     for row in rows {
         let state = if row.up { "up" } else { "ended" };
@@ -63,6 +63,7 @@ fn ways(rows: &[RelayDriverRow]) -> String {
             row.sent_per_s,
             row.punted,
             row.refused,
+            row.rerouted,
             dropped,
             row.batch_max,
         ];

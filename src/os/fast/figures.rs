@@ -29,6 +29,9 @@ pub struct Figures {
     pub flows: AtomicU64,
     /// Streams that found no place or no next hop.
     pub refused: AtomicU64,
+    /// Flows that went back to sockets, since packets to their receiver do not leave by the card
+    /// any more.
+    pub rerouted: AtomicU64,
     /// The most frames of one batch.
     pub batch_max: AtomicU64,
     /// Frames that [`crate::relay::frame::process`] dropped, by [`DropReason::index`].
@@ -79,7 +82,7 @@ impl Figures {
     }
 
     /// The names of all in listings.
-    pub const NAMES: [&'static str; 9] = [
+    pub const NAMES: [&'static str; 10] = [
         "fast_path_up",
         "fast_path_flows",
         "fast_path_received",
@@ -88,17 +91,18 @@ impl Figures {
         "fast_path_dropped",
         "fast_path_full",
         "fast_path_refused",
+        "fast_path_rerouted",
         "fast_path_batch_max",
     ];
 
     /// All, by their names.
-    pub fn list(&self) -> [(&'static str, u64); 9] {
+    pub fn list(&self) -> [(&'static str, u64); 10] {
         let values = self.values();
         std::array::from_fn(|at| (Self::NAMES[at], values[at]))
     }
 
     /// All, in the order of their names.
-    pub fn values(&self) -> [u64; 9] {
+    pub fn values(&self) -> [u64; 10] {
         [
             u64::from(self.ended.get().is_none()),
             self.flows(),
@@ -108,6 +112,7 @@ impl Figures {
             read(&self.dropped),
             read(&self.full),
             read(&self.refused),
+            read(&self.rerouted),
             read(&self.batch_max),
         ]
     }
@@ -134,6 +139,7 @@ impl Figures {
             sent: read(&self.sent),
             punted: read(&self.punted),
             refused: read(&self.refused),
+            rerouted: read(&self.rerouted),
             batch_max: read(&self.batch_max),
             drops,
             queues: queues.map(|(number, queue)| queue.row(number)).collect(),

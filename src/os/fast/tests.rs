@@ -18,11 +18,16 @@ impl Gate for Door {
     }
 }
 
+/// What the tables say, and the last question.
 #[derive(Clone, Debug)]
-struct Table(Arc<Mutex<Option<Hop>>>);
+struct Table(Arc<Mutex<NextHop>>, Arc<Mutex<Vec<Question>>>);
+
+/// To whom, with which address of ours.
+type Question = (IpAddr, Option<IpAddr>);
 
 impl Hops for Table {
-    fn hop(&mut self, _to: IpAddr) -> Option<Hop> {
+    fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop {
+        self.1.lock().unwrap().push((to, from));
         *self.0.lock().unwrap()
     }
 }
@@ -31,7 +36,8 @@ struct Rig {
     side: Side,
     end: DriverEnd,
     door: Arc<Door>,
-    hop: Arc<Mutex<Option<Hop>>>,
+    hop: Arc<Mutex<NextHop>>,
+    asked: Arc<Mutex<Vec<Question>>>,
     table: FlowTable,
     now: Instant,
     _driver: Ear,
@@ -71,13 +77,16 @@ impl Rig {
             figures: Arc::default(),
             owners: Arc::default(),
         };
-        let hop = Arc::new(Mutex::new(Some(hop(9))));
-        let (side, mut ends) = line(3, link, &[wake], Box::new(Table(hop.clone()))).unwrap();
+        let hop = Arc::new(Mutex::new(NextHop::Known(hop(9))));
+        let asked = Arc::default();
+        let hops = Box::new(Table(Arc::clone(&hop), Arc::clone(&asked)));
+        let (side, mut ends) = line(3, link, &[wake], hops).unwrap();
         Self {
             side,
             end: ends.remove(0),
             door,
             hop,
+            asked,
             table: FlowTable::new(flows),
             now: Instant::from_millis(1000),
             _driver: driver,
@@ -98,6 +107,16 @@ impl Rig {
 
     fn order(&mut self, order: FlowOrder) -> Option<(u16, FlowNews)> {
         self.side.order(self.now, order)
+    }
+
+    /// A query after so long that the next hop is asked for again.
+    fn query_later(&mut self) -> Option<(u16, FlowNews)> {
+        self.now += HOP_AGE_MAX;
+        self.order(FlowOrder::Query { port: 16384 })
+    }
+
+    fn rerouted(&self) -> u64 {
+        self.side.link.figures.rerouted.load(Ordering::Relaxed)
     }
 
     fn open_ports(&self) -> Vec<u16> {
@@ -128,6 +147,30 @@ fn a_stream_comes_counts_and_goes() {
 }
 
 #[test]
+fn ways_are_asked_for_with_the_address_that_a_port_is_bound_to() {
+    let mut rig = Rig::new(8);
+    let [inside, outside] = ["192.0.2.3", "192.0.2.4"].map(|ip| ip.parse().unwrap());
+    let any = stream(16384);
+    let bound = Stream {
+        bind: inside,
+        onward_bind: outside,
+        ..any
+    };
+    let (source, destination) = (any.source.ip(), any.destination.ip());
+    for (stream, [from, onward]) in [(any, [None, None]), (bound, [Some(inside), Some(outside)])] {
+        rig.order(FlowOrder::Install(stream));
+        rig.turn();
+        let asked = std::mem::take(&mut *rig.asked.lock().unwrap());
+        assert_eq!(asked, [(source, from), (destination, onward)]);
+        rig.query_later();
+        let asked = std::mem::take(&mut *rig.asked.lock().unwrap());
+        assert_eq!(asked, [(destination, onward)]);
+        rig.order(FlowOrder::Remove { port: 16384 });
+        rig.turn();
+    }
+}
+
+#[test]
 fn a_vlan_is_that_of_either_way() {
     let mut rig = Rig::new(8);
     let vlan = |tag| Vlan {
@@ -139,7 +182,7 @@ fn a_vlan_is_that_of_either_way() {
         vlan: Some(vlan(0xa064)),
         ..hop(9)
     };
-    *rig.hop.lock().unwrap() = Some(tagged);
+    *rig.hop.lock().unwrap() = NextHop::Known(tagged);
     assert_eq!(rig.order(FlowOrder::Install(stream(16384))), None);
     assert_eq!(rig.turn(), [(16384, FlowNews::Installed)]);
     assert_eq!(rig.door.0.lock().unwrap()[&16384].1, Some(100));
@@ -155,7 +198,7 @@ fn a_vlan_is_that_of_either_way() {
     };
     assert_eq!((onward.tag, onward.source_mac[5]), (Some(0xa064), 7));
     // The other side moves out of its VLAN; where this one's packets come from stays.
-    *rig.hop.lock().unwrap() = Some(hop(9));
+    *rig.hop.lock().unwrap() = NextHop::Known(hop(9));
     rig.now += HOP_AGE_MAX;
     rig.order(FlowOrder::Query { port: 16384 });
     assert!(matches!(rig.turn()[..], [(16384, FlowNews::Counted(_))]));
@@ -167,10 +210,12 @@ fn a_vlan_is_that_of_either_way() {
 #[test]
 fn without_a_next_hop_or_a_place_it_stays_on_sockets() {
     let mut rig = Rig::new(1);
-    *rig.hop.lock().unwrap() = None;
     let refused = Some((16384, FlowNews::Refused));
-    assert_eq!(rig.order(FlowOrder::Install(stream(16384))), refused);
-    *rig.hop.lock().unwrap() = Some(hop(9));
+    for without in [NextHop::Unknown, NextHop::Elsewhere] {
+        *rig.hop.lock().unwrap() = without;
+        assert_eq!(rig.order(FlowOrder::Install(stream(16384))), refused);
+    }
+    *rig.hop.lock().unwrap() = NextHop::Known(hop(9));
     rig.order(FlowOrder::Install(stream(16384)));
     rig.order(FlowOrder::Install(stream(16388)));
     let heard = rig.turn();
@@ -181,7 +226,7 @@ fn without_a_next_hop_or_a_place_it_stays_on_sockets() {
     assert_eq!(rig.open_ports(), [16384]);
     let gone = Some((16388, FlowNews::Removed(None)));
     assert_eq!(rig.order(FlowOrder::Remove { port: 16388 }), gone);
-    assert_eq!(rig.side.link.figures.refused.load(Ordering::Relaxed), 2);
+    assert_eq!(rig.side.link.figures.refused.load(Ordering::Relaxed), 3);
 }
 
 #[test]
@@ -205,7 +250,8 @@ fn what_one_thread_refuses_the_others_give_back() {
         figures: Arc::default(),
         owners: Arc::default(),
     };
-    let hops = Box::new(Table(Arc::new(Mutex::new(Some(hop(9))))));
+    let known = Arc::new(Mutex::new(NextHop::Known(hop(9))));
+    let hops = Box::new(Table(known, Arc::default()));
     let bells = [Arc::clone(&wake), wake];
     let (mut side, mut ends) = line(0, link, &bells, hops).unwrap();
     let mut tables = [FlowTable::new(2), FlowTable::new(1)];
@@ -249,20 +295,95 @@ fn a_next_hop_that_changes_is_followed() {
     let mut rig = Rig::new(8);
     rig.order(FlowOrder::Install(stream(16384)));
     rig.turn();
-    *rig.hop.lock().unwrap() = Some(hop(10));
+    *rig.hop.lock().unwrap() = NextHop::Known(hop(10));
     rig.order(FlowOrder::Query { port: 16384 });
     rig.turn();
     assert_eq!(rig.side.placed[&16384].hop, hop(9), "looked at too often");
-    rig.now += HOP_AGE_MAX;
-    rig.order(FlowOrder::Query { port: 16384 });
     // Nobody hears of it but the flow.
+    assert_eq!(rig.query_later(), None);
     assert!(matches!(rig.turn()[..], [(16384, FlowNews::Counted(_))]));
     assert_eq!(rig.side.placed[&16384].hop, hop(10));
-    // A moment without an answer changes nothing.
-    *rig.hop.lock().unwrap() = None;
-    rig.now += HOP_AGE_MAX;
-    rig.order(FlowOrder::Query { port: 16384 });
+    // Some moments without an answer change nothing.
+    for _ in 0..3 {
+        *rig.hop.lock().unwrap() = NextHop::Unknown;
+        for _ in 1..UNKNOWN_MAX {
+            assert_eq!(rig.query_later(), None);
+        }
+        *rig.hop.lock().unwrap() = NextHop::Known(hop(10));
+        assert_eq!(rig.query_later(), None);
+        assert_eq!(rig.side.placed[&16384].hop, hop(10));
+    }
+    assert_eq!(rig.rerouted(), 0);
+}
+
+#[test]
+fn a_change_that_finds_the_line_full_is_made_later() {
+    let mut rig = Rig::new(8);
+    rig.order(FlowOrder::Install(stream(16384)));
+    rig.turn();
+    *rig.hop.lock().unwrap() = NextHop::Known(hop(10));
+    while rig.side.lines.ask(true, || Change::Query {
+        destination: "192.0.2.1:1".parse().unwrap(),
+    }) {}
+    assert_eq!(rig.query_later(), None);
+    rig.turn();
+    assert_eq!(rig.side.placed[&16384].hop, hop(9), "not led there yet");
+    assert_eq!(rig.query_later(), None);
+    assert!(matches!(rig.turn()[..], [(16384, FlowNews::Counted(_))]));
     assert_eq!(rig.side.placed[&16384].hop, hop(10));
+}
+
+#[test]
+fn a_flow_whose_way_is_lost_goes_back_to_sockets() {
+    let mut rig = Rig::new(8);
+    let elsewhere = Some((16384, FlowNews::Elsewhere));
+    for (number, (lost, questions)) in [(NextHop::Elsewhere, 1), (NextHop::Unknown, UNKNOWN_MAX)]
+        .into_iter()
+        .enumerate()
+    {
+        *rig.hop.lock().unwrap() = NextHop::Known(hop(9));
+        rig.order(FlowOrder::Install(stream(16384)));
+        assert_eq!(rig.turn(), [(16384, FlowNews::Installed)]);
+        *rig.hop.lock().unwrap() = lost;
+        for _ in 1..questions {
+            assert_eq!(rig.query_later(), None);
+        }
+        assert_eq!(rig.query_later(), elsewhere, "{lost:?}");
+        assert_eq!(rig.rerouted(), number as u64 + 1);
+        rig.turn();
+        // The relay takes it back, as at other times.
+        assert_eq!(rig.order(FlowOrder::Remove { port: 16384 }), None);
+        assert!(rig.open_ports().is_empty());
+        let heard = rig.turn();
+        assert!(
+            matches!(heard[..], [(16384, FlowNews::Removed(Some(_)))]),
+            "{heard:?}"
+        );
+        assert!(rig.table.is_empty());
+    }
+}
+
+#[test]
+fn a_flow_that_cannot_be_led_elsewhere_goes_back_to_sockets() {
+    let mut rig = Rig::new(8);
+    rig.order(FlowOrder::Install(stream(16384)));
+    rig.turn();
+    // No flow has two families.
+    let impossible = Hop {
+        source: "2001:db8::1".parse().unwrap(),
+        ..hop(10)
+    };
+    *rig.hop.lock().unwrap() = NextHop::Known(impossible);
+    assert_eq!(rig.query_later(), None);
+    let heard = rig.turn();
+    assert!(
+        matches!(
+            heard[..],
+            [(16384, FlowNews::Elsewhere), (16384, FlowNews::Counted(_))]
+        ),
+        "{heard:?}"
+    );
+    assert_eq!(rig.rerouted(), 1);
 }
 
 #[test]

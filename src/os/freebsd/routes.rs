@@ -64,13 +64,15 @@ impl Routes {
 }
 
 impl Tables for Routes {
-    fn way(&mut self, to: IpAddr) -> Option<Way> {
+    fn way(&mut self, to: IpAddr) -> io::Result<Option<Way>> {
         self.sequence = self.sequence.wrapping_add(1);
-        // Where there is no way the call itself says so (ESRCH). The kernel answers within it.
-        (&self.socket)
-            .write_all(&question(to, self.sequence))
-            .ok()?;
-        way(&self.answer(Some(self.sequence))?)
+        // Where there is no way the call itself says so. The kernel answers within it.
+        match (&self.socket).write_all(&question(to, self.sequence)) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+            written => written?,
+        }
+        let answer = self.answer(Some(self.sequence));
+        Ok(way(&answer.ok_or(io::ErrorKind::TimedOut)?))
     }
 
     fn source(&mut self, to: IpAddr) -> Option<IpAddr> {

@@ -2,7 +2,7 @@
 //! kernel's routes and neighbours have it (rtnetlink(7)). Interfaces of VLANs upon ours (IEEE
 //! 802.1Q) are ways by ours, with a tag.
 
-use crate::os::fast::{Hop, Hops, Vlan};
+use crate::os::fast::{Hop, Hops, NextHop, Vlan};
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::link::{
     InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
@@ -60,12 +60,39 @@ struct Way {
     mtu: Option<u32>,
 }
 
+/// What the kernel knows of a neighbour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Neighbour {
+    /// Its hardware address.
+    At([u8; 6]),
+    /// Nothing, or nothing yet.
+    Unknown,
+    /// It was asked for, and does not answer.
+    Silent,
+}
+
+impl Neighbour {
+    fn of(found: NeighbourMessage) -> Self {
+        match found.header.state {
+            NeighbourState::Failed => return Neighbour::Silent,
+            NeighbourState::Incomplete | NeighbourState::None => return Neighbour::Unknown,
+            _ => {}
+        }
+        let mut attributes = found.attributes.into_iter();
+        let address = attributes.find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) => bytes.try_into().ok(),
+            _ => None,
+        });
+        address.map_or(Neighbour::Unknown, Neighbour::At)
+    }
+}
+
 impl Interface {
     /// The interface of this name; an error of kind `NotFound` if it has no Ethernet address.
     pub fn find(name: &str) -> io::Result<Self> {
         let mut question = LinkMessage::default();
         question.attributes.push(LinkAttribute::IfName(name.into()));
-        let found = Kernel::new()?.link(question);
+        let found = Kernel::new()?.link(question)?;
         let found = found.as_ref().and_then(Self::of);
         found.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -88,6 +115,39 @@ impl Interface {
             hardware_address: hardware_address.filter(|address| *address != [0; 6])?,
             mtu,
             is_up: link.header.flags.contains(LinkFlags::Up),
+        })
+    }
+}
+
+impl Way {
+    /// What a route to `to` says; `None` if it is none of unicast, or one that is left to the
+    /// kernel. `from`: the address that it was asked for with, of which IPv4 says no more then.
+    fn of(route: RouteMessage, to: IpAddr, from: Option<IpAddr>) -> Option<Self> {
+        if route.header.kind != RouteType::Unicast {
+            return None;
+        }
+        let (mut interface, mut next, mut preferred, mut mtu) = (None, to, None, None);
+        for attribute in route.attributes {
+            match attribute {
+                RouteAttribute::Oif(index) => interface = Some(index),
+                RouteAttribute::Gateway(address) => next = ip(&address)?,
+                // A gateway of the other family (RFC 5549): left to the kernel.
+                RouteAttribute::Via(_) => return None,
+                RouteAttribute::PrefSource(address) => preferred = ip(&address),
+                RouteAttribute::Metrics(metrics) => {
+                    mtu = metrics.iter().find_map(|metric| match metric {
+                        RouteMetric::Mtu(mtu) => Some(*mtu),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Some(Way {
+            interface: interface?,
+            next,
+            source: from.or(preferred)?,
+            mtu,
         })
     }
 }
@@ -148,14 +208,15 @@ impl Kernel {
         })
     }
 
-    fn link(&mut self, question: LinkMessage) -> Option<LinkMessage> {
+    fn link(&mut self, question: LinkMessage) -> io::Result<Option<LinkMessage>> {
         match self.ask(RouteNetlinkMessage::GetLink(question))? {
-            RouteNetlinkMessage::NewLink(link) => Some(link),
-            _ => None,
+            Some(RouteNetlinkMessage::NewLink(link)) => Ok(Some(link)),
+            _ => Ok(None),
         }
     }
 
-    fn ask(&mut self, question: RouteNetlinkMessage) -> Option<RouteNetlinkMessage> {
+    /// What the kernel answers; `None` if there is no such thing, an error if it cannot say.
+    fn ask(&mut self, question: RouteNetlinkMessage) -> io::Result<Option<RouteNetlinkMessage>> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut message = NetlinkMessage::from(question);
         message.header.flags = NLM_F_REQUEST;
@@ -163,19 +224,26 @@ impl Kernel {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).ok()?;
+        self.socket.send(&bytes, 0)?;
         // The kernel answers within the call above; what was not read of an older answer is passed
         // over.
         loop {
             let mut bytes = Vec::with_capacity(ANSWER_BYTES);
-            self.socket.recv(&mut bytes, libc::MSG_DONTWAIT).ok()?;
-            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes).ok()?;
+            self.socket.recv(&mut bytes, libc::MSG_DONTWAIT)?;
+            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes);
+            let answer = answer.map_err(io::Error::other)?;
             if answer.header.sequence_number != self.sequence {
                 continue;
             }
             return match answer.payload {
-                NetlinkPayload::InnerMessage(answer) => Some(answer),
-                _ => None,
+                NetlinkPayload::InnerMessage(answer) => Ok(Some(answer)),
+                NetlinkPayload::Error(said) => match said.raw_code().saturating_neg() {
+                    short @ (libc::ENOMEM | libc::ENOBUFS) => {
+                        Err(io::Error::from_raw_os_error(short))
+                    }
+                    _ => Ok(None),
+                },
+                _ => Err(io::ErrorKind::InvalidData.into()),
             };
         }
     }
@@ -190,67 +258,47 @@ impl Neighbours {
         })
     }
 
-    fn way(&mut self, to: IpAddr) -> Option<Way> {
+    /// `None`: by nothing that is a unicast route. Rules (ip-rule(8)) may choose a route by `from`.
+    fn way(&mut self, to: IpAddr, from: Option<IpAddr>) -> io::Result<Option<Way>> {
         let mut question = RouteMessage::default();
         let (family, length) = family(to);
         question.header.address_family = family;
         question.header.destination_prefix_length = length;
         let destination = RouteAttribute::Destination(RouteAddress::from(to));
         question.attributes.push(destination);
-        let RouteNetlinkMessage::NewRoute(route) =
-            self.kernel.ask(RouteNetlinkMessage::GetRoute(question))?
-        else {
-            return None;
-        };
-        if route.header.kind != RouteType::Unicast {
-            return None;
+        if let Some(from) = from {
+            question.header.source_prefix_length = length;
+            let source = RouteAttribute::Source(RouteAddress::from(from));
+            question.attributes.push(source);
         }
-        let (mut interface, mut next, mut source, mut mtu) = (None, to, None, None);
-        for attribute in route.attributes {
-            match attribute {
-                RouteAttribute::Oif(index) => interface = Some(index),
-                RouteAttribute::Gateway(address) => next = ip(&address)?,
-                // A gateway of the other family (RFC 5549): left to the kernel.
-                RouteAttribute::Via(_) => return None,
-                RouteAttribute::PrefSource(address) => source = ip(&address),
-                RouteAttribute::Metrics(metrics) => {
-                    mtu = metrics.iter().find_map(|metric| match metric {
-                        RouteMetric::Mtu(mtu) => Some(*mtu),
-                        _ => None,
-                    });
-                }
-                _ => {}
-            }
+        match self.kernel.ask(RouteNetlinkMessage::GetRoute(question))? {
+            Some(RouteNetlinkMessage::NewRoute(route)) => Ok(Way::of(route, to, from)),
+            _ => Ok(None),
         }
-        Some(Way {
-            interface: interface?,
-            next,
-            source: source?,
-            mtu,
-        })
     }
 
     /// Our interface, or a VLAN's upon it.
-    fn exit(&mut self, index: u32) -> Option<(Interface, Option<Vlan>)> {
+    fn exit(&mut self, index: u32) -> io::Result<Option<(Interface, Option<Vlan>)>> {
         if index == self.interface.index {
-            return Some((self.interface, None));
+            return Ok(Some((self.interface, None)));
         }
         let mut question = LinkMessage::default();
         question.header.index = index;
-        let link = self.kernel.link(question)?;
-        let tag = tag(&link, self.interface.index)?;
-        let exit = Interface::of(&link)?;
-        let hardware_address = exit.hardware_address;
-        Some((
-            exit,
-            Some(Vlan {
+        let Some(link) = self.kernel.link(question)? else {
+            return Ok(None);
+        };
+        let of_vlan = tag(&link, self.interface.index).zip(Interface::of(&link));
+        Ok(of_vlan.map(|(tag, exit)| {
+            let hardware_address = exit.hardware_address;
+            let vlan = Vlan {
                 tag,
                 hardware_address,
-            }),
-        ))
+            };
+            (exit, Some(vlan))
+        }))
     }
 
-    fn hardware_address(&mut self, interface: u32, next: IpAddr) -> Option<[u8; 6]> {
+    fn neighbour(&mut self, interface: u32, next: IpAddr) -> io::Result<Neighbour> {
         let mut question = NeighbourMessage::default();
         question.header.family = family(next).0;
         question.header.ifindex = interface;
@@ -260,37 +308,42 @@ impl Neighbours {
         };
         let destination = NeighbourAttribute::Destination(destination);
         question.attributes.push(destination);
-        let RouteNetlinkMessage::NewNeighbour(found) = self
+        match self
             .kernel
             .ask(RouteNetlinkMessage::GetNeighbour(question))?
-        else {
-            return None;
+        {
+            Some(RouteNetlinkMessage::NewNeighbour(found)) => Ok(Neighbour::of(found)),
+            _ => Ok(Neighbour::Unknown),
+        }
+    }
+
+    fn look(&mut self, to: IpAddr, from: Option<IpAddr>) -> io::Result<NextHop> {
+        let Some(way) = self.way(to, from)? else {
+            return Ok(NextHop::Elsewhere);
         };
-        let known = !matches!(
-            found.header.state,
-            NeighbourState::Incomplete | NeighbourState::Failed | NeighbourState::None
-        );
-        let mut attributes = found.attributes.into_iter().filter(|_| known);
-        attributes.find_map(|attribute| match attribute {
-            NeighbourAttribute::LinkLayerAddress(bytes) => bytes.try_into().ok(),
-            _ => None,
-        })
+        let Some((exit, vlan)) = self.exit(way.interface)? else {
+            return Ok(NextHop::Elsewhere);
+        };
+        let hardware_address = match self.neighbour(exit.index, way.next)? {
+            Neighbour::At(hardware_address) => hardware_address,
+            Neighbour::Unknown => return Ok(NextHop::Unknown),
+            Neighbour::Silent => return Ok(NextHop::Elsewhere),
+        };
+        let most = u32::from(exit.mtu);
+        let mtu = way.mtu.map_or(most, |mtu| mtu.min(most));
+        Ok(NextHop::Known(Hop {
+            link: 0,
+            hardware_address,
+            source: way.source,
+            mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
+            vlan,
+        }))
     }
 }
 
 impl Hops for Neighbours {
-    fn hop(&mut self, to: IpAddr) -> Option<Hop> {
-        let way = self.way(to)?;
-        let (exit, vlan) = self.exit(way.interface)?;
-        let most = u32::from(exit.mtu);
-        let mtu = way.mtu.map_or(most, |mtu| mtu.min(most));
-        Some(Hop {
-            link: 0,
-            hardware_address: self.hardware_address(exit.index, way.next)?,
-            source: way.source,
-            mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
-            vlan,
-        })
+    fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop {
+        self.look(to, from).unwrap_or(NextHop::Unknown)
     }
 }
 
@@ -339,6 +392,51 @@ mod tests {
         abroad.attributes.push(LinkAttribute::LinkNetNsId(0));
         assert_eq!(tag(&abroad, 3), None, "upon an interface elsewhere");
         assert_eq!(tag(&LinkMessage::default(), 3), None);
+    }
+
+    #[test]
+    fn a_route_says_less_of_an_address_that_was_given() {
+        let address = |text: &str| RouteAddress::from(text.parse::<IpAddr>().unwrap());
+        let [to, ours, chosen]: [IpAddr; 3] =
+            ["198.51.100.1", "192.0.2.2", "192.0.2.1"].map(|ip| ip.parse().unwrap());
+        let mut route = RouteMessage::default();
+        route.header.kind = RouteType::Unicast;
+        route.attributes = vec![
+            RouteAttribute::Oif(3),
+            RouteAttribute::Gateway(address("192.0.2.254")),
+        ];
+        let source =
+            |route: &RouteMessage, from| Way::of(route.clone(), to, from).map(|w| w.source);
+        assert_eq!(source(&route, Some(ours)), Some(ours));
+        assert_eq!(source(&route, None), None);
+        let choice = RouteAttribute::PrefSource(address("192.0.2.1"));
+        route.attributes.push(choice);
+        assert_eq!(source(&route, None), Some(chosen));
+        // As IPv6's say it all the same.
+        assert_eq!(source(&route, Some(ours)), Some(ours));
+        route.header.kind = RouteType::BlackHole;
+        assert_eq!(source(&route, Some(ours)), None);
+    }
+
+    #[test]
+    fn a_neighbour_is_known_until_it_is_asked_for_in_vain() {
+        let of = |state, hardware_address: Option<[u8; 6]>| {
+            let mut found = NeighbourMessage::default();
+            found.header.state = state;
+            let address = hardware_address.map(|mac| mac.to_vec());
+            let address = address.map(NeighbourAttribute::LinkLayerAddress);
+            found.attributes.extend(address);
+            Neighbour::of(found)
+        };
+        let mac = [2, 0, 0, 0, 0, 9];
+        use NeighbourState::{Delay, Failed, Incomplete, Permanent, Probe, Reachable, Stale};
+        for state in [Reachable, Stale, Delay, Probe, Permanent] {
+            assert_eq!(of(state, Some(mac)), Neighbour::At(mac), "{state}");
+            assert_eq!(of(state, None), Neighbour::Unknown, "{state}");
+        }
+        assert_eq!(of(Incomplete, None), Neighbour::Unknown);
+        // The old address may still be there.
+        assert_eq!(of(Failed, Some(mac)), Neighbour::Silent);
     }
 
     #[test]

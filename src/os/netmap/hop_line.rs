@@ -2,7 +2,7 @@
 //! neighbours and connect(2). It asks the monitor, by one packet each way; the monitor parses what
 //! its kernel says, and nothing of the network.
 
-use crate::os::fast::{Hop, Hops};
+use crate::os::fast::{Hops, NextHop};
 use crate::os::ipc::{Channel, IpcError};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -19,21 +19,13 @@ const LATE_MAX: usize = 64;
 struct Question {
     number: u32,
     to: IpAddr,
+    from: Option<IpAddr>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
     number: u32,
-    hop: Option<Told>,
-}
-
-/// A [`Hop`] as it travels.
-#[derive(Debug, Serialize, Deserialize)]
-struct Told {
-    link: u16,
-    hardware_address: [u8; 6],
-    source: IpAddr,
-    mtu: u16,
+    hop: NextHop,
 }
 
 /// Answers questions until the other end is gone. Blocks: it wants a thread.
@@ -48,12 +40,7 @@ pub fn serve(channel: &Channel, hops: &mut dyn Hops) {
                 return;
             }
         };
-        let hop = hops.hop(question.to).map(|hop| Told {
-            link: hop.link,
-            hardware_address: hop.hardware_address,
-            source: hop.source,
-            mtu: hop.mtu,
-        });
+        let hop = hops.hop(question.to, question.from);
         let number = question.number;
         if channel.send(&Answer { number, hop }, &[]).is_err() {
             return;
@@ -80,43 +67,48 @@ impl Asker {
     }
 }
 
-impl Hops for Asker {
-    fn hop(&mut self, to: IpAddr) -> Option<Hop> {
-        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        line.number = line.number.wrapping_add(1);
-        let number = line.number;
-        line.channel.send(&Question { number, to }, &[]).ok()?;
+impl Line {
+    fn ask(&mut self, to: IpAddr, from: Option<IpAddr>) -> Result<NextHop, IpcError> {
+        self.number = self.number.wrapping_add(1);
+        let number = self.number;
+        let question = Question { number, to, from };
+        let sent = self.channel.send(&question, &[]);
+        sent.map_err(IpcError::System)?;
         for _ in 0..LATE_MAX {
-            let (answer, _): (Answer, _) = line.channel.receive().ok()?;
+            let (answer, _): (Answer, _) = self.channel.receive()?;
             if answer.number == number {
-                let hop = answer.hop?;
-                return Some(Hop {
-                    link: hop.link,
-                    hardware_address: hop.hardware_address,
-                    source: hop.source,
-                    mtu: hop.mtu,
-                    vlan: None,
-                });
+                return Ok(answer.hop);
             }
         }
-        None
+        Ok(NextHop::Unknown)
+    }
+}
+
+impl Hops for Asker {
+    fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop {
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        line.ask(to, from).unwrap_or(NextHop::Unknown)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::fast::Hop;
 
     #[derive(Debug)]
     struct Known(Duration);
 
     impl Hops for Known {
-        fn hop(&mut self, to: IpAddr) -> Option<Hop> {
+        fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop {
             std::thread::sleep(self.0);
-            to.is_ipv4().then_some(Hop {
+            if to.is_ipv6() {
+                return NextHop::Elsewhere;
+            }
+            NextHop::Known(Hop {
                 link: 0,
                 hardware_address: [2, 0, 0, 0, 0, 9],
-                source: "192.0.2.1".parse().unwrap(),
+                source: from.unwrap_or("192.0.2.1".parse().unwrap()),
                 mtu: 1492,
                 vlan: None,
             })
@@ -130,9 +122,15 @@ mod tests {
         let mut asker = Asker::new(ours).unwrap();
         let mut another = asker.clone();
         for _ in 0..3 {
-            let hop = asker.hop("198.51.100.1".parse().unwrap()).unwrap();
-            assert_eq!((hop.mtu, hop.hardware_address[5]), (1492, 9));
-            assert_eq!(another.hop("2001:db8::1".parse().unwrap()), None);
+            let from = "192.0.2.2".parse().unwrap();
+            let hop = asker.hop("198.51.100.1".parse().unwrap(), Some(from));
+            let hop = hop.known().unwrap();
+            assert_eq!(
+                (hop.mtu, hop.hardware_address[5], hop.source),
+                (1492, 9, from)
+            );
+            let hop = another.hop("2001:db8::1".parse().unwrap(), None);
+            assert_eq!(hop, NextHop::Elsewhere);
         }
         drop((asker, another));
         server.join().unwrap();
@@ -143,11 +141,14 @@ mod tests {
         let (ours, theirs) = Channel::pair().unwrap();
         let mut asker = Asker::new(ours).unwrap();
         // Nobody answers in time, so the call stays on sockets.
-        assert_eq!(asker.hop("198.51.100.1".parse().unwrap()), None);
+        let hop = asker.hop("198.51.100.1".parse().unwrap(), None);
+        assert_eq!(hop, NextHop::Unknown);
         std::thread::spawn(move || serve(&theirs, &mut Known(Duration::ZERO)));
         // The first question's answer comes now, and is another one's.
-        assert_eq!(asker.hop("2001:db8::1".parse().unwrap()), None);
-        assert!(asker.hop("198.51.100.1".parse().unwrap()).is_some());
+        let hop = asker.hop("2001:db8::1".parse().unwrap(), None);
+        assert_eq!(hop, NextHop::Elsewhere);
+        let hop = asker.hop("198.51.100.1".parse().unwrap(), None);
+        assert!(hop.known().is_some());
     }
 
     #[test]
@@ -155,6 +156,7 @@ mod tests {
         let (ours, theirs) = Channel::pair().unwrap();
         let mut asker = Asker::new(ours).unwrap();
         drop(theirs);
-        assert_eq!(asker.hop("198.51.100.1".parse().unwrap()), None);
+        let hop = asker.hop("198.51.100.1".parse().unwrap(), None);
+        assert_eq!(hop, NextHop::Unknown);
     }
 }

@@ -4,9 +4,10 @@ use super::ready::Interface;
 use super::routing::{Neighbour, Way};
 use crate::base::Instant;
 use crate::os::clock::Clock;
-use crate::os::fast::{Hop, Hops};
+use crate::os::fast::{Hop, Hops, NextHop};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ pub const NEIGHBOURS_MAX: usize = 16_384;
 
 /// A kernel's tables.
 pub trait Tables: Send + Debug {
-    /// Which way a packet to `to` would go.
-    fn way(&mut self, to: IpAddr) -> Option<Way>;
+    /// Which way a packet to `to` would go: `None` if by no unicast route, an error if the kernel
+    /// cannot say.
+    fn way(&mut self, to: IpAddr) -> io::Result<Option<Way>>;
     /// The address that a packet to `to` would leave with.
     fn source(&mut self, to: IpAddr) -> Option<IpAddr>;
     /// All neighbours of the family of `of`.
@@ -76,21 +78,29 @@ impl<T: Tables> Neighbours<T> {
 }
 
 impl<T: Tables> Hops for Neighbours<T> {
-    fn hop(&mut self, to: IpAddr) -> Option<Hop> {
+    /// FreeBSD chooses no route by our address: setfib(1)'s number of the process does, which its
+    /// routing socket has as its other sockets do.
+    fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop {
         if self.tables.changed() {
             self.lists = [None, None];
         }
-        let way = self.tables.way(to)?;
-        if way.interface != self.interface.index {
-            return None;
-        }
+        let way = match self.tables.way(to) {
+            Ok(Some(way)) if way.interface == self.interface.index => way,
+            Ok(_) => return NextHop::Elsewhere,
+            Err(_) => return NextHop::Unknown,
+        };
         let next = way.gateway.unwrap_or(to);
         let most = u32::from(self.interface.mtu);
         let mtu = way.mtu.map_or(most, |mtu| mtu.min(most));
-        Some(Hop {
+        let source = from.or_else(|| self.tables.source(to));
+        let hardware_address = self.hardware_address(next);
+        let (Some(hardware_address), Some(source)) = (hardware_address, source) else {
+            return NextHop::Unknown;
+        };
+        NextHop::Known(Hop {
             link: 0,
-            hardware_address: self.hardware_address(next)?,
-            source: self.tables.source(to)?,
+            hardware_address,
+            source,
             mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
             vlan: None,
         })

@@ -8,7 +8,7 @@ use super::registration::{System, look, register};
 use super::tests::{OURS, PEER, arp, frame, mark_of};
 use crate::config::{Fastpath, FastpathMode, NetmapPort};
 use crate::os::clock::Clock;
-use crate::os::fast::{Card, FromDriver, Hop, Hops, Running, Side};
+use crate::os::fast::{Card, FromDriver, Hop, Hops, NextHop, Running, Side};
 use crate::relay::{FlowNews, FlowOrder, Stream};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -30,8 +30,11 @@ struct Known;
 const STRANGER: &str = "198.51.100.66";
 
 impl Hops for Known {
-    fn hop(&mut self, to: IpAddr) -> Option<Hop> {
-        (to.to_string() != STRANGER).then(|| Hop {
+    fn hop(&mut self, to: IpAddr, _from: Option<IpAddr>) -> NextHop {
+        if to.to_string() == STRANGER {
+            return NextHop::Unknown;
+        }
+        NextHop::Known(Hop {
             link: 0,
             hardware_address: [2, 0, 0, 0, 0, 9],
             source: OURS.parse::<SocketAddr>().unwrap().ip(),

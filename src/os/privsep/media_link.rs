@@ -43,7 +43,11 @@ impl Sessions {
             MediaEvent::Closed { session, .. } | MediaEvent::Failed { session, .. } => {
                 self.with(|all| all.remove(session));
             }
-            MediaEvent::Opened { .. } | MediaEvent::Timeout { .. } | MediaEvent::Report { .. } => {}
+            // Who hears that a session is unchanged says what it shall be, or ends it.
+            MediaEvent::Opened { .. }
+            | MediaEvent::Unchanged { .. }
+            | MediaEvent::Timeout { .. }
+            | MediaEvent::Report { .. } => {}
         }
     }
 
@@ -65,7 +69,12 @@ impl Sessions {
                 }
                 None => {
                     let legs = Box::new([LegStats::default(); 2]);
-                    ended.push(MediaEvent::Closed { session, legs });
+                    let streams = Vec::new();
+                    ended.push(MediaEvent::Closed {
+                        session,
+                        legs,
+                        streams,
+                    });
                     false
                 }
             });
@@ -201,7 +210,12 @@ mod tests {
             sessions.on_command(&MediaCommand::Open { session, legs });
         }
         let legs = Box::new([LegStats::default(); 2]);
-        sessions.on_event(&MediaEvent::Closed { session: 1, legs });
+        let streams = Vec::new();
+        sessions.on_event(&MediaEvent::Closed {
+            session: 1,
+            legs,
+            streams,
+        });
         sessions.on_command(&MediaCommand::Close { session: 2 });
         let (open, ended) = sessions.restart();
         let names: Vec<u64> = open.iter().map(MediaCommand::session).collect();

@@ -1,7 +1,7 @@
 //! The driver between real sockets on loopback.
 
 use super::*;
-use crate::os::fast::{Exchange, Figures, Gate, Hop, Hops, Link, spawn};
+use crate::os::fast::{Exchange, Figures, Gate, Hop, Hops, Link, NextHop, spawn};
 use crate::relay::frame::{Frame, Verdict, process};
 use crate::relay::{
     Blocked, Direction, DropReason, Failure, Learning, LegSpec, MediaKind, MediaSpec,
@@ -358,8 +358,8 @@ impl Gate for OpenPorts {
 struct Loopback;
 
 impl Hops for Loopback {
-    fn hop(&mut self, to: IpAddr) -> Option<Hop> {
-        Some(Hop {
+    fn hop(&mut self, to: IpAddr, _from: Option<IpAddr>) -> NextHop {
+        NextHop::Known(Hop {
             link: 0,
             hardware_address: [2, 0, 0, 0, 0, 9],
             source: to,

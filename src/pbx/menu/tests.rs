@@ -143,6 +143,25 @@ fn every_key_does_what_the_file_says() {
 }
 
 #[test]
+fn an_extension_rings_as_long_as_its_menu_says() {
+    let rings = |text: &str| {
+        let mut stage = waiting(text);
+        press(&mut stage, "2");
+        stage.tell(Event::Due(KEY));
+        stage.tell(Event::Done(WORDS));
+        let effects = press(&mut stage, "1");
+        let mut calls = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Connect(reach) => Some((reach.led, reach.ring)),
+            _ => None,
+        });
+        calls.next().unwrap()
+    };
+    assert_eq!(rings(MAIN), (Led::Mail(Some(30)), RING));
+    let text = MAIN.replace("barge_in = false", "ring_s = 25");
+    assert_eq!(rings(&text), (Led::Mail(Some(25)), RING));
+}
+
+#[test]
 fn a_call_is_held_rung_answered_and_ended() {
     let mut stage = waiting(MAIN);
     press(&mut stage, "1");

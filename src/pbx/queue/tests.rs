@@ -20,6 +20,9 @@ fn stage(text: &str) -> Stage<Queueing> {
     stage.now = Instant::from_millis(1_000_000);
     let agents = ["201@example.com", "202@example.com"];
     stage.house.features.watch(agents.into_iter());
+    for agent in agents {
+        stage.house.register(agent);
+    }
     stage
 }
 
@@ -140,6 +143,22 @@ fn places_and_the_time_are_told() {
 }
 
 #[test]
+fn the_music_goes_on_where_an_agent_rings_before_the_announcement_is_over() {
+    let mut stage = stage(TEXT);
+    let busy = engaged(&stage);
+    stage.tell(Event::Begin);
+    assert!(!spoken(&pass(&mut stage, 30)).is_empty());
+    drop(busy);
+    // It is said to its end.
+    let rings = pass(&mut stage, 1);
+    assert_eq!(rung(&rings), Some("201@example.com|"));
+    assert!(!hears_music(&rings));
+    assert!(hears_music(&stage.tell(Event::Done(WORDS))));
+    stage.tell(Event::Joined);
+    assert_eq!(stage.tell(Event::Done(WORDS)), []);
+}
+
+#[test]
 fn who_waits_too_long_is_sent_elsewhere() {
     let mut stage = stage(TEXT);
     let _busy = engaged(&stage);
@@ -193,8 +212,101 @@ fn a_full_queue_and_one_without_agents_overflow_at_once() {
         .features
         .change("203@example.com", &change)
         .unwrap();
+    stage.house.register("203@example.com");
     stage.tell(Event::Begin);
     assert_eq!(rung(&pass(&mut stage, 1)), Some("203@example.com|"));
+}
+
+#[test]
+fn agents_without_a_phone_are_not_there() {
+    let away = |stage: &Stage<Queueing>, user: &str| {
+        stage.house.location.remove(&format!("{user}@example.com"));
+    };
+    let mut stage = stage(TEXT);
+    for user in ["201", "202"] {
+        away(&stage, user);
+    }
+    let told = notes(&stage.tell(Event::Begin)).join(" ");
+    assert_eq!(told, "queue support: no agent after 0 s");
+    assert!(stage.next.is_some());
+
+    // One is enough, and nobody else is rung.
+    let mut stage = super::tests::stage(TEXT);
+    away(&stage, "201");
+    stage.tell(Event::Begin);
+    assert_eq!(rung(&pass(&mut stage, 1)), Some("202@example.com|"));
+    assert!(hears_music(&stage.tell(Event::Refused(408))));
+
+    // Who waits stays for a moment, and where one talks who will be back.
+    let call = stage.house.features.engage("201@example.com");
+    away(&stage, "202");
+    assert_eq!(notes(&pass(&mut stage, 20)), [""; 0]);
+    drop(call);
+    assert_eq!(notes(&pass(&mut stage, 14)), [""; 0]);
+    stage.house.register("201@example.com");
+    assert_eq!(rung(&pass(&mut stage, 1)), Some("201@example.com|"));
+    stage.tell(Event::Refused(480));
+    away(&stage, "201");
+    assert_eq!(notes(&pass(&mut stage, 14)), [""; 0]);
+    let told = notes(&pass(&mut stage, 1)).join(" ");
+    assert_eq!(told, "queue support: no agent after 51 s");
+    assert!(stage.next.is_some());
+}
+
+#[test]
+fn agents_who_want_no_calls_are_not_there() {
+    let mut stage = stage(TEXT);
+    let wants = |stage: &Stage<Queueing>, user: &str, change| {
+        let user = format!("{user}@example.com");
+        stage.house.features.change(&user, &change).unwrap();
+    };
+    wants(&stage, "201", Change::Dnd(true));
+    wants(&stage, "202", Change::Block("600".into()));
+    stage.caller.number = "600".into();
+    let told = notes(&stage.tell(Event::Begin)).join(" ");
+    assert_eq!(told, "queue support: no agent after 0 s");
+    // Another caller is welcome.
+    let mut stage = super::tests::stage(TEXT);
+    wants(&stage, "201", Change::Dnd(true));
+    wants(&stage, "202", Change::Block("600".into()));
+    stage.caller.number = "700".into();
+    stage.tell(Event::Begin);
+    assert_eq!(rung(&pass(&mut stage, 1)), Some("202@example.com|"));
+}
+
+#[test]
+fn an_agent_who_transfers_its_caller_is_done_with_it() {
+    for (left, done) in [
+        (Event::Left(None), true),
+        (Event::Left(Some("300@example.com".into())), true),
+        // Another phone of its own.
+        (Event::Left(Some("201@example.com".into())), false),
+    ] {
+        let mut stage = stage(TEXT);
+        stage.tell(Event::Begin);
+        assert!(rung(&pass(&mut stage, 1)).is_some());
+        stage.tell(Event::Joined);
+        stage.now += Duration::from_secs(20);
+        assert_eq!(stage.tell(left.clone()), []);
+        let queues = Arc::clone(stage.house.features.queues());
+        let agent = |now| queues.agent("support", "201@example.com", now).0;
+        let figures = queues.figures("support", stage.now);
+        let wanted = match done {
+            true => (Agent::Resting, 0, 20_000),
+            false => (Agent::Talking, 1, 0),
+        };
+        let found = (agent(stage.now), figures.talking, figures.talked_ms);
+        assert_eq!(found, wanted, "{left:?}");
+        // Once over it is not over again, however long the two talk.
+        stage.now += Duration::from_secs(60);
+        assert_eq!(stage.tell(Event::Parted), [Effect::HangUp]);
+        let wanted = match done {
+            true => (Agent::Free, 20_000),
+            false => (Agent::Resting, 80_000),
+        };
+        let talked = queues.figures("support", stage.now).talked_ms;
+        assert_eq!((agent(stage.now), talked), wanted, "{left:?}");
+    }
 }
 
 #[test]

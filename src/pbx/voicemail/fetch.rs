@@ -12,7 +12,7 @@
 //! A message counts as heard once its sound began. What is deleted goes when the caller does, and
 //! can be recovered until then.
 
-use super::super::program::{Account, Event, Program, Reach, Scene};
+use super::super::program::{Account, Event, Led, Program, Reach, Scene};
 use super::takes::{Bounds, Outcome, Takes};
 use super::{KEY_WAIT, Teller, duration, envelope, recording};
 use crate::mailbox::{Counts, Errand};
@@ -416,6 +416,7 @@ impl Fetch {
             caller_id: None,
             ring: CALL_BACK_RING,
             headers: Vec::new(),
+            led: Led::Nowhere,
         });
     }
 
@@ -651,9 +652,9 @@ impl Program for Fetch {
             | Event::Joined
             | Event::Talking(_)
             | Event::Held(_)
-            | Event::FarKey(_)
             | Event::Referred(_)
-            | Event::Told(_) => {}
+            | Event::Told(_)
+            | Event::Left(_) => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use super::super::context::{Best, Caller, ResponseContext};
 use super::super::targets::{self, Place, Target};
 use super::super::{Context, Proxy};
 use super::{Asked, Lead};
-use crate::base::Key;
+use crate::base::{Flow, Key};
 use crate::call::inside;
 use crate::config::Config;
 use crate::feature::Code;
@@ -38,7 +38,7 @@ impl Proxy {
         };
         if !context.invite
             || went_to(context, "announce")
-            || !hears(cx.config, &context.inbound.caller)
+            || !hears(cx.config, &context.inbound.caller, &context.inbound.flow)
         {
             return None;
         }
@@ -113,9 +113,11 @@ pub(super) fn sound_of(cx: &Context<'_>, caller: &Caller, aor: &str) -> Option<B
     }
 }
 
-/// Whether a caller is told by voice: our own users are, since a trunk bills what it hears of.
-pub(super) fn hears(config: &Config, caller: &Caller) -> bool {
-    config.services.announcements && matches!(caller, Caller::User(_))
+/// Whether a caller is told by voice: our own users are, since a trunk bills what it hears of. A
+/// service that calls for one tells its caller itself.
+pub(super) fn hears(config: &Config, caller: &Caller, flow: &Flow) -> bool {
+    let ours = matches!(caller, Caller::User(_)) && !flow.is_internal();
+    config.services.announcements && ours
 }
 
 /// The announcement of a status as a target. Early media need an offer (RFC 3960 §2).

@@ -27,6 +27,8 @@ pub(super) struct Expansion<'a> {
     pub secure: bool,
     /// Whether the caller may leave the house.
     pub may_leave: bool,
+    /// Whether it is a service that calls.
+    pub inside: bool,
     pub found: Vec<Target>,
     /// Why there is nothing, if so.
     pub why: Reject,
@@ -88,6 +90,17 @@ impl Proxy {
             plan::Target::Uri(uri) => {
                 let out = egress::to_uri(uri, way, &into.caller, into.domain);
                 into.take(out, targets::rank(later, 1000), step);
+            }
+            plan::Target::Service(_)
+            | plan::Target::Conference(_)
+            | plan::Target::Menu(_)
+            | plan::Target::Queue(_)
+                if into.inside =>
+            {
+                // What became of those before tells more.
+                if later + 1 == into.way.steps.len() {
+                    into.why = super::service_calls_service();
+                }
             }
             plan::Target::Service(_)
             | plan::Target::Conference(_)

@@ -7,9 +7,10 @@ use super::super::egress;
 use super::super::routing::reject;
 use super::super::targets::{self, Place, Target};
 use super::super::{Context, Proxy};
-use super::{Asked, Dialled, Lead, identify, voicemail};
+use super::{Asked, Dialled, Lead, identify, led, voicemail};
 use crate::base::Key;
 use crate::call::Ways;
+use crate::call::inside::Led;
 use crate::feature::{self, Chain, Diversions, Failure, Forward, History, Incoming, target_aor};
 use crate::plan::Way;
 use crate::store::Settings;
@@ -142,16 +143,14 @@ impl Proxy {
         aor: &str,
         journey: &mut Journey,
     ) -> Result<Dialled, Reject> {
-        // A service cannot call voicemail, which is one, too: both ends would be ours.
-        let mail =
-            !asked.flow.is_internal() && voicemail::takes(cx, asked.message, asked.caller, aor);
+        let (mail, most) = falls(cx, asked, aor);
         let settings = match asked.message.method() {
             Method::Invite => cx.features.settings(aor),
             _ => None,
         };
         let settings = match settings {
             Some(settings) => settings,
-            None if mail => Arc::default(),
+            None if mail || most.is_some() => Arc::default(),
             None => {
                 let mut phones = self.phones_of(cx, aor, asked.secure)?;
                 journey.mark(&mut phones);
@@ -178,11 +177,7 @@ impl Proxy {
                 let led = self.send_on(cx, asked, aor, &forward, journey);
                 return or_mail(led, mail, asked, aor, &before);
             }
-            Incoming::Ring { ring } if mail => {
-                let seconds = cx.config.voicemail.ring_s.into();
-                Some(ring.unwrap_or(Duration::from_secs(seconds)))
-            }
-            Incoming::Ring { ring } => ring,
+            Incoming::Ring { ring } => ring.or(most),
         };
         self.lead_to_rings(cx, asked, aor, journey, (settings, ring, mail))
     }
@@ -236,7 +231,10 @@ impl Proxy {
     ) -> Result<Dialled, Reject> {
         journey.divert(aor, forward)?;
         tracing::debug!(user = aor, to = %forward.to, why = ?forward.why, "forwarded");
-        self.lead(cx, asked, &forward.to, journey)
+        if let Some(lead) = self.lead_recorded_on(cx, asked, &forward.to, journey) {
+            return Ok(Dialled::Lead(lead));
+        }
+        self.lead_on(cx, asked, &forward.to, journey)
     }
 
     /// A URI that a user forwards to, or has as a speed dial: one of ours is a number.
@@ -251,7 +249,7 @@ impl Proxy {
         if super::super::admission::own_domain(cx, &uri).is_some() {
             let number = String::from_utf8(uri.user_unescaped().into_owned());
             let number = number.map_err(|_| reject(404, "Not Found"))?;
-            return self.lead(cx, asked, &number, journey);
+            return self.lead_on(cx, asked, &number, journey);
         }
         if matches!(journey.account, Caller::Guest | Caller::House) {
             return Err(reject(403, "Strangers May Not Call Out"));
@@ -312,6 +310,21 @@ impl Proxy {
         }
         Some(lead.targets)
     }
+}
+
+/// Whether a call to a user falls to voicemail, and how long the phones ring where the user did not
+/// say. The caller of a service is led there if the service lets itself be relieved: it cannot call
+/// voicemail, as both ends would be ours.
+fn falls(cx: &Context<'_>, asked: &Asked<'_>, aor: &str) -> (bool, Option<Duration>) {
+    let led = led(asked.message, asked.flow);
+    let may = !asked.flow.is_internal() || matches!(led, Led::Mail(_));
+    let mail = may && voicemail::takes(cx, asked.message, asked.caller, aor);
+    let own = led.ring_s().map(u32::from);
+    let most = own.or(mail.then_some(cx.config.voicemail.ring_s));
+    (
+        mail,
+        most.map(|seconds| Duration::from_secs(seconds.into())),
+    )
 }
 
 /// A call that goes to voicemail at once.

@@ -21,6 +21,7 @@ mod voicemail;
 
 pub(super) use forward::{Forwarding, Marks, deflection};
 pub use own::{Own, Standing};
+pub(super) use recording::picks_up;
 
 use super::admission::Reject;
 use super::context::{Caller, Hold};
@@ -30,7 +31,7 @@ use super::targets::{self, Place, Target};
 use super::{Context, Proxy};
 use crate::base::Flow;
 use crate::call::Ways;
-use crate::call::inside::Account;
+use crate::call::inside::{Account, Led};
 use crate::config::{self, Class, Config};
 use crate::feature;
 use crate::plan::{self, Decision, Query, Source, Way};
@@ -121,8 +122,8 @@ impl Proxy {
             let leg = announce::service(format!("sip:replaces@{domain}"));
             return Ok(Dialled::Lead(vec![leg].into()));
         }
-        if let Some(recorded) = recording::lead(cx, asked, (&number, &aor), ways) {
-            return recorded;
+        if let Some(lead) = self.lead_recorded(cx, asked, (&number, &aor), ways) {
+            return Ok(Dialled::Lead(lead));
         }
         let mut journey = Journey::of(asked, &aor);
         let led = self.lead(cx, asked, &number, &mut journey);
@@ -132,7 +133,7 @@ impl Proxy {
             (Err(why), Caller::Guest) if matches!(why.status, 404 | 480) => {
                 Err(reject(480, "Temporarily Unavailable"))
             }
-            (Err(why), caller) if announce::hears(cx.config, caller) => {
+            (Err(why), caller) if announce::hears(cx.config, caller, asked.flow) => {
                 let told = announce::announcement(cx.config, asked.message, why.status);
                 let target = told.ok_or_else(|| why.clone())?;
                 ways.add_note(why.note());
@@ -162,7 +163,7 @@ impl Proxy {
             let record = crate::store::Record::PutFeatures(Box::new(record));
             cx.outputs.records.push_back(record);
         }
-        if announce::hears(cx.config, asked.caller) {
+        if announce::hears(cx.config, asked.caller, asked.flow) {
             let told = announce::confirmation(cx.config, code);
             return Ok(Dialled::Lead(vec![told].into()));
         }
@@ -206,6 +207,7 @@ impl Proxy {
             domain: &domain,
             secure: asked.secure,
             may_leave: !matches!(journey.account, Caller::Guest | Caller::House),
+            inside: is_inside(asked),
             found: Vec::new(),
             why: reject(503, "No Way Out"),
         };
@@ -230,6 +232,22 @@ impl Proxy {
             forwarding: None,
             hold,
         }))
+    }
+
+    /// The same for a number to which a user sends the call: something of ours may answer it.
+    fn lead_on(
+        &self,
+        cx: &Context<'_>,
+        asked: &Asked<'_>,
+        number: &str,
+        journey: &mut Journey,
+    ) -> Result<Dialled, Reject> {
+        let Some(own) = answered_for(cx, asked, number, &journey.account)? else {
+            return self.lead(cx, asked, number, journey);
+        };
+        let mut found = vec![own];
+        journey.mark(&mut found);
+        Ok(Dialled::Lead(found.into()))
     }
 
     /// A call to the outside counts against the limits of whoever makes it.
@@ -275,6 +293,7 @@ impl Proxy {
                 domain: &domain,
                 secure: asked.secure,
                 may_leave: false,
+                inside: is_inside(asked),
                 found: Vec::new(),
                 why: reject(480, "Nobody Of The Group Is There"),
             };
@@ -318,6 +337,7 @@ impl Proxy {
             domain: &domain,
             secure: asked.secure,
             may_leave: false,
+            inside: true,
             found: Vec::new(),
             why: reject(480, "Nobody Is There"),
         };
@@ -414,12 +434,50 @@ fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<
     let Some(own) = Own::find((cx.config, cx.plan), who, number, is_anothers) else {
         return Ok(None);
     };
-    let target = match own {
+    let Some(target) = to_own(cx, asked, own, asked.caller)? else {
+        return Ok(None);
+    };
+    if is_inside(asked) {
+        return Err(service_calls_service());
+    }
+    Ok(Some(Dialled::Lead(vec![target].into())))
+}
+
+/// What answers a number to which a user sends a call: a room, a paging group, a menu, a queue, or
+/// double dialling, where the user would get there; no code.
+fn answered_for(
+    cx: &Context<'_>,
+    asked: &Asked<'_>,
+    number: &str,
+    account: &Caller,
+) -> Result<Option<Target>, Reject> {
+    let who = Standing {
+        house: is_ours(account),
+        guest: matches!(account, Caller::Guest),
+        referred: false,
+    };
+    match Own::find((cx.config, cx.plan), who, number, |_| true) {
+        Some(own @ (Own::Page(_) | Own::Room(_) | Own::Named(_))) => {
+            to_own(cx, asked, own, account)
+        }
+        Some(Own::QueueLogin(_) | Own::Service(_) | Own::Slot(_)) | None => Ok(None),
+    }
+}
+
+/// What answers a number by itself, as a target.
+fn to_own(
+    cx: &Context<'_>,
+    asked: &Asked<'_>,
+    own: Own<'_>,
+    account: &Caller,
+) -> Result<Option<Target>, Reject> {
+    let domain = cx.config.node.default_domain();
+    Ok(Some(match own {
         Own::QueueLogin(queue) => expand::to_queue_login(queue, domain),
         Own::Service(service) => expand::to_service(service, domain),
         Own::Slot(slot) => expand::to_slot(slot, domain),
         Own::Page(page) => {
-            may_page(cx.config, page, asked.caller)?;
+            may_page(cx.config, page, account)?;
             expand::to_page(&page.name, domain)
         }
         Own::Room(room) => expand::to_conference(&room.name, domain),
@@ -429,12 +487,25 @@ fn answered(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<Option<
             let Some(target) = named else { return Ok(None) };
             target
         }
-    };
-    if asked.flow.is_internal() {
-        // Both ends would be ours: a program changes instead.
-        return Err(reject(482, "A Service Calls A Service"));
-    }
-    Ok(Some(Dialled::Lead(vec![target].into())))
+    }))
+}
+
+/// Whether a service calls that no other one can relieve of its caller.
+fn is_inside(asked: &Asked<'_>) -> bool {
+    asked.flow.is_internal() && led(asked.message, asked.flow) == Led::Nowhere
+}
+
+/// What becomes of a call of a service that another one takes; nothing of anybody else's.
+pub(super) fn led(message: &Message, flow: &Flow) -> Led {
+    let account = message.header(HeaderName::XVoipAccount);
+    let account = account.filter(|_| flow.is_internal());
+    account.map_or(Led::Nowhere, Led::parse)
+}
+
+/// Both ends would be ours, and one session of the media: a program changes instead.
+fn service_calls_service() -> Reject {
+    let note = "one service cannot call another: let the menu's key name it, as \"queue:support\"";
+    reject(482, "A Service Calls A Service").noted(note)
 }
 
 /// Whether a caller is of the house.
@@ -498,6 +569,7 @@ fn planned(
         }
         Decision::Go(way) => (Some(way.route.clone()), Ok(Some(way))),
     };
+    journey.ways.record |= matches!(&planned, Ok(Some(way)) if way.record);
     journey.ways.route = route.map_or_else(Box::default, |name| (&*name).into());
     planned
 }

@@ -31,6 +31,8 @@ pub(super) struct Gate {
     ports: [u16; 2],
     pub(super) vlan: Option<u16>,
     pub(super) course: Course,
+    /// What both addresses add up to.
+    pub(super) addresses_sum: u16,
     clock_rate: u32,
     packets: u64,
     /// When the last accepted packet came, in nanoseconds; [`NEVER`].
@@ -104,6 +106,7 @@ impl Flow {
             ports: [destination.port, source.port],
             vlan: spec.vlan,
             course: Course::Discard,
+            addresses_sum: sum_of([destination, source]).fold(),
             clock_rate: spec.clock_rate,
             packets: 0,
             heard: NEVER,
@@ -317,6 +320,14 @@ impl Extra {
         // Free places say that 0 stays 0, and come after those that say otherwise.
         found.map_or(old, |(_, to)| *to)
     }
+}
+
+/// What the words of addresses add up to.
+fn sum_of(ends: [Endpoint; 2]) -> Sum {
+    let mut sum = Sum::default();
+    let words = ends.into_iter().flat_map(Endpoint::address_words);
+    words.for_each(|word| sum.add(word));
+    sum
 }
 
 /// An address of ours or of a peer's: IPv4 is never written as IPv6 here.

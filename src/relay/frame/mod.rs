@@ -9,7 +9,8 @@
 //! A frame whose length changes (IPv4 to IPv6 and back, a tag, SRTP) keeps its beginning and moves
 //! its payload: rings have no room before a frame. The operating system verifies no checksum for
 //! us: IPv4's is verified, UDP's is carried on with its error, if it has one, for the receiver to
-//! find, or verified where the payload changes too.
+//! find, or verified where the payload changes too. One that the sender's system left to a card,
+//! which the packet never met, is made here.
 //!
 //! Not done here: rings, next hops (`os`), latching (`relay`), what `media` does.
 
@@ -172,10 +173,10 @@ fn accept(
         return Ok(Verdict::Host);
     }
     let bytes = payload.len();
-    let mut work = Work::new(packet);
+    let mut work = Work::new(packet, flow.gate.addresses_sum);
     if special {
         if flow.extra.security.is_some() {
-            Work::check(frame, packet)?;
+            work.check(frame, packet)?;
             work.unprotect(frame, &mut flow.extra, class)?;
         }
         work.renumber(frame, &flow.extra, class)?;

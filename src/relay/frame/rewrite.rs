@@ -22,24 +22,25 @@ pub(super) struct Work {
     length: usize,
     /// What changed in the words that the UDP checksum covers.
     changed: Sum,
-    /// The whole payload changed: sum it anew.
+    /// The whole payload changed, or nobody has summed it yet: do it.
     anew: bool,
 }
 
 impl Work {
-    pub(super) fn new(packet: &Packet) -> Self {
+    /// `addresses_sum`: what the addresses of the flow, which are the packet's, add up to.
+    pub(super) fn new(packet: &Packet, addresses_sum: u16) -> Self {
         Self {
             payload: packet.payload(),
             length: packet.end - packet.payload(),
             changed: Sum::default(),
-            anew: false,
+            anew: is_unfinished(packet, addresses_sum),
         }
     }
 
     /// Where SRTP is taken off or put on, nothing of the old checksum remains, so that a wrong one
     /// has to be found now.
-    pub(super) fn check(frame: &Frame<'_>, packet: &Packet) -> Result<(), DropReason> {
-        if packet.udp_checksum == 0 {
+    pub(super) fn check(self, frame: &Frame<'_>, packet: &Packet) -> Result<(), DropReason> {
+        if packet.udp_checksum == 0 || self.anew {
             return Ok(());
         }
         let datagram = frame.bytes().get(packet.udp..packet.end);
@@ -193,7 +194,8 @@ impl Work {
     }
 
     /// Incrementally where headers and RTP's fixed header changed (RFC 1624); whole where the
-    /// payload did, or where IPv4 without a checksum becomes IPv6 (RFC 8200 §8.1).
+    /// payload did, where it came unfinished, or where IPv4 without a checksum becomes IPv6 (RFC
+    /// 8200 §8.1).
     fn udp_checksum(
         &self,
         frame: &Frame<'_>,
@@ -223,6 +225,19 @@ impl Work {
         ends.iter().for_each(|end| sum.add(end.port));
         Ok(sum.udp_checksum())
     }
+}
+
+/// Whether the sender's system left the checksum to a card that the packet never met, as between
+/// virtual machines or containers of one host (Linux: CHECKSUM_PARTIAL; FreeBSD: CSUM_DELAY_DATA):
+/// in its place is what the pseudo header adds up to, not complemented, for the card to begin with.
+/// Of whole packets one in 65,536 looks so, too, and summing it again does it no harm.
+#[inline]
+fn is_unfinished(packet: &Packet, addresses_sum: u16) -> bool {
+    let mut sum = Sum::default();
+    sum.add(addresses_sum);
+    sum.add(u16::from(UDP_PROTOCOL));
+    sum.add((packet.end - packet.udp) as u16);
+    sum.fold() == packet.udp_checksum
 }
 
 /// RFC 768 and RFC 8200 §8.1: the same words, whatever their width.

@@ -263,6 +263,62 @@ fn random_frames_equal_those_summed_whole() {
     }
 }
 
+/// A frame as Linux hands it from one container to another: instead of the checksum it has the sum
+/// of the pseudo header, for a card to go on with.
+fn unfinished(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    let mut frame = BUILD.frame(source, destination, payload);
+    let length = (8 + payload.len()) as u16;
+    let (from, to) = (octets(source.ip()), octets(destination.ip()));
+    let sum = !naive(&[&from, &to, &[0, 17], &length.to_be_bytes()]);
+    let udp = if source.is_ipv4() { 34 } else { 54 };
+    frame[udp + 6..udp + 8].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+#[test]
+fn a_checksum_that_was_left_to_the_card_is_made() {
+    for length in [0, 1, 20, 160] {
+        for (from, ours) in [(PEER_A, OURS_A), (PEER_A6, OURS_A6)] {
+            for (source, to) in [(OURS_B, PEER_B), (OURS_B6, PEER_B6)] {
+                let mut onward = onward(source, to);
+                onward.link = if from == PEER_A6 { 6 } else { 4 };
+                let mut table = table(onward);
+                let payload = rtp(1, 0, 9, length);
+                let (verdict, went) = pass(&mut table, &unfinished(at(from), at(ours), &payload));
+                assert!(matches!(verdict, Verdict::Forward { .. }), "{verdict:?}");
+                let wanted = Build {
+                    macs: [MAC_OUT, MAC_NEXT],
+                    limit: 63,
+                    identification: if from == PEER_A6 { 0 } else { 0x1234 },
+                    ..BUILD
+                };
+                let wanted = wanted.frame(at(source), at(to), &payload);
+                assert_eq!(went, wanted, "{from} {source} {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_checksum_stays_wrong_for_the_receiver_to_find() {
+    let mut table = table(onward(OURS_B, PEER_B));
+    let payload = rtp(1, 0, 9, 160);
+    let whole = BUILD.frame(at(PEER_A), at(OURS_A), &payload);
+    let left = unfinished(at(PEER_A), at(OURS_A), &payload)[40..42].to_vec();
+    for wrong in 1..=u16::MAX {
+        let wrong = wrong.to_be_bytes();
+        if wrong == whole[40..42] || wrong == left[..] {
+            continue;
+        }
+        let mut frame = whole.clone();
+        frame[40..42].copy_from_slice(&wrong);
+        let (_, went) = pass(&mut table, &frame);
+        let udp = &went[34..34 + 8 + payload.len()];
+        let pseudo = [&went[26..34], &[0, 17], &udp[4..6]].concat();
+        assert_ne!(naive(&[&pseudo, udp]), 0, "{wrong:?}");
+    }
+}
+
 #[test]
 fn what_is_no_datagram_of_a_flow_is_for_the_host_untouched() {
     let sound = BUILD.frame(at(PEER_A), at(OURS_A), &rtp(1, 0, 9, 160));
@@ -571,6 +627,9 @@ fn rtp_becomes_srtp_and_back() {
         pass(&mut there, &broken).0,
         Verdict::Drop(DropReason::Checksum)
     );
+    // Where nobody has summed it nothing is wrong.
+    let left = unfinished(at(PEER_A), at(OURS_A), &rtp(3, 0, 9, 160));
+    assert_eq!(pass(&mut there, &left).0, Verdict::Forward { link: 7 });
 }
 
 #[test]

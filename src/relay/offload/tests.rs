@@ -68,6 +68,8 @@ struct World {
     sequence: u16,
     sent: [u64; 2],
     refuses: bool,
+    /// The fast path has no way to these ports' receivers.
+    cut_off: [bool; 2],
     events: Vec<MediaEvent>,
 }
 
@@ -84,6 +86,7 @@ impl World {
             sequence: 0,
             sent: [0; 2],
             refuses: false,
+            cut_off: [false; 2],
             events: Vec::new(),
         }
     }
@@ -116,14 +119,18 @@ impl World {
 
     fn carry_out(&mut self, order: FlowOrder) {
         let flows = &mut self.driver.flows;
+        let cut_off = |port: u16| self.cut_off[usize::from(port == PORTS[1])];
         let (port, news) = match order {
-            FlowOrder::Install(stream) if self.refuses => (stream.port, FlowNews::Refused),
+            FlowOrder::Install(stream) if self.refuses || cut_off(stream.port) => {
+                (stream.port, FlowNews::Refused)
+            }
             FlowOrder::Install(stream) => {
                 let old = flows.insert(stream.port, (stream, FlowStats::default()));
                 assert!(old.is_none(), "two flows of port {}", stream.port);
                 self.driver.installed += 1;
                 (stream.port, FlowNews::Installed)
             }
+            FlowOrder::Query { port } if cut_off(port) => (port, FlowNews::Elsewhere),
             FlowOrder::Query { port } => match flows.get(&port) {
                 Some((_, stats)) => (port, FlowNews::Counted(*stats)),
                 None => return,
@@ -324,6 +331,33 @@ fn what_must_be_heard_here_stays_on_sockets() {
 }
 
 #[test]
+fn a_stream_whose_receiver_moved_comes_back_and_goes_again() {
+    let mut world = World::new(8);
+    world.open(7);
+    world.run(settled() + POLL * 2);
+    assert_eq!(world.driver.flows.len(), 2);
+    world.cut_off = [true, false];
+    world.run(POLL + TICK * 10);
+    let carried: Vec<u16> = world.driver.flows.keys().copied().collect();
+    assert_eq!(carried, [PORTS[1]], "only the other direction stays");
+    // Both go on, and the one is tried again and again.
+    world.run(POLL * 6);
+    assert_eq!(world.driver.installed, 2);
+    world.cut_off = [false, false];
+    world.run(POLL + TICK * 10);
+    assert_eq!((world.driver.flows.len(), world.driver.installed), (2, 3));
+    // For a moment alone: it is not away for long.
+    world.cut_off = [false, true];
+    world.run(POLL);
+    world.cut_off = [false, false];
+    world.run(RETRY * 2 + TICK * 10);
+    assert_eq!((world.driver.flows.len(), world.driver.installed), (2, 4));
+    world.command(MediaCommand::Close { session: 7 });
+    world.rest();
+    world.all_counted();
+}
+
+#[test]
 fn a_silent_peer_is_found_by_what_the_fast_path_tells() {
     let mut world = World::new(4);
     world.open(7);
@@ -368,6 +402,7 @@ fn no_seed_loses_a_packet_a_figure_or_a_port() {
                 let time = TICK * (1 + world.rng.below(400) as u32);
                 world.run(time);
                 world.refuses = world.rng.below(3) == 0;
+                world.cut_off = [0; 2].map(|_| world.rng.below(3) == 0);
                 match world.rng.below(3) {
                     0 => world.command(MediaCommand::Update {
                         session,
@@ -420,7 +455,7 @@ fn a_port_may_be_had_again_before_its_flow_is_gone() {
         .events
         .iter()
         .filter_map(|event| match event {
-            MediaEvent::Closed { session, legs } => {
+            MediaEvent::Closed { session, legs, .. } => {
                 let expected = [sent, world.sent][usize::from(*session == 8)];
                 let [caller, called] = &**legs;
                 assert_eq!(

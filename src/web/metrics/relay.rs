@@ -45,6 +45,7 @@ pub(super) fn register(registry: &mut Registry, rows: &[RelayDriverRow]) {
     });
     let punted = rows.iter().map(|row| (of(row), row.punted)).collect();
     let refused = rows.iter().map(|row| (of(row), row.refused)).collect();
+    let rerouted = rows.iter().map(|row| (of(row), row.rerouted)).collect();
     let frames = queues(rows)
         .flat_map(|(labels, queue)| both(&labels, queue.received, queue.sent))
         .collect();
@@ -65,6 +66,8 @@ pub(super) fn register(registry: &mut Registry, rows: &[RelayDriverRow]) {
     counter(registry, "relay_punted", help, punted);
     let help = "Streams that the fast path could not take";
     counter(registry, "relay_refused", help, refused);
+    let help = "Streams that left the fast path since their receiver is behind another way now";
+    counter(registry, "relay_rerouted", help, rerouted);
     counter(
         registry,
         "relay_queue_frames",

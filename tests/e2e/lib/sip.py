@@ -382,7 +382,7 @@ class Dialog:
         return cls(agent, local, request["from"], request["call-id"], request.contact_uri(),
                    request.record_routes(), request)
 
-    def send(self, method, cseq=None, body="", lines=()):
+    def send(self, method, cseq=None, body="", lines=(), kind="application/sdp"):
         agent = self.agent
         if cseq is None:
             agent.cseq += 1
@@ -393,8 +393,14 @@ class Dialog:
             f"CSeq: {cseq or agent.cseq} {method}", f"Contact: {agent.contact()}", *lines,
         ]
         if body:
-            head.append("Content-Type: application/sdp")
+            head.append(f"Content-Type: {kind}")
         agent.send(head, body)
+
+    def press(self, key):
+        """A key by INFO, which is answered."""
+        body = f"Signal={key}\r\nDuration=160\r\n"
+        self.send("INFO", body=body, kind="application/dtmf-relay")
+        assert self.agent.final().status == 200
 
     def bye(self, other):
         """Ends the call; the other side answers."""

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::base::Rng;
-use crate::os::fast::Hops;
+use crate::os::fast::{Hops, NextHop};
 use crate::os::netmap::hops::{Neighbours, Tables};
 use crate::os::netmap::ready::{Interface, Mode};
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex};
 
 fn ip(text: &str) -> IpAddr {
@@ -287,11 +288,17 @@ struct Inner {
     list: Vec<Neighbour>,
     asked: u32,
     changed: bool,
+    /// Nothing is answered.
+    silent: bool,
 }
 
 impl Tables for Fixed {
-    fn way(&mut self, to: IpAddr) -> Option<Way> {
-        self.0.lock().unwrap().ways.get(&to).copied()
+    fn way(&mut self, to: IpAddr) -> io::Result<Option<Way>> {
+        let inner = self.0.lock().unwrap();
+        match inner.silent {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(inner.ways.get(&to).copied()),
+        }
     }
 
     fn source(&mut self, _to: IpAddr) -> Option<IpAddr> {
@@ -347,17 +354,31 @@ fn hops_follow_the_tables() {
             neighbour("192.0.2.7", 4, 8),
         ];
     }
-    let hop = hops.hop(ip("192.0.2.7")).unwrap();
+    let hop = hops.hop(ip("192.0.2.7"), None).known().unwrap();
     assert_eq!((hop.hardware_address[5], hop.mtu), (7, 1500));
     assert_eq!(hop.source, ip("192.0.2.1"));
-    let hop = hops.hop(ip("198.51.100.7")).unwrap();
+    let hop = hops.hop(ip("198.51.100.7"), None).known().unwrap();
     assert_eq!((hop.hardware_address[5], hop.mtu), (0xfe, 1400));
+    // The address that they are to leave with is ours to say.
+    let hop = hops.hop(ip("198.51.100.7"), Some(ip("192.0.2.2")));
+    assert_eq!(hop.known().unwrap().source, ip("192.0.2.2"));
     // No route makes packets longer than the interface's.
-    assert_eq!(hops.hop(ip("198.51.100.8")).unwrap().mtu, 1500);
-    // By another interface, without an entry, without a route: the sockets'.
-    for other in ["203.0.113.7", "192.0.2.99", "192.0.2.100"] {
-        assert_eq!(hops.hop(ip(other)), None, "{other}");
+    assert_eq!(
+        hops.hop(ip("198.51.100.8"), None).known().unwrap().mtu,
+        1500
+    );
+    // By another interface, without a route: the sockets'.
+    for other in ["203.0.113.7", "192.0.2.100"] {
+        assert_eq!(hops.hop(ip(other), None), NextHop::Elsewhere, "{other}");
     }
+    assert_eq!(
+        hops.hop(ip("192.0.2.99"), None),
+        NextHop::Unknown,
+        "no entry"
+    );
+    fixed.0.lock().unwrap().silent = true;
+    assert_eq!(hops.hop(ip("192.0.2.7"), None), NextHop::Unknown);
+    fixed.0.lock().unwrap().silent = false;
     assert_eq!(
         fixed.0.lock().unwrap().asked,
         1,
@@ -369,6 +390,6 @@ fn hops_follow_the_tables() {
         inner.list[1] = new;
         inner.changed = true;
     }
-    let hop = hops.hop(ip("198.51.100.7")).unwrap();
+    let hop = hops.hop(ip("198.51.100.7"), None).known().unwrap();
     assert_eq!(hop.hardware_address[5], 0xfd);
 }

@@ -1,0 +1,326 @@
+//! Recording of two who are joined, `[recording]`, whatever program brought them together: a bridge
+//! that stands in a call for this alone, a menu, a queue, a call back from the parking lot. They
+//! are recorded from when they talk, if the way in asks for that, one of the two is a user whose
+//! calls are recorded, or the call took a route that records; or by keys of one of them.
+
+use super::leg::Leg;
+use super::seat::OWN_TASKS;
+use super::voice::Voice;
+use super::{Context, Output, Pbx};
+use crate::base::{Instant, Key};
+use crate::config::Recorded;
+use crate::media::file::recording_of;
+use crate::media::order::TapeOrder;
+use crate::media::{News, Order, RecordEnd, Sound, Task};
+use crate::plan::local_time;
+use std::time::Duration;
+
+/// What the studio does for it; no program's numbers.
+const NOTICE: u32 = OWN_TASKS + 2;
+const TAPE: u32 = OWN_TASKS + 3;
+/// Keys that come later than this do not belong to those before.
+const KEYS_WAIT: Duration = Duration::from_secs(2);
+
+/// What a seat knows of the recording of its caller and whom it is joined with.
+#[derive(Debug, Default)]
+pub(super) struct Taping {
+    /// What the way in asks for, whoever answers.
+    asked: Option<Recorded>,
+    /// How the two who are joined are recorded, and whom the caller is joined with.
+    how: Option<Recorded>,
+    with: Option<Key>,
+    /// Whether they are recorded now.
+    on: bool,
+    /// What the caller and the other pressed lately, and when.
+    pressed: [(String, Instant); 2],
+}
+
+impl Taping {
+    /// What the way in asks for.
+    pub fn of(asked: Option<Recorded>) -> Self {
+        Self {
+            asked,
+            ..Self::default()
+        }
+    }
+
+    /// For the next two of the same call.
+    pub fn next(&self) -> Self {
+        Self::of(self.asked)
+    }
+
+    /// Whether the two are recorded now.
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// A key of one of the two, the caller being the first: whether it is the last of a row that
+    /// begins the recording, or ends it.
+    fn presses(&mut self, now: Instant, (side, key): (usize, char), row: &str) -> bool {
+        let Some((typed, last)) = self.pressed.get_mut(side) else {
+            return false;
+        };
+        if now.since(*last) > KEYS_WAIT {
+            typed.clear();
+        }
+        *last = now;
+        typed.push(key);
+        if typed.ends_with(row) {
+            typed.clear();
+            return true;
+        }
+        // As many as may still become the row.
+        let from = typed.len().saturating_sub(row.len().saturating_sub(1));
+        typed.drain(..from);
+        false
+    }
+}
+
+impl Pbx {
+    /// Two may have been joined: if they talk, they are recorded from now on where that is wanted.
+    /// Called again for the same two, it changes nothing.
+    pub(super) fn judge_taping(&mut self, cx: &mut Context<'_>, caller: Key) {
+        let talks = |leg: &Leg| leg.opened && leg.sent.is_none() && leg.branch().is_none();
+        let Some(leg) = self.legs.get(caller).filter(|leg| talks(leg)) else {
+            return;
+        };
+        let Some((seat, called)) = leg
+            .seat
+            .as_ref()
+            .and_then(|seat| Some((seat, seat.called?)))
+        else {
+            return;
+        };
+        if seat.taping.with == Some(called) {
+            return;
+        }
+        let Some(other) = self.legs.get(called).filter(|leg| talks(leg)) else {
+            return;
+        };
+        let ends = recorded(cx, leg).max(recorded(cx, other));
+        let how = seat.taping.asked.max(ends);
+        let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
+        let Some(seat) = seat else { return };
+        (seat.taping.how, seat.taping.with) = (how, Some(called));
+        if how == Some(Recorded::Always) && !seat.taping.on {
+            self.tape(cx, caller);
+        }
+    }
+
+    /// From now on both are recorded, and told so. The record of the caller's call names the file.
+    fn tape(&mut self, cx: &mut Context<'_>, caller: Key) {
+        let Some([session, with]) = self.sessions(caller) else {
+            return;
+        };
+        let Some(leg) = self.legs.get_mut(caller) else {
+            return;
+        };
+        let (call_id, _) = leg.dialog.name();
+        let Some(seat) = leg.seat.as_mut() else {
+            return;
+        };
+        seat.taping.on = true;
+        let begun = local_time(cx.anchor.unix_ms(cx.now), &cx.config.numbers.timezone);
+        let day = begun.strftime("%Y/%m/%d").to_string();
+        let file = recording_of(&day, &call_id, &cx.rng.token::<8>());
+        let text = format!("recorded: {file}").into();
+        self.outputs.push_back(Output::Note { session, text });
+        let what = TapeOrder::Start {
+            task: TAPE,
+            with,
+            file,
+            max_ms: cx.config.recording.max_s.saturating_mul(1000),
+        };
+        let tape = Order::Tape { session, what };
+        self.outputs.push_back(Output::Media(tape));
+        self.notice(cx, caller, &["call-is-recorded"]);
+    }
+
+    /// They are recorded no more, if they were.
+    pub(super) fn untape(&mut self, caller: Key) {
+        let Some(leg) = self.legs.get_mut(caller) else {
+            return;
+        };
+        let (session, seat) = (leg.session, leg.seat.as_mut());
+        let Some((session, seat)) = session.zip(seat) else {
+            return;
+        };
+        if std::mem::take(&mut seat.taping.on) {
+            let what = TapeOrder::Stop;
+            let stop = Order::Tape { session, what };
+            self.outputs.push_back(Output::Media(stop));
+        }
+    }
+
+    /// Both hear this instead of each other, where they are to be told; then they are joined again.
+    fn notice(&mut self, cx: &Context<'_>, caller: Key, words: &[&str]) {
+        let Some(sessions) = self.sessions(caller).filter(|_| cx.config.recording.notice) else {
+            return;
+        };
+        let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
+        if let Some(seat) = seat {
+            seat.interrupt(NOTICE);
+        }
+        let voice = Voice::of(cx.config.node.locale);
+        let mut sounds: Vec<Sound> = vec![voice.pause()];
+        sounds.extend(voice.prompts(words));
+        for session in sessions {
+            let what = Task::Play {
+                sounds: sounds.clone(),
+                rounds: Some(1),
+                until_key: false,
+            };
+            self.outputs.push_back(Output::Media(Order::Do {
+                session,
+                task: NOTICE,
+                what,
+            }));
+        }
+    }
+
+    /// What the studio says of a recording is no program's affair; `false` if it speaks of
+    /// something else.
+    pub(super) fn on_tape_news(&mut self, cx: &mut Context<'_>, key: Key, news: &News) -> bool {
+        match news {
+            News::Done { task: NOTICE, .. } => {
+                let seat = self.legs.get(key).and_then(|leg| leg.seat.as_ref());
+                if seat.is_some_and(|seat| seat.does(NOTICE)) {
+                    self.join(cx, key);
+                }
+                true
+            }
+            News::Recorded {
+                task: TAPE, end, ..
+            } => {
+                self.on_tape_end(key, *end);
+                true
+            }
+            News::Failed { .. }
+            | News::Done { .. }
+            | News::Key { .. }
+            | News::Measured { .. }
+            | News::Talking { .. }
+            | News::Recorded { .. }
+            | News::Filed { .. } => false,
+        }
+    }
+
+    fn on_tape_end(&mut self, key: Key, end: RecordEnd) {
+        let text = match end {
+            // The log says why, and what to do.
+            RecordEnd::Failed => "recording: it could not be written",
+            RecordEnd::Limit => "recording: as long as it may be",
+            RecordEnd::Key | RecordEnd::Silence | RecordEnd::Closed => return,
+        };
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        if let Some(seat) = leg.seat.as_mut() {
+            seat.taping.on = false;
+        }
+        if let Some(session) = leg.session {
+            let text = text.into();
+            self.outputs.push_back(Output::Note { session, text });
+        }
+    }
+
+    /// A key of one who may be joined: in a row with others it may begin the recording, or end it.
+    pub(super) fn on_tape_key(&mut self, cx: &mut Context<'_>, key: Key, pressed: char) {
+        let leg = self.legs.get(key);
+        let place = leg.map(|leg| (leg.seat.is_some(), leg.caller));
+        let (caller, side) = match place {
+            Some((true, _)) => (key, 0),
+            Some((false, Some(caller))) => (caller, 1),
+            Some((false, None)) | None => return,
+        };
+        let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
+        let Some(seat) = seat else { return };
+        let called = seat.called.filter(|_| seat.transferor.is_none());
+        let taping = &mut seat.taping;
+        let talks = called.is_some() && taping.with == called;
+        if !talks || taping.how != Some(Recorded::OnDemand) {
+            return;
+        }
+        if !taping.presses(cx.now, (side, pressed), &cx.config.recording.keys) {
+            return;
+        }
+        match taping.on {
+            false => self.tape(cx, caller),
+            true => {
+                self.untape(caller);
+                self.notice(cx, caller, &["call-recording", "de-activated"]);
+            }
+        }
+    }
+
+    /// The sessions of a caller and of whom it is joined with, if both are heard.
+    fn sessions(&self, caller: Key) -> Option<[u64; 2]> {
+        let open = |key: Key| {
+            let leg = self.legs.get(key).filter(|leg| leg.opened)?;
+            leg.session
+        };
+        let called = self.legs.get(caller)?.seat.as_ref()?.called?;
+        Some([open(caller)?, open(called)?])
+    }
+}
+
+/// How the calls of one end are recorded: of the user on whose account its call goes, of the one
+/// who answered, and of whom we called, be that a user or a group.
+fn recorded(cx: &Context<'_>, leg: &Leg) -> Option<Recorded> {
+    let session = leg.session?;
+    if cx.calls.takes_recorded_route(session) {
+        return Some(Recorded::Always);
+    }
+    let ours = |aor: &&str| cx.house.directory.get(aor).is_some();
+    let reached = Some(&*leg.reached).filter(ours);
+    let users = [
+        cx.calls.account_of(session).0,
+        cx.calls.answerer_of(session),
+        reached,
+    ];
+    let own = users.into_iter().flatten();
+    let own = own.filter_map(|aor| cx.config.recorded(aor)).max();
+    let number = leg.reached.split('@').next().unwrap_or_default();
+    let mut groups = cx.config.groups.iter();
+    let group = groups.find(|group| group.number.as_deref() == Some(number));
+    own.max(group.and_then(|group| cx.config.recorded_group(group)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_one_side_in_a_row_count() {
+        let mut taping = Taping::of(Some(Recorded::OnDemand));
+        let mut now = Instant::from_millis(1000);
+        let mut press = |now, side, keys: &str, row: &str| {
+            let keys = keys.chars();
+            let done = keys.map(|key| taping.presses(now, (side, key), row));
+            done.collect::<Vec<bool>>()
+        };
+        // One from each is no row.
+        assert_eq!(press(now, 0, "*", "*1"), [false]);
+        assert_eq!(press(now, 1, "1", "*1"), [false]);
+        // Nor is one that comes too late.
+        now += KEYS_WAIT + Duration::from_millis(1);
+        assert_eq!(press(now, 0, "1", "*1"), [false]);
+        assert_eq!(press(now, 1, "7**1", "*1"), [false, false, false, true]);
+        // Each row begins anew.
+        assert_eq!(press(now, 1, "1*1", "*1"), [false, false, true]);
+        assert_eq!(
+            press(now, 0, "***1#", "**1#"),
+            [false, false, false, false, true]
+        );
+    }
+
+    #[test]
+    fn keys_that_are_no_row_are_forgotten() {
+        let mut taping = Taping::default();
+        for _ in 0..1000 {
+            assert!(!taping.presses(Instant::ZERO, (0, '*'), "**1#"));
+        }
+        assert!(taping.pressed[0].0.len() < 4);
+        assert!(!taping.presses(Instant::ZERO, (2, '*'), "*"));
+    }
+}

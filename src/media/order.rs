@@ -235,8 +235,8 @@ pub enum Order {
         /// `0` to `9`, `*`, `#`, `A` to `D`.
         key: char,
     },
-    /// The far end of a leg told a key beside its sound: what a key ends is over, as with a key that
-    /// the studio hears by itself. Of the key signalling knows, so there is no [`News::Key`].
+    /// The far end of a leg told a key beside its sound: what a key ends is over, as with a key
+    /// that the studio hears by itself. Signalling knows which, so there is no [`News::Key`].
     Heard {
         /// Which.
         session: u64,

@@ -12,8 +12,8 @@ const JOINED: u32 = OWN_TASKS;
 
 impl Pbx {
     /// Joins a leg with its other side, if both are open. Where that changes nothing, as when a
-    /// session is refreshed, the studio goes on with what it has: sound and keys that are under way,
-    /// and music.
+    /// session is refreshed, the studio goes on with what it has: sound and keys that are under
+    /// way, and music.
     pub(super) fn join(&mut self, cx: &mut Context<'_>, key: Key) {
         let Some(leg) = self.legs.get(key) else {
             return;

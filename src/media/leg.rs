@@ -69,6 +69,8 @@ pub(super) struct Left {
     pub recorder: Recorder,
     /// The question that waits for the disk.
     pub asked: Option<Ticket>,
+    /// The disk had no time, and is asked again later.
+    pub rests: bool,
 }
 
 /// One leg.
@@ -282,6 +284,7 @@ impl Leg {
                     task: self.task,
                     recorder,
                     asked,
+                    rests: false,
                 })
             }
             Doing::Resting

@@ -152,6 +152,8 @@ pub enum RecordEnd {
     Closed,
     /// It could not be written, or not all of it.
     Failed,
+    /// The disk was too far behind; what was heard until then is kept.
+    Behind,
 }
 
 /// About the recording of a conversation: two legs of the same worker in one file of the spool, as

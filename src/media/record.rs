@@ -3,9 +3,12 @@
 //!
 //! ```text
 //!   Rolling --key, silence, limit, leg's end--> Closing --all written--> Finishing --> over
-//!      '---------- the disk refuses, or is too far behind --------------------^
+//!      '---------- the disk refuses ------------------------------------------^
 //! ```
-//! Pieces are written at least once a second, one at a time, so that a crash loses no more.
+//! Of a disk that is too far behind the end is told as [`RecordEnd::Behind`], and all that was
+//! heard until then is written once it answers. One that has too much to do
+//! ([`FileFailure::Busy`]) is asked again later. Pieces are written at least once a second, one at
+//! a time, so that a crash loses no more.
 
 use super::activity::{Activity, mean_square};
 use super::codec::g711;
@@ -31,6 +34,8 @@ const FIRST_BYTES: usize = RATE as usize / 5;
 const PIECE_BYTES: usize = RATE as usize;
 /// What waits for the disk of a channel, at most: eight seconds.
 const WAITING_BYTES_MAX: usize = 8 * RATE as usize;
+/// How often an end that the disk has no time for is asked for, once nothing more is heard.
+const BUSY_MAX: u32 = 300;
 /// What is kept of a silence that ends a recording: the breath behind the last word.
 const KEPT_BYTES: u64 = RATE as u64 / 4;
 
@@ -66,6 +71,8 @@ pub struct Recorder {
     /// The disk was asked to make the file, which may be there though nothing could be written.
     begun: bool,
     waiting: Vec<u8>,
+    /// How often in a row the disk had no time, since nothing more is heard.
+    busy: u32,
     /// Frames heard, and the last that somebody talked in.
     frames: u64,
     talked: u64,
@@ -90,6 +97,7 @@ impl Recorder {
             asked: false,
             begun: false,
             waiting: Vec::new(),
+            busy: 0,
             frames: 0,
             talked: 0,
         }
@@ -141,7 +149,7 @@ impl Recorder {
             return false;
         }
         if self.waiting.len() >= WAITING_BYTES_MAX * self.channels() {
-            self.close(RecordEnd::Failed);
+            self.close(RecordEnd::Behind);
             return false;
         }
         self.waiting.extend_from_slice(bytes);
@@ -230,9 +238,11 @@ impl Recorder {
         match end {
             // Made bytes of frames by `close`.
             RecordEnd::Silence => self.written.min(self.talked),
-            RecordEnd::Key | RecordEnd::Limit | RecordEnd::Closed | RecordEnd::Failed => {
-                self.written
-            }
+            RecordEnd::Key
+            | RecordEnd::Limit
+            | RecordEnd::Closed
+            | RecordEnd::Failed
+            | RecordEnd::Behind => self.written,
         }
     }
 
@@ -240,6 +250,13 @@ impl Recorder {
     pub fn handle_answer(&mut self, answer: Result<(), FileFailure>) {
         self.asked = false;
         let flying = std::mem::take(&mut self.flying);
+        if answer == Err(FileFailure::Busy) && !self.loses_patience() {
+            // Later, with what has come meanwhile.
+            let newer = std::mem::replace(&mut self.waiting, flying);
+            self.waiting.extend(newer);
+            return;
+        }
+        self.busy = 0;
         match (self.state, answer) {
             (State::Finishing(end), Ok(())) => {
                 let ms = length_ms(self.layout, self.kept(end));
@@ -251,17 +268,21 @@ impl Recorder {
                 self.state = State::Over { ms: 0, end };
             }
             (State::Rolling | State::Closing(_), Ok(())) => self.written += flying.len() as u64,
-            (State::Rolling, Err(FileFailure::Busy)) => {
-                // Later, with what has come meanwhile.
-                let newer = std::mem::replace(&mut self.waiting, flying);
-                self.waiting.extend(newer);
-            }
             (State::Rolling | State::Closing(_), Err(_)) => {
                 self.waiting.clear();
                 self.state = State::Closing(RecordEnd::Failed);
             }
             (State::Over { .. }, _) => {}
         }
+    }
+
+    /// Whether a disk without time is waited for no longer. While it is recorded, what waits is the
+    /// bound.
+    fn loses_patience(&mut self) -> bool {
+        if self.state != State::Rolling {
+            self.busy += 1;
+        }
+        self.busy > BUSY_MAX
     }
 
     /// How it ended, once nothing is left to do.

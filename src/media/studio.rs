@@ -18,6 +18,7 @@ use crate::wire::rtp::Packet;
 use crate::wire::rtp::event::key as key_of;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The longest payload that is looked at: as much as a datagram holds without fragments.
 const PAYLOAD_MAX: usize = super::jitter::PAYLOAD_MAX;
@@ -28,6 +29,9 @@ const NEWS_MAX: usize = 4_096;
 /// Legs that have their turn in one [`Studio::handle_timeout`]; the others' turn comes at once
 /// behind it.
 const TURNS_MAX: usize = 4_096;
+
+/// When a disk that had no time for a recording without its leg is asked again.
+const REST: Duration = Duration::from_millis(100);
 
 /// Takes what the studio sends.
 pub trait Outlet {
@@ -60,6 +64,8 @@ enum Due {
     Leg(Key),
     /// A tape, by its session on the left.
     Tape(u64),
+    /// A recording without its leg, by its number: the disk is asked again.
+    Left(u64),
 }
 
 /// The legs of one media worker, at most as many as its relay has sessions.
@@ -209,6 +215,7 @@ impl Studio {
             task,
             recorder: Recorder::new(file, limits),
             asked: None,
+            rests: false,
         };
         let Some(number) = self.adopt(left) else {
             return;
@@ -459,8 +466,8 @@ impl Studio {
                 Some(Asker::Left(number)) => {
                     if let Some(left) = self.library.left(number) {
                         left.asked = None;
-                        left.recorder.handle_answer(what.map(drop));
                     }
+                    self.answer_left(now, number, what);
                     self.serve_left(now, number);
                 }
                 Some(Asker::Owner { session, task }) => self.tell_owner(session, task, what),
@@ -539,7 +546,7 @@ impl Studio {
             let Some(left) = self.library.left(number) else {
                 return;
             };
-            if left.asked.is_some() {
+            if left.asked.is_some() || left.rests {
                 return;
             }
             if let Some((ms, end)) = left.recorder.outcome() {
@@ -556,14 +563,32 @@ impl Studio {
                 continue;
             };
             let (ticket, answer) = self.library.ask(now, Asker::Left(number), wish);
-            let Some(left) = self.library.left(number) else {
-                return;
-            };
-            match answer {
-                Some(answer) => left.recorder.handle_answer(answer.map(drop)),
-                None => left.asked = Some(ticket),
+            match (answer, self.library.left(number)) {
+                (Some(answer), _) => self.answer_left(now, number, answer),
+                (None, Some(left)) => left.asked = Some(ticket),
+                (None, None) => return,
             }
         }
+    }
+
+    /// What the disk says to a recording without its leg, which nothing else would wake.
+    fn answer_left(&mut self, now: Instant, number: u64, answer: Result<FileAnswer, FileFailure>) {
+        let Some(left) = self.library.left(number) else {
+            return;
+        };
+        if answer == Err(FileFailure::Busy) && !left.rests {
+            left.rests = true;
+            self.timers.arm(now + REST, Due::Left(number));
+        }
+        left.recorder.handle_answer(answer.map(drop));
+    }
+
+    /// A recording without its leg has waited for the disk to have time.
+    fn ask_again(&mut self, now: Instant, number: u64) {
+        if let Some(left) = self.library.left(number) {
+            left.rests = false;
+        }
+        self.serve_left(now, number);
     }
 
     // ------------------------------------------------------------ conversations on tape
@@ -717,6 +742,10 @@ impl Studio {
                 Some((_, Due::Leg(key))) => key,
                 Some((_, Due::Tape(session))) => {
                     self.turn_tape(now, session);
+                    continue;
+                }
+                Some((_, Due::Left(number))) => {
+                    self.ask_again(now, number);
                     continue;
                 }
                 None => return,

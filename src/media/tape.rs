@@ -187,6 +187,7 @@ impl Tape {
             task: self.task,
             recorder: self.recorder,
             asked: self.asked,
+            rests: false,
         }
     }
 }

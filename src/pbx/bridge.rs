@@ -126,6 +126,7 @@ impl Bridge {
         match end {
             // The log says why, and what to do.
             RecordEnd::Failed => scene.note("recording: it could not be written"),
+            RecordEnd::Behind => scene.note("recording: it ended, as the disk did not answer"),
             RecordEnd::Limit => scene.note("recording: as long as it may be"),
             RecordEnd::Key | RecordEnd::Silence | RecordEnd::Closed => return,
         }

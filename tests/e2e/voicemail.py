@@ -377,6 +377,48 @@ def test_full_disk(case):
     house.is_clean()
 
 
+def test_disk_full_as_the_caller_hangs_up(case):
+    """The disk takes no more of what somebody says who hangs up just then: nobody can be told, and what it
+    took before is a message."""
+    spool = case.folder / "spool"
+    spool.mkdir()
+    house = House(case, within=in_small_disk(spool, 256), spool={"directory": str(spool)})
+    house.spool = seen = pathlib.Path(f"/proc/{house.voipd.process.pid}/root{spool}")
+    carol = house.phone("carol")
+    carol.call("bob")
+    carol.hears("beep")
+    carol.say(MESSAGE)
+
+    def written():
+        return sum(path.stat().st_size for path in seen.rglob("*.part"))
+
+    wait_for("four seconds on the disk", lambda: written() > 4 * RATE, 20)
+    # Just behind a piece: the last one, of most of a second, does not fit into the rest of a page.
+    before = written()
+    wait_for("the next piece", lambda: written() > before, 5)
+    time.sleep(0.7)
+    with open(seen / "filler", "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    carol.hang_up()
+    house.wait_counts("bob", 1, 0)
+    message, = shown(house.voipd, "bob")[1]
+    assert message["duration_ms"] > 4000, message
+    assert house.voipd.process.text().count(TROUBLE) == 1
+    (seen / "filler").unlink()
+    house.is_clean()
+    bob = house.phone("bob")
+    bob.call("*123")
+    bob.hears("vm-onefor-full")
+    bob.press("1")
+    bob.hears(MESSAGE)
+    bob.hang_up()
+    house.wait_counts("bob", 0, 1)
+
+
 def test_spool_that_cannot_be_written(case):
     """It is said at the start, with the remedy; calls go on, and callers hear that no message can be taken."""
     spool = case.folder / "theirs"

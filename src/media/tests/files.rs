@@ -86,6 +86,15 @@ impl Stage {
         }
     }
 
+    /// The next question is answered, whenever it was asked.
+    fn answer_one(&mut self) {
+        let (_, ask) = self.asked.pop_front().expect("a question");
+        let (ticket, what) = (ask.ticket, answer(&mut self.disk, ask.what));
+        let news = FileNews::Answer { ticket, what };
+        self.studio.handle_file(self.now, news);
+        self.settle();
+    }
+
     fn step(&mut self) {
         self.now += Duration::from_millis(20);
         self.answer();
@@ -206,6 +215,90 @@ fn who_hangs_up_in_the_middle_has_said_it() {
         assert!((2600..=2760).contains(&ms), "{ms}");
         assert_eq!(stage.length(), ms);
     }
+}
+
+/// The disk fills up below the last piece of somebody who hangs up: what it had taken is whole.
+#[test]
+fn what_a_disk_took_before_it_refused_is_whole() {
+    let mut stage = Stage::new(0);
+    stage.open(7, format());
+    stage.run(7, 5, record(0, 0));
+    for _ in 0..150 {
+        stage.talk(7);
+        stage.step();
+    }
+    stage.order(Order::Close { session: 7 });
+    let (_, ask) = stage.asked.front().expect("the last piece");
+    assert!(matches!(ask.what, FileWish::Append { at: 8000.., .. }));
+    stage.disk.refuses = Some(FileFailure::Disk);
+    stage.answer_one();
+    stage.disk.refuses = None;
+    for _ in 0..10 {
+        stage.step();
+    }
+    let (ms, end) = stage.recorded().unwrap();
+    assert_eq!(end, RecordEnd::Failed);
+    assert!((1_600..2_750).contains(&ms), "{ms}");
+    assert_eq!(stage.length(), ms);
+}
+
+/// Ten seconds without an answer, in the middle: what was said until it was too much is kept.
+#[test]
+fn a_disk_that_stands_still_and_goes_on_keeps_what_was_said() {
+    let mut stage = Stage::new(0);
+    stage.open(7, format());
+    stage.run(7, 5, record(0, 0));
+    for n in 0..700 {
+        stage.late_ms = if (100..600).contains(&n) { 10_000 } else { 0 };
+        stage.talk(7);
+        stage.step();
+        if n < 600 {
+            assert_eq!(stage.recorded(), None, "before it is on the disk");
+        }
+    }
+    let (ms, end) = stage.recorded().unwrap();
+    assert_eq!(end, RecordEnd::Behind);
+    assert!((9_000..=11_000).contains(&ms), "{ms}");
+    assert_eq!(stage.length(), ms);
+    assert_eq!(stage.studio.recordings_left(), 0);
+}
+
+/// The thread of the disk has too much to do when somebody hangs up, for five seconds.
+#[test]
+fn a_disk_without_time_for_the_end_is_asked_again() {
+    let mut stage = Stage::new(0);
+    stage.open(7, format());
+    stage.run(7, 5, record(0, 0));
+    for _ in 0..150 {
+        stage.talk(7);
+        stage.step();
+    }
+    let mut asked = 0;
+    stage
+        .studio
+        .handle_order(stage.now, Order::Close { session: 7 });
+    let until = stage.now + Duration::from_secs(5);
+    while stage.now < until {
+        while let Some(ask) = stage.studio.poll_file() {
+            let news = refused_by(&mut asked, &ask);
+            stage.studio.handle_file(stage.now, news);
+        }
+        stage.settle();
+        stage.now += Duration::from_millis(20);
+        stage.studio.handle_timeout(stage.now, &mut stage.sent);
+    }
+    // Not in a circle.
+    assert!((40..=51).contains(&asked), "{asked}");
+    assert_eq!(stage.recorded(), None);
+    for _ in 0..10 {
+        stage.settle();
+        stage.step();
+    }
+    let (ms, end) = stage.recorded().unwrap();
+    assert_eq!(end, RecordEnd::Closed);
+    assert!((2600..=2760).contains(&ms), "{ms}");
+    assert_eq!(stage.length(), ms);
+    assert_eq!(stage.studio.poll_timeout(), None);
 }
 
 #[test]

@@ -485,7 +485,7 @@ impl Fetch {
                 }
             }
             Outcome::TooShort => self.options(scene, &["vm-tooshort"]),
-            Outcome::Failed => self.options(scene, &["vm-cannot-record"]),
+            Outcome::Failed { .. } => self.options(scene, &["vm-cannot-record"]),
         }
     }
 

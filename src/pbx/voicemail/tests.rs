@@ -4,7 +4,7 @@ use super::*;
 use crate::mailbox::{Counts, Errand, Mailboxes, take_of_greeting};
 use crate::media::RecordEnd;
 use crate::media::Task;
-use crate::media::file::{FileOrder, Filed};
+use crate::media::file::{FileFailure, FileOrder, Filed};
 use crate::store::{Folder, PinHash, Record};
 
 const ANA: &str = "200@localhost";
@@ -231,6 +231,91 @@ fn a_studio_that_says_nothing_more_costs_no_message() {
     let (task, _) = overdue(&mut stage);
     let gone = stage.tell(salvaged(task, 0));
     assert!(hung_up(&gone) && folders(&gone) == [Folder::Gone]);
+}
+
+/// The disk does not take the end of what somebody said who has hung up: nobody can be told so, and
+/// what there is stays.
+#[test]
+fn what_a_failing_disk_has_of_a_caller_who_is_gone_is_kept() {
+    for (ms, folder) in [
+        (9_000, Folder::New),
+        (2_000, Folder::New),
+        (1_999, Folder::Gone),
+    ] {
+        let mut stage = leaving();
+        let task = record(&mut stage);
+        stage.tell(Event::Ended);
+        let effects = stage.tell(end(task, ms, RecordEnd::Failed));
+        assert_eq!(folders(&effects), [folder], "{ms}");
+        assert!(hung_up(&effects) && spoken(&effects).is_empty());
+        let kept = u32::from(folder == Folder::New);
+        assert_eq!(counts(&stage.mailboxes), (kept, 0));
+        let (changed, errands) = stage.mailboxes.take_work();
+        assert_eq!(changed.len() as u32, kept, "the lamp");
+        assert_eq!(errands.len() as u32, 1 - kept);
+    }
+}
+
+#[test]
+fn what_the_studio_could_not_finish_of_a_caller_who_is_gone_is_salvaged() {
+    let ended = || {
+        let mut stage = leaving();
+        let task = record(&mut stage);
+        let Effect::After(_, timer) = stage.tell(Event::Ended)[0] else {
+            panic!("no timer")
+        };
+        let effects = stage.tell(end(task, 0, RecordEnd::Failed));
+        let [
+            Effect::File(task, FileOrder::Salvage { .. }),
+            Effect::After(..),
+        ] = effects[..]
+        else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(stage.tell(Event::Due(timer)), [], "once");
+        (stage, task)
+    };
+    for (outcome, there) in [
+        (Filed::Salvaged { ms: 2_500 }, (1, 0)),
+        (Filed::Salvaged { ms: 500 }, (0, 0)),
+        (Filed::Failed(FileFailure::Missing), (0, 0)),
+        (Filed::Failed(FileFailure::Disk), (0, 1)),
+    ] {
+        let (mut stage, task) = ended();
+        let shown = format!("{outcome:?}");
+        assert!(hung_up(&stage.tell(Event::Filed { task, outcome })));
+        let rows = stage.mailboxes.messages(ANA, Folder::Recording).len();
+        assert_eq!((counts(&stage.mailboxes).0, rows), there, "{shown}");
+    }
+}
+
+/// A disk that did not answer for too long, and then did: what was said until then is as good as
+/// any other message.
+#[test]
+fn a_disk_that_was_behind_costs_no_message() {
+    let mut stage = leaving();
+    let task = record(&mut stage);
+    let review = stage.tell(end(task, 9_000, RecordEnd::Behind));
+    assert_eq!(spoken(&review), ["vm-review"]);
+    assert_eq!(folders(&stage.tell(Event::Key('1'))), [Folder::New]);
+
+    let mut stage = leaving();
+    let task = record(&mut stage);
+    stage.tell(Event::Ended);
+    let kept = stage.tell(end(task, 9_000, RecordEnd::Behind));
+    assert!(hung_up(&kept) && folders(&kept) == [Folder::New]);
+    // Nothing of it is done twice.
+    assert_eq!(stage.tell(Event::Ended), []);
+}
+
+/// The key that ends the recording, and then the line goes, before the studio said a word.
+#[test]
+fn who_is_gone_before_the_review_leaves_what_was_said_at_once() {
+    let mut stage = leaving();
+    let task = record(&mut stage);
+    stage.tell(Event::Ended);
+    let kept = stage.tell(end(task, 9_000, RecordEnd::Key));
+    assert!(hung_up(&kept) && folders(&kept) == [Folder::New]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::meeting::Meeting;
 use super::order::{Figures, Format, News, RecordEnd, SOUNDS_MAX, Sound, Task};
 use super::player::{Player, Stock};
 use super::record::{self, Limits, Recorder};
-use super::room::{self, RoomOrder, Rooms};
+use super::room::{self, RoomNews, RoomOrder, Rooms};
 use super::secure::Secure;
 use super::stream::{Heard, RtpStream};
 use crate::base::{Instant, Rng, TimerId};
@@ -66,11 +66,37 @@ struct Recording {
 pub(super) struct Left {
     pub session: u64,
     pub task: u32,
+    /// Of a room that is recorded, its name.
+    pub room: Option<Box<str>>,
     pub recorder: Recorder,
     /// The question that waits for the disk.
     pub asked: Option<Ticket>,
     /// The disk had no time, and is asked again later.
     pub rests: bool,
+}
+
+impl Left {
+    /// What is told of its end.
+    pub fn news(&self, ms: u32, end: RecordEnd) -> News {
+        let session = self.session;
+        match &self.room {
+            Some(room) => News::Room {
+                session,
+                room: room.clone(),
+                what: RoomNews::Written {
+                    file: self.recorder.name().into(),
+                    ms,
+                    end,
+                },
+            },
+            None => News::Recorded {
+                session,
+                task: self.task,
+                ms,
+                end,
+            },
+        }
+    }
 }
 
 /// One leg.
@@ -282,6 +308,7 @@ impl Leg {
                 Some(Left {
                     session: self.session,
                     task: self.task,
+                    room: None,
                     recorder,
                     asked,
                     rests: false,

@@ -2,7 +2,7 @@
 
 use super::codec::Plugin;
 use super::file::{FileOrder, Filed, Root};
-use super::room::{Join, RoomOrder};
+use super::room::{Join, RoomNews, RoomOrder};
 use super::tone::{Country, Tone};
 use crate::wire::rtp::{Coding, Wishes};
 use serde::{Deserialize, Serialize};
@@ -363,6 +363,15 @@ pub enum News {
         /// Whether it talks now.
         talks: bool,
     },
+    /// About the recording of a conference room.
+    Room {
+        /// The leg that asked for it, which may be gone: so it is told to its shard.
+        session: u64,
+        /// The room's name.
+        room: Box<str>,
+        /// What.
+        what: RoomNews,
+    },
     /// There is no room for the leg, or it is not known: the studio was restarted.
     Failed {
         /// Which.
@@ -380,6 +389,7 @@ impl News {
             | News::Key { session, .. }
             | News::Measured { session, .. }
             | News::Talking { session, .. }
+            | News::Room { session, .. }
             | News::Failed { session } => *session,
         }
     }
@@ -393,6 +403,7 @@ impl News {
             | News::Key { session, .. }
             | News::Measured { session, .. }
             | News::Talking { session, .. }
+            | News::Room { session, .. }
             | News::Failed { session } => *session = to,
         }
         self

@@ -285,6 +285,19 @@ impl Recorder {
         self.busy > BUSY_MAX
     }
 
+    /// What it writes into.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Why it takes no more frames.
+    pub fn end(&self) -> Option<RecordEnd> {
+        match self.state {
+            State::Rolling => None,
+            State::Closing(end) | State::Finishing(end) | State::Over { end, .. } => Some(end),
+        }
+    }
+
     /// How it ended, once nothing is left to do.
     pub fn outcome(&self) -> Option<(u32, RecordEnd)> {
         match self.state {
@@ -295,6 +308,6 @@ impl Recorder {
 
     /// Whether it takes no more frames.
     pub fn has_ended(&self) -> bool {
-        self.state != State::Rolling
+        self.end().is_some()
     }
 }

@@ -10,7 +10,7 @@ use super::library::{Asker, Library};
 use super::minutes::Minutes;
 use super::order::{Format, News, Order, RecordEnd, SOUNDS_MAX, TapeOrder};
 use super::record::{Limits, Recorder};
-use super::room::{RoomOrder, Rooms};
+use super::room::{RoomNews, RoomOrder, Rooms};
 use super::stream::{Heard, ntp_of_unix_ms};
 use super::tape::Tape;
 use crate::base::{Anchor, Instant, Key, Slab, TimerTable};
@@ -85,6 +85,8 @@ pub struct Studio {
     /// What records rooms, by the number of its recorder in the library.
     minutes: BTreeMap<u64, Minutes>,
     minutes_timers: TimerTable<u64>,
+    /// The longest file of a room, milliseconds; nought: as long as any recording may be.
+    pub(super) minutes_ms_max: u32,
     news: VecDeque<News>,
     counters: StudioCounters,
     packet: Vec<u8>,
@@ -106,6 +108,7 @@ impl Studio {
             rooms: Arc::default(),
             minutes: BTreeMap::new(),
             minutes_timers: TimerTable::new(),
+            minutes_ms_max: 0,
             news: VecDeque::new(),
             counters: StudioCounters::default(),
             packet: Vec::new(),
@@ -164,11 +167,11 @@ impl Studio {
             }
             (
                 Order::Room {
-                    what: RoomOrder::Record(task, file),
+                    what: RoomOrder::Record(file),
                     ..
                 },
                 Some(key),
-            ) => self.record_room(now, key, task, file),
+            ) => self.record_room(now, key, file),
             (Order::Room { what, .. }, Some(key)) => {
                 if let Some(leg) = self.legs.get_mut(key) {
                     leg.in_room(what);
@@ -200,32 +203,46 @@ impl Studio {
         }
     }
 
-    fn record_room(&mut self, now: Instant, key: Key, task: u32, file: Box<str>) {
+    fn record_room(&mut self, now: Instant, key: Key, file: Box<str>) {
         let leg = self.legs.get(key);
         let Some((session, seat)) = leg.and_then(|leg| Some((leg.session, leg.record_room()?)))
         else {
             return;
         };
+        if let Some(mut minutes) = Minutes::new(now, seat, session, file) {
+            let number = self.begin_minutes(&mut minutes);
+            self.go_on(number, minutes);
+        }
+    }
+
+    /// Begins the next file of a room; its number in the library.
+    fn begin_minutes(&mut self, minutes: &mut Minutes) -> Option<u64> {
         let limits = Limits {
-            max_ms: 0,
+            max_ms: self.minutes_ms_max,
             silence_ms: 0,
         };
-        let left = Left {
-            session,
-            task,
-            recorder: Recorder::new(file, limits),
+        self.adopt(Left {
+            session: minutes.session,
+            task: 0,
+            room: Some(minutes.room().into()),
+            recorder: Recorder::new(minutes.next_file(), limits),
             asked: None,
             rests: false,
-        };
-        let Some(number) = self.adopt(left) else {
-            return;
-        };
-        match Minutes::new(now, seat) {
-            Some(minutes) => {
+        })
+    }
+
+    /// What records a room waits for its next turn; without a recorder it is over.
+    fn go_on(&mut self, number: Option<u64>, minutes: Minutes) {
+        match number {
+            Some(number) => {
                 self.minutes_timers.arm(minutes.due(), number);
                 self.minutes.insert(number, minutes);
             }
-            None => drop(self.library.forget(number)),
+            None => self.tell(News::Room {
+                session: minutes.session,
+                room: minutes.room().into(),
+                what: RoomNews::Ceased,
+            }),
         }
     }
 
@@ -235,23 +252,45 @@ impl Studio {
             let Some((_, number)) = self.minutes_timers.pop_due(now) else {
                 return;
             };
-            let left = self.library.left(number);
-            let (Some(minutes), Some(left)) = (self.minutes.get_mut(&number), left) else {
-                // The disk took no more of it.
-                self.minutes.remove(&number);
+            let Some(mut minutes) = self.minutes.remove(&number) else {
                 continue;
             };
-            let goes_on = minutes.turn(now, |frame| {
-                // Whether it takes more is asked below.
-                left.recorder.push(frame);
-            });
-            if goes_on && !left.recorder.has_ended() {
-                self.minutes_timers.arm(minutes.due(), number);
-            } else {
+            let wanted = minutes.turn(now);
+            let number = self.write_down(now, number, &mut minutes);
+            if wanted {
+                self.go_on(number, minutes);
+            } else if let Some(left) = number.and_then(|number| self.library.left(number)) {
                 left.recorder.close(RecordEnd::Closed);
-                self.minutes.remove(&number);
             }
-            self.serve_left(now, number);
+            if let Some(number) = number {
+                self.serve_left(now, number);
+            }
+        }
+    }
+
+    /// Writes what a room said; the number of the recorder that goes on, if any does.
+    fn write_down(&mut self, now: Instant, number: u64, minutes: &mut Minutes) -> Option<u64> {
+        let mut number = number;
+        loop {
+            match self.library.left(number)?.recorder.end() {
+                None => {}
+                // As long as a file may be.
+                Some(RecordEnd::Limit) => {
+                    self.serve_left(now, number);
+                    number = self.begin_minutes(minutes)?;
+                }
+                // The disk took no more of it.
+                Some(_) => {
+                    self.serve_left(now, number);
+                    return None;
+                }
+            }
+            let frame = minutes.frame();
+            let left = self.library.left(number)?;
+            match frame {
+                Some(frame) => left.recorder.push(&frame),
+                None => return Some(number),
+            };
         }
     }
 
@@ -531,12 +570,7 @@ impl Studio {
             Err(refused) => refused,
         };
         // What is on the disk can be salvaged.
-        self.tell(News::Recorded {
-            session: refused.session,
-            task: refused.task,
-            ms: 0,
-            end: RecordEnd::Failed,
-        });
+        self.tell(refused.news(0, RecordEnd::Failed));
         None
     }
 
@@ -550,14 +584,9 @@ impl Studio {
                 return;
             }
             if let Some((ms, end)) = left.recorder.outcome() {
-                let (session, task) = (left.session, left.task);
+                let news = left.news(ms, end);
                 self.library.forget(number);
-                return self.tell(News::Recorded {
-                    session,
-                    task,
-                    ms,
-                    end,
-                });
+                return self.tell(news);
             }
             let Some(wish) = left.recorder.poll_wish() else {
                 continue;

@@ -185,6 +185,7 @@ impl Tape {
         Left {
             session: self.sides[0],
             task: self.task,
+            room: None,
             recorder: self.recorder,
             asked: self.asked,
             rests: false,

@@ -418,6 +418,7 @@ impl Ng {
             | News::Key { .. }
             | News::Measured { .. }
             | News::Failed { .. }
+            | News::Room { .. }
             | News::Talking { .. } => return,
         };
         let Some(begun) = self.recordings.remove(&task) else {

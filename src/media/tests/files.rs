@@ -648,8 +648,31 @@ fn what_is_not_heard_is_counted() {
     assert!(ms > 1500, "{ms}");
 }
 
-/// Two in a room, of whom one talks; what was written of `seconds` of it, and how that ended.
-fn minutes(end: impl Fn(&mut Stage)) -> (Stage, u32) {
+/// What was told of a room: the files that were written, and whether the recording ceased.
+fn minuted(stage: &Stage) -> (Vec<(String, u32, RecordEnd)>, bool) {
+    let (mut files, mut ceased) = (Vec::new(), false);
+    for news in &stage.news {
+        if let News::Room {
+            session,
+            room,
+            what,
+        } = news
+        {
+            assert_eq!((*session, &**room), (1, "board"));
+            assert!(!ceased || matches!(what, room::RoomNews::Written { .. }));
+            match what {
+                room::RoomNews::Written { file, ms, end } => {
+                    files.push((file.to_string(), *ms, *end));
+                }
+                room::RoomNews::Ceased => ceased = true,
+            }
+        }
+    }
+    (files, ceased)
+}
+
+/// Two in a room, of whom the second talks, and the first wants it recorded.
+fn meeting() -> Stage {
     let mut stage = Stage::new(30);
     for session in [1, 2] {
         stage.open(session, format());
@@ -657,20 +680,105 @@ fn minutes(end: impl Fn(&mut Stage)) -> (Stage, u32) {
     }
     // Asked for twice, it is recorded once.
     for (session, file) in [(1, FILE), (2, "other.wav")] {
-        let what = room::RoomOrder::Record(5, file.into());
+        let what = room::RoomOrder::Record(file.into());
         stage.order(Order::Room { session, what });
     }
-    for _ in 0..150 {
+    stage
+}
+
+fn discuss(stage: &mut Stage, frames: u32) {
+    for _ in 0..frames {
         stage.talk(2);
         stage.step();
     }
+}
+
+/// What was written of three seconds of it, and how that ended.
+fn minutes(end: impl Fn(&mut Stage)) -> (Stage, u32) {
+    let mut stage = meeting();
+    discuss(&mut stage, 150);
     end(&mut stage);
     for _ in 0..20 {
         stage.step();
     }
-    let (ms, end) = stage.recorded().expect("its end is told");
-    assert_eq!(end, RecordEnd::Closed);
+    let (files, ceased) = minuted(&stage);
+    let [(file, ms, end)] = &files[..] else {
+        panic!("its end is told: {files:?}")
+    };
+    assert_eq!((&**file, *end, ceased), (FILE, RecordEnd::Closed, false));
+    let ms = *ms;
     (stage, ms)
+}
+
+/// As long as a file may be, another one goes on, though who asked for it is gone.
+#[test]
+fn a_long_conference_is_in_several_files() {
+    let mut stage = meeting();
+    stage.studio.minutes_ms_max = 2_000;
+    let what = room::RoomOrder::EndRecord;
+    stage.order(Order::Room { session: 2, what });
+    stage.step();
+    let what = room::RoomOrder::Record("day/a.wav".into());
+    stage.order(Order::Room { session: 1, what });
+    discuss(&mut stage, 60);
+    stage.order(Order::Close { session: 1 });
+    discuss(&mut stage, 200);
+    stage.order(Order::Close { session: 2 });
+    for _ in 0..20 {
+        stage.step();
+    }
+    let (files, ceased) = minuted(&stage);
+    assert!(!ceased);
+    let [_, first, second, third] = &files[..] else {
+        panic!("{files:?}")
+    };
+    assert_eq!(*first, ("day/a.wav".into(), 2_000, RecordEnd::Limit));
+    assert_eq!(*second, ("day/a.2.wav".into(), 2_000, RecordEnd::Limit));
+    assert_eq!((&*third.0, third.2), ("day/a.3.wav", RecordEnd::Closed));
+    // Nothing is lost between them.
+    assert!((1_140..=1_240).contains(&third.1), "{third:?}");
+    for (file, ms, _) in &files[1..] {
+        let size = stage.disk.size(Root::Spool, file).unwrap();
+        assert_eq!(size, 58 + u64::from(*ms) * 8);
+    }
+    assert_eq!(stage.studio.recordings_left(), 0);
+}
+
+/// A disk that refuses, or stands still for too long: the room is told that it is recorded no
+/// longer, and may be again.
+#[test]
+fn a_room_that_cannot_be_recorded_any_more_hears_so() {
+    for stalls in [false, true] {
+        let mut stage = meeting();
+        discuss(&mut stage, 150);
+        // Who asked for it goes.
+        stage.order(Order::Close { session: 1 });
+        match stalls {
+            true => stage.late_ms = 20_000,
+            false => stage.disk.refuses = Some(FileFailure::Disk),
+        }
+        discuss(&mut stage, 500);
+        assert!(minuted(&stage).1, "{stalls}");
+        (stage.late_ms, stage.disk.refuses) = (0, None);
+        discuss(&mut stage, 700);
+        let (files, _) = minuted(&stage);
+        let [(file, ms, end)] = &files[..] else {
+            panic!("{stalls} {files:?}")
+        };
+        match stalls {
+            true => {
+                assert_eq!((&**file, *end), (FILE, RecordEnd::Behind));
+                assert!((10_500..=12_100).contains(ms), "{ms}");
+                assert_eq!(stage.length(), *ms);
+            }
+            false => assert_eq!((&**file, *end), (FILE, RecordEnd::Failed)),
+        }
+        let what = room::RoomOrder::Record("again.wav".into());
+        stage.order(Order::Room { session: 2, what });
+        discuss(&mut stage, 60);
+        let part = stage.disk.size(Root::Spool, "again.wav.part");
+        assert!(part.is_ok(), "{stalls}");
+    }
 }
 
 #[test]
@@ -687,7 +795,7 @@ fn a_room_is_recorded_until_it_is_told_to_end() {
     // A silent file has none.
     assert!(share > 0.2, "{share}");
     // It can be recorded again, and is not by itself.
-    let (session, what) = (1, room::RoomOrder::Record(5, "again.wav".into()));
+    let (session, what) = (1, room::RoomOrder::Record("again.wav".into()));
     stage.order(Order::Room { session, what });
     for _ in 0..60 {
         stage.step();
@@ -705,7 +813,7 @@ fn what_records_a_room_ends_with_its_last_member() {
             stage.talk(2);
             stage.step();
         }
-        assert_eq!(stage.recorded(), None);
+        assert_eq!(minuted(stage), (vec![], false));
         stage.order(Order::Close { session: 2 });
     });
     assert!((3_900..=4_060).contains(&ms), "{ms}");

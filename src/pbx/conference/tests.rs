@@ -2,6 +2,7 @@
 
 use super::super::program::Effect;
 use super::super::stage::{Stage, spoken};
+use super::super::voice::Voice;
 use super::*;
 use crate::config::ModeratorLeaves;
 use std::sync::Arc;
@@ -458,4 +459,56 @@ fn whoever_takes_a_members_place_hears_the_room() {
     let again = house.tell(other, Event::Begin).0;
     assert_eq!(spoken(&again), ["conf-getpin"]);
     assert_eq!(spoken(&house.keys(other, "4711#")), ["conf-onlyone"]);
+}
+
+/// Whoever asked for the recording is gone: one who is inside tells the others of its end.
+#[test]
+fn a_room_that_is_recorded_no_longer_hears_so() {
+    let mut house = House::new(Room {
+        record: true,
+        ..room()
+    });
+    let inside = house.come_in(0, "99001").0;
+    assert!(
+        matches!(&inside[..], [_, Effect::Room(RoomOrder::Record(file))]
+            if file.ends_with("-board.wav")),
+        "{inside:?}"
+    );
+    let other = house.more();
+    house.come_in(other, "4711");
+    let late = house.more();
+    house.tell(late, Event::Begin);
+    house.keys(late, "4711#");
+    house.tell(0, Event::Ended);
+    let rooms = Arc::clone(&house.phones[0].rooms);
+    for end in [RecordEnd::Limit, RecordEnd::Failed, RecordEnd::Closed] {
+        let what = RoomNews::Written {
+            file: "recordings/a.wav".into(),
+            ms: 7_200_000,
+            end,
+        };
+        // What follows a file, the studio says by itself.
+        assert_eq!(on_room_news(&rooms, "board", &what), None);
+        assert!(rooms.is_recorded("board"));
+    }
+    let (whom, wish) = on_room_news(&rooms, "board", &RoomNews::Ceased).expect("somebody");
+    assert!(!rooms.is_recorded("board"));
+    assert_eq!((whom.shard, &wish), (other, &Wish::Record(false)));
+    let voice = Voice::of(house.phones[other].locale);
+    assert_eq!(
+        house.tell(other, Event::Told(wish)).0,
+        [
+            Effect::Room(RoomOrder::EndRecord),
+            Effect::Room(RoomOrder::Announce(vec![
+                voice.prompt("conf-not-recording")
+            ])),
+        ]
+    );
+    // Who comes in now does not begin anew.
+    assert_eq!(house.tell(late, Event::Done(DOOR)).0.len(), 1);
+    // Of an empty room nobody is told.
+    for phone in [other, late] {
+        house.tell(phone, Event::Ended);
+    }
+    assert_eq!(on_room_news(&rooms, "board", &RoomNews::Ceased), None);
 }

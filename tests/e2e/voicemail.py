@@ -223,6 +223,39 @@ def test_told_unasked_and_kept_when_the_caller_hangs_up(case):
     house.is_clean()
 
 
+def test_told_of_and_not_heard(case):
+    """Who hangs up, or goes on, while a message is being told of has not heard it; nor is one heard whose
+    file is gone."""
+    house = House(case)
+    desk = Agent(case, house.voipd, "bob")
+    carol, bob = house.phone("carol"), house.phone("bob")
+    for _ in range(2):
+        house.leave(carol, "bob")
+    desk.register()
+    assert notified(desk) == ("yes", "2/0")
+    bob.call("*123")
+    bob.hears("vm-onefor-full")
+    bob.press("1")
+    time.sleep(1)
+    bob.press("6")
+    time.sleep(1)
+    bob.hang_up()
+    wait_for("the call to be gone", lambda: house.voipd.calls() == [])
+    assert counts(house.voipd, "bob") == (2, 0)
+    first, second = sorted(house.spool.rglob("*.wav"), key=lambda path: path.stat().st_mtime)
+    first.rename(first.with_suffix(".gone"))
+    bob.call("*123")
+    bob.hears("vm-onefor-full")
+    bob.press("1")
+    bob.hears("vm-helpexit")
+    assert bob.seconds_of(MESSAGE) == 0 and counts(house.voipd, "bob") == (2, 0)
+    bob.press("6")
+    bob.hears(MESSAGE)
+    assert notified(desk) == ("yes", "1/1")
+    bob.hang_up()
+    house.wait_counts("bob", 1, 1)
+
+
 def test_pin(case):
     """Another's phone opens a mailbox by its PIN; wrong ones slow the next down and lock it."""
     house = House(case, users=("200", "carol"), voicemail={"lock_s": 60, "pin_tries": 4})

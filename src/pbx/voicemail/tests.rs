@@ -464,9 +464,82 @@ fn the_owners_phone_hears_what_there_is() {
         words[from + 1..from + 4],
         ["digits/9", "digits/1", "digits/5"]
     );
-    assert_eq!(played(&first).len(), 1);
-    assert_eq!(folders(&first), [Folder::Saved], "heard");
+    assert!(played(&first).is_empty() && folders(&first).is_empty());
+    let sound = stage.tell(done(&first));
+    assert_eq!(played(&sound).len(), 1);
+    assert_eq!(spoken(&sound).last(), Some(&"vm-helpexit"));
+    assert_eq!(counts(&stage.mailboxes), (2, 0), "not yet");
+    assert_eq!(
+        folders(&begins(&mut stage, &sound)),
+        [Folder::Saved],
+        "heard"
+    );
     assert_eq!(counts(&stage.mailboxes), (1, 1));
+}
+
+/// The disk has found the sound of a message that begins.
+fn begins(stage: &mut Fetching, sound: &[Effect]) -> Vec<Effect> {
+    let (task, outcome) = (number_of(sound), Filed::Salvaged { ms: 65_000 });
+    let asked = sound.iter().any(
+        |effect| matches!(effect, Effect::File(asked, FileOrder::Salvage { .. }) if *asked == task),
+    );
+    assert!(asked, "{sound:?}");
+    stage.tell(Event::Filed { task, outcome })
+}
+
+/// The first message, from its first second on.
+fn hear(stage: &mut Fetching, key: char) {
+    let intro = stage.tell(Event::Key(key));
+    let sound = stage.tell(done(&intro));
+    assert_eq!(folders(&begins(stage, &sound)), [Folder::Saved]);
+}
+
+/// Whoever hangs up or goes on while the message is being told of has not heard it.
+#[test]
+fn a_message_is_new_until_its_own_sound_begins() {
+    for key in ['6', '4', '3', '5', '0', '#', '*'] {
+        let mut stage = fetching(2);
+        stage.tell(Event::Begin);
+        let intro = stage.tell(Event::Key('1'));
+        let then = stage.tell(Event::Key(key));
+        assert!(folders(&then).is_empty(), "{key}");
+        // The end of what was cut short is nothing.
+        assert_eq!(stage.tell(done(&intro)), [], "{key}");
+        assert!(folders(&stage.tell(Event::Ended)).is_empty());
+        assert_eq!(counts(&stage.mailboxes), (2, 0), "{key}");
+    }
+    let mut stage = fetching(1);
+    stage.tell(Event::Begin);
+    stage.tell(Event::Key('1'));
+    assert_eq!(stage.tell(Event::Ended), []);
+    assert_eq!(counts(&stage.mailboxes), (1, 0));
+    // Deleted behind its first second, it is not undone by what the disk says late.
+    let mut stage = fetching(1);
+    stage.tell(Event::Begin);
+    let intro = stage.tell(Event::Key('1'));
+    let sound = stage.tell(done(&intro));
+    stage.tell(Event::Key('7'));
+    assert_eq!(begins(&mut stage, &sound), []);
+    assert_eq!(stage.mailboxes.messages(ANA, Folder::Deleted).len(), 1);
+}
+
+#[test]
+fn a_message_whose_file_cannot_be_read_stays_new() {
+    for outcome in [
+        Filed::Failed(FileFailure::Missing),
+        Filed::Failed(FileFailure::Broken),
+        Filed::Salvaged { ms: 0 },
+    ] {
+        let mut stage = fetching(1);
+        stage.tell(Event::Begin);
+        let intro = stage.tell(Event::Key('1'));
+        let sound = stage.tell(done(&intro));
+        let task = number_of(&sound);
+        assert_eq!(stage.tell(Event::Filed { task, outcome }), []);
+        assert_eq!(counts(&stage.mailboxes), (1, 0));
+        // The keys go on working.
+        assert_eq!(folders(&stage.tell(Event::Key('9'))), [Folder::Saved]);
+    }
 }
 
 #[test]
@@ -492,11 +565,16 @@ fn messages_are_stepped_through_saved_and_deleted() {
         .collect();
     stage.tell(Event::Begin);
     let mut at = |key: char| {
-        let effects = stage.tell(Event::Key(key));
-        played(&effects).first().map(|file| {
+        let intro = stage.tell(Event::Key(key));
+        let effects = stage.tell(done(&intro));
+        let place = played(&effects).first().map(|file| {
             let place = files.iter().position(|f| f == file);
             place.expect("one of them")
-        })
+        });
+        if effects.iter().any(|e| matches!(e, Effect::File(..))) {
+            begins(&mut stage, &effects);
+        }
+        place
     };
     assert_eq!(at('1'), Some(0));
     assert_eq!(at('5'), Some(0), "again");
@@ -523,7 +601,7 @@ fn messages_are_stepped_through_saved_and_deleted() {
 fn what_is_deleted_can_be_recovered() {
     let mut stage = fetching(1);
     stage.tell(Event::Begin);
-    stage.tell(Event::Key('1'));
+    hear(&mut stage, '1');
     let deleted = stage.tell(Event::Key('7'));
     assert_eq!(spoken(&deleted), ["vm-deleted"]);
     stage.tell(done(&deleted));
@@ -561,9 +639,13 @@ fn folders_are_changed_and_empty_ones_told() {
     stage.tell(Event::Begin);
     assert_eq!(spoken(&stage.tell(Event::Key('2')))[0], "vm-nomore");
     // Heard, it lies among the saved ones, where 1 finds it as there is no new one.
-    stage.tell(Event::Key('1'));
+    hear(&mut stage, '1');
     stage.tell(Event::Key('#'));
-    assert_eq!(played(&stage.tell(Event::Key('1'))).len(), 1);
+    let intro = stage.tell(Event::Key('1'));
+    let sound = stage.tell(done(&intro));
+    assert_eq!(played(&sound).len(), 1);
+    // It was heard before.
+    assert!(!sound.iter().any(|e| matches!(e, Effect::File(..))));
     let mut stage = fetching(0);
     let main = stage.tell(Event::Begin);
     assert!(!spoken(&main).contains(&"vm-onefor-full"));
@@ -574,7 +656,7 @@ fn folders_are_changed_and_empty_ones_told() {
 fn a_caller_is_called_back() {
     let mut stage = fetching(1);
     stage.tell(Event::Begin);
-    stage.tell(Event::Key('1'));
+    hear(&mut stage, '1');
     for (key, end) in [
         ('8', Event::Refused(486)),
         ('2', Event::Parted),

@@ -275,7 +275,7 @@ impl Leg {
     pub fn in_room(&mut self, what: RoomOrder) {
         if let Doing::Meeting(meeting) = &mut self.doing {
             // What was asked for the whisper before is nothing to the next.
-            if matches!(what, RoomOrder::Whisper(..)) {
+            if matches!(what, RoomOrder::Whisper(..)) && !meeting.is_named() {
                 self.asked = None;
             }
             meeting.order(what);
@@ -558,7 +558,7 @@ impl Leg {
                 Some(beep) => beep.player.poll_wish(),
                 None => recording.recorder.poll_wish(),
             },
-            Doing::Meeting(meeting) => meeting.whisper()?.poll_wish(),
+            Doing::Meeting(meeting) => meeting.reader()?.poll_wish(),
             Doing::Resting | Doing::Echoing | Doing::Bridged(_) => None,
         }
     }
@@ -574,7 +574,7 @@ impl Leg {
                 }
             }
             Doing::Meeting(meeting) => {
-                if let Some(player) = meeting.whisper() {
+                if let Some(player) = meeting.reader() {
                     player.asked(ticket);
                 }
             }
@@ -603,8 +603,9 @@ impl Leg {
                 None => recording.recorder.handle_answer(answer.map(drop)),
             },
             Doing::Meeting(meeting) => {
-                if let Some(player) = meeting.whisper() {
+                if let Some(player) = meeting.reader() {
                     player.handle_answer(ticket, answer);
+                    meeting.on_read();
                 }
             }
             Doing::Resting | Doing::Echoing | Doing::Bridged(_) => {}

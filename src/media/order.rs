@@ -6,6 +6,7 @@ use super::room::{Join, RoomNews, RoomOrder};
 use super::tone::{Country, Tone};
 use crate::wire::rtp::{Coding, Wishes};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Sounds of one list; of more the first are played.
 pub const SOUNDS_MAX: usize = 64;
@@ -97,6 +98,9 @@ pub enum Sound {
     },
     /// What those hear who wait, without end.
     Music,
+    /// What was read of a file already, as A-law of 8 kHz. Within the studio alone.
+    #[serde(skip)]
+    Clip(Arc<[u8]>),
 }
 
 /// What a leg does.

@@ -60,6 +60,19 @@ pub struct Join {
     pub arrival: Vec<Sound>,
     /// What those who stay hear when it goes; may be empty.
     pub farewell: Vec<Sound>,
+    /// A recording of its name, which is said in place of both where it can be read.
+    pub name: Option<Name>,
+}
+
+/// Who comes into a room, as a recording tells.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Name {
+    /// A file of the spool; the first five seconds of it are heard.
+    pub file: Box<str>,
+    /// What is said behind it when it comes.
+    pub comes: Vec<Sound>,
+    /// What is said behind it when it goes.
+    pub goes: Vec<Sound>,
 }
 
 /// About a leg in a room.

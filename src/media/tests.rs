@@ -409,6 +409,7 @@ fn join_board() -> Task {
         volume: room::VOLUME_ONE,
         arrival: Vec::new(),
         farewell: Vec::new(),
+        name: None,
     }))
 }
 

@@ -14,9 +14,10 @@
 
 use super::program::{Event, Program, Scene};
 use super::rooms::{Address, Member, Refused, Roster, Wish};
+use super::voicemail::recorded_name;
 use crate::config::{Announce, Conference as Room};
 use crate::feature::{Patience, is_pin};
-use crate::media::room::{Join, RoomNews, RoomOrder, VOLUME_MAX, VOLUME_ONE};
+use crate::media::room::{Join, Name, RoomNews, RoomOrder, VOLUME_MAX, VOLUME_ONE};
 use crate::media::say::Gender;
 use crate::media::{RecordEnd, Sound, Task};
 use crate::plan::local_time;
@@ -323,6 +324,7 @@ impl Conference {
         let room = scene.config.conference(&name);
         let announce = room.map_or(Announce::None, |room| room.announce);
         let (arrival, farewell) = announcements(scene, announce);
+        let recorded = recording(scene, announce);
         let join = Join {
             rate: room.map_or_else(|| Room::default().rate, |room| room.rate),
             room: name,
@@ -331,6 +333,7 @@ impl Conference {
             volume: volume(self.volume),
             arrival,
             farewell,
+            name: recorded,
         };
         scene.order(JOIN, Task::Join(Box::new(join)));
         self.record(scene);
@@ -598,6 +601,17 @@ fn announcements(scene: &Scene<'_>, announce: Announce) -> (Vec<Sound>, Vec<Soun
             (say("conf-hasjoin"), say("conf-hasleft"))
         }
     }
+}
+
+/// The same by the name that the caller recorded, if it is one of our users who did.
+fn recording(scene: &Scene<'_>, announce: Announce) -> Option<Name> {
+    let aor = scene.caller.user.as_deref();
+    let aor = aor.filter(|_| announce == Announce::Names)?;
+    Some(Name {
+        file: recorded_name(scene, aor)?,
+        comes: vec![scene.voice.prompt("conf-hasjoin")],
+        goes: vec![scene.voice.prompt("conf-hasleft")],
+    })
 }
 
 /// Where a recording of a room goes, by the day and the second of its beginning.

@@ -96,7 +96,18 @@ impl Stage {
     }
 
     fn step(&mut self) {
-        self.now += Duration::from_millis(20);
+        self.pass(20);
+    }
+
+    /// A frame's time in small steps: the turns of a room's legs lie within it.
+    fn live(&mut self) {
+        for _ in 0..4 {
+            self.pass(5);
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now += Duration::from_millis(ms);
         self.answer();
         self.studio.handle_timeout(self.now, &mut self.sent);
         self.settle();
@@ -819,4 +830,58 @@ fn what_records_a_room_ends_with_its_last_member() {
     assert!((3_900..=4_060).contains(&ms), "{ms}");
     assert_eq!(stage.length(), ms);
     assert_eq!(stage.studio.recordings_left(), 0);
+}
+
+/// The name of one who comes and goes, as a tone in a file; without the file, the words in its
+/// place. All in the room hear it, and nobody of another worker has to ask a disk.
+#[test]
+fn a_recorded_name_is_heard_in_the_room() {
+    use crate::media::codec::g711::{alaw_decode, alaw_encode};
+    use crate::media::goertzel::amplitude;
+    const NAME_HZ: f32 = 1_000.0;
+    let tone: Vec<i16> = (0..8_000)
+        .map(|n| (8_000.0 * (n as f32 * NAME_HZ * std::f32::consts::TAU / 8_000.0).sin()) as i16)
+        .collect();
+    let mut bytes = vec![0; tone.len()];
+    alaw_encode(&tone, &mut bytes);
+    for (there, late_ms) in [(true, 0), (true, 700), (false, 0)] {
+        let mut stage = Stage::new(late_ms);
+        if there {
+            stage.disk.put(Root::Spool, "mail/201/greet.alaw", &bytes);
+        }
+        stage.open(1, format());
+        stage.run(1, 1, join_board());
+        let words = |ms| vec![beep(ms)];
+        let Task::Join(mut join) = join_board() else {
+            panic!()
+        };
+        (join.arrival, join.farewell) = (words(600), words(600));
+        join.name = Some(room::Name {
+            file: "mail/201/greet.alaw".into(),
+            comes: vec![],
+            goes: vec![],
+        });
+        stage.open(2, format());
+        stage.run(2, 1, Task::Join(join));
+        let heard = |stage: &mut Stage| {
+            stage.sent = Sent::default();
+            for _ in 0..150 {
+                stage.live();
+            }
+            let mut named = 0;
+            for (session, packet) in &stage.sent.0 {
+                let mut samples = [0; 160];
+                if *session == 1 && alaw_decode(&packet[12..], &mut samples) == 160 {
+                    named += u32::from(amplitude(&samples, NAME_HZ, 8_000) > 2_000.0);
+                }
+            }
+            named * 20
+        };
+        let expected = if there { 900..=1_100 } else { 0..=40 };
+        let came = heard(&mut stage);
+        assert!(expected.contains(&came), "{there} {late_ms}: {came}");
+        stage.order(Order::Close { session: 2 });
+        let went = heard(&mut stage);
+        assert!(expected.contains(&went), "{there} {late_ms}: {went}");
+    }
 }

@@ -267,6 +267,39 @@ fn who_comes_later_hears_how_many_are_there() {
     );
 }
 
+/// Who proved to be a user that recorded its name is called by it, where rooms tell names.
+#[test]
+fn a_recorded_name_is_said_in_place_of_digits() {
+    use crate::mailbox::greeting_file;
+    use crate::store::Greeting;
+    let aor = "201@example.com";
+    for (announce, user, recorded, named) in [
+        (Announce::Names, Some(aor), true, true),
+        (Announce::Names, Some(aor), false, false),
+        (Announce::Names, None, true, false),
+        (Announce::Tones, Some(aor), true, false),
+    ] {
+        let mut house = House::new(Room { announce, ..room() });
+        let phone = &mut house.phones[0];
+        phone.caller.user = user.map(Box::from);
+        phone.caller.number = "201".into();
+        if recorded {
+            phone.mailboxes.set_greeting(aor, Greeting::Name).unwrap();
+        }
+        let inside = house.come_in(0, "4711").0;
+        let join = join(&inside);
+        let voice = Voice::of(house.phones[0].locale);
+        let name = Name {
+            file: greeting_file(aor, Greeting::Name),
+            comes: vec![voice.prompt("conf-hasjoin")],
+            goes: vec![voice.prompt("conf-hasleft")],
+        };
+        assert_eq!(join.name, named.then_some(name));
+        // Where the file cannot be read.
+        assert!(!join.arrival.is_empty() && !join.farewell.is_empty());
+    }
+}
+
 #[test]
 fn a_full_room_and_a_locked_one_say_so() {
     let mut house = House::new(Room {

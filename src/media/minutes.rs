@@ -5,6 +5,7 @@
 use super::record;
 use super::resample::Resampler;
 use super::room::{FRAME_MS, Listened, Seat};
+use super::wav::{Encoding, Layout};
 use crate::base::Instant;
 
 const FRAME_NS: u64 = FRAME_MS as u64 * 1_000_000;
@@ -22,25 +23,33 @@ pub(super) struct Minutes {
     /// What its first file is called, and how many were begun.
     file: Box<str>,
     files: u32,
+    /// What they are made of.
+    pub layout: Layout,
     resampler: Resampler,
     frame: u64,
     samples: Box<[i16]>,
-    /// What was not written yet, at the rate of recordings.
+    /// What was not written yet, at the rate of the file.
     waiting: Vec<i16>,
 }
 
 impl Minutes {
-    /// Into a file, for a leg. `None` where the room's rate cannot be brought to that of
-    /// recordings.
-    pub fn new(now: Instant, seat: Seat, session: u64, file: Box<str>) -> Option<Self> {
+    /// Into a file, for a leg. `None` where the room's rate cannot be brought to that of the file.
+    pub fn new(
+        now: Instant,
+        seat: Seat,
+        session: u64,
+        (file, encoding): (Box<str>, Encoding),
+    ) -> Option<Self> {
+        let layout = record::layout_of_room(encoding, seat.rate());
         Some(Self {
             session,
             file,
             files: 0,
-            resampler: Resampler::new(seat.rate(), record::RATE)?,
+            layout,
+            resampler: Resampler::new(seat.rate(), layout.rate)?,
             frame: now.as_nanos().saturating_sub(PHASE_NS) / FRAME_NS + 1,
             samples: vec![0; seat.frame_samples()].into_boxed_slice(),
-            waiting: Vec::with_capacity(2 * record::FRAME),
+            waiting: Vec::with_capacity(2 * record::FRAME_MAX),
             seat,
         })
     }
@@ -70,7 +79,7 @@ impl Minutes {
         let behind = present.saturating_sub(self.frame);
         let missed = usize::try_from(behind.min(BEHIND_MAX)).unwrap_or(0);
         self.waiting
-            .resize(self.waiting.len() + missed * record::FRAME, 0);
+            .resize(self.waiting.len() + missed * self.frame_samples(), 0);
         self.frame += behind;
         let heard = self.seat.listen(self.frame, &mut self.samples);
         self.frame += 1;
@@ -79,17 +88,26 @@ impl Minutes {
             Listened::Late => self.samples.fill(0),
             Listened::Over => return false,
         }
-        let mut converted = [0; 2 * record::FRAME];
+        let mut converted = [0; 2 * record::FRAME_MAX];
         let made = self.resampler.process(&self.samples, &mut converted);
         let converted = converted.get(..made).unwrap_or_default();
         self.waiting.extend_from_slice(converted);
         true
     }
 
-    /// The next whole frame that was not written yet.
-    pub fn frame(&mut self) -> Option<[i16; record::FRAME]> {
-        let frame = *self.waiting.first_chunk()?;
-        self.waiting.drain(..record::FRAME);
-        Some(frame)
+    /// Samples of one frame of the file.
+    fn frame_samples(&self) -> usize {
+        (self.layout.rate * record::FRAME_MS / 1000) as usize
+    }
+
+    /// Hands over the next whole frame that was not written yet, if there is one.
+    pub fn frame(&mut self, write: impl FnOnce(&[i16])) -> bool {
+        let samples = self.frame_samples();
+        let Some(frame) = self.waiting.get(..samples) else {
+            return false;
+        };
+        write(frame);
+        self.waiting.drain(..samples);
+        true
     }
 }

@@ -18,6 +18,7 @@ use super::mixer::{Heard, Mixer, TalkChange};
 use super::order::{RecordEnd, Sound};
 use super::player::{Player, Stock};
 use super::resample::Resampler;
+use super::wav::Encoding;
 use crate::base::Key;
 use crate::wire::rtp::{Coding, Wishes};
 use serde::{Deserialize, Serialize};
@@ -88,10 +89,11 @@ pub enum RoomOrder {
     Announce(Vec<Sound>),
     /// It alone hears this, over the others; the end is told as that of this task.
     Whisper(u32, Vec<Sound>),
-    /// The room is recorded from now on, into a file of the spool, until [`RoomOrder::EndRecord`]
-    /// or until nobody is there; not again if it is already. Once the file is as long as one may
-    /// be, another follows it: of `a.wav` that is `a.2.wav`. [`RoomNews`] tell of them.
-    Record(Box<str>),
+    /// The room is recorded from now on, into a file of the spool with the encoding's extension,
+    /// until [`RoomOrder::EndRecord`] or until nobody is there; not again if it is already. Once
+    /// the file is as long as one may be, another follows it: of `a.wav` that is `a.2.wav`.
+    /// [`RoomNews`] tell of them.
+    Record(Box<str>, Encoding),
     /// The room is recorded no longer.
     EndRecord,
 }

@@ -13,6 +13,7 @@ use super::record::{Limits, Recorder};
 use super::room::{RoomNews, RoomOrder, Rooms};
 use super::stream::{Heard, ntp_of_unix_ms};
 use super::tape::Tape;
+use super::wav::Encoding;
 use crate::base::{Anchor, Instant, Key, Slab, TimerTable};
 use crate::wire::rtp::Packet;
 use crate::wire::rtp::event::key as key_of;
@@ -167,11 +168,11 @@ impl Studio {
             }
             (
                 Order::Room {
-                    what: RoomOrder::Record(file),
+                    what: RoomOrder::Record(file, encoding),
                     ..
                 },
                 Some(key),
-            ) => self.record_room(now, key, file),
+            ) => self.record_room(now, key, (file, encoding)),
             (Order::Room { what, .. }, Some(key)) => {
                 if let Some(leg) = self.legs.get_mut(key) {
                     leg.in_room(what);
@@ -203,7 +204,7 @@ impl Studio {
         }
     }
 
-    fn record_room(&mut self, now: Instant, key: Key, file: Box<str>) {
+    fn record_room(&mut self, now: Instant, key: Key, file: (Box<str>, Encoding)) {
         let leg = self.legs.get(key);
         let Some((session, seat)) = leg.and_then(|leg| Some((leg.session, leg.record_room()?)))
         else {
@@ -225,7 +226,7 @@ impl Studio {
             session: minutes.session,
             task: 0,
             room: Some(minutes.room().into()),
-            recorder: Recorder::new(minutes.next_file(), limits),
+            recorder: Recorder::of(minutes.next_file(), minutes.layout, limits),
             asked: None,
             rests: false,
         })
@@ -285,12 +286,14 @@ impl Studio {
                     return None;
                 }
             }
-            let frame = minutes.frame();
             let left = self.library.left(number)?;
-            match frame {
-                Some(frame) => left.recorder.push(&frame),
-                None => return Some(number),
-            };
+            let is_one = minutes.frame(|frame| {
+                // Whether it takes more is asked above.
+                left.recorder.push(frame);
+            });
+            if !is_one {
+                return Some(number);
+            }
         }
     }
 

@@ -15,10 +15,11 @@
 use super::program::{Event, Program, Scene};
 use super::rooms::{Address, Member, Refused, Roster, Wish};
 use super::voicemail::recorded_name;
-use crate::config::{Announce, Conference as Room};
+use crate::config::{Announce, Conference as Room, RoomFormat};
 use crate::feature::{Patience, is_pin};
 use crate::media::room::{Join, Name, RoomNews, RoomOrder, VOLUME_MAX, VOLUME_ONE};
 use crate::media::say::Gender;
+use crate::media::wav::Encoding;
 use crate::media::{RecordEnd, Sound, Task};
 use crate::plan::local_time;
 use std::time::Duration;
@@ -343,8 +344,10 @@ impl Conference {
     fn record(&self, scene: &mut Scene<'_>) {
         let name = self.room.as_deref().unwrap_or_default();
         if scene.rooms.is_recorded(name) {
-            let file = file_of(scene, name);
-            scene.in_room(RoomOrder::Record(file.into()));
+            let room = scene.config.conference(name);
+            let encoding = encoding(room.map_or(RoomFormat::Wav, |room| room.format));
+            let file = file_of(scene, name, encoding);
+            scene.in_room(RoomOrder::Record(file.into(), encoding));
         }
     }
 
@@ -614,11 +617,21 @@ fn recording(scene: &Scene<'_>, announce: Announce) -> Option<Name> {
     })
 }
 
+fn encoding(format: RoomFormat) -> Encoding {
+    match format {
+        RoomFormat::Wav => Encoding::Alaw,
+        RoomFormat::Ulaw => Encoding::Ulaw,
+        RoomFormat::Pcm => Encoding::Pcm16,
+        RoomFormat::G722 => Encoding::G722,
+        RoomFormat::Gsm => Encoding::Gsm,
+    }
+}
+
 /// Where a recording of a room goes, by the day and the second of its beginning.
-fn file_of(scene: &Scene<'_>, room: &str) -> String {
+fn file_of(scene: &Scene<'_>, room: &str, encoding: Encoding) -> String {
     let begun = local_time(scene.unix_ms, &scene.config.numbers.timezone);
     let begun = begun.strftime("%Y/%m/%d/conference-%H%M%S");
-    format!("recordings/{begun}-{room}.wav")
+    format!("recordings/{begun}-{room}.{}", encoding.extension())
 }
 
 /// The volume so many steps above that of the room.

@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+import wave
 
 from lib.case import Skip, wait_for
 from lib.phone import Phone
@@ -258,6 +259,23 @@ def test_recorded(case):
     time.sleep(1)
     assert len(recordings(voipd, 2)) == count and not voipd.json("conference", "list")[0]["recorded"]
     hang_up(voipd, two)
+
+
+def test_recorded_as_linear_samples(case):
+    """Of a room of 16 kHz as it is, where the file is to be so."""
+    voipd, phones = house(case, {"record": True, "format": "pcm"}, alice="G722/16000/1")
+    two = {name: phones[name] for name in ("alice", "bob")}
+    enter(voipd, two)
+    inside(voipd, 2)
+    time.sleep(1)
+    pass_door(two)
+    time.sleep(3)
+    hang_up(voipd, two)
+    with wave.open(str(recordings(voipd, 1)[0])) as file:
+        made = (file.getnchannels(), file.getsampwidth(), file.getframerate())
+        assert made == (1, 2, 16000), made
+        assert file.getnframes() > 3 * 16000, file.getnframes()
+    assert not list(voipd.state.glob("spool/**/*.part"))
 
 
 def test_recorded_names(case):

@@ -1,3 +1,4 @@
+use super::super::codec::g711;
 use super::super::file::{FileAnswer, Root};
 use super::super::shelf::{Shelf, answer, tests::Memory};
 use super::super::wav::Wav;

@@ -7,7 +7,7 @@ use crate::media::file::{
 };
 use crate::media::record::layout;
 use crate::media::shelf::{Shelf, answer, tests::Memory};
-use crate::media::wav::Wav;
+use crate::media::wav::{Encoding, Kind, Layout, Reader, Wav};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -691,7 +691,7 @@ fn meeting() -> Stage {
     }
     // Asked for twice, it is recorded once.
     for (session, file) in [(1, FILE), (2, "other.wav")] {
-        let what = room::RoomOrder::Record(file.into());
+        let what = room::RoomOrder::Record(file.into(), Encoding::Alaw);
         stage.order(Order::Room { session, what });
     }
     stage
@@ -729,7 +729,7 @@ fn a_long_conference_is_in_several_files() {
     let what = room::RoomOrder::EndRecord;
     stage.order(Order::Room { session: 2, what });
     stage.step();
-    let what = room::RoomOrder::Record("day/a.wav".into());
+    let what = room::RoomOrder::Record("day/a.wav".into(), Encoding::Alaw);
     stage.order(Order::Room { session: 1, what });
     discuss(&mut stage, 60);
     stage.order(Order::Close { session: 1 });
@@ -784,7 +784,7 @@ fn a_room_that_cannot_be_recorded_any_more_hears_so() {
             }
             false => assert_eq!((&**file, *end), (FILE, RecordEnd::Failed)),
         }
-        let what = room::RoomOrder::Record("again.wav".into());
+        let what = room::RoomOrder::Record("again.wav".into(), Encoding::Alaw);
         stage.order(Order::Room { session: 2, what });
         discuss(&mut stage, 60);
         let part = stage.disk.size(Root::Spool, "again.wav.part");
@@ -806,7 +806,10 @@ fn a_room_is_recorded_until_it_is_told_to_end() {
     // A silent file has none.
     assert!(share > 0.2, "{share}");
     // It can be recorded again, and is not by itself.
-    let (session, what) = (1, room::RoomOrder::Record("again.wav".into()));
+    let (session, what) = (
+        1,
+        room::RoomOrder::Record("again.wav".into(), Encoding::Alaw),
+    );
     stage.order(Order::Room { session, what });
     for _ in 0..60 {
         stage.step();
@@ -884,4 +887,116 @@ fn a_recorded_name_is_heard_in_the_room() {
         let went = heard(&mut stage);
         assert!(expected.contains(&went), "{there} {late_ms}: {went}");
     }
+}
+
+/// A room of 16 kHz that hears a tone, in each way of writing it: what was heard is in the file,
+/// and as much of it as was on the disk when a crash came is salvaged.
+#[test]
+fn a_room_is_written_in_each_format() {
+    use crate::media::codec::{Codec, Encoder};
+    use crate::media::goertzel::amplitude;
+    let wide = Format {
+        coding: crate::wire::rtp::Coding::G722,
+        payload_type: 9,
+        ..format()
+    };
+    for (encoding, rate, bytes_a_second) in [
+        (Encoding::Alaw, 8_000, 8_000),
+        (Encoding::Ulaw, 8_000, 8_000),
+        (Encoding::Pcm16, 16_000, 32_000),
+        (Encoding::G722, 16_000, 8_000),
+        (Encoding::Gsm, 8_000, 1_650),
+    ] {
+        let mut stage = Stage::new(30);
+        for session in [1, 2] {
+            stage.open(session, wide.clone());
+            stage.run(session, 1, join_board());
+        }
+        let file = format!("day/a.{}", encoding.extension());
+        let what = room::RoomOrder::Record(file.as_str().into(), encoding);
+        stage.order(Order::Room { session: 1, what });
+        // A tone of 1 kHz, and one that no telephone brings.
+        let mut encoder = Encoder::new(Codec::G722);
+        let mut n = 0.0f32;
+        for _ in 0..200 {
+            let mut samples = [0i16; 320];
+            for sample in &mut samples {
+                let turn = n * std::f32::consts::TAU / 16_000.0;
+                *sample = (5_000.0 * ((1_000.0 * turn).sin() + (5_500.0 * turn).sin())) as i16;
+                n += 1.0;
+            }
+            let mut body = [0; 160];
+            assert_eq!(encoder.encode(&samples, &mut body), 160);
+            let bytes = packet(stage.sequence, stage.timestamp, 9, 9, &body);
+            stage.sequence = stage.sequence.wrapping_add(1);
+            stage.timestamp = stage.timestamp.wrapping_add(160);
+            stage.hears(2, bytes);
+            stage.live();
+        }
+        // The crash.
+        let part = format!("{file}.part");
+        let mut disk = Memory::default();
+        let broken = &stage.disk.files[&(Root::Spool, part.clone())];
+        disk.put(Root::Spool, &part, &broken[..broken.len() - 5]);
+        let whole = FileOrder::Salvage {
+            file: file.as_str().into(),
+        };
+        let Ok(FileAnswer::Filed(Filed::Salvaged { ms })) =
+            answer(&mut disk, FileWish::Order(whole))
+        else {
+            panic!("{encoding:?}")
+        };
+        assert!((2_500..4_000).contains(&ms), "{encoding:?} {ms}");
+        check(&mut disk, &file, Layout::mono(encoding, rate), ms);
+        // Its end.
+        let what = room::RoomOrder::EndRecord;
+        stage.order(Order::Room { session: 1, what });
+        for _ in 0..20 {
+            stage.live();
+        }
+        let (files, ceased) = minuted(&stage);
+        let [(name, ms, RecordEnd::Closed)] = &files[..] else {
+            panic!("{files:?}")
+        };
+        assert_eq!((name, ceased), (&file, false));
+        assert!((3_900..=4_060).contains(ms), "{encoding:?} {ms}");
+        let (samples, size) = check(&mut stage.disk, &file, Layout::mono(encoding, rate), *ms);
+        assert_eq!(size, u64::from(*ms) * bytes_a_second / 1000);
+        // Piece by piece: what is played in time may be stretched in between.
+        let level = |hz| {
+            let pieces = samples[samples.len() / 2..].chunks_exact(rate as usize / 50);
+            let count = pieces.len() as f32;
+            pieces.map(|piece| amplitude(piece, hz, rate)).sum::<f32>() / count
+        };
+        assert!(level(1_000.0) > 2_500.0, "{encoding:?}");
+        if rate == 16_000 {
+            assert!(level(5_500.0) > 2_000.0, "{encoding:?}");
+        }
+    }
+}
+
+/// What is in a file, and how many bytes of sound: as long as it is said to be, and made so.
+fn check(disk: &mut Memory, file: &str, layout: Layout, ms: u32) -> (Vec<i16>, u64) {
+    let size = disk.size(Root::Spool, file).unwrap();
+    let bytes = disk.read(Root::Spool, file, 0, size as u32).unwrap();
+    let extension = file.rsplit('.').next().unwrap();
+    let (found, data) = match Kind::from_extension(extension).unwrap() {
+        Kind::Raw(layout) => (layout, 0..size),
+        Kind::Wav => {
+            let wav = Wav::parse(&bytes, size).unwrap();
+            (wav.layout, wav.data)
+        }
+    };
+    assert_eq!(found, layout);
+    let sound = &bytes[data.start as usize..data.end as usize];
+    assert_eq!(layout.duration_ms(sound.len() as u64), u64::from(ms));
+    let mut samples = vec![0; (u64::from(layout.rate) * u64::from(ms) / 1000) as usize];
+    let (_, made) = Reader::new(layout).read(sound, &mut samples);
+    assert_eq!(made, samples.len());
+    assert!(
+        !disk
+            .files
+            .contains_key(&(Root::Spool, format!("{file}.part")))
+    );
+    (samples, sound.len() as u64)
 }

@@ -503,7 +503,7 @@ fn a_room_that_is_recorded_no_longer_hears_so() {
     });
     let inside = house.come_in(0, "99001").0;
     assert!(
-        matches!(&inside[..], [_, Effect::Room(RoomOrder::Record(file))]
+        matches!(&inside[..], [_, Effect::Room(RoomOrder::Record(file, Encoding::Alaw))]
             if file.ends_with("-board.wav")),
         "{inside:?}"
     );
@@ -544,4 +544,28 @@ fn a_room_that_is_recorded_no_longer_hears_so() {
         house.tell(phone, Event::Ended);
     }
     assert_eq!(on_room_news(&rooms, "board", &RoomNews::Ceased), None);
+}
+
+#[test]
+fn a_room_is_recorded_as_it_is_to_be() {
+    for (format, encoding, extension) in [
+        (RoomFormat::Wav, Encoding::Alaw, "wav"),
+        (RoomFormat::Ulaw, Encoding::Ulaw, "wav"),
+        (RoomFormat::Pcm, Encoding::Pcm16, "wav"),
+        (RoomFormat::G722, Encoding::G722, "g722"),
+        (RoomFormat::Gsm, Encoding::Gsm, "gsm"),
+    ] {
+        let mut house = House::new(Room {
+            record: true,
+            format,
+            ..room()
+        });
+        let inside = house.come_in(0, "99001").0;
+        let [_, Effect::Room(RoomOrder::Record(file, written))] = &inside[..] else {
+            panic!("{inside:?}")
+        };
+        assert_eq!(*written, encoding);
+        assert!(file.ends_with(&format!("-board.{extension}")), "{file}");
+        assert!(crate::media::file::is_name(file));
+    }
 }

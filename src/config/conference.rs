@@ -19,6 +19,7 @@ pub(super) const CONFERENCE: &[&str] = &[
     "moderator_leaves",
     "announce",
     "record",
+    "format",
 ];
 
 /// Members of one room, as many as are mixed.
@@ -50,6 +51,44 @@ pub struct Conference {
     pub announce: Announce,
     /// Whether it is recorded.
     pub record: bool,
+    /// How a recording is written.
+    pub format: RoomFormat,
+}
+
+/// How a recording of a room is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RoomFormat {
+    /// A-law of 8 kHz, WAV.
+    Wav,
+    /// u-law of 8 kHz, WAV.
+    Ulaw,
+    /// Linear samples of 16 bits, WAV: at the room's rate, up to 16 kHz.
+    Pcm,
+    /// G.722, octets alone.
+    G722,
+    /// GSM 06.10, frames alone.
+    Gsm,
+}
+
+impl RoomFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("wav", Self::Wav),
+        ("ulaw", Self::Ulaw),
+        ("pcm", Self::Pcm),
+        ("g722", Self::G722),
+        ("gsm", Self::Gsm),
+    ];
+
+    /// The word in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Wav => "wav",
+            Self::Ulaw => "ulaw",
+            Self::Pcm => "pcm",
+            Self::G722 => "g722",
+            Self::Gsm => "gsm",
+        }
+    }
 }
 
 /// What becomes of a room that its last moderator left.
@@ -114,6 +153,7 @@ impl Default for Conference {
             moderator_leaves: ModeratorLeaves::Wait,
             announce: Announce::Tones,
             record: false,
+            format: RoomFormat::Wav,
         }
     }
 }
@@ -181,6 +221,10 @@ impl<'d> File<'_, '_, 'd> {
             room.announce = announce.unwrap_or(room.announce);
         }
         room.record = self.truth(section, "record", room.record);
+        if let Some(entry) = section.get("format") {
+            let format = self.reader.word(entry, RoomFormat::WORDS);
+            room.format = format.unwrap_or(room.format);
+        }
         if let Some(entry) = section.get("wait_for_moderator")
             && room.wait_for_moderator
             && section.get("moderator_pin").is_none()
@@ -254,5 +298,6 @@ pub(super) fn print(f: &mut Formatter<'_>, room: &Conference) -> fmt::Result {
         text(f, "moderator_leaves", &room.moderator_leaves.as_str())?;
     }
     text(f, "announce", &room.announce.as_str())?;
-    plain(f, "record", room.record)
+    plain(f, "record", room.record)?;
+    text(f, "format", &room.format.as_str())
 }

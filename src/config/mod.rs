@@ -32,7 +32,7 @@ mod services;
 mod tests;
 mod voicemail;
 
-pub use conference::{Announce, CONFERENCE_MEMBERS_MAX, Conference, ModeratorLeaves};
+pub use conference::{Announce, CONFERENCE_MEMBERS_MAX, Conference, ModeratorLeaves, RoomFormat};
 pub use dialing::{
     Algorithm, CONDITIONS_MAX, Class, FailureKind, Group, Hours, Identity, Line, MEMBERS_MAX,
     Match, Member, NEXT_ON, NumberFormat, Numbers, PEERS_MAX, Pool, ROUTES_MAX, Route, STEPS_MAX,

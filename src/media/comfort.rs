@@ -1,21 +1,17 @@
 //! Comfort noise (RFC 3389): what a sender that falls silent tells of the noise around it, and the
-//! noise that a receiver plays in its place.
+//! noise that we play in its place.
 //!
 //! A payload is one byte of level, in dB below overload, and optionally the noise's colour as
 //! reflection coefficients of an all-pole model, a byte each.
-
-use super::activity::{Activity, mean_square};
+//!
+//! We describe no silence of our own: that is optional (§1), saves what nobody here is short of,
+//! and costs sound where far ends take silence for a dead line, NATs forget the way, or each first
+//! word comes to a jitter buffer that begins anew.
 
 /// The static payload type at 8 kHz (RFC 3389 §4).
 pub const PAYLOAD_TYPE: u8 = 13;
-/// The name in `a=rtpmap`.
-pub const NAME: &str = "CN";
-/// Reflection coefficients that are made.
-pub const ORDER: usize = 8;
 /// Reflection coefficients that are used; a payload's further ones shape what no ear misses.
 pub const ORDER_MAX: usize = 12;
-/// Bytes of a payload that is made.
-pub const PAYLOAD_SIZE: usize = 1 + ORDER;
 
 /// The level field's largest value.
 const LEVEL_MAX: u8 = 127;
@@ -23,122 +19,6 @@ const LEVEL_MAX: u8 = 127;
 const STEP: f32 = 258.0 / 32_768.0;
 /// Levels are relative to a full-scale square wave (§3.1).
 const OVERLOAD: f32 = 32_767.0;
-/// Silence is told again when its level has changed by so much, or after so long.
-const LEVEL_CHANGE_DB: u8 = 3;
-const REPEAT_MS: u32 = 1000;
-/// Samples over which the colour is measured, at least.
-const LAGS: usize = ORDER + 1;
-
-// ---------------------------------------------------------------- made
-
-/// What a sender does with a frame.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Send {
-    /// Sends it.
-    Sound,
-    /// Sends this comfort noise payload instead.
-    Noise([u8; PAYLOAD_SIZE]),
-    /// Sends nothing.
-    Nothing,
-}
-
-/// Decides frame by frame whether a party is silent, and describes its noise.
-#[derive(Clone, Debug)]
-pub struct SilenceDetector {
-    activity: Activity,
-    frame_ms: u32,
-    /// Since the noise was last told; none while the party talks.
-    told_ms: Option<u32>,
-    told_level: u8,
-}
-
-impl SilenceDetector {
-    /// For frames of `frame_ms`.
-    pub fn new(frame_ms: u32) -> Self {
-        Self {
-            activity: Activity::new(frame_ms),
-            frame_ms: frame_ms.max(1),
-            told_ms: None,
-            told_level: 0,
-        }
-    }
-
-    /// Takes in the next frame.
-    pub fn push(&mut self, samples: &[i16]) -> Send {
-        if self.activity.push(mean_square(samples)) {
-            self.told_ms = None;
-            return Send::Sound;
-        }
-        let payload = describe(samples);
-        let [level, ..] = payload;
-        let since = self.told_ms.map(|ms| ms.saturating_add(self.frame_ms));
-        let changed = level.abs_diff(self.told_level) >= LEVEL_CHANGE_DB;
-        if since.is_none_or(|ms| ms >= REPEAT_MS || changed) {
-            (self.told_ms, self.told_level) = (Some(0), level);
-            return Send::Noise(payload);
-        }
-        self.told_ms = since;
-        Send::Nothing
-    }
-
-    /// Whether the party talks.
-    pub fn talks(&self) -> bool {
-        self.activity.talks()
-    }
-}
-
-/// The payload that describes a frame of noise.
-pub fn describe(samples: &[i16]) -> [u8; PAYLOAD_SIZE] {
-    let mut out = [127; PAYLOAD_SIZE];
-    let correlation = correlation(samples);
-    let mean = correlation[0] / samples.len().max(1) as f32;
-    out[0] = level_of(mean.sqrt());
-    for (byte, k) in out[1..].iter_mut().zip(reflections(&correlation)) {
-        *byte = (k / STEP + 127.0).round().clamp(0.0, 254.0) as u8;
-    }
-    out
-}
-
-fn level_of(rms: f32) -> u8 {
-    if rms < 1e-3 {
-        return LEVEL_MAX;
-    }
-    let below = -20.0 * (rms / OVERLOAD).log10();
-    below.round().clamp(0.0, LEVEL_MAX.into()) as u8
-}
-
-fn correlation(samples: &[i16]) -> [f32; LAGS] {
-    std::array::from_fn(|lag| {
-        let behind = samples.get(lag..).unwrap_or_default();
-        let products = samples.iter().zip(behind);
-        products.map(|(a, b)| f32::from(*a) * f32::from(*b)).sum()
-    })
-}
-
-/// Levinson and Durbin's recursion, for the predictor 1 + sum of a z^-i.
-fn reflections(correlation: &[f32; LAGS]) -> [f32; ORDER] {
-    let mut out = [0.0; ORDER];
-    let mut predictor = [0.0; LAGS];
-    // A floor of white noise, 40 dB below, keeps the recursion from dividing by nearly nought.
-    let mut error = correlation[0] * 1.0001 + 1.0;
-    for m in 1..LAGS {
-        let mut sum = correlation[m];
-        for i in 1..m {
-            sum += predictor[i] * correlation[m - i];
-        }
-        let k = (-sum / error).clamp(-0.99, 0.99);
-        let old = predictor;
-        for i in 1..m {
-            predictor[i] = old[i] + k * old[m - i];
-        }
-        predictor[m] = k;
-        out[m - 1] = k;
-        error *= 1.0 - k * k;
-    }
-    out
-}
-
-// ---------------------------------------------------------------- played
 
 /// Plays the noise that payloads describe, without a jump from one to the next.
 #[derive(Clone, Debug)]
@@ -215,6 +95,62 @@ impl NoiseGenerator {
 mod tests {
     use super::super::goertzel::Goertzel;
     use super::*;
+
+    /// Reflection coefficients that are made.
+    const ORDER: usize = 8;
+    const PAYLOAD_SIZE: usize = 1 + ORDER;
+    const LAGS: usize = ORDER + 1;
+
+    /// The payload that describes a frame of noise.
+    fn describe(samples: &[i16]) -> [u8; PAYLOAD_SIZE] {
+        let mut out = [127; PAYLOAD_SIZE];
+        let correlation = correlation(samples);
+        let mean = correlation[0] / samples.len().max(1) as f32;
+        out[0] = level_of(mean.sqrt());
+        for (byte, k) in out[1..].iter_mut().zip(reflections(&correlation)) {
+            *byte = (k / STEP + 127.0).round().clamp(0.0, 254.0) as u8;
+        }
+        out
+    }
+
+    fn level_of(rms: f32) -> u8 {
+        if rms < 1e-3 {
+            return LEVEL_MAX;
+        }
+        let below = -20.0 * (rms / OVERLOAD).log10();
+        below.round().clamp(0.0, LEVEL_MAX.into()) as u8
+    }
+
+    fn correlation(samples: &[i16]) -> [f32; LAGS] {
+        std::array::from_fn(|lag| {
+            let behind = samples.get(lag..).unwrap_or_default();
+            let products = samples.iter().zip(behind);
+            products.map(|(a, b)| f32::from(*a) * f32::from(*b)).sum()
+        })
+    }
+
+    /// Levinson and Durbin's recursion, for the predictor 1 + sum of a z^-i.
+    fn reflections(correlation: &[f32; LAGS]) -> [f32; ORDER] {
+        let mut out = [0.0; ORDER];
+        let mut predictor = [0.0; LAGS];
+        // A floor of white noise, 40 dB below, keeps the recursion from dividing by nearly nought.
+        let mut error = correlation[0] * 1.0001 + 1.0;
+        for m in 1..LAGS {
+            let mut sum = correlation[m];
+            for i in 1..m {
+                sum += predictor[i] * correlation[m - i];
+            }
+            let k = (-sum / error).clamp(-0.99, 0.99);
+            let old = predictor;
+            for i in 1..m {
+                predictor[i] = old[i] + k * old[m - i];
+            }
+            predictor[m] = k;
+            out[m - 1] = k;
+            error *= 1.0 - k * k;
+        }
+        out
+    }
 
     fn rms(samples: &[i16]) -> f32 {
         let sum: f32 = samples.iter().map(|s| f32::from(*s).powi(2)).sum();
@@ -312,28 +248,5 @@ mod tests {
         let mut out = [0; 16_000];
         generator.fill(&mut out);
         assert_eq!(out[15_000..], [0; 1000]);
-    }
-
-    #[test]
-    fn a_sender_tells_its_noise_once_and_then_when_it_changes() {
-        let mut detector = SilenceDetector::new(20);
-        let quiet = coloured(1, 0.5, 20.0, 160 * 200);
-        let loud = coloured(2, 0.5, 2000.0, 160 * 10);
-        let mut frames = quiet.chunks(160);
-        let mut sent: Vec<Send> = frames
-            .by_ref()
-            .take(100)
-            .map(|f| detector.push(f))
-            .collect();
-        let noises = sent.iter().filter(|s| matches!(s, Send::Noise(_))).count();
-        assert!((2..=6).contains(&noises), "{noises}");
-        assert!(!sent.contains(&Send::Sound));
-        sent = loud.chunks(160).map(|f| detector.push(f)).collect();
-        assert!(sent.iter().all(|s| *s == Send::Sound) && detector.talks());
-        sent = frames.by_ref().take(30).map(|f| detector.push(f)).collect();
-        let first = sent.iter().position(|s| *s != Send::Sound).unwrap();
-        assert_eq!(first, super::super::activity::HANG_MS as usize / 20);
-        assert!(matches!(sent[first], Send::Noise(_)));
-        assert_eq!(sent[first + 1], Send::Nothing);
     }
 }

@@ -11,7 +11,7 @@ use super::meeting::Meeting;
 use super::order::{Figures, Format, News, RecordEnd, SOUNDS_MAX, Sound, Task};
 use super::player::{Player, Stock};
 use super::record::{self, Limits, Recorder};
-use super::room::{self, RoomOrder, Rooms};
+use super::room::{self, RoomNews, RoomOrder, Rooms};
 use super::secure::Secure;
 use super::stream::{Heard, RtpStream};
 use crate::base::{Instant, Rng, TimerId};
@@ -66,9 +66,37 @@ struct Recording {
 pub(super) struct Left {
     pub session: u64,
     pub task: u32,
+    /// Of a room that is recorded, its name.
+    pub room: Option<Box<str>>,
     pub recorder: Recorder,
     /// The question that waits for the disk.
     pub asked: Option<Ticket>,
+    /// The disk had no time, and is asked again later.
+    pub rests: bool,
+}
+
+impl Left {
+    /// What is told of its end.
+    pub fn news(&self, ms: u32, end: RecordEnd) -> News {
+        let session = self.session;
+        match &self.room {
+            Some(room) => News::Room {
+                session,
+                room: room.clone(),
+                what: RoomNews::Written {
+                    file: self.recorder.name().into(),
+                    ms,
+                    end,
+                },
+            },
+            None => News::Recorded {
+                session,
+                task: self.task,
+                ms,
+                end,
+            },
+        }
+    }
 }
 
 /// One leg.
@@ -247,7 +275,7 @@ impl Leg {
     pub fn in_room(&mut self, what: RoomOrder) {
         if let Doing::Meeting(meeting) = &mut self.doing {
             // What was asked for the whisper before is nothing to the next.
-            if matches!(what, RoomOrder::Whisper(..)) {
+            if matches!(what, RoomOrder::Whisper(..)) && !meeting.is_named() {
                 self.asked = None;
             }
             meeting.order(what);
@@ -280,8 +308,10 @@ impl Leg {
                 Some(Left {
                     session: self.session,
                     task: self.task,
+                    room: None,
                     recorder,
                     asked,
+                    rests: false,
                 })
             }
             Doing::Resting
@@ -540,7 +570,7 @@ impl Leg {
                 Some(beep) => beep.player.poll_wish(),
                 None => recording.recorder.poll_wish(),
             },
-            Doing::Meeting(meeting) => meeting.whisper()?.poll_wish(),
+            Doing::Meeting(meeting) => meeting.reader()?.poll_wish(),
             Doing::Resting | Doing::Echoing | Doing::Bridged(_) => None,
         }
     }
@@ -556,7 +586,7 @@ impl Leg {
                 }
             }
             Doing::Meeting(meeting) => {
-                if let Some(player) = meeting.whisper() {
+                if let Some(player) = meeting.reader() {
                     player.asked(ticket);
                 }
             }
@@ -585,8 +615,9 @@ impl Leg {
                 None => recording.recorder.handle_answer(answer.map(drop)),
             },
             Doing::Meeting(meeting) => {
-                if let Some(player) = meeting.whisper() {
+                if let Some(player) = meeting.reader() {
                     player.handle_answer(ticket, answer);
+                    meeting.on_read();
                 }
             }
             Doing::Resting | Doing::Echoing | Doing::Bridged(_) => {}

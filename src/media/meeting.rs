@@ -1,11 +1,14 @@
 //! A leg in a conference room: what it hears goes in, what the others say comes out, one turn per
 //! frame by a deadline of its own.
+//!
+//! A room asks no disk: the recorded name that is said of a leg is read by the leg, as it comes.
 
+use super::clip::Clip;
 use super::ear::{Ear, Heard};
 use super::jitter::JitterBuffer;
-use super::order::{Format, News};
+use super::order::{Format, News, Sound};
 use super::player::{Player, Stock};
-use super::room::{FRAME_MS, Join, RoomOrder, Rooms, Seat, Taken};
+use super::room::{FRAME_MS, Join, Name, RoomOrder, Rooms, Seat, Taken};
 use crate::base::{Instant, mix64};
 use std::sync::Arc;
 
@@ -23,11 +26,22 @@ pub(super) struct Meeting {
     /// Of the next turn.
     frame: u64,
     phase_ns: u64,
+    /// What is said when it comes and goes, while its recorded name is being read.
+    called: Option<Box<Called>>,
     whisper: Option<(Box<Player>, u32)>,
     /// The task of a whisper that is over.
     whispered: Option<u32>,
     stock: Arc<Stock>,
     samples: Box<[i16]>,
+}
+
+/// What is said of a leg with its name before it, and without.
+#[derive(Debug)]
+struct Called {
+    clip: Clip,
+    name: Name,
+    arrival: Vec<Sound>,
+    farewell: Vec<Sound>,
 }
 
 impl Meeting {
@@ -43,13 +57,25 @@ impl Meeting {
         seat.set_muted(join.muted);
         seat.set_deafened(join.deafened);
         seat.set_volume(join.volume);
-        seat.announce(join.arrival);
-        seat.set_farewell(join.farewell);
+        let called = match join.name {
+            Some(name) => Some(Box::new(Called {
+                clip: Clip::new(&name.file, stock),
+                name,
+                arrival: join.arrival,
+                farewell: join.farewell,
+            })),
+            None => {
+                seat.announce(join.arrival);
+                seat.set_farewell(join.farewell);
+                None
+            }
+        };
         let phase_ns = mix64(session) % PHASES_NS;
         Some(Self {
             ear: Ear::new(format, seat.rate()),
             frame: now.as_nanos().saturating_sub(phase_ns) / FRAME_NS + 1,
             phase_ns,
+            called,
             whisper: None,
             whispered: None,
             stock: Arc::clone(stock),
@@ -68,9 +94,35 @@ impl Meeting {
         &mut self.ear
     }
 
-    /// What it alone hears.
-    pub fn whisper(&mut self) -> Option<&mut Player> {
-        self.whisper.as_mut().map(|(player, _)| &mut **player)
+    /// What asks the disk for it: its name, then what it alone hears.
+    pub fn reader(&mut self) -> Option<&mut Player> {
+        match &mut self.called {
+            Some(called) => Some(called.clip.player()),
+            None => self.whisper.as_mut().map(|(player, _)| &mut **player),
+        }
+    }
+
+    /// Whether its name is being read.
+    pub fn is_named(&self) -> bool {
+        self.called.is_some()
+    }
+
+    /// The disk has answered [`Meeting::reader`].
+    pub fn on_read(&mut self) {
+        if let Some(called) = self.called.take_if(|called| called.clip.take_in()) {
+            let Called {
+                clip,
+                name,
+                mut arrival,
+                mut farewell,
+            } = *called;
+            if let Some(said) = clip.sound() {
+                arrival = [vec![said.clone()], name.comes].concat();
+                farewell = [vec![said], name.goes].concat();
+            }
+            self.seat.announce(arrival);
+            self.seat.set_farewell(farewell);
+        }
     }
 
     /// The buffer behind its ear.

@@ -15,8 +15,9 @@ use crate::base::{Key, Slab};
 
 /// The length of a frame.
 pub const FRAME_MS: u32 = 20;
-/// The most that one room holds. 65,536 full-scale parties would fit into 32 bits.
-pub const PARTICIPANTS_MAX: usize = 1000;
+/// The most that one room holds: a thousand, and what records them. 65,536 full-scale parties would
+/// fit into 32 bits.
+pub const PARTICIPANTS_MAX: usize = 1001;
 /// A gain of one.
 pub const GAIN_ONE: u16 = 1 << GAIN_BITS;
 /// The highest gain: 12 dB.

@@ -7,6 +7,7 @@
 //! | [`say`] | what is said in pieces: numbers, dates, counts |
 //! | [`studio`] | the legs that end here, and the clock of all that plays |
 //! | [`player`], [`music`] | sounds, one after the other, as samples; what those hear who wait |
+//! | `clip` | the beginning of a file, for those who ask no disk |
 //! | [`record`], [`minutes`] | what is heard, by a leg or in a room, into a file |
 //! | `tape` | two legs side by side, into a file |
 //! | [`stream`] | one RTP stream each way with its reports |
@@ -23,6 +24,7 @@
 
 pub mod activity;
 mod bridge;
+mod clip;
 pub mod codec;
 pub mod comfort;
 pub mod conceal;

@@ -2,10 +2,11 @@
 
 use super::codec::Plugin;
 use super::file::{FileOrder, Filed, Root};
-use super::room::{Join, RoomOrder};
+use super::room::{Join, RoomNews, RoomOrder};
 use super::tone::{Country, Tone};
 use crate::wire::rtp::{Coding, Wishes};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Sounds of one list; of more the first are played.
 pub const SOUNDS_MAX: usize = 64;
@@ -99,6 +100,9 @@ pub enum Sound {
     },
     /// What those hear who wait, without end.
     Music,
+    /// What was read of a file already, as A-law of 8 kHz. Within the studio alone.
+    #[serde(skip)]
+    Clip(Arc<[u8]>),
 }
 
 /// What a leg does.
@@ -154,6 +158,8 @@ pub enum RecordEnd {
     Closed,
     /// It could not be written, or not all of it.
     Failed,
+    /// The disk was too far behind; what was heard until then is kept.
+    Behind,
 }
 
 /// About the recording of a conversation: two legs of the same worker in one file of the spool, as
@@ -371,6 +377,15 @@ pub enum News {
         /// Whether it talks now.
         talks: bool,
     },
+    /// About the recording of a conference room.
+    Room {
+        /// The leg that asked for it, which may be gone: so it is told to its shard.
+        session: u64,
+        /// The room's name.
+        room: Box<str>,
+        /// What.
+        what: RoomNews,
+    },
     /// There is no room for the leg, or it is not known: the studio was restarted.
     Failed {
         /// Which.
@@ -388,6 +403,7 @@ impl News {
             | News::Key { session, .. }
             | News::Measured { session, .. }
             | News::Talking { session, .. }
+            | News::Room { session, .. }
             | News::Failed { session } => *session,
         }
     }
@@ -401,6 +417,7 @@ impl News {
             | News::Key { session, .. }
             | News::Measured { session, .. }
             | News::Talking { session, .. }
+            | News::Room { session, .. }
             | News::Failed { session } => *session = to,
         }
         self

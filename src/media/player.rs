@@ -62,6 +62,12 @@ enum Source {
         instead: Option<&'static [u8]>,
     },
     File(Box<Reading>),
+    /// What was read before, from there on.
+    Clip {
+        bytes: Arc<[u8]>,
+        at: usize,
+        resampler: Option<Box<Resampler>>,
+    },
     /// The built-in music, from there on.
     Music {
         at: usize,
@@ -233,6 +239,11 @@ impl Player {
                 },
                 instead: None,
             }),
+            Sound::Clip(bytes) => Playing::of(Source::Clip {
+                bytes: Arc::clone(bytes),
+                at: 0,
+                resampler: Resampler::new(RECORDED_RATE, self.rate).map(Box::new),
+            }),
             Sound::Music => Playing::of(match self.stock.site {
                 true => Source::Opening {
                     wish: FileWish::Music,
@@ -266,9 +277,11 @@ impl Player {
         match &self.playing.as_ref()?.source {
             Source::Opening { wish, .. } => Some(wish.clone()),
             Source::File(reading) => reading.wish(),
-            Source::Silence | Source::Tone(_) | Source::Recorded { .. } | Source::Music { .. } => {
-                None
-            }
+            Source::Silence
+            | Source::Tone(_)
+            | Source::Recorded { .. }
+            | Source::Clip { .. }
+            | Source::Music { .. } => None,
         }
     }
 
@@ -303,7 +316,11 @@ impl Player {
                 return self.on_opened(playing, root, instead, answer);
             }
             (
-                Source::Silence | Source::Tone(_) | Source::Recorded { .. } | Source::Music { .. },
+                Source::Silence
+                | Source::Tone(_)
+                | Source::Recorded { .. }
+                | Source::Clip { .. }
+                | Source::Music { .. },
                 _,
             ) => {}
         }
@@ -391,7 +408,10 @@ impl Player {
                 (made, generator.is_over())
             }
             Source::Opening { .. } => (0, false),
-            Source::Recorded { .. } | Source::File(_) | Source::Music { .. } => {
+            Source::Recorded { .. }
+            | Source::File(_)
+            | Source::Clip { .. }
+            | Source::Music { .. } => {
                 let ready = self.piece.get(self.piece_at..self.piece_end);
                 let ready = ready.unwrap_or_default();
                 let count = ready.len().min(room.len());
@@ -402,6 +422,7 @@ impl Player {
                 let over = self.piece_at == self.piece_end
                     && match &playing.source {
                         Source::Recorded { frames, .. } => frames.is_empty(),
+                        Source::Clip { bytes, at, .. } => *at >= bytes.len(),
                         Source::File(reading) => reading.is_over(),
                         _ => false,
                     };
@@ -440,6 +461,19 @@ fn decode(source: &mut Source, stock: &Stock, piece: &mut [i16; PIECE_OUT_MAX]) 
             let (frame, rest) = frames.split_at(frames.len().min(gsm::FRAME_SIZE));
             *frames = rest;
             let count = decoder.decode(frame, &mut decoded);
+            let decoded = decoded.get(..count).unwrap_or_default();
+            let resampler = resampler.as_mut();
+            resampler.map_or(0, |r| r.process(decoded, piece))
+        }
+        Source::Clip {
+            bytes,
+            at,
+            resampler,
+        } => {
+            let bytes = bytes.get(*at..).unwrap_or_default();
+            let bytes = bytes.get(..PIECE).unwrap_or(bytes);
+            *at += bytes.len();
+            let count = g711::alaw_decode(bytes, &mut decoded);
             let decoded = decoded.get(..count).unwrap_or_default();
             let resampler = resampler.as_mut();
             resampler.map_or(0, |r| r.process(decoded, piece))

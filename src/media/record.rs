@@ -3,16 +3,18 @@
 //!
 //! ```text
 //!   Rolling --key, silence, limit, leg's end--> Closing --all written--> Finishing --> over
-//!      '---------- the disk refuses, or is too far behind --------------------^
+//!      '---------- the disk refuses ------------------------------------------^
 //! ```
-//! Pieces are written at least once a second, one at a time, so that a crash loses no more.
+//! Of a disk that is too far behind the end is told as [`RecordEnd::Behind`], and all that was
+//! heard until then is written once it answers. One that has too much to do
+//! ([`FileFailure::Busy`]) is asked again later. Pieces are written at least once a second, one at
+//! a time, so that a crash loses no more.
 
 use super::activity::{Activity, mean_square};
-use super::codec::g711;
 use super::file::{FileFailure, FileWish};
 use super::order::RecordEnd;
 use super::shelf::length_ms;
-use super::wav::{Encoding, Layout};
+use super::wav::{Encoding, Layout, Writer};
 
 #[cfg(test)]
 mod tests;
@@ -23,16 +25,22 @@ pub const RATE: u32 = 8000;
 pub const FRAME_MS: u32 = 20;
 /// Samples of one frame.
 pub const FRAME: usize = (RATE * FRAME_MS / 1000) as usize;
-/// The longest recording: two hours, 58 MB.
+/// The highest rate that a room is recorded at.
+pub const RATE_MAX: u32 = 16_000;
+/// Samples of one frame at that rate.
+pub const FRAME_MAX: usize = (RATE_MAX * FRAME_MS / 1000) as usize;
+/// The longest recording: two hours, 58 MB of A-law, 230 MB of linear samples at 16 kHz.
 pub const LENGTH_MS_MAX: u32 = 2 * 3600 * 1000;
-/// The first piece of a channel, which tells early whether anything can be written.
-const FIRST_BYTES: usize = RATE as usize / 5;
+/// The first piece, which tells early whether anything can be written; milliseconds.
+const FIRST_MS: u64 = 200;
 /// The pieces behind it.
-const PIECE_BYTES: usize = RATE as usize;
-/// What waits for the disk of a channel, at most: eight seconds.
-const WAITING_BYTES_MAX: usize = 8 * RATE as usize;
+const PIECE_MS: u64 = 1000;
+/// What waits for the disk, at most.
+const WAITING_MS_MAX: u64 = 8000;
+/// How often an end that the disk has no time for is asked for, once nothing more is heard.
+const BUSY_MAX: u32 = 300;
 /// What is kept of a silence that ends a recording: the breath behind the last word.
-const KEPT_BYTES: u64 = RATE as u64 / 4;
+const KEPT_MS: u64 = 250;
 
 /// When a recording ends by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +64,7 @@ enum State {
 pub struct Recorder {
     name: Box<str>,
     layout: Layout,
+    writer: Writer,
     limits: Limits,
     activity: Activity,
     state: State,
@@ -66,6 +75,8 @@ pub struct Recorder {
     /// The disk was asked to make the file, which may be there though nothing could be written.
     begun: bool,
     waiting: Vec<u8>,
+    /// How often in a row the disk had no time, since nothing more is heard.
+    busy: u32,
     /// Frames heard, and the last that somebody talked in.
     frames: u64,
     talked: u64,
@@ -76,12 +87,29 @@ pub fn layout() -> Layout {
     Layout::mono(Encoding::Alaw, RATE)
 }
 
+/// What a room of a rate is made of in files of an encoding: linear samples as fine as the room's,
+/// up to [`RATE_MAX`].
+pub fn layout_of_room(encoding: Encoding, rate: u32) -> Layout {
+    let rate = match encoding {
+        Encoding::Pcm16 => rate.min(RATE_MAX),
+        Encoding::G722 => RATE_MAX,
+        Encoding::Pcm8 | Encoding::Alaw | Encoding::Ulaw | Encoding::Gsm => RATE,
+    };
+    Layout::mono(encoding, rate)
+}
+
 impl Recorder {
     /// Nothing is recorded yet.
     pub fn new(name: Box<str>, limits: Limits) -> Self {
+        Self::of(name, layout(), limits)
+    }
+
+    /// Of one channel that is written so.
+    pub fn of(name: Box<str>, layout: Layout, limits: Limits) -> Self {
         Self {
             name,
-            layout: layout(),
+            layout,
+            writer: Writer::new(layout.encoding),
             limits,
             activity: Activity::new(FRAME_MS),
             state: State::Rolling,
@@ -90,6 +118,7 @@ impl Recorder {
             asked: false,
             begun: false,
             waiting: Vec::new(),
+            busy: 0,
             frames: 0,
             talked: 0,
         }
@@ -105,46 +134,35 @@ impl Recorder {
             channels: 2,
             ..layout()
         };
-        Self {
-            layout,
-            ..Self::new(name, limits)
-        }
+        Self::of(name, layout, limits)
     }
 
-    fn channels(&self) -> usize {
-        usize::from(self.layout.channels)
-    }
-
-    /// Takes the next frame; whether the recording goes on.
-    pub fn push(&mut self, frame: &[i16; FRAME]) -> bool {
-        let mut bytes = [0; FRAME];
-        g711::alaw_encode(frame, &mut bytes);
-        self.take(&bytes, mean_square(frame))
+    /// Takes the next frame, at the layout's rate; whether the recording goes on.
+    pub fn push(&mut self, frame: &[i16]) -> bool {
+        self.take(frame, mean_square(frame))
     }
 
     /// Takes the next frame of each side; whether the recording goes on.
     pub fn push_both(&mut self, left: &[i16; FRAME], right: &[i16; FRAME]) -> bool {
-        let mut sides = [[0; FRAME]; 2];
-        for (side, frame) in sides.iter_mut().zip([left, right]) {
-            g711::alaw_encode(frame, side);
-        }
-        let [left, right] = sides;
-        let mut bytes = [0; 2 * FRAME];
-        for (pair, (l, r)) in bytes.chunks_exact_mut(2).zip(left.iter().zip(&right)) {
+        let mut both = [0; 2 * FRAME];
+        for (pair, (l, r)) in both.chunks_exact_mut(2).zip(left.iter().zip(right)) {
             pair.copy_from_slice(&[*l, *r]);
         }
-        self.take(&bytes, 0)
+        self.take(&both, 0)
     }
 
-    fn take(&mut self, bytes: &[u8], power: u64) -> bool {
+    fn take(&mut self, samples: &[i16], power: u64) -> bool {
         if self.state != State::Rolling {
             return false;
         }
-        if self.waiting.len() >= WAITING_BYTES_MAX * self.channels() {
-            self.close(RecordEnd::Failed);
+        if self.waiting.len() as u64 >= self.layout.offset(WAITING_MS_MAX) {
+            self.close(RecordEnd::Behind);
             return false;
         }
-        self.waiting.extend_from_slice(bytes);
+        let mut bytes = [0; 2 * FRAME_MAX];
+        let size = self.writer.write(samples, &mut bytes);
+        self.waiting
+            .extend_from_slice(bytes.get(..size).unwrap_or_default());
         self.frames += 1;
         if self.activity.push(power) {
             self.talked = self.frames;
@@ -171,7 +189,7 @@ impl Recorder {
         if end == RecordEnd::Silence {
             let said = match self.talked {
                 0 => 0,
-                talked => talked * FRAME as u64 + KEPT_BYTES,
+                talked => self.layout.offset(talked * u64::from(FRAME_MS) + KEPT_MS),
             };
             let before = self.written + self.flying.len() as u64;
             let kept = usize::try_from(said.saturating_sub(before)).unwrap_or(usize::MAX);
@@ -187,12 +205,12 @@ impl Recorder {
         if self.asked {
             return None;
         }
-        let enough = match self.written {
-            0 => FIRST_BYTES,
-            _ => PIECE_BYTES,
-        } * self.channels();
+        let enough = self.layout.offset(match self.written {
+            0 => FIRST_MS,
+            _ => PIECE_MS,
+        });
         match self.state {
-            State::Rolling if self.waiting.len() < enough => None,
+            State::Rolling if (self.waiting.len() as u64) < enough => None,
             State::Rolling => Some(self.append()),
             State::Closing(_) if !self.waiting.is_empty() => Some(self.append()),
             State::Closing(end) if !self.begun => {
@@ -230,9 +248,11 @@ impl Recorder {
         match end {
             // Made bytes of frames by `close`.
             RecordEnd::Silence => self.written.min(self.talked),
-            RecordEnd::Key | RecordEnd::Limit | RecordEnd::Closed | RecordEnd::Failed => {
-                self.written
-            }
+            RecordEnd::Key
+            | RecordEnd::Limit
+            | RecordEnd::Closed
+            | RecordEnd::Failed
+            | RecordEnd::Behind => self.written,
         }
     }
 
@@ -240,6 +260,13 @@ impl Recorder {
     pub fn handle_answer(&mut self, answer: Result<(), FileFailure>) {
         self.asked = false;
         let flying = std::mem::take(&mut self.flying);
+        if answer == Err(FileFailure::Busy) && !self.loses_patience() {
+            // Later, with what has come meanwhile.
+            let newer = std::mem::replace(&mut self.waiting, flying);
+            self.waiting.extend(newer);
+            return;
+        }
+        self.busy = 0;
         match (self.state, answer) {
             (State::Finishing(end), Ok(())) => {
                 let ms = length_ms(self.layout, self.kept(end));
@@ -251,16 +278,33 @@ impl Recorder {
                 self.state = State::Over { ms: 0, end };
             }
             (State::Rolling | State::Closing(_), Ok(())) => self.written += flying.len() as u64,
-            (State::Rolling, Err(FileFailure::Busy)) => {
-                // Later, with what has come meanwhile.
-                let newer = std::mem::replace(&mut self.waiting, flying);
-                self.waiting.extend(newer);
-            }
             (State::Rolling | State::Closing(_), Err(_)) => {
                 self.waiting.clear();
                 self.state = State::Closing(RecordEnd::Failed);
             }
             (State::Over { .. }, _) => {}
+        }
+    }
+
+    /// Whether a disk without time is waited for no longer. While it is recorded, what waits is the
+    /// bound.
+    fn loses_patience(&mut self) -> bool {
+        if self.state != State::Rolling {
+            self.busy += 1;
+        }
+        self.busy > BUSY_MAX
+    }
+
+    /// What it writes into.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Why it takes no more frames.
+    pub fn end(&self) -> Option<RecordEnd> {
+        match self.state {
+            State::Rolling => None,
+            State::Closing(end) | State::Finishing(end) | State::Over { end, .. } => Some(end),
         }
     }
 
@@ -274,6 +318,6 @@ impl Recorder {
 
     /// Whether it takes no more frames.
     pub fn has_ended(&self) -> bool {
-        self.state != State::Rolling
+        self.end().is_some()
     }
 }

@@ -15,9 +15,10 @@
 
 use super::codec::{Codec, Encoder, Plugin};
 use super::mixer::{Heard, Mixer, TalkChange};
-use super::order::Sound;
+use super::order::{RecordEnd, Sound};
 use super::player::{Player, Stock};
 use super::resample::Resampler;
+use super::wav::Encoding;
 use crate::base::Key;
 use crate::wire::rtp::{Coding, Wishes};
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,19 @@ pub struct Join {
     pub arrival: Vec<Sound>,
     /// What those who stay hear when it goes; may be empty.
     pub farewell: Vec<Sound>,
+    /// A recording of its name, which is said in place of both where it can be read.
+    pub name: Option<Name>,
+}
+
+/// Who comes into a room, as a recording tells.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Name {
+    /// A file of the spool; the first five seconds of it are heard.
+    pub file: Box<str>,
+    /// What is said behind it when it comes.
+    pub comes: Vec<Sound>,
+    /// What is said behind it when it goes.
+    pub goes: Vec<Sound>,
 }
 
 /// About a leg in a room.
@@ -75,12 +89,29 @@ pub enum RoomOrder {
     Announce(Vec<Sound>),
     /// It alone hears this, over the others; the end is told as that of this task.
     Whisper(u32, Vec<Sound>),
-    /// The room is recorded from now on, into a file of the spool, until [`RoomOrder::EndRecord`]
-    /// or until nobody is there; not again if it is already. The end is told as that of this task,
-    /// to this leg if it is there still.
-    Record(u32, Box<str>),
+    /// The room is recorded from now on, into a file of the spool with the encoding's extension,
+    /// until [`RoomOrder::EndRecord`] or until nobody is there; not again if it is already. Once
+    /// the file is as long as one may be, another follows it: of `a.wav` that is `a.2.wav`.
+    /// [`RoomNews`] tell of them.
+    Record(Box<str>, Encoding),
     /// The room is recorded no longer.
     EndRecord,
+}
+
+/// About the recording of a room.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RoomNews {
+    /// A file of it is over. If there is anything of it, it is whole and on the disk.
+    Written {
+        /// Its name.
+        file: Box<str>,
+        /// How long it is, milliseconds; nought: there is none.
+        ms: u32,
+        /// Why it ended.
+        end: RecordEnd,
+    },
+    /// Nothing is recorded any more, though nobody said so and somebody is there.
+    Ceased,
 }
 
 /// The samples of a room as payloads of one encoding.
@@ -162,7 +193,8 @@ struct Room {
     announcements: VecDeque<Vec<Sound>>,
     /// Without a site's prompts: announcements are nobody's to ask a disk for.
     stock: Arc<Stock>,
-    recorded: bool,
+    /// The place of what records it.
+    recorder: Option<Key>,
     late: u64,
     plugin: Option<Plugin>,
 }
@@ -179,7 +211,7 @@ impl Room {
             announcement: None,
             announcements: VecDeque::new(),
             stock: Arc::default(),
-            recorded: false,
+            recorder: None,
             late: 0,
             plugin,
         })
@@ -389,8 +421,6 @@ pub struct Seat {
     told: bool,
     told_at: u64,
     farewell: Vec<Sound>,
-    /// Whether nobody sits here, and what is heard is recorded.
-    records: bool,
 }
 
 impl Seat {
@@ -415,39 +445,41 @@ impl Seat {
             told: false,
             told_at: 0,
             farewell: Vec::new(),
-            records: false,
         }
     }
 
     /// A place for what records the room; `None` if it is recorded already, or full.
     pub fn record(&self) -> Option<Seat> {
         let mut inside = locked(&self.room);
-        if inside.recorded {
+        if inside.recorder.is_some() {
             return None;
         }
         let key = inside.mixer.join()?;
-        inside.recorded = true;
-        let mut seat = Seat::new(
+        inside.recorder = Some(key);
+        Some(Seat::new(
             Arc::clone(&self.rooms),
             &self.name,
             &self.room,
             &inside,
             key,
-        );
-        seat.records = true;
-        Some(seat)
+        ))
     }
 
     /// The room is recorded no longer.
     pub fn end_record(&self) {
-        locked(&self.room).recorded = false;
+        locked(&self.room).recorder = None;
+    }
+
+    /// The room's name.
+    pub fn room(&self) -> &str {
+        &self.name
     }
 
     /// A recorder's turn in `frame`: what all say, a frame at the room's rate.
     pub fn listen(&mut self, frame: u64, samples: &mut [i16]) -> Listened {
         let goes_on = {
             let room = locked(&self.room);
-            room.recorded && room.mixer.len() > 1
+            room.recorder == Some(self.key) && room.mixer.len() > 1
         };
         if !goes_on {
             return Listened::Over;
@@ -596,7 +628,7 @@ impl Drop for Seat {
         let mut rooms = locked(&self.rooms.rooms);
         let mut room = locked(&self.room);
         room.mixer.leave(self.key);
-        room.recorded &= !self.records;
+        room.recorder = room.recorder.filter(|key| *key != self.key);
         room.queue(std::mem::take(&mut self.farewell));
         if room.mixer.is_empty() {
             rooms.remove(&self.name);

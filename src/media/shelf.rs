@@ -81,7 +81,7 @@ pub fn answer(shelf: &mut impl Shelf, wish: FileWish) -> Result<FileAnswer, File
             bytes,
         } => {
             checked(&name)?;
-            append(shelf, &part(&name), layout, at, &bytes)?;
+            append(shelf, &name, layout, at, &bytes)?;
             Ok(FileAnswer::Written)
         }
         FileWish::Finish {
@@ -149,18 +149,33 @@ fn describe(
     }
 }
 
+/// The bytes before the sound of a recording, by its name.
+fn head_size(name: &str) -> u64 {
+    match kind(name) {
+        Some(Kind::Raw(_)) => 0,
+        Some(Kind::Wav) | None => HEADER_SIZE as u64,
+    }
+}
+
 fn append(
     shelf: &mut impl Shelf,
-    part: &str,
+    name: &str,
     layout: Layout,
     at: u64,
     bytes: &[u8],
 ) -> Result<(), FileFailure> {
+    let part = &part(name);
     if at > 0 {
-        let at = at.saturating_add(HEADER_SIZE as u64);
+        let at = at.saturating_add(head_size(name));
         return shelf.write(part, at, bytes);
     }
-    let header = wav::header(layout, None).ok_or(FileFailure::Broken)?;
+    let whole = match head_size(name) {
+        0 => bytes.to_vec(),
+        _ => {
+            let header = wav::header(layout, None).ok_or(FileFailure::Broken)?;
+            [&header[..], bytes].concat()
+        }
+    };
     match shelf.create(part) {
         Err(FileFailure::Missing) => {
             directories(shelf, part)?;
@@ -168,7 +183,7 @@ fn append(
         }
         done => done,
     }?;
-    shelf.write(part, 0, &[&header[..], bytes].concat())
+    shelf.write(part, 0, &whole)
 }
 
 /// Makes the directories before a name. Each is on the disk before anything is put into it: what is
@@ -201,14 +216,19 @@ fn finish(
             done => done,
         };
     }
-    for (at, bytes) in wav::lengths(layout, data_size) {
-        shelf.write(&part, at as u64, &bytes)?;
+    let head = head_size(name);
+    let end = head.saturating_add(data_size);
+    let mut padding = 0;
+    if head > 0 {
+        for (at, bytes) in wav::lengths(layout, data_size) {
+            shelf.write(&part, at as u64, &bytes)?;
+        }
+        padding = data_size % 2;
     }
-    let end = (HEADER_SIZE as u64).saturating_add(data_size);
-    if data_size % 2 == 1 {
+    if padding > 0 {
         shelf.write(&part, end, &[0])?;
     }
-    shelf.cut(&part, end + data_size % 2)?;
+    shelf.cut(&part, end + padding)?;
     shelf.sync(&part)?;
     rename(shelf, &part, name)
 }
@@ -285,6 +305,9 @@ fn salvage(shelf: &mut impl Shelf, name: &str) -> Result<Filed, FileFailure> {
         }
         Err(failure) => return Err(failure),
     };
+    if let Some(Kind::Raw(layout)) = kind(name) {
+        return made_whole(shelf, name, layout, size);
+    }
     let head = shelf.read(Root::Spool, &broken_off, 0, HEAD_BYTES)?;
     let Ok(wav) = Wav::parse(&head, size) else {
         // Not even a header came to the disk: there is no sound in it.
@@ -296,10 +319,20 @@ fn salvage(shelf: &mut impl Shelf, name: &str) -> Result<Filed, FileFailure> {
         // The lengths were written, and then the crash came.
         false => wav.data.end.saturating_sub(wav.data.start),
     };
-    let (block, _) = wav.layout.block();
-    let data_size = data_size / block as u64 * block as u64;
-    finish(shelf, name, wav.layout, data_size)?;
-    let ms = length_ms(wav.layout, data_size);
+    made_whole(shelf, name, wav.layout, data_size)
+}
+
+/// A recording that broke off ends behind its last whole block.
+fn made_whole(
+    shelf: &mut impl Shelf,
+    name: &str,
+    layout: Layout,
+    size: u64,
+) -> Result<Filed, FileFailure> {
+    let (block, _) = layout.block();
+    let data_size = size / block as u64 * block as u64;
+    finish(shelf, name, layout, data_size)?;
+    let ms = length_ms(layout, data_size);
     Ok(Filed::Salvaged { ms })
 }
 

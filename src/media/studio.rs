@@ -10,14 +10,16 @@ use super::library::{Asker, Library};
 use super::minutes::Minutes;
 use super::order::{Format, News, Order, RecordEnd, SOUNDS_MAX, TapeOrder};
 use super::record::{Limits, Recorder};
-use super::room::{RoomOrder, Rooms};
+use super::room::{RoomNews, RoomOrder, Rooms};
 use super::stream::{Heard, ntp_of_unix_ms};
 use super::tape::Tape;
+use super::wav::Encoding;
 use crate::base::{Anchor, Instant, Key, Slab, TimerTable};
 use crate::wire::rtp::Packet;
 use crate::wire::rtp::event::key as key_of;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The longest payload that is looked at: as much as a datagram holds without fragments.
 const PAYLOAD_MAX: usize = super::jitter::PAYLOAD_MAX;
@@ -28,6 +30,9 @@ const NEWS_MAX: usize = 4_096;
 /// Legs that have their turn in one [`Studio::handle_timeout`]; the others' turn comes at once
 /// behind it.
 const TURNS_MAX: usize = 4_096;
+
+/// When a disk that had no time for a recording without its leg is asked again.
+const REST: Duration = Duration::from_millis(100);
 
 /// Takes what the studio sends.
 pub trait Outlet {
@@ -60,6 +65,8 @@ enum Due {
     Leg(Key),
     /// A tape, by its session on the left.
     Tape(u64),
+    /// A recording without its leg, by its number: the disk is asked again.
+    Left(u64),
 }
 
 /// The legs of one media worker, at most as many as its relay has sessions.
@@ -79,6 +86,8 @@ pub struct Studio {
     /// What records rooms, by the number of its recorder in the library.
     minutes: BTreeMap<u64, Minutes>,
     minutes_timers: TimerTable<u64>,
+    /// The longest file of a room, milliseconds; nought: as long as any recording may be.
+    pub(super) minutes_ms_max: u32,
     news: VecDeque<News>,
     counters: StudioCounters,
     packet: Vec<u8>,
@@ -100,6 +109,7 @@ impl Studio {
             rooms: Arc::default(),
             minutes: BTreeMap::new(),
             minutes_timers: TimerTable::new(),
+            minutes_ms_max: 0,
             news: VecDeque::new(),
             counters: StudioCounters::default(),
             packet: Vec::new(),
@@ -158,11 +168,11 @@ impl Studio {
             }
             (
                 Order::Room {
-                    what: RoomOrder::Record(task, file),
+                    what: RoomOrder::Record(file, encoding),
                     ..
                 },
                 Some(key),
-            ) => self.record_room(now, key, task, file),
+            ) => self.record_room(now, key, (file, encoding)),
             (Order::Room { what, .. }, Some(key)) => {
                 if let Some(leg) = self.legs.get_mut(key) {
                     leg.in_room(what);
@@ -203,31 +213,46 @@ impl Studio {
         }
     }
 
-    fn record_room(&mut self, now: Instant, key: Key, task: u32, file: Box<str>) {
+    fn record_room(&mut self, now: Instant, key: Key, file: (Box<str>, Encoding)) {
         let leg = self.legs.get(key);
         let Some((session, seat)) = leg.and_then(|leg| Some((leg.session, leg.record_room()?)))
         else {
             return;
         };
+        if let Some(mut minutes) = Minutes::new(now, seat, session, file) {
+            let number = self.begin_minutes(&mut minutes);
+            self.go_on(number, minutes);
+        }
+    }
+
+    /// Begins the next file of a room; its number in the library.
+    fn begin_minutes(&mut self, minutes: &mut Minutes) -> Option<u64> {
         let limits = Limits {
-            max_ms: 0,
+            max_ms: self.minutes_ms_max,
             silence_ms: 0,
         };
-        let left = Left {
-            session,
-            task,
-            recorder: Recorder::new(file, limits),
+        self.adopt(Left {
+            session: minutes.session,
+            task: 0,
+            room: Some(minutes.room().into()),
+            recorder: Recorder::of(minutes.next_file(), minutes.layout, limits),
             asked: None,
-        };
-        let Some(number) = self.adopt(left) else {
-            return;
-        };
-        match Minutes::new(now, seat) {
-            Some(minutes) => {
+            rests: false,
+        })
+    }
+
+    /// What records a room waits for its next turn; without a recorder it is over.
+    fn go_on(&mut self, number: Option<u64>, minutes: Minutes) {
+        match number {
+            Some(number) => {
                 self.minutes_timers.arm(minutes.due(), number);
                 self.minutes.insert(number, minutes);
             }
-            None => drop(self.library.forget(number)),
+            None => self.tell(News::Room {
+                session: minutes.session,
+                room: minutes.room().into(),
+                what: RoomNews::Ceased,
+            }),
         }
     }
 
@@ -237,23 +262,47 @@ impl Studio {
             let Some((_, number)) = self.minutes_timers.pop_due(now) else {
                 return;
             };
-            let left = self.library.left(number);
-            let (Some(minutes), Some(left)) = (self.minutes.get_mut(&number), left) else {
-                // The disk took no more of it.
-                self.minutes.remove(&number);
+            let Some(mut minutes) = self.minutes.remove(&number) else {
                 continue;
             };
-            let goes_on = minutes.turn(now, |frame| {
-                // Whether it takes more is asked below.
+            let wanted = minutes.turn(now);
+            let number = self.write_down(now, number, &mut minutes);
+            if wanted {
+                self.go_on(number, minutes);
+            } else if let Some(left) = number.and_then(|number| self.library.left(number)) {
+                left.recorder.close(RecordEnd::Closed);
+            }
+            if let Some(number) = number {
+                self.serve_left(now, number);
+            }
+        }
+    }
+
+    /// Writes what a room said; the number of the recorder that goes on, if any does.
+    fn write_down(&mut self, now: Instant, number: u64, minutes: &mut Minutes) -> Option<u64> {
+        let mut number = number;
+        loop {
+            match self.library.left(number)?.recorder.end() {
+                None => {}
+                // As long as a file may be.
+                Some(RecordEnd::Limit) => {
+                    self.serve_left(now, number);
+                    number = self.begin_minutes(minutes)?;
+                }
+                // The disk took no more of it.
+                Some(_) => {
+                    self.serve_left(now, number);
+                    return None;
+                }
+            }
+            let left = self.library.left(number)?;
+            let is_one = minutes.frame(|frame| {
+                // Whether it takes more is asked above.
                 left.recorder.push(frame);
             });
-            if goes_on && !left.recorder.has_ended() {
-                self.minutes_timers.arm(minutes.due(), number);
-            } else {
-                left.recorder.close(RecordEnd::Closed);
-                self.minutes.remove(&number);
+            if !is_one {
+                return Some(number);
             }
-            self.serve_left(now, number);
         }
     }
 
@@ -468,8 +517,8 @@ impl Studio {
                 Some(Asker::Left(number)) => {
                     if let Some(left) = self.library.left(number) {
                         left.asked = None;
-                        left.recorder.handle_answer(what.map(drop));
                     }
+                    self.answer_left(now, number, what);
                     self.serve_left(now, number);
                 }
                 Some(Asker::Owner { session, task }) => self.tell_owner(session, task, what),
@@ -533,12 +582,7 @@ impl Studio {
             Err(refused) => refused,
         };
         // What is on the disk can be salvaged.
-        self.tell(News::Recorded {
-            session: refused.session,
-            task: refused.task,
-            ms: 0,
-            end: RecordEnd::Failed,
-        });
+        self.tell(refused.news(0, RecordEnd::Failed));
         None
     }
 
@@ -548,31 +592,44 @@ impl Studio {
             let Some(left) = self.library.left(number) else {
                 return;
             };
-            if left.asked.is_some() {
+            if left.asked.is_some() || left.rests {
                 return;
             }
             if let Some((ms, end)) = left.recorder.outcome() {
-                let (session, task) = (left.session, left.task);
+                let news = left.news(ms, end);
                 self.library.forget(number);
-                return self.tell(News::Recorded {
-                    session,
-                    task,
-                    ms,
-                    end,
-                });
+                return self.tell(news);
             }
             let Some(wish) = left.recorder.poll_wish() else {
                 continue;
             };
             let (ticket, answer) = self.library.ask(now, Asker::Left(number), wish);
-            let Some(left) = self.library.left(number) else {
-                return;
-            };
-            match answer {
-                Some(answer) => left.recorder.handle_answer(answer.map(drop)),
-                None => left.asked = Some(ticket),
+            match (answer, self.library.left(number)) {
+                (Some(answer), _) => self.answer_left(now, number, answer),
+                (None, Some(left)) => left.asked = Some(ticket),
+                (None, None) => return,
             }
         }
+    }
+
+    /// What the disk says to a recording without its leg, which nothing else would wake.
+    fn answer_left(&mut self, now: Instant, number: u64, answer: Result<FileAnswer, FileFailure>) {
+        let Some(left) = self.library.left(number) else {
+            return;
+        };
+        if answer == Err(FileFailure::Busy) && !left.rests {
+            left.rests = true;
+            self.timers.arm(now + REST, Due::Left(number));
+        }
+        left.recorder.handle_answer(answer.map(drop));
+    }
+
+    /// A recording without its leg has waited for the disk to have time.
+    fn ask_again(&mut self, now: Instant, number: u64) {
+        if let Some(left) = self.library.left(number) {
+            left.rests = false;
+        }
+        self.serve_left(now, number);
     }
 
     // ------------------------------------------------------------ conversations on tape
@@ -726,6 +783,10 @@ impl Studio {
                 Some((_, Due::Leg(key))) => key,
                 Some((_, Due::Tape(session))) => {
                     self.turn_tape(now, session);
+                    continue;
+                }
+                Some((_, Due::Left(number))) => {
+                    self.ask_again(now, number);
                     continue;
                 }
                 None => return,

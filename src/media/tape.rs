@@ -185,8 +185,10 @@ impl Tape {
         Left {
             session: self.sides[0],
             task: self.task,
+            room: None,
             recorder: self.recorder,
             asked: self.asked,
+            rests: false,
         }
     }
 }

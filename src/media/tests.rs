@@ -433,6 +433,7 @@ fn join_board() -> Task {
         volume: room::VOLUME_ONE,
         arrival: Vec::new(),
         farewell: Vec::new(),
+        name: None,
     }))
 }
 

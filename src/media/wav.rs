@@ -8,6 +8,7 @@
 //! a crash in the middle of a recording loses nothing that was written.
 
 use super::codec::{Codec, Decoder, Encoder, g711};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
 
@@ -24,7 +25,7 @@ pub const HEADER_SIZE: usize = 58;
 pub const DATA_SIZE_MAX: u64 = u32::MAX as u64 - HEADER_SIZE as u64 - 1;
 
 /// How samples are written.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Encoding {
     /// Unsigned bytes; 128 is silence.
     Pcm8,
@@ -38,6 +39,17 @@ pub enum Encoding {
     G722,
     /// GSM 06.10 frames of 33 bytes, raw files only.
     Gsm,
+}
+
+impl Encoding {
+    /// The extension of a file that is recorded so: those that WAV files have not are raw.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Encoding::Pcm8 | Encoding::Pcm16 | Encoding::Alaw | Encoding::Ulaw => "wav",
+            Encoding::G722 => "g722",
+            Encoding::Gsm => "gsm",
+        }
+    }
 }
 
 /// What a file's sound is made of.

@@ -287,7 +287,7 @@ impl Dialogue {
         let count = legs.iter().map(|leg| leg.media.len()).max().unwrap_or(0);
         for (leg, party) in legs.iter_mut().zip(&self.parties) {
             leg.media.resize(count, None);
-            leg.ice = party.ice.as_ref().map(|ice| ice.ours);
+            leg.ice = party.ice.as_ref().map(|ice| Box::new(ice.ours));
             block(leg, party, blocking);
         }
         secure::lock(&mut legs, &self.parties);

@@ -419,6 +419,7 @@ impl Ng {
             | News::Key { .. }
             | News::Measured { .. }
             | News::Failed { .. }
+            | News::Room { .. }
             | News::Talking { .. } => return,
         };
         let Some(begun) = self.recordings.remove(&task) else {
@@ -426,9 +427,11 @@ impl Ng {
         };
         let cause = match end {
             RecordEnd::Limit => EndCause::TooLong,
-            RecordEnd::Failed | RecordEnd::Key | RecordEnd::Silence | RecordEnd::Closed => {
-                begun.cause
-            }
+            RecordEnd::Failed
+            | RecordEnd::Behind
+            | RecordEnd::Key
+            | RecordEnd::Silence
+            | RecordEnd::Closed => begun.cause,
         };
         if ms > 0 {
             let record = begun.record(ms, self.settings.anchor.unix_ms(now), cause);
@@ -445,6 +448,13 @@ impl Ng {
             RecordEnd::Failed => {
                 self.counts.recordings_failed += 1;
                 tracing::warn!("call {shown}: {file} could not be written, or not all of it");
+            }
+            RecordEnd::Behind => {
+                self.counts.recordings_failed += 1;
+                tracing::warn!(
+                    "call {shown}: {file} ended after {} s, as the disk did not answer in time",
+                    ms / 1000
+                );
             }
             RecordEnd::Key | RecordEnd::Silence | RecordEnd::Limit | RecordEnd::Closed => {
                 tracing::info!("call {shown}: {file} is whole, {} s", ms / 1000);

@@ -50,6 +50,7 @@ impl Across {
             volume: VOLUME_ONE,
             arrival: Vec::new(),
             farewell: Vec::new(),
+            name: None,
         };
         scene.order(JOIN, Task::Join(Box::new(join)));
     }

@@ -13,11 +13,13 @@
 //! [`Roster`]: super::rooms::Roster
 
 use super::program::{Event, Program, Scene};
-use super::rooms::{Address, Member, Refused, Wish};
-use crate::config::{Announce, Conference as Room};
+use super::rooms::{Address, Member, Refused, Roster, Wish};
+use super::voicemail::recorded_name;
+use crate::config::{Announce, Conference as Room, RoomFormat};
 use crate::feature::{Patience, is_pin};
-use crate::media::room::{Join, RoomOrder, VOLUME_MAX, VOLUME_ONE};
+use crate::media::room::{Join, Name, RoomNews, RoomOrder, VOLUME_MAX, VOLUME_ONE};
 use crate::media::say::Gender;
+use crate::media::wav::Encoding;
 use crate::media::{RecordEnd, Sound, Task};
 use crate::plan::local_time;
 use std::time::Duration;
@@ -29,7 +31,6 @@ const WAIT: u32 = 3;
 const JOIN: u32 = 4;
 const WHISPER: u32 = 5;
 const LAST_WORDS: u32 = 6;
-const RECORD: u32 = 7;
 
 /// Timers: the next key; the end of a penalty; the menu.
 const KEYS: u32 = 1;
@@ -253,6 +254,7 @@ impl Conference {
             name: caller.name.clone(),
             moderator,
             waiting: false,
+            inside: false,
             muted: false,
             deafened: false,
             talking: false,
@@ -298,6 +300,7 @@ impl Conference {
         self.waits = true;
         self.note(scene, |member| {
             (member.waiting, member.talking) = (true, false);
+            member.inside = false;
         });
         let voice = scene.voice;
         let mut sounds = vec![voice.pause()];
@@ -315,11 +318,14 @@ impl Conference {
     fn join(&mut self, scene: &mut Scene<'_>) {
         self.state = State::Inside;
         self.waits = false;
-        self.note(scene, |member| member.waiting = false);
+        self.note(scene, |member| {
+            (member.waiting, member.inside) = (false, true);
+        });
         let name = self.room.clone().unwrap_or_default();
         let room = scene.config.conference(&name);
         let announce = room.map_or(Announce::None, |room| room.announce);
         let (arrival, farewell) = announcements(scene, announce);
+        let recorded = recording(scene, announce);
         let join = Join {
             rate: room.map_or_else(|| Room::default().rate, |room| room.rate),
             room: name,
@@ -328,6 +334,7 @@ impl Conference {
             volume: volume(self.volume),
             arrival,
             farewell,
+            name: recorded,
         };
         scene.order(JOIN, Task::Join(Box::new(join)));
         self.record(scene);
@@ -337,8 +344,10 @@ impl Conference {
     fn record(&self, scene: &mut Scene<'_>) {
         let name = self.room.as_deref().unwrap_or_default();
         if scene.rooms.is_recorded(name) {
-            let file = file_of(scene, name);
-            scene.in_room(RoomOrder::Record(RECORD, file.into()));
+            let room = scene.config.conference(name);
+            let encoding = encoding(room.map_or(RoomFormat::Wav, |room| room.format));
+            let file = file_of(scene, name, encoding);
+            scene.in_room(RoomOrder::Record(file.into(), encoding));
         }
     }
 
@@ -356,19 +365,6 @@ impl Conference {
         };
         let sounds = vec![scene.voice.prompt(words)];
         scene.in_room(RoomOrder::Announce(sounds));
-    }
-
-    fn recorded(&self, scene: &Scene<'_>, end: RecordEnd, ms: u32) {
-        let room = self.room.as_deref().unwrap_or_default();
-        if end == RecordEnd::Failed {
-            tracing::warn!(
-                room,
-                "the conference is not recorded: see what the log says of the spool"
-            );
-            scene.rooms.record(room, false);
-        } else {
-            tracing::info!(room, seconds = ms / 1000, "a conference was recorded");
-        }
     }
 
     fn on_menu_key(&mut self, scene: &mut Scene<'_>, key: char) {
@@ -548,9 +544,41 @@ impl Program for Conference {
             (State::Inside | State::Menu, Event::Talking(talks)) => {
                 self.note(scene, |member| member.talking = talks);
             }
-            (_, Event::Recorded { end, ms, .. }) => self.recorded(scene, end, ms),
             (State::Leaving, Event::Done(LAST_WORDS)) => scene.hang_up(),
             _ => {}
+        }
+    }
+}
+
+/// The studio says something of the recording of a room, whoever asked for it: who is to be told,
+/// and what.
+pub(super) fn on_room_news(rooms: &Roster, room: &str, what: &RoomNews) -> Option<(Address, Wish)> {
+    match what {
+        RoomNews::Written { file, ms, end } => {
+            let seconds = ms / 1000;
+            match end {
+                RecordEnd::Failed | RecordEnd::Behind => tracing::warn!(
+                    room,
+                    file = &**file,
+                    seconds,
+                    "not all of a conference was recorded: see what the log says of the spool"
+                ),
+                RecordEnd::Limit => tracing::info!(
+                    room,
+                    file = &**file,
+                    seconds,
+                    "a conference was recorded, and goes on in another file"
+                ),
+                RecordEnd::Key | RecordEnd::Silence | RecordEnd::Closed => {
+                    tracing::info!(room, file = &**file, seconds, "a conference was recorded");
+                }
+            }
+            None
+        }
+        RoomNews::Ceased => {
+            tracing::warn!(room, "the conference is recorded no longer");
+            let inside = rooms.record(room, false)?;
+            Some((inside, Wish::Record(false)))
         }
     }
 }
@@ -578,11 +606,32 @@ fn announcements(scene: &Scene<'_>, announce: Announce) -> (Vec<Sound>, Vec<Soun
     }
 }
 
+/// The same by the name that the caller recorded, if it is one of our users who did.
+fn recording(scene: &Scene<'_>, announce: Announce) -> Option<Name> {
+    let aor = scene.caller.user.as_deref();
+    let aor = aor.filter(|_| announce == Announce::Names)?;
+    Some(Name {
+        file: recorded_name(scene, aor)?,
+        comes: vec![scene.voice.prompt("conf-hasjoin")],
+        goes: vec![scene.voice.prompt("conf-hasleft")],
+    })
+}
+
+fn encoding(format: RoomFormat) -> Encoding {
+    match format {
+        RoomFormat::Wav => Encoding::Alaw,
+        RoomFormat::Ulaw => Encoding::Ulaw,
+        RoomFormat::Pcm => Encoding::Pcm16,
+        RoomFormat::G722 => Encoding::G722,
+        RoomFormat::Gsm => Encoding::Gsm,
+    }
+}
+
 /// Where a recording of a room goes, by the day and the second of its beginning.
-fn file_of(scene: &Scene<'_>, room: &str) -> String {
+fn file_of(scene: &Scene<'_>, room: &str, encoding: Encoding) -> String {
     let begun = local_time(scene.unix_ms, &scene.config.numbers.timezone);
     let begun = begun.strftime("%Y/%m/%d/conference-%H%M%S");
-    format!("recordings/{begun}-{room}.wav")
+    format!("recordings/{begun}-{room}.{}", encoding.extension())
 }
 
 /// The volume so many steps above that of the room.

@@ -12,8 +12,10 @@
 //! the caller over ([`Led`]).
 
 use super::program::{Account, Event, Led, Program, Reach, Scene};
+use super::voicemail::recorded_name;
 use super::{service, spell};
 use crate::config::{Action, Menu};
+use crate::media::file::Root;
 use crate::media::tone::Tone;
 use crate::media::{Sound, Task};
 use crate::plan::is_open;
@@ -506,9 +508,17 @@ fn is_ours(scene: &Scene<'_>, number: &str) -> bool {
     scene.config.groups.iter().any(group) || user().is_some_and(|user| !user.disabled)
 }
 
-/// How the directory calls a user.
+/// How the directory calls a user: by the recorded name where there is one, otherwise by the
+/// extension.
 fn name_of(scene: &Scene<'_>, user: &User) -> Vec<Sound> {
-    scene.voice.digits(&user.username)
+    let aor = format!("{}@{}", user.username, user.domain);
+    match recorded_name(scene, &aor) {
+        Some(path) => vec![Sound::File {
+            root: Root::Spool,
+            path,
+        }],
+        None => scene.voice.digits(&user.username),
+    }
 }
 
 #[cfg(test)]

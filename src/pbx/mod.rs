@@ -241,6 +241,13 @@ impl Pbx {
 
     /// The studio has something to say.
     pub fn on_news(&mut self, cx: &mut Context<'_>, news: &News) {
+        // Whoever asked for that may be gone.
+        if let News::Room { room, what, .. } = news {
+            if let Some((whom, wish)) = conference::on_room_news(cx.rooms, room, what) {
+                self.outputs.push_back(Output::Tell(whom, wish));
+            }
+            return;
+        }
         let Some(key) = self.by_session.get(&news.session()).copied() else {
             return;
         };
@@ -248,6 +255,7 @@ impl Pbx {
             return;
         }
         match news {
+            News::Room { .. } => {}
             News::Failed { .. } => self.bereave(cx, key),
             News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
             News::Key { key: pressed, .. } => self.on_key(cx, key, *pressed),

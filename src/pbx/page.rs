@@ -153,6 +153,7 @@ fn join(room: &str, muted: bool) -> Join {
         volume: VOLUME_ONE,
         arrival: Vec::new(),
         farewell: Vec::new(),
+        name: None,
     }
 }
 

@@ -87,6 +87,8 @@ pub struct Member {
     pub moderator: bool,
     /// Whether it waits for a moderator.
     pub waiting: bool,
+    /// Whether it hears the room.
+    pub inside: bool,
     /// Whether it is not heard.
     pub muted: bool,
     /// Whether it does not hear.
@@ -237,12 +239,13 @@ impl Roster {
         Some(room.locked)
     }
 
-    /// Records a room or ends that; whoever is inside is to do it.
+    /// Records a room or ends that; whoever is inside is to do it. Where nobody is, whoever comes
+    /// in first finds out.
     pub fn record(&self, name: &str, recorded: bool) -> Option<Address> {
         let mut state = self.state();
         let room = state.rooms.get_mut(name)?;
         room.recorded = recorded;
-        let inside = room.members.iter().find(|m| !m.waiting);
+        let inside = room.members.iter().find(|m| m.inside);
         inside.map(|m| m.address)
     }
 
@@ -308,6 +311,7 @@ mod tests {
             name: "".into(),
             moderator,
             waiting: false,
+            inside: false,
             muted: false,
             deafened: false,
             talking: false,
@@ -347,6 +351,23 @@ mod tests {
         assert_eq!((roster.room("a"), roster.members()), (None, 0));
         assert!(roster.enter(&config, member(6, false)).is_ok());
         assert!(!roster.lock("b", true));
+    }
+
+    #[test]
+    fn whoever_is_inside_has_the_room_recorded() {
+        let roster = Roster::new();
+        let config = config();
+        assert_eq!(roster.record("a", true), None);
+        for session in 1..=2 {
+            roster.enter(&config, member(session, false)).unwrap();
+        }
+        // Both are at the door.
+        assert_eq!(roster.record("a", true), None);
+        assert!(roster.is_recorded("a"));
+        roster.update("a", 2, |m| m.inside = true);
+        let second = member(2, false).address;
+        assert_eq!(roster.record("a", false), Some(second));
+        assert!(!roster.is_recorded("a"));
     }
 
     #[test]

@@ -200,6 +200,7 @@ impl Pbx {
             | News::Key { .. }
             | News::Measured { .. }
             | News::Talking { .. }
+            | News::Room { .. }
             | News::Recorded { .. }
             | News::Filed { .. } => false,
         }
@@ -209,6 +210,7 @@ impl Pbx {
         let text = match end {
             // The log says why, and what to do.
             RecordEnd::Failed => "recording: it could not be written",
+            RecordEnd::Behind => "recording: it ended, as the disk did not answer",
             RecordEnd::Limit => "recording: as long as it may be",
             RecordEnd::Key | RecordEnd::Silence | RecordEnd::Closed => return,
         };

@@ -146,7 +146,7 @@ pub struct LegSpec {
     pub keys: Vec<Option<Keys>>,
     /// With what the side's connectivity checks are answered (RFC 8445, as a lite agent); the one
     /// that it nominates is its source. `None` where it speaks no ICE.
-    pub ice: Option<Credentials>,
+    pub ice: Option<Box<Credentials>>,
 }
 
 /// From signalling to media.

@@ -36,7 +36,7 @@ pub(super) struct Plan {
     /// By side, then by stream.
     keys: [Vec<Option<Keys>>; 2],
     /// By side.
-    ice: [Option<Credentials>; 2],
+    ice: [Option<Box<Credentials>>; 2],
 }
 
 impl Plan {
@@ -49,7 +49,7 @@ impl Plan {
         let mut plan = Plan {
             local: [caller.local, called.local],
             keys: [caller.keys.clone(), called.keys.clone()],
-            ice: [caller.ice, called.ice],
+            ice: [caller.ice.clone(), called.ice.clone()],
             ..Plan::default()
         };
         for (stream, pair) in caller.media.iter().zip(&called.media).enumerate() {
@@ -107,7 +107,7 @@ impl Plan {
 
     /// With what a side's connectivity checks are answered.
     pub(super) fn ice(&self, side: Side) -> Option<&Credentials> {
-        self.ice.get(side.index())?.as_ref()
+        self.ice.get(side.index())?.as_deref()
     }
 
     fn spec(&self, stream: usize, side: Side) -> Option<&MediaSpec> {

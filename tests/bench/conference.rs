@@ -31,6 +31,7 @@ fn board() -> Task {
         volume: VOLUME_ONE,
         arrival: Vec::new(),
         farewell: Vec::new(),
+        name: None,
     }))
 }
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+import wave
 
 from lib.case import Skip, wait_for
 from lib.phone import Phone
@@ -9,6 +10,7 @@ from lib.softphone import Linphone
 from lib.tone import hears_all, holds, judge, speech_seconds
 from lib.voipd import DOMAIN, Voipd
 from transcoding import plugin
+from voicemail import OTHER, House
 
 TONES = {"alice": 440, "bob": 880, "carol": 1320}
 ROOM = {"name": "board", "number": "8001"}
@@ -257,6 +259,52 @@ def test_recorded(case):
     time.sleep(1)
     assert len(recordings(voipd, 2)) == count and not voipd.json("conference", "list")[0]["recorded"]
     hang_up(voipd, two)
+
+
+def test_recorded_as_linear_samples(case):
+    """Of a room of 16 kHz as it is, where the file is to be so."""
+    voipd, phones = house(case, {"record": True, "format": "pcm"}, alice="G722/16000/1")
+    two = {name: phones[name] for name in ("alice", "bob")}
+    enter(voipd, two)
+    inside(voipd, 2)
+    time.sleep(1)
+    pass_door(two)
+    time.sleep(3)
+    hang_up(voipd, two)
+    with wave.open(str(recordings(voipd, 1)[0])) as file:
+        made = (file.getnchannels(), file.getsampwidth(), file.getframerate())
+        assert made == (1, 2, 16000), made
+        assert file.getnframes() > 3 * 16000, file.getnframes()
+    assert not list(voipd.state.glob("spool/**/*.part"))
+
+
+def test_recorded_names(case):
+    """A user who recorded a name is called by it, coming and going."""
+    house = House(case, conference=[ROOM | {"announce": "names"}])
+    bob, carol = house.phone("bob"), house.phone("carol")
+    carol.call("*123")
+    carol.hears("vm-helpexit")
+    carol.press("03")
+    carol.hears("beep")
+    carol.say(OTHER)
+    time.sleep(2)
+    carol.press("#")
+    carol.hears("vm-review")
+    carol.press("1")
+    carol.hears("vm-msgsaved")
+    carol.hang_up()
+    for phone in (bob, carol):
+        phone.call("8001")
+        time.sleep(0.5)
+        phone.press("0")
+        inside(house.voipd, 2 if phone is carol else 1)
+    bob.hears(OTHER)
+    time.sleep(4)
+    assert 1 < bob.seconds_of(OTHER) < 3, bob.seconds_of(OTHER)
+    bob.mark = len(bob.line.heard)
+    carol.hang_up()
+    bob.hears(OTHER)
+    bob.hang_up()
 
 
 def recordings(voipd, count):

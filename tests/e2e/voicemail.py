@@ -223,6 +223,39 @@ def test_told_unasked_and_kept_when_the_caller_hangs_up(case):
     house.is_clean()
 
 
+def test_told_of_and_not_heard(case):
+    """Who hangs up, or goes on, while a message is being told of has not heard it; nor is one heard whose
+    file is gone."""
+    house = House(case)
+    desk = Agent(case, house.voipd, "bob")
+    carol, bob = house.phone("carol"), house.phone("bob")
+    for _ in range(2):
+        house.leave(carol, "bob")
+    desk.register()
+    assert notified(desk) == ("yes", "2/0")
+    bob.call("*123")
+    bob.hears("vm-onefor-full")
+    bob.press("1")
+    time.sleep(1)
+    bob.press("6")
+    time.sleep(1)
+    bob.hang_up()
+    wait_for("the call to be gone", lambda: house.voipd.calls() == [])
+    assert counts(house.voipd, "bob") == (2, 0)
+    first, second = sorted(house.spool.rglob("*.wav"), key=lambda path: path.stat().st_mtime)
+    first.rename(first.with_suffix(".gone"))
+    bob.call("*123")
+    bob.hears("vm-onefor-full")
+    bob.press("1")
+    bob.hears("vm-helpexit")
+    assert bob.seconds_of(MESSAGE) == 0 and counts(house.voipd, "bob") == (2, 0)
+    bob.press("6")
+    bob.hears(MESSAGE)
+    assert notified(desk) == ("yes", "1/1")
+    bob.hang_up()
+    house.wait_counts("bob", 1, 1)
+
+
 def test_pin(case):
     """Another's phone opens a mailbox by its PIN; wrong ones slow the next down and lock it."""
     house = House(case, users=("200", "carol"), voicemail={"lock_s": 60, "pin_tries": 4})
@@ -418,6 +451,48 @@ def test_full_disk(case):
     assert "is written again" in house.voipd.process.text()
     assert counts(house.voipd, "bob") == (1, 0)
     house.is_clean()
+
+
+def test_disk_full_as_the_caller_hangs_up(case):
+    """The disk takes no more of what somebody says who hangs up just then: nobody can be told, and what it
+    took before is a message."""
+    spool = case.folder / "spool"
+    spool.mkdir()
+    house = House(case, within=in_small_disk(spool, 256), spool={"directory": str(spool)})
+    house.spool = seen = pathlib.Path(f"/proc/{house.voipd.process.pid}/root{spool}")
+    carol = house.phone("carol")
+    carol.call("bob")
+    carol.hears("beep")
+    carol.say(MESSAGE)
+
+    def written():
+        return sum(path.stat().st_size for path in seen.rglob("*.part"))
+
+    wait_for("four seconds on the disk", lambda: written() > 4 * RATE, 20)
+    # Just behind a piece: the last one, of most of a second, does not fit into the rest of a page.
+    before = written()
+    wait_for("the next piece", lambda: written() > before, 5)
+    time.sleep(0.7)
+    with open(seen / "filler", "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    carol.hang_up()
+    house.wait_counts("bob", 1, 0)
+    message, = shown(house.voipd, "bob")[1]
+    assert message["duration_ms"] > 4000, message
+    assert house.voipd.process.text().count(TROUBLE) == 1
+    (seen / "filler").unlink()
+    house.is_clean()
+    bob = house.phone("bob")
+    bob.call("*123")
+    bob.hears("vm-onefor-full")
+    bob.press("1")
+    bob.hears(MESSAGE)
+    bob.hang_up()
+    house.wait_counts("bob", 0, 1)
 
 
 def test_spool_that_cannot_be_written(case):

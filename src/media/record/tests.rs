@@ -1,3 +1,4 @@
+use super::super::codec::g711;
 use super::super::file::{FileAnswer, Root};
 use super::super::shelf::{Shelf, answer, tests::Memory};
 use super::super::wav::Wav;
@@ -174,11 +175,66 @@ fn a_disk_that_is_behind_is_waited_for_but_not_for_ever() {
     }
     assert!((400..500).contains(&frames), "{frames}");
     assert_eq!(recorder.outcome(), None);
-    // The answer after all.
+    // The answer after all: the two seconds, the eight that waited, and the piece in between.
+    let flying = recorder.flying.clone();
+    let at = recorder.written;
+    append(&mut disk, at, flying);
     recorder.handle_answer(Ok(()));
     serve(&mut recorder, &mut disk);
-    assert!(matches!(
-        recorder.outcome(),
-        Some((2000.., RecordEnd::Failed))
-    ));
+    let (ms, end) = recorder.outcome().unwrap();
+    assert_eq!((ms, end), (2000 + frames * 20, RecordEnd::Behind));
+    assert_eq!(sound(&mut disk).len() as u32, ms * 8);
+}
+
+fn append(disk: &mut Memory, at: u64, bytes: Vec<u8>) {
+    let (name, layout) = (NAME.into(), layout());
+    let wish = FileWish::Append {
+        name,
+        layout,
+        at,
+        bytes,
+    };
+    assert_eq!(answer(disk, wish), Ok(FileAnswer::Written));
+}
+
+/// Whatever of the end the disk has no time for comes to the disk later; one that never has time is
+/// left alone in the end.
+#[test]
+fn a_disk_without_time_is_asked_for_the_end_again() {
+    let (mut rng, mut disk) = (Rng::from_u64(5), Memory::default());
+    let mut recorder = Recorder::new(NAME.into(), limits(0, 0));
+    for _ in 0..70 {
+        assert!(recorder.push(&voice(&mut rng)));
+        serve(&mut recorder, &mut disk);
+    }
+    recorder.close(RecordEnd::Closed);
+    for _ in 0..2 {
+        for _ in 0..20 {
+            assert!(recorder.poll_wish().is_some());
+            recorder.handle_answer(Err(FileFailure::Busy));
+            assert_eq!(recorder.outcome(), None);
+        }
+        // The last piece, and the finish.
+        let wish = recorder.poll_wish().unwrap();
+        let done = answer(&mut disk, wish);
+        recorder.handle_answer(done.map(drop));
+    }
+    assert_eq!(recorder.outcome(), Some((1400, RecordEnd::Closed)));
+    assert_eq!(sound(&mut disk).len(), 1400 * 8);
+
+    let mut recorder = Recorder::new("b.wav".into(), limits(0, 0));
+    for _ in 0..70 {
+        assert!(recorder.push(&voice(&mut rng)));
+        serve(&mut recorder, &mut disk);
+    }
+    recorder.close(RecordEnd::Closed);
+    let mut asked = 0;
+    while recorder.poll_wish().is_some() {
+        recorder.handle_answer(Err(FileFailure::Busy));
+        asked += 1;
+    }
+    // For the last piece, and for the finish.
+    assert_eq!(asked, 2 * (BUSY_MAX + 1));
+    assert_eq!(recorder.outcome(), Some((0, RecordEnd::Failed)));
+    assert!(disk.size(Root::Spool, "b.wav.part").unwrap() > 8000);
 }

@@ -7,7 +7,7 @@ use crate::media::file::{
 };
 use crate::media::record::layout;
 use crate::media::shelf::{Shelf, answer, tests::Memory};
-use crate::media::wav::Wav;
+use crate::media::wav::{Encoding, Kind, Layout, Reader, Wav};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -86,8 +86,28 @@ impl Stage {
         }
     }
 
+    /// The next question is answered, whenever it was asked.
+    fn answer_one(&mut self) {
+        let (_, ask) = self.asked.pop_front().expect("a question");
+        let (ticket, what) = (ask.ticket, answer(&mut self.disk, ask.what));
+        let news = FileNews::Answer { ticket, what };
+        self.studio.handle_file(self.now, news);
+        self.settle();
+    }
+
     fn step(&mut self) {
-        self.now += Duration::from_millis(20);
+        self.pass(20);
+    }
+
+    /// A frame's time in small steps: the turns of a room's legs lie within it.
+    fn live(&mut self) {
+        for _ in 0..4 {
+            self.pass(5);
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now += Duration::from_millis(ms);
         self.answer();
         self.studio.handle_timeout(self.now, &mut self.sent);
         self.settle();
@@ -210,6 +230,90 @@ fn who_hangs_up_in_the_middle_has_said_it() {
         assert!((2600..=2760).contains(&ms), "{ms}");
         assert_eq!(stage.length(), ms);
     }
+}
+
+/// The disk fills up below the last piece of somebody who hangs up: what it had taken is whole.
+#[test]
+fn what_a_disk_took_before_it_refused_is_whole() {
+    let mut stage = Stage::new(0);
+    stage.open(7, format());
+    stage.run(7, 5, record(0, 0));
+    for _ in 0..150 {
+        stage.talk(7);
+        stage.step();
+    }
+    stage.order(Order::Close { session: 7 });
+    let (_, ask) = stage.asked.front().expect("the last piece");
+    assert!(matches!(ask.what, FileWish::Append { at: 8000.., .. }));
+    stage.disk.refuses = Some(FileFailure::Disk);
+    stage.answer_one();
+    stage.disk.refuses = None;
+    for _ in 0..10 {
+        stage.step();
+    }
+    let (ms, end) = stage.recorded().unwrap();
+    assert_eq!(end, RecordEnd::Failed);
+    assert!((1_600..2_750).contains(&ms), "{ms}");
+    assert_eq!(stage.length(), ms);
+}
+
+/// Ten seconds without an answer, in the middle: what was said until it was too much is kept.
+#[test]
+fn a_disk_that_stands_still_and_goes_on_keeps_what_was_said() {
+    let mut stage = Stage::new(0);
+    stage.open(7, format());
+    stage.run(7, 5, record(0, 0));
+    for n in 0..700 {
+        stage.late_ms = if (100..600).contains(&n) { 10_000 } else { 0 };
+        stage.talk(7);
+        stage.step();
+        if n < 600 {
+            assert_eq!(stage.recorded(), None, "before it is on the disk");
+        }
+    }
+    let (ms, end) = stage.recorded().unwrap();
+    assert_eq!(end, RecordEnd::Behind);
+    assert!((9_000..=11_000).contains(&ms), "{ms}");
+    assert_eq!(stage.length(), ms);
+    assert_eq!(stage.studio.recordings_left(), 0);
+}
+
+/// The thread of the disk has too much to do when somebody hangs up, for five seconds.
+#[test]
+fn a_disk_without_time_for_the_end_is_asked_again() {
+    let mut stage = Stage::new(0);
+    stage.open(7, format());
+    stage.run(7, 5, record(0, 0));
+    for _ in 0..150 {
+        stage.talk(7);
+        stage.step();
+    }
+    let mut asked = 0;
+    stage
+        .studio
+        .handle_order(stage.now, Order::Close { session: 7 });
+    let until = stage.now + Duration::from_secs(5);
+    while stage.now < until {
+        while let Some(ask) = stage.studio.poll_file() {
+            let news = refused_by(&mut asked, &ask);
+            stage.studio.handle_file(stage.now, news);
+        }
+        stage.settle();
+        stage.now += Duration::from_millis(20);
+        stage.studio.handle_timeout(stage.now, &mut stage.sent);
+    }
+    // Not in a circle.
+    assert!((40..=51).contains(&asked), "{asked}");
+    assert_eq!(stage.recorded(), None);
+    for _ in 0..10 {
+        stage.settle();
+        stage.step();
+    }
+    let (ms, end) = stage.recorded().unwrap();
+    assert_eq!(end, RecordEnd::Closed);
+    assert!((2600..=2760).contains(&ms), "{ms}");
+    assert_eq!(stage.length(), ms);
+    assert_eq!(stage.studio.poll_timeout(), None);
 }
 
 #[test]
@@ -559,8 +663,31 @@ fn what_is_not_heard_is_counted() {
     assert!(ms > 1500, "{ms}");
 }
 
-/// Two in a room, of whom one talks; what was written of `seconds` of it, and how that ended.
-fn minutes(end: impl Fn(&mut Stage)) -> (Stage, u32) {
+/// What was told of a room: the files that were written, and whether the recording ceased.
+fn minuted(stage: &Stage) -> (Vec<(String, u32, RecordEnd)>, bool) {
+    let (mut files, mut ceased) = (Vec::new(), false);
+    for news in &stage.news {
+        if let News::Room {
+            session,
+            room,
+            what,
+        } = news
+        {
+            assert_eq!((*session, &**room), (1, "board"));
+            assert!(!ceased || matches!(what, room::RoomNews::Written { .. }));
+            match what {
+                room::RoomNews::Written { file, ms, end } => {
+                    files.push((file.to_string(), *ms, *end));
+                }
+                room::RoomNews::Ceased => ceased = true,
+            }
+        }
+    }
+    (files, ceased)
+}
+
+/// Two in a room, of whom the second talks, and the first wants it recorded.
+fn meeting() -> Stage {
     let mut stage = Stage::new(30);
     for session in [1, 2] {
         stage.open(session, format());
@@ -568,20 +695,105 @@ fn minutes(end: impl Fn(&mut Stage)) -> (Stage, u32) {
     }
     // Asked for twice, it is recorded once.
     for (session, file) in [(1, FILE), (2, "other.wav")] {
-        let what = room::RoomOrder::Record(5, file.into());
+        let what = room::RoomOrder::Record(file.into(), Encoding::Alaw);
         stage.order(Order::Room { session, what });
     }
-    for _ in 0..150 {
+    stage
+}
+
+fn discuss(stage: &mut Stage, frames: u32) {
+    for _ in 0..frames {
         stage.talk(2);
         stage.step();
     }
+}
+
+/// What was written of three seconds of it, and how that ended.
+fn minutes(end: impl Fn(&mut Stage)) -> (Stage, u32) {
+    let mut stage = meeting();
+    discuss(&mut stage, 150);
     end(&mut stage);
     for _ in 0..20 {
         stage.step();
     }
-    let (ms, end) = stage.recorded().expect("its end is told");
-    assert_eq!(end, RecordEnd::Closed);
+    let (files, ceased) = minuted(&stage);
+    let [(file, ms, end)] = &files[..] else {
+        panic!("its end is told: {files:?}")
+    };
+    assert_eq!((&**file, *end, ceased), (FILE, RecordEnd::Closed, false));
+    let ms = *ms;
     (stage, ms)
+}
+
+/// As long as a file may be, another one goes on, though who asked for it is gone.
+#[test]
+fn a_long_conference_is_in_several_files() {
+    let mut stage = meeting();
+    stage.studio.minutes_ms_max = 2_000;
+    let what = room::RoomOrder::EndRecord;
+    stage.order(Order::Room { session: 2, what });
+    stage.step();
+    let what = room::RoomOrder::Record("day/a.wav".into(), Encoding::Alaw);
+    stage.order(Order::Room { session: 1, what });
+    discuss(&mut stage, 60);
+    stage.order(Order::Close { session: 1 });
+    discuss(&mut stage, 200);
+    stage.order(Order::Close { session: 2 });
+    for _ in 0..20 {
+        stage.step();
+    }
+    let (files, ceased) = minuted(&stage);
+    assert!(!ceased);
+    let [_, first, second, third] = &files[..] else {
+        panic!("{files:?}")
+    };
+    assert_eq!(*first, ("day/a.wav".into(), 2_000, RecordEnd::Limit));
+    assert_eq!(*second, ("day/a.2.wav".into(), 2_000, RecordEnd::Limit));
+    assert_eq!((&*third.0, third.2), ("day/a.3.wav", RecordEnd::Closed));
+    // Nothing is lost between them.
+    assert!((1_140..=1_240).contains(&third.1), "{third:?}");
+    for (file, ms, _) in &files[1..] {
+        let size = stage.disk.size(Root::Spool, file).unwrap();
+        assert_eq!(size, 58 + u64::from(*ms) * 8);
+    }
+    assert_eq!(stage.studio.recordings_left(), 0);
+}
+
+/// A disk that refuses, or stands still for too long: the room is told that it is recorded no
+/// longer, and may be again.
+#[test]
+fn a_room_that_cannot_be_recorded_any_more_hears_so() {
+    for stalls in [false, true] {
+        let mut stage = meeting();
+        discuss(&mut stage, 150);
+        // Who asked for it goes.
+        stage.order(Order::Close { session: 1 });
+        match stalls {
+            true => stage.late_ms = 20_000,
+            false => stage.disk.refuses = Some(FileFailure::Disk),
+        }
+        discuss(&mut stage, 500);
+        assert!(minuted(&stage).1, "{stalls}");
+        (stage.late_ms, stage.disk.refuses) = (0, None);
+        discuss(&mut stage, 700);
+        let (files, _) = minuted(&stage);
+        let [(file, ms, end)] = &files[..] else {
+            panic!("{stalls} {files:?}")
+        };
+        match stalls {
+            true => {
+                assert_eq!((&**file, *end), (FILE, RecordEnd::Behind));
+                assert!((10_500..=12_100).contains(ms), "{ms}");
+                assert_eq!(stage.length(), *ms);
+            }
+            false => assert_eq!((&**file, *end), (FILE, RecordEnd::Failed)),
+        }
+        let what = room::RoomOrder::Record("again.wav".into(), Encoding::Alaw);
+        stage.order(Order::Room { session: 2, what });
+        discuss(&mut stage, 60);
+        let part = stage.disk.size(Root::Spool, "again.wav.part");
+        assert!(part.is_ok(), "{stalls}");
+    }
 }
 
 #[test]
@@ -598,7 +810,10 @@ fn a_room_is_recorded_until_it_is_told_to_end() {
     // A silent file has none.
     assert!(share > 0.2, "{share}");
     // It can be recorded again, and is not by itself.
-    let (session, what) = (1, room::RoomOrder::Record(5, "again.wav".into()));
+    let (session, what) = (
+        1,
+        room::RoomOrder::Record("again.wav".into(), Encoding::Alaw),
+    );
     stage.order(Order::Room { session, what });
     for _ in 0..60 {
         stage.step();
@@ -616,10 +831,176 @@ fn what_records_a_room_ends_with_its_last_member() {
             stage.talk(2);
             stage.step();
         }
-        assert_eq!(stage.recorded(), None);
+        assert_eq!(minuted(stage), (vec![], false));
         stage.order(Order::Close { session: 2 });
     });
     assert!((3_900..=4_060).contains(&ms), "{ms}");
     assert_eq!(stage.length(), ms);
     assert_eq!(stage.studio.recordings_left(), 0);
+}
+
+/// The name of one who comes and goes, as a tone in a file; without the file, the words in its
+/// place. All in the room hear it, and nobody of another worker has to ask a disk.
+#[test]
+fn a_recorded_name_is_heard_in_the_room() {
+    use crate::media::codec::g711::{alaw_decode, alaw_encode};
+    use crate::media::goertzel::amplitude;
+    const NAME_HZ: f32 = 1_000.0;
+    let tone: Vec<i16> = (0..8_000)
+        .map(|n| (8_000.0 * (n as f32 * NAME_HZ * std::f32::consts::TAU / 8_000.0).sin()) as i16)
+        .collect();
+    let mut bytes = vec![0; tone.len()];
+    alaw_encode(&tone, &mut bytes);
+    for (there, late_ms) in [(true, 0), (true, 700), (false, 0)] {
+        let mut stage = Stage::new(late_ms);
+        if there {
+            stage.disk.put(Root::Spool, "mail/201/greet.alaw", &bytes);
+        }
+        stage.open(1, format());
+        stage.run(1, 1, join_board());
+        let words = |ms| vec![beep(ms)];
+        let Task::Join(mut join) = join_board() else {
+            panic!()
+        };
+        (join.arrival, join.farewell) = (words(600), words(600));
+        join.name = Some(room::Name {
+            file: "mail/201/greet.alaw".into(),
+            comes: vec![],
+            goes: vec![],
+        });
+        stage.open(2, format());
+        stage.run(2, 1, Task::Join(join));
+        let heard = |stage: &mut Stage| {
+            stage.sent = Sent::default();
+            for _ in 0..150 {
+                stage.live();
+            }
+            let mut named = 0;
+            for (session, packet) in &stage.sent.0 {
+                let mut samples = [0; 160];
+                if *session == 1 && alaw_decode(&packet[12..], &mut samples) == 160 {
+                    named += u32::from(amplitude(&samples, NAME_HZ, 8_000) > 2_000.0);
+                }
+            }
+            named * 20
+        };
+        let expected = if there { 900..=1_100 } else { 0..=40 };
+        let came = heard(&mut stage);
+        assert!(expected.contains(&came), "{there} {late_ms}: {came}");
+        stage.order(Order::Close { session: 2 });
+        let went = heard(&mut stage);
+        assert!(expected.contains(&went), "{there} {late_ms}: {went}");
+    }
+}
+
+/// A room of 16 kHz that hears a tone, in each way of writing it: what was heard is in the file,
+/// and as much of it as was on the disk when a crash came is salvaged.
+#[test]
+fn a_room_is_written_in_each_format() {
+    use crate::media::codec::{Codec, Encoder};
+    use crate::media::goertzel::amplitude;
+    let wide = Format {
+        coding: crate::wire::rtp::Coding::G722,
+        payload_type: 9,
+        ..format()
+    };
+    for (encoding, rate, bytes_a_second) in [
+        (Encoding::Alaw, 8_000, 8_000),
+        (Encoding::Ulaw, 8_000, 8_000),
+        (Encoding::Pcm16, 16_000, 32_000),
+        (Encoding::G722, 16_000, 8_000),
+        (Encoding::Gsm, 8_000, 1_650),
+    ] {
+        let mut stage = Stage::new(30);
+        for session in [1, 2] {
+            stage.open(session, wide.clone());
+            stage.run(session, 1, join_board());
+        }
+        let file = format!("day/a.{}", encoding.extension());
+        let what = room::RoomOrder::Record(file.as_str().into(), encoding);
+        stage.order(Order::Room { session: 1, what });
+        // A tone of 1 kHz, and one that no telephone brings.
+        let mut encoder = Encoder::new(Codec::G722);
+        let mut n = 0.0f32;
+        for _ in 0..200 {
+            let mut samples = [0i16; 320];
+            for sample in &mut samples {
+                let turn = n * std::f32::consts::TAU / 16_000.0;
+                *sample = (5_000.0 * ((1_000.0 * turn).sin() + (5_500.0 * turn).sin())) as i16;
+                n += 1.0;
+            }
+            let mut body = [0; 160];
+            assert_eq!(encoder.encode(&samples, &mut body), 160);
+            let bytes = packet(stage.sequence, stage.timestamp, 9, 9, &body);
+            stage.sequence = stage.sequence.wrapping_add(1);
+            stage.timestamp = stage.timestamp.wrapping_add(160);
+            stage.hears(2, bytes);
+            stage.live();
+        }
+        // The crash.
+        let part = format!("{file}.part");
+        let mut disk = Memory::default();
+        let broken = &stage.disk.files[&(Root::Spool, part.clone())];
+        disk.put(Root::Spool, &part, &broken[..broken.len() - 5]);
+        let whole = FileOrder::Salvage {
+            file: file.as_str().into(),
+        };
+        let Ok(FileAnswer::Filed(Filed::Salvaged { ms })) =
+            answer(&mut disk, FileWish::Order(whole))
+        else {
+            panic!("{encoding:?}")
+        };
+        assert!((2_500..4_000).contains(&ms), "{encoding:?} {ms}");
+        check(&mut disk, &file, Layout::mono(encoding, rate), ms);
+        // Its end.
+        let what = room::RoomOrder::EndRecord;
+        stage.order(Order::Room { session: 1, what });
+        for _ in 0..20 {
+            stage.live();
+        }
+        let (files, ceased) = minuted(&stage);
+        let [(name, ms, RecordEnd::Closed)] = &files[..] else {
+            panic!("{files:?}")
+        };
+        assert_eq!((name, ceased), (&file, false));
+        assert!((3_900..=4_060).contains(ms), "{encoding:?} {ms}");
+        let (samples, size) = check(&mut stage.disk, &file, Layout::mono(encoding, rate), *ms);
+        assert_eq!(size, u64::from(*ms) * bytes_a_second / 1000);
+        // Piece by piece: what is played in time may be stretched in between.
+        let level = |hz| {
+            let pieces = samples[samples.len() / 2..].chunks_exact(rate as usize / 50);
+            let count = pieces.len() as f32;
+            pieces.map(|piece| amplitude(piece, hz, rate)).sum::<f32>() / count
+        };
+        assert!(level(1_000.0) > 2_500.0, "{encoding:?}");
+        if rate == 16_000 {
+            assert!(level(5_500.0) > 2_000.0, "{encoding:?}");
+        }
+    }
+}
+
+/// What is in a file, and how many bytes of sound: as long as it is said to be, and made so.
+fn check(disk: &mut Memory, file: &str, layout: Layout, ms: u32) -> (Vec<i16>, u64) {
+    let size = disk.size(Root::Spool, file).unwrap();
+    let bytes = disk.read(Root::Spool, file, 0, size as u32).unwrap();
+    let extension = file.rsplit('.').next().unwrap();
+    let (found, data) = match Kind::from_extension(extension).unwrap() {
+        Kind::Raw(layout) => (layout, 0..size),
+        Kind::Wav => {
+            let wav = Wav::parse(&bytes, size).unwrap();
+            (wav.layout, wav.data)
+        }
+    };
+    assert_eq!(found, layout);
+    let sound = &bytes[data.start as usize..data.end as usize];
+    assert_eq!(layout.duration_ms(sound.len() as u64), u64::from(ms));
+    let mut samples = vec![0; (u64::from(layout.rate) * u64::from(ms) / 1000) as usize];
+    let (_, made) = Reader::new(layout).read(sound, &mut samples);
+    assert_eq!(made, samples.len());
+    assert!(
+        !disk
+            .files
+            .contains_key(&(Root::Spool, format!("{file}.part")))
+    );
+    (samples, sound.len() as u64)
 }

@@ -2,6 +2,7 @@
 
 use super::super::program::Effect;
 use super::super::stage::{Stage, spoken};
+use super::super::voice::Voice;
 use super::*;
 use crate::config::ModeratorLeaves;
 use std::sync::Arc;
@@ -266,6 +267,39 @@ fn who_comes_later_hears_how_many_are_there() {
     );
 }
 
+/// Who proved to be a user that recorded its name is called by it, where rooms tell names.
+#[test]
+fn a_recorded_name_is_said_in_place_of_digits() {
+    use crate::mailbox::greeting_file;
+    use crate::store::Greeting;
+    let aor = "201@example.com";
+    for (announce, user, recorded, named) in [
+        (Announce::Names, Some(aor), true, true),
+        (Announce::Names, Some(aor), false, false),
+        (Announce::Names, None, true, false),
+        (Announce::Tones, Some(aor), true, false),
+    ] {
+        let mut house = House::new(Room { announce, ..room() });
+        let phone = &mut house.phones[0];
+        phone.caller.user = user.map(Box::from);
+        phone.caller.number = "201".into();
+        if recorded {
+            phone.mailboxes.set_greeting(aor, Greeting::Name).unwrap();
+        }
+        let inside = house.come_in(0, "4711").0;
+        let join = join(&inside);
+        let voice = Voice::of(house.phones[0].locale);
+        let name = Name {
+            file: greeting_file(aor, Greeting::Name),
+            comes: vec![voice.prompt("conf-hasjoin")],
+            goes: vec![voice.prompt("conf-hasleft")],
+        };
+        assert_eq!(join.name, named.then_some(name));
+        // Where the file cannot be read.
+        assert!(!join.arrival.is_empty() && !join.farewell.is_empty());
+    }
+}
+
 #[test]
 fn a_full_room_and_a_locked_one_say_so() {
     let mut house = House::new(Room {
@@ -458,4 +492,80 @@ fn whoever_takes_a_members_place_hears_the_room() {
     let again = house.tell(other, Event::Begin).0;
     assert_eq!(spoken(&again), ["conf-getpin"]);
     assert_eq!(spoken(&house.keys(other, "4711#")), ["conf-onlyone"]);
+}
+
+/// Whoever asked for the recording is gone: one who is inside tells the others of its end.
+#[test]
+fn a_room_that_is_recorded_no_longer_hears_so() {
+    let mut house = House::new(Room {
+        record: true,
+        ..room()
+    });
+    let inside = house.come_in(0, "99001").0;
+    assert!(
+        matches!(&inside[..], [_, Effect::Room(RoomOrder::Record(file, Encoding::Alaw))]
+            if file.ends_with("-board.wav")),
+        "{inside:?}"
+    );
+    let other = house.more();
+    house.come_in(other, "4711");
+    let late = house.more();
+    house.tell(late, Event::Begin);
+    house.keys(late, "4711#");
+    house.tell(0, Event::Ended);
+    let rooms = Arc::clone(&house.phones[0].rooms);
+    for end in [RecordEnd::Limit, RecordEnd::Failed, RecordEnd::Closed] {
+        let what = RoomNews::Written {
+            file: "recordings/a.wav".into(),
+            ms: 7_200_000,
+            end,
+        };
+        // What follows a file, the studio says by itself.
+        assert_eq!(on_room_news(&rooms, "board", &what), None);
+        assert!(rooms.is_recorded("board"));
+    }
+    let (whom, wish) = on_room_news(&rooms, "board", &RoomNews::Ceased).expect("somebody");
+    assert!(!rooms.is_recorded("board"));
+    assert_eq!((whom.shard, &wish), (other, &Wish::Record(false)));
+    let voice = Voice::of(house.phones[other].locale);
+    assert_eq!(
+        house.tell(other, Event::Told(wish)).0,
+        [
+            Effect::Room(RoomOrder::EndRecord),
+            Effect::Room(RoomOrder::Announce(vec![
+                voice.prompt("conf-not-recording")
+            ])),
+        ]
+    );
+    // Who comes in now does not begin anew.
+    assert_eq!(house.tell(late, Event::Done(DOOR)).0.len(), 1);
+    // Of an empty room nobody is told.
+    for phone in [other, late] {
+        house.tell(phone, Event::Ended);
+    }
+    assert_eq!(on_room_news(&rooms, "board", &RoomNews::Ceased), None);
+}
+
+#[test]
+fn a_room_is_recorded_as_it_is_to_be() {
+    for (format, encoding, extension) in [
+        (RoomFormat::Wav, Encoding::Alaw, "wav"),
+        (RoomFormat::Ulaw, Encoding::Ulaw, "wav"),
+        (RoomFormat::Pcm, Encoding::Pcm16, "wav"),
+        (RoomFormat::G722, Encoding::G722, "g722"),
+        (RoomFormat::Gsm, Encoding::Gsm, "gsm"),
+    ] {
+        let mut house = House::new(Room {
+            record: true,
+            format,
+            ..room()
+        });
+        let inside = house.come_in(0, "99001").0;
+        let [_, Effect::Room(RoomOrder::Record(file, written))] = &inside[..] else {
+            panic!("{inside:?}")
+        };
+        assert_eq!(*written, encoding);
+        assert!(file.ends_with(&format!("-board.{extension}")), "{file}");
+        assert!(crate::media::file::is_name(file));
+    }
 }

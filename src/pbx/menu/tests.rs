@@ -345,6 +345,33 @@ closed = "menu:main"
 }
 
 #[test]
+fn who_recorded_a_name_is_called_by_it_in_the_directory() {
+    use crate::mailbox::greeting_file;
+    use crate::store::Greeting;
+    let mut stage = waiting(MAIN);
+    let aor = "201@example.com";
+    stage.mailboxes.set_greeting(aor, Greeting::Name).unwrap();
+    press(&mut stage, "9");
+    stage.tell(Event::Due(KEY));
+    let first = press(&mut stage, "262");
+    assert_eq!(spoken(&first), ["dir-instr"]);
+    let said = |effects: &[Effect]| {
+        effects.iter().any(|effect| {
+            let file = Sound::File {
+                root: Root::Spool,
+                path: greeting_file(aor, Greeting::Name),
+            };
+            matches!(effect, Effect::Do(_, Task::Play { sounds, .. }) if sounds[1] == file)
+        })
+    };
+    assert!(said(&first), "{first:?}");
+    stage.tell(Event::Done(WORDS));
+    let second = press(&mut stage, "*");
+    assert_eq!(spoken(&second)[..2], ["digits/2", "digits/0"]);
+    assert!(!said(&second));
+}
+
+#[test]
 fn somebody_is_found_by_name() {
     let spelling = || {
         let mut stage = waiting(MAIN);

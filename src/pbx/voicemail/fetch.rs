@@ -9,7 +9,8 @@
 //!                      +---------------------+    v                     | 7 9 3 2
 //!                                               Options --> greeting, PIN
 //! ```
-//! A message counts as heard once its sound began. What is deleted goes when the caller does, and
+//! A message counts as heard once its own sound began, behind the words that tell of it; one whose
+//! file cannot be read is never heard. What is deleted goes when the caller does, and
 //! can be recovered until then.
 
 use super::super::program::{Account, Event, Led, Program, Reach, Scene};
@@ -18,6 +19,7 @@ use super::{KEY_WAIT, Teller, duration, envelope, recording};
 use crate::mailbox::{Counts, Errand};
 use crate::mailbox::{Limits, Opening, take_of_greeting};
 use crate::media::Sound;
+use crate::media::file::{FileOrder, Filed};
 use crate::media::say::{Gender, say_messages};
 use crate::store::{Folder, Greeting, PIN_DIGITS_MAX, PinHash, Record};
 use std::time::Duration;
@@ -69,6 +71,8 @@ enum State {
 struct Listing {
     ids: Vec<u64>,
     at: usize,
+    /// The task that tells of the present message, until its own sound begins.
+    intro: Option<u32>,
 }
 
 /// See the module's text.
@@ -287,7 +291,11 @@ impl Fetch {
             self.folder = Folder::New;
             return self.main(scene, &["vm-nomore"]);
         }
-        self.state = State::Message(Listing { ids, at: 0 });
+        self.state = State::Message(Listing {
+            ids,
+            at: 0,
+            intro: None,
+        });
         self.play(scene, &[]);
     }
 
@@ -304,7 +312,7 @@ impl Fetch {
         message.is_none_or(|m| m.folder == Folder::Deleted)
     }
 
-    /// The present message: which it is, its envelope, its sound, and what can be done.
+    /// The present message: which it is, and its envelope. Its sound follows.
     fn play(&mut self, scene: &mut Scene<'_>, before: &[&str]) {
         self.told = 0;
         let voice = scene.voice;
@@ -321,13 +329,40 @@ impl Fetch {
         words.push(voice.prompt("vm-message"));
         words.extend(voice.number(place, Gender::Alone));
         words.extend(envelope(scene, &message));
-        words.extend([recording(&message.file), voice.pause()]);
+        self.teller.say(scene, words);
+        if let State::Message(listing) = &mut self.state {
+            listing.intro = Some(self.teller.task);
+        }
+    }
+
+    /// What tells of the present message is over: its sound, and what can be done.
+    fn sound(&mut self, scene: &mut Scene<'_>) {
+        let message = |id| scene.mailboxes.message(self.mailbox(), id);
+        let Some(message) = self.present().and_then(message) else {
+            // Somebody else deleted it meanwhile.
+            return self.step(scene, 1);
+        };
+        let mut words = vec![recording(&message.file), scene.voice.pause()];
         words.extend(message_menu(scene, message.folder == Folder::Deleted));
+        self.teller.say(scene, words);
         if message.folder == Folder::New {
-            let heard = scene.mailboxes.put(self.mailbox(), id, Folder::Saved);
+            // Whether there is any sound in it: the answer comes as the sound begins.
+            let file = message.file;
+            scene.file(self.teller.task, FileOrder::Salvage { file });
+        }
+    }
+
+    /// The present message has sound, and that has begun: it is heard.
+    fn heard(&mut self, scene: &mut Scene<'_>) {
+        let message = |id| scene.mailboxes.message(self.mailbox(), id);
+        if let Some(message) = self.present().and_then(message)
+            && message.folder == Folder::New
+        {
+            let heard = scene
+                .mailboxes
+                .put(self.mailbox(), message.id, Folder::Saved);
             Self::keep(scene, heard);
         }
-        self.teller.say(scene, words);
     }
 
     fn step(&mut self, scene: &mut Scene<'_>, by: isize) {
@@ -486,7 +521,7 @@ impl Fetch {
                 }
             }
             Outcome::TooShort => self.options(scene, &["vm-tooshort"]),
-            Outcome::Failed => self.options(scene, &["vm-cannot-record"]),
+            Outcome::Failed { .. } => self.options(scene, &["vm-cannot-record"]),
         }
     }
 
@@ -569,7 +604,10 @@ impl Fetch {
     }
 
     fn on_done(&mut self, scene: &mut Scene<'_>) {
-        match self.state {
+        match &self.state {
+            State::Message(listing) if listing.intro == Some(self.teller.task) => {
+                self.sound(scene);
+            }
             State::Closing => scene.hang_up(),
             State::Number | State::Pin | State::NewPin { .. } => {
                 self.teller.wait(scene, DIGIT_WAIT);
@@ -640,6 +678,10 @@ impl Program for Fetch {
             Event::Done(task) if self.teller.is(task) => self.on_done(scene),
             Event::Due(timer) if self.teller.is_overdue(timer) => self.on_overdue(scene),
             Event::Ended => self.end(scene),
+            Event::Filed {
+                task,
+                outcome: Filed::Salvaged { ms: 1.. },
+            } if self.teller.is(task) => self.heard(scene),
             Event::Refused(_) => self.called_back(scene, &["number-not-answering"]),
             Event::Parted => self.called_back(scene, &[]),
             Event::Done(_)

@@ -7,14 +7,15 @@
 //! ```
 //! The message has its row before the first sample is recorded; its file is whole and on the disk
 //! before the caller is told that it was saved. A caller who hangs up in the middle leaves what was
-//! said, unless it is too short.
+//! said, unless it is too short: also where the disk did not take all of it, as nobody is left who
+//! could be told so. A caller who is on the line hears that, and nothing is kept.
 
 use super::super::program::{Event, Program, Scene};
 use super::takes::{Bounds, Outcome, Takes};
 use super::{Fetch, Teller, greeting};
 use crate::mailbox::NoRoom;
 use crate::media::RecordEnd;
-use crate::media::file::{FileOrder, Filed};
+use crate::media::file::{FileFailure, FileOrder, Filed};
 use crate::store::Folder;
 use std::time::Duration;
 
@@ -41,6 +42,10 @@ pub(in crate::pbx) struct Leave {
     teller: Teller,
     state: State,
     short: u32,
+    /// The caller is gone.
+    gone: bool,
+    /// What is on the disk is being made whole.
+    salvages: bool,
 }
 
 impl Leave {
@@ -52,6 +57,8 @@ impl Leave {
             teller: Teller::default(),
             state: State::Greeting,
             short: 0,
+            gone: false,
+            salvages: false,
         }
     }
 
@@ -110,7 +117,14 @@ impl Leave {
         self.teller.say(scene, words);
     }
 
-    fn taken(&mut self, scene: &mut Scene<'_>, id: u64, outcome: Outcome, gone: bool) {
+    /// All is done for a caller who is gone.
+    fn end(&mut self, scene: &mut Scene<'_>) {
+        self.state = State::Closing;
+        scene.hang_up();
+    }
+
+    fn taken(&mut self, scene: &mut Scene<'_>, id: u64, outcome: Outcome) {
+        let gone = self.gone;
         match outcome {
             Outcome::Open => {}
             Outcome::Starts => {
@@ -124,7 +138,7 @@ impl Leave {
                     scene.persist(record);
                 }
                 match gone {
-                    true => scene.hang_up(),
+                    true => self.end(scene),
                     false => self.close(scene, &["vm-msgsaved", "goodbye"]),
                 }
             }
@@ -136,7 +150,7 @@ impl Leave {
                 self.drop_take(scene, id);
                 self.short += 1;
                 match (gone, self.short >= SHORT_MAX) {
-                    (true, _) => scene.hang_up(),
+                    (true, _) => self.end(scene),
                     (false, true) => self.close(scene, &["vm-tooshort", "goodbye"]),
                     (false, false) => {
                         self.state = State::Greeting;
@@ -145,13 +159,29 @@ impl Leave {
                     }
                 }
             }
-            Outcome::Failed => {
-                self.drop_take(scene, id);
-                match gone {
-                    true => scene.hang_up(),
-                    false => self.close(scene, &["vm-cannot-record", "goodbye"]),
-                }
+            Outcome::Failed { ms: 0 } if gone => self.salvage(scene),
+            Outcome::Failed { ms } if gone => {
+                tracing::warn!(
+                    mailbox = %self.aor, id, seconds = ms / 1000,
+                    "the disk did not take all of a message: see what the log says of the spool"
+                );
+                self.taken(scene, id, worth(scene, ms));
             }
+            Outcome::Failed { .. } => {
+                self.drop_take(scene, id);
+                self.close(scene, &["vm-cannot-record", "goodbye"]);
+            }
+        }
+    }
+
+    /// What there is of a message whose end the studio did not tell is made whole.
+    fn salvage(&mut self, scene: &mut Scene<'_>) {
+        if let State::Taking { takes, .. } = &self.state
+            && !std::mem::replace(&mut self.salvages, true)
+        {
+            let file = takes.file().into();
+            scene.file(SALVAGE, FileOrder::Salvage { file });
+            scene.after(LAST_WORD, SALVAGE_TIMER);
         }
     }
 
@@ -166,48 +196,45 @@ impl Leave {
             return;
         };
         let id = *id;
-        if *event == Event::Ended {
-            return match takes.is_under_review() {
-                Some(ms) => self.taken(scene, id, Outcome::Accepted { ms }, true),
-                None if takes.is_recording() => scene.after(LAST_WORD, LAST_WORD_TIMER),
-                None => self.drop_take(scene, id),
-            };
-        }
         match event {
-            // The studio was restarted meanwhile: what was said may still be made whole.
-            Event::Due(LAST_WORD_TIMER) => {
-                let file = takes.file().into();
-                scene.file(SALVAGE, FileOrder::Salvage { file });
-                return scene.after(LAST_WORD, SALVAGE_TIMER);
+            Event::Ended => {
+                self.gone = true;
+                return match takes.is_under_review() {
+                    Some(ms) => self.taken(scene, id, Outcome::Accepted { ms }),
+                    None if takes.is_recording() => scene.after(LAST_WORD, LAST_WORD_TIMER),
+                    None => self.drop_take(scene, id),
+                };
             }
+            // The studio was restarted meanwhile: what was said may still be made whole.
+            Event::Due(LAST_WORD_TIMER) => return self.salvage(scene),
             Event::Filed {
                 task: SALVAGE,
                 outcome: Filed::Salvaged { ms },
-            } => {
-                let outcome = match *ms >= bounds(scene).min_ms {
-                    true => Outcome::Accepted { ms: *ms },
-                    false => Outcome::TooShort,
-                };
-                return self.taken(scene, id, outcome, true);
-            }
+            } => return self.taken(scene, id, worth(scene, *ms)),
+            // Nothing came to the disk.
+            Event::Filed {
+                task: SALVAGE,
+                outcome: Filed::Failed(FileFailure::Missing),
+            } => return self.taken(scene, id, Outcome::TooShort),
             Event::Filed { .. } | Event::Due(SALVAGE_TIMER) => {
                 tracing::warn!(
                     mailbox = %self.aor, id,
                     "a recording did not end; the next start of voipd looks for it"
                 );
-                return scene.hang_up();
+                return self.end(scene);
             }
-            _ => {}
-        }
-        let outcome = takes.on(scene, &mut self.teller, event);
-        let gone = matches!(
-            event,
             Event::Recorded {
                 end: RecordEnd::Closed,
                 ..
-            }
-        );
-        self.taken(scene, id, outcome, gone);
+            } => self.gone = true,
+            _ => {}
+        }
+        let mut outcome = takes.on(scene, &mut self.teller, event);
+        // Who is gone cannot be asked.
+        if let (true, Outcome::Open, Some(ms)) = (self.gone, outcome, takes.is_under_review()) {
+            outcome = Outcome::Accepted { ms };
+        }
+        self.taken(scene, id, outcome);
     }
 }
 
@@ -223,6 +250,14 @@ fn bounds(scene: &Scene<'_>) -> Bounds {
         min_ms: mail.message_min_s * 1000,
         max_ms: mail.message_max_s * 1000,
         silence_ms: mail.silence_s * 1000,
+    }
+}
+
+/// What becomes of so much that a caller said who is gone.
+fn worth(scene: &Scene<'_>, ms: u32) -> Outcome {
+    match ms >= bounds(scene).min_ms {
+        true => Outcome::Accepted { ms },
+        false => Outcome::TooShort,
     }
 }
 

@@ -74,6 +74,13 @@ impl Teller {
     }
 }
 
+/// The user's name as that user said it, a file of the spool, if it did.
+pub(super) fn recorded_name(scene: &Scene<'_>, aor: &str) -> Option<Box<str>> {
+    let recorded = scene.mailboxes.mailbox(aor).greetings;
+    let name = Greeting::Name;
+    recorded.has(name).then(|| greeting_file(aor, name))
+}
+
 /// What was recorded by the owner, or is said of the owner's extension.
 fn greeting(scene: &Scene<'_>, aor: &str, busy: bool) -> Vec<Sound> {
     let voice = scene.voice;

@@ -49,8 +49,8 @@ pub(super) enum Outcome {
     Again,
     /// What was recorded is too short, and goes.
     TooShort,
-    /// The disk does not take it.
-    Failed,
+    /// The disk does not take it, or not all; of so many milliseconds there is a file.
+    Failed { ms: u32 },
 }
 
 /// One recording.
@@ -175,11 +175,11 @@ impl Takes {
     ) -> Outcome {
         self.ms = ms;
         match end {
-            RecordEnd::Failed => Outcome::Failed,
+            RecordEnd::Failed => Outcome::Failed { ms },
             _ if ms < self.bounds.min_ms => Outcome::TooShort,
             // The caller is gone, and cannot be asked.
             RecordEnd::Closed => Outcome::Accepted { ms },
-            RecordEnd::Key | RecordEnd::Silence | RecordEnd::Limit => {
+            RecordEnd::Key | RecordEnd::Silence | RecordEnd::Limit | RecordEnd::Behind => {
                 self.review(scene, teller, 1);
                 Outcome::Open
             }

@@ -4,7 +4,7 @@ use super::*;
 use crate::mailbox::{Counts, Errand, Mailboxes, take_of_greeting};
 use crate::media::RecordEnd;
 use crate::media::Task;
-use crate::media::file::{FileOrder, Filed};
+use crate::media::file::{FileFailure, FileOrder, Filed};
 use crate::store::{Folder, PinHash, Record};
 
 const ANA: &str = "200@localhost";
@@ -233,6 +233,91 @@ fn a_studio_that_says_nothing_more_costs_no_message() {
     assert!(hung_up(&gone) && folders(&gone) == [Folder::Gone]);
 }
 
+/// The disk does not take the end of what somebody said who has hung up: nobody can be told so, and
+/// what there is stays.
+#[test]
+fn what_a_failing_disk_has_of_a_caller_who_is_gone_is_kept() {
+    for (ms, folder) in [
+        (9_000, Folder::New),
+        (2_000, Folder::New),
+        (1_999, Folder::Gone),
+    ] {
+        let mut stage = leaving();
+        let task = record(&mut stage);
+        stage.tell(Event::Ended);
+        let effects = stage.tell(end(task, ms, RecordEnd::Failed));
+        assert_eq!(folders(&effects), [folder], "{ms}");
+        assert!(hung_up(&effects) && spoken(&effects).is_empty());
+        let kept = u32::from(folder == Folder::New);
+        assert_eq!(counts(&stage.mailboxes), (kept, 0));
+        let (changed, errands) = stage.mailboxes.take_work();
+        assert_eq!(changed.len() as u32, kept, "the lamp");
+        assert_eq!(errands.len() as u32, 1 - kept);
+    }
+}
+
+#[test]
+fn what_the_studio_could_not_finish_of_a_caller_who_is_gone_is_salvaged() {
+    let ended = || {
+        let mut stage = leaving();
+        let task = record(&mut stage);
+        let Effect::After(_, timer) = stage.tell(Event::Ended)[0] else {
+            panic!("no timer")
+        };
+        let effects = stage.tell(end(task, 0, RecordEnd::Failed));
+        let [
+            Effect::File(task, FileOrder::Salvage { .. }),
+            Effect::After(..),
+        ] = effects[..]
+        else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(stage.tell(Event::Due(timer)), [], "once");
+        (stage, task)
+    };
+    for (outcome, there) in [
+        (Filed::Salvaged { ms: 2_500 }, (1, 0)),
+        (Filed::Salvaged { ms: 500 }, (0, 0)),
+        (Filed::Failed(FileFailure::Missing), (0, 0)),
+        (Filed::Failed(FileFailure::Disk), (0, 1)),
+    ] {
+        let (mut stage, task) = ended();
+        let shown = format!("{outcome:?}");
+        assert!(hung_up(&stage.tell(Event::Filed { task, outcome })));
+        let rows = stage.mailboxes.messages(ANA, Folder::Recording).len();
+        assert_eq!((counts(&stage.mailboxes).0, rows), there, "{shown}");
+    }
+}
+
+/// A disk that did not answer for too long, and then did: what was said until then is as good as
+/// any other message.
+#[test]
+fn a_disk_that_was_behind_costs_no_message() {
+    let mut stage = leaving();
+    let task = record(&mut stage);
+    let review = stage.tell(end(task, 9_000, RecordEnd::Behind));
+    assert_eq!(spoken(&review), ["vm-review"]);
+    assert_eq!(folders(&stage.tell(Event::Key('1'))), [Folder::New]);
+
+    let mut stage = leaving();
+    let task = record(&mut stage);
+    stage.tell(Event::Ended);
+    let kept = stage.tell(end(task, 9_000, RecordEnd::Behind));
+    assert!(hung_up(&kept) && folders(&kept) == [Folder::New]);
+    // Nothing of it is done twice.
+    assert_eq!(stage.tell(Event::Ended), []);
+}
+
+/// The key that ends the recording, and then the line goes, before the studio said a word.
+#[test]
+fn who_is_gone_before_the_review_leaves_what_was_said_at_once() {
+    let mut stage = leaving();
+    let task = record(&mut stage);
+    stage.tell(Event::Ended);
+    let kept = stage.tell(end(task, 9_000, RecordEnd::Key));
+    assert!(hung_up(&kept) && folders(&kept) == [Folder::New]);
+}
+
 #[test]
 fn who_says_nothing_is_told_and_let_go() {
     let mut stage = leaving();
@@ -379,9 +464,82 @@ fn the_owners_phone_hears_what_there_is() {
         words[from + 1..from + 4],
         ["digits/9", "digits/1", "digits/5"]
     );
-    assert_eq!(played(&first).len(), 1);
-    assert_eq!(folders(&first), [Folder::Saved], "heard");
+    assert!(played(&first).is_empty() && folders(&first).is_empty());
+    let sound = stage.tell(done(&first));
+    assert_eq!(played(&sound).len(), 1);
+    assert_eq!(spoken(&sound).last(), Some(&"vm-helpexit"));
+    assert_eq!(counts(&stage.mailboxes), (2, 0), "not yet");
+    assert_eq!(
+        folders(&begins(&mut stage, &sound)),
+        [Folder::Saved],
+        "heard"
+    );
     assert_eq!(counts(&stage.mailboxes), (1, 1));
+}
+
+/// The disk has found the sound of a message that begins.
+fn begins(stage: &mut Fetching, sound: &[Effect]) -> Vec<Effect> {
+    let (task, outcome) = (number_of(sound), Filed::Salvaged { ms: 65_000 });
+    let asked = sound.iter().any(
+        |effect| matches!(effect, Effect::File(asked, FileOrder::Salvage { .. }) if *asked == task),
+    );
+    assert!(asked, "{sound:?}");
+    stage.tell(Event::Filed { task, outcome })
+}
+
+/// The first message, from its first second on.
+fn hear(stage: &mut Fetching, key: char) {
+    let intro = stage.tell(Event::Key(key));
+    let sound = stage.tell(done(&intro));
+    assert_eq!(folders(&begins(stage, &sound)), [Folder::Saved]);
+}
+
+/// Whoever hangs up or goes on while the message is being told of has not heard it.
+#[test]
+fn a_message_is_new_until_its_own_sound_begins() {
+    for key in ['6', '4', '3', '5', '0', '#', '*'] {
+        let mut stage = fetching(2);
+        stage.tell(Event::Begin);
+        let intro = stage.tell(Event::Key('1'));
+        let then = stage.tell(Event::Key(key));
+        assert!(folders(&then).is_empty(), "{key}");
+        // The end of what was cut short is nothing.
+        assert_eq!(stage.tell(done(&intro)), [], "{key}");
+        assert!(folders(&stage.tell(Event::Ended)).is_empty());
+        assert_eq!(counts(&stage.mailboxes), (2, 0), "{key}");
+    }
+    let mut stage = fetching(1);
+    stage.tell(Event::Begin);
+    stage.tell(Event::Key('1'));
+    assert_eq!(stage.tell(Event::Ended), []);
+    assert_eq!(counts(&stage.mailboxes), (1, 0));
+    // Deleted behind its first second, it is not undone by what the disk says late.
+    let mut stage = fetching(1);
+    stage.tell(Event::Begin);
+    let intro = stage.tell(Event::Key('1'));
+    let sound = stage.tell(done(&intro));
+    stage.tell(Event::Key('7'));
+    assert_eq!(begins(&mut stage, &sound), []);
+    assert_eq!(stage.mailboxes.messages(ANA, Folder::Deleted).len(), 1);
+}
+
+#[test]
+fn a_message_whose_file_cannot_be_read_stays_new() {
+    for outcome in [
+        Filed::Failed(FileFailure::Missing),
+        Filed::Failed(FileFailure::Broken),
+        Filed::Salvaged { ms: 0 },
+    ] {
+        let mut stage = fetching(1);
+        stage.tell(Event::Begin);
+        let intro = stage.tell(Event::Key('1'));
+        let sound = stage.tell(done(&intro));
+        let task = number_of(&sound);
+        assert_eq!(stage.tell(Event::Filed { task, outcome }), []);
+        assert_eq!(counts(&stage.mailboxes), (1, 0));
+        // The keys go on working.
+        assert_eq!(folders(&stage.tell(Event::Key('9'))), [Folder::Saved]);
+    }
 }
 
 #[test]
@@ -407,11 +565,16 @@ fn messages_are_stepped_through_saved_and_deleted() {
         .collect();
     stage.tell(Event::Begin);
     let mut at = |key: char| {
-        let effects = stage.tell(Event::Key(key));
-        played(&effects).first().map(|file| {
+        let intro = stage.tell(Event::Key(key));
+        let effects = stage.tell(done(&intro));
+        let place = played(&effects).first().map(|file| {
             let place = files.iter().position(|f| f == file);
             place.expect("one of them")
-        })
+        });
+        if effects.iter().any(|e| matches!(e, Effect::File(..))) {
+            begins(&mut stage, &effects);
+        }
+        place
     };
     assert_eq!(at('1'), Some(0));
     assert_eq!(at('5'), Some(0), "again");
@@ -438,7 +601,7 @@ fn messages_are_stepped_through_saved_and_deleted() {
 fn what_is_deleted_can_be_recovered() {
     let mut stage = fetching(1);
     stage.tell(Event::Begin);
-    stage.tell(Event::Key('1'));
+    hear(&mut stage, '1');
     let deleted = stage.tell(Event::Key('7'));
     assert_eq!(spoken(&deleted), ["vm-deleted"]);
     stage.tell(done(&deleted));
@@ -476,9 +639,13 @@ fn folders_are_changed_and_empty_ones_told() {
     stage.tell(Event::Begin);
     assert_eq!(spoken(&stage.tell(Event::Key('2')))[0], "vm-nomore");
     // Heard, it lies among the saved ones, where 1 finds it as there is no new one.
-    stage.tell(Event::Key('1'));
+    hear(&mut stage, '1');
     stage.tell(Event::Key('#'));
-    assert_eq!(played(&stage.tell(Event::Key('1'))).len(), 1);
+    let intro = stage.tell(Event::Key('1'));
+    let sound = stage.tell(done(&intro));
+    assert_eq!(played(&sound).len(), 1);
+    // It was heard before.
+    assert!(!sound.iter().any(|e| matches!(e, Effect::File(..))));
     let mut stage = fetching(0);
     let main = stage.tell(Event::Begin);
     assert!(!spoken(&main).contains(&"vm-onefor-full"));
@@ -489,7 +656,7 @@ fn folders_are_changed_and_empty_ones_told() {
 fn a_caller_is_called_back() {
     let mut stage = fetching(1);
     stage.tell(Event::Begin);
-    stage.tell(Event::Key('1'));
+    hear(&mut stage, '1');
     for (key, end) in [
         ('8', Event::Refused(486)),
         ('2', Event::Parted),

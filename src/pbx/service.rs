@@ -57,8 +57,8 @@ pub(super) fn queue(config: &Config, name: &str) -> Option<Box<dyn Program>> {
     Some(Box::new(Queueing::new(config, name)?))
 }
 
-/// The program that a URI names, as the proxy wrote it, for a caller who came by that INVITE, or was
-/// led there from another program.
+/// The program that a URI names, as the proxy wrote it, for a caller who came by that INVITE, or
+/// was led there from another program.
 pub(super) fn program_at(
     config: &Config,
     uri: &Uri<'_>,

@@ -21,8 +21,9 @@
 //!
 //! A peer of asymmetric RTP ([`Learning::Never`]) may send from any host, also late; what goes to
 //! it follows its description alone. A peer that speaks ICE nominates the source that holds, by a
-//! check that proves who it is (RFC 8445 §7.3.1.5). One that may move without a word ([`Learning::Always`]) is
-//! never locked: when it is silent, whoever sends four in sequence takes its place.
+//! check that proves who it is (RFC 8445 §7.3.1.5). One that may move without a word
+//! ([`Learning::Always`]) is never locked: when it is silent, whoever sends four in sequence takes
+//! its place.
 
 use super::command::Learning;
 use super::stats::DropReason;

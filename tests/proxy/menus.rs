@@ -35,7 +35,7 @@ closed = "extension:300"
 name = "support"
 numbers = ["650"]
 greeting = "queue-thankyou"
-agents = ["600"]
+agents = ["400"]
 [[conference]]
 name = "board"
 number = "8000"

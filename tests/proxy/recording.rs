@@ -499,18 +499,17 @@ fn a_recorded_user_reaches_services_by_routes_as_anybody_does() {
 }
 
 #[test]
-fn a_menu_does_not_call_a_queue_by_a_route() {
+fn a_menu_leads_to_a_queue_by_a_route() {
     let mut w = house("");
     let answer = call(&mut w, "100", "650", "talk", &[]);
     let [caller] = sessions(&w)[..] else { panic!() };
     press(&mut w, caller, "3");
-    // The caller is told that it does not work, and is still in the menu.
+    // The caller waits there, by the same leg.
     let tasks = last_tasks(&w);
     let Some(Task::Play { sounds, .. }) = tasks.last() else {
         panic!("{tasks:?}")
     };
-    let says = |sound: &Sound| matches!(sound, Sound::Prompt { name, .. } if **name == *"all-circuits-busy-now");
-    assert!(sounds.iter().any(says), "{sounds:?}");
+    assert_eq!(*sounds, [Sound::Music]);
     assert_eq!(sessions(&w), [caller]);
     bye(&mut w, "100", &answer);
     w.wait_s(64);

@@ -4,7 +4,8 @@
 //! under our own numbers: gaps stay gaps, so that the far end conceals for itself. Otherwise the
 //! other is heard ([`Ear`]) and its sound written anew by a clock of our own; keys that it tells as
 //! events (RFC 4733) become tones for a side that has none, and tones become events. Keys that come
-//! by signalling (INFO) become what our side has.
+//! by signalling (INFO) become what our side has. A side that has no events may get keys by
+//! signalling, too: no tones are made for it then.
 
 use super::codec::{Codec, Encoder};
 use super::dtmf::{Digit, Generator, LEVEL_DBM0};
@@ -73,7 +74,9 @@ impl Bridged {
     fn converted(&mut self, now: Instant, theirs: &Format, ours: &Format) -> &mut Convert {
         let known = self.convert.take().filter(|known| known.fits(theirs, ours));
         let fresh = || Box::new(Convert::new(now, theirs, ours));
-        self.convert.insert(known.unwrap_or_else(fresh))
+        let convert = self.convert.insert(known.unwrap_or_else(fresh));
+        convert.apart = ours.keys_apart;
+        convert
     }
 
     /// The other tells a key beside its sound. From then on its sound is written anew.
@@ -107,6 +110,8 @@ pub(super) struct Convert {
     pub due: Instant,
     /// Keys as events, where our side has them.
     pub events: Option<EventSender>,
+    /// Whether keys reach our side beside its sound.
+    apart: bool,
     tones: VecDeque<Digit>,
     tone: Option<Generator>,
     /// While the other's key sounds, which leaves as an event.
@@ -125,6 +130,7 @@ impl Convert {
             wishes: ours.wishes,
             due: now,
             events,
+            apart: ours.keys_apart,
             tones: VecDeque::new(),
             tone: None,
             muted: false,
@@ -159,6 +165,7 @@ impl Convert {
             (KeyChange::Pressed { code }, None) => {
                 if let Some(digit) = Digit::from_code(code)
                     && !sounds
+                    && !self.apart
                     && self.tones.len() < TONES_MAX
                 {
                     self.tones.push_back(digit);

@@ -41,6 +41,9 @@ pub struct Format {
     pub events: Option<u8>,
     /// Their clock in Hz, which may be another one than that of the sound.
     pub events_clock: u32,
+    /// Whether the keys of whom it is bridged with reach the far end beside its sound, so that none
+    /// becomes a tone in it.
+    pub keys_apart: bool,
     /// Milliseconds of sound in one packet of ours.
     pub packet_ms: u8,
     /// What else the far end asks of our sound.

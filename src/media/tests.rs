@@ -32,6 +32,7 @@ fn format() -> Format {
         payload_type: 8,
         events: Some(101),
         events_clock: 8_000,
+        keys_apart: false,
         packet_ms: 20,
         wishes: Wishes::default(),
         sends: true,

@@ -8,9 +8,7 @@ use super::taping::Taping;
 use super::transfer::takes;
 use super::{Context, Output, Pbx, branch_of, service};
 use crate::base::{Flow, Key};
-use crate::media::Order;
 use crate::sip::session_timer;
-use crate::wire::rtp::event;
 use crate::wire::sip::{HeaderName, Message, Method, Uri};
 
 impl Pbx {
@@ -326,30 +324,6 @@ impl Pbx {
             None => self.hang_up(cx, key),
         }
     }
-
-    /// Keys by INFO: `application/dtmf-relay` (`Signal=5`) and `application/dtmf` (the key alone).
-    /// Who is joined with the far end hears them, and so does the program; what a key ends in the
-    /// studio is over.
-    pub(super) fn on_info(&mut self, cx: &mut Context<'_>, key: Key, info: &Message) {
-        let Some(pressed) = key_of(info) else {
-            return;
-        };
-        let own = self.legs.get(key).filter(|leg| leg.opened);
-        if let Some(session) = own.and_then(|leg| leg.session) {
-            // Before what the program wants because of it.
-            self.outputs
-                .push_back(Output::Media(Order::Heard { session }));
-        }
-        let other = self.other(key).and_then(|other| self.legs.get(other));
-        if let Some(session) = other.and_then(|leg| leg.session) {
-            let press = Order::Press {
-                session,
-                key: pressed,
-            };
-            self.outputs.push_back(Output::Media(press));
-        }
-        self.on_key(cx, key, pressed);
-    }
 }
 
 /// A service as the record names it, by its URI: `voicemail`, `queue:support`.
@@ -359,26 +333,6 @@ fn name_of(uri: &Uri<'_>) -> String {
         Some(name) => format!("{user}:{name}"),
         None => user.into_owned(),
     }
-}
-
-/// The key of an INFO: by its sign, or by its number among telephone events (RFC 4733 §3.2). The
-/// hook flash (16) is none.
-fn key_of(info: &Message) -> Option<char> {
-    let kind = info.content_type()?.to_ascii_lowercase();
-    let body = std::str::from_utf8(info.body()).ok()?;
-    let text = if kind.starts_with(b"application/dtmf-relay") {
-        let mut lines = body.lines().filter_map(|line| line.split_once('='));
-        let signal = lines.find(|(name, _)| name.trim().eq_ignore_ascii_case("signal"))?;
-        signal.1.trim()
-    } else if kind.starts_with(b"application/dtmf") {
-        body.trim()
-    } else {
-        return None;
-    };
-    event::key(match text.as_bytes() {
-        [sign] => event::code(char::from(*sign))?,
-        _ => text.parse().ok()?,
-    })
 }
 
 /// Who calls, as the proxy let it in.
@@ -403,46 +357,5 @@ fn caller_of(cx: &Context<'_>, session: u64, invite: &Message) -> Caller {
         name: name.map(|name| text(&name)).unwrap_or_default(),
         session,
         dialog,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn info(kind: &str, body: &str) -> Option<char> {
-        let text = format!(
-            "INFO sip:a@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\n\
-             From: <sip:a@example.com>;tag=a\r\nTo: <sip:b@example.com>;tag=b\r\n\
-             Call-ID: c\r\nCSeq: 2 INFO\r\nContent-Type: {kind}\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        key_of(&Message::parse(text.into()).unwrap())
-    }
-
-    #[test]
-    fn keys_come_by_info() {
-        let relay = "application/dtmf-relay";
-        assert_eq!(info(relay, "Signal=5\r\nDuration=160\r\n"), Some('5'));
-        assert_eq!(info(relay, "Duration=160\r\nsignal= #\r\n"), Some('#'));
-        for (number, key) in (10..16).zip("*#ABCD".chars()) {
-            assert_eq!(info(relay, &format!("Signal={number}\r\n")), Some(key));
-        }
-        assert_eq!(info(relay, "Signal=d\r\n"), Some('D'));
-        assert_eq!(info("Application/DTMF", "7"), Some('7'));
-        assert_eq!(info("application/dtmf", "11\r\n"), Some('#'));
-        for (kind, body) in [
-            (relay, "Signal=\r\n"),
-            (relay, "Signal=hello\r\n"),
-            (relay, "Signal=16\r\n"),
-            (relay, "Signal=é\r\n"),
-            (relay, "5"),
-            ("application/dtmf", ""),
-            ("application/dtmf", "E"),
-            ("text/plain", "5"),
-        ] {
-            assert_eq!(info(kind, body), None, "{kind} {body:?}");
-        }
     }
 }

@@ -12,6 +12,7 @@
 
 use super::dialog::{Dialog, Parties};
 use super::early::Forks;
+use super::keys::InfoKeys;
 use super::program::{Led, Reach};
 use super::seat::Seat;
 use super::talk::Talk;
@@ -256,6 +257,8 @@ pub(super) struct Leg {
     pub reached: Box<str>,
     /// Whether it is told how the transfer fares that it asked for.
     pub tells: bool,
+    /// Keys of others for it.
+    pub info: InfoKeys,
 }
 
 impl Leg {
@@ -318,6 +321,7 @@ impl Leg {
             host: None,
             reached: "".into(),
             tells: false,
+            info: InfoKeys::default(),
         }
     }
 

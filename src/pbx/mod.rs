@@ -13,6 +13,7 @@
 //! | [`early`] | who answers provisionally |
 //! | [`inbound`], [`outbound`] | calls that come, calls that are made |
 //! | [`joined`] | two legs that hear each other |
+//! | [`keys`] | keys of one to the other, by INFO |
 //! | [`taping`] | whether they are recorded |
 //! | [`transfer`] | legs that change places: REFER, Replaces |
 //! | [`seat`] | the program that serves a caller, and its timers |
@@ -38,6 +39,7 @@ mod early;
 mod echo;
 mod inbound;
 mod joined;
+mod keys;
 mod leg;
 mod menu;
 mod outbound;
@@ -258,7 +260,7 @@ impl Pbx {
             News::Room { .. } => {}
             News::Failed { .. } => self.bereave(cx, key),
             News::Done { task, .. } => self.follow(cx, key, Event::Done(*task)),
-            News::Key { key: pressed, .. } => self.on_key(cx, key, *pressed),
+            News::Key { key: pressed, .. } => self.on_event_key(cx, key, *pressed),
             News::Measured { figures, .. } => self.follow(cx, key, Event::Measured(*figures)),
             News::Talking { talks, .. } => self.follow(cx, key, Event::Talking(*talks)),
             News::Recorded { task, ms, end, .. } => {

@@ -196,6 +196,9 @@ impl Pbx {
         let Some(leg) = self.legs.get_mut(key) else {
             return;
         };
+        if response.method() == Method::Info {
+            return self.on_info_answer(cx, key, response);
+        }
         if let Some(refresh) = leg.refreshed(response) {
             return self.on_refreshed(cx, key, &refresh, response);
         }

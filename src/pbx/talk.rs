@@ -20,6 +20,8 @@ pub(super) struct Talk {
     agreed: Option<Agreed>,
     /// Ours, once a secure stream was offered.
     key: Option<MasterKey>,
+    /// Whether keys reach the far end by signalling where it has no events.
+    keys_apart: bool,
 }
 
 impl Talk {
@@ -35,6 +37,7 @@ impl Talk {
             offered: false,
             agreed: None,
             key: None,
+            keys_apart: false,
         }
     }
 
@@ -132,6 +135,22 @@ impl Talk {
         self.agreed.is_some()
     }
 
+    /// Keys reach the far end by signalling where it has no events, or do not.
+    pub fn take_keys_apart(&mut self, apart: bool) {
+        self.keys_apart = apart;
+    }
+
+    /// Whether they do.
+    pub fn takes_keys_apart(&self) -> bool {
+        self.keys_apart && self.agrees() && !self.has_events()
+    }
+
+    /// Whether the far end has telephone events.
+    pub fn has_events(&self) -> bool {
+        let agreed = self.agreed.as_ref();
+        agreed.is_some_and(|agreed| agreed.events.is_some())
+    }
+
     /// How sound is written.
     pub fn coding(&self) -> Option<Coding> {
         self.agreed.as_ref().map(|agreed| agreed.coding)
@@ -152,6 +171,7 @@ impl Talk {
             payload_type: agreed.payload_type,
             events: agreed.events,
             events_clock: agreed.events_clock,
+            keys_apart: self.takes_keys_apart(),
             packet_ms: agreed.packet_ms,
             wishes: agreed.wishes,
             sends: agreed.direction.sends(),

@@ -112,10 +112,15 @@ pub fn formats(w: &World) -> Vec<(u64, Coding)> {
 
 /// Both talk: the INVITE that 200 got, and the 200 that 100 got.
 pub fn talking(w: &mut World) -> (Message, Message) {
+    talking_as(w, PCMU)
+}
+
+/// The same with what 200 answers.
+pub fn talking_as(w: &mut World, answer: &str) -> (Message, Message) {
     let invite = refused_for_codecs(w);
     w.answer(&bob(), &invite, 180, "b");
     assert_eq!(at_alice(w).status(), 180);
-    described(w, &bob(), &invite, 200, "b", PCMU);
+    described(w, &bob(), &invite, 200, "b", answer);
     let answer = at_alice(w);
     assert_eq!(answer.status(), 200);
     assert_eq!(w.take(&bob()).method(), Method::Ack);

@@ -3,12 +3,12 @@
 
 use crate::bridge::{
     PCMA, PCMU, alice, at_alice, bob, carol, described, formats, of_alice, of_bob, ours,
-    refused_for_codecs, talking, tasks, told, with_lines,
+    refused_for_codecs, talking, talking_as, tasks, told, with_lines,
 };
 use crate::services::within;
 use crate::world::{World, header, req, text};
-use voip::media::{Order, Task};
-use voip::server::MediaOrder;
+use voip::media::{News, Order, Task};
+use voip::server::{Input, MediaNews, MediaOrder};
 use voip::store::{Cdr, Record};
 use voip::wire::sip::{HeaderName, Message, Method};
 
@@ -366,6 +366,90 @@ fn keys_by_info_go_to_the_other_side() {
     w.from(&bob(), format!("{bytes}Content-Length: 1\r\n\r\n#"));
     assert_eq!(w.status(&bob()), 200);
     assert_eq!(keys(&w), [(called, '5'), (caller, '#')]);
+}
+
+/// Keys that the studio is to say, with the leg.
+fn pressed(w: &World) -> Vec<(u64, char)> {
+    let pressed = w.orders.iter().filter_map(|order| match order {
+        MediaOrder::Studio(Order::Press { session, key }) => Some((*session, *key)),
+        _ => None,
+    });
+    pressed.collect()
+}
+
+/// Whether the studio leaves keys to us, in the last format of each leg that it was told.
+fn apart(w: &World, leg: u64) -> bool {
+    let told = w.orders.iter().rev().find_map(|order| match order {
+        MediaOrder::Studio(Order::Open {
+            session, format, ..
+        }) if *session == leg => Some(format),
+        _ => None,
+    });
+    told.unwrap().keys_apart
+}
+
+/// Somebody presses a key that the studio tells of.
+fn key(w: &mut World, session: u64, key: char) {
+    let news = News::Key { session, key };
+    w.input(Input::Media(MediaNews::Studio(news)));
+}
+
+#[test]
+fn who_sends_keys_by_info_and_has_no_events_gets_keys_so() {
+    let mut w = World::new();
+    let silent = PCMU.replace(" 96\r\na=rtpmap:96 telephone-event/8000", "");
+    let (invite, answer) = talking_as(&mut w, &silent);
+    let opened = formats(&w);
+    let (called, caller) = (opened[0].0, opened[1].0);
+    // Nobody knows that bob's phone takes them: the studio makes tones.
+    key(&mut w, caller, '1');
+    w.nothing();
+    assert!(!apart(&w, called));
+    let (uri, tag) = ours(&invite);
+    let info = of_bob("INFO", &invite, &uri, 1, ("b", &tag));
+    let info = info.extra("Content-Type: application/dtmf-relay");
+    let bytes = info.text(&bob()).replace("Content-Length: 0\r\n\r\n", "");
+    w.from(
+        &bob(),
+        format!("{bytes}Content-Length: 10\r\n\r\nSignal=9\r\n"),
+    );
+    assert_eq!(w.status(&bob()), 200);
+    assert_eq!(pressed(&w), [(caller, '9')]);
+    assert!(apart(&w, called) && !apart(&w, caller));
+    // One after the other, in order, also those that come by INFO themselves.
+    key(&mut w, caller, '2');
+    key(&mut w, caller, '3');
+    let (mut to_tag, mut to) = (String::new(), String::new());
+    let info = of_alice("INFO", &answer, (&mut to_tag, &mut to), 4);
+    let info = info.extra("Content-Type: application/dtmf");
+    let bytes = info.text(&alice()).replace("Content-Length: 0\r\n\r\n", "");
+    w.from(&alice(), format!("{bytes}Content-Length: 1\r\n\r\n#"));
+    assert_eq!(at_alice(&mut w).status(), 200);
+    for expected in ["2", "3", "#"] {
+        let info = w.take(&bob());
+        assert_eq!(info.method(), Method::Info);
+        assert_eq!(
+            header(&info, HeaderName::ContentType),
+            "application/dtmf-relay"
+        );
+        assert_eq!(
+            text(info.body()),
+            format!("Signal={expected}\r\nDuration=100\r\n")
+        );
+        w.nothing();
+        w.answer(&bob(), &info, 200, "b");
+    }
+    w.nothing();
+    assert_eq!(pressed(&w), [(caller, '9')]);
+    // What it refuses it gets as tones, that key and those after it.
+    key(&mut w, caller, '4');
+    key(&mut w, caller, '5');
+    let info = w.take(&bob());
+    w.answer(&bob(), &info, 501, "b");
+    assert_eq!(pressed(&w), [(caller, '9'), (called, '4'), (called, '5')]);
+    assert!(!apart(&w, called));
+    key(&mut w, caller, '6');
+    w.nothing();
 }
 
 // ------------------------------------------------------------ records

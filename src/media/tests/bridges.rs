@@ -16,6 +16,7 @@ fn of(coding: Coding, events: Option<u8>) -> Format {
         payload_type: coding.payload_type(),
         events,
         events_clock: coding.clock_rate(),
+        keys_apart: false,
         ..format()
     }
 }
@@ -401,6 +402,32 @@ fn keys_that_come_by_signalling_arrive() {
     call.order(Order::Press { session, key: '1' });
     call.run(50);
     assert!(call.phones[1].packets.is_empty());
+}
+
+/// The far end gets keys by signalling, which is not the studio's affair.
+#[test]
+fn keys_that_go_apart_are_no_tones() {
+    let mut apart = of(Coding::G722, None);
+    apart.keys_apart = true;
+    let mut call = Call::new(of(Coding::Pcma, Some(101)), apart);
+    call.run(50);
+    for key in "15".chars() {
+        call.phones[0].press(key);
+        call.run(20);
+    }
+    call.run(50);
+    assert_eq!(call.phones[1].tones(), "");
+    assert!(level(&call.phones[1]).abs() < 1.0);
+    // Until it refuses them.
+    let (session, seed, format) = (2, 9, of(Coding::G722, None));
+    call.order(Order::Open {
+        session,
+        format,
+        seed,
+    });
+    call.phones[0].press('7');
+    call.run(50);
+    assert_eq!(call.phones[1].tones(), "7");
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Keys of those who are joined. The studio carries them as events (RFC 4733) and tones; what comes
-//! by INFO comes here, and goes out so to who sends its own that way and has no events: a tone would
-//! be nothing to it.
+//! Keys of those who are joined. The studio carries them as events (RFC 4733) and tones; what
+//! comes by INFO comes here, and goes out so to who sends its own that way and has no events: a
+//! tone would be nothing to it.
 
 use super::{Context, Output, Pbx};
 use crate::base::{Key, Rng};

@@ -5,6 +5,7 @@ Caller and callee share no codec (PCMA here, PCMU there), so that each call that
 is bridged: voipd is UAS to the one and UAC to the other.
 """
 
+import re
 import time
 
 from lib.case import wait_for
@@ -528,6 +529,37 @@ def press_info(_, dialog):
 
 def test_keys_by_info(case):
     keys_arrive(case, press_info)
+
+
+def test_keys_by_info_to_who_sends_its_own_so(case):
+    """A callee without events that sends a key by INFO gets the caller's events so, and no tones."""
+    voipd = house(case, "alice", "bob")
+    bob, alice = Bob(case, voipd), Agent(case, voipd, "alice")
+    there, here = Voice(case, "PCMU", None), Voice(case, "PCMA", 101)
+    call = alice.invite("bob", here.sdp(), believed=True)
+    bob.reply(bob.expect("INVITE"), 488)
+    bob.expect("ACK")
+    invite = bob.expect("INVITE")
+    called = bob.answer(invite, there.sdp())
+    dialog = call.established()
+    there.talk(bob.expect("ACK") and invite)
+    here.talk(dialog.answer)
+    time.sleep(1)
+    called.press("0")
+    here.press_events("159#")
+    keys = ""
+    for _ in "159#":
+        info = bob.expect("INFO")
+        bob.reply(info, 200)
+        keys += re.search(r"Signal=(.)", info.text())[1]
+    assert keys == "159#", keys
+    here.said()
+    time.sleep(1)
+    assert there.heard_tones() == ""
+    dialog.send("BYE")
+    bob.reply(bob.expect("BYE"), 200)
+    alice.expect(200)
+    idle(voipd)
 
 
 # ---------------------------------------------------------------- phones

@@ -31,7 +31,7 @@ def test_rtpengine_checks_us(case):
     """Alice's relay is rtpengine, which speaks ICE with ours as a full agent, and sends where we
     answered its checks."""
     relay = Relay(case, ng_interfaces=LOOPBACK)
-    engine = Rtpengine(case)
+    engine = Rtpengine(case, "--log-level=7")
     ours, theirs = relay.client, engine.client
     a, b = Audio(case), Audio(case)
     tags = {"call_id": "x", "from_tag": "a"}

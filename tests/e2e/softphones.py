@@ -8,6 +8,7 @@ from lib.phone import Phone
 from lib.softphone import Linphone, Pjsua, prepare  # noqa: F401
 from lib.tone import hears_all, holds, speech_seconds, tone_seconds
 from lib.voipd import Voipd
+from voicemail import counts, hear_and_delete
 
 LOW, HIGH, OTHER = 440, 880, 1320
 # What says that it is the caller's turn.
@@ -46,11 +47,6 @@ def echo(case, kind):
     hears_all(alice.recording(), [LOW], [HIGH])
 
 
-def counts(voipd, user):
-    box = voipd.json("mailbox", "show", user)["mailbox"]
-    return box["new"], box["saved"]
-
-
 def voicemail(case, kind, press=None):
     """Alice finds bob's phone off and leaves a message; his lamp is lit when it is on again, and out
     once he heard and deleted what she left."""
@@ -77,13 +73,7 @@ def voicemail(case, kind, press=None):
     wait_for("bob's lamp", lambda: bob.lamp() == "yes 1/0")
     bob.dial("*123")
     up(voipd)
-    time.sleep(1)
-    press(bob, "1")
-    wait_for("the message to be heard", lambda: counts(voipd, "bob") == (0, 1), 20)
-    time.sleep(10)
-    press(bob, "7")
-    time.sleep(2)
-    bob.hangup()
+    hear_and_delete(voipd, bob, press)
     idle(voipd)
     assert counts(voipd, "bob") == (0, 0)
     wait_for("bob's lamp to go out", lambda: (bob.lamp() or "").startswith("no 0/0"))

@@ -44,6 +44,17 @@ def counts(voipd, user):
     return box["new"], box["saved"]
 
 
+def hear_and_delete(voipd, bob, press=press):
+    """Bob, who is in his mailbox, hears the only message, and deletes it."""
+    time.sleep(1)
+    press(bob, "1")
+    wait_for("the message to be heard", lambda: counts(voipd, "bob") == (0, 1), 20)
+    time.sleep(10)
+    press(bob, "7")
+    time.sleep(2)
+    bob.hangup()
+
+
 def lamp(phone):
     """What baresip was told last (RFC 3842)."""
     told = re.findall(r"Messages-Waiting: (\w+)\s(?:.*\s)*?Voice-Message: (\d+/\d+)",
@@ -102,13 +113,7 @@ def test_left_told_of_fetched_deleted(case):
 
     bob.dial("*123")
     up(voipd)
-    time.sleep(1)
-    press(bob, "1")
-    wait_for("the message to be heard", lambda: counts(voipd, "bob") == (0, 1), 20)
-    time.sleep(10)
-    press(bob, "7")
-    time.sleep(2)
-    bob.hangup()
+    hear_and_delete(voipd, bob)
     wait_for("bob's call to be over", lambda: voipd.calls() == [])
     assert tone_seconds(bob.recording(), LOW) > 2, "bob did not hear alice"
     wait_for("the message to be gone", lambda: shown(voipd, "bob")[1] == [])

@@ -6,7 +6,7 @@ use crate::bridge::{
     refused_for_codecs, talking, talking_as, tasks, told, with_lines,
 };
 use crate::services::within;
-use crate::world::{World, header, req, text};
+use crate::world::{Peer, Req, World, header, req, text};
 use voip::media::{News, Order, Task};
 use voip::server::{Input, MediaNews, MediaOrder};
 use voip::store::{Cdr, Record};
@@ -335,39 +335,6 @@ fn who_moved_is_followed() {
 
 // ------------------------------------------------------------ keys
 
-#[test]
-fn keys_by_info_go_to_the_other_side() {
-    let mut w = World::new();
-    let (invite, answer) = talking(&mut w);
-    let opened = formats(&w);
-    let (called, caller) = (opened[0].0, opened[1].0);
-    let keys = |w: &World| -> Vec<(u64, char)> {
-        let pressed = w.orders.iter().filter_map(|order| match order {
-            MediaOrder::Studio(Order::Press { session, key }) => Some((*session, *key)),
-            _ => None,
-        });
-        pressed.collect()
-    };
-    let (mut tag, mut uri) = (String::new(), String::new());
-    let mut info = of_alice("INFO", &answer, (&mut tag, &mut uri), 4);
-    info = info.extra("Content-Type: application/dtmf-relay");
-    let body = "Signal=5\r\nDuration=160\r\n";
-    let bytes = info.text(&alice()).replace("Content-Length: 0\r\n\r\n", "");
-    w.from(
-        &alice(),
-        format!("{bytes}Content-Length: {}\r\n\r\n{body}", body.len()),
-    );
-    assert_eq!(at_alice(&mut w).status(), 200);
-    assert_eq!(keys(&w), [(called, '5')]);
-    let (uri, tag) = ours(&invite);
-    let info = of_bob("INFO", &invite, &uri, 1, ("b", &tag));
-    let info = info.extra("Content-Type: application/dtmf");
-    let bytes = info.text(&bob()).replace("Content-Length: 0\r\n\r\n", "");
-    w.from(&bob(), format!("{bytes}Content-Length: 1\r\n\r\n#"));
-    assert_eq!(w.status(&bob()), 200);
-    assert_eq!(keys(&w), [(called, '5'), (caller, '#')]);
-}
-
 /// Keys that the studio is to say, with the leg.
 fn pressed(w: &World) -> Vec<(u64, char)> {
     let pressed = w.orders.iter().filter_map(|order| match order {
@@ -375,6 +342,36 @@ fn pressed(w: &World) -> Vec<(u64, char)> {
         _ => None,
     });
     pressed.collect()
+}
+
+/// Sends an INFO with a key, of this type.
+fn inform(w: &mut World, peer: &Peer, info: Req<'_>, kind: &str, body: &str) {
+    let info = info.extra(&format!("Content-Type: {kind}"));
+    let bytes = info.text(peer).replace("Content-Length: 0\r\n\r\n", "");
+    let length = body.len();
+    w.from(
+        peer,
+        format!("{bytes}Content-Length: {length}\r\n\r\n{body}"),
+    );
+}
+
+#[test]
+fn keys_by_info_go_to_the_other_side() {
+    let mut w = World::new();
+    let (invite, answer) = talking(&mut w);
+    let opened = formats(&w);
+    let (called, caller) = (opened[0].0, opened[1].0);
+    let (mut tag, mut uri) = (String::new(), String::new());
+    let info = of_alice("INFO", &answer, (&mut tag, &mut uri), 4);
+    let body = "Signal=5\r\nDuration=160\r\n";
+    inform(&mut w, &alice(), info, "application/dtmf-relay", body);
+    assert_eq!(at_alice(&mut w).status(), 200);
+    assert_eq!(pressed(&w), [(called, '5')]);
+    let (uri, tag) = ours(&invite);
+    let info = of_bob("INFO", &invite, &uri, 1, ("b", &tag));
+    inform(&mut w, &bob(), info, "application/dtmf", "#");
+    assert_eq!(w.status(&bob()), 200);
+    assert_eq!(pressed(&w), [(called, '5'), (caller, '#')]);
 }
 
 /// Whether the studio leaves keys to us, in the last format of each leg that it was told.
@@ -407,11 +404,12 @@ fn who_sends_keys_by_info_and_has_no_events_gets_keys_so() {
     assert!(!apart(&w, called));
     let (uri, tag) = ours(&invite);
     let info = of_bob("INFO", &invite, &uri, 1, ("b", &tag));
-    let info = info.extra("Content-Type: application/dtmf-relay");
-    let bytes = info.text(&bob()).replace("Content-Length: 0\r\n\r\n", "");
-    w.from(
+    inform(
+        &mut w,
         &bob(),
-        format!("{bytes}Content-Length: 10\r\n\r\nSignal=9\r\n"),
+        info,
+        "application/dtmf-relay",
+        "Signal=9\r\n",
     );
     assert_eq!(w.status(&bob()), 200);
     assert_eq!(pressed(&w), [(caller, '9')]);
@@ -421,9 +419,7 @@ fn who_sends_keys_by_info_and_has_no_events_gets_keys_so() {
     key(&mut w, caller, '3');
     let (mut to_tag, mut to) = (String::new(), String::new());
     let info = of_alice("INFO", &answer, (&mut to_tag, &mut to), 4);
-    let info = info.extra("Content-Type: application/dtmf");
-    let bytes = info.text(&alice()).replace("Content-Length: 0\r\n\r\n", "");
-    w.from(&alice(), format!("{bytes}Content-Length: 1\r\n\r\n#"));
+    inform(&mut w, &alice(), info, "application/dtmf", "#");
     assert_eq!(at_alice(&mut w).status(), 200);
     for expected in ["2", "3", "#"] {
         let info = w.take(&bob());

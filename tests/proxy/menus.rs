@@ -1,10 +1,10 @@
 //! Where calls of menus lead: to phones, to mailboxes, to other services of ours. And where users
 //! forward to numbers that services answer.
 
-use crate::services::within;
+use crate::services::{prompts_said, within};
 use crate::world::{Peer, World, header, req};
 use voip::feature::Change;
-use voip::media::{News, Order, Sound, Task};
+use voip::media::{News, Order};
 use voip::server::{Input, MediaNews, MediaOrder};
 use voip::store::Record;
 use voip::wire::sip::{HeaderName, Message, Method};
@@ -118,20 +118,8 @@ impl House {
         found.unwrap()
     }
 
-    /// What was said last, by the names of prompts.
     fn said(&self) -> Vec<String> {
-        let last = self.w.orders.iter().rev().find_map(|order| match order {
-            MediaOrder::Studio(Order::Do {
-                what: Task::Play { sounds, .. },
-                ..
-            }) => Some(sounds),
-            _ => None,
-        });
-        let prompts = last.into_iter().flatten().filter_map(|sound| match sound {
-            Sound::Prompt { name, .. } => Some(name.to_string()),
-            _ => None,
-        });
-        prompts.collect()
+        prompts_said(&self.w)
     }
 
     fn invited(&mut self, phone: usize) -> Message {

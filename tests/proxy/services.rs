@@ -251,3 +251,19 @@ fn a_code_is_confirmed_by_voice() {
         .change("100@example.com", &change)
         .unwrap();
 }
+
+/// What the studio was told last to say, by the names of prompts.
+pub fn prompts_said(w: &World) -> Vec<String> {
+    let last = w.orders.iter().rev().find_map(|order| match order {
+        MediaOrder::Studio(Order::Do {
+            what: Task::Play { sounds, .. },
+            ..
+        }) => Some(sounds),
+        _ => None,
+    });
+    let prompts = last.into_iter().flatten().filter_map(|sound| match sound {
+        Sound::Prompt { name, .. } => Some(name.to_string()),
+        _ => None,
+    });
+    prompts.collect()
+}

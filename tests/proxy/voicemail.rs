@@ -1,11 +1,12 @@
 //! Falling to voicemail, message by message.
 
+use crate::services::prompts_said;
 use crate::world::{Peer, World, header, req, text, values};
 use voip::control::{Command, Reply};
 use voip::feature::Change;
 use voip::media::RecordEnd;
 use voip::media::file::{FileOrder, Filed};
-use voip::media::{News, Order, Sound, Task};
+use voip::media::{News, Order};
 use voip::server::{Input, MediaNews, MediaOrder};
 use voip::store::{Folder, Record};
 use voip::wire::sip::{HeaderName, Message, Method};
@@ -103,20 +104,8 @@ impl House {
         }
     }
 
-    /// What the studio was told last to say, by the names of prompts.
     fn said(&self) -> Vec<String> {
-        let last = self.w.orders.iter().rev().find_map(|order| match order {
-            MediaOrder::Studio(Order::Do {
-                what: Task::Play { sounds, .. },
-                ..
-            }) => Some(sounds),
-            _ => None,
-        });
-        let prompts = last.into_iter().flatten().filter_map(|sound| match sound {
-            Sound::Prompt { name, .. } => Some(name.to_string()),
-            _ => None,
-        });
-        prompts.collect()
+        prompts_said(&self.w)
     }
 
     fn task(&self) -> (u64, u32) {

@@ -32,6 +32,7 @@ jitter_buffer_delay 2-10
 ctrl_tcp_listen 127.0.0.1:{control}
 snd_path {folder}
 module_path {modules}
+{more}
 module g711.so
 module g722.so
 module l16.so
@@ -42,7 +43,6 @@ module aubridge.so
 module sndfile.so
 module srtp.so
 module ice.so
-{more}
 module_tmp account.so
 module_app ctrl_tcp.so
 module_app menu.so
@@ -83,7 +83,9 @@ class Phone:
                 address=address, port=options.get("port") or case.port(), name=name, rtp=rtp, rtp_last=rtp + 9,
                 source=f"aufile,{options['file']}" if "file" in options else f"ausine,{tone}",
                 control=self.control_port, folder=self.folder, cafile=cafile,
-                more="\n".join(f"module_app {name}.so" for name in options.get("modules", ())),
+                # Loaded long before the account registers: a millisecond after that mwi.so of
+                # baresip 1.0 subscribes anew for each subscription that it finds, and so for ever.
+                more="\n".join(f"module {name}.so" for name in options.get("modules", ())),
                 rate=options.get("rate", 48000), channels=options.get("channels", 2),
                 modules=next(p for p in MODULE_PATHS if pathlib.Path(p).is_dir()),
             )

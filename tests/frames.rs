@@ -81,7 +81,7 @@ fn what_leaves_is_what_scapy_builds() {
         let vector: Value = serde_json::from_str(line).expect("JSON");
         let came = bytes(vector["came"].as_str().expect("hex"));
         let mut table = FlowTable::new(4);
-        table.install(spec(&vector), false).expect("a sound flow");
+        table.install(spec(&vector)).expect("a sound flow");
         prepare(&came, &table);
         let mut buffer = came.clone();
         buffer.resize(BUFFER, 0xee);

@@ -7,7 +7,7 @@ use voip::relay::frame::{
     Action, FlowSpec, FlowTable, Frame, Onward, RtcpPath, Security, SsrcMap, Verdict,
 };
 use voip::relay::process;
-use voip::srtp::{MasterKey, Profile, Protector, Unprotector};
+use voip::srtp::{Crypto, Keys, MasterKey, Profile, Shared};
 
 /// What lies behind the buffer, and must stay as it is.
 const GUARD: [u8; 64] = [0xa5; 64];
@@ -92,7 +92,7 @@ fn table() -> FlowTable {
                     _ => Action::Forward(Box::new(onward(n, v6 == (n < 4)))),
                 },
             };
-            table.install(spec, false).expect("room");
+            table.install(spec).expect("room");
         }
     }
     table
@@ -104,10 +104,9 @@ fn onward(n: u16, v6: bool) -> Onward {
     } else {
         ("203.0.113.1:16500", "198.51.100.9:5000")
     };
-    let key = MasterKey::generate(Profile::AeadAes128Gcm, |bytes| bytes.fill(7));
     let security = Security {
-        unprotector: (n == 2).then(|| Unprotector::new(&key, None, None)),
-        protector: Some(Protector::new(&key, None, None)),
+        from: (n == 2).then(contexts),
+        toward: Some(contexts()),
     };
     let special = n % 2 == 1;
     Onward {
@@ -135,6 +134,22 @@ fn onward(n: u16, v6: bool) -> Onward {
         punted_types: u128::from(special) << 101,
         security: matches!(n, 2 | 3).then(|| Box::new(security)),
     }
+}
+
+/// One key for both directions.
+fn contexts() -> Shared {
+    let key = Crypto {
+        tag: 1,
+        master: MasterKey::generate(Profile::AeadAes128Gcm, |bytes| bytes.fill(7)),
+        lifetime: None,
+        mki: None,
+    };
+    let shared = Shared::default();
+    shared.renew(&Keys {
+        ours: Some(key.clone()),
+        theirs: Some(key),
+    });
+    shared
 }
 
 fn address(text: &str) -> SocketAddr {

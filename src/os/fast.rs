@@ -128,8 +128,10 @@ pub struct Punted {
     pub port: u16,
     /// Who sent it.
     pub source: SocketAddr,
-    /// What is above UDP.
-    pub payload: Box<[u8]>,
+    /// What is above UDP, and behind it room to become SRTP ([`crate::relay::Datagram::ROOM`]).
+    pub buffer: Box<[u8]>,
+    /// How much of it is the packet.
+    pub length: usize,
 }
 
 /// A driver thread's end of one worker's line.
@@ -302,11 +304,12 @@ impl Side {
     pub fn order(&mut self, now: Instant, order: FlowOrder) -> Option<(u16, FlowNews)> {
         match order {
             FlowOrder::Install(stream) => {
+                let port = stream.port;
                 if self.install(now, stream) {
                     return None;
                 }
                 Figures::add(&self.link.figures.refused, 1);
-                Some((stream.port, FlowNews::Refused))
+                Some((port, FlowNews::Refused))
             }
             FlowOrder::Query { port } => self.query(now, port),
             FlowOrder::Remove { port } => self.remove(port),
@@ -370,11 +373,11 @@ impl Side {
         let hardware_address = self.link.hardware_address;
         let install = || Change::Install {
             spec: Box::new(spec(&stream, (ours, vlan), &hop, hardware_address)),
-            keep_security: false,
         };
         if !self.lines.ask(false, install) {
             return false;
         }
+        let port = stream.port;
         let placed = Placed {
             stream,
             ours,
@@ -385,7 +388,7 @@ impl Side {
             answered: false,
             leaving: false,
         };
-        self.placed.insert(stream.port, placed);
+        self.placed.insert(port, placed);
         true
     }
 
@@ -406,15 +409,14 @@ impl Side {
             return false;
         };
         placed.checked = now;
-        let (stream, ours, vlan) = (placed.stream, placed.ours, placed.vlan);
+        let (stream, ours, vlan) = (&placed.stream, placed.ours, placed.vlan);
         let onward = given(stream.onward_bind);
         match self.hops.hop(stream.destination.ip(), onward) {
             NextHop::Known(hop) => {
                 placed.unknown = 0;
                 let hardware_address = self.link.hardware_address;
                 let install = || Change::Install {
-                    spec: Box::new(spec(&stream, (ours, vlan), &hop, hardware_address)),
-                    keep_security: true,
+                    spec: Box::new(spec(stream, (ours, vlan), &hop, hardware_address)),
                 };
                 // Where the line has no room it is tried again.
                 if hop != placed.hop && self.lines.ask(false, install) {
@@ -538,7 +540,7 @@ fn spec(
             ssrc: None,
             payload_types: Vec::new(),
             punted_types: 0,
-            security: stream.is_secure.then(Box::default),
+            security: stream.security.clone().map(Box::new),
         })),
     }
 }

@@ -428,10 +428,7 @@ impl Turn {
                 FromDriver::News(port, news) => self.media.handle_flow(now, port, news),
                 FromDriver::Packet(mut packet) => {
                     let (port, source) = (packet.port, packet.source);
-                    // Streams under keys of ours are none of the driver's: what it saw of them
-                    // before has no room to grow, and is dropped.
-                    let length = packet.payload.len();
-                    let payload = &mut Datagram::new(&mut packet.payload, length);
+                    let payload = &mut Datagram::new(&mut packet.buffer, packet.length);
                     self.media
                         .process(now, port, source, payload, &mut self.plug);
                 }

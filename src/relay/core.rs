@@ -1,13 +1,14 @@
 //! The machine itself: commands change sessions, packets pass between ports, time finds silence.
 
-use super::channel::{Channel, Lane, Role};
+use super::channel::{Channel, Lane, Role, Setting};
 use super::command::{BindError, Failure, MediaCommand, MediaEvent, MediaKind, Side, SocketAction};
 use super::datagram::Datagram;
+use super::frame::Security;
 use super::offload::{self, FastPath, FlowNews, FlowOrder, PortFlow, State, Stream};
 use super::session::{Before, Plan, Session, Verdicts};
 use super::stats::{DROP_REASONS, DropReason, LegStats, StreamStats};
 use crate::base::{Instant, Key, Slab, TimerTable};
-use crate::srtp::SrtpError;
+use crate::srtp::{Shared, SrtpError};
 use crate::wire::ice::{self, Check};
 use crate::wire::rtp::{Class, classify};
 use std::collections::{HashMap, VecDeque};
@@ -235,7 +236,7 @@ impl Relay {
         // A key proves more than an address does: whatever a port learns, it learns from genuine
         // packets.
         if channel.setting.secured && channel.may_be_genuine(source) {
-            let opened = open(&mut self.sessions, channel, packet);
+            let opened = open(&self.sessions, channel, packet);
             if let Err(reason) = opened {
                 return Verdict::Drop(channel.drop(reason));
             }
@@ -325,7 +326,7 @@ impl Relay {
         };
         let sent = match self.channels.get_mut(from_port) {
             Some(other) => {
-                let sealed = seal(&mut self.sessions, other, lane, packet);
+                let sealed = seal(&self.sessions, other, lane, packet);
                 sealed.and_then(|()| other.send(lane, packet.bytes().len()))
             }
             None => Err(DropReason::NoDestination),
@@ -394,7 +395,7 @@ impl Relay {
             Lane::Rtcp => rtcp_port,
         };
         let channel = self.channels.get_mut(from_port)?;
-        let sealed = seal(&mut self.sessions, channel, lane, packet);
+        let sealed = seal(&self.sessions, channel, lane, packet);
         match sealed.and_then(|()| channel.send(lane, packet.bytes().len())) {
             Ok(to) => Some((from_port, to)),
             Err(reason) => {
@@ -771,7 +772,7 @@ impl Relay {
             match fast.get(entry.port).map(|flow| flow.state) {
                 Some(State::Carried) => fast.query(entry.port),
                 Some(State::Asked | State::Leaving) => missing = true,
-                None => match wish(&self.channels, entry.port) {
+                None => match wish(&self.channels, session, entry.port) {
                     Some(stream) => {
                         fast.install(stream, key, entry.side);
                         missing = true;
@@ -843,7 +844,7 @@ impl Relay {
 
 /// Takes SRTP off a packet that came to a port.
 fn open(
-    sessions: &mut Slab<Session>,
+    sessions: &Slab<Session>,
     channel: &Channel,
     packet: &mut Datagram<'_>,
 ) -> Result<(), DropReason> {
@@ -855,17 +856,17 @@ fn open(
         Class::Stun | Class::Other => return Ok(()),
     };
     let setting = &channel.setting;
-    let session = sessions.get_mut(setting.session);
+    let session = sessions.get(setting.session);
     let session = session.ok_or(DropReason::NoSession)?;
     let opened = session.secure(setting.stream, setting.side);
-    let length = opened.and_then(|secure| secure.open(packet.bytes_mut(), rtcp));
+    let length = opened.and_then(|secure| secure.inbound().open(packet.bytes_mut(), rtcp));
     packet.set_length(length.map_err(srtp)?);
     Ok(())
 }
 
 /// Puts SRTP on a packet that leaves from a port, where it goes anywhere.
 fn seal(
-    sessions: &mut Slab<Session>,
+    sessions: &Slab<Session>,
     channel: &Channel,
     lane: Lane,
     packet: &mut Datagram<'_>,
@@ -875,11 +876,11 @@ fn seal(
         return Ok(());
     }
     channel.destination(lane)?;
-    let session = sessions.get_mut(setting.session);
+    let session = sessions.get(setting.session);
     let session = session.ok_or(DropReason::NoSession)?;
     let length = packet.bytes().len();
     let secure = session.secure(setting.stream, setting.side);
-    let sealed = secure.and_then(|s| s.seal(packet.room(), length, lane == Lane::Rtcp));
+    let sealed = secure.and_then(|s| s.outbound().seal(packet.room(), length, lane == Lane::Rtcp));
     packet.set_length(sealed.map_err(srtp)?);
     Ok(())
 }
@@ -898,8 +899,8 @@ fn srtp(error: SrtpError) -> DropReason {
 }
 
 /// The stream that comes to a port, if the fast path may carry it: both peers are settled, and what
-/// flows is RTP that nobody here listens to and whose SRTP, if it is that, is none of ours.
-fn wish(channels: &Channels, port: u16) -> Option<Stream> {
+/// flows is RTP that nobody here listens to.
+fn wish(channels: &Channels, session: &Session, port: u16) -> Option<Stream> {
     let channel = channels.get(port)?;
     let setting = &channel.setting;
     let [onward_port, _] = setting.onward;
@@ -907,8 +908,11 @@ fn wish(channels: &Channels, port: u16) -> Option<Stream> {
     let is_rtp = |kind| matches!(kind, MediaKind::Rtp | MediaKind::SecureRtp);
     let heard_here = setting.tapped || other.setting.tapped;
     let wanted = !other.setting.muted && !setting.blocked.any() && !heard_here;
-    let ours = setting.secured || other.setting.secured;
-    let passes = is_rtp(setting.kind) && is_rtp(other.setting.kind) && wanted && !ours;
+    let passes = is_rtp(setting.kind) && is_rtp(other.setting.kind) && wanted;
+    let security = Security {
+        from: contexts(session, setting)?,
+        toward: contexts(session, &other.setting)?,
+    };
     Some(Stream {
         bind: setting.bind,
         port,
@@ -918,6 +922,16 @@ fn wish(channels: &Channels, port: u16) -> Option<Stream> {
         destination: other.gate.settled()?,
         clock_rate: setting.clock_rate,
         has_rtcp: setting.companion.is_none(),
-        is_secure: [setting.kind, other.setting.kind].contains(&MediaKind::SecureRtp),
+        security: (security != Security::default()).then_some(security),
     })
+}
+
+/// What a fast path needs for the SRTP of a port, if that is under keys of ours: `None` while there
+/// is none.
+fn contexts(session: &Session, setting: &Setting) -> Option<Option<Shared>> {
+    if !setting.secured {
+        return Some(None);
+    }
+    let shared = session.secure(setting.stream, setting.side);
+    shared.ok().cloned().map(Some)
 }

@@ -16,7 +16,8 @@
 //!
 //! # SRTP
 //! Streams under keys of ours ([`LegSpec::keys`]) are decrypted as they come and encrypted as they
-//! leave. A packet must be genuine before anything is learned from it. They stay on sockets.
+//! leave. A packet must be genuine before anything is learned from it. Sockets and fast path share
+//! what is kept under a key ([`crate::srtp::Shared`]): either goes on where the other was.
 //!
 //! Not done here: sockets (`os::relay`), choosing ports for a call (`call`), agreeing on keys
 //! (`ng`).

@@ -15,7 +15,7 @@
 
 use super::command::Side;
 use super::frame;
-use super::frame::FlowStats;
+use super::frame::{FlowStats, Security};
 use super::stats::{DropReason, LegStats};
 use crate::base::Key;
 use std::collections::VecDeque;
@@ -31,7 +31,7 @@ pub(super) const RETRIES_MAX: u8 = 10;
 pub(super) const POLL: Duration = Duration::from_secs(5);
 
 /// What the driver of the fast path must do, in this order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FlowOrder {
     /// Carry a stream; answered by [`FlowNews::Installed`] or [`FlowNews::Refused`].
     Install(Stream),
@@ -48,7 +48,7 @@ pub enum FlowOrder {
 }
 
 /// One direction of one stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stream {
     /// Our address that the sender knows; unspecified if the port is bound to all.
     pub bind: IpAddr,
@@ -66,8 +66,8 @@ pub struct Stream {
     pub clock_rate: u32,
     /// Whether RTCP comes by the same port: it is for the relay.
     pub has_rtcp: bool,
-    /// Whether it is SRTP, of which the peers alone have the keys.
-    pub is_secure: bool,
+    /// What takes SRTP off and puts it on, where keys of ours are in play.
+    pub security: Option<Security>,
 }
 
 /// What the driver says about the flow of one port.

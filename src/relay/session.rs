@@ -9,7 +9,7 @@ use super::offload::{self, FastPath};
 use super::stats::{LegStats, StreamStats};
 use super::{Direction, STREAMS_MAX};
 use crate::base::{Instant, Key, TimerId};
-use crate::srtp::{Keys, Renewed, Secure, SrtpError};
+use crate::srtp::{Keys, Renewed, Shared, SrtpError};
 use crate::wire::ice::Credentials;
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
@@ -194,7 +194,7 @@ pub(super) struct Session {
     opened: [Option<Instant>; 2],
     /// What SRTP under our keys keeps, by stream and side: not by port, since RTCP may move from
     /// one to another, and for as long as the session lasts, since keys may come back.
-    secure: Vec<[Option<Box<Secure>>; 2]>,
+    secure: Vec<[Option<Shared>; 2]>,
 }
 
 impl Session {
@@ -246,7 +246,8 @@ impl Session {
         Before { plan, renewed }
     }
 
-    /// The plan to go back to. No packet came or went since the other was adopted.
+    /// The plan to go back to. No packet came or went since the other was adopted, but for what a
+    /// fast path had in hand.
     pub(super) fn restore(&mut self, before: Before) -> Plan {
         for (stream, side, renewed) in before.renewed {
             if let Ok(secure) = self.secure(stream, side) {
@@ -269,7 +270,8 @@ impl Session {
                 }
                 let places = self.secure.get_mut(stream);
                 if let Some(place) = places.and_then(|both| both.get_mut(side.index())) {
-                    all.push((stream, side, place.get_or_insert_default().renew(keys)));
+                    let renewed = place.get_or_insert_default().renew(keys);
+                    all.push((stream, side, renewed));
                 }
             }
         }
@@ -282,9 +284,9 @@ impl Session {
     }
 
     /// What SRTP of a stream keeps toward a side.
-    pub(super) fn secure(&mut self, stream: usize, side: Side) -> Result<&mut Secure, SrtpError> {
-        let places = self.secure.get_mut(stream);
-        let place = places.and_then(|both| both.get_mut(side.index())?.as_deref_mut());
+    pub(super) fn secure(&self, stream: usize, side: Side) -> Result<&Shared, SrtpError> {
+        let places = self.secure.get(stream);
+        let place = places.and_then(|both| both.get(side.index())?.as_ref());
         place.ok_or(SrtpError::NoKey)
     }
 

@@ -4,11 +4,12 @@ use super::*;
 use crate::base::{Instant, Rng};
 use crate::srtp::{Crypto, Keys, MasterKey, Profile, Protector, Unprotector};
 use crate::wire::rtp::{Header, rtcp};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 const PORTS: [u16; 2] = [16384, 16386];
 const PHONES: [&str; 2] = ["198.51.100.10:4000", "198.51.100.20:5000"];
-const NOW: Instant = Instant::ZERO;
 
 fn crypto(profile: Profile, seed: u64) -> Crypto {
     let mut rng = Rng::from_u64(seed);
@@ -34,6 +35,7 @@ struct World {
     relay: Relay,
     legs: [LegSpec; 2],
     dropped: Option<DropReason>,
+    now: Instant,
 }
 
 impl World {
@@ -67,6 +69,7 @@ impl World {
             relay: Relay::new(RelaySettings::default()),
             legs,
             dropped: None,
+            now: Instant::ZERO,
         };
         let (session, legs) = (1, world.legs.clone());
         world.command(MediaCommand::Open { session, legs });
@@ -74,7 +77,7 @@ impl World {
     }
 
     fn command(&mut self, command: MediaCommand) {
-        self.relay.handle_command(NOW, command);
+        self.relay.handle_command(self.now, command);
         while self.relay.poll_socket().is_some() {}
         while let Some(event) = self.relay.poll_event() {
             let failed = matches!(event, MediaEvent::Failed { .. });
@@ -95,7 +98,7 @@ impl World {
         bytes.resize(packet.len() + Datagram::ROOM, 0xee);
         let mut datagram = Datagram::new(&mut bytes, packet.len());
         let port = PORTS[side] + lane;
-        match self.relay.process(NOW, port, source, &mut datagram) {
+        match self.relay.process(self.now, port, source, &mut datagram) {
             Verdict::Forward { from_port, .. } => Some((from_port, datagram.bytes().to_vec())),
             Verdict::Drop(reason) => {
                 self.dropped = Some(reason);
@@ -214,7 +217,7 @@ fn what_is_not_genuine_goes_nowhere_and_teaches_nothing() {
     let mut bytes = rtp(3);
     let mut packet = Datagram::new(&mut bytes, 172);
     let source = PHONES[0].parse().unwrap();
-    let verdict = w.relay.process(NOW, PORTS[0], source, &mut packet);
+    let verdict = w.relay.process(w.now, PORTS[0], source, &mut packet);
     assert_eq!(verdict, Verdict::Drop(DropReason::Srtp));
 }
 
@@ -275,32 +278,6 @@ fn a_key_keeps_its_state_through_updates_moves_and_pauses() {
     assert_eq!(opened(&mut hears, bytes, false), rtp(3));
 }
 
-#[test]
-fn the_fast_path_gets_no_stream_under_keys_of_ours() {
-    let keys = keys(Profile::AesCm128HmacSha1_80, 7);
-    for secure in [true, false] {
-        let mut w = World::open([None, None]);
-        w.relay = Relay::new(RelaySettings::default());
-        w.relay.use_fast_path();
-        w.legs[1].keys = vec![secure.then(|| keys.clone())];
-        let (session, legs) = (1, w.legs.clone());
-        w.command(MediaCommand::Open { session, legs });
-        let mut phone = protector(&keys.theirs);
-        w.send(0, 0, &rtp(1)).unwrap();
-        let packet = match secure {
-            true => sealed(&mut phone, &rtp(1), false),
-            false => rtp(1),
-        };
-        w.send(1, 0, &packet).unwrap();
-        let mut flows = 0;
-        for seconds in 1..20 {
-            w.relay.handle_timeout(Instant::from_millis(seconds * 1000));
-            flows += std::iter::from_fn(|| w.relay.poll_flow()).count();
-        }
-        assert_eq!(flows == 0, secure);
-    }
-}
-
 /// New keys come with a stream whose port is taken: those of before go on where they were, so that
 /// no key stream begins anew.
 #[test]
@@ -324,7 +301,7 @@ fn keys_of_before_hold_on_when_an_update_fails() {
         leg.media.push(Some(video));
     }
     w.relay
-        .handle_command(NOW, MediaCommand::Update { session: 1, legs });
+        .handle_command(w.now, MediaCommand::Update { session: 1, legs });
     while let Some(action) = w.relay.poll_socket() {
         if let SocketAction::Bind(address) = action
             && address.port() == 20_002
@@ -346,4 +323,74 @@ fn keys_of_before_hold_on_when_an_update_fails() {
         let length = ours.unprotect_rtp(&mut packet).unwrap();
         assert_eq!(packet[..length], plain);
     }
+}
+
+/// Has both phones send when what they learned is settled: what the fast path is asked to carry
+/// then, by our port.
+fn carried(w: &mut World, packets: [&[u8]; 2]) -> BTreeMap<u16, Stream> {
+    w.relay.use_fast_path();
+    w.update();
+    w.now += Duration::from_secs(5);
+    for (side, packet) in packets.into_iter().enumerate() {
+        assert!(w.send(side, 0, packet).is_some(), "side {side}");
+    }
+    w.relay.handle_timeout(w.now);
+    let mut streams = BTreeMap::new();
+    while let Some(order) = w.relay.poll_flow() {
+        if let FlowOrder::Install(stream) = order {
+            let port = stream.port;
+            streams.insert(port, stream);
+            w.relay.handle_flow(w.now, port, FlowNews::Installed);
+        }
+    }
+    streams
+}
+
+#[test]
+fn the_fast_path_takes_srtp_off_and_puts_it_on_under_the_indices_of_sockets() {
+    let keys = keys(Profile::AesCm128HmacSha1_80, 21);
+    let mut w = World::open([None, Some(keys.clone())]);
+    let mut phone = protector(&keys.theirs);
+    let mut hears = unprotector(&keys.ours);
+    let packets = [rtp(1), sealed(&mut phone, &rtp(1), false)];
+    let streams = carried(&mut w, [&packets[0], &packets[1]]);
+    let of = |side: usize| {
+        streams[&PORTS[side]]
+            .security
+            .clone()
+            .expect("keys of ours")
+    };
+    let (to_phone, from_phone) = (of(0), of(1));
+    assert!(to_phone.from.is_none() && from_phone.toward.is_none());
+    // The fast path's turn.
+    let mut packet = rtp(2);
+    packet.resize(172 + Datagram::ROOM, 0);
+    let ours = to_phone.toward.expect("the phone wants SRTP");
+    let length = ours.outbound().seal(&mut packet, 172, false).unwrap();
+    packet.truncate(length);
+    assert_eq!(opened(&mut hears, packet, false), rtp(2));
+    let genuine = sealed(&mut phone, &rtp(2), false);
+    let theirs = from_phone.from.expect("the phone sends SRTP");
+    let length = theirs.inbound().open(&mut genuine.clone(), false).unwrap();
+    assert_eq!(length, 172);
+    // The sockets': what passed there does not pass again here, and what comes next does.
+    assert_eq!(
+        w.send(0, 0, &rtp(2)),
+        None,
+        "one key stream for two packets"
+    );
+    assert_eq!(w.send(1, 0, &genuine), None, "a replay");
+    assert_eq!(w.dropped, Some(DropReason::Srtp));
+    let (_, bytes) = w.send(0, 0, &rtp(3)).unwrap();
+    assert_eq!(opened(&mut hears, bytes, false), rtp(3));
+    let next = sealed(&mut phone, &rtp(3), false);
+    assert_eq!(w.send(1, 0, &next).map(|(_, bytes)| bytes), Some(rtp(3)));
+}
+
+#[test]
+fn where_the_peers_have_the_keys_the_fast_path_has_none() {
+    let mut w = World::open([None, None]);
+    let streams = carried(&mut w, [&rtp(1), &rtp(2)]);
+    assert_eq!(streams.len(), 2);
+    assert!(streams.values().all(|stream| stream.security.is_none()));
 }

@@ -16,7 +16,7 @@ mod tests;
 
 pub use context::{OVERHEAD_MAX, Protector, RETIRED_MAX, SOURCES_MAX, SrtpError, Unprotector};
 pub use sdes::{Crypto, CryptoError};
-pub use secure::{Keys, Renewed, Secure};
+pub use secure::{Inbound, Keys, Outbound, Renewed, Secure, Shared};
 
 use std::fmt;
 

@@ -19,6 +19,8 @@ from lib.tone import hears
 from lib.voipd import Voipd, to_toml
 from ng import port_of
 from ngrecord import Talker, both_hold
+from ngsrtp import Call as SrtpCall
+from ngsrtp import Phone as SrtpPhone
 
 LOW, HIGH = 440, 880
 CORE, ALICE, BOB, GATE = "198.18.0.1", "198.18.0.3", "198.18.0.4", "198.18.0.2"
@@ -493,6 +495,41 @@ def test_srtp_passes(case):
     hears(bob.recording(), LOW, [HIGH])
 
 
+def test_srtp_comes_off_and_goes_on(case):
+    """Between SRTP and RTP by the card, whose two queues and the sockets have one set of indices: a call
+    comes and goes without a packet that is dropped, and what is forged or comes again is."""
+    port = case.port()
+    house = House(case, queues=2, rtp={"ng": f"udp:{CORE}:{port}"} | Proxy.RTP)
+    client = ng_client(house, port)
+    for number, suite in enumerate(("AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM")):
+        phones = [SrtpPhone(case, name, (house.hosts[host], address))
+                  for name, host, address in (("plain", "alice", ALICE), ("secure", "bob", BOB))]
+        call = SrtpCall(case, client, suite, f"call-{number}", secure_offers=number == 1,
+                        phones=phones, relay=CORE)
+        house.carries(2)
+        before, dropped = house.figure("sent"), drops(house, "srtp")
+        assert call.is_heard(2)
+        assert house.figure("sent") - before > 150
+        for _ in range(3):
+            call.ask("block media")
+            house.carries(0)
+            call.ask("unblock media")
+            assert call.is_heard()
+            house.carries(2)
+            assert call.is_heard()
+        assert drops(house, "srtp") == dropped, (number, dropped, house.voipd.json("relay"), call.plain.good, call.secure.good)
+        dropped += call.replay()
+        wait_for("the replays to be dropped", lambda: drops(house, "srtp") == dropped)
+        assert call.is_heard()
+        call.end()
+        house.carries(0)
+        assert drops(house, "srtp") == dropped, (number, dropped, house.voipd.json("relay"), call.plain.good, call.secure.good)
+
+
+def drops(house, reason):
+    return sum(row["drops"].get(reason, 0) for row in house.voipd.json("relay"))
+
+
 def test_rights_are_given_up(case):
     """Root is needed for the start alone."""
     within = ["sh", "-c", 'chown nobody "$0" && exec "$@"', case.folder / "voipd"]
@@ -630,6 +667,15 @@ def test_interface_goes_away(case):
     assert house.program() and house.figure("up") == 1
 
 
+def ng_client(house, port):
+    """Asks voipd by the ng protocol from alice's host."""
+    client = NgClient(CORE, port)
+    client.socket.close()
+    client.socket = socket_in(house.hosts["alice"], socket.SOCK_DGRAM, bind=(ALICE, 0))
+    client.socket.settimeout(1)
+    return client
+
+
 class Proxy:
     """Another proxy at alice's, which has its calls between her host and bob's relayed."""
 
@@ -637,10 +683,7 @@ class Proxy:
 
     def __init__(self, case, house, port):
         self.case, self.house = case, house
-        self.client = NgClient(CORE, port)
-        self.client.socket.close()
-        self.client.socket = socket_in(house.hosts["alice"], socket.SOCK_DGRAM, bind=(ALICE, 0))
-        self.client.socket.settimeout(1)
+        self.client = ng_client(house, port)
 
     def call(self, name):
         """Two that talk."""

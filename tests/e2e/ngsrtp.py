@@ -10,6 +10,7 @@ import time
 
 from lib.case import Skip, wait_for
 from lib.libsrtp import SUITES, Context, Crypto
+from lib.net import socket_in
 from lib.phone import Phone as Baresip
 from lib.sip import Agent
 from ng import BASE, Kamailio, Relay, Rtpengine, port_of, read
@@ -22,22 +23,23 @@ LOOPBACK = ["lo/127.0.0.1"]
 
 class Phone:
     """Sends RTP and RTCP, and checks what it gets against what the other phone sends. With keys
-    (what it sends with, what it hears with) it speaks SRTP and nothing else."""
+    (what it sends with, what it hears with) it speaks SRTP and nothing else. `at` is its network
+    namespace and its address."""
 
-    def __init__(self, case, name):
-        self.name = name
+    def __init__(self, case, name, at=(None, "127.0.0.1")):
+        self.name, (netns, self.address) = name, at
         while True:
-            self.rtp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self.rtcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self.port = case.port()
             try:
-                self.rtp.bind(("127.0.0.1", self.port))
-                self.rtcp.bind(("127.0.0.1", self.port + 1))
+                self.rtp, self.rtcp = (
+                    socket_in(netns, socket.SOCK_DGRAM, bind=(self.address, port))
+                    for port in (self.port, self.port + 1))
                 break
             except OSError:
                 continue
         self.sends = self.hears = None
         self.sequence, self.target = 0xFFF0, None  # the roll-over counter is soon one
+        self.last = None
         self.good, self.reports, self.bad = 0, 0, 0
         self.other = None
         self.done = threading.Event()
@@ -60,8 +62,8 @@ class Phone:
         with self.lock:
             self.sends, self.hears = Context(ours, False), Context(theirs, True)
 
-    def talk_to(self, other, port):
-        self.other, self.target = other, ("127.0.0.1", port)
+    def talk_to(self, other, port, relay="127.0.0.1"):
+        self.other, self.target = other, (relay, port)
         if not self.threads[0].ident:
             for thread in self.threads:
                 thread.start()
@@ -93,6 +95,8 @@ class Phone:
             if self.sends:
                 clear, packet = packet, self.sends(packet, lane == 1)
                 assert packet and clear[12:] not in packet
+            if lane == 0:
+                self.last = packet
         try:
             by.sendto(packet, (self.target[0], self.target[1] + lane))
         except ConnectionRefusedError:
@@ -128,7 +132,8 @@ class Phone:
 
 
 def described(phone, *cryptos, profile="RTP/SAVP"):
-    body = (f"v=0\r\no=- {phone.port} 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    ours = f"IN IP4 {phone.address}"
+    body = (f"v=0\r\no=- {phone.port} 1 {ours}\r\ns=-\r\nc={ours}\r\nt=0 0\r\n"
             f"m=audio {phone.port} {profile if cryptos else 'RTP/AVP'} 0\r\na=rtpmap:0 PCMU/8000\r\n")
     return body + "".join(crypto.line() for crypto in cryptos)
 
@@ -143,11 +148,13 @@ def protocol(text):
 
 
 class Call:
-    """A plain phone and one that speaks SRTP by libsrtp, through a relay."""
+    """A plain phone and one that speaks SRTP by libsrtp, through a relay; `phones` are others than
+    those on loopback."""
 
-    def __init__(self, case, client, suite, name="x", secure_offers=False, **options):
+    def __init__(self, case, client, suite, name="x", secure_offers=False, phones=None,
+                 relay="127.0.0.1", **options):
         self.client, self.tags = client, {"call_id": name, "from_tag": "a"}
-        self.plain, self.secure = Phone(case, "plain"), Phone(case, "secure")
+        self.plain, self.secure = phones or (Phone(case, "plain"), Phone(case, "secure"))
         self.suite = suite
         if secure_offers:
             self.theirs = Crypto(3, suite)
@@ -170,8 +177,8 @@ class Call:
             assert "crypto" not in answered["sdp"] and "SAVP" not in answered["sdp"], answered["sdp"]
             to_plain, to_secure = answered, offered
         self.secure.keyed(self.theirs, self.ours)
-        self.plain.talk_to(self.secure, port_of(to_plain))
-        self.secure.talk_to(self.plain, port_of(to_secure))
+        self.plain.talk_to(self.secure, port_of(to_plain), relay)
+        self.secure.talk_to(self.plain, port_of(to_secure), relay)
 
     def ask(self, command, **keys):
         reply = self.client.ask(command, **{**self.tags, **keys})
@@ -182,6 +189,13 @@ class Call:
         """Both phones hear each other; what comes after the first packets found their ways counts."""
         time.sleep(0.3)
         return self.plain.hears_all(seconds) and self.secure.hears_all(seconds)
+
+    def replay(self, count=20):
+        """The same packet of the secure phone's once more, so many times."""
+        again = self.secure.last
+        for _ in range(count):
+            self.secure.rtp.sendto(again, self.secure.target)
+        return count
 
     def end(self):
         self.ask("delete", delete_delay=0)

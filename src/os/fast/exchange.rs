@@ -2,6 +2,7 @@
 
 use super::{DriverEnd, Figures, Hops, Link, Punted, Side, line};
 use crate::os::doorbell::Doorbell;
+use crate::relay::Datagram;
 use crate::relay::frame::{FlowTable, Totals, datagram};
 use std::any::Any;
 use std::io;
@@ -85,11 +86,13 @@ impl Exchange {
         let Some(end) = self.ends.get(self.link.owners.of(port)) else {
             return false;
         };
-        let payload = payload.into();
+        let length = payload.len();
+        let buffer = [payload, &[0; Datagram::ROOM]].concat().into();
         let taken = end.punt(Punted {
             port,
             source,
-            payload,
+            buffer,
+            length,
         });
         end.ring_bell();
         Figures::add(&self.link.figures.unheard, u64::from(!taken));

@@ -63,7 +63,7 @@ fn stream(port: u16) -> Stream {
         destination: "198.51.100.20:5000".parse().unwrap(),
         clock_rate: 8000,
         has_rtcp: false,
-        is_secure: false,
+        security: None,
     }
 }
 
@@ -154,7 +154,7 @@ fn ways_are_asked_for_with_the_address_that_a_port_is_bound_to() {
     let bound = Stream {
         bind: inside,
         onward_bind: outside,
-        ..any
+        ..any.clone()
     };
     let (source, destination) = (any.source.ip(), any.destination.ip());
     for (stream, [from, onward]) in [(any, [None, None]), (bound, [Some(inside), Some(outside)])] {

@@ -63,7 +63,7 @@ pub(super) fn boxed(devices: Vec<Device>) -> Vec<Box<dyn System>> {
 pub(super) fn stream(destination: &str) -> Stream {
     let ours: SocketAddr = OURS.parse().unwrap();
     Stream {
-        is_secure: false,
+        security: None,
         bind: "0.0.0.0".parse().unwrap(),
         port: ours.port(),
         source: PEER.parse().unwrap(),
@@ -170,7 +170,7 @@ fn frames_pass_and_the_card_goes_back() {
         panic!("news instead of a packet")
     };
     assert_eq!((packet.port, packet.source), (16384, PEER.parse().unwrap()));
-    assert_eq!(packet.payload[1], 200);
+    assert_eq!(packet.buffer[1], 200);
     let stranger = frame("192.0.2.8:4000", 0, 4);
     rig.world.receive.send((0, stranger)).unwrap();
     rig.world.receive.send((0, arp())).unwrap();

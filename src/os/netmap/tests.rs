@@ -41,7 +41,7 @@ fn table() -> FlowTable {
         clock_rate: 8000,
         action: Action::Forward(Box::new(onward)),
     };
-    table.install(spec, false).unwrap();
+    table.install(spec).unwrap();
     table
 }
 

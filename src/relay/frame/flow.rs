@@ -59,7 +59,7 @@ pub(super) struct Route {
 }
 
 /// Line 2: what every packet changes.
-#[derive(Default, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 #[repr(align(64))]
 struct Count {
     receiver: Receiver,
@@ -126,7 +126,7 @@ impl Flow {
     }
 
     fn lead(&mut self, mut onward: Onward) -> Result<(), FlowError> {
-        let is_foreign = |s: &mut Box<Security>| s.unprotector.is_none() && s.protector.is_none();
+        let is_foreign = |s: &mut Box<Security>| s.from.is_none() && s.toward.is_none();
         if onward.security.take_if(is_foreign).is_some()
             && (onward.ssrc.is_some() || !onward.payload_types.is_empty())
         {
@@ -184,21 +184,13 @@ impl Flow {
         Ok(())
     }
 
-    /// Takes the place of an older flow of the same key: what that counted goes on counting, and
-    /// its SRTP contexts stay if `keep_security`, for two of them under one key would encrypt
-    /// twice with one keystream (RFC 3711 §9.1).
-    pub(super) fn succeed(&mut self, old: Flow, keep_security: bool) {
+    /// Takes the place of an older flow of the same key: what that counted goes on counting.
+    pub(super) fn succeed(&mut self, old: &Flow) {
         self.count = old.count;
         self.gate.packets = old.gate.packets;
         self.gate.heard = old.gate.heard;
         self.extra.rtcp_count = old.extra.rtcp_count;
         self.extra.dropped = old.extra.dropped;
-        if keep_security && matches!(self.gate.course, Course::Plain | Course::Special) {
-            self.extra.security = old.extra.security;
-            if self.extra.security.is_some() {
-                self.gate.course = Course::Special;
-            }
-        }
     }
 
     /// Reads from each line that a plain packet needs, so that they are on their way while other

@@ -1,7 +1,7 @@
 //! The fast path: whole Ethernet frames, rewritten where they lie in a ring of the network card.
 //!
 //! A driver calls [`process`] for each frame and [`FlowTable::apply_changes`] between batches.
-//! Nothing here allocates or locks for a frame. Frames that are no datagram of a flow are for the
+//! Nothing here allocates or waits for a frame. Frames that are no datagram of a flow are for the
 //! operating system ([`Verdict::Host`]): fragments, IP options, extension headers, lengths that
 //! lie, groups, unknown ports. The sockets behind the ports stay bound, so that a call whose flow
 //! found no place goes on there.
@@ -35,6 +35,7 @@ pub use table::{FLOWS_MAX, FlowTable, Totals};
 use self::flow::{Course, Flow};
 use self::parse::Packet;
 use self::rewrite::{FRAME_MIN, Work};
+use self::spec::Turn;
 use crate::base::Instant;
 use crate::srtp::OVERHEAD_MAX;
 use crate::wire::rtp::{Class, Header, classify};
@@ -172,20 +173,56 @@ fn accept(
     if !fits(packet, flow) {
         return Ok(Verdict::Host);
     }
-    let bytes = payload.len();
+    let arrived = Arrived {
+        now,
+        class,
+        header,
+        bytes: payload.len(),
+    };
+    if special && let Some(security) = flow.extra.security.take() {
+        // Somebody else's turn is over soon, but not waited for: sockets take the packet.
+        let verdict = match security.try_lock() {
+            Some(turn) => forward(frame, packet, flow, &arrived, Some(turn)),
+            None => Ok(Verdict::Punt),
+        };
+        flow.extra.security = Some(security);
+        return verdict;
+    }
+    forward(frame, packet, flow, &arrived, None)
+}
+
+/// What is known of an RTP or RTCP packet before it changes.
+struct Arrived {
+    now: Instant,
+    class: Class,
+    /// Of RTP.
+    header: Option<Header>,
+    /// What was above UDP.
+    bytes: usize,
+}
+
+#[inline]
+fn forward(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    flow: &mut Flow,
+    arrived: &Arrived,
+    mut security: Option<Turn<'_>>,
+) -> Result<Verdict, DropReason> {
+    let special = flow.gate.course == Course::Special;
     let mut work = Work::new(packet, flow.gate.addresses_sum);
     if special {
-        if flow.extra.security.is_some() {
+        if let Some(turn) = &mut security {
             work.check(frame, packet)?;
-            work.unprotect(frame, &mut flow.extra, class)?;
+            work.unprotect(frame, turn, arrived.class)?;
         }
-        work.renumber(frame, &flow.extra, class)?;
+        work.renumber(frame, &flow.extra, arrived.class)?;
     }
-    match &header {
-        Some(header) => flow.count_rtp(now, header, bytes),
-        None => flow.count_rtcp(now),
+    match &arrived.header {
+        Some(header) => flow.count_rtp(arrived.now, header, arrived.bytes),
+        None => flow.count_rtcp(arrived.now),
     }
-    work.send(frame, packet, flow, class, special)?;
+    work.send(frame, packet, flow, arrived.class, security)?;
     Ok(Verdict::Forward {
         link: flow.route.link,
     })
@@ -205,7 +242,7 @@ fn fits(packet: &Packet, flow: &Flow) -> bool {
         Course::Special => flow.extra.security.as_deref(),
         Course::Plain | Course::Punt | Course::Discard => None,
     };
-    let protects = security.is_some_and(|security| security.protector.is_some());
+    let protects = security.is_some_and(|security| security.toward.is_some());
     let added = if protects { OVERHEAD_MAX } else { 0 };
     let (_, ip) = flow.route.header_lengths();
     ip + packet.end - packet.udp + added <= usize::from(flow.route.mtu)

@@ -2,11 +2,11 @@
 
 use super::Frame;
 use super::checksum::Sum;
-use super::flow::{Extra, Flow, Route};
+use super::flow::{Course, Extra, Flow, Route};
 use super::parse::{
     ETHERNET, Endpoint, IPV4, IPV6, Ip, Packet, TYPE_IPV4, TYPE_IPV6, TYPE_TAG, UDP, UDP_PROTOCOL,
 };
-use super::spec::{DropReason, RtcpPath, SsrcMap};
+use super::spec::{DropReason, RtcpPath, SsrcMap, Turn};
 use crate::wire::rtp::Class;
 
 /// The shortest Ethernet frame without its check sequence (IEEE 802.3 §4A.4.2).
@@ -58,21 +58,14 @@ impl Work {
     pub(super) fn unprotect(
         &mut self,
         frame: &mut Frame<'_>,
-        extra: &mut Extra,
+        turn: &mut Turn<'_>,
         class: Class,
     ) -> Result<(), DropReason> {
-        let Some(security) = extra.security.as_deref_mut() else {
-            return Ok(());
-        };
         self.anew = true;
-        let Some(unprotector) = &mut security.unprotector else {
+        let Some(from) = &mut turn.from else {
             return Ok(());
         };
-        let bytes = self.bytes(frame)?;
-        let length = match class {
-            Class::Rtcp => unprotector.unprotect_rtcp(bytes),
-            _ => unprotector.unprotect_rtp(bytes),
-        };
+        let length = from.open(self.bytes(frame)?, class == Class::Rtcp);
         self.length = length.map_err(|_| DropReason::Srtp)?;
         Ok(())
     }
@@ -112,21 +105,23 @@ impl Work {
         mut self,
         frame: &mut Frame<'_>,
         packet: &Packet,
-        flow: &mut Flow,
+        flow: &Flow,
         class: Class,
-        special: bool,
+        security: Option<Turn<'_>>,
     ) -> Result<(), DropReason> {
-        let Flow { route, extra, .. } = flow;
+        let Flow {
+            gate, route, extra, ..
+        } = flow;
         // A plain flow's other lines are not even read.
-        let ends = if special {
+        let ends = if gate.course == Course::Special {
             rtcp_ends(route, extra, class)
         } else {
             route.ends()
         };
         let (ethernet, ip) = route.header_lengths();
         self.move_to(frame, ethernet + ip + UDP)?;
-        if special {
-            self.protect(frame, extra, class)?;
+        if let Some(turn) = security {
+            self.protect(frame, turn, class)?;
         }
         let udp_length = UDP + self.length;
         let end = self.payload + self.length;
@@ -173,19 +168,15 @@ impl Work {
     fn protect(
         &mut self,
         frame: &mut Frame<'_>,
-        extra: &mut Extra,
+        turn: Turn<'_>,
         class: Class,
     ) -> Result<(), DropReason> {
-        let security = extra.security.as_deref_mut();
-        let Some(protector) = security.and_then(|security| security.protector.as_mut()) else {
+        let Some(mut toward) = turn.toward else {
             return Ok(());
         };
         let room = frame.buffer.get_mut(self.payload..);
         let room = room.ok_or(DropReason::NoRoom)?;
-        let length = match class {
-            Class::Rtcp => protector.protect_rtcp(room, self.length),
-            _ => protector.protect_rtp(room, self.length),
-        };
+        let length = toward.seal(room, self.length, class == Class::Rtcp);
         self.length = length.map_err(|error| match error {
             crate::srtp::SrtpError::NoRoom => DropReason::NoRoom,
             _ => DropReason::Srtp,

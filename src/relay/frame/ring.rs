@@ -25,8 +25,6 @@ pub enum Change {
     Install {
         /// The flow. Boxed, and with its boxes freed, outside the packet path.
         spec: Box<FlowSpec>,
-        /// Whether the SRTP contexts of the flow that it replaces stay.
-        keep_security: bool,
     },
     /// [`FlowTable::remove`].
     Remove {
@@ -142,12 +140,9 @@ impl FlowTable {
 
     fn apply(&mut self, change: Change) -> Answer {
         match change {
-            Change::Install {
-                spec,
-                keep_security,
-            } => Answer::Installed {
+            Change::Install { spec } => Answer::Installed {
                 destination: spec.destination,
-                result: self.install(*spec, keep_security),
+                result: self.install(*spec),
             },
             Change::Remove { destination } => Answer::Removed {
                 destination,

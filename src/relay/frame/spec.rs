@@ -1,8 +1,9 @@
 //! What a flow shall be, and what it says of itself.
 
 use crate::base::Instant;
-use crate::srtp::{Protector, Unprotector};
+use crate::srtp::{Inbound, Outbound, Shared};
 use std::net::SocketAddr;
+use std::sync::MutexGuard;
 
 /// The most payload types of a flow that change their number.
 pub const PAYLOAD_TYPES_MAX: usize = 4;
@@ -143,16 +144,38 @@ pub struct SsrcMap {
     pub reported: Option<(u32, u32)>,
 }
 
-/// SRTP of one flow. RTCP on a port of its own is a flow of its own, with contexts of its own under
-/// the same keys: SRTCP's index and session keys are not SRTP's (RFC 3711 §4.3.2).
+/// SRTP of one flow, whose contexts the sockets behind its port have, too, and the same flow in the
+/// table of another ring: a card may bring one stream by several.
 ///
 /// With neither it is SRTP under keys of the peers', which passes as it comes.
-#[derive(Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Security {
-    /// Under the sender's key; none if it sends RTP.
-    pub unprotector: Option<Unprotector>,
-    /// Under the key toward the receiver; none if it gets RTP.
-    pub protector: Option<Protector>,
+    /// With the sender; none if it sends RTP.
+    pub from: Option<Shared>,
+    /// With the receiver; none if it gets RTP.
+    pub toward: Option<Shared>,
+}
+
+impl Security {
+    /// What one packet needs, unless somebody else is at it now.
+    pub(super) fn try_lock(&self) -> Option<Turn<'_>> {
+        let from = match &self.from {
+            Some(shared) => Some(shared.try_inbound()?),
+            None => None,
+        };
+        let toward = match &self.toward {
+            Some(shared) => Some(shared.try_outbound()?),
+            None => None,
+        };
+        Some(Turn { from, toward })
+    }
+}
+
+/// A packet's turn at the SRTP of its flow.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) from: Option<MutexGuard<'a, Inbound>>,
+    pub(super) toward: Option<MutexGuard<'a, Outbound>>,
 }
 
 /// Why a flow cannot be.

@@ -58,16 +58,15 @@ impl FlowTable {
         }
     }
 
-    /// Makes a flow. One of the same key is replaced; what it counted goes on counting, and its
-    /// SRTP contexts stay if `keep_security` and it is still forwarded.
-    pub fn install(&mut self, spec: FlowSpec, keep_security: bool) -> Result<(), FlowError> {
+    /// Makes a flow. One of the same key is replaced; what it counted goes on counting.
+    pub fn install(&mut self, spec: FlowSpec) -> Result<(), FlowError> {
         let mut flow = Flow::new(spec)?;
         let key = flow.gate.destination();
         if let Some((_, number)) = self.seek(key) {
             let place = self.flows.get_mut(number);
             let place = place.ok_or(FlowError::Unknown)?;
             if let Some(old) = place.take() {
-                flow.succeed(old, keep_security);
+                flow.succeed(&old);
             }
             *place = Some(flow);
             return Ok(());

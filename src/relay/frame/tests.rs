@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::Rng;
-use crate::srtp::{MasterKey, Profile, Protector, Unprotector};
+use crate::srtp::{Crypto, Keys, MasterKey, Profile, Protector, Shared, Unprotector};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ fn table(onward: Onward) -> FlowTable {
         (PEER_A, OURS_A)
     };
     let action = Action::Forward(Box::new(onward));
-    table.install(spec(from, to, action), false).expect("room");
+    table.install(spec(from, to, action)).expect("room");
     table
 }
 
@@ -422,11 +422,11 @@ fn punted_and_inactive_flows() {
     let mut table = FlowTable::new(2);
     let frame = BUILD.frame(at(PEER_A), at(OURS_A), &rtp(1, 0, 9, 160));
     let inactive = spec(PEER_A, OURS_A, Action::Discard);
-    table.install(inactive, false).expect("room");
+    table.install(inactive).expect("room");
     let verdict = Verdict::Drop(DropReason::Inactive);
     assert_eq!(pass(&mut table, &frame).0, verdict);
     let punt = spec(PEER_A, OURS_A, Action::Punt);
-    table.install(punt, false).expect("room");
+    table.install(punt).expect("room");
     assert_eq!(pass(&mut table, &frame), (Verdict::Punt, frame));
     let stats = table.remove(at(OURS_A)).expect("there");
     assert_eq!(
@@ -535,10 +535,31 @@ fn key(profile: Profile, seed: u64) -> MasterKey {
     MasterKey::generate(profile, |bytes| Rng::from_u64(seed).fill(bytes))
 }
 
-fn secured(unprotect: Option<&MasterKey>, protect: Option<&MasterKey>) -> Option<Box<Security>> {
+fn secured(theirs: Option<&MasterKey>, ours: Option<&MasterKey>) -> Option<Box<Security>> {
+    let crypto = |key: &MasterKey| Crypto {
+        tag: 1,
+        master: key.clone(),
+        lifetime: None,
+        mki: None,
+    };
+    let shared = |keys: Keys| {
+        let shared = Shared::default();
+        shared.renew(&keys);
+        shared
+    };
     Some(Box::new(Security {
-        unprotector: unprotect.map(|key| Unprotector::new(key, None, None)),
-        protector: protect.map(|key| Protector::new(key, None, None)),
+        from: theirs.map(|key| {
+            shared(Keys {
+                ours: None,
+                theirs: Some(crypto(key)),
+            })
+        }),
+        toward: ours.map(|key| {
+            shared(Keys {
+                ours: Some(crypto(key)),
+                theirs: None,
+            })
+        }),
     }))
 }
 
@@ -633,21 +654,46 @@ fn rtp_becomes_srtp_and_back() {
 }
 
 #[test]
-fn a_changed_flow_keeps_its_srtp_contexts_on_request() {
+fn a_flow_that_is_changed_and_that_of_another_ring_have_one_set_of_srtp_contexts() {
     let ours = key(Profile::AesCm128HmacSha1_80, 2);
     let mut to = onward(OURS_B, PEER_B);
     to.security = secured(None, Some(&ours));
+    let security = to.security.clone();
     let mut table = table(to);
     let frame = BUILD.frame(at(PEER_A), at(OURS_A), &rtp(1, 0, 9, 160));
     assert_eq!(pass(&mut table, &frame).0, Verdict::Forward { link: 7 });
-    let action = Action::Forward(Box::new(onward(OURS_B, "198.51.100.10:6000")));
-    let changed = spec(PEER_A, OURS_A, action);
-    table.install(changed, true).expect("there already");
+    let changed = || {
+        let mut to = onward(OURS_B, "198.51.100.10:6000");
+        to.security.clone_from(&security);
+        spec(PEER_A, OURS_A, Action::Forward(Box::new(to)))
+    };
+    table.install(changed()).expect("there already");
     // The number was used under this key.
     assert_eq!(pass(&mut table, &frame).0, Verdict::Drop(DropReason::Srtp));
+    let mut other_ring = FlowTable::new(16);
+    other_ring.install(changed()).expect("room");
+    assert_eq!(
+        pass(&mut other_ring, &frame).0,
+        Verdict::Drop(DropReason::Srtp)
+    );
+    // While another is at it nobody waits: the packet goes by sockets, as it came.
+    let next = BUILD.frame(at(PEER_A), at(OURS_A), &rtp(2, 0, 9, 160));
+    let shared = security
+        .as_ref()
+        .and_then(|security| security.toward.as_ref());
+    let busy = shared.expect("set above").outbound();
+    let (verdict, left) = pass(&mut table, &next);
+    assert_eq!((verdict, &left[..next.len()]), (Verdict::Punt, &next[..]));
+    drop(busy);
+    assert_eq!(pass(&mut table, &next).0, Verdict::Forward { link: 7 });
+    let stats = table.stats(at(OURS_A)).expect("there");
+    assert_eq!(
+        stats.packets, 3,
+        "a packet that was left alone counts where it goes on"
+    );
     let action = Action::Forward(Box::new(onward(OURS_B, PEER_B)));
     let clear = spec(PEER_A, OURS_A, action);
-    table.install(clear, false).expect("there already");
+    table.install(clear).expect("there already");
     let (_, went) = pass(&mut table, &frame);
     assert_eq!(went.len(), frame.len());
 }
@@ -705,13 +751,13 @@ fn impossible_flows_are_refused() {
         }),
     ];
     for spec in protected {
-        assert_eq!(table.install(spec, false), Err(FlowError::Protected));
+        assert_eq!(table.install(spec), Err(FlowError::Protected));
     }
     for spec in address {
-        assert_eq!(table.install(spec, false), Err(FlowError::BadAddress));
+        assert_eq!(table.install(spec), Err(FlowError::BadAddress));
     }
     for spec in rewrite {
-        assert_eq!(table.install(spec, false), Err(FlowError::BadRewrite));
+        assert_eq!(table.install(spec), Err(FlowError::BadRewrite));
     }
     assert!(table.is_empty());
 }
@@ -728,7 +774,7 @@ fn the_table_equals_an_ordered_map_under_random_changes() {
         let text = key.to_string();
         match rng.below(4) {
             0 => {
-                let result = table.install(spec(PEER_A, &text, Action::Discard), false);
+                let result = table.install(spec(PEER_A, &text, Action::Discard));
                 let full = model.len() == 300 && !model.contains_key(&key);
                 assert_eq!(result, if full { Err(FlowError::Full) } else { Ok(()) });
                 if !full {
@@ -762,7 +808,6 @@ fn a_full_table_leaves_the_rest_to_the_sockets() {
         let key = SocketAddr::from(([203, 0, 113, 1], port)).to_string();
         let change = Change::Install {
             spec: Box::new(spec(PEER_A, &key, Action::Punt)),
-            keep_security: false,
         };
         control.ask(change).expect("drained each time");
         table.apply_changes(&mut ring);

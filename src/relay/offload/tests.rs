@@ -125,10 +125,11 @@ impl World {
                 (stream.port, FlowNews::Refused)
             }
             FlowOrder::Install(stream) => {
-                let old = flows.insert(stream.port, (stream, FlowStats::default()));
-                assert!(old.is_none(), "two flows of port {}", stream.port);
+                let port = stream.port;
+                let old = flows.insert(port, (stream, FlowStats::default()));
+                assert!(old.is_none(), "two flows of port {port}");
                 self.driver.installed += 1;
-                (stream.port, FlowNews::Installed)
+                (port, FlowNews::Installed)
             }
             FlowOrder::Query { port } if cut_off(port) => (port, FlowNews::Elsewhere),
             FlowOrder::Query { port } => match flows.get(&port) {
@@ -173,7 +174,7 @@ impl World {
     fn step(&mut self, talk: bool) {
         self.tick += 1;
         self.now += TICK;
-        while let Some((at, order)) = self.driver.orders.front().copied()
+        while let Some((at, order)) = self.driver.orders.front().cloned()
             && at <= self.tick
         {
             self.driver.orders.pop_front();

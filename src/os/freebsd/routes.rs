@@ -3,76 +3,34 @@
 #![allow(unsafe_code)]
 
 use crate::os::netmap::hops::Tables;
-use crate::os::netmap::routing::{
-    INET, INET6, MESSAGE_BYTES_MAX, Neighbour, RTF_LLINFO, Way, is_answer, neighbours, question,
-    way,
-};
+use crate::os::netmap::routing::socket::RouteSocket;
+use crate::os::netmap::routing::{INET, INET6, Neighbour, RTF_LLINFO, Way, neighbours};
 use socket2::{Domain, Socket, Type};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-/// The most messages that are read in search of an answer: others tell of changes.
-const MESSAGES_MAX: usize = 256;
 /// The longest list of neighbours.
 const LIST_BYTES_MAX: usize = 8 << 20;
 /// Tries to get a list that grows meanwhile.
 const TRIES_MAX: usize = 4;
 
-/// A socket to the routing tables.
+/// A socket to the routing tables. It wants CAP_EVENT besides CAP_READ and CAP_WRITE; its owner is
+/// the monitor, or the one process that there is.
 #[derive(Debug)]
-pub struct Routes {
-    socket: Socket,
-    sequence: i32,
-    pid: i32,
-    changed: bool,
-}
+pub struct Routes(RouteSocket<Socket>);
 
 impl Routes {
     /// Opens it.
     pub fn open() -> io::Result<Self> {
         let socket = Socket::new(Domain::from(libc::PF_ROUTE), Type::RAW, None)?;
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            pid: nix::unistd::getpid().as_raw(),
-            changed: false,
-        })
-    }
-
-    /// Reads what the kernel said up to the answer of this number.
-    fn answer(&mut self, sequence: Option<i32>) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; MESSAGE_BYTES_MAX];
-        for _ in 0..MESSAGES_MAX {
-            let length = match (&self.socket).read(&mut bytes) {
-                Ok(length) => length,
-                // Some were lost: anything may have changed.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    self.changed = true;
-                    continue;
-                }
-                Err(_) => return None,
-            };
-            let message = bytes.get(..length)?;
-            if sequence.is_some_and(|sequence| is_answer(message, sequence, self.pid)) {
-                return Some(message.to_vec());
-            }
-            self.changed = true;
-        }
-        None
+        Ok(Self(RouteSocket::new(socket)))
     }
 }
 
 impl Tables for Routes {
     fn way(&mut self, to: IpAddr) -> io::Result<Option<Way>> {
-        self.sequence = self.sequence.wrapping_add(1);
-        // Where there is no way the call itself says so. The kernel answers within it.
-        match (&self.socket).write_all(&question(to, self.sequence)) {
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
-            written => written?,
-        }
-        let answer = self.answer(Some(self.sequence));
-        Ok(way(&answer.ok_or(io::ErrorKind::TimedOut)?))
+        self.0.way(to)
     }
 
     fn source(&mut self, to: IpAddr) -> Option<IpAddr> {
@@ -96,8 +54,7 @@ impl Tables for Routes {
     }
 
     fn changed(&mut self) -> bool {
-        self.answer(None);
-        std::mem::take(&mut self.changed)
+        self.0.changed()
     }
 }
 

@@ -11,6 +11,8 @@
 //! Each address begins with its length and family, and the next one follows at the next multiple
 //! of 8 (SA_SIZE); one of length 0 takes 8 bytes.
 
+pub mod socket;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// How long the header is.

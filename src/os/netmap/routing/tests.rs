@@ -47,16 +47,16 @@ fn mask() -> Vec<u8> {
     vec![7, 2, 0, 0, 255, 255, 255, 0]
 }
 
-struct Message {
-    kind: u8,
-    interface: u16,
-    flags: u32,
-    present: u32,
-    pid: i32,
-    sequence: i32,
-    error: i32,
-    mtu: u64,
-    addresses: Vec<Vec<u8>>,
+pub(super) struct Message {
+    pub(super) kind: u8,
+    pub(super) interface: u16,
+    pub(super) flags: u32,
+    pub(super) present: u32,
+    pub(super) pid: i32,
+    pub(super) sequence: i32,
+    pub(super) error: i32,
+    pub(super) mtu: u64,
+    pub(super) addresses: Vec<Vec<u8>>,
 }
 
 impl Default for Message {
@@ -76,7 +76,7 @@ impl Default for Message {
 }
 
 impl Message {
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let length: usize = self.addresses.iter().map(Vec::len).sum();
         let mut bytes = ((152 + length) as u16).to_ne_bytes().to_vec();
         bytes.extend([5, self.kind]);
@@ -115,7 +115,7 @@ fn by_router() -> Message {
 }
 
 /// An answer on the link itself: the gateway is the interface.
-fn on_link() -> Message {
+pub(super) fn on_link() -> Message {
     Message {
         flags: 0x1,
         present: 0x37,

@@ -1,6 +1,10 @@
 //! The threads that carry frames between a card's rings and the kernel's: one for each pair of the
 //! card's rings, on a CPU of its own. It sleeps in poll(2), which also has netmap synchronize the
 //! rings; if it shall not sleep it has them synchronized by ioctl(2) again and again.
+//!
+//! A ring to the card is taken back by ioctl(2) once it is nearly full: netmap_poll
+//! (sys/dev/netmap/netmap.c), asked for what comes alone, leaves a ring that has nothing new to
+//! send as it is, and with it the slots of all that was sent.
 
 use super::ready::Interface;
 use super::registration::{Registered, System, Woken, register};
@@ -24,6 +28,11 @@ use std::time::Duration;
 
 /// The longest sleep, in milliseconds.
 const SLEEP_MS: u16 = 1000;
+/// The longest sleep, in milliseconds, while a ring to the card is nearly full: nobody tells that
+/// the card has sent.
+const RECLAIM_MS: u16 = 1;
+/// How long frames of the stack are left alone that find no room at the card.
+const FULL_PAUSE: Duration = Duration::from_micros(100);
 /// How often a thread that does not sleep calls poll(2).
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a driver pauses whose card the kernel finds fault with.
@@ -216,9 +225,7 @@ impl Driver {
             let changed = self.exchange.change();
             let moved = self.serve();
             match self.mode {
-                // Nothing is waited for while there is work: the call then synchronizes alone.
-                FastpathMode::Poll if changed || moved => self.wait(0)?,
-                FastpathMode::Poll => self.wait(SLEEP_MS)?,
+                FastpathMode::Poll => self.rest(changed || moved)?,
                 FastpathMode::Busy => self.look_again()?,
             }
         }
@@ -268,6 +275,25 @@ impl Driver {
         // The ioctls do not tell of a ring that the kernel has set back.
         self.turn.resume();
         self.judge(woken)
+    }
+
+    /// Sleeps until there is work; while there is, the call synchronizes alone.
+    fn rest(&mut self, worked: bool) -> Result<(), String> {
+        let mut sleep_ms = if worked { 0 } else { SLEEP_MS };
+        if self.turn.is_short() {
+            // A fault is seen by the poll that follows.
+            match self.system.reclaim() {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(format!("netmap: {error}"));
+                }
+                Ok(_) | Err(_) => {}
+            }
+            sleep_ms = sleep_ms.min(RECLAIM_MS);
+            if !worked && self.turn.is_blocked() {
+                std::thread::sleep(FULL_PAUSE);
+            }
+        }
+        self.wait(sleep_ms)
     }
 
     fn wait(&mut self, sleep_ms: u16) -> Result<(), String> {

@@ -238,6 +238,12 @@ impl Ring {
         (tail + self.slots - self.head) % self.slots
     }
 
+    /// Whether so few slots are ours that the next frames may find none: less than `batch`, or of
+    /// a small ring a quarter.
+    pub fn is_short(&self, batch: u32) -> bool {
+        self.space() < batch.min(self.slots / 4).max(1)
+    }
+
     /// What the slot names that lies so many behind the next one.
     pub fn peek(&self, ahead: u32) -> Held {
         self.slot_at((self.head + ahead) % self.slots)

@@ -2,7 +2,7 @@
 
 use super::api::{self, Register};
 use super::driver::Opened;
-use super::fake::{Device, Kernel, Left, Shared, World};
+use super::fake::{Completes, Device, Kernel, Left, Shared, World};
 use super::ready::{self, Facts, Interface, Mode, judge};
 use super::registration::{System, look, register};
 use super::tests::{OURS, PEER, arp, frame, mark_of};
@@ -11,6 +11,7 @@ use crate::os::clock::Clock;
 use crate::os::fast::{Card, FromDriver, Hop, Hops, NextHop, Running, Side};
 use crate::relay::{FlowNews, FlowOrder, Stream};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Longer than any machine needs.
@@ -215,6 +216,73 @@ fn what_lies_in_the_rings_leaves_before_the_card_goes_back() {
         assert!(matches!(rig.left(), Left::Frame(0, _)));
         assert_eq!(rig.left(), Left::Closed);
     }
+}
+
+/// A card with one pair of eight slots, all of which are on their way out.
+fn full(completes: Completes) -> (Rig, Arc<Mutex<Shared>>) {
+    let (device, world, _) = Device::new(Kernel::new(1, 8));
+    device.with(|shared| shared.kernel.completes = completes);
+    let shared = device.shared();
+    let mut rig = Rig::of(vec![device], world, "ix0");
+    rig.install();
+    {
+        // All in one turn.
+        let _held = shared.lock().unwrap();
+        for mark in 0..7 {
+            rig.world.receive.send((0, frame(PEER, 0, mark))).unwrap();
+        }
+    }
+    for mark in 0..7 {
+        let Left::Frame(0, sent) = rig.left() else {
+            panic!("not by the ring that it came by")
+        };
+        assert_eq!(mark_of(&sent), mark);
+    }
+    (rig, shared)
+}
+
+#[test]
+fn a_ring_that_was_full_once_is_taken_back() {
+    let (mut rig, shared) = full(Completes::Later);
+    for mark in 7..40 {
+        // What the stack sends finds room, too, and so do the call's packets that come meanwhile.
+        rig.world.receive.send((1, arp())).unwrap();
+        assert_eq!(rig.left(), Left::Frame(0, arp()));
+        rig.world.receive.send((0, frame(PEER, 0, mark))).unwrap();
+        let Left::Frame(0, sent) = rig.left() else {
+            panic!("not by the ring that it came by")
+        };
+        assert_eq!(mark_of(&sent), mark);
+    }
+    assert_eq!(rig.figure("fast_path_dropped"), 0);
+    rig.running = None;
+    drop(shared);
+    assert_eq!(rig.left(), Left::Closed);
+}
+
+#[test]
+fn a_card_that_does_not_send_costs_no_cpu() {
+    let (mut rig, shared) = full(Completes::Never);
+    rig.world.receive.send((1, arp())).unwrap();
+    // Until it lies in the ring.
+    let waits = |shared: &mut Shared| shared.kernel.is_waiting(1);
+    let end = Instant::now() + PATIENCE;
+    while !waits(&mut shared.lock().unwrap()) {
+        assert!(Instant::now() < end);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let (began, before) = (Instant::now(), shared.lock().unwrap().calls);
+    std::thread::sleep(Duration::from_millis(100));
+    let (calls, passed) = (shared.lock().unwrap().calls, began.elapsed());
+    let most = passed.as_micros() / 100 + 2;
+    let polls = u128::from(calls[0] - before[0]);
+    assert!(polls <= most, "{polls} {most}");
+    assert!(calls[2] > before[2]);
+    shared.lock().unwrap().kernel.completes = Completes::AtOnce;
+    assert_eq!(rig.left(), Left::Frame(0, arp()));
+    rig.running = None;
+    drop(shared);
+    assert_eq!(rig.left(), Left::Closed);
 }
 
 #[test]

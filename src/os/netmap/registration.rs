@@ -58,6 +58,8 @@ pub trait System: Send + Debug {
     fn wait(&mut self, ear: BorrowedFd<'_>, timeout_ms: u16) -> io::Result<Woken>;
     /// Has the kernel send what is in the rings, and show what came: NIOCTXSYNC and NIOCRXSYNC.
     fn synchronize(&mut self) -> io::Result<Woken>;
+    /// Has the kernel take back the slots of what the card has sent: NIOCTXSYNC of its rings.
+    fn reclaim(&mut self) -> io::Result<Woken>;
 }
 
 /// Why a wait ended.

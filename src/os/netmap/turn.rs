@@ -121,6 +121,22 @@ impl Turn {
         all.into_iter().flatten().for_each(Ring::resume);
     }
 
+    /// Whether a ring to the card is nearly full. The kernel shows what the card is through with
+    /// only when it synchronizes the ring, and poll(2) leaves a ring alone that has nothing new.
+    pub fn is_short(&self) -> bool {
+        self.rings.send.iter().any(|ring| ring.is_short(BATCH_MAX))
+    }
+
+    /// Whether frames of the stack wait for room at the card: poll(2) does not sleep over them.
+    pub fn is_blocked(&self) -> bool {
+        let cards = self.rings.send.len().max(1);
+        let mut stack = self.rings.host_receive.iter().enumerate();
+        stack.any(|(at, ring)| {
+            let card = self.rings.send.get(at % cards);
+            ring.space() > 0 && card.is_some_and(|card| card.space() == 0)
+        })
+    }
+
     /// Carries frames, at most [`BATCH_MAX`] of each ring, and publishes all rings.
     pub fn take(&mut self, now: Instant, worker: &mut dyn Worker) -> Counts {
         let mut counts = Counts::default();

@@ -142,6 +142,8 @@ impl Card for Opened {
                 mode,
                 polled: Instant::ZERO,
                 first_queue,
+                interface: this.port.interface().to_owned(),
+                told_of_split: false,
             };
             first_queue += queues;
             parts.push(move || driver.run());
@@ -212,6 +214,17 @@ struct Driver {
     polled: Instant,
     /// The number of its first ring among the card's.
     first_queue: usize,
+    /// Its name.
+    interface: String,
+    /// Whether the log has that frames come in several buffers.
+    told_of_split: bool,
+}
+
+fn split_text(interface: &str) -> String {
+    format!(
+        "[rtp] fastpath: netmap:{interface}: a frame came in several buffers and was dropped, as \
+         all such are; run 'ifconfig {interface} mtu 1500'"
+    )
 }
 
 impl Driver {
@@ -244,6 +257,10 @@ impl Driver {
         Figures::add(&figures.full, counts.full);
         if counts.dropped > 0 {
             self.exchange.show();
+        }
+        if counts.split > 0 && !self.told_of_split {
+            self.told_of_split = true;
+            tracing::error!("{}", split_text(&self.interface));
         }
         if counts.any() {
             figures

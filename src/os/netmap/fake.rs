@@ -6,7 +6,7 @@ use super::api::{self, Header, PortInfo, Register};
 use super::registration::{System, Woken};
 use super::{Memory, Turn, Worker};
 use crate::relay::frame::FlowTable;
-use netmap_sys::netmap::{netmap_if, netmap_ring, netmap_slot};
+use netmap_sys::netmap::{NS_MOREFRAG, netmap_if, netmap_ring, netmap_slot};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -149,11 +149,28 @@ impl Kernel {
             }
             let slot = self.slot(at, (*ring).tail);
             (*slot).len = frame.len() as u16;
+            (*slot).flags = 0;
             let buffer: *mut u8 = self.at(self.buffers + (*slot).buf_idx as usize * BUFFER);
             std::ptr::copy_nonoverlapping(frame.as_ptr(), buffer, frame.len());
             (*ring).tail = next;
         }
         true
+    }
+
+    /// The card (or the stack) receives a frame in slots of so many bytes; there must be room.
+    pub(super) fn receive_split(&mut self, number: usize, frame: &[u8], bytes: usize) {
+        let at = self.cards + self.hosts + number;
+        let ring: *mut netmap_ring = self.at(self.rings[at]);
+        let mut parts = frame.chunks(bytes).peekable();
+        while let Some(part) = parts.next() {
+            // SAFETY: as above.
+            let slot = unsafe { (*ring).tail };
+            assert!(self.receive(number, part));
+            if parts.peek().is_some() {
+                // SAFETY: as above.
+                unsafe { (*self.slot(at, slot)).flags = NS_MOREFRAG };
+            }
+        }
     }
 
     /// What a ring has to send (the last one: to the stack), at most so many; NIOCTXSYNC.
@@ -169,6 +186,7 @@ impl Kernel {
                 let slot = self.slot(number, self.sent[number]);
                 let buffer: *mut u8 = self.at(self.buffers + (*slot).buf_idx as usize * BUFFER);
                 let length = usize::from((*slot).len);
+                assert_eq!((*slot).flags & NS_MOREFRAG, 0, "a part of a frame is sent");
                 frames.push(std::slice::from_raw_parts(buffer, length).to_vec());
                 self.sent[number] = (self.sent[number] + 1) % self.slots;
             }

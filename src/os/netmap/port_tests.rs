@@ -471,6 +471,16 @@ fn an_interface_is_judged() {
         ..WELL
     };
     assert!(refused(tunnel).contains("Ethernet"));
+    // Buffers of iflib(4) have 4096 bytes at most; emulation copies into netmap's own.
+    let long = |mtu, supported| Facts {
+        mtu,
+        supported,
+        ..WELL
+    };
+    assert_eq!(judge("ix0", &long(4074, ready::NETMAP)).unwrap().mtu, 4074);
+    let said = refused(long(4075, ready::NETMAP));
+    assert!(said.contains("'ifconfig ix0 mtu 1500'"), "{said}");
+    assert_eq!(judge("ix0", &long(9000, 0)).unwrap().mtu, 9000);
     let said = refused(Facts {
         enabled: ready::NETMAP | 1 << 1 | 1 << 8 | 1 << 4 | 1 << 22,
         ..WELL

@@ -1,6 +1,6 @@
 //! A turn through all rings: what came goes where it belongs.
 
-use super::memory::{Held, Ring, Rings};
+use super::memory::{Held, Part, Ring, Rings};
 use crate::base::Instant;
 use crate::relay::frame::{FlowTable, Frame, Verdict, prepare, process};
 
@@ -26,12 +26,15 @@ pub struct Counts {
     pub unheard: u64,
     /// Frames of the kernel's stack, sent by the card.
     pub from_host: u64,
+    /// Frames in several buffers, which went nowhere: of the card, where they are among the
+    /// dropped, or of the stack.
+    pub split: u64,
 }
 
 impl Counts {
     /// Whether anything moved.
     pub fn any(&self) -> bool {
-        self.received + self.from_host > 0
+        self.received + self.from_host + self.split > 0
     }
 }
 
@@ -185,8 +188,15 @@ impl Turn {
         let batch = ring.space().min(BATCH_MAX);
         fetch(ring, batch, worker.table());
         for _ in 0..batch {
-            counts.received += 1;
             let held = ring.peek(0);
+            let part = ring.part(held);
+            counts.received += u64::from(part != Part::Further);
+            if part != Part::Whole {
+                counts.split += u64::from(part == Part::First);
+                counts.dropped += u64::from(part == Part::First);
+                ring.advance();
+                continue;
+            }
             let buffer = ring.bytes(held);
             let frame = buffer.and_then(|b| Frame::new(b, usize::from(held.length)));
             let Some(mut frame) = frame else {
@@ -201,7 +211,6 @@ impl Turn {
                 verdict => verdict,
             };
             let punted = matches!(verdict, Verdict::Punt) && worker.punt(frame.bytes());
-            let buffer = held.buffer;
             let (to, count) = match verdict {
                 Verdict::Forward { .. } => (Some(&mut *card), &mut counts.sent),
                 Verdict::Host => (host.as_deref_mut(), &mut counts.host),
@@ -216,7 +225,7 @@ impl Turn {
             match to {
                 Some(to) if to.space() > 0 => {
                     *count += 1;
-                    let free = to.swap(Held { buffer, length });
+                    let free = to.swap(Held { length, ..held });
                     ring.swap(free);
                 }
                 Some(_) => {
@@ -242,7 +251,14 @@ impl Turn {
             return;
         };
         for _ in 0..ring.space().min(card.space()).min(BATCH_MAX) {
-            let free = card.swap(ring.peek(0));
+            let held = ring.peek(0);
+            let part = ring.part(held);
+            if part != Part::Whole {
+                counts.split += u64::from(part == Part::First);
+                ring.advance();
+                continue;
+            }
+            let free = card.swap(held);
             ring.swap(free);
             counts.from_host += 1;
         }

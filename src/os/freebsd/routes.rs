@@ -4,11 +4,16 @@
 
 use crate::os::netmap::hops::Tables;
 use crate::os::netmap::routing::socket::RouteSocket;
-use crate::os::netmap::routing::{INET, INET6, Neighbour, RTF_LLINFO, Way, neighbours};
+use crate::os::netmap::routing::{Change, INET, INET6, Neighbour, RTF_LLINFO, Way, neighbours};
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::AsRawFd;
 
+/// Room for what the kernel says between two questions.
+const RECEIVE_BYTES: usize = 256 << 10;
+/// SO_RERROR of FreeBSD 14 (sys/socket.h): what finds no room is told by ENOBUFS.
+const SO_RERROR: libc::c_int = 0x2_0000;
 /// The longest list of neighbours.
 const LIST_BYTES_MAX: usize = 8 << 20;
 /// Tries to get a list that grows meanwhile.
@@ -24,6 +29,9 @@ impl Routes {
     pub fn open() -> io::Result<Self> {
         let socket = Socket::new(Domain::from(libc::PF_ROUTE), Type::RAW, None)?;
         socket.set_nonblocking(true)?;
+        // Other sockets' answers come here, too. The system may allow less.
+        let _ = socket.set_recv_buffer_size(RECEIVE_BYTES);
+        tell_of_losses(&socket);
         Ok(Self(RouteSocket::new(socket)))
     }
 }
@@ -53,9 +61,24 @@ impl Tables for Routes {
         neighbours(&list).collect()
     }
 
-    fn changed(&mut self) -> bool {
+    fn changed(&mut self) -> Change {
         self.0.changed()
     }
+}
+
+/// Has the kernel say so if messages were lost, where it can.
+fn tell_of_losses(socket: &Socket) {
+    let on: libc::c_int = 1;
+    // SAFETY: the value is as long as is said, and outlives the call.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_RERROR,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
 }
 
 /// The list of neighbours of a family.

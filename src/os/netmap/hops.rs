@@ -1,7 +1,7 @@
 //! Next hops from a kernel's routes and neighbours, whoever asks it.
 
 use super::ready::Interface;
-use super::routing::{Neighbour, Way};
+use super::routing::{Change, Neighbour, Way};
 use crate::base::Instant;
 use crate::os::clock::Clock;
 use crate::os::fast::{Hop, Hops, NextHop};
@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// How long a list of neighbours is believed: each costs the kernel a walk through all.
 const LIST_AGE_MAX: Duration = Duration::from_secs(1);
+/// How long a list is believed though a neighbour came or went: they may do so all the time.
+const LIST_AGE_MIN: Duration = Duration::from_millis(250);
 /// The most neighbours that are kept.
 pub const NEIGHBOURS_MAX: usize = 16_384;
 
@@ -25,8 +27,8 @@ pub trait Tables: Send + Debug {
     fn source(&mut self, to: IpAddr) -> Option<IpAddr>;
     /// All neighbours of the family of `of`.
     fn neighbours(&mut self, of: IpAddr) -> Vec<Neighbour>;
-    /// Whether routes, addresses or interfaces changed since this was asked last.
-    fn changed(&mut self) -> bool;
+    /// What changed since this was asked last.
+    fn changed(&mut self) -> Change;
 }
 
 /// Next hops behind one interface.
@@ -57,6 +59,20 @@ impl<T: Tables> Neighbours<T> {
         }
     }
 
+    /// Forgets what may have changed.
+    fn follow(&mut self) {
+        match self.tables.changed() {
+            Change::Nothing => {}
+            // Those of IPv4 are not told of.
+            Change::Neighbours => {
+                let now = self.clock.now();
+                let [_, six] = &mut self.lists;
+                six.take_if(|list| now.since(list.taken) >= LIST_AGE_MIN);
+            }
+            Change::Tables => self.lists = [None, None],
+        }
+    }
+
     fn hardware_address(&mut self, next: IpAddr) -> Option<[u8; 6]> {
         let now = self.clock.now();
         let list = match next {
@@ -81,9 +97,7 @@ impl<T: Tables> Hops for Neighbours<T> {
     /// FreeBSD chooses no route by our address: setfib(1)'s number of the process does, which its
     /// routing socket has as its other sockets do.
     fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop {
-        if self.tables.changed() {
-            self.lists = [None, None];
-        }
+        self.follow();
         let way = match self.tables.way(to) {
             Ok(Some(way)) if way.interface == self.interface.index => way,
             Ok(_) => return NextHop::Elsewhere,

@@ -28,8 +28,24 @@ const LINK: u8 = 18;
 pub const INET6: u8 = 28;
 /// RTM_VERSION.
 const VERSION: u8 = 5;
+/// RTM_ADD.
+const ADD: u8 = 1;
+/// RTM_DELETE.
+const DELETE: u8 = 2;
+/// RTM_CHANGE.
+const CHANGE: u8 = 3;
 /// RTM_GET.
 const GET: u8 = 4;
+/// RTM_REDIRECT.
+const REDIRECT: u8 = 6;
+/// RTM_NEWADDR.
+const NEW_ADDRESS: u8 = 0xc;
+/// RTM_DELADDR.
+const DELETE_ADDRESS: u8 = 0xd;
+/// RTM_IFINFO.
+const INTERFACE: u8 = 0xe;
+/// RTM_IFANNOUNCE.
+const ANNOUNCE: u8 = 0x11;
 
 const RTF_UP: u32 = 0x1;
 const RTF_GATEWAY: u32 = 0x2;
@@ -72,6 +88,32 @@ pub struct Neighbour {
     pub interface: u32,
     /// Its hardware address.
     pub hardware_address: [u8; 6],
+}
+
+/// What a message tells unasked. The later ones contain those before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Change {
+    /// Nothing that next hops depend on.
+    #[default]
+    Nothing,
+    /// A neighbour of IPv6 came or went (nd6_lle_event).
+    Neighbours,
+    /// A route, an address of ours or an interface is another, or messages were lost.
+    Tables,
+}
+
+/// What changed. All messages begin with length, version and type, whatever follows.
+pub fn change(message: &[u8]) -> Change {
+    let Some(&[_, _, VERSION, kind]) = message.first_chunk() else {
+        return Change::Nothing;
+    };
+    let of_neighbour = Header::parse(message).is_some_and(|h| h.flags & RTF_LLINFO != 0);
+    match kind {
+        ADD | DELETE if of_neighbour => Change::Neighbours,
+        ADD | DELETE | CHANGE | REDIRECT => Change::Tables,
+        NEW_ADDRESS | DELETE_ADDRESS | INTERFACE | ANNOUNCE => Change::Tables,
+        _ => Change::Nothing,
+    }
 }
 
 /// An address of a message.

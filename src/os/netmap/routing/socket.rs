@@ -4,7 +4,7 @@
 //! leaves it to the thread of netisr(9)): what is read at once is most likely nothing. What comes
 //! goes to all sockets of route(4), so other programs' answers come, too.
 
-use super::{MESSAGE_BYTES_MAX, Way, is_answer, question, way};
+use super::{Change, MESSAGE_BYTES_MAX, Way, change, is_answer, question, way};
 use crate::os::clock::Clock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fmt::Debug;
@@ -31,7 +31,7 @@ pub struct RouteSocket<S> {
     clock: Clock,
     sequence: i32,
     pid: i32,
-    changed: bool,
+    changed: Change,
     /// [`ANSWERED_WITHIN`], or what a test waits.
     patience: Duration,
 }
@@ -47,7 +47,7 @@ where
             clock: Clock::new(),
             sequence: 0,
             pid: nix::unistd::getpid().as_raw(),
-            changed: false,
+            changed: Change::Nothing,
             patience: ANSWERED_WITHIN,
         }
     }
@@ -65,12 +65,12 @@ where
         Ok(way(&answer))
     }
 
-    /// Whether routes, addresses or interfaces changed since this was asked last.
-    pub fn changed(&mut self) -> bool {
+    /// What changed since this was asked last.
+    pub fn changed(&mut self) -> Change {
         let mut bytes = vec![0; MESSAGE_BYTES_MAX];
         for _ in 0..MESSAGES_MAX {
             match self.read(&mut bytes) {
-                Ok(Some(_)) => self.changed = true,
+                Ok(Some(length)) => self.note(bytes.get(..length).unwrap_or_default()),
                 Ok(None) | Err(_) => break,
             }
         }
@@ -87,7 +87,7 @@ where
                 if is_answer(message, sequence, self.pid) {
                     return Ok(message.to_vec());
                 }
-                self.changed = true;
+                self.note(message);
                 continue;
             }
             let left = self.patience.saturating_sub(self.clock.now().since(asked));
@@ -99,6 +99,10 @@ where
         Err(io::ErrorKind::TimedOut.into())
     }
 
+    fn note(&mut self, message: &[u8]) {
+        self.changed = self.changed.max(change(message));
+    }
+
     /// A message's length; `None`: there is none at the moment.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<Option<usize>> {
         for _ in 0..MESSAGES_MAX {
@@ -107,7 +111,9 @@ where
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Some were lost: anything may have changed.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.changed = true,
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.changed = Change::Tables;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -125,10 +125,67 @@ fn a_kernel_that_does_not_answer_is_not_waited_for_long() {
     kernel.join().unwrap();
 }
 
+/// A message of this type, with flags of a route.
+fn of_kind(kind: u8, flags: u32) -> Message {
+    Message {
+        kind,
+        flags,
+        ..on_link()
+    }
+}
+
+#[test]
+fn what_next_hops_depend_on_is_a_change() {
+    let (mut socket, kernel) = pair();
+    assert_eq!(socket.changed(), Change::Nothing);
+    // Answers to others, RTM_LOSING, RTM_MISS, RTM_LOCK, groups, RTM_IEEE80211.
+    for kind in [4, 5, 7, 8, 0xf, 0x10, 0x12] {
+        say(&kernel, &of_kind(kind, 1));
+        assert_eq!(socket.changed(), Change::Nothing, "{kind}");
+    }
+    for kind in [1, 2, 3, 6, 0xc, 0xd, 0xe, 0x11] {
+        say(&kernel, &of_kind(kind, 1));
+        assert_eq!(socket.changed(), Change::Tables, "{kind}");
+        assert_eq!(socket.changed(), Change::Nothing, "{kind}");
+    }
+    // RTM_IFANNOUNCE is 24 bytes long, and has no struct rt_msghdr.
+    let mut short = of_kind(0x11, 1).bytes();
+    short.truncate(24);
+    kernel.send(&short).unwrap();
+    assert_eq!(socket.changed(), Change::Tables);
+    for kind in [1, 2] {
+        say(&kernel, &of_kind(kind, 0x405));
+        assert_eq!(socket.changed(), Change::Neighbours, "{kind}");
+    }
+    // The greater one is told, whichever came first.
+    say(&kernel, &of_kind(3, 1));
+    say(&kernel, &of_kind(1, 0x405));
+    assert_eq!(socket.changed(), Change::Tables);
+    // Of another version nothing is known.
+    let mut old = of_kind(1, 1).bytes();
+    old[2] = 4;
+    kernel.send(&old).unwrap();
+    assert_eq!(socket.changed(), Change::Nothing);
+}
+
+#[test]
+fn what_comes_before_an_answer_is_a_change_and_the_answers_of_others_are_none() {
+    let (mut socket, kernel) = pair();
+    let kernel = later(kernel, Duration::from_millis(1));
+    assert!(socket.way(to()).unwrap().is_some());
+    assert_eq!(socket.changed(), Change::Nothing);
+    let kernel = kernel.join().unwrap();
+    say(&kernel, &of_kind(2, 1));
+    let kernel = later(kernel, Duration::from_millis(1));
+    assert!(socket.way(to()).unwrap().is_some());
+    assert_eq!(socket.changed(), Change::Tables);
+    kernel.join().unwrap();
+}
+
 #[test]
 fn lost_messages_are_a_change() {
     let (mut socket, _kernel) = pair();
-    assert!(!socket.changed());
     socket.socket.1.set(Some(libc::ENOBUFS));
-    assert!(socket.changed() && !socket.changed());
+    assert_eq!(socket.changed(), Change::Tables);
+    assert_eq!(socket.changed(), Change::Nothing);
 }

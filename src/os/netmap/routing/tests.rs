@@ -287,7 +287,7 @@ struct Inner {
     ways: BTreeMap<IpAddr, Way>,
     list: Vec<Neighbour>,
     asked: u32,
-    changed: bool,
+    changed: Change,
     /// Nothing is answered.
     silent: bool,
 }
@@ -311,21 +311,24 @@ impl Tables for Fixed {
         inner.list.clone()
     }
 
-    fn changed(&mut self) -> bool {
+    fn changed(&mut self) -> Change {
         std::mem::take(&mut self.0.lock().unwrap().changed)
+    }
+}
+
+fn interface() -> Interface {
+    Interface {
+        index: 3,
+        hardware_address: [2, 0, 0, 0, 0, 1],
+        mtu: 1500,
+        mode: Mode::Native,
     }
 }
 
 #[test]
 fn hops_follow_the_tables() {
     let fixed = Fixed::default();
-    let interface = Interface {
-        index: 3,
-        hardware_address: [2, 0, 0, 0, 0, 1],
-        mtu: 1500,
-        mode: Mode::Native,
-    };
-    let mut hops = Neighbours::new(fixed.clone(), interface);
+    let mut hops = Neighbours::new(fixed.clone(), interface());
     let neighbour = |address: &str, interface, last| Neighbour {
         address: ip(address),
         interface,
@@ -388,8 +391,40 @@ fn hops_follow_the_tables() {
     {
         let mut inner = fixed.0.lock().unwrap();
         inner.list[1] = new;
-        inner.changed = true;
+        inner.changed = Change::Tables;
     }
     let hop = hops.hop(ip("198.51.100.7"), None).known().unwrap();
     assert_eq!(hop.hardware_address[5], 0xfd);
+    // A neighbour of IPv6 that comes or goes costs IPv4's list nothing.
+    let asked = fixed.0.lock().unwrap().asked;
+    fixed.0.lock().unwrap().changed = Change::Neighbours;
+    assert!(hops.hop(ip("198.51.100.7"), None).known().is_some());
+    assert_eq!(fixed.0.lock().unwrap().asked, asked);
+}
+
+#[test]
+fn neighbours_that_come_and_go_cost_a_list_now_and_then() {
+    let fixed = Fixed::default();
+    let mut hops = Neighbours::new(fixed.clone(), interface());
+    let way = Way {
+        interface: 3,
+        gateway: None,
+        mtu: None,
+    };
+    fixed.0.lock().unwrap().ways.insert(ip("2001:db8::7"), way);
+    let mut ask = || {
+        fixed.0.lock().unwrap().changed = Change::Neighbours;
+        assert_eq!(hops.hop(ip("2001:db8::7"), None), NextHop::Unknown);
+        fixed.0.lock().unwrap().asked
+    };
+    let began = std::time::Instant::now();
+    let mut asked = 0;
+    for _ in 0..1000 {
+        asked = ask();
+    }
+    let most = 1 + began.elapsed().as_millis() / 250;
+    assert!(u128::from(asked) <= most, "{asked} {most}");
+    // Sooner than the list is old.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(ask(), asked + 1);
 }

@@ -11,6 +11,7 @@ use std::fmt::Debug;
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 /// How long an answer is waited for. Two questions fit into what a worker waits for a next hop
@@ -18,6 +19,10 @@ use std::time::Duration;
 pub const ANSWERED_WITHIN: Duration = Duration::from_millis(30);
 /// The most messages that are read in search of an answer: others tell of changes.
 const MESSAGES_MAX: usize = 1024;
+
+/// The number of the process's next question: an answer goes to all sockets of a FIB, and says of
+/// its question that number and the process alone.
+static SEQUENCE: AtomicI32 = AtomicI32::new(1);
 
 const _: () = {
     let patience = crate::os::netmap::hop_line::ANSWERED_WITHIN.as_millis();
@@ -29,7 +34,6 @@ const _: () = {
 pub struct RouteSocket<S> {
     socket: S,
     clock: Clock,
-    sequence: i32,
     pid: i32,
     changed: Change,
     /// [`ANSWERED_WITHIN`], or what a test waits.
@@ -45,7 +49,6 @@ where
         Self {
             socket,
             clock: Clock::new(),
-            sequence: 0,
             pid: nix::unistd::getpid().as_raw(),
             changed: Change::Nothing,
             patience: ANSWERED_WITHIN,
@@ -55,13 +58,14 @@ where
     /// Which way a packet to `to` would go: `None` if by no unicast route, an error of kind
     /// `TimedOut` if the kernel does not say within [`ANSWERED_WITHIN`].
     pub fn way(&mut self, to: IpAddr) -> io::Result<Option<Way>> {
-        self.sequence = self.sequence.wrapping_add(1);
+        // Wraps around.
+        let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
         // Where there is no way the call itself says so.
-        match (&self.socket).write_all(&question(to, self.sequence)) {
+        match (&self.socket).write_all(&question(to, sequence)) {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
             written => written?,
         }
-        let answer = self.answer(self.sequence)?;
+        let answer = self.answer(sequence)?;
         Ok(way(&answer))
     }
 

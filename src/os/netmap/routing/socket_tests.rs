@@ -98,6 +98,22 @@ fn an_answer_that_comes_after_the_write_is_waited_for() {
 }
 
 #[test]
+fn no_two_sockets_of_a_process_ask_by_the_same_number() {
+    let mut numbers = Vec::new();
+    for _ in 0..2 {
+        let (mut socket, kernel) = pair();
+        socket.patience = Duration::ZERO;
+        for _ in 0..3 {
+            socket.way(to()).unwrap_err();
+            numbers.push(asked(&kernel));
+        }
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 6);
+}
+
+#[test]
 fn a_signal_and_lost_messages_do_not_end_the_wait() {
     for number in [libc::EINTR, libc::ENOBUFS] {
         let (mut socket, kernel) = pair();

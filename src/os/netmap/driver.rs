@@ -6,6 +6,7 @@
 //! (sys/dev/netmap/netmap.c), asked for what comes alone, leaves a ring that has nothing new to
 //! send as it is, and with it the slots of all that was sent.
 
+use super::faults::{Faults, Patience};
 use super::ready::Interface;
 use super::registration::{Registered, System, Woken, register};
 use super::turn::{Tally, Turn, Worker};
@@ -19,6 +20,8 @@ use crate::os::fast::{
 };
 use crate::os::pin::pin;
 use crate::relay::frame::FlowTable;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -35,10 +38,6 @@ const RECLAIM_MS: u16 = 1;
 const FULL_PAUSE: Duration = Duration::from_micros(100);
 /// How often a thread that does not sleep calls poll(2).
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a driver pauses whose card the kernel finds fault with.
-const FAULT_PAUSE: Duration = Duration::from_millis(100);
-/// So often in a row: a ring that was set back is well the next time, a card that is gone is not.
-const FAULTS_MAX: u32 = 20;
 
 /// A port that is ours to drive.
 pub struct Opened {
@@ -137,7 +136,7 @@ impl Card for Opened {
                 clock,
                 ear,
                 figures: Arc::clone(&link.figures),
-                faults: 0,
+                faults: Faults::default(),
                 number: parts.len(),
                 mode,
                 polled: Instant::ZERO,
@@ -205,8 +204,8 @@ struct Driver {
     clock: Clock,
     ear: Ear,
     figures: Arc<Figures>,
-    /// How often in a row the kernel found fault with the card.
-    faults: u32,
+    /// What the kernel finds fault with.
+    faults: Faults,
     /// Which thread it is.
     number: usize,
     mode: FastpathMode,
@@ -322,19 +321,56 @@ impl Driver {
 
     fn judge(&mut self, woken: io::Result<Woken>) -> Result<(), String> {
         match woken {
-            Ok(Woken::Ready) => self.faults = 0,
-            Ok(Woken::Fault) => {
-                self.faults += 1;
-                if self.faults > FAULTS_MAX {
-                    return Err("netmap finds fault with the card; is it still there?".into());
+            Ok(Woken::Ready) => {
+                if self.faults.pass() {
+                    tracing::info!("[rtp] fastpath: netmap:{} is well again", self.interface);
                 }
-                self.turn.resume();
-                std::thread::sleep(FAULT_PAUSE);
             }
+            Ok(fault) => return self.on_fault(fault),
             // A round too early, no more.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(format!("netmap: {error}")),
         }
+        Ok(())
+    }
+
+    fn on_fault(&mut self, fault: Woken) -> Result<(), String> {
+        let said = match fault {
+            // poll(2) says no more; the ioctls know whether the card is there.
+            Woken::Fault => match self.system.synchronize() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Woken::Fault,
+                said => said.map_err(|error| format!("netmap: {error}"))?,
+            },
+            said => said,
+        };
+        self.turn.resume();
+        let name = &self.interface;
+        let pause = match self.faults.add(self.clock.now(), said) {
+            Patience::Short(pause) => pause,
+            Patience::Told(pause) => {
+                tracing::warn!(
+                    "[rtp] fastpath: netmap:{name}: the kernel finds fault with the card, which is \
+                     tried again each second; calls go on by sockets where there is a way"
+                );
+                pause
+            }
+            Patience::Gone => return Err("the card is gone".into()),
+        };
+        self.pause(pause)
+    }
+
+    /// Waits without the card, for changes by workers too.
+    fn pause(&self, time: Duration) -> Result<(), String> {
+        if self.ear.is_stopped() {
+            return Ok(());
+        }
+        let ms = u16::try_from(time.as_millis()).unwrap_or(u16::MAX);
+        let mut ear = [PollFd::new(self.ear.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ear, PollTimeout::from(ms)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(format!("netmap: {error}")),
+        }
+        self.ear.hush();
         Ok(())
     }
 }

@@ -281,6 +281,8 @@ pub(super) struct Shared {
     pub(super) version: u16,
     /// How often poll(2) finds fault.
     pub(super) faults: u32,
+    /// What the ioctls say as long as it does.
+    pub(super) fault: Woken,
     /// Whose poll(2) does: that of who has this pair.
     pub(super) faulty: usize,
     /// The most pairs of the stack that there is memory for, or that the kernel knows.
@@ -420,6 +422,7 @@ impl Device {
             refused: [0; 4],
             version: api::API,
             faults: 0,
+            fault: Woken::Ready,
             faulty: 0,
             users: vec![0; pairs],
             exclusive: vec![false; pairs],
@@ -566,6 +569,9 @@ impl Device {
         self.with(|shared| {
             let mut pairs = bound.iter().flat_map(|(pairs, _)| pairs.clone());
             if shared.faults > 0 && pairs.any(|pair| pair == shared.faulty) {
+                if !by_poll {
+                    return Some(shared.fault);
+                }
                 shared.faults -= 1;
                 return Some(Woken::Fault);
             }

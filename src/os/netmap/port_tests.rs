@@ -4,7 +4,7 @@ use super::api::{self, Register};
 use super::driver::Opened;
 use super::fake::{Completes, Device, Kernel, Left, Shared, World};
 use super::ready::{self, Facts, Interface, Mode, judge};
-use super::registration::{System, look, register};
+use super::registration::{System, Woken, look, register};
 use super::tests::{OURS, PEER, arp, frame, mark_of};
 use crate::config::{Fastpath, FastpathMode, NetmapPort};
 use crate::os::clock::Clock;
@@ -407,8 +407,38 @@ fn a_fault_of_the_card_is_survived() {
 }
 
 #[test]
+fn a_card_that_is_stopped_for_long_comes_back() {
+    for fault in [Woken::Ready, Woken::Stopped] {
+        let (device, world, _) = Device::new(Kernel::new(2, 64));
+        let shared = device.shared();
+        let mut rig = Rig::of(vec![device], world, "ix0");
+        rig.install();
+        {
+            let mut shared = shared.lock().unwrap();
+            (shared.faults, shared.fault) = (40, fault);
+        }
+        // Workers are answered meanwhile, and each question is another try.
+        while shared.lock().unwrap().faults > 0 {
+            assert_eq!(rig.order(FlowOrder::Query { port: 16384 }), None);
+            assert!(matches!(
+                rig.heard(),
+                FromDriver::News(16384, FlowNews::Counted(_))
+            ));
+        }
+        rig.world.receive.send((0, frame(PEER, 0, 1))).unwrap();
+        assert!(matches!(rig.left(), Left::Frame(0, _)));
+        assert_eq!(rig.figure("fast_path_up"), 1);
+        rig.running = None;
+        drop(shared);
+        assert_eq!(rig.left(), Left::Closed);
+    }
+}
+
+#[test]
 fn a_card_that_is_gone_leaves_calls_on_sockets() {
-    let mut rig = Rig::new("ix0", |device| device.faults = u32::MAX);
+    let mut rig = Rig::new("ix0", |device| {
+        (device.faults, device.fault) = (u32::MAX, Woken::Gone);
+    });
     let FromDriver::Lost(_) = rig.heard() else {
         panic!("the worker does not hear of it")
     };

@@ -69,6 +69,10 @@ pub enum Woken {
     Ready,
     /// The kernel found fault with a ring and set it back, or the card is gone (POLLERR).
     Fault,
+    /// The rings are stopped (EIO).
+    Stopped,
+    /// The descriptor has no card (ENXIO).
+    Gone,
 }
 
 /// Rings that are ours, for one thread.

@@ -3,7 +3,7 @@
 use super::api::{self, PortInfo, Register};
 use super::fake::{Device, Kernel, Left, Shared, World};
 use super::port_tests::{PATIENCE, Rig, boxed, port};
-use super::registration::{descriptors, owners, register, threads};
+use super::registration::{Woken, descriptors, owners, register, threads};
 use super::tests::{PEER, arp, frame, mark_of};
 use crate::config::FastpathMode;
 use crate::os::fast::FromDriver;
@@ -165,6 +165,7 @@ fn one_thread_that_ends_takes_all_with_it() {
     {
         let mut shared = shared.lock().unwrap();
         (shared.faults, shared.faulty) = (u32::MAX, 1);
+        shared.fault = Woken::Gone;
     }
     drop(shared);
     let FromDriver::Lost(left) = rig.heard() else {
@@ -293,6 +294,7 @@ fn a_busy_thread_hears_that_its_card_is_gone() {
     {
         let mut shared = shared.lock().unwrap();
         (shared.faults, shared.faulty) = (u32::MAX, 0);
+        shared.fault = Woken::Gone;
     }
     drop(shared);
     let FromDriver::Lost(_) = rig.heard() else {

@@ -5,7 +5,7 @@
 //! ```text
 //!   0 rtm_msglen u16    8 rtm_flags i32   20 rtm_seq i32     40 rtm_rmx, 14 x u64
 //!   2 rtm_version u8   12 rtm_addrs i32   24 rtm_errno i32      [0] locks [1] mtu [3] expire
-//!   3 rtm_type u8      16 rtm_pid i32     28 rtm_fmask i32
+//!   3 rtm_type u8      16 rtm_pid i32     28 rtm_fmask i32      [10] weight, of a neighbour state
 //!   4 rtm_index u16                       32 rtm_inits u64  152 addresses
 //! ```
 //! Each address begins with its length and family, and the next one follows at the next multiple
@@ -59,6 +59,9 @@ const RTF_MULTICAST: u32 = 0x80_0000;
 /// Of these routes none is a unicast one that leaves the host.
 const RTF_OTHER: u32 = RTF_REJECT | RTF_BLACKHOLE | RTF_LOCAL | RTF_BROADCAST | RTF_MULTICAST;
 
+/// ND6_LLINFO_STALE (netinet6/nd6.h).
+const STALE: u64 = 2;
+
 const RTA_DST: u32 = 0x1;
 const RTA_IFP: u32 = 0x10;
 /// RTAX_GATEWAY: the place in the list of addresses.
@@ -88,6 +91,9 @@ pub struct Neighbour {
     pub interface: u32,
     /// Its hardware address.
     pub hardware_address: [u8; 6],
+    /// Whether nobody has heard of it lately, and the kernel will ask only once it sends there
+    /// itself (STALE of RFC 4861 §7.3.2).
+    pub is_stale: bool,
 }
 
 /// What a message tells unasked. The later ones contain those before.
@@ -223,6 +229,8 @@ fn neighbour(message: &[u8], header: &Header) -> Option<Neighbour> {
             interface => u32::from(interface),
         },
         hardware_address: found.filter(|mac| *mac != [0; 6])?,
+        // ARP's entries have no state.
+        is_stale: address.is_ipv6() && header.state == STALE,
     })
 }
 
@@ -237,6 +245,7 @@ struct Header {
     sequence: i32,
     error: i32,
     mtu: u64,
+    state: u64,
 }
 
 impl Header {
@@ -251,7 +260,10 @@ impl Header {
             let four = header.get(at..at + 4).and_then(|b| b.try_into().ok());
             four.map(u32::from_ne_bytes)
         };
-        let mtu = header.get(48..56)?.try_into().ok()?;
+        let u64_at = |at: usize| {
+            let eight = header.get(at..at + 8).and_then(|b| b.try_into().ok());
+            eight.map(u64::from_ne_bytes)
+        };
         Some(Self {
             bytes,
             kind: header[3],
@@ -261,7 +273,8 @@ impl Header {
             pid: u32_at(16)?.cast_signed(),
             sequence: u32_at(20)?.cast_signed(),
             error: u32_at(24)?.cast_signed(),
-            mtu: u64::from_ne_bytes(mtu),
+            mtu: u64_at(48)?,
+            state: u64_at(120)?,
         })
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Message {
     pub(super) sequence: i32,
     pub(super) error: i32,
     pub(super) mtu: u64,
+    /// rmx_weight, and rmx_state.
+    pub(super) state: u64,
     pub(super) addresses: Vec<Vec<u8>>,
 }
 
@@ -70,6 +72,7 @@ impl Default for Message {
             sequence: 9,
             error: 0,
             mtu: 0,
+            state: 1,
             addresses: Vec::new(),
         }
     }
@@ -90,6 +93,9 @@ impl Message {
         // rtm_fmask, rtm_inits, rmx_locks.
         bytes.extend([0; 20]);
         bytes.extend(self.mtu.to_ne_bytes());
+        // rmx_hopcount, rmx_expire, and six more.
+        bytes.resize(120, 0);
+        bytes.extend(self.state.to_ne_bytes());
         bytes.resize(152, 0);
         bytes.extend(self.addresses.concat());
         bytes
@@ -256,6 +262,31 @@ fn neighbours_are_read() {
 }
 
 #[test]
+fn a_neighbour_of_ipv6_says_whether_it_is_stale() {
+    // NOSTATE, INCOMPLETE, REACHABLE, STALE, DELAY, PROBE.
+    for (state, is_stale) in [
+        (-2, false),
+        (0, false),
+        (1, false),
+        (2, true),
+        (3, false),
+        (4, false),
+    ] {
+        for (of, is_six) in [("2001:db8::7", true), ("192.0.2.7", false)] {
+            let message = Message {
+                flags: 0x405,
+                present: 0x3,
+                state: i64::cast_unsigned(state),
+                addresses: vec![address(of), of_link(3, "", &[2, 0, 0, 0, 0, 7])],
+                ..Message::default()
+            };
+            let found: Vec<_> = neighbours(&message.bytes()).collect();
+            assert_eq!(found[0].is_stale, is_stale && is_six, "{of} {state}");
+        }
+    }
+}
+
+#[test]
 fn no_bytes_do_harm() {
     let mut rng = Rng::from_u64(14);
     let good = [by_router().bytes(), on_link().bytes()].concat();
@@ -333,6 +364,7 @@ fn hops_follow_the_tables() {
         address: ip(address),
         interface,
         hardware_address: [2, 0, 0, 0, 0, last],
+        is_stale: false,
     };
     {
         let mut inner = fixed.0.lock().unwrap();

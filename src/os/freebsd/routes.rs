@@ -4,7 +4,9 @@
 
 use crate::os::netmap::hops::Tables;
 use crate::os::netmap::routing::socket::RouteSocket;
-use crate::os::netmap::routing::{Change, INET, INET6, Neighbour, RTF_LLINFO, Way, neighbours};
+use crate::os::netmap::routing::{
+    Change, HEADER_BYTES, INET, INET6, Neighbour, RTF_LLINFO, Way, neighbours,
+};
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -129,3 +131,5 @@ fn list(family: libc::c_int) -> io::Result<Vec<u8>> {
 
 const _: () = assert!(INET as libc::c_int == libc::AF_INET);
 const _: () = assert!(INET6 as libc::c_int == libc::AF_INET6);
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<libc::rt_msghdr>() == HEADER_BYTES);

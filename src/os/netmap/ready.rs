@@ -26,7 +26,7 @@ pub const OFFLOADS: [(u32, &str, &str); 8] = [
 ];
 
 /// The longest buffer that drivers on iflib(4) receive into, whatever dev.netmap.buf_size says
-/// (iflib_get_mbuf_size_for): a longer frame comes in several (NS_MOREFRAG).
+/// (iflib_calc_rx_mbuf_sz): a longer frame comes in several (NS_MOREFRAG).
 const NATIVE_BUFFER_BYTES: u32 = 4096;
 /// Of a frame, besides the IP packet: header of Ethernet, a tag, and the check sequence.
 const FRAME_BYTES: u32 = 22;

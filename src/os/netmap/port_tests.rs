@@ -342,6 +342,9 @@ fn a_refused_registration_names_the_remedy() {
         (libc::EOPNOTSUPP, "sysctl dev.netmap.admode=0"),
         (libc::EINVAL, "FreeBSD 14 or 15"),
         (libc::ENOMEM, "dev.netmap.buf_num"),
+        (libc::ENOMEM, "dev.netmap.ring_size (to 73728)"),
+        (libc::ENOMEM, "dev.netmap.if_size (to 4096)"),
+        (libc::EINVAL, "dev.netmap.buf_size"),
         (libc::EPERM, "as root"),
         (libc::EIO, "fastpath = \"off\""),
     ];

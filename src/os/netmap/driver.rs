@@ -7,9 +7,9 @@
 //! send as it is, and with it the slots of all that was sent.
 
 use super::faults::{Faults, Patience};
-use super::ready::Interface;
+use super::ready::{Interface, Mode};
 use super::registration::{Registered, System, Woken, register};
-use super::turn::{Tally, Turn, Worker};
+use super::turn::{BATCH_MAX, Tally, Turn, Worker};
 use crate::base::Instant;
 use crate::config::{FastpathMode, NetmapPort};
 use crate::os::clock::Clock;
@@ -141,6 +141,7 @@ impl Card for Opened {
                 mode,
                 polled: Instant::ZERO,
                 first_queue,
+                spare: spare(this.interface.mode),
                 interface: this.port.interface().to_owned(),
                 told_of_split: false,
             };
@@ -158,6 +159,16 @@ impl Card for Opened {
             "fast path over netmap"
         );
         Ok((running, sides))
+    }
+}
+
+/// How many frames a ring shall have room for before it is taken back by ioctl(2). Asked so, a
+/// kernel that emulates marks a frame on its way (generic_set_tx_event), over which FreeBSD 14.0
+/// panics with epair(4): it is asked only when the ring is full, where poll(2) has marked it.
+fn spare(mode: Mode) -> u32 {
+    match mode {
+        Mode::Native => BATCH_MAX,
+        Mode::Emulated => 1,
     }
 }
 
@@ -213,6 +224,8 @@ struct Driver {
     polled: Instant,
     /// The number of its first ring among the card's.
     first_queue: usize,
+    /// How many frames each ring to the card shall have room for.
+    spare: u32,
     /// Its name.
     interface: String,
     /// Whether the log has that frames come in several buffers.
@@ -296,7 +309,7 @@ impl Driver {
     /// Sleeps until there is work; while there is, the call synchronizes alone.
     fn rest(&mut self, worked: bool) -> Result<(), String> {
         let mut sleep_ms = if worked { 0 } else { SLEEP_MS };
-        if self.turn.is_short() {
+        if self.turn.is_short(self.spare) {
             // A fault is seen by the poll that follows.
             match self.system.reclaim() {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {

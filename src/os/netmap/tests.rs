@@ -200,6 +200,23 @@ fn a_full_ring_drops_and_says_so() {
 }
 
 #[test]
+fn a_ring_is_short_before_it_is_full() {
+    let (mut kernel, mut table) = (Kernel::new(1, 64), table());
+    let mut turn = kernel.turn();
+    for sent in 0..=63 {
+        let room = 63 - sent;
+        assert_eq!(turn.is_short(BATCH_MAX), room < 16, "{room}");
+        assert_eq!((turn.is_short(1), turn.is_blocked()), (room == 0, false));
+        kernel.receive(0, &frame(PEER, 0, sent));
+        turn.take(now(), &mut Apart(&mut table, &mut |_| true));
+    }
+    kernel.receive(1, &arp());
+    assert!(turn.is_blocked());
+    kernel.send(0, 1);
+    assert!(!turn.is_blocked() && turn.is_short(BATCH_MAX) && !turn.is_short(1));
+}
+
+#[test]
 fn a_worker_without_room_costs_its_frames_alone() {
     let (mut kernel, mut table) = (Kernel::new(1, 8), table());
     let mut turn = kernel.turn();

@@ -124,10 +124,11 @@ impl Turn {
         all.into_iter().flatten().for_each(Ring::resume);
     }
 
-    /// Whether a ring to the card is nearly full. The kernel shows what the card is through with
-    /// only when it synchronizes the ring, and poll(2) leaves a ring alone that has nothing new.
-    pub fn is_short(&self) -> bool {
-        self.rings.send.iter().any(|ring| ring.is_short(BATCH_MAX))
+    /// Whether a ring to the card is nearly full: has no room for `batch` frames. The kernel shows
+    /// what the card is through with only when it synchronizes the ring, and poll(2) leaves a ring
+    /// alone that has nothing new.
+    pub fn is_short(&self, batch: u32) -> bool {
+        self.rings.send.iter().any(|ring| ring.is_short(batch))
     }
 
     /// Whether frames of the stack wait for room at the card: poll(2) does not sleep over them.

@@ -215,8 +215,9 @@ fn fast_path(d: &mut Doctor, row: &RelayDriverRow) {
                       fast path";
         d.warn("fast path", finding, remedy);
     } else if row.mode == ONE_FOR_ALL {
-        let remedy = "raise dev.netmap.buf_num and dev.netmap.ring_num by sysctl(8), give the card \
-                      as many sending as receiving queues, at most 64, and restart voipd";
+        let remedy = "raise dev.netmap.buf_num and dev.netmap.ring_num by sysctl(8), for more than \
+                      30 pairs of rings dev.netmap.if_size, too, give the card as many sending as \
+                      receiving queues, at most 64, and restart voipd";
         d.warn("fast path", finding, remedy);
     } else if lost > 0 {
         let finding = format!("{finding}; {lost} frames found a ring full");

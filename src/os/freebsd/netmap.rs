@@ -228,31 +228,36 @@ impl System for Device {
     }
 
     fn synchronize(&mut self) -> io::Result<Woken> {
-        let mut all = Woken::Ready;
         for file in self.files.iter().flatten() {
             for request in [api::NIOCTXSYNC, api::NIOCRXSYNC] {
-                if synchronize(file, request)? == Woken::Fault {
-                    all = Woken::Fault;
+                match synchronize(file, request)? {
+                    Woken::Ready => {}
+                    fault => return Ok(fault),
                 }
             }
         }
-        Ok(all)
+        Ok(Woken::Ready)
+    }
+
+    fn reclaim(&mut self) -> io::Result<Woken> {
+        // The card's rings are the first open descriptor's, and the stack's take nothing back.
+        let card = self.files.iter().flatten().next();
+        card.map_or(Ok(Woken::Ready), |file| synchronize(file, api::NIOCTXSYNC))
     }
 }
 
-/// One of the two requests that synchronize all rings of a descriptor. EIO is a ring that the
-/// kernel has stopped, ENXIO a card that is gone.
+/// One of the two requests that synchronize all rings of a descriptor.
 fn synchronize(file: &OwnedFd, request: u32) -> io::Result<Woken> {
     // SAFETY: the request has no argument.
     let done = unsafe { libc::ioctl(file.as_raw_fd(), libc::c_ulong::from(request)) };
-    match done {
-        0 => Ok(Woken::Ready),
-        _ => match io::Error::last_os_error() {
-            error if matches!(error.raw_os_error(), Some(libc::EIO | libc::ENXIO)) => {
-                Ok(Woken::Fault)
-            }
-            error => Err(error),
-        },
+    if done == 0 {
+        return Ok(Woken::Ready);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EIO) => Ok(Woken::Stopped),
+        Some(libc::ENXIO) => Ok(Woken::Gone),
+        _ => Err(error),
     }
 }
 

@@ -3,76 +3,44 @@
 #![allow(unsafe_code)]
 
 use crate::os::netmap::hops::Tables;
+use crate::os::netmap::routing::socket::RouteSocket;
 use crate::os::netmap::routing::{
-    INET, INET6, MESSAGE_BYTES_MAX, Neighbour, RTF_LLINFO, Way, is_answer, neighbours, question,
-    way,
+    Change, HEADER_BYTES, INET, INET6, Neighbour, RTF_LLINFO, Way, neighbours,
 };
 use socket2::{Domain, Socket, Type};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::AsRawFd;
 
-/// The most messages that are read in search of an answer: others tell of changes.
-const MESSAGES_MAX: usize = 256;
+/// Room for what the kernel says between two questions.
+const RECEIVE_BYTES: usize = 256 << 10;
+/// SO_RERROR of FreeBSD 14 (sys/socket.h): what finds no room is told by ENOBUFS.
+const SO_RERROR: libc::c_int = 0x2_0000;
 /// The longest list of neighbours.
 const LIST_BYTES_MAX: usize = 8 << 20;
 /// Tries to get a list that grows meanwhile.
 const TRIES_MAX: usize = 4;
 
-/// A socket to the routing tables.
+/// A socket to the routing tables. It wants CAP_EVENT besides CAP_READ and CAP_WRITE; its owner is
+/// the monitor, or the one process that there is.
 #[derive(Debug)]
-pub struct Routes {
-    socket: Socket,
-    sequence: i32,
-    pid: i32,
-    changed: bool,
-}
+pub struct Routes(RouteSocket<Socket>);
 
 impl Routes {
     /// Opens it.
     pub fn open() -> io::Result<Self> {
         let socket = Socket::new(Domain::from(libc::PF_ROUTE), Type::RAW, None)?;
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            pid: nix::unistd::getpid().as_raw(),
-            changed: false,
-        })
-    }
-
-    /// Reads what the kernel said up to the answer of this number.
-    fn answer(&mut self, sequence: Option<i32>) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; MESSAGE_BYTES_MAX];
-        for _ in 0..MESSAGES_MAX {
-            let length = match (&self.socket).read(&mut bytes) {
-                Ok(length) => length,
-                // Some were lost: anything may have changed.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    self.changed = true;
-                    continue;
-                }
-                Err(_) => return None,
-            };
-            let message = bytes.get(..length)?;
-            if sequence.is_some_and(|sequence| is_answer(message, sequence, self.pid)) {
-                return Some(message.to_vec());
-            }
-            self.changed = true;
-        }
-        None
+        // Other sockets' answers come here, too. The system may allow less.
+        let _ = socket.set_recv_buffer_size(RECEIVE_BYTES);
+        tell_of_losses(&socket);
+        Ok(Self(RouteSocket::new(socket)))
     }
 }
 
 impl Tables for Routes {
     fn way(&mut self, to: IpAddr) -> io::Result<Option<Way>> {
-        self.sequence = self.sequence.wrapping_add(1);
-        // Where there is no way the call itself says so. The kernel answers within it.
-        match (&self.socket).write_all(&question(to, self.sequence)) {
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
-            written => written?,
-        }
-        let answer = self.answer(Some(self.sequence));
-        Ok(way(&answer.ok_or(io::ErrorKind::TimedOut)?))
+        self.0.way(to)
     }
 
     fn source(&mut self, to: IpAddr) -> Option<IpAddr> {
@@ -95,10 +63,24 @@ impl Tables for Routes {
         neighbours(&list).collect()
     }
 
-    fn changed(&mut self) -> bool {
-        self.answer(None);
-        std::mem::take(&mut self.changed)
+    fn changed(&mut self) -> Change {
+        self.0.changed()
     }
+}
+
+/// Has the kernel say so if messages were lost, where it can.
+fn tell_of_losses(socket: &Socket) {
+    let on: libc::c_int = 1;
+    // SAFETY: the value is as long as is said, and outlives the call.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_RERROR,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
 }
 
 /// The list of neighbours of a family.
@@ -149,3 +131,5 @@ fn list(family: libc::c_int) -> io::Result<Vec<u8>> {
 
 const _: () = assert!(INET as libc::c_int == libc::AF_INET);
 const _: () = assert!(INET6 as libc::c_int == libc::AF_INET6);
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<libc::rt_msghdr>() == HEADER_BYTES);

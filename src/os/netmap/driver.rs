@@ -1,10 +1,15 @@
 //! The threads that carry frames between a card's rings and the kernel's: one for each pair of the
 //! card's rings, on a CPU of its own. It sleeps in poll(2), which also has netmap synchronize the
 //! rings; if it shall not sleep it has them synchronized by ioctl(2) again and again.
+//!
+//! A ring to the card is taken back by ioctl(2) once it is nearly full: netmap_poll
+//! (sys/dev/netmap/netmap.c), asked for what comes alone, leaves a ring that has nothing new to
+//! send as it is, and with it the slots of all that was sent.
 
-use super::ready::Interface;
+use super::faults::{Faults, Patience};
+use super::ready::{Interface, Mode};
 use super::registration::{Registered, System, Woken, register};
-use super::turn::{Tally, Turn, Worker};
+use super::turn::{BATCH_MAX, Tally, Turn, Worker};
 use crate::base::Instant;
 use crate::config::{FastpathMode, NetmapPort};
 use crate::os::clock::Clock;
@@ -15,6 +20,8 @@ use crate::os::fast::{
 };
 use crate::os::pin::pin;
 use crate::relay::frame::FlowTable;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -24,12 +31,13 @@ use std::time::Duration;
 
 /// The longest sleep, in milliseconds.
 const SLEEP_MS: u16 = 1000;
+/// The longest sleep, in milliseconds, while a ring to the card is nearly full: nobody tells that
+/// the card has sent.
+const RECLAIM_MS: u16 = 1;
+/// How long frames of the stack are left alone that find no room at the card.
+const FULL_PAUSE: Duration = Duration::from_micros(100);
 /// How often a thread that does not sleep calls poll(2).
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a driver pauses whose card the kernel finds fault with.
-const FAULT_PAUSE: Duration = Duration::from_millis(100);
-/// So often in a row: a ring that was set back is well the next time, a card that is gone is not.
-const FAULTS_MAX: u32 = 20;
 
 /// A port that is ours to drive.
 pub struct Opened {
@@ -128,11 +136,14 @@ impl Card for Opened {
                 clock,
                 ear,
                 figures: Arc::clone(&link.figures),
-                faults: 0,
+                faults: Faults::default(),
                 number: parts.len(),
                 mode,
                 polled: Instant::ZERO,
                 first_queue,
+                spare: spare(this.interface.mode),
+                interface: this.port.interface().to_owned(),
+                told_of_split: false,
             };
             first_queue += queues;
             parts.push(move || driver.run());
@@ -148,6 +159,16 @@ impl Card for Opened {
             "fast path over netmap"
         );
         Ok((running, sides))
+    }
+}
+
+/// How many frames a ring shall have room for before it is taken back by ioctl(2). Asked so, a
+/// kernel that emulates marks a frame on its way (generic_set_tx_event), over which FreeBSD 14.0
+/// panics with epair(4): it is asked only when the ring is full, where poll(2) has marked it.
+fn spare(mode: Mode) -> u32 {
+    match mode {
+        Mode::Native => BATCH_MAX,
+        Mode::Emulated => 1,
     }
 }
 
@@ -194,8 +215,8 @@ struct Driver {
     clock: Clock,
     ear: Ear,
     figures: Arc<Figures>,
-    /// How often in a row the kernel found fault with the card.
-    faults: u32,
+    /// What the kernel finds fault with.
+    faults: Faults,
     /// Which thread it is.
     number: usize,
     mode: FastpathMode,
@@ -203,6 +224,19 @@ struct Driver {
     polled: Instant,
     /// The number of its first ring among the card's.
     first_queue: usize,
+    /// How many frames each ring to the card shall have room for.
+    spare: u32,
+    /// Its name.
+    interface: String,
+    /// Whether the log has that frames come in several buffers.
+    told_of_split: bool,
+}
+
+fn split_text(interface: &str) -> String {
+    format!(
+        "[rtp] fastpath: netmap:{interface}: a frame came in several buffers and was dropped, as \
+         all such are; run 'ifconfig {interface} mtu 1500'"
+    )
 }
 
 impl Driver {
@@ -216,9 +250,7 @@ impl Driver {
             let changed = self.exchange.change();
             let moved = self.serve();
             match self.mode {
-                // Nothing is waited for while there is work: the call then synchronizes alone.
-                FastpathMode::Poll if changed || moved => self.wait(0)?,
-                FastpathMode::Poll => self.wait(SLEEP_MS)?,
+                FastpathMode::Poll => self.rest(changed || moved)?,
                 FastpathMode::Busy => self.look_again()?,
             }
         }
@@ -237,6 +269,10 @@ impl Driver {
         Figures::add(&figures.full, counts.full);
         if counts.dropped > 0 {
             self.exchange.show();
+        }
+        if counts.split > 0 && !self.told_of_split {
+            self.told_of_split = true;
+            tracing::error!("{}", split_text(&self.interface));
         }
         if counts.any() {
             figures
@@ -270,6 +306,25 @@ impl Driver {
         self.judge(woken)
     }
 
+    /// Sleeps until there is work; while there is, the call synchronizes alone.
+    fn rest(&mut self, worked: bool) -> Result<(), String> {
+        let mut sleep_ms = if worked { 0 } else { SLEEP_MS };
+        if self.turn.is_short(self.spare) {
+            // A fault is seen by the poll that follows.
+            match self.system.reclaim() {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(format!("netmap: {error}"));
+                }
+                Ok(_) | Err(_) => {}
+            }
+            sleep_ms = sleep_ms.min(RECLAIM_MS);
+            if !worked && self.turn.is_blocked() {
+                std::thread::sleep(FULL_PAUSE);
+            }
+        }
+        self.wait(sleep_ms)
+    }
+
     fn wait(&mut self, sleep_ms: u16) -> Result<(), String> {
         let woken = self.system.wait(self.ear.as_fd(), sleep_ms);
         // Before the workers' changes are looked at.
@@ -279,19 +334,56 @@ impl Driver {
 
     fn judge(&mut self, woken: io::Result<Woken>) -> Result<(), String> {
         match woken {
-            Ok(Woken::Ready) => self.faults = 0,
-            Ok(Woken::Fault) => {
-                self.faults += 1;
-                if self.faults > FAULTS_MAX {
-                    return Err("netmap finds fault with the card; is it still there?".into());
+            Ok(Woken::Ready) => {
+                if self.faults.pass() {
+                    tracing::info!("[rtp] fastpath: netmap:{} is well again", self.interface);
                 }
-                self.turn.resume();
-                std::thread::sleep(FAULT_PAUSE);
             }
+            Ok(fault) => return self.on_fault(fault),
             // A round too early, no more.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(format!("netmap: {error}")),
         }
+        Ok(())
+    }
+
+    fn on_fault(&mut self, fault: Woken) -> Result<(), String> {
+        let said = match fault {
+            // poll(2) says no more; the ioctls know whether the card is there.
+            Woken::Fault => match self.system.synchronize() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Woken::Fault,
+                said => said.map_err(|error| format!("netmap: {error}"))?,
+            },
+            said => said,
+        };
+        self.turn.resume();
+        let name = &self.interface;
+        let pause = match self.faults.add(self.clock.now(), said) {
+            Patience::Short(pause) => pause,
+            Patience::Told(pause) => {
+                tracing::warn!(
+                    "[rtp] fastpath: netmap:{name}: the kernel finds fault with the card, which is \
+                     tried again each second; calls go on by sockets where there is a way"
+                );
+                pause
+            }
+            Patience::Gone => return Err("the card is gone".into()),
+        };
+        self.pause(pause)
+    }
+
+    /// Waits without the card, for changes by workers too.
+    fn pause(&self, time: Duration) -> Result<(), String> {
+        if self.ear.is_stopped() {
+            return Ok(());
+        }
+        let ms = u16::try_from(time.as_millis()).unwrap_or(u16::MAX);
+        let mut ear = [PollFd::new(self.ear.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ear, PollTimeout::from(ms)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(format!("netmap: {error}")),
+        }
+        self.ear.hush();
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use super::api::{self, Header, PortInfo, Register};
 use super::registration::{System, Woken};
 use super::{Memory, Turn, Worker};
 use crate::relay::frame::FlowTable;
-use netmap_sys::netmap::{netmap_if, netmap_ring, netmap_slot};
+use netmap_sys::netmap::{NS_MOREFRAG, netmap_if, netmap_ring, netmap_slot};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -33,8 +33,21 @@ pub(super) struct Kernel {
     interface_bytes: usize,
     pub(super) rings: Vec<usize>,
     pub(super) buffers: usize,
-    /// How far the kernel has sent, for each sending ring.
+    /// How far the kernel has sent (`nr_hwcur`), for each sending ring.
     pub(super) sent: Vec<u32>,
+    /// When it has slots of the card back. The stack's are back at once (netmap_txsync_to_host).
+    pub(super) completes: Completes,
+}
+
+/// When the card is through with what it was given, as txsync finds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Completes {
+    /// Within the synchronization that gave it.
+    AtOnce,
+    /// By the next synchronization.
+    Later,
+    /// It does not send.
+    Never,
 }
 
 impl Kernel {
@@ -60,6 +73,7 @@ impl Kernel {
             rings: (0..count).map(|n| first + n * each).collect(),
             buffers,
             sent: vec![0; pairs],
+            completes: Completes::AtOnce,
         };
         // SAFETY: the region is ours, and as large as was reckoned above.
         unsafe {
@@ -135,11 +149,28 @@ impl Kernel {
             }
             let slot = self.slot(at, (*ring).tail);
             (*slot).len = frame.len() as u16;
+            (*slot).flags = 0;
             let buffer: *mut u8 = self.at(self.buffers + (*slot).buf_idx as usize * BUFFER);
             std::ptr::copy_nonoverlapping(frame.as_ptr(), buffer, frame.len());
             (*ring).tail = next;
         }
         true
+    }
+
+    /// The card (or the stack) receives a frame in slots of so many bytes; there must be room.
+    pub(super) fn receive_split(&mut self, number: usize, frame: &[u8], bytes: usize) {
+        let at = self.cards + self.hosts + number;
+        let ring: *mut netmap_ring = self.at(self.rings[at]);
+        let mut parts = frame.chunks(bytes).peekable();
+        while let Some(part) = parts.next() {
+            // SAFETY: as above.
+            let slot = unsafe { (*ring).tail };
+            assert!(self.receive(number, part));
+            if parts.peek().is_some() {
+                // SAFETY: as above.
+                unsafe { (*self.slot(at, slot)).flags = NS_MOREFRAG };
+            }
+        }
     }
 
     /// What a ring has to send (the last one: to the stack), at most so many; NIOCTXSYNC.
@@ -150,16 +181,40 @@ impl Kernel {
         unsafe {
             let head = (*ring).head;
             assert_eq!(head, (*ring).cur);
+            let before = self.sent[number];
             while self.sent[number] != head && frames.len() < most as usize {
                 let slot = self.slot(number, self.sent[number]);
                 let buffer: *mut u8 = self.at(self.buffers + (*slot).buf_idx as usize * BUFFER);
                 let length = usize::from((*slot).len);
+                assert_eq!((*slot).flags & NS_MOREFRAG, 0, "a part of a frame is sent");
                 frames.push(std::slice::from_raw_parts(buffer, length).to_vec());
                 self.sent[number] = (self.sent[number] + 1) % self.slots;
             }
-            (*ring).tail = (self.sent[number] + self.slots - 1) % self.slots;
+            let completed = match self.completes {
+                _ if number >= self.cards => self.sent[number],
+                Completes::AtOnce => self.sent[number],
+                Completes::Later => before,
+                Completes::Never => ((*ring).tail + 1) % self.slots,
+            };
+            (*ring).tail = (completed + self.slots - 1) % self.slots;
         }
         frames
+    }
+
+    /// Whether a ring has nothing new to send: netmap_poll passes over such rings, and what they
+    /// sent before is not taken back then.
+    fn is_idle(&mut self, number: usize) -> bool {
+        let ring: *mut netmap_ring = self.at(self.rings[number]);
+        // SAFETY: as above.
+        unsafe { (*ring).head == self.sent[number] }
+    }
+
+    /// Whether a receiving ring holds frames that were not taken: poll(2) does not sleep then.
+    pub(super) fn is_waiting(&mut self, number: usize) -> bool {
+        let at = self.cards + self.hosts + number;
+        let ring: *mut netmap_ring = self.at(self.rings[at]);
+        // SAFETY: as above.
+        unsafe { (*ring).cur != (*ring).tail }
     }
 
     /// Every buffer is in one slot, and in one only.
@@ -226,6 +281,8 @@ pub(super) struct Shared {
     pub(super) version: u16,
     /// How often poll(2) finds fault.
     pub(super) faults: u32,
+    /// What the ioctls say as long as it does.
+    pub(super) fault: Woken,
     /// Whose poll(2) does: that of who has this pair.
     pub(super) faulty: usize,
     /// The most pairs of the stack that there is memory for, or that the kernel knows.
@@ -233,8 +290,8 @@ pub(super) struct Shared {
     /// How often each pair is bound, and whether by one alone (`users` and NKR_EXCLUSIVE).
     pub(super) users: Vec<u32>,
     exclusive: Vec<bool>,
-    /// How often any thread called poll(2), and NIOCTXSYNC with NIOCRXSYNC.
-    pub(super) calls: [u32; 2],
+    /// How often any thread called poll(2), NIOCTXSYNC with NIOCRXSYNC, and NIOCTXSYNC alone.
+    pub(super) calls: [u32; 3],
     /// How often rings changed between the stack and netmap, which resets a card.
     pub(super) resets: u32,
     /// CPUs that the threads were seen on, by their first pair.
@@ -312,23 +369,32 @@ impl Shared {
         self.resets += u32::from(changes);
     }
 
-    /// What the card and the stack do at a synchronization of these pairs; whether there was
-    /// anything.
-    fn synchronize(&mut self, pairs: Range<usize>) -> bool {
+    /// NIOCTXSYNC of these pairs, or what poll(2) does of it.
+    fn transmit(&mut self, pairs: Range<usize>, by_poll: bool) {
+        for pair in pairs {
+            if by_poll && self.kernel.is_idle(pair) {
+                continue;
+            }
+            for frame in self.kernel.send(pair, u32::MAX) {
+                // A test may have heard enough.
+                let _ = self.sent.send(Left::Frame(pair, frame));
+            }
+        }
+    }
+
+    /// What the card and the stack do at a synchronization of these pairs; whether there is
+    /// anything to take.
+    fn synchronize(&mut self, pairs: Range<usize>, by_poll: bool) -> bool {
+        self.transmit(pairs.clone(), by_poll);
         while let Ok((pair, frame)) = self.receive.try_recv() {
             self.came[pair].push_back(frame);
         }
         let mut any = false;
         for pair in pairs {
-            for frame in self.kernel.send(pair, u32::MAX) {
-                any = true;
-                // A test may have heard enough.
-                let _ = self.sent.send(Left::Frame(pair, frame));
-            }
             while let Some(frame) = self.came[pair].pop_front() {
-                any = true;
                 assert!(self.kernel.receive(pair, &frame), "the ring is full");
             }
+            any |= self.kernel.is_waiting(pair);
         }
         any
     }
@@ -356,10 +422,11 @@ impl Device {
             refused: [0; 4],
             version: api::API,
             faults: 0,
+            fault: Woken::Ready,
             faulty: 0,
             users: vec![0; pairs],
             exclusive: vec![false; pairs],
-            calls: [0; 2],
+            calls: [0; 3],
             resets: 0,
             pinned: BTreeMap::new(),
             registrations: 0,
@@ -469,7 +536,7 @@ impl System for Device {
 
     fn wait(&mut self, ear: BorrowedFd<'_>, timeout_ms: u16) -> io::Result<Woken> {
         self.with(|shared| shared.calls[0] += 1);
-        let woken = self.turn();
+        let woken = self.turn(true);
         if woken.is_none() && timeout_ms > 0 {
             // The test's frames come by a channel, which poll(2) does not know.
             let mut ear = [PollFd::new(ear, PollFlags::POLLIN)];
@@ -480,17 +547,31 @@ impl System for Device {
 
     fn synchronize(&mut self) -> io::Result<Woken> {
         self.with(|shared| shared.calls[1] += 1);
-        Ok(self.turn().unwrap_or(Woken::Ready))
+        Ok(self.turn(false).unwrap_or(Woken::Ready))
+    }
+
+    fn reclaim(&mut self) -> io::Result<Woken> {
+        let first = self.bound().into_iter().next();
+        self.with(|shared| {
+            shared.calls[2] += 1;
+            if let Some((pairs, _)) = first {
+                shared.transmit(pairs, false);
+            }
+        });
+        Ok(Woken::Ready)
     }
 }
 
 impl Device {
     /// Moves frames, if there are any.
-    fn turn(&self) -> Option<Woken> {
+    fn turn(&self, by_poll: bool) -> Option<Woken> {
         let bound = self.bound();
         self.with(|shared| {
             let mut pairs = bound.iter().flat_map(|(pairs, _)| pairs.clone());
             if shared.faults > 0 && pairs.any(|pair| pair == shared.faulty) {
+                if !by_poll {
+                    return Some(shared.fault);
+                }
                 shared.faults -= 1;
                 return Some(Woken::Fault);
             }
@@ -499,7 +580,7 @@ impl Device {
             }
             let mut any = false;
             for (pairs, _) in &bound {
-                any |= shared.synchronize(pairs.clone());
+                any |= shared.synchronize(pairs.clone(), by_poll);
             }
             any.then_some(Woken::Ready)
         })

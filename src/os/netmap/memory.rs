@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code)]
 
-use netmap_sys::netmap::{netmap_if, netmap_ring, netmap_slot};
+use netmap_sys::netmap::{NS_BUF_CHANGED, NS_MOREFRAG, netmap_if, netmap_ring, netmap_slot};
 use std::mem::offset_of;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -151,6 +151,8 @@ pub struct Ring {
     buffer_bytes: usize,
     /// Our own count, as the kernel sees it after [`Ring::publish`].
     head: u32,
+    /// Whether the frame of the slot before goes on in the next.
+    goes_on: bool,
 }
 
 // SAFETY: as for `Memory`.
@@ -161,8 +163,21 @@ unsafe impl Send for Ring {}
 pub struct Held {
     /// The number of its buffer.
     pub buffer: u32,
-    /// How long the frame is.
+    /// How long the frame is, or what is here of it.
     pub length: u16,
+    /// Whether the frame goes on in the next slot (NS_MOREFRAG).
+    pub goes_on: bool,
+}
+
+/// What a slot holds of a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The first part: the others are in the slots behind.
+    First,
+    /// Another part.
+    Further,
 }
 
 impl Ring {
@@ -195,6 +210,7 @@ impl Ring {
             buffers: offset.checked_add(buffers).ok_or(Flaw("buffers"))?,
             buffer_bytes: bytes as usize,
             head,
+            goes_on: false,
         };
         for slot in 0..slots {
             let held = made.slot_at(slot);
@@ -238,6 +254,12 @@ impl Ring {
         (tail + self.slots - self.head) % self.slots
     }
 
+    /// Whether so few slots are ours that the next frames may find none: less than `batch`, or of
+    /// a small ring a quarter.
+    pub fn is_short(&self, batch: u32) -> bool {
+        self.space() < batch.min(self.slots / 4).max(1)
+    }
+
     /// What the slot names that lies so many behind the next one.
     pub fn peek(&self, ahead: u32) -> Held {
         self.slot_at((self.head + ahead) % self.slots)
@@ -259,6 +281,7 @@ impl Ring {
             Held {
                 buffer: (&raw const (*slot).buf_idx).read_volatile(),
                 length: (&raw const (*slot).len).read_volatile(),
+                goes_on: (&raw const (*slot).flags).read_volatile() & NS_MOREFRAG != 0,
             }
         }
     }
@@ -269,6 +292,16 @@ impl Ring {
         let start = usize::try_from(self.buffers.checked_add(offset)?).ok()?;
         let end = start.checked_add(self.buffer_bytes)?;
         (end <= self.memory.length).then_some(start)
+    }
+
+    /// What the next slot holds of a frame. To be asked once for each slot, in their order.
+    pub fn part(&mut self, held: Held) -> Part {
+        let further = std::mem::replace(&mut self.goes_on, held.goes_on);
+        match (further, held.goes_on) {
+            (true, _) => Part::Further,
+            (false, true) => Part::First,
+            (false, false) => Part::Whole,
+        }
     }
 
     /// The whole buffer of a slot of ours; `None` if the kernel's slot leads astray.
@@ -291,7 +324,7 @@ impl Ring {
         unsafe {
             (&raw mut (*slot).buf_idx).write_volatile(new.buffer);
             (&raw mut (*slot).len).write_volatile(new.length);
-            (&raw mut (*slot).flags).write_volatile(netmap_sys::netmap::NS_BUF_CHANGED);
+            (&raw mut (*slot).flags).write_volatile(NS_BUF_CHANGED);
         }
         self.advance();
         old
@@ -309,6 +342,7 @@ impl Ring {
             .load(Ordering::Acquire);
         if head < self.slots {
             self.head = head;
+            self.goes_on = false;
         }
     }
 

@@ -17,6 +17,7 @@
 
 pub mod api;
 pub mod driver;
+mod faults;
 pub mod hop_line;
 pub mod hops;
 mod memory;

@@ -2,15 +2,16 @@
 
 use super::api::{self, Register};
 use super::driver::Opened;
-use super::fake::{Device, Kernel, Left, Shared, World};
+use super::fake::{Completes, Device, Kernel, Left, Shared, World};
 use super::ready::{self, Facts, Interface, Mode, judge};
-use super::registration::{System, look, register};
+use super::registration::{System, Woken, look, register};
 use super::tests::{OURS, PEER, arp, frame, mark_of};
 use crate::config::{Fastpath, FastpathMode, NetmapPort};
 use crate::os::clock::Clock;
 use crate::os::fast::{Card, FromDriver, Hop, Hops, NextHop, Running, Side};
 use crate::relay::{FlowNews, FlowOrder, Stream};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Longer than any machine needs.
@@ -217,6 +218,73 @@ fn what_lies_in_the_rings_leaves_before_the_card_goes_back() {
     }
 }
 
+/// A card with one pair of eight slots, all of which are on their way out.
+fn full(completes: Completes) -> (Rig, Arc<Mutex<Shared>>) {
+    let (device, world, _) = Device::new(Kernel::new(1, 8));
+    device.with(|shared| shared.kernel.completes = completes);
+    let shared = device.shared();
+    let mut rig = Rig::of(vec![device], world, "ix0");
+    rig.install();
+    {
+        // All in one turn.
+        let _held = shared.lock().unwrap();
+        for mark in 0..7 {
+            rig.world.receive.send((0, frame(PEER, 0, mark))).unwrap();
+        }
+    }
+    for mark in 0..7 {
+        let Left::Frame(0, sent) = rig.left() else {
+            panic!("not by the ring that it came by")
+        };
+        assert_eq!(mark_of(&sent), mark);
+    }
+    (rig, shared)
+}
+
+#[test]
+fn a_ring_that_was_full_once_is_taken_back() {
+    let (mut rig, shared) = full(Completes::Later);
+    for mark in 7..40 {
+        // What the stack sends finds room, too, and so do the call's packets that come meanwhile.
+        rig.world.receive.send((1, arp())).unwrap();
+        assert_eq!(rig.left(), Left::Frame(0, arp()));
+        rig.world.receive.send((0, frame(PEER, 0, mark))).unwrap();
+        let Left::Frame(0, sent) = rig.left() else {
+            panic!("not by the ring that it came by")
+        };
+        assert_eq!(mark_of(&sent), mark);
+    }
+    assert_eq!(rig.figure("fast_path_dropped"), 0);
+    rig.running = None;
+    drop(shared);
+    assert_eq!(rig.left(), Left::Closed);
+}
+
+#[test]
+fn a_card_that_does_not_send_costs_no_cpu() {
+    let (mut rig, shared) = full(Completes::Never);
+    rig.world.receive.send((1, arp())).unwrap();
+    // Until it lies in the ring.
+    let waits = |shared: &mut Shared| shared.kernel.is_waiting(1);
+    let end = Instant::now() + PATIENCE;
+    while !waits(&mut shared.lock().unwrap()) {
+        assert!(Instant::now() < end);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let (began, before) = (Instant::now(), shared.lock().unwrap().calls);
+    std::thread::sleep(Duration::from_millis(100));
+    let (calls, passed) = (shared.lock().unwrap().calls, began.elapsed());
+    let most = passed.as_micros() / 100 + 2;
+    let polls = u128::from(calls[0] - before[0]);
+    assert!(polls <= most, "{polls} {most}");
+    assert!(calls[2] > before[2]);
+    shared.lock().unwrap().kernel.completes = Completes::AtOnce;
+    assert_eq!(rig.left(), Left::Frame(0, arp()));
+    rig.running = None;
+    drop(shared);
+    assert_eq!(rig.left(), Left::Closed);
+}
+
 #[test]
 fn a_pipe_has_no_stack_behind_it() {
     let (device, _world, asked) = Device::new(Kernel::new(1, 8));
@@ -274,6 +342,9 @@ fn a_refused_registration_names_the_remedy() {
         (libc::EOPNOTSUPP, "sysctl dev.netmap.admode=0"),
         (libc::EINVAL, "FreeBSD 14 or 15"),
         (libc::ENOMEM, "dev.netmap.buf_num"),
+        (libc::ENOMEM, "dev.netmap.ring_size (to 73728)"),
+        (libc::ENOMEM, "dev.netmap.if_size (to 4096)"),
+        (libc::EINVAL, "dev.netmap.buf_size"),
         (libc::EPERM, "as root"),
         (libc::EIO, "fastpath = \"off\""),
     ];
@@ -339,8 +410,38 @@ fn a_fault_of_the_card_is_survived() {
 }
 
 #[test]
+fn a_card_that_is_stopped_for_long_comes_back() {
+    for fault in [Woken::Ready, Woken::Stopped] {
+        let (device, world, _) = Device::new(Kernel::new(2, 64));
+        let shared = device.shared();
+        let mut rig = Rig::of(vec![device], world, "ix0");
+        rig.install();
+        {
+            let mut shared = shared.lock().unwrap();
+            (shared.faults, shared.fault) = (40, fault);
+        }
+        // Workers are answered meanwhile, and each question is another try.
+        while shared.lock().unwrap().faults > 0 {
+            assert_eq!(rig.order(FlowOrder::Query { port: 16384 }), None);
+            assert!(matches!(
+                rig.heard(),
+                FromDriver::News(16384, FlowNews::Counted(_))
+            ));
+        }
+        rig.world.receive.send((0, frame(PEER, 0, 1))).unwrap();
+        assert!(matches!(rig.left(), Left::Frame(0, _)));
+        assert_eq!(rig.figure("fast_path_up"), 1);
+        rig.running = None;
+        drop(shared);
+        assert_eq!(rig.left(), Left::Closed);
+    }
+}
+
+#[test]
 fn a_card_that_is_gone_leaves_calls_on_sockets() {
-    let mut rig = Rig::new("ix0", |device| device.faults = u32::MAX);
+    let mut rig = Rig::new("ix0", |device| {
+        (device.faults, device.fault) = (u32::MAX, Woken::Gone);
+    });
     let FromDriver::Lost(_) = rig.heard() else {
         panic!("the worker does not hear of it")
     };
@@ -403,6 +504,16 @@ fn an_interface_is_judged() {
         ..WELL
     };
     assert!(refused(tunnel).contains("Ethernet"));
+    // Buffers of iflib(4) have 4096 bytes at most; emulation copies into netmap's own.
+    let long = |mtu, supported| Facts {
+        mtu,
+        supported,
+        ..WELL
+    };
+    assert_eq!(judge("ix0", &long(4074, ready::NETMAP)).unwrap().mtu, 4074);
+    let said = refused(long(4075, ready::NETMAP));
+    assert!(said.contains("'ifconfig ix0 mtu 1500'"), "{said}");
+    assert_eq!(judge("ix0", &long(9000, 0)).unwrap().mtu, 9000);
     let said = refused(Facts {
         enabled: ready::NETMAP | 1 << 1 | 1 << 8 | 1 << 4 | 1 << 22,
         ..WELL

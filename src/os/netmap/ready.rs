@@ -25,6 +25,12 @@ pub const OFFLOADS: [(u32, &str, &str); 8] = [
     (1 << 22, "TXCSUM_IPV6", "-txcsum6"),
 ];
 
+/// The longest buffer that drivers on iflib(4) receive into, whatever dev.netmap.buf_size says
+/// (iflib_calc_rx_mbuf_sz): a longer frame comes in several (NS_MOREFRAG).
+const NATIVE_BUFFER_BYTES: u32 = 4096;
+/// Of a frame, besides the IP packet: header of Ethernet, a tag, and the check sequence.
+const FRAME_BYTES: u32 = 22;
+
 /// dev.netmap.admode: 2 emulates whatever the driver knows (sys/dev/netmap/netmap.c).
 const ADMODE_GENERIC: u32 = 2;
 
@@ -108,6 +114,13 @@ pub fn judge(name: &str, facts: &Facts) -> Result<Interface, String> {
         ));
     }
     let native = facts.supported & NETMAP != 0 && facts.admode != Some(ADMODE_GENERIC);
+    if native && facts.mtu.saturating_add(FRAME_BYTES) > NATIVE_BUFFER_BYTES {
+        return refuse(&format!(
+            "its MTU is {}, and frames of more than {} bytes come in several buffers of the card; \
+             run 'ifconfig {name} mtu 1500'",
+            facts.mtu, NATIVE_BUFFER_BYTES
+        ));
+    }
     let mode = match native {
         true => Mode::Native,
         false => Mode::Emulated,

@@ -58,6 +58,8 @@ pub trait System: Send + Debug {
     fn wait(&mut self, ear: BorrowedFd<'_>, timeout_ms: u16) -> io::Result<Woken>;
     /// Has the kernel send what is in the rings, and show what came: NIOCTXSYNC and NIOCRXSYNC.
     fn synchronize(&mut self) -> io::Result<Woken>;
+    /// Has the kernel take back the slots of what the card has sent: NIOCTXSYNC of its rings.
+    fn reclaim(&mut self) -> io::Result<Woken>;
 }
 
 /// Why a wait ended.
@@ -67,6 +69,10 @@ pub enum Woken {
     Ready,
     /// The kernel found fault with a ring and set it back, or the card is gone (POLLERR).
     Fault,
+    /// The rings are stopped (EIO).
+    Stopped,
+    /// The descriptor has no card (ENXIO).
+    Gone,
 }
 
 /// Rings that are ours, for one thread.
@@ -133,12 +139,14 @@ pub fn cannot(port: &NetmapPort, what: &str, error: &io::Error) -> String {
              dev.netmap.admode=0'"
         }
         Some(libc::EINVAL) => {
-            "netmap refuses the request: FreeBSD 14 or 15 is needed (NETMAP_API 14), and a card \
-             that is up"
+            "netmap refuses the request: FreeBSD 14 or 15 is needed (NETMAP_API 14), a card that \
+             is up, and dev.netmap.buf_size no less than its MTU"
         }
         Some(libc::ENOMEM) => {
-            "netmap has not enough memory: raise dev.netmap.buf_num and dev.netmap.ring_num by \
-             sysctl(8), or have the card use fewer queues (iflib(4), override_nrxqs)"
+            "netmap has not enough memory: raise by sysctl(8) dev.netmap.buf_num and \
+             dev.netmap.ring_num; dev.netmap.ring_size (to 73728) for a card with 4096 slots a \
+             ring; dev.netmap.if_size (to 4096) for one with more than 30 pairs of rings; or have \
+             the card use fewer queues (iflib(4), override_nrxqs)"
         }
         _ => "write fastpath = \"off\" to go on by sockets",
     };
@@ -193,7 +201,7 @@ pub fn register(
     }
     let few = "one thread serves all rings of the card, since the kernel has no rings of its stack \
                for more; to have a thread for each pair raise dev.netmap.buf_num and \
-               dev.netmap.ring_num by sysctl(8)";
+               dev.netmap.ring_num by sysctl(8), for more than 30 pairs dev.netmap.if_size, too";
     let count = u16::try_from(systems.len()).unwrap_or(u16::MAX);
     match probe(first.as_mut(), port, count) {
         Ok(true) => spread(first, systems, port, mtu),

@@ -5,11 +5,13 @@
 //! ```text
 //!   0 rtm_msglen u16    8 rtm_flags i32   20 rtm_seq i32     40 rtm_rmx, 14 x u64
 //!   2 rtm_version u8   12 rtm_addrs i32   24 rtm_errno i32      [0] locks [1] mtu [3] expire
-//!   3 rtm_type u8      16 rtm_pid i32     28 rtm_fmask i32
+//!   3 rtm_type u8      16 rtm_pid i32     28 rtm_fmask i32      [10] weight, of a neighbour state
 //!   4 rtm_index u16                       32 rtm_inits u64  152 addresses
 //! ```
 //! Each address begins with its length and family, and the next one follows at the next multiple
 //! of 8 (SA_SIZE); one of length 0 takes 8 bytes.
+
+pub mod socket;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -26,8 +28,24 @@ const LINK: u8 = 18;
 pub const INET6: u8 = 28;
 /// RTM_VERSION.
 const VERSION: u8 = 5;
+/// RTM_ADD.
+const ADD: u8 = 1;
+/// RTM_DELETE.
+const DELETE: u8 = 2;
+/// RTM_CHANGE.
+const CHANGE: u8 = 3;
 /// RTM_GET.
 const GET: u8 = 4;
+/// RTM_REDIRECT.
+const REDIRECT: u8 = 6;
+/// RTM_NEWADDR.
+const NEW_ADDRESS: u8 = 0xc;
+/// RTM_DELADDR.
+const DELETE_ADDRESS: u8 = 0xd;
+/// RTM_IFINFO.
+const INTERFACE: u8 = 0xe;
+/// RTM_IFANNOUNCE.
+const ANNOUNCE: u8 = 0x11;
 
 const RTF_UP: u32 = 0x1;
 const RTF_GATEWAY: u32 = 0x2;
@@ -40,6 +58,9 @@ const RTF_BROADCAST: u32 = 0x40_0000;
 const RTF_MULTICAST: u32 = 0x80_0000;
 /// Of these routes none is a unicast one that leaves the host.
 const RTF_OTHER: u32 = RTF_REJECT | RTF_BLACKHOLE | RTF_LOCAL | RTF_BROADCAST | RTF_MULTICAST;
+
+/// ND6_LLINFO_STALE (netinet6/nd6.h).
+const STALE: u64 = 2;
 
 const RTA_DST: u32 = 0x1;
 const RTA_IFP: u32 = 0x10;
@@ -70,6 +91,35 @@ pub struct Neighbour {
     pub interface: u32,
     /// Its hardware address.
     pub hardware_address: [u8; 6],
+    /// Whether nobody has heard of it lately, and the kernel will ask only once it sends there
+    /// itself (STALE of RFC 4861 §7.3.2).
+    pub is_stale: bool,
+}
+
+/// What a message tells unasked. The later ones contain those before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Change {
+    /// Nothing that next hops depend on.
+    #[default]
+    Nothing,
+    /// A neighbour of IPv6 came or went (nd6_lle_event).
+    Neighbours,
+    /// A route, an address of ours or an interface is another, or messages were lost.
+    Tables,
+}
+
+/// What changed. All messages begin with length, version and type, whatever follows.
+pub fn change(message: &[u8]) -> Change {
+    let Some(&[_, _, VERSION, kind]) = message.first_chunk() else {
+        return Change::Nothing;
+    };
+    let of_neighbour = Header::parse(message).is_some_and(|h| h.flags & RTF_LLINFO != 0);
+    match kind {
+        ADD | DELETE if of_neighbour => Change::Neighbours,
+        ADD | DELETE | CHANGE | REDIRECT => Change::Tables,
+        NEW_ADDRESS | DELETE_ADDRESS | INTERFACE | ANNOUNCE => Change::Tables,
+        _ => Change::Nothing,
+    }
 }
 
 /// An address of a message.
@@ -179,6 +229,8 @@ fn neighbour(message: &[u8], header: &Header) -> Option<Neighbour> {
             interface => u32::from(interface),
         },
         hardware_address: found.filter(|mac| *mac != [0; 6])?,
+        // ARP's entries have no state.
+        is_stale: address.is_ipv6() && header.state == STALE,
     })
 }
 
@@ -193,6 +245,7 @@ struct Header {
     sequence: i32,
     error: i32,
     mtu: u64,
+    state: u64,
 }
 
 impl Header {
@@ -207,7 +260,10 @@ impl Header {
             let four = header.get(at..at + 4).and_then(|b| b.try_into().ok());
             four.map(u32::from_ne_bytes)
         };
-        let mtu = header.get(48..56)?.try_into().ok()?;
+        let u64_at = |at: usize| {
+            let eight = header.get(at..at + 8).and_then(|b| b.try_into().ok());
+            eight.map(u64::from_ne_bytes)
+        };
         Some(Self {
             bytes,
             kind: header[3],
@@ -217,7 +273,8 @@ impl Header {
             pid: u32_at(16)?.cast_signed(),
             sequence: u32_at(20)?.cast_signed(),
             error: u32_at(24)?.cast_signed(),
-            mtu: u64::from_ne_bytes(mtu),
+            mtu: u64_at(48)?,
+            state: u64_at(120)?,
         })
     }
 }

@@ -130,6 +130,7 @@ fn each_frame_goes_where_it_belongs() {
         full: 0,
         unheard: 0,
         from_host: 1,
+        split: 0,
     };
     assert_eq!(counts, wanted);
     assert_eq!(punted, [frame(PEER, 200, 3)]);
@@ -196,6 +197,23 @@ fn a_full_ring_drops_and_says_so() {
     turn.take(now(), &mut Apart(&mut table, &mut |_| true));
     assert!(kernel.send(0, 99).contains(&arp()));
     kernel.all_buffers_are_there();
+}
+
+#[test]
+fn a_ring_is_short_before_it_is_full() {
+    let (mut kernel, mut table) = (Kernel::new(1, 64), table());
+    let mut turn = kernel.turn();
+    for sent in 0..=63 {
+        let room = 63 - sent;
+        assert_eq!(turn.is_short(BATCH_MAX), room < 16, "{room}");
+        assert_eq!((turn.is_short(1), turn.is_blocked()), (room == 0, false));
+        kernel.receive(0, &frame(PEER, 0, sent));
+        turn.take(now(), &mut Apart(&mut table, &mut |_| true));
+    }
+    kernel.receive(1, &arp());
+    assert!(turn.is_blocked());
+    kernel.send(0, 1);
+    assert!(!turn.is_blocked() && turn.is_short(BATCH_MAX) && !turn.is_short(1));
 }
 
 #[test]
@@ -279,6 +297,57 @@ fn what_the_kernel_says_is_not_believed_blindly() {
     for (n, change) in wild.into_iter().enumerate() {
         assert!(flaw(change).to_string().contains("damaged"), "{n}");
     }
+}
+
+#[test]
+fn a_frame_in_several_slots_goes_nowhere() {
+    let (mut kernel, mut table) = (Kernel::new(1, 32), table());
+    let mut turn = kernel.turn();
+    let mut punted = Vec::new();
+    for (mark, bytes) in [(1, 62), (2, 50), (3, 30)] {
+        kernel.receive_split(0, &frame(PEER, 0, mark), bytes);
+        // The parts would be the flow's, the stack's and a worker's.
+        kernel.receive_split(
+            0,
+            &[frame(PEER, 0, mark), frame(PEER, 200, mark)].concat(),
+            82,
+        );
+        kernel.receive_split(1, &[arp(), arp()].concat(), 60);
+        assert!(kernel.receive(0, &frame(PEER, 0, mark)) && kernel.receive(1, &arp()));
+        let mut punt = |bytes: &[u8]| {
+            punted.push(bytes.to_vec());
+            true
+        };
+        let counts = turn.take(now(), &mut Apart(&mut table, &mut punt));
+        let wanted = Counts {
+            received: 3,
+            sent: 1,
+            dropped: 2,
+            from_host: 1,
+            split: 3,
+            ..Counts::default()
+        };
+        assert_eq!(counts, wanted);
+        let sent = kernel.send(0, 9);
+        assert_eq!((sent.len(), mark_of(&sent[0])), (2, mark));
+        assert_eq!(sent[1], arp());
+        assert!(kernel.send(1, 9).is_empty());
+    }
+    assert!(punted.is_empty());
+    // A frame whose end comes in the next turn.
+    kernel.receive_split(0, &frame(PEER, 0, 9), 50);
+    let ring: *mut netmap_ring = kernel.at(kernel.rings[2]);
+    // SAFETY: the region is the test's.
+    let end = unsafe { (*ring).tail };
+    // SAFETY: likewise.
+    unsafe { (*ring).tail = (end + kernel.slots - 1) % kernel.slots };
+    let counts = turn.take(now(), &mut Apart(&mut table, &mut |_| true));
+    assert_eq!((counts.received, counts.dropped), (1, 1));
+    // SAFETY: likewise.
+    unsafe { (*ring).tail = end };
+    let counts = turn.take(now(), &mut Apart(&mut table, &mut |_| true));
+    assert_eq!(counts, Counts::default());
+    kernel.all_buffers_are_there();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A turn through all rings: what came goes where it belongs.
 
-use super::memory::{Held, Ring, Rings};
+use super::memory::{Held, Part, Ring, Rings};
 use crate::base::Instant;
 use crate::relay::frame::{FlowTable, Frame, Verdict, prepare, process};
 
@@ -26,12 +26,15 @@ pub struct Counts {
     pub unheard: u64,
     /// Frames of the kernel's stack, sent by the card.
     pub from_host: u64,
+    /// Frames in several buffers, which went nowhere: of the card, where they are among the
+    /// dropped, or of the stack.
+    pub split: u64,
 }
 
 impl Counts {
     /// Whether anything moved.
     pub fn any(&self) -> bool {
-        self.received + self.from_host > 0
+        self.received + self.from_host + self.split > 0
     }
 }
 
@@ -121,6 +124,23 @@ impl Turn {
         all.into_iter().flatten().for_each(Ring::resume);
     }
 
+    /// Whether a ring to the card is nearly full: has no room for `batch` frames. The kernel shows
+    /// what the card is through with only when it synchronizes the ring, and poll(2) leaves a ring
+    /// alone that has nothing new.
+    pub fn is_short(&self, batch: u32) -> bool {
+        self.rings.send.iter().any(|ring| ring.is_short(batch))
+    }
+
+    /// Whether frames of the stack wait for room at the card: poll(2) does not sleep over them.
+    pub fn is_blocked(&self) -> bool {
+        let cards = self.rings.send.len().max(1);
+        let mut stack = self.rings.host_receive.iter().enumerate();
+        stack.any(|(at, ring)| {
+            let card = self.rings.send.get(at % cards);
+            ring.space() > 0 && card.is_some_and(|card| card.space() == 0)
+        })
+    }
+
     /// Carries frames, at most [`BATCH_MAX`] of each ring, and publishes all rings.
     pub fn take(&mut self, now: Instant, worker: &mut dyn Worker) -> Counts {
         let mut counts = Counts::default();
@@ -169,8 +189,15 @@ impl Turn {
         let batch = ring.space().min(BATCH_MAX);
         fetch(ring, batch, worker.table());
         for _ in 0..batch {
-            counts.received += 1;
             let held = ring.peek(0);
+            let part = ring.part(held);
+            counts.received += u64::from(part != Part::Further);
+            if part != Part::Whole {
+                counts.split += u64::from(part == Part::First);
+                counts.dropped += u64::from(part == Part::First);
+                ring.advance();
+                continue;
+            }
             let buffer = ring.bytes(held);
             let frame = buffer.and_then(|b| Frame::new(b, usize::from(held.length)));
             let Some(mut frame) = frame else {
@@ -185,7 +212,6 @@ impl Turn {
                 verdict => verdict,
             };
             let punted = matches!(verdict, Verdict::Punt) && worker.punt(frame.bytes());
-            let buffer = held.buffer;
             let (to, count) = match verdict {
                 Verdict::Forward { .. } => (Some(&mut *card), &mut counts.sent),
                 Verdict::Host => (host.as_deref_mut(), &mut counts.host),
@@ -200,7 +226,7 @@ impl Turn {
             match to {
                 Some(to) if to.space() > 0 => {
                     *count += 1;
-                    let free = to.swap(Held { buffer, length });
+                    let free = to.swap(Held { length, ..held });
                     ring.swap(free);
                 }
                 Some(_) => {
@@ -226,7 +252,14 @@ impl Turn {
             return;
         };
         for _ in 0..ring.space().min(card.space()).min(BATCH_MAX) {
-            let free = card.swap(ring.peek(0));
+            let held = ring.peek(0);
+            let part = ring.part(held);
+            if part != Part::Whole {
+                counts.split += u64::from(part == Part::First);
+                ring.advance();
+                continue;
+            }
+            let free = card.swap(held);
             ring.swap(free);
             counts.from_host += 1;
         }

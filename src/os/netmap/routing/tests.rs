@@ -47,16 +47,18 @@ fn mask() -> Vec<u8> {
     vec![7, 2, 0, 0, 255, 255, 255, 0]
 }
 
-struct Message {
-    kind: u8,
-    interface: u16,
-    flags: u32,
-    present: u32,
-    pid: i32,
-    sequence: i32,
-    error: i32,
-    mtu: u64,
-    addresses: Vec<Vec<u8>>,
+pub(super) struct Message {
+    pub(super) kind: u8,
+    pub(super) interface: u16,
+    pub(super) flags: u32,
+    pub(super) present: u32,
+    pub(super) pid: i32,
+    pub(super) sequence: i32,
+    pub(super) error: i32,
+    pub(super) mtu: u64,
+    /// rmx_weight, and rmx_state.
+    pub(super) state: u64,
+    pub(super) addresses: Vec<Vec<u8>>,
 }
 
 impl Default for Message {
@@ -70,13 +72,14 @@ impl Default for Message {
             sequence: 9,
             error: 0,
             mtu: 0,
+            state: 1,
             addresses: Vec::new(),
         }
     }
 }
 
 impl Message {
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let length: usize = self.addresses.iter().map(Vec::len).sum();
         let mut bytes = ((152 + length) as u16).to_ne_bytes().to_vec();
         bytes.extend([5, self.kind]);
@@ -90,6 +93,9 @@ impl Message {
         // rtm_fmask, rtm_inits, rmx_locks.
         bytes.extend([0; 20]);
         bytes.extend(self.mtu.to_ne_bytes());
+        // rmx_hopcount, rmx_expire, and six more.
+        bytes.resize(120, 0);
+        bytes.extend(self.state.to_ne_bytes());
         bytes.resize(152, 0);
         bytes.extend(self.addresses.concat());
         bytes
@@ -115,7 +121,7 @@ fn by_router() -> Message {
 }
 
 /// An answer on the link itself: the gateway is the interface.
-fn on_link() -> Message {
+pub(super) fn on_link() -> Message {
     Message {
         flags: 0x1,
         present: 0x37,
@@ -256,6 +262,31 @@ fn neighbours_are_read() {
 }
 
 #[test]
+fn a_neighbour_of_ipv6_says_whether_it_is_stale() {
+    // NOSTATE, INCOMPLETE, REACHABLE, STALE, DELAY, PROBE.
+    for (state, is_stale) in [
+        (-2, false),
+        (0, false),
+        (1, false),
+        (2, true),
+        (3, false),
+        (4, false),
+    ] {
+        for (of, is_six) in [("2001:db8::7", true), ("192.0.2.7", false)] {
+            let message = Message {
+                flags: 0x405,
+                present: 0x3,
+                state: i64::cast_unsigned(state),
+                addresses: vec![address(of), of_link(3, "", &[2, 0, 0, 0, 0, 7])],
+                ..Message::default()
+            };
+            let found: Vec<_> = neighbours(&message.bytes()).collect();
+            assert_eq!(found[0].is_stale, is_stale && is_six, "{of} {state}");
+        }
+    }
+}
+
+#[test]
 fn no_bytes_do_harm() {
     let mut rng = Rng::from_u64(14);
     let good = [by_router().bytes(), on_link().bytes()].concat();
@@ -287,7 +318,7 @@ struct Inner {
     ways: BTreeMap<IpAddr, Way>,
     list: Vec<Neighbour>,
     asked: u32,
-    changed: bool,
+    changed: Change,
     /// Nothing is answered.
     silent: bool,
 }
@@ -311,25 +342,29 @@ impl Tables for Fixed {
         inner.list.clone()
     }
 
-    fn changed(&mut self) -> bool {
+    fn changed(&mut self) -> Change {
         std::mem::take(&mut self.0.lock().unwrap().changed)
+    }
+}
+
+fn interface() -> Interface {
+    Interface {
+        index: 3,
+        hardware_address: [2, 0, 0, 0, 0, 1],
+        mtu: 1500,
+        mode: Mode::Native,
     }
 }
 
 #[test]
 fn hops_follow_the_tables() {
     let fixed = Fixed::default();
-    let interface = Interface {
-        index: 3,
-        hardware_address: [2, 0, 0, 0, 0, 1],
-        mtu: 1500,
-        mode: Mode::Native,
-    };
-    let mut hops = Neighbours::new(fixed.clone(), interface);
+    let mut hops = Neighbours::new(fixed.clone(), interface());
     let neighbour = |address: &str, interface, last| Neighbour {
         address: ip(address),
         interface,
         hardware_address: [2, 0, 0, 0, 0, last],
+        is_stale: false,
     };
     {
         let mut inner = fixed.0.lock().unwrap();
@@ -388,8 +423,40 @@ fn hops_follow_the_tables() {
     {
         let mut inner = fixed.0.lock().unwrap();
         inner.list[1] = new;
-        inner.changed = true;
+        inner.changed = Change::Tables;
     }
     let hop = hops.hop(ip("198.51.100.7"), None).known().unwrap();
     assert_eq!(hop.hardware_address[5], 0xfd);
+    // A neighbour of IPv6 that comes or goes costs IPv4's list nothing.
+    let asked = fixed.0.lock().unwrap().asked;
+    fixed.0.lock().unwrap().changed = Change::Neighbours;
+    assert!(hops.hop(ip("198.51.100.7"), None).known().is_some());
+    assert_eq!(fixed.0.lock().unwrap().asked, asked);
+}
+
+#[test]
+fn neighbours_that_come_and_go_cost_a_list_now_and_then() {
+    let fixed = Fixed::default();
+    let mut hops = Neighbours::new(fixed.clone(), interface());
+    let way = Way {
+        interface: 3,
+        gateway: None,
+        mtu: None,
+    };
+    fixed.0.lock().unwrap().ways.insert(ip("2001:db8::7"), way);
+    let mut ask = || {
+        fixed.0.lock().unwrap().changed = Change::Neighbours;
+        assert_eq!(hops.hop(ip("2001:db8::7"), None), NextHop::Unknown);
+        fixed.0.lock().unwrap().asked
+    };
+    let began = std::time::Instant::now();
+    let mut asked = 0;
+    for _ in 0..1000 {
+        asked = ask();
+    }
+    let most = 1 + began.elapsed().as_millis() / 250;
+    assert!(u128::from(asked) <= most, "{asked} {most}");
+    // Sooner than the list is old.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(ask(), asked + 1);
 }

@@ -865,6 +865,16 @@ def test_quality_beside_rtpengine(case):
             for key in mine[kind].keys() & {"jitter", "packet loss", "samples"}:
                 assert mine[kind][key] == other[kind][key], (ssrc, kind, key, mine, other)
         assert abs(mine["highest MOS"]["MOS"] - other["highest MOS"]["MOS"]) <= 1, (mine, other)
+        for key, least in (("round-trip time leg", 1000), ("round-trip time", 1000)):
+            both = mine["lowest MOS"][key], other["lowest MOS"][key]
+            assert min(both) > least and abs(both[0] - both[1]) < 5000, (key, mine, other)
+        went, theirs_went = mine["MOS progression"], other["MOS progression"]
+        assert went.keys() == theirs_went.keys(), (went, theirs_went)
+        assert len(went["entries"]) == len(theirs_went["entries"]) == 3, (went, theirs_went)
+        for entry, other_entry in zip(went["entries"], theirs_went["entries"]):
+            assert entry.keys() == other_entry.keys(), (entry, other_entry)
+            for key in ("jitter", "packet loss"):
+                assert entry[key] == other_entry[key], (ssrc, key, entry, other_entry)
 
 
 def test_a_stream_that_finds_no_port_leaves_the_call(case):

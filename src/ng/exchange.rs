@@ -174,6 +174,7 @@ impl Ng {
             mux: request.options.rtcp_mux,
             codecs: request.options.codecs.clone(),
             offerer: Side::Caller,
+            pending: false,
             recording: Recording::Off,
             tapes: Vec::new(),
             shown: Vec::new(),
@@ -246,6 +247,7 @@ impl Ng {
         }
         dialogue.party_mut(reader).go_by(reader_tag);
         dialogue.touched = now;
+        dialogue.pending = !answers;
         if answers {
             call::agree_on_mux(dialogue, author);
         } else {

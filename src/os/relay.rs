@@ -342,8 +342,9 @@ impl Turn {
             if due {
                 self.media.handle_timeout(now, &mut self.plug);
             }
+            let rerouted = self.follow_hops(now);
             // Packets bring news too, as of keys.
-            if due || received > 0 {
+            if due || rerouted || received > 0 {
                 self.settle();
             }
             self.told.received(received, forwarded);
@@ -353,7 +354,8 @@ impl Turn {
 
     /// How many ports are ready, the doorbell included.
     fn wait(&mut self, more_waits: bool) -> usize {
-        let due = self.media.poll_timeout();
+        let fast = self.fast.as_ref().and_then(Side::poll_timeout);
+        let due = self.media.poll_timeout().into_iter().chain(fast).min();
         let timeout = match more_waits {
             true => Some(std::time::Duration::ZERO),
             false => due.map(|due| due.since(self.clock.now())),
@@ -448,6 +450,21 @@ impl Turn {
             self.settle();
         }
         taken == FAST_PER_ROUND
+    }
+
+    /// Has flows follow their next hops where these changed; whether one lost its way.
+    fn follow_hops(&mut self, now: Instant) -> bool {
+        let Some(side) = &mut self.fast else {
+            return false;
+        };
+        if side.poll_timeout().is_none_or(|due| now < due) {
+            return false;
+        }
+        let lost = side.handle_timeout(now);
+        for (port, news) in &lost {
+            self.media.handle_flow(now, *port, *news);
+        }
+        !lost.is_empty()
     }
 
     /// Passes on what the relay wants of the fast path.

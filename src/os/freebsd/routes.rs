@@ -4,8 +4,8 @@
 
 use crate::os::netmap::hops::Tables;
 use crate::os::netmap::routing::{
-    INET, INET6, MESSAGE_BYTES_MAX, Neighbour, RTF_LLINFO, Way, is_answer, neighbours, question,
-    way,
+    INET, INET6, MESSAGE_BYTES_MAX, Neighbour, RTF_LLINFO, Way, is_answer, is_change, neighbours,
+    question, way,
 };
 use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
@@ -57,7 +57,7 @@ impl Routes {
             if sequence.is_some_and(|sequence| is_answer(message, sequence, self.pid)) {
                 return Some(message.to_vec());
             }
-            self.changed = true;
+            self.changed |= is_change(message);
         }
         None
     }

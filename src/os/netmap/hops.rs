@@ -4,7 +4,7 @@ use super::ready::Interface;
 use super::routing::{Neighbour, Way};
 use crate::base::Instant;
 use crate::os::clock::Clock;
-use crate::os::fast::{Hop, Hops, NextHop};
+use crate::os::fast::{Changed, Hop, Hops, NextHop};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
@@ -37,6 +37,8 @@ pub struct Neighbours<T> {
     clock: Clock,
     /// For IPv4 and IPv6.
     lists: [Option<List>; 2],
+    /// Something did, and nobody was told yet.
+    changed: bool,
 }
 
 /// Neighbours behind our interface.
@@ -54,6 +56,14 @@ impl<T: Tables> Neighbours<T> {
             interface,
             clock: Clock::new(),
             lists: [None, None],
+            changed: false,
+        }
+    }
+
+    fn look(&mut self) {
+        if self.tables.changed() {
+            self.lists = [None, None];
+            self.changed = true;
         }
     }
 
@@ -81,9 +91,7 @@ impl<T: Tables> Hops for Neighbours<T> {
     /// FreeBSD chooses no route by our address: setfib(1)'s number of the process does, which its
     /// routing socket has as its other sockets do.
     fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop {
-        if self.tables.changed() {
-            self.lists = [None, None];
-        }
+        self.look();
         let way = match self.tables.way(to) {
             Ok(Some(way)) if way.interface == self.interface.index => way,
             Ok(_) => return NextHop::Elsewhere,
@@ -104,5 +112,11 @@ impl<T: Tables> Hops for Neighbours<T> {
             mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
             vlan: None,
         })
+    }
+    /// What the routing socket says is not looked at more closely.
+    fn changes(&mut self) -> Vec<Changed> {
+        self.look();
+        let changed = std::mem::take(&mut self.changed);
+        changed.then_some(Changed::All).into_iter().collect()
     }
 }

@@ -28,6 +28,9 @@ pub const INET6: u8 = 28;
 const VERSION: u8 = 5;
 /// RTM_GET.
 const GET: u8 = 4;
+/// RTM_ADD, RTM_DELETE, RTM_CHANGE, RTM_LOSING, RTM_REDIRECT, RTM_NEWADDR, RTM_DELADDR, RTM_IFINFO,
+/// RTM_IFANNOUNCE.
+const CHANGES: [u8; 9] = [1, 2, 3, 5, 6, 12, 13, 14, 17];
 
 const RTF_UP: u32 = 0x1;
 const RTF_GATEWAY: u32 = 0x2;
@@ -122,6 +125,15 @@ pub fn is_answer(message: &[u8], sequence: i32, pid: i32) -> bool {
         return false;
     };
     header.kind == GET && header.sequence == sequence && header.pid == pid
+}
+
+/// Whether a message tells of a change of routes, addresses or interfaces. Answers to others'
+/// questions come to all who listen, and say nothing of that.
+pub fn is_change(message: &[u8]) -> bool {
+    match message {
+        [_, _, VERSION, kind, ..] => CHANGES.contains(kind),
+        _ => false,
+    }
 }
 
 /// What the answer says: `None` if there is no unicast way, or if it is no answer.

@@ -1,7 +1,7 @@
 //! The driver between real sockets on loopback.
 
 use super::*;
-use crate::os::fast::{Exchange, Figures, Gate, Hop, Hops, Link, NextHop, spawn};
+use crate::os::fast::{Changed, Exchange, Figures, Gate, Hop, Hops, Link, NextHop, spawn};
 use crate::relay::frame::{Frame, Verdict, process};
 use crate::relay::{
     Blocked, Direction, DropReason, Failure, Learning, LegSpec, MediaKind, MediaSpec,
@@ -366,6 +366,10 @@ impl Hops for Loopback {
             mtu: 1500,
             vlan: None,
         })
+    }
+
+    fn changes(&mut self) -> Vec<Changed> {
+        Vec::new()
     }
 }
 

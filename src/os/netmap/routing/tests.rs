@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::Rng;
-use crate::os::fast::{Hops, NextHop};
+use crate::os::fast::{Changed, Hops, NextHop};
 use crate::os::netmap::hops::{Neighbours, Tables};
 use crate::os::netmap::ready::{Interface, Mode};
 use std::collections::BTreeMap;
@@ -392,4 +392,18 @@ fn hops_follow_the_tables() {
     }
     let hop = hops.hop(ip("198.51.100.7"), None).known().unwrap();
     assert_eq!(hop.hardware_address[5], 0xfd);
+    // Whoever asks for changes hears of those, too, that were seen meanwhile; once.
+    assert_eq!(hops.changes(), [Changed::All]);
+    assert_eq!(hops.changes(), []);
+    fixed.0.lock().unwrap().changed = true;
+    assert_eq!(hops.changes(), [Changed::All]);
+}
+
+#[test]
+fn answers_to_others_are_no_changes() {
+    let message = |kind: u8| [200, 0, 5, kind];
+    for (kind, is) in [(1, true), (2, true), (4, false), (7, false), (14, true)] {
+        assert_eq!(is_change(&message(kind)), is, "{kind}");
+    }
+    assert!(!is_change(&[200, 0, 4, 1]) && !is_change(&[]));
 }

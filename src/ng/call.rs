@@ -45,6 +45,8 @@ pub struct Party {
     pub streams: Vec<Stream>,
     /// What ICE needs, where it is spoken with it.
     pub ice: Option<Ice>,
+    /// Its last offer's ICE is not taken up.
+    pub without_ice: bool,
     /// What of it is blocked.
     pub blocking: Blocking,
 }
@@ -132,6 +134,7 @@ impl Party {
             hearing: Hearing::default(),
             streams: Vec::new(),
             ice: None,
+            without_ice: false,
             blocking: Blocking::default(),
         }
     }

@@ -266,7 +266,7 @@ impl Ng {
                 return Err(NO_PORTS.into());
             }
         }
-        ice::agree(dialogue, author, sdp, (options.ice, answers), &mut self.rng);
+        ice::agree(dialogue, author, sdp, (options, answers), &mut self.rng);
         let asked = (options, answers);
         let passages = secure::agree(dialogue, author, sdp, asked, &mut self.rng)?;
         let sections = sections(dialogue, reader, (sdp, passages, shown), asked);

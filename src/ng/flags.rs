@@ -49,6 +49,18 @@ pub struct RtcpMux {
     pub reject: bool,
 }
 
+/// Whether a description's reader shall see candidates of ours (RFC 8839).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum IceWish {
+    /// Where the offer's author speaks ICE.
+    #[default]
+    Pass,
+    /// In any case.
+    Force,
+    /// In none.
+    Remove,
+}
+
 /// What a request asks for beside its command.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Options {
@@ -93,7 +105,9 @@ pub struct Options {
     /// Formats.
     pub codecs: Codecs,
     /// Candidates of ours.
-    pub ice: bool,
+    pub ice: IceWish,
+    /// The author of an offer shall go on without ICE.
+    pub ice_rejected: bool,
     /// Keys in descriptions.
     pub sdes: Sdes,
     /// What the log shall say, once each.
@@ -101,7 +115,7 @@ pub struct Options {
 }
 
 /// Flags that ask for what is done in any case, or for what makes no difference here.
-const TAKEN_IN_SILENCE: [&str; 22] = [
+const TAKEN_IN_SILENCE: [&str; 20] = [
     "trust-address",
     "symmetric",
     "strict-source",
@@ -114,8 +128,6 @@ const TAKEN_IN_SILENCE: [&str; 22] = [
     "unidirectional",
     "directional",
     "trickle-ICE",
-    "reject-ICE",
-    "ICE-reject",
     "reuse-codecs",
     "no-codec-renegotiation",
     "allow-transcoding",
@@ -193,11 +205,13 @@ impl Options {
                 // An answer goes to the offering side as that side offered, in any case.
                 self.transport = (text != "ACCEPT").then_some(text);
             }
-            "ICE" => match value.as_bytes() {
-                Some(b"remove" | b"default") => {}
-                Some(b"force") => self.ice = true,
-                _ => self.not_done(&format!("ICE={}", shown(value))),
+            "ICE" => match value.as_list() {
+                Some(_) => self.each(value, Self::on_ice),
+                None => self.on_ice(&shown(value)),
             },
+            "all" => self.all = shown(value) != "none",
+            "from-interface" => self.on_interface(0, value),
+            "to-interface" => self.on_interface(1, value),
             key if KEYS_TAKEN_IN_SILENCE.contains(&key) => {}
             "record-call" => self.on_record(&shown(value)),
             "pause" => self.pause = is_yes(&shown(value)),
@@ -231,6 +245,7 @@ impl Options {
             "always-transcode" => self.codecs.push(List::Accept, "all"),
             "fatal" => self.fatal = true,
             "all" => self.all = true,
+            "reject-ICE" | "ICE-reject" => self.ice_rejected = true,
             "record-call" => self.record = Some(Recording::On),
             "pause" => self.pause = true,
             flag if TAKEN_IN_SILENCE.contains(&flag) => {}
@@ -256,6 +271,25 @@ impl Options {
             self.on_osrtp(member);
         } else {
             self.note(format!("unknown flag \"{flag}\""));
+        }
+    }
+
+    fn on_ice(&mut self, member: &str) {
+        match member {
+            "remove" => self.ice = IceWish::Remove,
+            "force" => self.ice = IceWish::Force,
+            "default" => self.ice = IceWish::Pass,
+            // A lite agent takes no candidates that come later.
+            "trickle" => {}
+            member => self.not_done(&format!("ICE={member}")),
+        }
+    }
+
+    /// The interface toward the author (0) or toward the reader (1).
+    fn on_interface(&mut self, place: usize, value: &Value) {
+        let both = self.direction.get_or_insert_default();
+        if let Some(name) = both.get_mut(place) {
+            *name = shown(value);
         }
     }
 

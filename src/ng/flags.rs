@@ -175,10 +175,47 @@ const KEYS_TAKEN_IN_SILENCE: [&str; 14] = [
     "SIP-code",
 ];
 
+/// Flags that are told apart by their spelling here, beside the lists above.
+const FLAGS: [&str; 12] = [
+    "SIP-source-address",
+    "asymmetric",
+    "media-handover",
+    "original-sendrecv",
+    "no-rtcp-attribute",
+    "full-rtcp-attribute",
+    "loop-protect",
+    "single-codec",
+    "always-transcode",
+    "reject-ICE",
+    "ICE-reject",
+    "record-call",
+];
+
+/// Keys that are not all lower case.
+const KEYS: [&str; 7] = [
+    "SDES",
+    "OSRTP",
+    "ICE",
+    "TOS",
+    "T.38",
+    "generate-RTCP",
+    "supports",
+];
+
+/// Some clients write all in lower case, or more in capitals; that makes no difference. Others'
+/// names, such as codecs, stay as they stand.
+fn spelled<'a>(word: &'a str, lists: &[&[&'static str]]) -> &'a str {
+    let mut known = lists.iter().flat_map(|list| list.iter());
+    let found = known.find(|known| known.eq_ignore_ascii_case(word));
+    found.copied().unwrap_or(word)
+}
+
 impl Options {
     /// Takes one key of a request.
     pub(super) fn on_key(&mut self, key: &str, value: &Value) {
-        match key {
+        let lists: [&[&str]; 2] = [&KEYS, &KEYS_TAKEN_IN_SILENCE];
+        let lower = key.to_ascii_lowercase();
+        match spelled(&lower, &lists) {
             "flags" => self.each(value, Self::on_flag),
             "replace" => self.each(value, Self::on_replace),
             "rtcp-mux" => self.each(value, Self::on_rtcp_mux),
@@ -233,7 +270,7 @@ impl Options {
 
     /// Takes one flag.
     pub(super) fn on_flag(&mut self, flag: &str) {
-        match flag {
+        match spelled(flag, &[&FLAGS, &TAKEN_IN_SILENCE, &NOT_DONE]) {
             "SIP-source-address" => self.sip_source = true,
             "asymmetric" => self.learning = Learning::Never,
             "media-handover" => self.learning = Learning::Always,
@@ -256,7 +293,10 @@ impl Options {
 
     /// Flags that stand for a member of another list.
     fn on_prefixed(&mut self, flag: &str) {
-        let split = |prefix: &str| flag.strip_prefix(prefix);
+        let split = |prefix: &str| {
+            let (start, rest) = flag.split_at_checked(prefix.len())?;
+            start.eq_ignore_ascii_case(prefix).then_some(rest)
+        };
         if let Some(rest) = split("replace-") {
             self.on_replace(rest);
         } else if let Some(rest) = split("rtcp-mux-") {

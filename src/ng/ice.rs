@@ -1,6 +1,6 @@
 //! ICE between us and a party, where the party speaks it or the client asks for it (`ICE=force`):
-//! who gets candidates of ours, and which credentials hold. We are a lite agent (RFC 8445 §2.5): each port of ours is a
-//! host candidate, and the party does all the rest.
+//! who gets candidates of ours, and which credentials hold. We are a lite agent (RFC 8445 §2.5):
+//! each port of ours is a host candidate, and the party does all the rest.
 //!
 //! ```text
 //!   flag       in an offer                           in an answer

@@ -6,10 +6,10 @@
 //! (RFC 3550 §6.4) where it sends such, else by what came to us for it, of which there is one
 //! sample alone. The score is that of the E-model, see [`Heard::score`].
 //!
-//! `MOS progression` shows at most some twenty reports of the whole time, so far apart as `interval`
-//! says, in seconds. Round trips are in microseconds, as rtpengine has them whatever its manual
-//! says: `round-trip time leg` between us and the participant, `round-trip time` between it and
-//! the other one; zero where its reports do not let them be known.
+//! `MOS progression` shows at most some twenty reports of the whole time, as far apart as
+//! `interval` says, in seconds. Round trips are in microseconds: `round-trip time leg` between us
+//! and the participant, `round-trip time` between it and the other one; zero where its reports do
+//! not let them be known.
 
 use super::stats::Row;
 use crate::base::{Anchor, Instant};

@@ -515,8 +515,8 @@ impl Side {
         }
     }
 
-    /// Has a flow follow its next hop, which may be another by now; whether there is one. `changed`:
-    /// something did, and whether that was the way.
+    /// Has a flow follow its next hop, which may be another by now; whether there is one.
+    /// `changed`: something did, and whether that was the way.
     fn follow(&mut self, now: Instant, port: u16, changed: Option<bool>) -> bool {
         let Some(placed) = self.placed.get_mut(&port) else {
             return false;

@@ -3,8 +3,8 @@
 //!
 //! R = 93.2 - Id - Ie,eff, and a mean opinion score between 1 and 4.5 from R (G.107 Annex B). The
 //! delay is a guess: a packet, a listener's buffer of twice the jitter, and half of the round trip
-//! where that is known. Loss is taken as random. Wideband codecs are judged as if they were narrow, on
-//! whose scale nothing is better than G.711.
+//! where that is known. Loss is taken as random. Wideband codecs are judged as if they were narrow,
+//! on whose scale nothing is better than G.711.
 
 /// R without any impairment but the default ones (G.107 §7.2).
 const R_BEST: f64 = 93.2;

@@ -157,8 +157,8 @@ impl Reports {
         self.keep(report);
     }
 
-    /// Time since the first report is cut in pieces; the first report of each is kept. Where that is
-    /// too many the pieces are twice as long.
+    /// Time since the first report is cut in pieces; the first report of each is kept. Where that
+    /// is too many the pieces are twice as long.
     fn keep(&mut self, report: Report) {
         let Some(start) = self.kept.first().map(|first| first.at) else {
             return self.kept.push(report);

@@ -1,6 +1,6 @@
-//! What a worker does about packets that waited for it. The buffer of a port holds ten seconds of a
-//! voice or more, so that bursts of video pass; a worker that is too busy would delay every voice by
-//! as much, and go on so for as long as it is busy. Sound that is late by half a second is worth
+//! What a worker does about packets that waited for it. The buffer of a port holds ten seconds of
+//! a voice or more, so that bursts of video pass; a worker that is too busy would delay every voice
+//! by as much, and go on so for as long as it is busy. Sound that is late by half a second is worth
 //! nothing to who listens, and does harm: a phone's jitter buffer grows by it. So it is dropped,
 //! which takes less time than to carry it, and the worker catches up.
 //!

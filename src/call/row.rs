@@ -23,7 +23,7 @@ pub(super) fn legs(stats: &[LegStats; 2], codec: &str) -> Vec<LegRow> {
         packets_out: leg.packets_out,
         lost: leg.lost,
         jitter_ms: jitter_ms(leg),
-        mos: mean_opinion_score(codec, leg.packets_in, leg.lost, jitter_ms(leg)),
+        mos: mean_opinion_score(codec, leg.packets_in, leg.lost, jitter_ms(leg), 0.0),
         remote: leg.source.map(|s| s.to_string()).unwrap_or_default(),
         silent_ms: leg.silent_for.map(|d| d.as_millis() as u64),
     };

@@ -59,6 +59,9 @@ impl Ng {
 }
 
 fn chosen(call: &Call, request: &Request) -> Result<Chosen, &'static str> {
+    if request.options.all {
+        return Ok(Chosen::Everybody);
+    }
     let all = call.dialogues.iter().enumerate();
     let each =
         all.flat_map(|(at, dialogue)| Side::BOTH.map(|side| (at, side, dialogue.party(side))));

@@ -45,6 +45,8 @@ pub struct Party {
     pub streams: Vec<Stream>,
     /// What ICE needs, where it is spoken with it.
     pub ice: Option<Ice>,
+    /// Its last offer's ICE is not taken up.
+    pub without_ice: bool,
     /// What of it is blocked.
     pub blocking: Blocking,
 }
@@ -132,6 +134,7 @@ impl Party {
             hearing: Hearing::default(),
             streams: Vec::new(),
             ice: None,
+            without_ice: false,
             blocking: Blocking::default(),
         }
     }
@@ -176,6 +179,8 @@ pub struct Dialogue {
     pub codecs: Codecs,
     /// Who made it.
     pub offerer: Side,
+    /// Whether it waits for its answer.
+    pub pending: bool,
     /// Whether it is recorded, as its call is.
     pub recording: Recording,
     /// What is written of it, one for each stream of sound.
@@ -244,6 +249,11 @@ impl Dialogue {
         self.party(Side::Called).tags.is_empty()
     }
 
+    /// Whether this side has an offer to answer.
+    fn waits_for(&self, side: Side) -> bool {
+        self.pending && self.offerer != side
+    }
+
     /// The side that has this tag.
     pub fn side_of(&self, tag: &[u8]) -> Option<Side> {
         Side::BOTH
@@ -275,9 +285,11 @@ impl Dialogue {
         let mut legs = match (Sdp::parse(&caller.sdp), Sdp::parse(&called.sdp)) {
             (Ok(a), Ok(b)) => {
                 let mut legs = [leg(caller, &a), leg(called, &b)];
-                // A stream that one side has just offered has its ports before it is answered.
-                grow(&mut legs[0], unanswered(caller, &b));
-                grow(&mut legs[1], unanswered(called, &a));
+                // A stream that one side has just offered has its ports before it is answered: its
+                // reader is told of them, so they must be ours then.
+                let [first, second] = &mut legs;
+                grow(first, unanswered(caller, &b), self.waits_for(Side::Caller));
+                grow(second, unanswered(called, &a), self.waits_for(Side::Called));
                 legs
             }
             (Ok(a), Err(_)) => [leg(caller, &a), unanswered(called, &a)],
@@ -296,9 +308,15 @@ impl Dialogue {
     }
 }
 
-/// Adds the streams that a side's own description does not know yet.
-fn grow(leg: &mut LegSpec, offered: LegSpec) {
+/// Adds the streams that a side's own description does not know yet; with `again` those, too, that
+/// it refused.
+fn grow(leg: &mut LegSpec, offered: LegSpec, again: bool) {
     let known = leg.media.len();
+    if again {
+        for (place, spec) in leg.media.iter_mut().zip(&offered.media) {
+            *place = place.or(*spec);
+        }
+    }
     leg.media.extend(offered.media.into_iter().skip(known));
 }
 

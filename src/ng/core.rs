@@ -571,7 +571,7 @@ impl Ng {
     }
 
     /// The relay could not get the ports of an offer or answer, and what was agreed before holds:
-    /// nobody was told of the ports, so others are as good.
+    /// where nobody was told of the ports others are as good. Who answers was, by the offer.
     fn on_refused(&mut self, now: Instant, client: Client, described: Described, reason: Failure) {
         let Described {
             request,
@@ -593,7 +593,11 @@ impl Ng {
                 Failure::Port(port) | Failure::PortInUse(port) => Some(port & !1),
                 Failure::Full | Failure::BadStreams | Failure::Duplicate | Failure::Unknown => None,
             };
+            let mut told = false;
             if let Some(dialogue) = id.and_then(|id| self.dialogue_mut(call_id, id)) {
+                let answerer = dialogue.offerer.other();
+                told = request.command == Command::Answer
+                    && dialogue.party(answerer).ports.contains(&bad);
                 let mut ports = dialogue
                     .parties
                     .iter_mut()
@@ -602,7 +606,7 @@ impl Ng {
                     .find(|port| bad.is_some() && **port == bad)
                     .map(Option::take);
             }
-            if bad.is_some() && tries < TRIES_MAX {
+            if bad.is_some() && !told && tries < TRIES_MAX {
                 return self.describe(now, client, *request, tries + 1);
             }
             self.tell_of_each(call_id, |dialogue| Some(dialogue.id) == id);

@@ -174,6 +174,7 @@ impl Ng {
             mux: request.options.rtcp_mux,
             codecs: request.options.codecs.clone(),
             offerer: Side::Caller,
+            pending: false,
             recording: Recording::Off,
             tapes: Vec::new(),
             shown: Vec::new(),
@@ -246,6 +247,7 @@ impl Ng {
         }
         dialogue.party_mut(reader).go_by(reader_tag);
         dialogue.touched = now;
+        dialogue.pending = !answers;
         if answers {
             call::agree_on_mux(dialogue, author);
         } else {
@@ -264,7 +266,7 @@ impl Ng {
                 return Err(NO_PORTS.into());
             }
         }
-        ice::agree(dialogue, author, sdp, (options.ice, answers), &mut self.rng);
+        ice::agree(dialogue, author, sdp, (options, answers), &mut self.rng);
         let asked = (options, answers);
         let passages = secure::agree(dialogue, author, sdp, asked, &mut self.rng)?;
         let sections = sections(dialogue, reader, (sdp, passages, shown), asked);

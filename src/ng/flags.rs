@@ -49,6 +49,18 @@ pub struct RtcpMux {
     pub reject: bool,
 }
 
+/// Whether a description's reader shall see candidates of ours (RFC 8839).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum IceWish {
+    /// Where the offer's author speaks ICE.
+    #[default]
+    Pass,
+    /// In any case.
+    Force,
+    /// In none.
+    Remove,
+}
+
 /// What a request asks for beside its command.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Options {
@@ -93,7 +105,9 @@ pub struct Options {
     /// Formats.
     pub codecs: Codecs,
     /// Candidates of ours.
-    pub ice: bool,
+    pub ice: IceWish,
+    /// The author of an offer shall go on without ICE.
+    pub ice_rejected: bool,
     /// Keys in descriptions.
     pub sdes: Sdes,
     /// What the log shall say, once each.
@@ -101,7 +115,7 @@ pub struct Options {
 }
 
 /// Flags that ask for what is done in any case, or for what makes no difference here.
-const TAKEN_IN_SILENCE: [&str; 22] = [
+const TAKEN_IN_SILENCE: [&str; 20] = [
     "trust-address",
     "symmetric",
     "strict-source",
@@ -114,8 +128,6 @@ const TAKEN_IN_SILENCE: [&str; 22] = [
     "unidirectional",
     "directional",
     "trickle-ICE",
-    "reject-ICE",
-    "ICE-reject",
     "reuse-codecs",
     "no-codec-renegotiation",
     "allow-transcoding",
@@ -163,10 +175,47 @@ const KEYS_TAKEN_IN_SILENCE: [&str; 14] = [
     "SIP-code",
 ];
 
+/// Flags that are told apart by their spelling here, beside the lists above.
+const FLAGS: [&str; 12] = [
+    "SIP-source-address",
+    "asymmetric",
+    "media-handover",
+    "original-sendrecv",
+    "no-rtcp-attribute",
+    "full-rtcp-attribute",
+    "loop-protect",
+    "single-codec",
+    "always-transcode",
+    "reject-ICE",
+    "ICE-reject",
+    "record-call",
+];
+
+/// Keys that are not all lower case.
+const KEYS: [&str; 7] = [
+    "SDES",
+    "OSRTP",
+    "ICE",
+    "TOS",
+    "T.38",
+    "generate-RTCP",
+    "supports",
+];
+
+/// Some clients write all in lower case, or more in capitals; that makes no difference. Others'
+/// names, such as codecs, stay as they stand.
+fn spelled<'a>(word: &'a str, lists: &[&[&'static str]]) -> &'a str {
+    let mut known = lists.iter().flat_map(|list| list.iter());
+    let found = known.find(|known| known.eq_ignore_ascii_case(word));
+    found.copied().unwrap_or(word)
+}
+
 impl Options {
     /// Takes one key of a request.
     pub(super) fn on_key(&mut self, key: &str, value: &Value) {
-        match key {
+        let lists: [&[&str]; 2] = [&KEYS, &KEYS_TAKEN_IN_SILENCE];
+        let lower = key.to_ascii_lowercase();
+        match spelled(&lower, &lists) {
             "flags" => self.each(value, Self::on_flag),
             "replace" => self.each(value, Self::on_replace),
             "rtcp-mux" => self.each(value, Self::on_rtcp_mux),
@@ -193,11 +242,13 @@ impl Options {
                 // An answer goes to the offering side as that side offered, in any case.
                 self.transport = (text != "ACCEPT").then_some(text);
             }
-            "ICE" => match value.as_bytes() {
-                Some(b"remove" | b"default") => {}
-                Some(b"force") => self.ice = true,
-                _ => self.not_done(&format!("ICE={}", shown(value))),
+            "ICE" => match value.as_list() {
+                Some(_) => self.each(value, Self::on_ice),
+                None => self.on_ice(&shown(value)),
             },
+            "all" => self.all = shown(value) != "none",
+            "from-interface" => self.on_interface(0, value),
+            "to-interface" => self.on_interface(1, value),
             key if KEYS_TAKEN_IN_SILENCE.contains(&key) => {}
             "record-call" => self.on_record(&shown(value)),
             "pause" => self.pause = is_yes(&shown(value)),
@@ -219,7 +270,7 @@ impl Options {
 
     /// Takes one flag.
     pub(super) fn on_flag(&mut self, flag: &str) {
-        match flag {
+        match spelled(flag, &[&FLAGS, &TAKEN_IN_SILENCE, &NOT_DONE]) {
             "SIP-source-address" => self.sip_source = true,
             "asymmetric" => self.learning = Learning::Never,
             "media-handover" => self.learning = Learning::Always,
@@ -231,6 +282,7 @@ impl Options {
             "always-transcode" => self.codecs.push(List::Accept, "all"),
             "fatal" => self.fatal = true,
             "all" => self.all = true,
+            "reject-ICE" | "ICE-reject" => self.ice_rejected = true,
             "record-call" => self.record = Some(Recording::On),
             "pause" => self.pause = true,
             flag if TAKEN_IN_SILENCE.contains(&flag) => {}
@@ -241,7 +293,10 @@ impl Options {
 
     /// Flags that stand for a member of another list.
     fn on_prefixed(&mut self, flag: &str) {
-        let split = |prefix: &str| flag.strip_prefix(prefix);
+        let split = |prefix: &str| {
+            let (start, rest) = flag.split_at_checked(prefix.len())?;
+            start.eq_ignore_ascii_case(prefix).then_some(rest)
+        };
         if let Some(rest) = split("replace-") {
             self.on_replace(rest);
         } else if let Some(rest) = split("rtcp-mux-") {
@@ -256,6 +311,25 @@ impl Options {
             self.on_osrtp(member);
         } else {
             self.note(format!("unknown flag \"{flag}\""));
+        }
+    }
+
+    fn on_ice(&mut self, member: &str) {
+        match member {
+            "remove" => self.ice = IceWish::Remove,
+            "force" => self.ice = IceWish::Force,
+            "default" => self.ice = IceWish::Pass,
+            // A lite agent takes no candidates that come later.
+            "trickle" => {}
+            member => self.not_done(&format!("ICE={member}")),
+        }
+    }
+
+    /// The interface toward the author (0) or toward the reader (1).
+    fn on_interface(&mut self, place: usize, value: &Value) {
+        let both = self.direction.get_or_insert_default();
+        if let Some(name) = both.get_mut(place) {
+            *name = shown(value);
         }
     }
 

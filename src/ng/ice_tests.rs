@@ -150,3 +150,43 @@ fn credentials_hold_until_the_peer_begins_anew() {
     assert_eq!(ours(&answered), None);
     assert!(!h.nominates(toward_a, "192.0.2.10:9", &second));
 }
+
+#[test]
+fn without_a_flag_ice_is_spoken_with_those_who_speak_it() {
+    let mut h = Harness::new(64);
+    // Nobody does.
+    assert_eq!(ours(&h.say("offer", OFFER, "default")), None);
+    assert_eq!(ours(&h.say("answer", ANSWER, "default")), None);
+    // She does, so he is asked whether he does; he does not.
+    let mut h = Harness::new(64);
+    let offered = h.say("offer", &ice(OFFER, "alice"), "default");
+    assert!(ours(&offered).is_some() && !offered.contains("198.51.100.20 5000"));
+    let answered = h.say("answer", ANSWER, "default");
+    let (toward_a, credentials) = (port(&answered), ours(&answered).unwrap());
+    assert!(h.nominates(toward_a, "192.0.2.9:9", &credentials));
+    // He offers: she sees candidates as before, and he gets none.
+    let from_b = [&dialogue("call", "b", "a")[..], &[("sdp", ANSWER.into())]];
+    let offered = sdp(&h.request("offer", &from_b.concat()));
+    assert_eq!(ours(&offered), Some(credentials));
+    let to_b = [
+        &dialogue("call", "b", "a")[..],
+        &[("sdp", (&*ice(OFFER, "alice")).into())],
+    ];
+    assert_eq!(ours(&sdp(&h.request("answer", &to_b.concat()))), None);
+}
+
+#[test]
+fn ice_that_is_rejected_is_neither_offered_back_nor_answered() {
+    let mut h = Harness::new(64);
+    let reject = [
+        &dialogue("call", "a", "")[..],
+        &[
+            ("sdp", (&*ice(OFFER, "alice")).into()),
+            ("flags", super::tests::list(&["reject ICE"])),
+        ],
+    ];
+    let offered = sdp(&h.request("offer", &reject.concat()));
+    assert!(ours(&offered).is_some(), "he may speak it all the same");
+    let answered = h.say("answer", &ice(ANSWER, "bob"), "default");
+    assert_eq!(ours(&answered), None);
+}

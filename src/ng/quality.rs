@@ -4,21 +4,26 @@
 //!
 //! The entry of a source says how the participant behind it hears: in the words of its reports
 //! (RFC 3550 §6.4) where it sends such, else by what came to us for it, of which there is one
-//! sample alone. The score is that of the E-model, see [`mean_opinion_score`].
+//! sample alone. The score is that of the E-model, see [`Heard::score`].
 //!
-//! Not known here: round-trip times, which are zero, and how the score changed in between.
+//! `MOS progression` shows at most some twenty reports of the whole time, as far apart as
+//! `interval` says, in seconds. Round trips are in microseconds: `round-trip time leg` between us
+//! and the participant, `round-trip time` between it and the other one; zero where its reports do
+//! not let them be known.
 
 use super::stats::Row;
 use crate::base::{Anchor, Instant};
-use crate::relay::{Heard, Hears, StreamStats, mean_opinion_score};
-use crate::wire::bencode::Dictionary;
+use crate::relay::{Heard, Hears, RoundTrip, StreamStats};
+use crate::wire::bencode::{Dictionary, Value};
 use std::time::Duration;
 
-/// The entries of a participant's sources; `streams` are its figures and those of whom it hears.
+/// The entries of a participant's sources; `streams` are its figures and those of whom it hears;
+/// `whole`: with how it went.
 pub(super) fn sources(
     rows: &[Row],
     streams: &[[StreamStats; 2]],
     when: (Instant, &Anchor),
+    whole: bool,
 ) -> Dictionary {
     let mut out = Dictionary::new();
     for row in rows {
@@ -29,7 +34,7 @@ pub(super) fn sources(
             continue;
         };
         let codec = row.codec.as_deref().unwrap_or_default();
-        if let Some(entry) = entry(codec, &hears, when) {
+        if let Some(entry) = entry(codec, &hears, when, whole) {
             out.add(ssrc.to_string(), entry);
         }
     }
@@ -39,7 +44,7 @@ pub(super) fn sources(
 /// What a participant says of how it hears, or what came for it.
 fn heard(own: &StreamStats, other: &StreamStats) -> Option<Hears> {
     if own.hears.reports > 0 {
-        return Some(own.hears);
+        return Some(own.hears.clone());
     }
     if other.packets_in == 0 {
         return None;
@@ -49,6 +54,7 @@ fn heard(own: &StreamStats, other: &StreamStats) -> Option<Hears> {
     let sample = Heard {
         fraction,
         jitter_us: other.jitter_us,
+        round_trip: RoundTrip::default(),
         ago: Duration::ZERO,
     };
     Some(Hears {
@@ -57,60 +63,79 @@ fn heard(own: &StreamStats, other: &StreamStats) -> Option<Hears> {
         jitter_us: u64::from(other.jitter_us),
         lost: i32::try_from(other.lost).unwrap_or(i32::MAX),
         extremes: Some([sample; 2]),
+        ..Hears::default()
     })
 }
 
-fn entry(codec: &str, hears: &Hears, (now, anchor): (Instant, &Anchor)) -> Option<Dictionary> {
+fn entry(
+    codec: &str,
+    hears: &Hears,
+    (now, anchor): (Instant, &Anchor),
+    whole: bool,
+) -> Option<Dictionary> {
     let [worst, best] = hears.extremes?;
-    let reports = u64::from(hears.reports);
     let one = |heard: &Heard| {
-        let figures = (u64::from(heard.fraction), u64::from(heard.jitter_us));
-        let mut out = figures_of(score(codec, figures), figures);
+        let mut out = figures_of(score(codec, heard), heard);
         out.add("reported at", anchor.unix_seconds(now - heard.ago));
         out
     };
-    let score_of = |heard: &Heard| {
-        score(
-            codec,
-            (u64::from(heard.fraction), u64::from(heard.jitter_us)),
-        )
-    };
-    let mean = (hears.fractions / reports, hears.jitter_us / reports);
+    let mean = mean(hears);
     // That of the means; between the extremes, as the mean of all would be.
-    let (low, high) = (score_of(&worst), score_of(&best));
-    let score = score(codec, mean).clamp(low.min(high), high.max(low));
-    let mut average = figures_of(score, mean);
-    average.add("samples", reports);
+    let (low, high) = (score(codec, &worst), score(codec, &best));
+    let score = score(codec, &mean).clamp(low.min(high), high.max(low));
+    let mut average = figures_of(score, &mean);
+    average.add("samples", u64::from(hears.reports));
     let mut out = Dictionary::new();
     out.add("cumulative loss", i64::from(hears.lost))
         .add("average MOS", average)
         .add("lowest MOS", one(&worst))
         .add("highest MOS", one(&best));
+    let both = hears.progression.first().zip(hears.progression.last());
+    if let Some((first, last)) = both.filter(|_| whole) {
+        let between = hears.progression.len().saturating_sub(1).max(1);
+        let span = first.ago.saturating_sub(last.ago).as_secs();
+        let entries = hears.progression.iter().map(|heard| one(heard).into());
+        let mut progression = Dictionary::new();
+        progression
+            .add("interval", span / between as u64)
+            .add("entries", entries.collect::<Vec<Value>>());
+        out.add("MOS progression", progression);
+    }
     Some(out)
 }
 
-/// In tenths, of 256ths lost and microseconds of jitter.
-fn score(codec: &str, (fraction, jitter_us): (u64, u64)) -> u64 {
-    let lost = fraction.min(255);
-    let score = mean_opinion_score(codec, 256 - lost, lost, jitter_us as f64 / 1000.0);
-    // To the next tenth below, as rtpengine has it; a hundredth is not lost on the way.
-    (score.unwrap_or(1.0) * 100.0).round() as u64 / 10
+/// As if it were one report.
+fn mean(hears: &Hears) -> Heard {
+    let reports = u64::from(hears.reports).max(1);
+    let [leg_us, whole_us] = [hears.legs, hears.wholes].map(|m| m.mean_us() as u32);
+    Heard {
+        fraction: u8::try_from(hears.fractions / reports).unwrap_or(u8::MAX),
+        jitter_us: u32::try_from(hears.jitter_us / reports).unwrap_or(u32::MAX),
+        round_trip: RoundTrip { leg_us, whole_us },
+        ago: Duration::ZERO,
+    }
 }
 
-fn figures_of(score: u64, (fraction, jitter_us): (u64, u64)) -> Dictionary {
+/// In tenths.
+fn score(codec: &str, heard: &Heard) -> u64 {
+    // To the next tenth below, as rtpengine has it; a hundredth is not lost on the way.
+    (heard.score(codec) * 100.0).round() as u64 / 10
+}
+
+fn figures_of(score: u64, heard: &Heard) -> Dictionary {
     let mut out = Dictionary::new();
     out.add("MOS", score)
-        .add("round-trip time", 0_i64)
-        .add("round-trip time leg", 0_i64)
-        .add("jitter", jitter_us / 1000)
-        .add("packet loss", fraction * 100 / 256);
+        .add("round-trip time", u64::from(heard.round_trip.whole_us))
+        .add("round-trip time leg", u64::from(heard.round_trip.leg_us))
+        .add("jitter", u64::from(heard.jitter_us) / 1000)
+        .add("packet loss", u64::from(heard.fraction) * 100 / 256);
     out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::bencode::Value;
+    use crate::relay::Mean;
 
     fn number(entry: &Dictionary, path: [&str; 2]) -> i64 {
         let Some(Value::Dictionary(inner)) = entry.get(path[0].as_bytes()) else {
@@ -128,7 +153,12 @@ mod tests {
             instant: Instant::ZERO,
             unix_ms: 1_700_000_000_000,
         };
-        entry("PCMU", &hears, (Instant::from_millis(60_000), &anchor))
+        entry(
+            "PCMU",
+            &hears,
+            (Instant::from_millis(60_000), &anchor),
+            true,
+        )
     }
 
     #[test]
@@ -136,6 +166,10 @@ mod tests {
         let heard = |fraction, jitter_us, seconds| Heard {
             fraction,
             jitter_us,
+            round_trip: RoundTrip {
+                leg_us: 20_000,
+                whole_us: 1000 * u32::from(fraction),
+            },
             ago: Duration::from_secs(seconds),
         };
         let own = StreamStats {
@@ -145,6 +179,15 @@ mod tests {
                 jitter_us: 4000 + 8000,
                 lost: -2,
                 extremes: Some([heard(64, 8000, 20), heard(0, 1500, 10)]),
+                legs: Mean {
+                    sum_us: 60_000,
+                    count: 3,
+                },
+                wholes: Mean {
+                    sum_us: 64_000,
+                    count: 1,
+                },
+                progression: vec![heard(32, 0, 30), heard(64, 8000, 20), heard(0, 1500, 10)],
             },
             ..StreamStats::default()
         };
@@ -153,7 +196,7 @@ mod tests {
             lost: 100,
             ..StreamStats::default()
         };
-        let entry = of(own, other).unwrap();
+        let entry = of(own, other.clone()).unwrap();
         assert_eq!(
             entry.get(b"cumulative loss").and_then(Value::as_integer),
             Some(-2)
@@ -170,6 +213,26 @@ mod tests {
         let scores = ["lowest MOS", "average MOS", "highest MOS"].map(|kind| at(kind, "MOS"));
         assert!(scores.is_sorted() && scores[0] < scores[2], "{scores:?}");
         assert_eq!(scores[2], 44);
+        let trips = ["lowest MOS", "average MOS", "highest MOS"]
+            .map(|kind| (at(kind, "round-trip time"), at(kind, "round-trip time leg")));
+        assert_eq!(trips, [(64_000, 20_000), (64_000, 20_000), (0, 20_000)]);
+        assert_eq!(at("MOS progression", "interval"), 10);
+        let Some(Value::Dictionary(progression)) = entry.get(b"MOS progression") else {
+            panic!("{entry:?}")
+        };
+        let Some(Value::List(entries)) = progression.get(b"entries") else {
+            panic!("{progression:?}")
+        };
+        let each = entries.iter().map(|entry| match entry {
+            Value::Dictionary(one) => {
+                let number = |key: &[u8]| one.get(key).and_then(Value::as_integer).unwrap();
+                (number(b"reported at"), number(b"packet loss"))
+            }
+            other => panic!("{other:?}"),
+        });
+        let start = 1_700_000_030;
+        let expected = [(start, 12), (start + 10, 25), (start + 20, 0)];
+        assert_eq!(each.collect::<Vec<_>>(), expected);
         // Who says nothing hears what came for it.
         let silent = of(StreamStats::default(), other).unwrap();
         assert_eq!(number(&silent, ["average MOS", "packet loss"]), 50);

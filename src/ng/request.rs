@@ -176,7 +176,7 @@ impl Request {
 
     /// Takes one key.
     pub(super) fn on_key(&mut self, key: &str, value: &Value) -> Result<(), Refusal> {
-        match key {
+        match key.to_ascii_lowercase().as_str() {
             "command" => {}
             "call-id" => name(&mut self.call_id, value)?,
             "from-tag" => name(&mut self.from_tag, value)?,

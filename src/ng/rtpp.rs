@@ -270,7 +270,7 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ng::flags::{Family, Options};
+    use crate::ng::flags::{Family, IceWish, Options};
     use crate::relay::Learning;
 
     /// A request with its options in a dictionary.
@@ -306,6 +306,30 @@ mod tests {
             out.add(*key, value.clone());
         }
         out.into()
+    }
+
+    #[test]
+    fn capitals_make_no_difference() {
+        let cases = [
+            "SIP-source-address received-from=192.0.2.9 ICE=force SDES-no-AES_CM_128_HMAC_SHA1_80",
+            "no-rtcp-attribute reject-ICE trickle-ICE OSRTP-accept codec-strip-PCMU label=x",
+        ];
+        for text in cases {
+            let lower = text.replace("SIP-", "sip-").replace("ICE", "ice");
+            let lower = lower.replace("SDES-", "sdes-").replace("OSRTP", "osrtp");
+            let upper = text.replace("rtcp-attribute", "RTCP-attribute");
+            for other in [lower, upper] {
+                let (one, other) = (flags(text), flags(&other));
+                assert_eq!(one.options, other.options, "{text}");
+                assert_eq!(one.options.notes, Vec::<String>::new(), "{text}");
+            }
+        }
+        let named = request(
+            "offer",
+            &[("Via-Branch", "z".into()), ("ice", "remove".into())],
+        );
+        assert_eq!(*named.via_branch, *b"z");
+        assert_eq!(named.options.ice, IceWish::Remove);
     }
 
     /// The strings of Kamailio's and rtpengine's documentation, and the keys that the module makes

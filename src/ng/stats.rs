@@ -97,8 +97,11 @@ impl Snapshot {
         let [caller, called] = *figures.legs;
         let streams = figures.streams.iter();
         match member.side {
-            Side::Caller => (caller, streams.copied().collect()),
-            Side::Called => (called, streams.map(|[a, b]| [*b, *a]).collect()),
+            Side::Caller => (caller, streams.cloned().collect()),
+            Side::Called => {
+                let turned = streams.map(|[a, b]| [b.clone(), a.clone()]);
+                (called, turned.collect())
+            }
         }
     }
 
@@ -125,11 +128,11 @@ impl Snapshot {
                 continue;
             }
             let rendered = member.render((&leg, &streams), now, anchor);
-            let heard = quality::sources(&member.rows, &streams, (now, anchor));
-            let mut size = Vec::new();
-            rendered.emit(&mut size);
-            heard.emit(&mut size);
-            let Some(left) = room.checked_sub(size.len()) else {
+            let mut heard = quality::sources(&member.rows, &streams, (now, anchor), true);
+            if bytes(&rendered) + bytes(&heard) > room {
+                heard = quality::sources(&member.rows, &streams, (now, anchor), false);
+            }
+            let Some(left) = room.checked_sub(bytes(&rendered) + bytes(&heard)) else {
                 continue;
             };
             room = left;
@@ -152,6 +155,13 @@ impl Snapshot {
             .add("totals", totals);
         reply
     }
+}
+
+/// How long it is when it is sent.
+fn bytes(part: &Dictionary) -> usize {
+    let mut out = Vec::new();
+    part.emit(&mut out);
+    out.len()
 }
 
 fn member(part: usize, dialogue: &Dialogue, side: Side) -> Member {
@@ -231,7 +241,12 @@ impl Member {
         let relation = Value::from(vec![Value::from(relation)]);
         out.add("subscriptions", relation.clone())
             .add("subscribers", relation);
-        let own = |at: usize| streams.get(at).map(|[own, _]| *own).unwrap_or_default();
+        let own = |at: usize| {
+            streams
+                .get(at)
+                .map(|[own, _]| own.clone())
+                .unwrap_or_default()
+        };
         let first = self.rows.first().map(|row| row.stream);
         let rows = self.rows.iter().map(|row| {
             let mut stats = own(row.stream);

@@ -7,7 +7,9 @@ use super::*;
 use crate::base::{Instant, Rng};
 use crate::media::file::is_name;
 use crate::media::order::{News, TapeOrder};
-use crate::relay::{BindError, Datagram, PortPool, Relay, RelaySettings, SocketAction, Verdict};
+use crate::relay::{
+    BindError, Datagram, PortPool, Relay, RelaySettings, Side, SocketAction, Verdict,
+};
 use crate::wire::bencode::{Dictionary, Value};
 use crate::wire::sdp::Sdp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -711,6 +713,79 @@ fn a_stream_may_come_and_go_within_a_call() {
     assert_eq!(h.bound.len(), 4);
     h.delete(0);
     assert!(h.is_empty() && h.ng.ports_free() == 16);
+}
+
+fn answer_of(h: &mut Harness, body: &str) -> Dictionary {
+    let all = [&dialogue("call", "a", "b")[..], &[("sdp", body.into())]];
+    h.request("answer", &all.concat())
+}
+
+/// A call of two streams of sound of which the called one refused the second, whose ports another
+/// program has by now; ours in the second section toward each.
+fn a_refused_stream_loses_its_ports(h: &mut Harness) -> [u16; 2] {
+    let second = |sdp: &str| Sdp::parse(sdp.as_bytes()).unwrap().media[1].port;
+    let first = [
+        &dialogue("call", "a", "")[..],
+        &[("sdp", (&*twice(OFFER)).into())],
+    ];
+    let offered = sdp(&h.request("offer", &first.concat()));
+    let toward_b = second(&offered);
+    sdp(&answer_of(h, &twice(ANSWER).replace("5010", "0")));
+    assert_eq!(h.bound.len(), 4);
+    let call = h.ng.calls.values().next().unwrap();
+    let toward_a = call.dialogues[0].party(Side::Caller).ports[1].unwrap();
+    h.taken.extend([toward_b, toward_a]);
+    [toward_a, toward_b]
+}
+
+#[test]
+fn a_stream_that_comes_back_has_ports_before_anybody_hears_of_them() {
+    let mut h = Harness::new(16);
+    let gone = a_refused_stream_loses_its_ports(&mut h);
+    let [body, answer] = [OFFER, ANSWER].map(twice);
+    let again = [&dialogue("call", "a", "b")[..], &[("sdp", (&*body).into())]];
+    let offered = sdp(&h.request("offer", &again.concat()));
+    let answer = [
+        &dialogue("call", "a", "b")[..],
+        &[("sdp", (&*answer).into())],
+    ];
+    let answered = sdp(&h.request("answer", &answer.concat()));
+    let second = |sdp: &str| Sdp::parse(sdp.as_bytes()).unwrap().media[1].port;
+    let [toward_a, toward_b] = [&answered, &offered].map(|sdp| second(sdp));
+    assert!(!gone.contains(&toward_a) && !gone.contains(&toward_b));
+    assert!(toward_a != 0 && toward_b != 0);
+    let phones = ["198.51.100.10:4010", "198.51.100.20:5010"];
+    let [a, b] = phones.map(|phone| phone.parse().unwrap());
+    assert_eq!(h.packet(toward_a, phones[0], 1), Some((toward_b, b)));
+    assert_eq!(h.packet(toward_b, phones[1], 1), Some((toward_a, a)));
+    assert_eq!(h.bound.len(), 8);
+    h.delete(0);
+    assert!(h.is_empty());
+    assert_eq!(h.ng.ports_free(), 14, "those that are taken are bad");
+}
+
+#[test]
+fn an_answer_that_changes_its_mind_cannot_have_ports_that_are_gone() {
+    let mut h = Harness::new(16);
+    let [_, toward_b] = a_refused_stream_loses_its_ports(&mut h);
+    h.taken.retain(|port| *port == toward_b);
+    let bound = h.bound.clone();
+    // The called one was told of a port that nobody can give it any more.
+    let said = answer_of(&mut h, &twice(ANSWER));
+    assert_eq!(error(&said), "Ran out of ports");
+    assert_eq!((&h.bound, h.ng.calls()), (&bound, 1));
+    // The call goes on, and the next offer names others.
+    let again = [
+        &dialogue("call", "a", "b")[..],
+        &[("sdp", (&*twice(OFFER)).into())],
+    ];
+    let offered = sdp(&h.request("offer", &again.concat()));
+    let parsed = Sdp::parse(offered.as_bytes()).unwrap();
+    assert!(![0, toward_b].contains(&parsed.media[1].port));
+    sdp(&answer_of(&mut h, &twice(ANSWER)));
+    h.delete(0);
+    assert!(h.is_empty());
+    assert_eq!(h.ng.ports_free(), 15);
 }
 
 #[test]

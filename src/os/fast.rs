@@ -51,6 +51,16 @@ pub const PUNTED_MAX: usize = 1024;
 const HOP_AGE_MAX: Duration = Duration::from_secs(4);
 /// So often in a row a next hop may be unknown before its flow goes back to sockets.
 const UNKNOWN_MAX: u8 = 3;
+/// The most changes that are told one by one.
+pub const CHANGES_MAX: usize = 64;
+/// How often it is asked what changed, while there are flows: so long at most a call sounds into a
+/// cable that was pulled.
+const LOOK: Duration = Duration::from_millis(100);
+/// The most flows that follow their next hops in one step, each of which costs some questions to
+/// the system; the worker has packets to carry meanwhile. So much a storm of changes may cost.
+const FOLLOWED_PER_STEP: usize = 64;
+/// How far such steps are apart.
+const STEP: Duration = Duration::from_millis(10);
 
 /// What is known of the way to a host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -111,6 +121,47 @@ pub trait Hops: Send + std::fmt::Debug {
     /// How packets to `to` leave; with the address `from` of ours, where it is given, by which
     /// systems may choose routes.
     fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop;
+
+    /// What changed since this was asked last, at most [`CHANGES_MAX`]: which next hops may be
+    /// others by now. Does not wait.
+    fn changes(&mut self) -> Vec<Changed>;
+}
+
+/// What the system says is not as it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Changed {
+    /// The way to the hosts of a prefix: an address, and how many of its bits count.
+    Way(IpAddr, u8),
+    /// Who had this hardware address has another one, or does not answer.
+    Neighbour([u8; 6]),
+    /// Any of that.
+    All,
+}
+
+impl Changed {
+    /// Whether the way may be another; else it is who is asked at its end.
+    fn is_way(self) -> bool {
+        match self {
+            Changed::Way(..) | Changed::All => true,
+            Changed::Neighbour(_) => false,
+        }
+    }
+
+    fn concerns(self, destination: IpAddr, hop: &Hop) -> bool {
+        match self {
+            Changed::All => true,
+            Changed::Neighbour(address) => hop.hardware_address == address,
+            Changed::Way(network, length) => match (network, destination) {
+                (IpAddr::V4(a), IpAddr::V4(b)) => {
+                    (a.to_bits() ^ b.to_bits()).leading_zeros() >= u32::from(length)
+                }
+                (IpAddr::V6(a), IpAddr::V6(b)) => {
+                    (a.to_bits() ^ b.to_bits()).leading_zeros() >= u32::from(length)
+                }
+                (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+            },
+        }
+    }
 }
 
 /// Decides which frames the driver sees.
@@ -246,6 +297,14 @@ pub struct Side {
     placed: BTreeMap<u16, Placed>,
     /// Removals that found the line full, and whether nobody waits for them: at most one a port.
     backlog: VecDeque<(SocketAddr, bool)>,
+    /// When it was asked last what changed.
+    looked: Instant,
+    /// Flows whose next hop may be another by now, by our port, and whether the way may be.
+    stale: BTreeMap<u16, bool>,
+    /// When the last of them were followed.
+    stepped: Instant,
+    /// The port from which on the next of them is looked for.
+    turn: u16,
 }
 
 /// What comes from the driver.
@@ -290,6 +349,10 @@ pub fn line(
         hops,
         placed: BTreeMap::new(),
         backlog: VecDeque::new(),
+        looked: Instant::ZERO,
+        stale: BTreeMap::new(),
+        stepped: Instant::ZERO,
+        turn: 0,
     };
     Ok((side, ends))
 }
@@ -396,15 +459,68 @@ impl Side {
     fn query(&mut self, now: Instant, port: u16) -> Option<(u16, FlowNews)> {
         let placed = self.placed.get(&port).filter(|p| !p.leaving)?;
         let destination = placed.ours;
-        if now.since(placed.checked) >= HOP_AGE_MAX && !self.follow(now, port) {
+        if now.since(placed.checked) >= HOP_AGE_MAX && !self.follow(now, port, None) {
             return Some(self.lost_way(port));
         }
         let _ = self.lines.ask(false, || Change::Query { destination });
         None
     }
 
+    /// When to call [`Side::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match (self.placed.is_empty(), self.stale.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(self.looked + LOOK),
+            (false, false) => Some((self.looked + LOOK).min(self.stepped + STEP)),
+        }
+    }
+
+    /// Looks what changed of next hops, and has flows follow theirs; what the relay must hear.
+    pub fn handle_timeout(&mut self, now: Instant) -> Vec<(u16, FlowNews)> {
+        if now >= self.looked + LOOK {
+            self.looked = now;
+            for changed in self.hops.changes() {
+                self.mark(changed);
+            }
+        }
+        if self.stale.is_empty() || now < self.stepped + STEP {
+            return Vec::new();
+        }
+        self.stepped = now;
+        let mut lost = Vec::new();
+        for _ in 0..FOLLOWED_PER_STEP {
+            let Some((port, moved)) = self.next_stale() else {
+                break;
+            };
+            let stays = self.placed.get(&port).is_none_or(|placed| placed.leaving);
+            if !stays && !self.follow(now, port, Some(moved)) {
+                lost.push(self.lost_way(port));
+            }
+        }
+        lost
+    }
+
+    /// The flow to follow next. Each has its turn, however often the first ones are marked anew.
+    fn next_stale(&mut self) -> Option<(u16, bool)> {
+        let next = self.stale.range(self.turn..).next();
+        let (port, moved) = next.or(self.stale.first_key_value())?;
+        let next = (*port, *moved);
+        self.stale.remove(&next.0);
+        self.turn = next.0.saturating_add(1);
+        Some(next)
+    }
+
+    fn mark(&mut self, changed: Changed) {
+        for (port, placed) in &self.placed {
+            if changed.concerns(placed.stream.destination.ip(), &placed.hop) {
+                *self.stale.entry(*port).or_default() |= changed.is_way();
+            }
+        }
+    }
+
     /// Has a flow follow its next hop, which may be another by now; whether there is one.
-    fn follow(&mut self, now: Instant, port: u16) -> bool {
+    /// `changed`: something did, and whether that was the way.
+    fn follow(&mut self, now: Instant, port: u16, changed: Option<bool>) -> bool {
         let Some(placed) = self.placed.get_mut(&port) else {
             return false;
         };
@@ -424,11 +540,16 @@ impl Side {
                 }
                 true
             }
-            // It is most likely the old one, unless that lasts.
-            NextHop::Unknown => {
-                placed.unknown += 1;
-                placed.unknown < UNKNOWN_MAX
-            }
+            NextHop::Unknown => match changed {
+                // It is most likely the old one, unless that lasts.
+                None => {
+                    placed.unknown += 1;
+                    placed.unknown < UNKNOWN_MAX
+                }
+                // A router that the system has not talked to yet: the first packet of a socket
+                // asks for its address, ours would go to the old one.
+                Some(moved) => !moved,
+            },
             NextHop::Elsewhere => false,
         }
     }

@@ -9,6 +9,7 @@
 mod counters;
 mod held;
 mod idle;
+mod late;
 mod plug;
 mod poller;
 mod socket;
@@ -20,9 +21,10 @@ pub use held::held_ports;
 pub use idle::IdlePorts;
 pub use plug::Bound;
 pub use poller::READY_MAX;
-pub use socket::Port;
+pub use socket::{Port, Received};
 
 use self::counters::Told;
+use self::late::{LATE_PER_ROUND, Punctuality};
 use self::plug::Plug;
 use self::poller::Poller;
 use super::clock::Clock;
@@ -235,6 +237,7 @@ impl MediaDriver {
                 events: events.clone(),
                 buffer: vec![0; DATAGRAM_BYTES_MAX],
                 told: Told::new(counters.clone()),
+                punctuality: Punctuality::default(),
             };
             let builder = std::thread::Builder::new().name(format!("media-{number}"));
             threads.push(builder.spawn(move || turn.run())?);
@@ -315,6 +318,7 @@ struct Turn {
     events: EventSink,
     buffer: Vec<u8>,
     told: Told,
+    punctuality: Punctuality,
 }
 
 impl Turn {
@@ -342,18 +346,22 @@ impl Turn {
             if due {
                 self.media.handle_timeout(now, &mut self.plug);
             }
+            let rerouted = self.follow_hops(now);
             // Packets bring news too, as of keys.
-            if due || received > 0 {
+            if due || rerouted || received > 0 {
                 self.settle();
             }
             self.told.received(received, forwarded);
             self.told.tell(&self.media, &self.plug);
+            let end = self.clock.now();
+            self.punctuality.worked(end, end.since(now));
         }
     }
 
     /// How many ports are ready, the doorbell included.
     fn wait(&mut self, more_waits: bool) -> usize {
-        let due = self.media.poll_timeout();
+        let fast = self.fast.as_ref().and_then(Side::poll_timeout);
+        let due = self.media.poll_timeout().into_iter().chain(fast).min();
         let timeout = match more_waits {
             true => Some(std::time::Duration::ZERO),
             false => due.map(|due| due.since(self.clock.now())),
@@ -371,17 +379,35 @@ impl Turn {
     }
 
     fn on_ready(&mut self, now: Instant, number: u16, received: &mut u64, forwarded: &mut u64) {
-        for _ in 0..DATAGRAMS_PER_ROUND {
+        let (mut taken, mut late) = (0, 0);
+        while taken < DATAGRAMS_PER_ROUND && late < LATE_PER_ROUND {
             let Some(port) = self.plug.port(number) else {
                 return self.plug.discard(number);
             };
             // An error is that the port is empty, or an ICMP error of a packet that we sent, which
             // is taken off by reading it.
-            let Ok((length, Some(source))) = port.receive(&mut self.buffer) else {
+            let got = match self.punctuality.looks(now) {
+                true => port.receive_stamped(&mut self.buffer),
+                false => port.receive(&mut self.buffer),
+            };
+            let Ok(Received {
+                length,
+                source: Some(source),
+                waited,
+            }) = got
+            else {
                 return;
             };
             *received += 1;
             self.plug.count(number);
+            if let (Some(waited), Some(packet)) = (waited, self.buffer.get(..length))
+                && self.punctuality.is_late(now, waited, packet)
+            {
+                late += 1;
+                self.media.came_too_late(number);
+                continue;
+            }
+            taken += 1;
             let packet = &mut Datagram::new(&mut self.buffer, length);
             let sent = self
                 .media
@@ -445,6 +471,21 @@ impl Turn {
             self.settle();
         }
         taken == FAST_PER_ROUND
+    }
+
+    /// Has flows follow their next hops where these changed; whether one lost its way.
+    fn follow_hops(&mut self, now: Instant) -> bool {
+        let Some(side) = &mut self.fast else {
+            return false;
+        };
+        if side.poll_timeout().is_none_or(|due| now < due) {
+            return false;
+        }
+        let lost = side.handle_timeout(now);
+        for (port, news) in &lost {
+            self.media.handle_flow(now, *port, *news);
+        }
+        !lost.is_empty()
     }
 
     /// Passes on what the relay wants of the fast path.

@@ -2,16 +2,12 @@
 
 use super::command::{Blocked, MediaKind, Side};
 use super::latch::{self, Admission, Gate};
-use super::quality::mean_opinion_score;
 use super::receiver::{Receiver, units_to_us};
-use super::stats::{DROP_REASONS, DropReason, Heard, Hears, LegStats, StreamStats};
+use super::reports::{Report, Reports};
+use super::stats::{DROP_REASONS, DropReason, LegStats, StreamStats};
 use crate::base::{Instant, Key};
 use crate::wire::rtp::{Class, Header, classify, rtcp};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
-
-/// Reports that follow each other faster say the same twice.
-const REPORTS_APART: Duration = Duration::from_secs(1);
 
 /// What a port is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,6 +69,8 @@ pub(super) struct Channel {
     pub(super) gate: Gate,
     counters: Counters,
     receiver: Receiver,
+    /// Made with the first report that comes or leaves.
+    reports: Option<Box<Reports>>,
     heard: Option<Instant>,
 }
 
@@ -88,76 +86,6 @@ struct Counters {
     rtcp_bytes_in: u64,
     dropped: [u64; DROP_REASONS],
     reported: Option<(i32, u32)>,
-    reports: Reports,
-}
-
-/// One report that came.
-#[derive(Clone, Copy, Debug)]
-struct Report {
-    at: Instant,
-    fraction: u8,
-    jitter_us: u32,
-}
-
-impl Report {
-    fn quality(&self) -> f64 {
-        let lost = u64::from(self.fraction);
-        let jitter_ms = f64::from(self.jitter_us) / 1000.0;
-        mean_opinion_score("", 256 - lost, lost, jitter_ms).unwrap_or(1.0)
-    }
-
-    fn heard(&self, now: Instant) -> Heard {
-        Heard {
-            fraction: self.fraction,
-            jitter_us: self.jitter_us,
-            ago: now.since(self.at),
-        }
-    }
-}
-
-/// See [`Hears`].
-#[derive(Clone, Copy, Default, Debug)]
-struct Reports {
-    count: u32,
-    fractions: u64,
-    jitter_us: u64,
-    lost: i32,
-    last: Option<Instant>,
-    /// The worst and the best.
-    extremes: Option<[Report; 2]>,
-}
-
-impl Reports {
-    fn add(&mut self, report: Report, lost: i32) {
-        let at = report.at;
-        if self.last.is_some_and(|last| at < last + REPORTS_APART) {
-            return;
-        }
-        self.last = Some(at);
-        self.count = self.count.saturating_add(1);
-        self.fractions += u64::from(report.fraction);
-        self.jitter_us += u64::from(report.jitter_us);
-        self.lost = lost;
-        let [worst, best] = self.extremes.get_or_insert([report; 2]);
-        if report.quality() < worst.quality() {
-            *worst = report;
-        }
-        if report.quality() > best.quality() {
-            *best = report;
-        }
-    }
-
-    fn told(&self, now: Instant) -> Hears {
-        Hears {
-            reports: self.count,
-            fractions: self.fractions,
-            jitter_us: self.jitter_us,
-            lost: self.lost,
-            extremes: self
-                .extremes
-                .map(|both| both.map(|report| report.heard(now))),
-        }
-    }
 }
 
 impl Channel {
@@ -167,6 +95,7 @@ impl Channel {
             gate,
             counters: Counters::default(),
             receiver: Receiver::default(),
+            reports: None,
             heard: None,
         }
     }
@@ -205,7 +134,6 @@ impl Channel {
             Lane::Rtcp => {
                 self.counters.rtcp_in += 1;
                 self.counters.rtcp_bytes_in += packet.len() as u64;
-                self.on_rtcp(now, packet);
             }
         }
         Ok((lane, news))
@@ -276,7 +204,6 @@ impl Channel {
             source_changes,
             dropped,
             reported,
-            reports: _,
         } = self.counters;
         stats.packets_in += packets_in;
         stats.bytes_in += bytes_in;
@@ -317,8 +244,9 @@ impl Channel {
         stats.rtcp_in += counters.rtcp_in;
         stats.rtcp_bytes_in += counters.rtcp_bytes_in;
         stats.dropped += counters.dropped.iter().sum::<u64>();
-        if counters.reports.count > stats.hears.reports {
-            stats.hears = counters.reports.told(now);
+        let reports = self.reports.as_ref();
+        if let Some(reports) = reports.filter(|r| r.count() > stats.hears.reports) {
+            stats.hears = reports.told(now);
         }
         if self.setting.role == Role::Media {
             stats.lost += self.receiver.lost();
@@ -345,7 +273,9 @@ impl Channel {
         }
     }
 
-    fn on_rtcp(&mut self, now: Instant, packet: &[u8]) {
+    /// RTCP that was accepted from the side. `beyond`: how long the way from here to the other side
+    /// and back takes, microseconds, where that is known.
+    pub(super) fn on_rtcp(&mut self, now: Instant, packet: &[u8], beyond: Option<u32>) {
         if self.setting.kind != MediaKind::Rtp {
             return;
         }
@@ -359,12 +289,31 @@ impl Channel {
             };
             let jitter_us = units_to_us(block.jitter, clock);
             self.counters.reported = Some((block.lost, jitter_us));
+            let reports = self.reports.get_or_insert_default();
             let report = Report {
                 at: now,
                 fraction: block.fraction_lost,
                 jitter_us,
+                round_trip: reports.measure(now, &block, beyond),
             };
-            self.counters.reports.add(report, block.lost);
+            reports.add(report, block.lost);
         }
+    }
+
+    /// RTCP leaves here toward the side, not yet encrypted: by what the side answers to it, the
+    /// round trip is measured.
+    pub(super) fn remember(&mut self, now: Instant, packet: &[u8]) {
+        if self.setting.kind != MediaKind::Rtp {
+            return;
+        }
+        if let Some(sender) = rtcp::packets(packet).find_map(|p| p.sender()) {
+            self.reports.get_or_insert_default().left(now, sender.ntp);
+        }
+    }
+
+    /// How long the way to the side and back takes, in microseconds, by its last report that lets
+    /// that be known.
+    pub(super) fn round_trip_us(&self) -> Option<u32> {
+        self.reports.as_ref()?.leg_us()
     }
 }

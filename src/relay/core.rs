@@ -255,6 +255,9 @@ impl Relay {
             .tapped
             .then_some((setting.session, setting.stream, setting.side));
         let companion = channel.setting.companion.filter(|_| news);
+        if lane == Lane::Rtcp {
+            self.on_rtcp(now, port, packet.bytes());
+        }
         if let Some(companion) = companion.and_then(|port| self.channels.get_mut(port)) {
             companion.gate.follow(source.ip());
         }
@@ -281,6 +284,21 @@ impl Relay {
             })
         });
         tapped.unwrap_or_else(|| self.onward(port, lane, packet))
+    }
+
+    /// A side tells how it hears. What it hears begins at the other side, or here.
+    fn on_rtcp(&mut self, now: Instant, port: u16, packet: &[u8]) {
+        let Some(setting) = self.channels.get(port).map(|c| c.setting) else {
+            return;
+        };
+        let [_, rtcp] = setting.onward;
+        let beyond = match setting.delivers {
+            true => Some(0),
+            false => self.channels.get(rtcp).and_then(Channel::round_trip_us),
+        };
+        if let Some(channel) = self.channels.get_mut(port) {
+            channel.on_rtcp(now, packet, beyond);
+        }
     }
 
     /// A peer that speaks ICE asks whether our port `port` is there. The answer takes the check's
@@ -318,14 +336,20 @@ impl Relay {
 
     /// A packet that came to our port `port` goes on to the other side.
     fn onward(&mut self, port: u16, lane: Lane, packet: &mut Datagram<'_>) -> Verdict {
-        let onward = self.channels.get(port).map(|c| c.setting.onward);
-        let [media, rtcp] = onward.unwrap_or_default();
+        let from = self
+            .channels
+            .get(port)
+            .map(|c| (c.setting.onward, c.heard()));
+        let ([media, rtcp], came) = from.unwrap_or_default();
         let from_port = match lane {
             Lane::Media => media,
             Lane::Rtcp => rtcp,
         };
         let sent = match self.channels.get_mut(from_port) {
             Some(other) => {
+                if let Some(now) = came.filter(|_| lane == Lane::Rtcp) {
+                    other.remember(now, packet.bytes());
+                }
                 let sealed = seal(&self.sessions, other, lane, packet);
                 sealed.and_then(|()| other.send(lane, packet.bytes().len()))
             }
@@ -383,6 +407,7 @@ impl Relay {
     /// keys of ours where there are such.
     pub fn originate_toward(
         &mut self,
+        now: Instant,
         session: u64,
         (side, stream, lane): (Side, usize, Lane),
         packet: &mut Datagram<'_>,
@@ -395,6 +420,9 @@ impl Relay {
             Lane::Rtcp => rtcp_port,
         };
         let channel = self.channels.get_mut(from_port)?;
+        if lane == Lane::Rtcp {
+            channel.remember(now, packet.bytes());
+        }
         let sealed = seal(&self.sessions, channel, lane, packet);
         match sealed.and_then(|()| channel.send(lane, packet.bytes().len())) {
             Ok(to) => Some((from_port, to)),
@@ -446,6 +474,14 @@ impl Relay {
             channel.drop(DropReason::SendFailed);
         }
         self.count_dropped(DropReason::SendFailed);
+    }
+
+    /// A packet that came to our port `port` waited too long to be looked at.
+    pub fn came_too_late(&mut self, port: u16) {
+        if let Some(channel) = self.channels.get_mut(port) {
+            channel.drop(DropReason::Late);
+        }
+        self.count_dropped(DropReason::Late);
     }
 
     /// What signalling must hear.

@@ -33,6 +33,7 @@ mod offload;
 mod pool;
 mod quality;
 mod receiver;
+mod reports;
 mod session;
 mod stats;
 
@@ -47,7 +48,7 @@ pub use frame::process;
 pub use offload::{FlowNews, FlowOrder, Stream};
 pub use pool::PortPool;
 pub use quality::mean_opinion_score;
-pub use stats::{DROP_REASONS, DropReason, Heard, Hears, LegStats, StreamStats};
+pub use stats::{DROP_REASONS, DropReason, Heard, Hears, LegStats, Mean, RoundTrip, StreamStats};
 
 /// Where the sides stand in the names of legs of ours that are put between the two sides of a
 /// session: above what sessions are counted by.

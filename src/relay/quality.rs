@@ -2,9 +2,9 @@
 //! short form that leaves all but delay, codec and loss at their default values.
 //!
 //! R = 93.2 - Id - Ie,eff, and a mean opinion score between 1 and 4.5 from R (G.107 Annex B). The
-//! delay is a guess: a packet, and a listener's buffer of twice the jitter; the way itself is not
-//! seen from here. Loss is taken as random. Wideband codecs are judged as if they were narrow, on
-//! whose scale nothing is better than G.711.
+//! delay is a guess: a packet, a listener's buffer of twice the jitter, and half of the round trip
+//! where that is known. Loss is taken as random. Wideband codecs are judged as if they were narrow,
+//! on whose scale nothing is better than G.711.
 
 /// R without any impairment but the default ones (G.107 §7.2).
 const R_BEST: f64 = 93.2;
@@ -36,8 +36,14 @@ impl Impairment {
 
 /// The mean opinion score of one direction, 1.0 (bad) to 4.41 (as good as a telephone is), to two
 /// places; `None` if nothing came. `codec` is an encoding's name, or several with commas between,
-/// of which the first counts.
-pub fn mean_opinion_score(codec: &str, packets: u64, lost: u64, jitter_ms: f64) -> Option<f64> {
+/// of which the first counts. `round_trip_ms` is zero where it is not known.
+pub fn mean_opinion_score(
+    codec: &str,
+    packets: u64,
+    lost: u64,
+    jitter_ms: f64,
+    round_trip_ms: f64,
+) -> Option<f64> {
     if packets == 0 {
         return None;
     }
@@ -45,7 +51,7 @@ pub fn mean_opinion_score(codec: &str, packets: u64, lost: u64, jitter_ms: f64) 
     let Impairment { ie, bpl } = Impairment::of(first);
     let loss_percent = 100.0 * lost as f64 / (packets + lost) as f64;
     let ie_effective = ie + (95.0 - ie) * loss_percent / (loss_percent + bpl);
-    let delay_ms = PACKET_MS + 2.0 * jitter_ms.max(0.0);
+    let delay_ms = PACKET_MS + 2.0 * jitter_ms.max(0.0) + round_trip_ms.max(0.0) / 2.0;
     // G.107 §7.4 for small talker echo, in the linear form that is common in monitoring.
     let id = 0.024 * delay_ms + 0.11 * (delay_ms - 177.3).max(0.0);
     let r = (R_BEST - id - ie_effective).clamp(0.0, 100.0);
@@ -58,7 +64,7 @@ mod tests {
     use super::*;
 
     fn score(codec: &str, lost: u64, jitter_ms: f64) -> f64 {
-        mean_opinion_score(codec, 10_000 - lost, lost, jitter_ms).unwrap()
+        mean_opinion_score(codec, 10_000 - lost, lost, jitter_ms, 0.0).unwrap()
     }
 
     #[test]
@@ -86,13 +92,22 @@ mod tests {
     }
 
     #[test]
+    fn a_long_way_is_heard() {
+        let score = |ms| mean_opinion_score("PCMA", 1, 0, 0.0, ms).unwrap();
+        // G.107: 150 ms one way is hardly noticed, 400 ms is.
+        assert_eq!(score(0.0), 4.4);
+        assert!((4.2..4.4).contains(&score(300.0)));
+        assert!((2.7..3.1).contains(&score(800.0)));
+    }
+
+    #[test]
     fn silence_has_no_score_and_the_first_codec_counts() {
-        assert_eq!(mean_opinion_score("PCMU", 0, 0, 0.0), None);
-        assert_eq!(mean_opinion_score("PCMU", 0, 50, 0.0), None);
+        assert_eq!(mean_opinion_score("PCMU", 0, 0, 0.0, 0.0), None);
+        assert_eq!(mean_opinion_score("PCMU", 0, 50, 0.0, 0.0), None);
         assert_eq!(
             score("G729, telephone-event", 0, 0.0),
             score("G729", 0, 0.0)
         );
-        assert!(mean_opinion_score("PCMU", 1, u64::MAX - 1, f64::NAN).unwrap() >= 1.0);
+        assert!(mean_opinion_score("PCMU", 1, u64::MAX - 1, f64::NAN, f64::NAN).unwrap() >= 1.0);
     }
 }

@@ -398,7 +398,7 @@ impl Session {
         channels: &Channels,
         fast: Option<&FastPath>,
     ) -> Vec<[StreamStats; 2]> {
-        let mut all = vec![[StreamStats::default(); 2]; self.plan.streams.len()];
+        let mut all = vec![<[StreamStats; 2]>::default(); self.plan.streams.len()];
         for entry in self.plan.entries() {
             let both = all.get_mut(entry.stream);
             let Some(stats) = both.and_then(|both| both.get_mut(entry.side.index())) else {

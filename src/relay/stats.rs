@@ -25,10 +25,12 @@ pub enum DropReason {
     SendFailed,
     /// SRTP under keys of ours: forged, repeated, before there was a key, or the key is used up.
     Srtp,
+    /// RTP that waited for us so long that its listener is better off without it.
+    Late,
 }
 
 /// How many reasons there are.
-pub const DROP_REASONS: usize = 9;
+pub const DROP_REASONS: usize = 10;
 
 impl DropReason {
     /// All, in the order of [`LegStats::dropped`].
@@ -42,6 +44,7 @@ impl DropReason {
         DropReason::Inactive,
         DropReason::SendFailed,
         DropReason::Srtp,
+        DropReason::Late,
     ];
 
     /// The place in [`LegStats::dropped`].
@@ -61,6 +64,7 @@ impl DropReason {
             DropReason::Inactive => "inactive",
             DropReason::SendFailed => "send_failed",
             DropReason::Srtp => "srtp",
+            DropReason::Late => "late",
         }
     }
 }
@@ -107,7 +111,7 @@ pub struct LegStats {
 
 /// What came from one side in one stream, by its ports of now. Figures of ports that are gone are
 /// in the sums of [`LegStats`] alone.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct StreamStats {
     /// The source (RFC 3550 §3) that it sends as, the latest.
     pub ssrc: Option<u32>,
@@ -134,7 +138,7 @@ pub struct StreamStats {
 }
 
 /// What a side's reports (RFC 3550 §6.4) say of how it hears what we send to it.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Hears {
     /// How many reports there were, of one second at most one.
     pub reports: u32,
@@ -146,6 +150,38 @@ pub struct Hears {
     pub lost: i32,
     /// The worst and the best of them.
     pub extremes: Option<[Heard; 2]>,
+    /// Of the round trips between us and the side.
+    pub legs: Mean,
+    /// Of those between the two sides.
+    pub wholes: Mean,
+    /// How it went: reports of the whole time, evenly far apart, the oldest first; a few at most.
+    pub progression: Vec<Heard>,
+}
+
+/// The mean of those reports by which something could be known.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Mean {
+    /// Microseconds.
+    pub sum_us: u64,
+    /// How many they are.
+    pub count: u32,
+}
+
+impl Mean {
+    /// In microseconds; zero without any.
+    pub fn mean_us(&self) -> u64 {
+        self.sum_us.checked_div(u64::from(self.count)).unwrap_or(0)
+    }
+}
+
+/// How long the way there and back takes (RFC 3550 §6.4.1), in microseconds; zero where that is not
+/// known.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct RoundTrip {
+    /// Between us and the side.
+    pub leg_us: u32,
+    /// Between the side and the other one.
+    pub whole_us: u32,
 }
 
 /// One report.
@@ -155,6 +191,8 @@ pub struct Heard {
     pub fraction: u8,
     /// Interarrival jitter, in microseconds.
     pub jitter_us: u32,
+    /// By this report.
+    pub round_trip: RoundTrip,
     /// How long ago it came.
     pub ago: Duration,
 }

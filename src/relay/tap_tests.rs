@@ -134,7 +134,7 @@ fn legs_of_ours_between_the_two_are_heard_by_either() {
         let mut packet = Datagram::new(&mut bytes, 172);
         let mut say = |w: &mut World, stream, lane| {
             w.relay
-                .originate_toward(SESSION, (side, stream, lane), &mut packet)
+                .originate_toward(at(1), SESSION, (side, stream, lane), &mut packet)
         };
         assert_eq!(
             say(&mut w, 0, Lane::Media),

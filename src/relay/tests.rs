@@ -930,11 +930,11 @@ fn streams_are_counted_each_for_itself_and_reports_are_kept() {
     let Some(MediaEvent::Report { legs, streams, .. }) = w.events.pop() else {
         panic!()
     };
-    let [[a, b], nothing, [c, d]] = streams[..] else {
+    let [[a, b], nothing, [c, d]] = &streams[..] else {
         panic!("{streams:?}")
     };
-    assert_eq!(nothing, [StreamStats::default(); 2]);
-    let told = [&a, &b, &c, &d].map(|s| (s.ssrc, s.packets_in, s.lost));
+    assert_eq!(*nothing, <[StreamStats; 2]>::default());
+    let told = [a, b, c, d].map(|s| (s.ssrc, s.packets_in, s.lost));
     let none = (None, 0, 0);
     assert_eq!(told, [(Some(11), 10, 9), none, none, (Some(22), 1, 0)]);
     assert_eq!((a.bytes_in, a.rtcp_in, a.rtcp_bytes_in), (1720, 4, 128));
@@ -945,6 +945,7 @@ fn streams_are_counted_each_for_itself_and_reports_are_kept() {
         jitter_us,
         lost,
         extremes: Some([worst, best]),
+        ..
     } = a.hears
     else {
         panic!("{a:?}")
@@ -954,6 +955,105 @@ fn streams_are_counted_each_for_itself_and_reports_are_kept() {
     let seconds = Duration::from_secs;
     assert_eq!(told, [(64, 10_000, seconds(9)), (0, 1_000, seconds(7))]);
     assert_eq!([b, c, d].map(|s| s.hears.reports), [0, 0, 0]);
+}
+
+/// What the phones say of how they hear in the first stream.
+fn hears(w: &mut World, ms: u64) -> [Hears; 2] {
+    w.command(at(ms), MediaCommand::Query { session: SESSION });
+    let Some(MediaEvent::Report { mut streams, .. }) = w.events.pop() else {
+        panic!()
+    };
+    streams.swap_remove(0).map(|stats| stats.hears)
+}
+
+/// A sender report at `ntp`, with a block about the other phone that names the report `last` of it,
+/// kept for `kept_ms`.
+fn sender_report(ntp: u64, last: u64, kept_ms: u64) -> Vec<u8> {
+    let info = rtcp::SenderInfo {
+        ntp,
+        timestamp: 160,
+        packets: 1,
+        octets: 160,
+    };
+    let block = rtcp::ReportBlock {
+        ssrc: 1,
+        fraction_lost: 0,
+        lost: 0,
+        highest_sequence: 1,
+        jitter: 8,
+        last_report: (last >> 16) as u32,
+        delay: (kept_ms * 65_536 / 1000) as u32,
+    };
+    let mut out = Vec::new();
+    rtcp::emit_sender_report(&mut out, 1, &info, &[block]);
+    out
+}
+
+#[test]
+fn a_round_trip_is_known_once_a_report_answers_to_one_that_passed() {
+    let mut w = World::open(legs());
+    w.packet(at(1), PORTS[0], PHONES[0], rtp(11, 1));
+    w.packet(at(1), PORTS[1], PHONES[1], rtp(22, 1));
+    let mut say = |ms, side: usize, report| {
+        let from = ["198.51.100.10:4001", "198.51.100.20:5001"][side];
+        let passed = w.packet(at(ms), PORTS[side] + 1, from, report);
+        assert!(matches!(passed, Verdict::Forward { .. }), "{passed:?}");
+        hears(&mut w, ms)
+    };
+    let [a1, a2, b1, b2] = [1_u64, 2, 3, 4].map(|n| 0xe000_0000_8000_0000 + (n << 34));
+    // Nothing passed before, whatever the report names.
+    let [_, called] = say(1000, 1, sender_report(b1, a1, 100));
+    assert_eq!((called.reports, called.legs.count), (1, 0));
+    // The called one's report left toward the caller at 1000; it kept it for 470 ms: 30 are left.
+    let [caller, _] = say(1500, 0, sender_report(a1, b1, 470));
+    assert_eq!(caller.legs.count, 1);
+    assert!(caller.legs.mean_us().abs_diff(30_000) < 20, "{caller:?}");
+    // How far the other one is nobody knows yet.
+    assert_eq!(caller.wholes.count, 0);
+    // It kept the caller's for 380 ms: 120, and 30 beyond.
+    let [_, called] = say(2000, 1, sender_report(b2, a1, 380));
+    let last = called.progression[1].round_trip;
+    assert!(last.leg_us.abs_diff(120_000) < 20, "{last:?}");
+    assert!(last.whole_us.abs_diff(150_000) < 40, "{last:?}");
+    assert_eq!((called.legs.count, called.wholes.count), (1, 1));
+    // A clock that went wrong, one that is slow by far, and one that has no sender report.
+    say(3000, 0, sender_report(a2, b2, 5000));
+    say(60_000, 0, sender_report(a2, b2, 1000));
+    say(61_500, 0, sender_report(a2, b2, 0));
+    let [caller, called] = hears(&mut w, 62_000);
+    assert_eq!((caller.reports, caller.legs.count), (4, 1));
+    // The worst is the one from far away.
+    let Some([worst, best]) = called.extremes else {
+        panic!("{called:?}")
+    };
+    assert_eq!(
+        (worst.round_trip.whole_us, best.round_trip.whole_us),
+        (last.whole_us, 0)
+    );
+}
+
+#[test]
+fn how_it_went_is_shown_evenly_whatever_it_takes() {
+    let mut w = World::open(legs());
+    let mut kept = Vec::new();
+    for n in 0..2000_u64 {
+        let from = "198.51.100.10:4001";
+        w.packet(
+            at(5000 * n),
+            PORTS[0] + 1,
+            from,
+            sender_report(n << 34, 0, 0),
+        );
+        let [caller, _] = hears(&mut w, 5000 * n);
+        kept = caller.progression;
+        assert!((1..=20).contains(&kept.len()), "{n}");
+        assert!(kept.len() >= 10 || n < 10, "{n}");
+    }
+    let apart: Vec<_> = kept.windows(2).map(|two| two[0].ago - two[1].ago).collect();
+    let [least, most] = [apart.iter().min(), apart.iter().max()].map(|d| d.unwrap().as_secs());
+    assert!(most - least <= 5, "{apart:?}");
+    assert_eq!(kept[0].ago, Duration::from_secs(1999 * 5));
+    assert!(kept.last().unwrap().ago < Duration::from_secs(most + 5));
 }
 
 #[test]

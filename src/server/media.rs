@@ -118,6 +118,7 @@ pub struct MediaCore {
 struct Through<'a, C> {
     relay: &'a mut Relay,
     carrier: &'a mut C,
+    now: Instant,
 }
 
 impl<C: Carrier> Outlet for Through<'_, C> {
@@ -152,7 +153,9 @@ impl<C: Carrier> Through<'_, C> {
         };
         copy.copy_from_slice(packet);
         let packet = &mut Datagram::new(&mut room, packet.len());
-        if let Some((from_port, to)) = self.relay.originate_toward(session, place, packet)
+        if let Some((from_port, to)) = self
+            .relay
+            .originate_toward(self.now, session, place, packet)
             && !self
                 .carrier
                 .carry(self.relay, from_port, to, packet.bytes())
@@ -241,6 +244,11 @@ impl MediaCore {
         }
     }
 
+    /// A packet that came to our port `port` waited too long to be looked at.
+    pub fn came_too_late(&mut self, port: u16) {
+        self.relay.came_too_late(port);
+    }
+
     fn deliver(
         &mut self,
         now: Instant,
@@ -249,7 +257,11 @@ impl MediaCore {
         carrier: &mut impl Carrier,
     ) {
         let relay = &mut self.relay;
-        let mut outlet = Through { relay, carrier };
+        let mut outlet = Through {
+            relay,
+            carrier,
+            now,
+        };
         let packet = packet.bytes_mut();
         let studio = &mut self.studio;
         match lane {
@@ -371,7 +383,11 @@ impl MediaCore {
     pub fn handle_timeout(&mut self, now: Instant, carrier: &mut impl Carrier) {
         self.relay.handle_timeout(now);
         let relay = &mut self.relay;
-        let mut outlet = Through { relay, carrier };
+        let mut outlet = Through {
+            relay,
+            carrier,
+            now,
+        };
         self.studio.handle_timeout(now, &mut outlet);
     }
 }

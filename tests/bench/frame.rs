@@ -51,7 +51,9 @@ impl Kind {
 
     fn onward(self, flow: usize) -> Onward {
         let (ours, peer) = match self {
-            Kind::V4 | Kind::Renumbered | Kind::Sealed => ([203, 0, 113, 2].into(), [198, 51, 100, 9].into()),
+            Kind::V4 | Kind::Renumbered | Kind::Sealed => {
+                ([203, 0, 113, 2].into(), [198, 51, 100, 9].into())
+            }
             Kind::V6 => (
                 [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(),
                 [0x2001, 0xdb8, 9, 0, 0, 0, 0, 5].into(),

@@ -786,8 +786,8 @@ class Reporter:
         ntp = int(time.time() * 65536) & 0xFFFFFFFF
         head = (0x81, 200, 12) if self.last else (0x80, 200, 6)
         sender = struct.pack("!BBHIQIII", *head, self.ssrc, ntp << 16, 1600, 10, 1600)
-        # That was at about the same time.
-        delay = int((time.monotonic() - self.reported - 0.005) * 65536)
+        # That was at about the same time, and the way from the relay and back takes 50 ms.
+        delay = int((time.monotonic() - self.reported - 0.05) * 65536)
         self.reported = time.monotonic()
         block = struct.pack("!IIIIII", about, fraction << 24 | lost, 10, jitter, self.last, delay)
         packet = sender + block if self.last else sender
@@ -865,6 +865,16 @@ def test_quality_beside_rtpengine(case):
             for key in mine[kind].keys() & {"jitter", "packet loss", "samples"}:
                 assert mine[kind][key] == other[kind][key], (ssrc, kind, key, mine, other)
         assert abs(mine["highest MOS"]["MOS"] - other["highest MOS"]["MOS"]) <= 1, (mine, other)
+        for key, expected in (("round-trip time leg", 50_000), ("round-trip time", 100_000)):
+            for told in (mine, other):
+                assert abs(told["lowest MOS"][key] - expected) < 40_000, (key, mine, other)
+        went, theirs_went = mine["MOS progression"], other["MOS progression"]
+        assert went.keys() == theirs_went.keys(), (went, theirs_went)
+        assert len(went["entries"]) == len(theirs_went["entries"]) == 3, (went, theirs_went)
+        for entry, other_entry in zip(went["entries"], theirs_went["entries"]):
+            assert entry.keys() == other_entry.keys(), (entry, other_entry)
+            for key in ("jitter", "packet loss"):
+                assert entry[key] == other_entry[key], (ssrc, key, entry, other_entry)
 
 
 def test_a_stream_that_finds_no_port_leaves_the_call(case):

@@ -64,12 +64,12 @@ def beside_loopback():
     return BESIDE
 
 
-def phones(case, caller, called):
+def phones(case, caller, called, asked=" ICE=force"):
     """Two baresips through Kamailio, of which those that are told to speak ICE."""
     address = beside_loopback()
     relay = Relay(case, ng_interfaces=[f"lan/{address}"])
     at = case.port()
-    flags = "replace-origin replace-session-connection ICE=force"
+    flags = f"replace-origin replace-session-connection{asked}"
     kamailio = Kamailio(case, relay, f"{address}:{at}", flags=flags)
     options = {"address": address}
     alice = Phone(case, "alice", kamailio, LOW, ice=caller, **options)
@@ -89,6 +89,12 @@ OFFERS = {
     "ICE taken out on both sides": (ICE, "remove", PLAIN, "remove"),
     "ICE to ICE": (ICE, "force", ICE, "force"),
     "plain to plain": (PLAIN, "remove", PLAIN, "remove"),
+    "ICE to plain, unasked": (ICE, {}, PLAIN, {}),
+    "ICE to ICE, unasked": (ICE, {}, ICE, {}),
+    "plain to plain, unasked": (PLAIN, {}, PLAIN, {}),
+    "ICE to ICE, as by default": (ICE, "default", ICE, "default"),
+    "ICE taken out of the answer": (ICE, {}, ICE, "remove"),
+    "ICE rejected": (ICE, {"flags": ["reject ICE"]}, ICE, {}),
 }
 
 
@@ -109,9 +115,10 @@ def test_beside_rtpengine(case):
     wrong = []
     for number, (name, (offer, first, answer, then)) in enumerate(OFFERS.items()):
         call = {"call_id": f"case-{number}", "from_tag": "a"}
-        steps = (("offer", {"sdp": offer, "ICE": first}),
+        first, then = ({"ICE": w} if isinstance(w, str) else w for w in (first, then))
+        steps = (("offer", {"sdp": offer} | first),
                  ("answer", {"sdp": answer.replace("4000", "5000").replace("4001", "5001"),
-                             "to_tag": "b", "ICE": then}))
+                             "to_tag": "b"} | then))
         for step, keys in steps:
             mine, other = (client.ask(step, **call, **keys) for client in (ours, theirs))
             assert [mine["result"], other["result"]] == ["ok", "ok"], (name, mine, other)
@@ -130,3 +137,11 @@ def test_phone_that_calls(case):
 
 def test_both_phones(case):
     phones(case, caller=True, called=True)
+
+
+def test_both_phones_unasked(case):
+    phones(case, caller=True, called=True, asked="")
+
+
+def test_a_phone_that_calls_unasked(case):
+    phones(case, caller=True, called=False, asked="")

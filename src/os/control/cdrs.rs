@@ -112,6 +112,6 @@ fn leg((leg, side): (&CdrLeg, &str), codecs: &str) -> CdrLegRow {
         packets_out: leg.packets_out,
         lost: leg.lost,
         jitter_ms: leg.jitter_ms,
-        mos: mean_opinion_score(codecs, leg.packets_in, leg.lost, leg.jitter_ms),
+        mos: mean_opinion_score(codecs, leg.packets_in, leg.lost, leg.jitter_ms, 0.0),
     }
 }

@@ -20,7 +20,11 @@ impl Gate for Door {
 
 /// What the tables say, and the last question.
 #[derive(Clone, Debug)]
-struct Table(Arc<Mutex<NextHop>>, Arc<Mutex<Vec<Question>>>);
+struct Table(
+    Arc<Mutex<NextHop>>,
+    Arc<Mutex<Vec<Question>>>,
+    Arc<Mutex<Vec<Changed>>>,
+);
 
 /// To whom, with which address of ours.
 type Question = (IpAddr, Option<IpAddr>);
@@ -30,6 +34,10 @@ impl Hops for Table {
         self.1.lock().unwrap().push((to, from));
         *self.0.lock().unwrap()
     }
+
+    fn changes(&mut self) -> Vec<Changed> {
+        std::mem::take(&mut self.2.lock().unwrap())
+    }
 }
 
 struct Rig {
@@ -38,6 +46,7 @@ struct Rig {
     door: Arc<Door>,
     hop: Arc<Mutex<NextHop>>,
     asked: Arc<Mutex<Vec<Question>>>,
+    changed: Arc<Mutex<Vec<Changed>>>,
     table: FlowTable,
     now: Instant,
     _driver: Ear,
@@ -79,7 +88,12 @@ impl Rig {
         };
         let hop = Arc::new(Mutex::new(NextHop::Known(hop(9))));
         let asked = Arc::default();
-        let hops = Box::new(Table(Arc::clone(&hop), Arc::clone(&asked)));
+        let changed = Arc::default();
+        let hops = Box::new(Table(
+            Arc::clone(&hop),
+            Arc::clone(&asked),
+            Arc::clone(&changed),
+        ));
         let (side, mut ends) = line(3, link, &[wake], hops).unwrap();
         Self {
             side,
@@ -87,6 +101,7 @@ impl Rig {
             door,
             hop,
             asked,
+            changed,
             table: FlowTable::new(flows),
             now: Instant::from_millis(1000),
             _driver: driver,
@@ -251,7 +266,7 @@ fn what_one_thread_refuses_the_others_give_back() {
         owners: Arc::default(),
     };
     let known = Arc::new(Mutex::new(NextHop::Known(hop(9))));
-    let hops = Box::new(Table(known, Arc::default()));
+    let hops = Box::new(Table(known, Arc::default(), Arc::default()));
     let bells = [Arc::clone(&wake), wake];
     let (mut side, mut ends) = line(0, link, &bells, hops).unwrap();
     let mut tables = [FlowTable::new(2), FlowTable::new(1)];
@@ -474,4 +489,121 @@ fn a_worker_that_ends_gives_its_ports_back() {
     assert_eq!(rig.open_ports(), [16384]);
     drop(rig.side);
     assert!(rig.door.0.lock().unwrap().is_empty());
+}
+
+/// Flows on the ports from 16384 on, all installed.
+fn flowing(count: u16) -> Rig {
+    let mut rig = Rig::new(usize::from(count));
+    for n in 0..count {
+        assert_eq!(rig.order(FlowOrder::Install(stream(16384 + 2 * n))), None);
+    }
+    assert_eq!(rig.turn().len(), usize::from(count));
+    rig.asked.lock().unwrap().clear();
+    rig
+}
+
+impl Rig {
+    /// Something changes; what the relay hears within so many milliseconds, and when.
+    fn change(&mut self, changed: Changed, ms: u64) -> Vec<(u64, u16, FlowNews)> {
+        self.changed.lock().unwrap().push(changed);
+        let (start, mut heard) = (self.now, Vec::new());
+        while let Some(due) = self.side.poll_timeout()
+            && due <= start + Duration::from_millis(ms)
+        {
+            self.now = self.now.max(due);
+            let after = self.now.since(start).as_millis() as u64;
+            let news = self.side.handle_timeout(self.now);
+            heard.extend(news.into_iter().map(|(port, news)| (after, port, news)));
+        }
+        heard
+    }
+
+    fn asked(&self) -> usize {
+        std::mem::take(&mut *self.asked.lock().unwrap()).len()
+    }
+}
+
+#[test]
+fn a_flow_leaves_at_once_when_its_way_is_another() {
+    let mut rig = flowing(1);
+    *rig.hop.lock().unwrap() = NextHop::Elsewhere;
+    let heard = rig.change(Changed::Way("198.51.100.0".parse().unwrap(), 24), 1000);
+    assert!(
+        matches!(heard[..], [(..=110, 16384, FlowNews::Elsewhere)]),
+        "{heard:?}"
+    );
+    assert_eq!((rig.rerouted(), rig.asked()), (1, 1));
+    // It is the relay's turn now; nothing is looked for of flows that are gone.
+    rig.order(FlowOrder::Remove { port: 16384 });
+    rig.turn();
+    assert_eq!(rig.side.poll_timeout(), None);
+}
+
+#[test]
+fn a_router_that_nobody_talked_to_is_the_sockets_but_an_entry_that_went_is_not() {
+    let mut rig = flowing(1);
+    *rig.hop.lock().unwrap() = NextHop::Unknown;
+    let same = Changed::Neighbour([2, 0, 0, 0, 0, 9]);
+    for _ in 0..10 {
+        assert_eq!(rig.change(same, 200), []);
+    }
+    assert_eq!(rig.query_later(), None);
+    let heard = rig.change(Changed::All, 200);
+    assert!(
+        matches!(heard[..], [(_, 16384, FlowNews::Elsewhere)]),
+        "{heard:?}"
+    );
+}
+
+#[test]
+fn what_concerns_nobody_costs_no_question() {
+    let mut rig = flowing(2);
+    for changed in [
+        Changed::Way("198.51.101.0".parse().unwrap(), 24),
+        Changed::Way("198.51.100.21".parse().unwrap(), 32),
+        Changed::Way("::".parse().unwrap(), 0),
+        Changed::Neighbour([2, 0, 0, 0, 0, 8]),
+    ] {
+        assert_eq!(rig.change(changed, 300), []);
+    }
+    assert_eq!(rig.asked(), 0);
+    *rig.hop.lock().unwrap() = NextHop::Known(hop(10));
+    for changed in [
+        Changed::Way("0.0.0.0".parse().unwrap(), 0),
+        Changed::Way("198.51.100.20".parse().unwrap(), 32),
+    ] {
+        assert_eq!(rig.change(changed, 300), []);
+        assert_eq!(rig.asked(), 2);
+    }
+    // The flows have another router's address since, so the old one's is of no interest.
+    rig.turn();
+    assert_eq!(rig.change(Changed::Neighbour([2, 0, 0, 0, 0, 9]), 300), []);
+    assert_eq!(rig.asked(), 0);
+    assert_eq!(rig.change(Changed::Neighbour([2, 0, 0, 0, 0, 10]), 300), []);
+    assert_eq!(rig.asked(), 2);
+}
+
+#[test]
+fn a_storm_of_changes_costs_no_more_than_it_may_and_each_flow_has_its_turn() {
+    let mut rig = flowing(1000);
+    let mut ports = BTreeMap::new();
+    let start = rig.now;
+    while rig.now < start + Duration::from_secs(2) {
+        rig.change(Changed::All, 100);
+        rig.now = rig.now.max(start + Duration::from_millis(1));
+        rig.now += Duration::from_millis(1);
+    }
+    let per_second = FOLLOWED_PER_STEP * (1000 / STEP.as_millis() as usize);
+    let asked = rig.asked();
+    assert!(
+        (per_second..=2 * per_second + 2 * FOLLOWED_PER_STEP).contains(&asked),
+        "{asked}"
+    );
+    for (port, placed) in &rig.side.placed {
+        ports.insert(*port, placed.checked);
+    }
+    let late = ports
+        .values()
+        .filter(|at| **at < start + Duration::from_secs(1));
+    assert_eq!(late.count(), 0);
 }

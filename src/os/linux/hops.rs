@@ -1,8 +1,11 @@
 //! Next hops: by which interface and to which hardware address packets to a host leave, as the
 //! kernel's routes and neighbours have it (rtnetlink(7)). Interfaces of VLANs upon ours (IEEE
 //! 802.1Q) are ways by ours, with a tag.
+//!
+//! A second socket hears what changes of them: routes, rules, next hop objects, interfaces, and the
+//! neighbours that were told of.
 
-use crate::os::fast::{Hop, Hops, NextHop, Vlan};
+use crate::os::fast::{CHANGES_MAX, Changed, Hop, Hops, NextHop, Vlan};
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::link::{
     InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
@@ -16,14 +19,29 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The priority that Linux gives packets of sockets with DSCP EF: TC_PRIO_INTERACTIVE
 /// (linux/pkt_sched.h).
 const PRIORITY: u32 = 6;
 /// What one answer takes at most.
 const ANSWER_BYTES: usize = 8192;
+/// The most messages of changes that are read at once: after so many anything may have changed.
+const MESSAGES_MAX: usize = 256;
+/// The most routers and hosts whose address is remembered, and the most interfaces.
+const KNOWN_MAX: usize = 16_384;
+/// What is told of (linux/rtnetlink.h); next hop objects have no name in the library.
+const GROUPS: [u32; 7] = [
+    libc::RTNLGRP_LINK,
+    libc::RTNLGRP_NEIGH,
+    libc::RTNLGRP_IPV4_ROUTE,
+    libc::RTNLGRP_IPV4_RULE,
+    libc::RTNLGRP_IPV6_ROUTE,
+    libc::RTNLGRP_IPV6_RULE,
+    32,
+];
 
 /// An interface as the kernel knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +61,23 @@ pub struct Interface {
 pub struct Neighbours {
     kernel: Kernel,
     interface: Interface,
+    news: News,
+}
+
+/// Hears what changes.
+#[derive(Debug)]
+struct News {
+    socket: Socket,
+    seen: Seen,
+}
+
+/// What was told, by which it is known whether news are any.
+#[derive(Default, Debug)]
+struct Seen {
+    /// Next hops, and what their hardware address was.
+    neighbours: BTreeMap<IpAddr, [u8; 6]>,
+    /// Interfaces, by number. They are told of often, and mostly as they were.
+    links: BTreeMap<u32, (LinkFlags, Option<Interface>)>,
 }
 
 /// A socket to the kernel's tables.
@@ -249,12 +284,135 @@ impl Kernel {
     }
 }
 
+impl News {
+    fn new() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        for group in GROUPS {
+            match socket.add_membership(group) {
+                // Next hop objects came with Linux 5.3, and what tells of them later.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                joined => joined?,
+            }
+        }
+        let seen = Seen::default();
+        Ok(Self { socket, seen })
+    }
+
+    fn changes(&mut self) -> Vec<Changed> {
+        let mut all = Vec::new();
+        let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+        for _ in 0..MESSAGES_MAX {
+            bytes.clear();
+            match self.socket.recv(&mut bytes, libc::MSG_DONTWAIT) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return joined(all),
+                // Some were lost: anything may have changed.
+                Err(_) => return vec![Changed::All],
+            }
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes);
+            match message.map(|message| message.payload) {
+                Ok(NetlinkPayload::InnerMessage(message)) => all.extend(self.seen.news(&message)),
+                // One of a next hop object, or of something newer.
+                Ok(_) | Err(_) => all.push(Changed::All),
+            }
+        }
+        vec![Changed::All]
+    }
+}
+
+/// Each once, or one for all of them.
+fn joined(all: Vec<Changed>) -> Vec<Changed> {
+    let mut once: Vec<Changed> = Vec::new();
+    for changed in all {
+        if changed == Changed::All || once.len() >= CHANGES_MAX {
+            return vec![Changed::All];
+        }
+        if !once.contains(&changed) {
+            once.push(changed);
+        }
+    }
+    once
+}
+
+impl Seen {
+    /// A next hop was told of.
+    fn told(&mut self, next: IpAddr, hardware_address: [u8; 6]) {
+        if self.neighbours.len() >= KNOWN_MAX {
+            self.neighbours.clear();
+        }
+        self.neighbours.insert(next, hardware_address);
+    }
+
+    /// What a message says, if that is news.
+    fn news(&mut self, message: &RouteNetlinkMessage) -> Option<Changed> {
+        use RouteNetlinkMessage::{DelRoute, NewLink, NewNeighbour, NewRoute};
+        match message {
+            NewRoute(route) | DelRoute(route) => Some(prefix(route)),
+            NewNeighbour(found) => self.neighbour(found),
+            // It is unknown then, and most likely the old one.
+            RouteNetlinkMessage::DelNeighbour(_) => None,
+            NewLink(link) => self.link(link),
+            _ => Some(Changed::All),
+        }
+    }
+
+    fn neighbour(&self, found: &NeighbourMessage) -> Option<Changed> {
+        let ip = found
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some((*ip).into()),
+                NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some((*ip).into()),
+                _ => None,
+            });
+        let known = *self.neighbours.get(&ip?)?;
+        let same = match Neighbour::of(found.clone()) {
+            Neighbour::At(hardware_address) => hardware_address == known,
+            Neighbour::Unknown => true,
+            Neighbour::Silent => false,
+        };
+        (!same).then_some(Changed::Neighbour(known))
+    }
+
+    /// Routes by an interface that loses its carrier go without a word.
+    fn link(&mut self, link: &LinkMessage) -> Option<Changed> {
+        if self.links.len() >= KNOWN_MAX {
+            self.links.clear();
+        }
+        let state = (link.header.flags, Interface::of(link));
+        let before = self.links.insert(link.header.index, state);
+        (before != Some(state)).then_some(Changed::All)
+    }
+}
+
+/// Whom a route leads to.
+fn prefix(route: &RouteMessage) -> Changed {
+    let destination = route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(address) => ip(address),
+            _ => None,
+        });
+    let all = match route.header.address_family {
+        AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
+        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return Changed::All,
+    };
+    match destination {
+        Some(address) => Changed::Way(address, route.header.destination_prefix_length),
+        None => Changed::Way(all, 0),
+    }
+}
+
 impl Neighbours {
     /// For hosts behind this interface.
     pub fn new(interface: Interface) -> io::Result<Self> {
         Ok(Self {
             kernel: Kernel::new()?,
             interface,
+            news: News::new()?,
         })
     }
 
@@ -329,6 +487,7 @@ impl Neighbours {
             Neighbour::Unknown => return Ok(NextHop::Unknown),
             Neighbour::Silent => return Ok(NextHop::Elsewhere),
         };
+        self.news.seen.told(way.next, hardware_address);
         let most = u32::from(exit.mtu);
         let mtu = way.mtu.map_or(most, |mtu| mtu.min(most));
         Ok(NextHop::Known(Hop {
@@ -344,6 +503,10 @@ impl Neighbours {
 impl Hops for Neighbours {
     fn hop(&mut self, to: IpAddr, from: Option<IpAddr>) -> NextHop {
         self.look(to, from).unwrap_or(NextHop::Unknown)
+    }
+
+    fn changes(&mut self) -> Vec<Changed> {
+        self.news.changes()
     }
 }
 
@@ -448,5 +611,77 @@ mod tests {
         let map = [(0, 1), (6, 5)].map(|(from, to)| VlanQosMapping::Mapping(from, to));
         facts.push(InfoVlan::EgressQos(map.to_vec()));
         assert_eq!(tag(&vlan(facts), 3), Some(5 << 13 | 200));
+    }
+
+    #[test]
+    fn of_what_the_kernel_tells_little_is_news() {
+        let at: fn(&str) -> IpAddr = |text| text.parse().unwrap();
+        let mut seen = Seen::default();
+        let neighbour = |address: &str, state, last: Option<u8>| {
+            let mut found = NeighbourMessage::default();
+            found.header.state = state;
+            let destination = match at(address) {
+                IpAddr::V4(ip) => NeighbourAddress::Inet(ip),
+                IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
+            };
+            found.attributes = vec![NeighbourAttribute::Destination(destination)];
+            let mac = last.map(|last| vec![2, 0, 0, 0, 0, last]);
+            let mac = mac.map(NeighbourAttribute::LinkLayerAddress);
+            found.attributes.extend(mac);
+            RouteNetlinkMessage::NewNeighbour(found)
+        };
+        use NeighbourState::{Failed, Probe, Reachable, Stale};
+        let router = "192.0.2.254";
+        // Nobody was told of it.
+        assert_eq!(seen.news(&neighbour(router, Failed, None)), None);
+        seen.told(at(router), [2, 0, 0, 0, 0, 9]);
+        for state in [Reachable, Stale, Probe] {
+            assert_eq!(seen.news(&neighbour(router, state, Some(9))), None);
+        }
+        let other = Some(Changed::Neighbour([2, 0, 0, 0, 0, 9]));
+        assert_eq!(seen.news(&neighbour(router, Failed, None)), other);
+        assert_eq!(seen.news(&neighbour(router, Reachable, Some(8))), other);
+        assert_eq!(seen.news(&neighbour("2001:db8::1", Failed, None)), None);
+
+        let mut link = LinkMessage::default();
+        link.header.index = 7;
+        link.header.flags = LinkFlags::Up | LinkFlags::LowerUp;
+        let mut tell = |link: &LinkMessage| seen.news(&RouteNetlinkMessage::NewLink(link.clone()));
+        assert_eq!(tell(&link), Some(Changed::All));
+        assert_eq!(tell(&link), None);
+        link.header.flags = LinkFlags::Up;
+        assert_eq!(tell(&link), Some(Changed::All), "its cable was pulled");
+
+        let mut route = RouteMessage::default();
+        route.header.address_family = AddressFamily::Inet6;
+        let mut tell = |route: &RouteMessage| {
+            let message = RouteNetlinkMessage::DelRoute(route.clone());
+            seen.news(&message)
+        };
+        assert_eq!(tell(&route), Some(Changed::Way(at("::"), 0)));
+        route.header.destination_prefix_length = 32;
+        let network = RouteAttribute::Destination(RouteAddress::from(at("2001:db8::")));
+        route.attributes.push(network);
+        assert_eq!(tell(&route), Some(Changed::Way(at("2001:db8::"), 32)));
+    }
+
+    #[test]
+    fn many_changes_are_told_as_one() {
+        let way = |n: u8| Changed::Way(IpAddr::from([10, n, 0, 0]), 16);
+        assert_eq!(joined(vec![way(1), way(2), way(1)]), [way(1), way(2)]);
+        assert_eq!(joined(vec![way(1), Changed::All, way(2)]), [Changed::All]);
+        let most: Vec<_> = (0..CHANGES_MAX as u8).map(way).collect();
+        assert_eq!(joined(most.clone()), most);
+        assert_eq!(
+            joined((0..=CHANGES_MAX as u8).map(way).collect()),
+            [Changed::All]
+        );
+    }
+
+    #[test]
+    fn the_socket_of_news_can_be_had_and_does_not_wait() {
+        let mut news = News::new().unwrap();
+        // What other tests' hosts do may be told; it ends.
+        assert!(news.changes().len() <= CHANGES_MAX);
     }
 }

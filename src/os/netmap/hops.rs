@@ -4,7 +4,7 @@ use super::ready::Interface;
 use super::routing::{Change, Neighbour, Way};
 use crate::base::Instant;
 use crate::os::clock::Clock;
-use crate::os::fast::{Hop, Hops, NextHop};
+use crate::os::fast::{Changed, Hop, Hops, NextHop};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
@@ -42,6 +42,8 @@ pub struct Neighbours<T> {
     clock: Clock,
     /// For IPv4 and IPv6.
     lists: [Option<List>; 2],
+    /// Something did, and nobody was told yet.
+    changed: bool,
 }
 
 /// Neighbours behind our interface.
@@ -98,6 +100,7 @@ impl<T: Tables> Neighbours<T> {
             interface,
             clock: Clock::new(),
             lists: [None, None],
+            changed: false,
         }
     }
 
@@ -117,6 +120,7 @@ impl<T: Tables> Neighbours<T> {
                 for list in [four, six].into_iter().flatten() {
                     list.is_outdated = true;
                 }
+                self.changed = true;
             }
         }
     }
@@ -161,6 +165,14 @@ impl<T: Tables> Hops for Neighbours<T> {
             mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
             vlan: None,
         })
+    }
+
+    /// What the routing socket says is not looked at more closely. Who is a neighbour is asked anew
+    /// each second in any case.
+    fn changes(&mut self) -> Vec<Changed> {
+        self.follow();
+        let changed = std::mem::take(&mut self.changed);
+        changed.then_some(Changed::All).into_iter().collect()
     }
 }
 

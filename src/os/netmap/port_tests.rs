@@ -8,7 +8,7 @@ use super::registration::{System, Woken, look, register};
 use super::tests::{OURS, PEER, arp, frame, mark_of};
 use crate::config::{Fastpath, FastpathMode, NetmapPort};
 use crate::os::clock::Clock;
-use crate::os::fast::{Card, FromDriver, Hop, Hops, NextHop, Running, Side};
+use crate::os::fast::{Card, Changed, FromDriver, Hop, Hops, NextHop, Running, Side};
 use crate::relay::{FlowNews, FlowOrder, Stream};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -42,6 +42,10 @@ impl Hops for Known {
             mtu: 1500,
             vlan: None,
         })
+    }
+
+    fn changes(&mut self) -> Vec<Changed> {
+        Vec::new()
     }
 }
 

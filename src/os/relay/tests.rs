@@ -1,7 +1,7 @@
 //! The driver between real sockets on loopback.
 
 use super::*;
-use crate::os::fast::{Exchange, Figures, Gate, Hop, Hops, Link, NextHop, spawn};
+use crate::os::fast::{Changed, Exchange, Figures, Gate, Hop, Hops, Link, NextHop, spawn};
 use crate::relay::frame::{Frame, Verdict, process};
 use crate::relay::{
     Blocked, Direction, DropReason, Failure, Learning, LegSpec, MediaKind, MediaSpec,
@@ -367,6 +367,10 @@ impl Hops for Loopback {
             vlan: None,
         })
     }
+
+    fn changes(&mut self) -> Vec<Changed> {
+        Vec::new()
+    }
 }
 
 /// The frame that brings a phone's packet to our port.
@@ -529,4 +533,81 @@ fn the_loss_of_ports_is_found_while_packets_come_and_at_their_end() {
         plug.release(Instant::ZERO, number, &poller);
     }
     assert!(plug.lost() > found);
+}
+
+/// Stops the first worker for so long, as a host does that is too busy.
+fn stall(h: &Harness, time: Duration) {
+    let (ours, _theirs) = crate::os::ipc::Channel::pair().unwrap();
+    let adopt = Box::new(move |_| std::thread::sleep(time));
+    h.driver.handle().set_broker(ours, adopt).unwrap();
+}
+
+fn heard(phone: &UdpSocket, patience: Duration) -> Vec<Vec<u8>> {
+    phone.set_read_timeout(Some(patience)).unwrap();
+    let mut buffer = [0; 2000];
+    let each = std::iter::from_fn(|| {
+        let (length, _) = phone.recv_from(&mut buffer).ok()?;
+        Some(buffer[..length].to_vec())
+    });
+    each.collect()
+}
+
+#[test]
+fn sound_that_waited_too_long_is_dropped_and_reports_and_what_is_younger_are_not() {
+    let h = Harness::new(1);
+    let (a, b) = (phone("127.0.0.1"), phone("127.0.0.1"));
+    let [pa, pb] = free_ports("127.0.0.1", 47_000);
+    let session = 5;
+    let legs = [leg(pa, &a), leg(pb, &b)];
+    h.send(MediaCommand::Open { session, legs });
+    assert_eq!(h.event(), MediaEvent::Opened { session });
+    relayed(&a, pa, &b, 1);
+    relayed(&b, pb, &a, 1);
+    stall(&h, Duration::from_millis(1200));
+    std::thread::sleep(Duration::from_millis(100));
+    // Both wait for more than half a second: of sound nothing, and a report, which is never late.
+    for sequence in 2..12 {
+        a.send_to(&rtp(sequence), ("127.0.0.1", pa)).unwrap();
+    }
+    let report = crate::wire::rtp::rtcp::emit_receiver_report(1, &[]);
+    a.send_to(&report, ("127.0.0.1", pa)).unwrap();
+    std::thread::sleep(Duration::from_millis(850));
+    for sequence in 12..22 {
+        a.send_to(&rtp(sequence), ("127.0.0.1", pa)).unwrap();
+    }
+    let got = heard(&b, Duration::from_millis(700));
+    let young: Vec<Vec<u8>> = (12..22).map(|n| rtp(n).to_vec()).collect();
+    assert_eq!(got, young);
+    // The report was looked at: nobody knows where the other side wants it.
+    let dropped = |reason: DropReason| {
+        let counters = h.driver.counters();
+        counters.dropped[reason.index()].load(Ordering::Relaxed)
+    };
+    let told = [DropReason::Late, DropReason::NoDestination].map(dropped);
+    assert_eq!(told, [10, 1]);
+    // It goes on as before.
+    relayed(&a, pa, &b, 22);
+}
+
+#[test]
+fn a_picture_of_many_packets_passes_a_worker_that_was_away_for_a_moment() {
+    let h = Harness::new(1);
+    let (a, b) = (phone("127.0.0.1"), phone("127.0.0.1"));
+    let [pa, pb] = free_ports("127.0.0.1", 48_000);
+    let session = 5;
+    let legs = [leg(pa, &a), leg(pb, &b)];
+    h.send(MediaCommand::Open { session, legs });
+    assert_eq!(h.event(), MediaEvent::Opened { session });
+    relayed(&a, pa, &b, 1);
+    stall(&h, Duration::from_millis(200));
+    let mut picture = rtp(2).to_vec();
+    picture.resize(1200, 7);
+    for n in 0..60_u8 {
+        picture[3] = 2 + n;
+        a.send_to(&picture, ("127.0.0.1", pa)).unwrap();
+    }
+    assert_eq!(heard(&b, Duration::from_millis(700)).len(), 60);
+    let dropped = &h.driver.counters().dropped;
+    let dropped: u64 = dropped.iter().map(|n| n.load(Ordering::Relaxed)).sum();
+    assert_eq!(dropped, 0);
 }

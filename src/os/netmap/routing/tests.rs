@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::Rng;
-use crate::os::fast::{Hops, NextHop};
+use crate::os::fast::{Changed, Hops, NextHop};
 use crate::os::netmap::hops::{Neighbours, Tables};
 use crate::os::netmap::ready::{Interface, Mode};
 use std::collections::BTreeMap;
@@ -432,6 +432,11 @@ fn hops_follow_the_tables() {
     fixed.0.lock().unwrap().changed = Change::Neighbours;
     assert!(hops.hop(ip("198.51.100.7"), None).known().is_some());
     assert_eq!(fixed.0.lock().unwrap().asked, asked);
+    // Whoever asks for changes hears of those, too, that were seen meanwhile; once.
+    assert_eq!(hops.changes(), [Changed::All]);
+    assert_eq!(hops.changes(), []);
+    fixed.0.lock().unwrap().changed = Change::Tables;
+    assert_eq!(hops.changes(), [Changed::All]);
 }
 
 #[test]

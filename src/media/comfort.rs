@@ -8,8 +8,8 @@
 //! and costs sound where far ends take silence for a dead line, NATs forget the way, or each first
 //! word comes to a jitter buffer that begins anew.
 
-/// The static payload type at 8 kHz (RFC 3389 §4).
-pub const PAYLOAD_TYPE: u8 = 13;
+/// The static payload type at 8 kHz.
+pub use crate::wire::rtp::COMFORT_NOISE as PAYLOAD_TYPE;
 /// Reflection coefficients that are used; a payload's further ones shape what no ear misses.
 pub const ORDER_MAX: usize = 12;
 

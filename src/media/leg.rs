@@ -484,7 +484,8 @@ impl Leg {
         }
     }
 
-    /// A report came.
+    /// A report came, or a BYE, which the stream takes note of: whether the call is over is for
+    /// signalling to say.
     pub fn hear_report(&mut self, now: Instant, ntp: u64, packet: &[u8]) {
         let _ = self.stream.handle_rtcp(now, ntp, packet);
     }
@@ -492,6 +493,11 @@ impl Leg {
     /// A report of ours, if one is due, into `out`.
     pub fn report(&mut self, now: Instant, ntp: u64, out: &mut Vec<u8>) -> bool {
         self.stream.poll_report(now, ntp, out)
+    }
+
+    /// Its last report, with a BYE (RFC 3550 §6.6), as it leaves; whether there is one.
+    pub fn farewell(&mut self, now: Instant, ntp: u64, out: &mut Vec<u8>) -> bool {
+        self.stream.goodbye(now, ntp, out) && self.seal(out, true)
     }
 
     // ------------------------------------------------------------ the other leg of a bridge

@@ -26,6 +26,8 @@ const INTERVAL_MS: u64 = 5000;
 const COMPENSATION: u64 = 1218;
 /// A round trip that is longer is a wrong clock.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(30);
+/// Packets that still come so long after their source's BYE were on the way when it left.
+const STRAGGLERS: Duration = Duration::from_millis(500);
 /// From 1900, where NTP begins, to 1970, in seconds.
 const NTP_UNIX: u64 = 2_208_988_800;
 
@@ -130,6 +132,9 @@ pub struct RtpStream {
     rng: Rng,
     sender: Sender,
     reception: Option<Reception>,
+    /// When the source that we hear said goodbye, if it did (RFC 3550 §6.3.4): it is reported on no
+    /// more, unless its packets go on.
+    left: Option<Instant>,
     /// Another source, and the number that must follow.
     candidate: Option<(u32, u16)>,
     /// When the last two reports were made.
@@ -137,6 +142,8 @@ pub struct RtpStream {
     due: Instant,
     /// Our former SSRC, to be given up with a BYE.
     given_up: Option<u32>,
+    /// Whether others know of us, by a packet of sound or a report.
+    known: bool,
     lost_before: u64,
     echo: Option<Echo>,
     stats: StreamStats,
@@ -162,10 +169,12 @@ impl RtpStream {
             rng,
             sender,
             reception: None,
+            left: None,
             candidate: None,
             reported: [now; 2],
             due: now,
             given_up: None,
+            known: false,
             lost_before: 0,
             echo: None,
             stats: StreamStats::default(),
@@ -289,6 +298,7 @@ impl RtpStream {
         sender.timestamp = sender.timestamp.wrapping_add(step);
         sender.packets = sender.packets.wrapping_add(1);
         sender.octets = sender.octets.wrapping_add(length as u32);
+        self.known = true;
         self.stats.packets_sent += 1;
         self.stats.octets_sent += length as u64;
         header
@@ -308,7 +318,11 @@ impl RtpStream {
                 self.candidate = None;
                 reception.on_packet(header, arrival) != Place::Jump
             }
-            Some(_) if self.candidate != Some((header.ssrc, header.sequence)) => {
+            // Behind one that has left, another needs no proof.
+            Some(_)
+                if self.left.is_none()
+                    && self.candidate != Some((header.ssrc, header.sequence)) =>
+            {
                 self.candidate = Some((header.ssrc, header.sequence.wrapping_add(1)));
                 false
             }
@@ -319,6 +333,7 @@ impl RtpStream {
                     self.stats.ssrc_changes += 1;
                 }
                 self.candidate = None;
+                self.left = None;
                 *old = Some(Reception::new(header, arrival));
                 true
             }
@@ -326,6 +341,8 @@ impl RtpStream {
         if !taken {
             return Heard::Unproven;
         }
+        // Some say goodbye where they are put on hold, and come back as they were.
+        self.left = self.left.filter(|left| now.since(*left) < STRAGGLERS);
         self.stats.packets_received += 1;
         self.stats.octets_received += length as u64;
         if collides { Heard::Loop } else { Heard::Stream }
@@ -359,6 +376,7 @@ impl RtpStream {
                 }
             }
             if packet.leaving().any(|ssrc| Some(ssrc) == self.peer_ssrc()) {
+                self.left = Some(now);
                 heard = RtcpHeard::Bye;
             }
         }
@@ -421,16 +439,22 @@ impl RtpStream {
         true
     }
 
-    /// Writes the last report with a BYE into `out`. None is due afterwards.
-    pub fn goodbye(&mut self, now: Instant, ntp: u64, out: &mut Vec<u8>) {
+    /// Writes the last report with a BYE into `out`, at once as among so few (§6.3.7); whether it
+    /// did: who was never heard of has nothing to take back. None is due afterwards.
+    pub fn goodbye(&mut self, now: Instant, ntp: u64, out: &mut Vec<u8>) -> bool {
+        self.due = Instant::FAR_FUTURE;
+        if !self.known {
+            return false;
+        }
         self.write_report(now, ntp, out);
         rtcp::emit_bye(out, self.sender.ssrc);
-        self.due = Instant::FAR_FUTURE;
+        true
     }
 
     fn write_report(&mut self, now: Instant, ntp: u64, out: &mut Vec<u8>) {
         out.clear();
-        let block = self.reception.as_mut().map(|r| r.report(now));
+        let heard = self.reception.as_mut().filter(|_| self.left.is_none());
+        let block = heard.map(|reception| reception.report(now));
         let blocks = block.as_slice();
         let ssrc = self.sender.ssrc;
         // Who sent since the report before the last is a sender (§6.4).
@@ -452,6 +476,7 @@ impl RtpStream {
             rtcp::emit_bye(out, old);
         }
         self.reported = [self.reported[1], now];
+        self.known = true;
     }
 
     /// From half to one and a half of [`INTERVAL_MS`], compensated (§6.3.1).

@@ -6,6 +6,7 @@ use crate::srtp::{Crypto, MasterKey, OVERHEAD_MAX, Profile, Protector, Unprotect
 use crate::wire::rtp::{Coding, Header, Packet, Wishes};
 
 mod bridges;
+mod farewells;
 mod files;
 mod tapes;
 

@@ -6,7 +6,7 @@ use super::quality::mean_opinion_score;
 use super::receiver::{Receiver, units_to_us};
 use super::stats::{DROP_REASONS, DropReason, Heard, Hears, LegStats, StreamStats};
 use crate::base::{Instant, Key};
-use crate::wire::rtp::{Class, Header, classify, rtcp};
+use crate::wire::rtp::{COMFORT_NOISE, Class, Header, classify, rtcp};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -74,6 +74,10 @@ pub(super) struct Channel {
     counters: Counters,
     receiver: Receiver,
     heard: Option<Instant>,
+    /// Whether the last packet of sound told of noise, in place of it (RFC 3389).
+    describes: bool,
+    /// When the side last said goodbye (RFC 3550 §6.6).
+    left: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -168,6 +172,8 @@ impl Channel {
             counters: Counters::default(),
             receiver: Receiver::default(),
             heard: None,
+            describes: false,
+            left: None,
         }
     }
 
@@ -197,6 +203,7 @@ impl Channel {
                 if let Some(header) = header {
                     let clock = self.setting.clock_rate;
                     self.receiver.on_packet(now, &header, clock);
+                    self.describes = header.payload_type == COMFORT_NOISE;
                     if self.setting.blocked.stops(header.payload_type) {
                         return Err(self.drop(DropReason::Inactive));
                     }
@@ -292,9 +299,15 @@ impl Channel {
             stats.rtcp_lost = Some(lost);
             stats.rtcp_jitter_us = Some(jitter_us);
         }
+        let left_for = self.left.map(|left| now.since(left));
+        stats.left_for = match (stats.left_for, left_for) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
         if self.setting.role == Role::Rtcp {
             return;
         }
+        stats.describes_silence |= self.describes;
         stats.source_changes += source_changes;
         stats.lost += self.receiver.lost();
         stats.ssrc_changes += self.receiver.ssrc_changes();
@@ -348,6 +361,9 @@ impl Channel {
     fn on_rtcp(&mut self, now: Instant, packet: &[u8]) {
         if self.setting.kind != MediaKind::Rtp {
             return;
+        }
+        if rtcp::packets(packet).any(|p| p.leaving().next().is_some()) {
+            self.left = Some(now);
         }
         let block = rtcp::packets(packet)
             .flat_map(|p| p.reports().next())

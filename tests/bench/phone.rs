@@ -123,7 +123,7 @@ impl Phone {
         };
         let legs = [leg(false, spec), leg(true, ours)];
         let open = MediaCommand::Open { session, legs };
-        media.handle_order(now, MediaOrder::Relay(open));
+        media.handle_order(now, MediaOrder::Relay(open), &mut Sent::default());
         let format = Format {
             stream: 0,
             coding: self.coding,
@@ -143,14 +143,14 @@ impl Phone {
             format,
             seed,
         };
-        media.handle_order(now, MediaOrder::Studio(order));
+        media.handle_order(now, MediaOrder::Studio(order), &mut Sent::default());
         let task = 1;
         let order = Order::Do {
             session,
             task,
             what,
         };
-        media.handle_order(now, MediaOrder::Studio(order));
+        media.handle_order(now, MediaOrder::Studio(order), &mut Sent::default());
     }
 }
 

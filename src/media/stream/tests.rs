@@ -191,11 +191,58 @@ fn a_new_source_keeps_what_was_lost_and_bye_is_heard() {
     let stats = one.stats(None);
     assert_eq!((stats.lost, stats.ssrc_changes), (1, 1));
     let mut out = Vec::new();
-    other.goodbye(START, 0, &mut out);
+    assert!(other.goodbye(START, 0, &mut out));
     assert_eq!(one.handle_rtcp(START, 0, &out), RtcpHeard::Report);
-    next.goodbye(START, 0, &mut out);
+    assert!(next.goodbye(START, 0, &mut out));
     assert_eq!(one.handle_rtcp(START, 0, &out), RtcpHeard::Bye);
     assert_eq!(next.poll_timeout(), Instant::FAR_FUTURE);
+}
+
+/// The sources that our report is about.
+fn reported_on(stream: &mut RtpStream) -> Vec<u32> {
+    let mut out = Vec::new();
+    assert!(stream.poll_report(stream.poll_timeout(), 0, &mut out));
+    let report = rtcp::packets(&out).next().unwrap();
+    report.reports().map(|block| block.ssrc).collect()
+}
+
+#[test]
+fn who_was_never_heard_of_says_no_goodbye() {
+    let (mut silent, mut reporter, mut out) = (stream(20), stream(21), Vec::new());
+    assert!(!silent.goodbye(START, 0, &mut out));
+    assert!(reporter.poll_report(reporter.poll_timeout(), 0, &mut out));
+    assert!(reporter.goodbye(START, 0, &mut out));
+    let kinds: Vec<_> = rtcp::packets(&out).map(|p| p.kind).collect();
+    assert_eq!(kinds, [201, 202, 203]);
+    let leaving: Vec<_> = rtcp::packets(&out).flat_map(|p| p.leaving()).collect();
+    assert_eq!(leaving, [reporter.ssrc()]);
+}
+
+#[test]
+fn who_left_is_reported_on_no_more_unless_it_comes_back() {
+    let (mut one, mut other, mut out) = (stream(22), stream(23), Vec::new());
+    let theirs = other.ssrc();
+    let say = |other: &mut RtpStream, one: &mut RtpStream, ms: u64| {
+        let now = START + Duration::from_millis(ms);
+        one.handle_rtp(now, &other.send_audio(now, 0, 160, 160), 160)
+    };
+    assert_eq!(say(&mut other, &mut one, 0), Heard::Stream);
+    assert_eq!(reported_on(&mut one), [theirs]);
+    other.goodbye(START, 0, &mut out);
+    assert_eq!(one.handle_rtcp(START, 0, &out), RtcpHeard::Bye);
+    // One that was on the way.
+    assert_eq!(say(&mut other, &mut one, 100), Heard::Stream);
+    assert!(reported_on(&mut one).is_empty());
+    // As phones that say goodbye on hold.
+    assert_eq!(say(&mut other, &mut one, 900), Heard::Stream);
+    assert_eq!(reported_on(&mut one), [theirs]);
+    other.goodbye(START, 0, &mut out);
+    one.handle_rtcp(START, 0, &out);
+    // Another takes its place at once, and what was lost stays counted.
+    let mut next = stream(24);
+    assert_eq!(say(&mut next, &mut one, 1000), Heard::Stream);
+    assert_eq!(reported_on(&mut one), [next.ssrc()]);
+    assert_eq!(one.stats(None).ssrc_changes, 1);
 }
 
 #[test]

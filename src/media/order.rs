@@ -41,6 +41,8 @@ pub struct Format {
     pub events: Option<u8>,
     /// Their clock in Hz, which may be another one than that of the sound.
     pub events_clock: u32,
+    /// The payload type of comfort noise (RFC 3389) of the sound's clock, if it was agreed on.
+    pub comfort: Option<u8>,
     /// Whether the keys of whom it is bridged with reach the far end beside its sound, so that none
     /// becomes a tone in it.
     pub keys_apart: bool,

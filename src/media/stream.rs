@@ -20,12 +20,18 @@ mod tests;
 pub const REPORT_SIZE_MAX: usize = 28 + 24 + 8 + 260 + 16;
 /// How often we change our SSRC for a collision; what comes after that is a loop of our packets.
 pub const COLLISIONS_MAX: u32 = 3;
+/// The first number is random in the lower half alone. Who missed what came before a wrap takes the
+/// first packet that it hears for one before any (RFC 3711 §3.3.1), and decrypts none for ever.
+const SEQUENCE_MAX: u16 = 0x7fff;
 /// The interval between reports before it is randomised (§6.2).
 const INTERVAL_MS: u64 = 5000;
 /// e - 3/2 in thousandths, which undoes the bias of reconsideration (§6.3.1).
 const COMPENSATION: u64 = 1218;
 /// A round trip that is longer is a wrong clock.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(30);
+/// What is sent later than this behind what was sent before, two packets and more, goes on behind
+/// a pause.
+pub const PAUSE_MIN: Duration = Duration::from_millis(40);
 /// Packets that still come so long after their source's BYE were on the way when it left.
 const STRAGGLERS: Duration = Duration::from_millis(500);
 /// From 1900, where NTP begins, to 1970, in seconds.
@@ -156,7 +162,7 @@ impl RtpStream {
     pub fn new(now: Instant, clock: u32, cname: &str, mut rng: Rng) -> Self {
         let sender = Sender {
             ssrc: rng.next_u64() as u32,
-            sequence: rng.next_u64() as u16,
+            sequence: rng.next_u64() as u16 & SEQUENCE_MAX,
             timestamp: rng.next_u64() as u32,
             packets: 0,
             octets: 0,
@@ -251,11 +257,14 @@ impl RtpStream {
     pub fn send_back(&mut self, now: Instant, theirs: &Header, length: usize) -> Header {
         let echo = match self.echo {
             Some(echo) if echo.ssrc == theirs.ssrc => echo,
-            _ => Echo {
-                ssrc: theirs.ssrc,
-                sequence: self.sender.sequence.wrapping_sub(theirs.sequence),
-                timestamp: self.sender.timestamp.wrapping_sub(theirs.timestamp),
-            },
+            _ => {
+                self.resume(now, PAUSE_MIN);
+                Echo {
+                    ssrc: theirs.ssrc,
+                    sequence: self.sender.sequence.wrapping_sub(theirs.sequence),
+                    timestamp: self.sender.timestamp.wrapping_sub(theirs.timestamp),
+                }
+            }
         };
         self.echo = Some(echo);
         // Where another source, or sound of our own, goes on.
@@ -269,6 +278,40 @@ impl RtpStream {
     /// What comes back by [`RtpStream::send_back`] begins anew.
     pub fn new_echo(&mut self) {
         self.echo = None;
+    }
+
+    /// The header of a description of noise in the place of `step` units of audio (RFC 3389 §4: not
+    /// marked, at the time at which the noise begins).
+    pub fn send_noise(
+        &mut self,
+        now: Instant,
+        payload_type: u8,
+        step: u32,
+        length: usize,
+    ) -> Header {
+        let place = (false, self.sender.timestamp);
+        self.send_event(now, payload_type, place, step, length)
+    }
+
+    /// Sound goes on behind a pause that nobody counted, if it was longer than `most`: timestamps go
+    /// on as time did (RFC 3550 §5.1), and the next packet of audio is marked.
+    pub fn resume(&mut self, now: Instant, most: Duration) {
+        let Some((at, timestamp)) = self.sender.last else {
+            return;
+        };
+        let passed = units(now, self.clock).wrapping_sub(units(at, self.clock));
+        let present = timestamp.wrapping_add(passed as u32);
+        let ahead = present.wrapping_sub(self.sender.timestamp) as i32;
+        let most = u64::from(self.clock) * most.as_millis() as u64 / 1000;
+        if i64::from(ahead) > most as i64 {
+            self.sender.timestamp = present;
+            self.sender.spurt = true;
+        }
+    }
+
+    /// Whether sound was sent.
+    pub fn has_spoken(&self) -> bool {
+        self.sender.last.is_some()
     }
 
     /// So many units pass in silence.
@@ -409,6 +452,12 @@ impl RtpStream {
         if self.stats.collisions > COLLISIONS_MAX {
             return false;
         }
+        self.rename(now);
+        true
+    }
+
+    /// Takes another SSRC, and gives the old one up in a report at once.
+    fn rename(&mut self, now: Instant) {
         // Two BYEs at once are never needed: the older SSRC has not been heard of since.
         self.given_up = Some(self.sender.ssrc);
         let mut ssrc = self.rng.next_u64() as u32;
@@ -419,7 +468,25 @@ impl RtpStream {
         self.sender.packets = 0;
         self.sender.octets = 0;
         self.due = now;
-        true
+    }
+
+    /// A format of another clock was agreed on. One SSRC has one clock in its life (RFC 7160 §4.1):
+    /// who knows ours learns another.
+    pub fn set_clock(&mut self, now: Instant, clock: u32) {
+        let clock = clock.clamp(1000, 192_000);
+        if clock == self.clock {
+            return;
+        }
+        self.clock = clock;
+        self.echo = None;
+        self.sender.last = None;
+        self.sender.spurt = true;
+        if self.known {
+            self.rename(now);
+        }
+        if let Some(reception) = &mut self.reception {
+            reception.change_clock();
+        }
     }
 
     // ------------------------------------------------------------ reports

@@ -170,7 +170,8 @@ impl Studio {
         match (order, known) {
             (Order::Open { format, .. }, Some(key)) => {
                 if let Some(leg) = self.legs.get_mut(key) {
-                    leg.reformat(Format { plugin, ..format });
+                    leg.reformat(now, Format { plugin, ..format });
+                    self.arm(key);
                 }
             }
             (Order::Open { format, seed, .. }, None) => {
@@ -205,7 +206,7 @@ impl Studio {
             }
             (Order::Press { key: pressed, .. }, Some(key)) => self.press(now, key, pressed),
             (Order::Heard { .. }, Some(key)) => {
-                if let Some(turn) = self.legs.get_mut(key).map(|leg| leg.hear_key()) {
+                if let Some(turn) = self.legs.get_mut(key).map(|leg| leg.hear_key(now)) {
                     self.on_turn(now, key, turn);
                 }
             }
@@ -363,7 +364,7 @@ impl Studio {
             && let Some(other) = self.legs.get_mut(key)
             && other.partner() == Some(session)
         {
-            let turn = other.lose_partner();
+            let turn = other.lose_partner(now);
             self.on_turn(now, key, turn);
             self.arm(key);
         }

@@ -8,6 +8,7 @@ use crate::wire::rtp::{Coding, Header, Packet, Wishes};
 mod bridges;
 mod farewells;
 mod files;
+mod silences;
 mod tapes;
 
 const ANCHOR: Anchor = Anchor {
@@ -33,6 +34,7 @@ fn format() -> Format {
         payload_type: 8,
         events: Some(101),
         events_clock: 8_000,
+        comfort: None,
         keys_apart: false,
         packet_ms: 20,
         wishes: Wishes::default(),

@@ -16,6 +16,7 @@ fn of(coding: Coding, events: Option<u8>) -> Format {
         payload_type: coding.payload_type(),
         events,
         events_clock: coding.clock_rate(),
+        comfort: None,
         keys_apart: false,
         ..format()
     }

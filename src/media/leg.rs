@@ -30,6 +30,9 @@ const HUSH: Duration = Duration::from_millis(100);
 /// How often such silence is told of.
 const HUSH_EVERY: Duration = Duration::from_millis(comfort::UPDATE_MS as u64);
 
+/// For so long at least the far end writes in one way.
+const WRITTEN_MIN: Duration = Duration::from_millis(100);
+
 /// Samples of one packet: 60 ms (`sip::offer_answer`) at 48 kHz.
 const SAMPLES_MAX: usize = 2880;
 
@@ -110,6 +113,9 @@ impl Left {
 pub(super) struct Leg {
     pub session: u64,
     pub format: Format,
+    /// How the far end writes now, without the secrets, and since when.
+    theirs: Format,
+    written: Instant,
     pub timer: Option<TimerId>,
     /// When that is due.
     pub armed: Instant,
@@ -152,6 +158,8 @@ impl Leg {
         let keys = format.keys.clone();
         let mut leg = Self {
             session,
+            theirs: format.bare(),
+            written: now,
             format,
             timer: None,
             armed: Instant::FAR_FUTURE,
@@ -197,16 +205,53 @@ impl Leg {
                 if let Some(beep) = recording.beep.as_mut().filter(|_| changed) {
                     beep.reformat(&format);
                 }
-                if !recording.ear.fits(&format) {
-                    recording.ear = Ear::new(&format, record::RATE);
-                }
             }
-            Doing::Meeting(meeting) => meeting.reformat(&format),
-            // The other leg's packets find out.
-            Doing::Bridged(_) | Doing::Playing(_) | Doing::Resting | Doing::Echoing => {}
+            Doing::Playing(_)
+            | Doing::Meeting(_)
+            | Doing::Bridged(_)
+            | Doing::Resting
+            | Doing::Echoing => {}
         }
         self.secure = Secure::renewed(self.secure.take(), format.keys.as_ref());
         self.format = format;
+        let written = self.theirs.payload_type;
+        self.hear_in(
+            now,
+            match self.format.coding_of(written) {
+                Some(coding) if coding == self.theirs.coding => written,
+                _ => self.format.payload_type,
+            },
+        );
+    }
+
+    /// The far end writes so from now on; nothing where that was not agreed on.
+    fn hear_in(&mut self, now: Instant, payload_type: u8) {
+        let Some(coding) = self.format.coding_of(payload_type) else {
+            return;
+        };
+        self.written = now;
+        self.theirs = Format {
+            coding,
+            payload_type,
+            ..self.format.bare()
+        };
+        match &mut self.doing {
+            Doing::Recording(recording) if !recording.ear.fits(&self.theirs) => {
+                recording.ear = Ear::new(&self.theirs, record::RATE);
+            }
+            Doing::Meeting(meeting) => meeting.reformat(&self.theirs),
+            // The other leg's packets find out.
+            Doing::Recording(_)
+            | Doing::Playing(_)
+            | Doing::Bridged(_)
+            | Doing::Resting
+            | Doing::Echoing => {}
+        }
+    }
+
+    /// How the far end writes, without the secrets.
+    pub fn theirs(&self) -> Format {
+        self.theirs.bare()
     }
 
     /// It does this from now on. A recording that it did ends, and is handed over.
@@ -244,7 +289,7 @@ impl Leg {
                 let beep = self.playing(now, sounds, Some(1), stock);
                 Doing::Recording(Box::new(Recording {
                     beep: Some(beep),
-                    ear: Ear::new(&self.format, record::RATE),
+                    ear: Ear::new(&self.theirs, record::RATE),
                     recorder: Recorder::new(file, Limits { max_ms, silence_ms }),
                     due: now,
                     until_key,
@@ -252,7 +297,7 @@ impl Leg {
             }
             Task::Bridge { with } => Doing::Bridged(Box::new(Bridged::new(with))),
             Task::Join(join) => {
-                match Meeting::join(now, self.session, &self.format, *join, (rooms, stock)) {
+                match Meeting::join(now, self.session, &self.theirs, *join, (rooms, stock)) {
                     Some(meeting) => Doing::Meeting(Box::new(meeting)),
                     // What has nothing to say is over at its first turn.
                     None => {
@@ -377,7 +422,7 @@ impl Leg {
 
     /// Whether packets of this type belong to what was agreed on; comfort noise always does.
     pub fn knows(&self, payload_type: u8) -> bool {
-        payload_type == self.format.payload_type
+        self.format.coding_of(payload_type).is_some()
             || Some(payload_type) == self.format.events
             || Some(payload_type) == noise_type(&self.format)
     }
@@ -415,6 +460,13 @@ impl Leg {
         let header = packet.header();
         let length = packet.payload().len();
         let heard = self.stream.handle_rtp(now, &header, length);
+        // Not with each packet, as each time somebody has to listen anew.
+        if heard == Heard::Stream
+            && header.payload_type != self.theirs.payload_type
+            && now.since(self.written) >= WRITTEN_MIN
+        {
+            self.hear_in(now, header.payload_type);
+        }
         // A jitter buffer judges for itself whether a jump is one.
         if matches!(heard, Heard::Stream | Heard::Unproven)
             && let Some(ear) = self.ear()
@@ -433,7 +485,7 @@ impl Leg {
                 turn => return (turn, heard),
             }
         }
-        let is_sound = header.payload_type == self.format.payload_type
+        let is_sound = self.format.coding_of(header.payload_type).is_some()
             || Some(header.payload_type) == self.format.comfort;
         let turn = match &self.doing {
             Doing::Echoing if is_key || is_sound => {
@@ -482,7 +534,7 @@ impl Leg {
         if self.format.events.is_some() || self.has_events {
             return;
         }
-        let format = &self.format;
+        let format = &self.theirs;
         let tones = self.tones.take().filter(|tones| tones.fits(format));
         let mut tones = tones.unwrap_or_else(|| Box::new(InBand::new(format)));
         tones.hear(header, payload, |change| pressed.push((change, true)));

@@ -37,6 +37,9 @@ pub struct Format {
     pub coding: Coding,
     /// The payload type that stands for it.
     pub payload_type: u8,
+    /// Other ways in which the far end may write at any time, of the same clock, with their payload
+    /// types.
+    pub also: [Option<(u8, Coding)>; 3],
     /// The payload type of telephone events (RFC 4733), if they were agreed on.
     pub events: Option<u8>,
     /// Their clock in Hz, which may be another one than that of the sound.
@@ -60,6 +63,14 @@ pub struct Format {
 }
 
 impl Format {
+    /// How sound of that payload type is written, if the far end may write it.
+    pub fn coding_of(&self, payload_type: u8) -> Option<Coding> {
+        let own = (self.payload_type, self.coding);
+        let mut all = std::iter::once(own).chain(self.also.iter().flatten().copied());
+        all.find(|(known, _)| *known == payload_type)
+            .map(|(_, coding)| coding)
+    }
+
     /// How sound and keys are written, without the secrets.
     pub fn bare(&self) -> Self {
         Self {

@@ -329,7 +329,7 @@ impl Studio {
     fn press(&mut self, now: Instant, key: Key, pressed: char) {
         let with = self.legs.get(key).and_then(|leg| leg.partner());
         let with = with.and_then(|with| self.by_session.get(&with));
-        let theirs = with.and_then(|with| Some(self.legs.get(*with)?.format.bare()));
+        let theirs = with.and_then(|with| Some(self.legs.get(*with)?.theirs()));
         if let (Some(theirs), Some(leg)) = (theirs, self.legs.get_mut(key)) {
             leg.press(now, &theirs, pressed);
             self.arm(key);
@@ -448,8 +448,8 @@ impl Studio {
         if turn == Turn::Spoke && leg.seal(&mut self.packet, false) {
             outlet.rtp(session, stream, &self.packet);
         }
-        let heard_format = leg.format.bare();
-        let across = leg.partner().map(|with| (with, leg.format.bare()));
+        let heard_format = leg.theirs();
+        let across = leg.partner().map(|with| (with, leg.theirs()));
         let news = &mut self.news;
         for (change, _) in &self.pressed {
             if let KeyChange::Pressed { code } = change

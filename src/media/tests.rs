@@ -34,6 +34,7 @@ fn format() -> Format {
         payload_type: 8,
         events: Some(101),
         events_clock: 8_000,
+        also: Default::default(),
         comfort: None,
         keys_apart: false,
         packet_ms: 20,

@@ -30,6 +30,8 @@ const EVENTS_CLOCK: u32 = 8_000;
 const NOISE_CLOCK: u32 = 8_000;
 /// Payload types that mean what a description says (RFC 3551 §6).
 const DYNAMIC: std::ops::RangeInclusive<u8> = 96..=127;
+/// Ways to write sound beside the one that was agreed on that are listened to.
+pub const ALSO_MAX: usize = 3;
 /// Formats of a stream whose payload types are kept.
 const FORMATS_MAX: usize = 128;
 /// What we ask of encoders of Opus: the copies of what may be lost are used, and peaks of one party
@@ -57,6 +59,10 @@ pub struct Agreed {
     pub coding: Coding,
     /// The payload type that stands for it.
     pub payload_type: u8,
+    /// Other ways in which the far end may write sound at any time, of the same clock: those that
+    /// its answer to an offer of ours names behind the first (RFC 3264 §7). An answer of ours names
+    /// one.
+    pub also: [Option<(u8, Coding)>; ALSO_MAX],
     /// That of telephone events (RFC 4733).
     pub events: Option<u8>,
     /// Their clock in Hz: that of the sound, unless the far end has events of 8 kHz alone.
@@ -199,6 +205,7 @@ pub fn answer(
         Err(_) => agree(&offer, codings, false)?,
     };
     agreed.lines = Lines::of(&offer, agreed.stream);
+    agreed.also = Default::default();
     if let Some(keys) = &mut agreed.keys {
         keys.ours = Crypto {
             tag: keys.theirs.tag,
@@ -353,6 +360,8 @@ fn agree(theirs: &Sdp<'_>, codings: &[Coding], secure: bool) -> Result<Agreed, D
         found = Err(Disagreement::NoCoding);
         let mut known = formats(media).filter_map(|f| Some((f.number, f.coding()?)));
         let usable = known.find(|(_, coding)| codings.contains(coding));
+        let others = known.filter(|(_, coding)| codings.contains(coding));
+        let others: Vec<_> = others.collect();
         let (Some((payload_type, coding)), Ok(stream)) = (usable, u8::try_from(at)) else {
             continue;
         };
@@ -362,6 +371,7 @@ fn agree(theirs: &Sdp<'_>, codings: &[Coding], secure: bool) -> Result<Agreed, D
             stream,
             coding,
             payload_type,
+            also: also(coding, &others),
             events,
             events_clock,
             comfort: noise(media, coding),
@@ -371,6 +381,17 @@ fn agree(theirs: &Sdp<'_>, codings: &[Coding], secure: bool) -> Result<Agreed, D
             keys,
             lines: Lines::default(),
         });
+    }
+    found
+}
+
+/// The ways of a description to write sound that may take the place of this one at any time: of the
+/// same clock, which timestamps go on by.
+fn also(chosen: Coding, others: &[(u8, Coding)]) -> [Option<(u8, Coding)>; ALSO_MAX] {
+    let same = |(_, coding): &&(u8, Coding)| coding.clock_rate() == chosen.clock_rate();
+    let mut found = [None; ALSO_MAX];
+    for (place, other) in found.iter_mut().zip(others.iter().filter(same)) {
+        *place = Some(*other);
     }
     found
 }
@@ -633,6 +654,23 @@ mod tests {
         let alone = "m=audio 4000 RTP/AVP 18\r\n";
         assert!(!is_heard(&offered(alone), Coding::usable(false)));
         assert!(is_heard(&offered(alone), Coding::usable(true)));
+    }
+
+    /// RFC 3264 §7: who offered is ready for each format of the answer.
+    #[test]
+    fn an_answer_may_name_several_ways_to_write() {
+        let theirs = offered(
+            "m=audio 4000 RTP/AVP 9 96 8 0 101\r\na=rtpmap:96 L16/16000\r\n\
+             a=rtpmap:101 telephone-event/8000\r\n",
+        );
+        let agreed = accepted(&theirs, Coding::ALL, None).unwrap();
+        assert_eq!((agreed.coding, agreed.payload_type), (Coding::G722, 9));
+        // Of another clock is the second.
+        let also = [Some((8, Coding::Pcma)), Some((0, Coding::Pcmu)), None];
+        assert_eq!(agreed.also, also);
+        // An answer of ours names one, so there is nothing else to come.
+        let (_, agreed) = answer(&theirs, Coding::ALL, ORIGIN, key).unwrap();
+        assert_eq!(agreed.also, [None; ALSO_MAX]);
     }
 
     /// RFC 3389 §4: of the sound's clock, by the static type of 8 kHz or a dynamic one.

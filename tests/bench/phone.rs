@@ -130,6 +130,7 @@ impl Phone {
             payload_type: self.coding.payload_type(),
             events: Some(101),
             events_clock: self.coding.clock_rate(),
+            also: Default::default(),
             comfort: None,
             keys_apart: false,
             packet_ms: 20,

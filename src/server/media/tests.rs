@@ -62,6 +62,7 @@ fn call(media: &mut MediaCore, session: u64, far: SocketAddr) {
         payload_type: 8,
         events: None,
         events_clock: 8000,
+        also: Default::default(),
         comfort: None,
         keys_apart: false,
         packet_ms: 20,

@@ -7,8 +7,9 @@
 //! by signalling (INFO) become what our side has. A side that has no events may get keys by
 //! signalling, too: no tones are made for it then.
 //!
-//! Noise that the other describes (RFC 3389) is described to a side that understands it, and is sound
-//! for one that does not. Who falls silent without a word is noise as well, where that can be told.
+//! Noise that the other describes (RFC 3389) is described to a side that understands it, and is
+//! sound for one that does not. Who falls silent without a word is noise as well, where that can be
+//! told.
 
 use super::activity::{Activity, mean_square};
 use super::codec::{Codec, Encoder};

@@ -5,23 +5,23 @@
 //! reflection coefficients of an all-pole model, a byte each.
 //!
 //! # What we send
-//! Where the far end's description names comfort noise of the sound's clock, silence of ours is told
-//! by it: a pause of what plays, a room in which nobody talks, the time in which a message is
+//! Where the far end's description names comfort noise of the sound's clock, silence of ours is
+//! told by it: a pause of what plays, a room in which nobody talks, the time in which a message is
 //! recorded or nothing is done between two tasks, and the noise of the other side of a bridge. Of
 //! noise that another describes level and colour are passed on; what another falls silent with
 //! without a word is as loud as the noise that was around it before; silence of our own is none.
 //!
 //! Once told, it is told anew each [`UPDATE_MS`] though nothing changes (§5 leaves that to the
 //! sender): often enough for NATs (RFC 6263 wants 15 s), for far ends that hang up on silence
-//! (after 10 s or more), and for those that call a line dead or begin their jitter buffer anew after
-//! a second; seldom enough to be a few percent of any voice. It is as the discontinuous modes of GSM
-//! do it.
+//! (after 10 s or more), and for those that call a line dead or begin their jitter buffer anew
+//! after a second; seldom enough to be a few percent of any voice. It is as the discontinuous modes
+//! of GSM do it.
 //!
 //! Nobody is asked for it: our own offers name no comfort noise, so that who answers does not begin
 //! to leave out what it takes for silence; we have nothing of it but clipped first words. An offer
 //! that names it is answered with it (RFC 3264 §6.1: without that we might not send it). Where the
-//! other side of a bridge has no comfort noise, the noise becomes sound. Beside G.729, whose Annex B
-//! has descriptions of its own (RFC 3551 §4.5.6), there is none.
+//! other side of a bridge has no comfort noise, the noise becomes sound. Beside G.729, whose Annex
+//! B has descriptions of its own (RFC 3551 §4.5.6), there is none.
 //!
 //! Nothing is told before something was said: phones take the first packet for the end of ringing.
 //! Nor on hold.

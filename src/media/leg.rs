@@ -865,8 +865,8 @@ struct Voice<'a> {
 }
 
 impl Voice<'_> {
-    /// A frame of `step` units and so many milliseconds is silent, or not; what stands for it, unless
-    /// it is to be sent as it is.
+    /// A frame of `step` units and so many milliseconds is silent, or not; what stands for it,
+    /// unless it is to be sent as it is.
     fn be_silent(
         &mut self,
         silent: bool,

@@ -539,8 +539,8 @@ impl Seat {
 
     /// The member's turn in `frame`: puts in `said`, a frame at the room's rate or less, and writes
     /// what the member hears as a payload of `coding`, with what plays `over` it for this member
-    /// alone. With `pauses`, silence is no payload. Frames count up; a frame that was closed already
-    /// is [`Taken::Late`].
+    /// alone. With `pauses`, silence is no payload. Frames count up; a frame that was closed
+    /// already is [`Taken::Late`].
     pub fn turn(
         &mut self,
         frame: u64,

@@ -293,8 +293,8 @@ impl RtpStream {
         self.send_event(now, payload_type, place, step, length)
     }
 
-    /// Sound goes on behind a pause that nobody counted, if it was longer than `most`: timestamps go
-    /// on as time did (RFC 3550 §5.1), and the next packet of audio is marked.
+    /// Sound goes on behind a pause that nobody counted, if it was longer than `most`: timestamps
+    /// go on as time did (RFC 3550 §5.1), and the next packet of audio is marked.
     pub fn resume(&mut self, now: Instant, most: Duration) {
         let Some((at, timestamp)) = self.sender.last else {
             return;

@@ -4,8 +4,8 @@
 //! Sound may be secure by keys in the descriptions (SDES, RFC 4568). An offer of ours is either
 //! secure or in the clear: who wants the other refuses it, and is asked once more.
 //!
-//! Comfort noise (RFC 3389) is agreed on where the far end's description names it; no first offer of
-//! ours does (`media::comfort` says why), and a later one does if the session has it.
+//! Comfort noise (RFC 3389) is agreed on where the far end's description names it; no first offer
+//! of ours does (`media::comfort` says why), and a later one does if the session has it.
 //!
 //! Not done here: ports and addresses, which the relay puts in on the way (`call`); DTLS.
 

@@ -330,46 +330,6 @@ fn a_side_that_sends_nothing_more_is_noise() {
     assert_eq!(silent.count(), noises.len() - 1);
 }
 
-/// The updates of a far end keep the line open, and its noise is not what it says, however loud.
-#[test]
-fn loud_noise_of_a_caller_is_no_message() {
-    let mut ear = ear::Ear::new(&quiet(), record::RATE);
-    let limits = record::Limits {
-        max_ms: 0,
-        silence_ms: 2000,
-    };
-    let mut recorder = record::Recorder::new("a.wav".into(), limits);
-    let mut rng = crate::base::Rng::from_u64(3);
-    for ms in (0..10_000u64).step_by(20) {
-        let now = Instant::from_millis(ms);
-        let header = |payload_type| Header {
-            marker: false,
-            payload_type,
-            sequence: (ms / 20) as u16,
-            timestamp: ms as u32 * 8,
-            ssrc: 4,
-        };
-        let mut voice = [0; 160];
-        rng.fill(&mut voice);
-        match ms {
-            ..2000 => ear.put(now, &header(8), &voice),
-            _ if ms % 500 == 0 => ear.put(now, &header(13), &[20]),
-            _ => {}
-        }
-        let mut frame = [0; record::FRAME];
-        let goes_on = match ear.frame(now, &mut frame) {
-            ear::Heard::Sound => recorder.push(&frame),
-            ear::Heard::Nothing => recorder.push_noise(&frame),
-        };
-        if !goes_on {
-            assert!((4000..4700).contains(&ms), "{ms}");
-            assert_eq!(recorder.end(), Some(RecordEnd::Silence));
-            return;
-        }
-    }
-    panic!("it never ended");
-}
-
 /// Telling of silence costs less than saying it, with packets of any length.
 #[test]
 fn silence_is_never_dearer_than_sound() {

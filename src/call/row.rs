@@ -8,6 +8,13 @@ use std::time::Duration;
 /// A side that was heard before is called silent after this.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 
+/// Who told of noise in place of sound may send nothing for so long: those that we know tell anew
+/// within seconds.
+const DESCRIBED_MAX: Duration = Duration::from_secs(30);
+
+/// What comes so soon behind a goodbye was on the way already.
+const STRAGGLERS: Duration = Duration::from_millis(500);
+
 /// Loss above this, in percent, is said.
 const LOSS_SAID_PERCENT: u64 = 5;
 
@@ -40,6 +47,19 @@ pub(super) fn cdr_leg(leg: &LegStats) -> CdrLeg {
     }
 }
 
+/// Whether a side that was heard is silent, and has not said that it would be.
+fn is_unexpected(leg: &LegStats) -> bool {
+    let Some(silent) = leg.silent_for else {
+        return false;
+    };
+    let limit = match leg.describes_silence {
+        true => DESCRIBED_MAX,
+        false => SILENT_AFTER,
+    };
+    let has_left = leg.left_for.is_some_and(|left| left <= silent + STRAGGLERS);
+    silent > limit && !has_left
+}
+
 /// Why audio is one-way, in plain words; empty when all is well.
 pub(super) fn verdict(stats: &[LegStats; 2]) -> String {
     let mut said = Vec::new();
@@ -58,7 +78,7 @@ pub(super) fn verdict(stats: &[LegStats; 2]) -> String {
                      came from elsewhere or were unusable"
                 ),
             });
-        } else if leg.should_send && leg.silent_for.is_some_and(|s| s > SILENT_AFTER) {
+        } else if leg.should_send && is_unexpected(leg) {
             let seconds = leg.silent_for.unwrap_or_default().as_secs();
             let silent = format!("the {side}'s side has been silent for {seconds} s");
             // Counted from ten seconds of silence on, where the system was told of the peer.
@@ -114,6 +134,28 @@ mod tests {
             ..leg(0)
         };
         assert_eq!(verdict(&[leg(500), held]), "");
+    }
+
+    #[test]
+    fn who_tells_of_noise_or_says_goodbye_is_not_one_way() {
+        let silent = |seconds| LegStats {
+            silent_for: Some(Duration::from_secs(seconds)),
+            ..leg(900)
+        };
+        let noise = |seconds| LegStats {
+            describes_silence: true,
+            ..silent(seconds)
+        };
+        let gone = |ms| LegStats {
+            left_for: Some(Duration::from_millis(ms)),
+            ..silent(14)
+        };
+        assert_eq!(verdict(&[noise(14), leg(900)]), "");
+        assert!(verdict(&[noise(31), leg(900)]).contains("silent for 31 s"));
+        // One packet more was under way.
+        assert_eq!(verdict(&[gone(14_300), leg(900)]), "");
+        // It went on, and fell silent without a word.
+        assert!(verdict(&[gone(20_000), leg(900)]).contains("silent for 14 s"));
     }
 
     #[test]

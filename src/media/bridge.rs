@@ -6,10 +6,16 @@
 //! events (RFC 4733) become tones for a side that has none, and tones become events. Keys that come
 //! by signalling (INFO) become what our side has. A side that has no events may get keys by
 //! signalling, too: no tones are made for it then.
+//!
+//! Noise that the other describes (RFC 3389) is described to a side that understands it, and is
+//! sound for one that does not. Who falls silent without a word is noise as well, where that can be
+//! told.
 
+use super::activity::{Activity, mean_square};
 use super::codec::{Codec, Encoder};
+use super::comfort::{Description, Pause, Saying};
 use super::dtmf::{Digit, Generator, LEVEL_DBM0};
-use super::ear::{Ear, Heard};
+use super::ear::{Ear, Heard, noise_type};
 use super::event::{EventSender, KEY_MS, KeyChange};
 use super::order::Format;
 use crate::base::Instant;
@@ -24,6 +30,11 @@ const PAUSE_MS: u32 = 80;
 /// After so many frames of nothing none are sent until somebody speaks again.
 const QUIET_MAX: u32 = 25;
 
+/// Who says nothing may have lost packets, for so long behind what is concealed; milliseconds.
+const LOSS_MS: u32 = 100;
+/// Frames for which noise is measured, milliseconds: as packets usually are.
+const FRAME_MS: u32 = 20;
+
 /// How the other's packets become ours.
 #[derive(Debug)]
 pub(super) struct Bridged {
@@ -31,9 +42,10 @@ pub(super) struct Bridged {
     pub with: u64,
     /// Where the other's packets cannot go out as they came.
     pub convert: Option<Box<Convert>>,
-    /// Whether the other tells keys beside its sound: those are ours to say, and between packets
-    /// that go out as they came there is no place for any.
-    told: bool,
+    /// Whether the other tells keys beside its sound, or noise that our side does not understand:
+    /// those are ours to say, and between packets that go out as they came there is no place for
+    /// any.
+    anew: bool,
 }
 
 /// What becomes of a packet of the other leg.
@@ -52,18 +64,21 @@ impl Bridged {
         Self {
             with,
             convert: None,
-            told: false,
+            anew: false,
         }
     }
 
     /// The way of a packet from the other leg, whose format is `theirs`, to ours.
     pub fn way(&mut self, now: Instant, theirs: &Format, ours: &Format, payload_type: u8) -> Way {
         let alike = theirs.coding == ours.coding && events_of(theirs) == events_of(ours);
-        if alike && !self.told {
+        let is_noise = Some(payload_type) == noise_type(theirs);
+        self.anew |= is_noise && ours.comfort.is_none();
+        if alike && !self.anew {
             self.convert = None;
-            return match (payload_type, ours.events) {
-                (t, _) if t == theirs.payload_type => Way::Through(ours.payload_type),
-                (t, Some(events)) if Some(t) == theirs.events => Way::Through(events),
+            return match (payload_type, ours.events, ours.comfort) {
+                (t, _, _) if t == theirs.payload_type => Way::Through(ours.payload_type),
+                (t, Some(events), _) if Some(t) == theirs.events => Way::Through(events),
+                (_, _, Some(comfort)) if is_noise => Way::Through(comfort),
                 _ => Way::Nowhere,
             };
         }
@@ -81,7 +96,7 @@ impl Bridged {
 
     /// The other tells a key beside its sound. From then on its sound is written anew.
     pub fn press(&mut self, now: Instant, theirs: &Format, ours: &Format, digit: Digit) {
-        self.told = true;
+        self.anew = true;
         let code = digit.code();
         let convert = self.converted(now, theirs, ours);
         convert.key(KeyChange::Pressed { code }, false);
@@ -117,6 +132,22 @@ pub(super) struct Convert {
     /// While the other's key sounds, which leaves as an event.
     muted: bool,
     quiet: u32,
+    /// Whether noise can be described to our side.
+    describes: bool,
+    pause: Pause,
+    /// The other's noise, as far as it was heard.
+    around: Activity,
+}
+
+/// What [`Convert::say`] made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Said {
+    /// So many bytes of sound.
+    Sound(usize),
+    /// So many bytes that describe noise.
+    Noise(usize),
+    /// There is nothing to say.
+    Nothing,
 }
 
 impl Convert {
@@ -135,13 +166,17 @@ impl Convert {
             tone: None,
             muted: false,
             quiet: 0,
+            describes: ours.comfort.is_some(),
+            pause: Pause::default(),
+            around: Activity::new(FRAME_MS),
         }
     }
 
     fn fits(&self, theirs: &Format, ours: &Format) -> bool {
         let events = self.events.as_ref().map(EventSender::clock) == events_of(ours);
         let asked = self.wishes == ours.wishes && self.codec == spoken(theirs, ours);
-        self.ear.fits(theirs) && asked && events
+        let noise = self.describes == ours.comfort.is_some();
+        self.ear.fits(theirs) && asked && events && noise
     }
 
     /// How its sound is written.
@@ -175,9 +210,9 @@ impl Convert {
         }
     }
 
-    /// Makes the next frame of so many samples, and writes it into `payload`; how many bytes, if
-    /// there is anything to say.
-    pub fn say(&mut self, samples: &mut [i16], payload: &mut [u8]) -> Option<usize> {
+    /// Makes the next frame of so many samples, and writes it, or what stands for it, into
+    /// `payload`.
+    pub fn say(&mut self, samples: &mut [i16], payload: &mut [u8]) -> Said {
         let heard = self.ear.frame(self.due, samples);
         if self.muted {
             samples.fill(0);
@@ -195,14 +230,51 @@ impl Convert {
                 self.tone = None;
             }
         }
-        self.quiet = match heard {
-            Heard::Nothing if !sounds => self.quiet.saturating_add(1),
-            Heard::Nothing | Heard::Sound => 0,
-        };
-        if self.quiet > QUIET_MAX {
-            return None;
+        if heard == Heard::Nothing && !sounds {
+            if let Some(said) = self.be_quiet(samples.len(), payload) {
+                return said;
+            }
+        } else {
+            self.quiet = 0;
+            self.pause.end();
+            if self.describes && heard == Heard::Sound {
+                self.around.push(mean_square(samples));
+            }
         }
-        Some(self.encoder.encode(samples, payload)).filter(|length| *length > 0)
+        match self.encoder.encode(samples, payload) {
+            0 => Said::Nothing,
+            length => Said::Sound(length),
+        }
+    }
+
+    /// A frame in which the other says nothing; what stands for it, unless its samples do.
+    fn be_quiet(&mut self, samples: usize, payload: &mut [u8]) -> Option<Said> {
+        let described = self.ear.described(self.codec.sample_rate());
+        if !self.describes {
+            // Noise that is described goes on as long as it does.
+            self.quiet = match described {
+                Some(_) => 0,
+                None => self.quiet.saturating_add(1),
+            };
+            return (self.quiet > QUIET_MAX).then_some(Said::Nothing);
+        }
+        let ms = samples * 1000 / self.codec.sample_rate().max(1) as usize;
+        let hang_ms = match described {
+            Some(_) => 0,
+            None => LOSS_MS,
+        };
+        match self.pause.step(ms as u32, hang_ms) {
+            Saying::Sound => None,
+            Saying::Nothing => Some(Said::Nothing),
+            Saying::Noise => {
+                let white = || Description::white(self.around.noise());
+                let told = described.unwrap_or_else(white);
+                for (to, from) in payload.iter_mut().zip(told.bytes()) {
+                    *to = *from;
+                }
+                Some(Said::Noise(told.bytes().len().min(payload.len())))
+            }
+        }
     }
 
     /// The next packet leaves so much later; not in a burst after a pause of ours.

@@ -4,14 +4,39 @@
 //! A payload is one byte of level, in dB below overload, and optionally the noise's colour as
 //! reflection coefficients of an all-pole model, a byte each.
 //!
-//! We describe no silence of our own: that is optional (§1), saves what nobody here is short of,
-//! and costs sound where far ends take silence for a dead line, NATs forget the way, or each first
-//! word comes to a jitter buffer that begins anew.
+//! # What we send
+//! Where the far end's description names comfort noise of the sound's clock, silence of ours is
+//! told by it: a pause of what plays, a room in which nobody talks, the time in which a message is
+//! recorded or nothing is done between two tasks, and the noise of the other side of a bridge. Of
+//! noise that another describes level and colour are passed on; what another falls silent with
+//! without a word is as loud as the noise that was around it before; silence of our own is none.
+//!
+//! Once told, it is told anew each [`UPDATE_MS`] though nothing changes (§5 leaves that to the
+//! sender): often enough for NATs (RFC 6263 wants 15 s), for far ends that hang up on silence
+//! (after 10 s or more), and for those that call a line dead or begin their jitter buffer anew
+//! after a second; seldom enough to be a few percent of any voice. It is as the discontinuous modes
+//! of GSM do it.
+//!
+//! Nobody is asked for it: our own offers name no comfort noise, so that who answers does not begin
+//! to leave out what it takes for silence; we have nothing of it but clipped first words. An offer
+//! that names it is answered with it (RFC 3264 §6.1: without that we might not send it). Where the
+//! other side of a bridge has no comfort noise, the noise becomes sound. Beside G.729, whose Annex
+//! B has descriptions of its own (RFC 3551 §4.5.6), there is none.
+//!
+//! Nothing is told before something was said: phones take the first packet for the end of ringing.
+//! Nor on hold.
 
-/// The static payload type at 8 kHz (RFC 3389 §4).
-pub const PAYLOAD_TYPE: u8 = 13;
+/// The static payload type at 8 kHz.
+pub use crate::wire::rtp::COMFORT_NOISE as PAYLOAD_TYPE;
 /// Reflection coefficients that are used; a payload's further ones shape what no ear misses.
 pub const ORDER_MAX: usize = 12;
+/// The longest payload that is made, bytes.
+pub const PAYLOAD_MAX: usize = 1 + ORDER_MAX;
+/// How often silence that goes on is told of, in milliseconds: whole packets of any length that we
+/// send.
+pub const UPDATE_MS: u32 = 480;
+/// A pause of what plays that is shorter is sent as it is, in milliseconds.
+pub const HANG_MS: u32 = 60;
 
 /// The level field's largest value.
 const LEVEL_MAX: u8 = 127;
@@ -19,6 +44,91 @@ const LEVEL_MAX: u8 = 127;
 const STEP: f32 = 258.0 / 32_768.0;
 /// Levels are relative to a full-scale square wave (§3.1).
 const OVERLOAD: f32 = 32_767.0;
+
+/// The payload that tells of noise this loud, as a mean square; without colour.
+pub fn level_of(mean_square: u64) -> u8 {
+    if mean_square == 0 {
+        return LEVEL_MAX;
+    }
+    let below = -10.0 * (mean_square as f32 / (OVERLOAD * OVERLOAD)).log10();
+    below.round().clamp(0.0, LEVEL_MAX.into()) as u8
+}
+
+/// A payload, as much of it as is used; none of no noise.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Description {
+    bytes: [u8; PAYLOAD_MAX],
+    length: u8,
+}
+
+impl Description {
+    /// Of a payload that came.
+    pub fn of(payload: &[u8]) -> Self {
+        let mut told = Self::default();
+        for (to, from) in told.bytes.iter_mut().zip(payload) {
+            *to = *from;
+            told.length += 1;
+        }
+        told
+    }
+
+    /// White noise this loud, as a mean square.
+    pub fn white(mean_square: u64) -> Self {
+        Self::of(&[level_of(mean_square)])
+    }
+
+    /// The same where samples come at another rate: another colour would be meant.
+    pub fn level(mut self) -> Self {
+        self.length = self.length.min(1);
+        self
+    }
+
+    /// The payload.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length.into()).unwrap_or_default()
+    }
+}
+
+/// What stands for a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Saying {
+    /// Its sound, silent or not.
+    Sound,
+    /// A description of its noise.
+    Noise,
+    /// Nothing: the noise goes on as it was described.
+    Nothing,
+}
+
+/// A pause of what is said, frame by frame.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Pause {
+    quiet_ms: u32,
+    /// Since the last description; none was made of this pause without.
+    told_ms: Option<u32>,
+}
+
+impl Pause {
+    /// The next frame lasts `ms` and is silent; pauses up to `hang_ms` are sent as they are.
+    pub fn step(&mut self, ms: u32, hang_ms: u32) -> Saying {
+        self.quiet_ms = self.quiet_ms.saturating_add(ms);
+        if self.told_ms.is_none() && self.quiet_ms <= hang_ms {
+            return Saying::Sound;
+        }
+        let told = self.told_ms.map_or(UPDATE_MS, |told| told + ms);
+        let due = told >= UPDATE_MS;
+        self.told_ms = Some(if due { 0 } else { told });
+        match due {
+            true => Saying::Noise,
+            false => Saying::Nothing,
+        }
+    }
+
+    /// Something is said.
+    pub fn end(&mut self) {
+        *self = Self::default();
+    }
+}
 
 /// Plays the noise that payloads describe, without a jump from one to the next.
 #[derive(Clone, Debug)]
@@ -106,19 +216,11 @@ mod tests {
         let mut out = [127; PAYLOAD_SIZE];
         let correlation = correlation(samples);
         let mean = correlation[0] / samples.len().max(1) as f32;
-        out[0] = level_of(mean.sqrt());
+        out[0] = level_of(mean as u64);
         for (byte, k) in out[1..].iter_mut().zip(reflections(&correlation)) {
             *byte = (k / STEP + 127.0).round().clamp(0.0, 254.0) as u8;
         }
         out
-    }
-
-    fn level_of(rms: f32) -> u8 {
-        if rms < 1e-3 {
-            return LEVEL_MAX;
-        }
-        let below = -20.0 * (rms / OVERLOAD).log10();
-        below.round().clamp(0.0, LEVEL_MAX.into()) as u8
     }
 
     fn correlation(samples: &[i16]) -> [f32; LAGS] {
@@ -229,6 +331,42 @@ mod tests {
         assert_eq!(describe(&square)[0], 0);
         let tenth: Vec<i16> = square.iter().map(|s| s / 10).collect();
         assert_eq!(describe(&tenth)[0], 20);
+    }
+
+    #[test]
+    fn a_pause_is_told_at_its_beginning_and_twice_a_second() {
+        for ms in [10, 20, 30, 40, 60] {
+            let mut pause = Pause::default();
+            let all: Vec<_> = (0..6000 / ms).map(|_| pause.step(ms, HANG_MS)).collect();
+            let sound = all.iter().take_while(|s| **s == Saying::Sound).count() as u32;
+            assert_eq!(sound * ms, HANG_MS / ms * ms);
+            let rest = &all[sound as usize..];
+            let told = rest
+                .iter()
+                .enumerate()
+                .filter(|(_, s)| **s == Saying::Noise);
+            let at: Vec<_> = told.map(|(n, _)| n as u32 * ms).collect();
+            assert_eq!(at[..4], [0, 480, 960, 1440], "{ms}");
+            assert_eq!(at.len(), 13, "{ms}");
+            pause.end();
+            assert_eq!(pause.step(ms, HANG_MS), Saying::Sound);
+        }
+        let mut pause = Pause::default();
+        assert_eq!(
+            [pause.step(20, 0), pause.step(20, 0)],
+            [Saying::Noise, Saying::Nothing]
+        );
+    }
+
+    #[test]
+    fn a_description_keeps_what_is_used_of_it() {
+        let long: Vec<u8> = (0..40).collect();
+        assert_eq!(Description::of(&long).bytes(), &long[..=ORDER_MAX]);
+        assert_eq!(Description::of(&long).level().bytes(), [0]);
+        assert_eq!(Description::of(&[]).level().bytes(), [0u8; 0]);
+        // -60 dB below a square wave at full scale.
+        assert_eq!(Description::white(33 * 33).bytes(), [60]);
+        assert_eq!(Description::white(0).bytes(), [127]);
     }
 
     #[test]

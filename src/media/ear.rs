@@ -7,7 +7,7 @@
 //! stream ([`super::stream`]), keys ([`super::event`], [`super::dtmf`]).
 
 use super::codec::{Codec, Decoder, PTIME_MS_MAX};
-use super::comfort::{self, NoiseGenerator};
+use super::comfort::{self, Description, NoiseGenerator};
 use super::conceal::Concealer;
 use super::jitter::{Config, JitterBuffer, PAYLOAD_MAX, PayloadTypes, Pull, TICK_MS};
 use super::order::Format;
@@ -50,8 +50,10 @@ pub struct Ear {
     /// Whether what was lost last came back by a copy.
     restored: bool,
     noise: Box<NoiseGenerator>,
-    /// Whether the far end told of its noise: then its silence sounds like it.
-    comfort: bool,
+    /// What the far end told of its noise, until it speaks again: its silence sounds like it.
+    comfort: Option<Description>,
+    /// The payload type that it tells it by.
+    comfort_type: Option<u8>,
     /// `None` where no way leads from the codec's rate to the listener's: silence.
     resampler: Option<Box<Resampler>>,
     /// Samples at the codec's rate that nobody took yet.
@@ -66,9 +68,7 @@ impl Ear {
         let codec = Codec::at(format.coding, rate);
         let clock = codec.clock_rate();
         let own = format.payload_type;
-        // RFC 3389 §4: the static type is of the clock 8000; any other had to be agreed on.
-        let noise =
-            (clock == 8000 && own != comfort::PAYLOAD_TYPE).then_some(comfort::PAYLOAD_TYPE);
+        let noise = noise_type(format);
         let accepted = PayloadTypes::of(&[own, noise.unwrap_or(own)]);
         // RFC 3551 §4.2: a receiver takes packets of up to 200 ms.
         let longest = codec.payload_len(codec.samples(PTIME_MS_MAX));
@@ -88,7 +88,8 @@ impl Ear {
             concealer: Concealer::new(codec.sample_rate()),
             restored: false,
             noise: Box::new(NoiseGenerator::new(u32::from(own) + 1)),
-            comfort: false,
+            comfort: None,
+            comfort_type: noise,
             resampler: Resampler::new(codec.sample_rate(), rate).map(Box::new),
             ready: vec![0; room].into_boxed_slice(),
             count: 0,
@@ -104,6 +105,17 @@ impl Ear {
     pub fn fits(&self, format: &Format) -> bool {
         let same = self.codec == Codec::at(format.coding, self.rate);
         same && (self.payload_type, self.events) == (format.payload_type, format.events)
+            && self.comfort_type == noise_type(format)
+    }
+
+    /// The far end's noise as it told of it, while it does not speak, as far as it means the same
+    /// where samples come at `rate`.
+    pub fn described(&self, rate: u32) -> Option<Description> {
+        let same = self.codec.sample_rate() == rate;
+        self.comfort.map(|told| match same {
+            true => told,
+            false => told.level(),
+        })
     }
 
     /// The buffer behind it, with its counters.
@@ -160,11 +172,11 @@ impl Ear {
                     if payload_type == self.payload_type {
                         self.keep_in_step(behind.get(..skipped).unwrap_or_default());
                         self.decode(payload, seam);
-                        self.comfort = false;
+                        self.comfort = None;
                         heard = Heard::Sound;
                     } else {
                         self.noise.update(payload);
-                        self.comfort = true;
+                        self.comfort = Some(Description::of(payload));
                     }
                 }
                 Pull::Lost {
@@ -249,8 +261,8 @@ impl Ear {
     fn be_silent(&mut self, wanted: usize) {
         if let Some(rest) = self.ready.get_mut(self.count..wanted) {
             match self.comfort {
-                true => self.noise.fill(rest),
-                false => rest.fill(0),
+                Some(_) => self.noise.fill(rest),
+                None => rest.fill(0),
             }
             if !rest.is_empty() {
                 self.concealer.on_silence();
@@ -285,4 +297,12 @@ impl Ear {
         let samples = u64::from(units) * u64::from(self.codec.sample_rate());
         (samples / u64::from(self.codec.clock_rate())) as usize
     }
+}
+
+/// The payload type of comfort noise beside a leg's sound: what was agreed on, or the static one,
+/// which some send unasked; that is of the clock 8000 (RFC 3389 §4).
+pub(super) fn noise_type(format: &Format) -> Option<u8> {
+    let is_free = |number: &u8| *number != format.payload_type && Some(*number) != format.events;
+    let known = (format.coding.clock_rate() == 8000).then_some(comfort::PAYLOAD_TYPE);
+    format.comfort.or(known).filter(is_free)
 }

@@ -92,6 +92,8 @@ mod tests {
                 payload_type: coding.payload_type(),
                 events: None,
                 events_clock: 8_000,
+                also: Default::default(),
+                comfort: None,
                 keys_apart: false,
                 packet_ms: 20,
                 wishes: Wishes::default(),

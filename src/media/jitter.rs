@@ -6,8 +6,8 @@
 //! recent transits. The target rises at once and falls slowly; the timeline follows in silence
 //! where it can, otherwise by a stretch of concealment more, or one packet less.
 //!
-//! The restart rules are those of RFC 3550 A.1: what jumps far must go on where it jumped to.
-//! Not done here: decoding, concealment ([`Pull::Lost`] asks for it), loss statistics for RTCP.
+//! The restart rules are those of RFC 3550 A.1: what jumps far must go on where it jumped to. Not
+//! done here: decoding, concealment ([`Pull::Lost`] asks for it), statistics for RTCP.
 
 use super::reception::units;
 use crate::base::Instant;
@@ -29,7 +29,7 @@ pub const TICK_MS: u32 = 20;
 /// The largest delay that can be asked for, milliseconds.
 pub const DELAY_MS_MAX: u32 = 1000;
 
-/// The recent transits that the percentile is taken of.
+/// The transits that the percentile is of.
 const HISTORY: usize = 256;
 /// Of a hundred recent packets one may be too late.
 const LATE_ONE_IN: usize = 100;
@@ -449,9 +449,8 @@ impl JitterBuffer {
     /// Another SSRC, another numbering or another clock.
     fn on_jump(&mut self, arrival: i64, header: &Header, old: &Source) -> Result<i64, Refusal> {
         let silent = arrival - old.arrival > i64::from(self.span(SILENCE_MS));
-        let follows = self.candidate == Some((header.ssrc, header.sequence));
         let spurt = header.marker && header.ssrc == old.ssrc;
-        if silent || follows || spurt {
+        if silent || spurt || self.candidate == Some((header.ssrc, header.sequence)) {
             return Ok(self.restart(arrival, header));
         }
         self.candidate = Some((header.ssrc, header.sequence.wrapping_add(1)));
@@ -531,7 +530,9 @@ impl JitterBuffer {
             return;
         };
         let step = timestamp - source.timestamp;
-        let follows = header.sequence == source.sequence.wrapping_add(1);
+        // Comfort noise takes the place of as much as it likes.
+        let follows = header.sequence == source.sequence.wrapping_add(1)
+            && Some(header.payload_type) != self.config.comfort;
         if follows && !header.marker && (1..=longest).contains(&step) {
             // A pause of the sender looks like one longer packet.
             if step < self.ptime || step == source.step {
@@ -692,8 +693,7 @@ impl JitterBuffer {
             && following.timestamp - audio.timestamp <= self.ptime + half
         {
             let behind = out.get_mut(following.length.into()..).unwrap_or_default();
-            let length = audio.length.into();
-            let left_out = self.pool.read(audio.first, length, behind);
+            let left_out = self.pool.read(audio.first, audio.length.into(), behind);
             self.leave_out(ahead);
             self.skip(at);
             let mut played = self.play(at, 0, following, true, out);

@@ -1,9 +1,10 @@
 //! One leg that ends here: its stream, what it says, and what it hears.
 
-use super::bridge::{Bridged, Way};
+use super::bridge::{Bridged, Said, Way};
 use super::codec::{Codec, Encoder};
+use super::comfort::{self, Description, HANG_MS, Pause, Saying};
 use super::dtmf::Digit;
-use super::ear::Ear;
+use super::ear::{self, Ear, noise_type};
 use super::event::{EventReceiver, KeyChange};
 use super::file::{FileAnswer, FileFailure, FileWish, Ticket};
 use super::inband::InBand;
@@ -11,9 +12,9 @@ use super::meeting::Meeting;
 use super::order::{Figures, Format, News, RecordEnd, SOUNDS_MAX, Sound, Task};
 use super::player::{Player, Stock};
 use super::record::{self, Limits, Recorder};
-use super::room::{self, RoomNews, RoomOrder, Rooms};
+use super::room::{self, RoomNews, RoomOrder, Rooms, Taken};
 use super::secure::Secure;
-use super::stream::{Heard, RtpStream};
+use super::stream::{Heard, PAUSE_MIN, RtpStream};
 use crate::base::{Instant, Rng, TimerId};
 use crate::wire::rtp::{HEADER_SIZE, Header, Packet};
 use std::sync::Arc;
@@ -23,6 +24,14 @@ use std::time::Duration;
 const CNAME: &str = "voip";
 /// Behind the present by more than this, what plays goes on from the present.
 const LATE_MAX: Duration = Duration::from_millis(200);
+/// Silence of a leg that has nothing to do is told of so much later: mostly it is soon given
+/// something to say.
+const HUSH: Duration = Duration::from_millis(100);
+/// How often such silence is told of.
+const HUSH_EVERY: Duration = Duration::from_millis(comfort::UPDATE_MS as u64);
+
+/// For so long at least the far end writes in one way.
+const WRITTEN_MIN: Duration = Duration::from_millis(100);
 
 /// Samples of one packet: 60 ms (`sip::offer_answer`) at 48 kHz.
 const SAMPLES_MAX: usize = 2880;
@@ -104,6 +113,9 @@ impl Left {
 pub(super) struct Leg {
     pub session: u64,
     pub format: Format,
+    /// How the far end writes now, without the secrets, and since when.
+    theirs: Format,
+    written: Instant,
     pub timer: Option<TimerId>,
     /// When that is due.
     pub armed: Instant,
@@ -116,6 +128,10 @@ pub(super) struct Leg {
     secure: Option<Box<Secure>>,
     task: u32,
     doing: Doing,
+    /// Silence in what plays, or in its room.
+    pause: Pause,
+    /// When silence is told of that nothing plays in.
+    hush: Instant,
     asked: Option<Ticket>,
     skipped: u32,
 }
@@ -142,6 +158,8 @@ impl Leg {
         let keys = format.keys.clone();
         let mut leg = Self {
             session,
+            theirs: format.bare(),
+            written: now,
             format,
             timer: None,
             armed: Instant::FAR_FUTURE,
@@ -152,6 +170,8 @@ impl Leg {
             secure: None,
             task: 0,
             doing: Doing::Resting,
+            pause: Pause::default(),
+            hush: now,
             asked: None,
             skipped: 0,
         };
@@ -176,7 +196,8 @@ impl Leg {
     }
 
     /// Another format was agreed on; what plays goes on in it.
-    pub fn reformat(&mut self, format: Format) {
+    pub fn reformat(&mut self, now: Instant, format: Format) {
+        self.stream.set_clock(now, format.coding.clock_rate());
         let changed = (format.coding, format.wishes) != (self.format.coding, self.format.wishes);
         match &mut self.doing {
             Doing::Playing(playing) if changed => playing.reformat(&format),
@@ -184,16 +205,53 @@ impl Leg {
                 if let Some(beep) = recording.beep.as_mut().filter(|_| changed) {
                     beep.reformat(&format);
                 }
-                if !recording.ear.fits(&format) {
-                    recording.ear = Ear::new(&format, record::RATE);
-                }
             }
-            Doing::Meeting(meeting) => meeting.reformat(&format),
-            // The other leg's packets find out.
-            Doing::Bridged(_) | Doing::Playing(_) | Doing::Resting | Doing::Echoing => {}
+            Doing::Playing(_)
+            | Doing::Meeting(_)
+            | Doing::Bridged(_)
+            | Doing::Resting
+            | Doing::Echoing => {}
         }
         self.secure = Secure::renewed(self.secure.take(), format.keys.as_ref());
         self.format = format;
+        let written = self.theirs.payload_type;
+        self.hear_in(
+            now,
+            match self.format.coding_of(written) {
+                Some(coding) if coding == self.theirs.coding => written,
+                _ => self.format.payload_type,
+            },
+        );
+    }
+
+    /// The far end writes so from now on; nothing where that was not agreed on.
+    fn hear_in(&mut self, now: Instant, payload_type: u8) {
+        let Some(coding) = self.format.coding_of(payload_type) else {
+            return;
+        };
+        self.written = now;
+        self.theirs = Format {
+            coding,
+            payload_type,
+            ..self.format.bare()
+        };
+        match &mut self.doing {
+            Doing::Recording(recording) if !recording.ear.fits(&self.theirs) => {
+                recording.ear = Ear::new(&self.theirs, record::RATE);
+            }
+            Doing::Meeting(meeting) => meeting.reformat(&self.theirs),
+            // The other leg's packets find out.
+            Doing::Recording(_)
+            | Doing::Playing(_)
+            | Doing::Bridged(_)
+            | Doing::Resting
+            | Doing::Echoing => {}
+        }
+    }
+
+    /// How the far end writes, without the secrets.
+    pub fn theirs(&self) -> Format {
+        self.theirs.bare()
     }
 
     /// It does this from now on. A recording that it did ends, and is handed over.
@@ -231,7 +289,7 @@ impl Leg {
                 let beep = self.playing(now, sounds, Some(1), stock);
                 Doing::Recording(Box::new(Recording {
                     beep: Some(beep),
-                    ear: Ear::new(&self.format, record::RATE),
+                    ear: Ear::new(&self.theirs, record::RATE),
                     recorder: Recorder::new(file, Limits { max_ms, silence_ms }),
                     due: now,
                     until_key,
@@ -239,7 +297,7 @@ impl Leg {
             }
             Task::Bridge { with } => Doing::Bridged(Box::new(Bridged::new(with))),
             Task::Join(join) => {
-                match Meeting::join(now, self.session, &self.format, *join, (rooms, stock)) {
+                match Meeting::join(now, self.session, &self.theirs, *join, (rooms, stock)) {
                     Some(meeting) => Doing::Meeting(Box::new(meeting)),
                     // What has nothing to say is over at its first turn.
                     None => {
@@ -250,6 +308,9 @@ impl Leg {
             }
         };
         self.stream.new_echo();
+        self.stream.resume(now, PAUSE_MIN);
+        self.pause.end();
+        self.hush = now + HUSH;
         left
     }
 
@@ -336,8 +397,15 @@ impl Leg {
                 None => report,
             },
             Doing::Meeting(meeting) => meeting.due().min(report),
+            Doing::Resting if self.tells_of_silence() => self.hush.min(report),
             Doing::Resting | Doing::Echoing => report,
         }
+    }
+
+    /// Whether silence of ours is described. Not before anything was said: many phones end their
+    /// ringing tone at the first packet.
+    fn tells_of_silence(&self) -> bool {
+        self.format.comfort.is_some() && self.format.sends && self.stream.has_spoken()
     }
 
     /// The session that it is bridged with.
@@ -354,9 +422,9 @@ impl Leg {
 
     /// Whether packets of this type belong to what was agreed on; comfort noise always does.
     pub fn knows(&self, payload_type: u8) -> bool {
-        payload_type == self.format.payload_type
+        self.format.coding_of(payload_type).is_some()
             || Some(payload_type) == self.format.events
-            || payload_type == super::comfort::PAYLOAD_TYPE
+            || Some(payload_type) == noise_type(&self.format)
     }
 
     /// Sounds that it left out because of their files, since this was asked last.
@@ -365,8 +433,8 @@ impl Leg {
     }
 
     /// The other leg of its bridge is gone.
-    pub fn lose_partner(&mut self) -> Turn {
-        self.rest()
+    pub fn lose_partner(&mut self, now: Instant) -> Turn {
+        self.rest(now)
     }
 
     /// What hears for a recording, or a room.
@@ -392,6 +460,13 @@ impl Leg {
         let header = packet.header();
         let length = packet.payload().len();
         let heard = self.stream.handle_rtp(now, &header, length);
+        // Not with each packet, as each time somebody has to listen anew.
+        if heard == Heard::Stream
+            && header.payload_type != self.theirs.payload_type
+            && now.since(self.written) >= WRITTEN_MIN
+        {
+            self.hear_in(now, header.payload_type);
+        }
         // A jitter buffer judges for itself whether a jump is one.
         if matches!(heard, Heard::Stream | Heard::Unproven)
             && let Some(ear) = self.ear()
@@ -405,13 +480,15 @@ impl Leg {
         let is_key = Some(header.payload_type) == self.format.events;
         let down = |(change, _): &Pressed| matches!(change, KeyChange::Pressed { .. });
         if pressed.iter().any(down) {
-            match self.hear_key() {
+            match self.hear_key(now) {
                 Turn::Idle => {}
                 turn => return (turn, heard),
             }
         }
+        let is_sound = self.format.coding_of(header.payload_type).is_some()
+            || Some(header.payload_type) == self.format.comfort;
         let turn = match &self.doing {
-            Doing::Echoing if is_key || header.payload_type == self.format.payload_type => {
+            Doing::Echoing if is_key || is_sound => {
                 if !self.format.sends {
                     return (Turn::Idle, heard);
                 }
@@ -427,9 +504,9 @@ impl Leg {
     }
 
     /// A key went down: what a key ends is over.
-    pub fn hear_key(&mut self) -> Turn {
+    pub fn hear_key(&mut self, now: Instant) -> Turn {
         match &mut self.doing {
-            Doing::Playing(playing) if playing.until_key => self.rest(),
+            Doing::Playing(playing) if playing.until_key => self.rest(now),
             Doing::Recording(recording) if recording.until_key => {
                 recording.recorder.close(RecordEnd::Key);
                 Turn::Recorded
@@ -457,7 +534,7 @@ impl Leg {
         if self.format.events.is_some() || self.has_events {
             return;
         }
-        let format = &self.format;
+        let format = &self.theirs;
         let tones = self.tones.take().filter(|tones| tones.fits(format));
         let mut tones = tones.unwrap_or_else(|| Box::new(InBand::new(format)));
         tones.hear(header, payload, |change| pressed.push((change, true)));
@@ -484,7 +561,8 @@ impl Leg {
         }
     }
 
-    /// A report came.
+    /// A report came, or a BYE, which the stream takes note of: whether the call is over is for
+    /// signalling to say.
     pub fn hear_report(&mut self, now: Instant, ntp: u64, packet: &[u8]) {
         let _ = self.stream.handle_rtcp(now, ntp, packet);
     }
@@ -492,6 +570,11 @@ impl Leg {
     /// A report of ours, if one is due, into `out`.
     pub fn report(&mut self, now: Instant, ntp: u64, out: &mut Vec<u8>) -> bool {
         self.stream.poll_report(now, ntp, out)
+    }
+
+    /// Its last report, with a BYE (RFC 3550 §6.6), as it leaves; whether there is one.
+    pub fn farewell(&mut self, now: Instant, ntp: u64, out: &mut Vec<u8>) -> bool {
+        self.stream.goodbye(now, ntp, out) && self.seal(out, true)
     }
 
     // ------------------------------------------------------------ the other leg of a bridge
@@ -636,38 +719,62 @@ impl Leg {
 
     /// What is due: the next packet of what it says, into `out`; the next frame of what it records.
     pub fn speak(&mut self, now: Instant, out: &mut Vec<u8>) -> Turn {
+        let mut voice = Voice {
+            now,
+            format: &self.format,
+            stream: &mut self.stream,
+            pause: &mut self.pause,
+        };
         match &mut self.doing {
-            Doing::Resting | Doing::Echoing => Turn::Idle,
+            Doing::Resting => self.hush(now, out),
+            Doing::Echoing => Turn::Idle,
             Doing::Playing(playing) => {
                 if playing.due > now {
                     return Turn::Idle;
                 }
                 if playing.player.is_over() {
-                    return self.rest();
+                    return self.rest(now);
                 }
-                playing.speak(now, &self.format, &mut self.stream, out)
+                playing.speak(&mut voice, out)
             }
             Doing::Recording(recording) => {
-                let turn = recording.turn(now, &self.format, &mut self.stream, out);
-                match turn {
-                    Turn::Idle => self.look_at_recorder(),
+                let beeps = recording.beep.is_some();
+                match recording.turn(&mut voice, out) {
+                    Turn::Idle if recording.recorder.has_ended() => Turn::Recorded,
+                    Turn::Idle if !beeps => self.hush(now, out),
                     turn => turn,
                 }
             }
-            Doing::Meeting(meeting) if meeting.due() <= now => {
-                meet(meeting, now, &self.format, &mut self.stream, out)
-            }
+            Doing::Meeting(meeting) if meeting.due() <= now => meet(meeting, &mut voice, out),
             Doing::Meeting(_) => Turn::Idle,
             Doing::Bridged(bridged) => match &mut bridged.convert {
-                Some(convert) if convert.due <= now => {
-                    translate(convert, now, &self.format, &mut self.stream, out)
-                }
+                Some(convert) if convert.due <= now => translate(convert, &mut voice, out),
                 _ => Turn::Idle,
             },
         }
     }
 
-    fn rest(&mut self) -> Turn {
+    /// Tells of silence that nothing plays in, if it is time for that.
+    fn hush(&mut self, now: Instant, out: &mut Vec<u8>) -> Turn {
+        if self.hush > now {
+            return Turn::Idle;
+        }
+        self.hush = now + HUSH_EVERY;
+        let Some(payload_type) = self.format.comfort.filter(|_| self.tells_of_silence()) else {
+            return Turn::Idle;
+        };
+        self.stream.resume(now, Duration::ZERO);
+        let noise = Description::white(0);
+        let noise = noise.bytes();
+        // The time until the next packet passes by itself.
+        let header = self.stream.send_noise(now, payload_type, 0, noise.len());
+        out.clear();
+        out.extend_from_slice(&header.emit());
+        out.extend_from_slice(noise);
+        Turn::Spoke
+    }
+
+    fn rest(&mut self, now: Instant) -> Turn {
         let rate = u64::from(Codec::from(self.format.coding).sample_rate());
         let said = match &self.doing {
             Doing::Playing(playing) => playing.said,
@@ -675,6 +782,7 @@ impl Leg {
         };
         let played_ms = u32::try_from(said * 1000 / rate.max(1)).unwrap_or(u32::MAX);
         self.doing = Doing::Resting;
+        self.hush = now + HUSH;
         self.asked = None;
         Turn::Done {
             task: self.task,
@@ -690,13 +798,8 @@ impl Playing {
             .set_rate(Codec::from(format.coding).sample_rate());
     }
 
-    fn speak(
-        &mut self,
-        now: Instant,
-        format: &Format,
-        stream: &mut RtpStream,
-        out: &mut Vec<u8>,
-    ) -> Turn {
+    fn speak(&mut self, voice: &mut Voice<'_>, out: &mut Vec<u8>) -> Turn {
+        let (now, format) = (voice.now, voice.format);
         if now.since(self.due) > LATE_MAX {
             self.due = now;
         }
@@ -711,25 +814,24 @@ impl Playing {
         self.said += self.player.fill(samples) as u64;
         let step = codec.ticks(ms);
         if !format.sends {
-            stream.send_nothing(step);
+            voice.stream.send_nothing(step);
             return Turn::Idle;
+        }
+        let silent = format.comfort.is_some() && samples.iter().all(|sample| *sample == 0);
+        if let Some(turn) = voice.be_silent(silent, (ms, HANG_MS), step, out) {
+            return turn;
         }
         out.clear();
         out.resize(HEADER_SIZE + codec.payload_len(count), 0);
         let payload = out.get_mut(HEADER_SIZE..).unwrap_or_default();
         let length = self.encoder.encode(samples, payload);
-        say(now, format, stream, (step, length), out)
+        voice.say((step, Said::Sound(length)), out)
     }
 }
 
 impl Recording {
-    fn turn(
-        &mut self,
-        now: Instant,
-        format: &Format,
-        stream: &mut RtpStream,
-        out: &mut Vec<u8>,
-    ) -> Turn {
+    fn turn(&mut self, voice: &mut Voice<'_>, out: &mut Vec<u8>) -> Turn {
+        let now = voice.now;
         if self.beep.as_ref().is_some_and(|b| b.player.is_over()) {
             self.beep = None;
         }
@@ -738,72 +840,116 @@ impl Recording {
                 self.due = now;
             }
             let mut frame = [0; record::FRAME];
-            self.ear.frame(self.due, &mut frame);
+            let heard = self.ear.frame(self.due, &mut frame);
             self.due += Duration::from_millis(record::FRAME_MS.into());
             if self.beep.is_none() {
-                self.recorder.push(&frame);
+                match heard {
+                    ear::Heard::Sound => self.recorder.push(&frame),
+                    ear::Heard::Nothing => self.recorder.push_noise(&frame),
+                };
             }
         }
         match &mut self.beep {
-            Some(beep) if beep.due <= now => beep.speak(now, format, stream, out),
+            Some(beep) if beep.due <= now => beep.speak(voice, out),
             _ => Turn::Idle,
         }
     }
 }
 
-/// The turn of one in a room.
-fn meet(
-    meeting: &mut Meeting,
+/// By what a leg says something.
+struct Voice<'a> {
     now: Instant,
-    format: &Format,
-    stream: &mut RtpStream,
-    out: &mut Vec<u8>,
-) -> Turn {
+    format: &'a Format,
+    stream: &'a mut RtpStream,
+    pause: &'a mut Pause,
+}
+
+impl Voice<'_> {
+    /// A frame of `step` units and so many milliseconds is silent, or not; what stands for it,
+    /// unless it is to be sent as it is.
+    fn be_silent(
+        &mut self,
+        silent: bool,
+        (ms, hang_ms): (u32, u32),
+        step: u32,
+        out: &mut Vec<u8>,
+    ) -> Option<Turn> {
+        if !silent {
+            self.pause.end();
+            return None;
+        }
+        match self.pause.step(ms, hang_ms) {
+            Saying::Sound => None,
+            Saying::Nothing => Some(self.say((step, Said::Nothing), out)),
+            Saying::Noise => {
+                let noise = Description::white(0);
+                out.clear();
+                out.resize(HEADER_SIZE, 0);
+                out.extend_from_slice(noise.bytes());
+                Some(self.say((step, Said::Noise(noise.bytes().len())), out))
+            }
+        }
+    }
+
+    /// Sends what stands in `out`, behind its header's place.
+    fn say(&mut self, (step, said): (u32, Said), out: &mut Vec<u8>) -> Turn {
+        let (now, stream) = (self.now, &mut *self.stream);
+        // What was late was not caught up with.
+        stream.resume(now, 2 * LATE_MAX);
+        let (header, length) = match (said, self.format.comfort) {
+            (Said::Sound(length @ 1..), _) => {
+                let payload_type = self.format.payload_type;
+                (stream.send_audio(now, payload_type, step, length), length)
+            }
+            (Said::Noise(length @ 1..), Some(payload_type)) => {
+                (stream.send_noise(now, payload_type, step, length), length)
+            }
+            (Said::Sound(_) | Said::Noise(_) | Said::Nothing, _) => {
+                stream.send_nothing(step);
+                return Turn::Idle;
+            }
+        };
+        out.truncate(HEADER_SIZE + length);
+        if let Some(place) = out.get_mut(..HEADER_SIZE) {
+            place.copy_from_slice(&header.emit());
+        }
+        Turn::Spoke
+    }
+}
+
+/// The turn of one in a room.
+fn meet(meeting: &mut Meeting, voice: &mut Voice<'_>, out: &mut Vec<u8>) -> Turn {
+    let (now, format) = (voice.now, voice.format);
     let step = Codec::from(format.coding).ticks(room::FRAME_MS);
     let skipped = meeting.skip(now);
     if skipped > 0 {
-        stream.send_nothing(step.wrapping_mul(skipped));
+        voice.stream.send_nothing(step.wrapping_mul(skipped));
     }
     out.resize(HEADER_SIZE + room::PAYLOAD_MAX, 0);
     let payload = out.get_mut(HEADER_SIZE..).unwrap_or_default();
-    let written = meeting.turn(now, format, format.sends, payload);
-    let length = written.filter(|_| format.sends).unwrap_or(0);
-    say(now, format, stream, (step, length), out)
-}
-
-/// Sends the payload of so many bytes that stands in `out`, behind its header's place; nothing
-/// where there is none.
-fn say(
-    now: Instant,
-    format: &Format,
-    stream: &mut RtpStream,
-    (step, length): (u32, usize),
-    out: &mut Vec<u8>,
-) -> Turn {
-    if length == 0 {
-        stream.send_nothing(step);
-        return Turn::Idle;
+    let taken = meeting.turn(now, format, format.sends, payload);
+    let silent = taken == Taken::Silence && format.sends;
+    if let Some(turn) = voice.be_silent(silent, (room::FRAME_MS, 0), step, out) {
+        return turn;
     }
-    let header = stream.send_audio(now, format.payload_type, step, length);
-    out.truncate(HEADER_SIZE + length);
-    if let Some(place) = out.get_mut(..HEADER_SIZE) {
-        place.copy_from_slice(&header.emit());
-    }
-    Turn::Spoke
+    let said = match taken {
+        Taken::Payload(length) if format.sends => Said::Sound(length),
+        Taken::Payload(_) | Taken::Silence | Taken::Late => Said::Nothing,
+    };
+    voice.say((step, said), out)
 }
 
 /// The next packet of a bridged leg whose other side writes otherwise.
 fn translate(
     convert: &mut super::bridge::Convert,
-    now: Instant,
-    format: &Format,
-    stream: &mut RtpStream,
+    voice: &mut Voice<'_>,
     out: &mut Vec<u8>,
 ) -> Turn {
+    let (now, format) = (voice.now, voice.format);
     let codec = convert.codec();
     let ms = codec.ptime_ms(format.packet_ms.into());
     let (count, step) = (codec.samples(ms), codec.ticks(ms));
-    let length = codec.payload_len(count);
+    let length = codec.payload_len(count).max(comfort::PAYLOAD_MAX);
     let mut samples = [0; SAMPLES_MAX];
     let Some(samples) = samples.get_mut(..count) else {
         return Turn::Idle;
@@ -811,13 +957,14 @@ fn translate(
     out.clear();
     out.resize(HEADER_SIZE + length, 0);
     let payload = out.get_mut(HEADER_SIZE..).unwrap_or_default();
-    let says = convert.say(samples, payload);
+    let said = convert.say(samples, payload);
     convert.advance(now, ms, LATE_MAX);
     if !format.sends {
-        stream.send_nothing(step);
+        voice.stream.send_nothing(step);
         return Turn::Idle;
     }
-    let timestamp = stream.timestamp();
+    voice.stream.resume(now, 2 * LATE_MAX);
+    let timestamp = voice.stream.timestamp();
     let event = convert.events.as_mut().and_then(|events| {
         let units = events.clock() * ms / 1000;
         events.poll_packet(timestamp, units)
@@ -825,11 +972,12 @@ fn translate(
     if let (Some(packet), Some(payload_type)) = (event, format.events) {
         let place = (packet.marker, packet.timestamp);
         let body = packet.event.emit();
+        let stream = &mut voice.stream;
         let header = stream.send_event(now, payload_type, place, step, body.len());
         out.clear();
         out.extend_from_slice(&header.emit());
         out.extend_from_slice(&body);
         return Turn::Spoke;
     }
-    say(now, format, stream, (step, says.unwrap_or(0)), out)
+    voice.say((step, said), out)
 }

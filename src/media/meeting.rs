@@ -173,7 +173,7 @@ impl Meeting {
         u32::try_from(behind).unwrap_or(u32::MAX)
     }
 
-    /// Its turn; how much payload was written. Who is not `heard` (a caller that has put us on
+    /// Its turn, and what came of it. Who is not `heard` (a caller that has put us on
     /// hold, and may send music) puts nothing in.
     pub fn turn(
         &mut self,
@@ -181,7 +181,7 @@ impl Meeting {
         format: &Format,
         heard: bool,
         payload: &mut [u8],
-    ) -> Option<usize> {
+    ) -> Taken {
         let frame = self.frame;
         self.frame += 1;
         let said = match self.ear.frame(now, &mut self.samples) {
@@ -189,14 +189,12 @@ impl Meeting {
             Heard::Sound | Heard::Nothing => &[],
         };
         let over = self.whisper.as_mut().map(|(player, _)| &mut **player);
-        let taken = self.seat.turn(frame, said, format.coding, over, payload);
+        let how = (format.coding, format.comfort.is_some());
+        let taken = self.seat.turn(frame, said, how, over, payload);
         if self.whisper.as_ref().is_some_and(|(p, _)| p.is_over()) {
             self.whispered = self.whisper.take().map(|(_, task)| task);
         }
-        match taken {
-            Taken::Payload(length) => Some(length),
-            Taken::Late => None,
-        }
+        taken
     }
 
     /// What is to be told of it since the last turn.

@@ -62,4 +62,4 @@ pub mod wav;
 
 pub use library::refused;
 pub use order::{Figures, Format, Keys, News, Order, RecordEnd, Sound, Task};
-pub use studio::{Outlet, Studio, StudioCounters};
+pub use studio::{Farewell, Outlet, Studio, StudioCounters};

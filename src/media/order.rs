@@ -37,10 +37,15 @@ pub struct Format {
     pub coding: Coding,
     /// The payload type that stands for it.
     pub payload_type: u8,
+    /// Other ways in which the far end may write at any time, of the same clock, with their payload
+    /// types.
+    pub also: [Option<(u8, Coding)>; 3],
     /// The payload type of telephone events (RFC 4733), if they were agreed on.
     pub events: Option<u8>,
     /// Their clock in Hz, which may be another one than that of the sound.
     pub events_clock: u32,
+    /// The payload type of comfort noise (RFC 3389) of the sound's clock, if it was agreed on.
+    pub comfort: Option<u8>,
     /// Whether the keys of whom it is bridged with reach the far end beside its sound, so that none
     /// becomes a tone in it.
     pub keys_apart: bool,
@@ -58,6 +63,14 @@ pub struct Format {
 }
 
 impl Format {
+    /// How sound of that payload type is written, if the far end may write it.
+    pub fn coding_of(&self, payload_type: u8) -> Option<Coding> {
+        let own = (self.payload_type, self.coding);
+        let mut all = std::iter::once(own).chain(self.also.iter().flatten().copied());
+        all.find(|(known, _)| *known == payload_type)
+            .map(|(_, coding)| coding)
+    }
+
     /// How sound and keys are written, without the secrets.
     pub fn bare(&self) -> Self {
         Self {

@@ -92,3 +92,36 @@ impl Reading {
         self.left.is_empty() && self.bytes.len() - self.used < block
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::goertzel::amplitude;
+    use super::super::resample::RATES;
+    use super::super::wav::Encoding;
+    use super::*;
+
+    /// 44.1 kHz is what most programs write.
+    #[test]
+    fn files_of_each_rate_sound_as_high_and_as_long_as_they_are() {
+        for from in RATES {
+            for to in [8000, 16_000] {
+                let layout = Layout::mono(Encoding::Pcm16, from);
+                let step = std::f64::consts::TAU * 440.0 / f64::from(from);
+                let sample = |n| ((step * f64::from(n)).sin() * 8000.0) as i16;
+                let bytes: Vec<u8> = (0..from).flat_map(|n| sample(n).to_le_bytes()).collect();
+                let (name, data) = ("a.wav".into(), 0..bytes.len() as u64);
+                let mut reading = Reading::new(Root::Prompts, name, layout, data, to).unwrap();
+                reading.feed(&bytes);
+                let (mut heard, mut out) = (Vec::new(), [0; 1000]);
+                while !reading.is_over() {
+                    let made = reading.piece(&mut out);
+                    heard.extend_from_slice(&out[..made]);
+                }
+                let longer = heard.len() as i64 - i64::from(to);
+                assert!(longer.abs() <= 1, "{from} {to}: {longer}");
+                let level = amplitude(&heard[1000..], 440.0, to);
+                assert!((7500.0..8500.0).contains(&level), "{from} {to}: {level}");
+            }
+        }
+    }
+}

@@ -51,7 +51,8 @@ pub struct Reception {
     expected_prior: u64,
     received_prior: u64,
     timestamp: u32,
-    transit: u32,
+    /// Unknown behind a change of the clock.
+    transit: Option<u32>,
     /// In units of the timestamp, times 16.
     jitter: u32,
     /// The middle of the last report's NTP time, and when it came.
@@ -72,7 +73,7 @@ impl Reception {
             expected_prior: 0,
             received_prior: 0,
             timestamp: header.timestamp,
-            transit: arrival.wrapping_sub(header.timestamp),
+            transit: Some(arrival.wrapping_sub(header.timestamp)),
             jitter: 0,
             report: None,
         }
@@ -127,9 +128,11 @@ impl Reception {
             return;
         }
         let transit = arrival.wrapping_sub(header.timestamp);
-        let difference = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
         self.timestamp = header.timestamp;
-        self.transit = transit;
+        let Some(before) = self.transit.replace(transit) else {
+            return;
+        };
+        let difference = (transit.wrapping_sub(before) as i32).unsigned_abs();
         let decayed = self
             .jitter
             .saturating_sub(self.jitter.saturating_add(8) >> 4);
@@ -152,6 +155,11 @@ impl Reception {
     /// In units of the timestamp.
     pub fn jitter(&self) -> u32 {
         self.jitter >> 4
+    }
+
+    /// Timestamps and arrivals are of another clock from now on.
+    pub fn change_clock(&mut self) {
+        (self.transit, self.jitter) = (None, 0);
     }
 
     /// A sender report of the source came.

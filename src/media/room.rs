@@ -379,6 +379,8 @@ impl Rooms {
 pub enum Taken {
     /// So many bytes of payload were written.
     Payload(usize),
+    /// Nothing is heard.
+    Silence,
     /// The frame was closed already: what was said is lost, and nothing is heard.
     Late,
 }
@@ -400,6 +402,7 @@ enum Exchange {
     Common(usize),
     /// Samples of the member's own.
     Own,
+    Silence,
     Late,
 }
 
@@ -484,9 +487,9 @@ impl Seat {
         if !goes_on {
             return Listened::Over;
         }
-        match self.exchange(frame, &[], None, &mut []) {
+        match self.exchange(frame, &[], (None, false), &mut []) {
             Exchange::Late => return Listened::Late,
-            Exchange::Common(_) | Exchange::Own => {}
+            Exchange::Common(_) | Exchange::Own | Exchange::Silence => {}
         }
         for (to, from) in samples.iter_mut().zip(&self.samples) {
             *to = *from;
@@ -536,18 +539,22 @@ impl Seat {
 
     /// The member's turn in `frame`: puts in `said`, a frame at the room's rate or less, and writes
     /// what the member hears as a payload of `coding`, with what plays `over` it for this member
-    /// alone. Frames count up; a frame that was closed already is [`Taken::Late`].
+    /// alone. With `pauses`, silence is no payload. Frames count up; a frame that was closed
+    /// already is [`Taken::Late`].
     pub fn turn(
         &mut self,
         frame: u64,
         said: &[i16],
-        coding: Coding,
+        (coding, pauses): (Coding, bool),
         over: Option<&mut Player>,
         payload: &mut [u8],
     ) -> Taken {
         let plain = self.volume == VOLUME_ONE && over.is_none();
-        match self.exchange(frame, said, plain.then_some(coding), payload) {
+        let pauses = pauses && over.is_none();
+        let common = plain.then_some(coding);
+        match self.exchange(frame, said, (common, pauses), payload) {
             Exchange::Late => return Taken::Late,
+            Exchange::Silence => return Taken::Silence,
             Exchange::Common(length) => return Taken::Payload(length),
             Exchange::Own => {}
         }
@@ -574,7 +581,7 @@ impl Seat {
         &mut self,
         frame: u64,
         said: &[i16],
-        coding: Option<Coding>,
+        (coding, pauses): (Option<Coding>, bool),
         payload: &mut [u8],
     ) -> Exchange {
         let mut room = locked(&self.room);
@@ -585,7 +592,10 @@ impl Seat {
         self.frame = frame;
         room.advance(frame);
         let quiet = room.mixer.is_quiet();
-        let common = match (room.mixer.output(self.key), coding) {
+        let output = room.mixer.output(self.key);
+        let silent = pauses && matches!(output, Heard::Silence);
+        let common = match (output, coding) {
+            (Heard::Silence, _) if silent => None,
             (Heard::Shared(_), Some(coding)) => Some(coding),
             (Heard::Silence, Some(coding)) if quiet => Some(coding),
             (Heard::Silence, _) => {
@@ -602,6 +612,7 @@ impl Seat {
                 self.own = None;
                 Exchange::Common(room.encoded(coding, payload))
             }
+            None if silent => Exchange::Silence,
             None => Exchange::Own,
         };
         match room.mixer.input(self.key, said) {

@@ -20,12 +20,20 @@ mod tests;
 pub const REPORT_SIZE_MAX: usize = 28 + 24 + 8 + 260 + 16;
 /// How often we change our SSRC for a collision; what comes after that is a loop of our packets.
 pub const COLLISIONS_MAX: u32 = 3;
+/// The first number is random in the lower half alone. Who missed what came before a wrap takes the
+/// first packet that it hears for one before any (RFC 3711 §3.3.1), and decrypts none for ever.
+const SEQUENCE_MAX: u16 = 0x7fff;
 /// The interval between reports before it is randomised (§6.2).
 const INTERVAL_MS: u64 = 5000;
 /// e - 3/2 in thousandths, which undoes the bias of reconsideration (§6.3.1).
 const COMPENSATION: u64 = 1218;
 /// A round trip that is longer is a wrong clock.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(30);
+/// What is sent later than this behind what was sent before, two packets and more, goes on behind
+/// a pause.
+pub const PAUSE_MIN: Duration = Duration::from_millis(40);
+/// Packets that still come so long after their source's BYE were on the way when it left.
+const STRAGGLERS: Duration = Duration::from_millis(500);
 /// From 1900, where NTP begins, to 1970, in seconds.
 const NTP_UNIX: u64 = 2_208_988_800;
 
@@ -130,6 +138,9 @@ pub struct RtpStream {
     rng: Rng,
     sender: Sender,
     reception: Option<Reception>,
+    /// When the source that we hear said goodbye, if it did (RFC 3550 §6.3.4): it is reported on no
+    /// more, unless its packets go on.
+    left: Option<Instant>,
     /// Another source, and the number that must follow.
     candidate: Option<(u32, u16)>,
     /// When the last two reports were made.
@@ -137,6 +148,8 @@ pub struct RtpStream {
     due: Instant,
     /// Our former SSRC, to be given up with a BYE.
     given_up: Option<u32>,
+    /// Whether others know of us, by a packet of sound or a report.
+    known: bool,
     lost_before: u64,
     echo: Option<Echo>,
     stats: StreamStats,
@@ -149,7 +162,7 @@ impl RtpStream {
     pub fn new(now: Instant, clock: u32, cname: &str, mut rng: Rng) -> Self {
         let sender = Sender {
             ssrc: rng.next_u64() as u32,
-            sequence: rng.next_u64() as u16,
+            sequence: rng.next_u64() as u16 & SEQUENCE_MAX,
             timestamp: rng.next_u64() as u32,
             packets: 0,
             octets: 0,
@@ -162,10 +175,12 @@ impl RtpStream {
             rng,
             sender,
             reception: None,
+            left: None,
             candidate: None,
             reported: [now; 2],
             due: now,
             given_up: None,
+            known: false,
             lost_before: 0,
             echo: None,
             stats: StreamStats::default(),
@@ -242,11 +257,14 @@ impl RtpStream {
     pub fn send_back(&mut self, now: Instant, theirs: &Header, length: usize) -> Header {
         let echo = match self.echo {
             Some(echo) if echo.ssrc == theirs.ssrc => echo,
-            _ => Echo {
-                ssrc: theirs.ssrc,
-                sequence: self.sender.sequence.wrapping_sub(theirs.sequence),
-                timestamp: self.sender.timestamp.wrapping_sub(theirs.timestamp),
-            },
+            _ => {
+                self.resume(now, PAUSE_MIN);
+                Echo {
+                    ssrc: theirs.ssrc,
+                    sequence: self.sender.sequence.wrapping_sub(theirs.sequence),
+                    timestamp: self.sender.timestamp.wrapping_sub(theirs.timestamp),
+                }
+            }
         };
         self.echo = Some(echo);
         // Where another source, or sound of our own, goes on.
@@ -260,6 +278,40 @@ impl RtpStream {
     /// What comes back by [`RtpStream::send_back`] begins anew.
     pub fn new_echo(&mut self) {
         self.echo = None;
+    }
+
+    /// The header of a description of noise in the place of `step` units of audio (RFC 3389 §4: not
+    /// marked, at the time at which the noise begins).
+    pub fn send_noise(
+        &mut self,
+        now: Instant,
+        payload_type: u8,
+        step: u32,
+        length: usize,
+    ) -> Header {
+        let place = (false, self.sender.timestamp);
+        self.send_event(now, payload_type, place, step, length)
+    }
+
+    /// Sound goes on behind a pause that nobody counted, if it was longer than `most`: timestamps
+    /// go on as time did (RFC 3550 §5.1), and the next packet of audio is marked.
+    pub fn resume(&mut self, now: Instant, most: Duration) {
+        let Some((at, timestamp)) = self.sender.last else {
+            return;
+        };
+        let passed = units(now, self.clock).wrapping_sub(units(at, self.clock));
+        let present = timestamp.wrapping_add(passed as u32);
+        let ahead = present.wrapping_sub(self.sender.timestamp) as i32;
+        let most = u64::from(self.clock) * most.as_millis() as u64 / 1000;
+        if i64::from(ahead) > most as i64 {
+            self.sender.timestamp = present;
+            self.sender.spurt = true;
+        }
+    }
+
+    /// Whether sound was sent.
+    pub fn has_spoken(&self) -> bool {
+        self.sender.last.is_some()
     }
 
     /// So many units pass in silence.
@@ -289,6 +341,7 @@ impl RtpStream {
         sender.timestamp = sender.timestamp.wrapping_add(step);
         sender.packets = sender.packets.wrapping_add(1);
         sender.octets = sender.octets.wrapping_add(length as u32);
+        self.known = true;
         self.stats.packets_sent += 1;
         self.stats.octets_sent += length as u64;
         header
@@ -308,7 +361,11 @@ impl RtpStream {
                 self.candidate = None;
                 reception.on_packet(header, arrival) != Place::Jump
             }
-            Some(_) if self.candidate != Some((header.ssrc, header.sequence)) => {
+            // Behind one that has left, another needs no proof.
+            Some(_)
+                if self.left.is_none()
+                    && self.candidate != Some((header.ssrc, header.sequence)) =>
+            {
                 self.candidate = Some((header.ssrc, header.sequence.wrapping_add(1)));
                 false
             }
@@ -319,6 +376,7 @@ impl RtpStream {
                     self.stats.ssrc_changes += 1;
                 }
                 self.candidate = None;
+                self.left = None;
                 *old = Some(Reception::new(header, arrival));
                 true
             }
@@ -326,6 +384,8 @@ impl RtpStream {
         if !taken {
             return Heard::Unproven;
         }
+        // Some say goodbye where they are put on hold, and come back as they were.
+        self.left = self.left.filter(|left| now.since(*left) < STRAGGLERS);
         self.stats.packets_received += 1;
         self.stats.octets_received += length as u64;
         if collides { Heard::Loop } else { Heard::Stream }
@@ -359,6 +419,7 @@ impl RtpStream {
                 }
             }
             if packet.leaving().any(|ssrc| Some(ssrc) == self.peer_ssrc()) {
+                self.left = Some(now);
                 heard = RtcpHeard::Bye;
             }
         }
@@ -391,6 +452,12 @@ impl RtpStream {
         if self.stats.collisions > COLLISIONS_MAX {
             return false;
         }
+        self.rename(now);
+        true
+    }
+
+    /// Takes another SSRC, and gives the old one up in a report at once.
+    fn rename(&mut self, now: Instant) {
         // Two BYEs at once are never needed: the older SSRC has not been heard of since.
         self.given_up = Some(self.sender.ssrc);
         let mut ssrc = self.rng.next_u64() as u32;
@@ -401,7 +468,25 @@ impl RtpStream {
         self.sender.packets = 0;
         self.sender.octets = 0;
         self.due = now;
-        true
+    }
+
+    /// A format of another clock was agreed on. One SSRC has one clock in its life (RFC 7160 §4.1):
+    /// who knows ours learns another.
+    pub fn set_clock(&mut self, now: Instant, clock: u32) {
+        let clock = clock.clamp(1000, 192_000);
+        if clock == self.clock {
+            return;
+        }
+        self.clock = clock;
+        self.echo = None;
+        self.sender.last = None;
+        self.sender.spurt = true;
+        if self.known {
+            self.rename(now);
+        }
+        if let Some(reception) = &mut self.reception {
+            reception.change_clock();
+        }
     }
 
     // ------------------------------------------------------------ reports
@@ -421,16 +506,22 @@ impl RtpStream {
         true
     }
 
-    /// Writes the last report with a BYE into `out`. None is due afterwards.
-    pub fn goodbye(&mut self, now: Instant, ntp: u64, out: &mut Vec<u8>) {
+    /// Writes the last report with a BYE into `out`, at once as among so few (§6.3.7); whether it
+    /// did: who was never heard of has nothing to take back. None is due afterwards.
+    pub fn goodbye(&mut self, now: Instant, ntp: u64, out: &mut Vec<u8>) -> bool {
+        self.due = Instant::FAR_FUTURE;
+        if !self.known {
+            return false;
+        }
         self.write_report(now, ntp, out);
         rtcp::emit_bye(out, self.sender.ssrc);
-        self.due = Instant::FAR_FUTURE;
+        true
     }
 
     fn write_report(&mut self, now: Instant, ntp: u64, out: &mut Vec<u8>) {
         out.clear();
-        let block = self.reception.as_mut().map(|r| r.report(now));
+        let heard = self.reception.as_mut().filter(|_| self.left.is_none());
+        let block = heard.map(|reception| reception.report(now));
         let blocks = block.as_slice();
         let ssrc = self.sender.ssrc;
         // Who sent since the report before the last is a sender (§6.4).
@@ -452,6 +543,7 @@ impl RtpStream {
             rtcp::emit_bye(out, old);
         }
         self.reported = [self.reported[1], now];
+        self.known = true;
     }
 
     /// From half to one and a half of [`INTERVAL_MS`], compensated (§6.3.1).

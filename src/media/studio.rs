@@ -1,6 +1,7 @@
 //! The legs that end here. Packets come in by [`Studio::handle_rtp`], what the legs say leaves by
-//! an [`Outlet`]; what plays moves by absolute deadlines. What is asked of the disk is taken by
-//! [`Studio::poll_file`], and answered by [`Studio::handle_file`] some time later.
+//! an [`Outlet`]; what plays moves by absolute deadlines. What a leg says last, its BYE, is taken
+//! by [`Studio::poll_farewell`]. What is asked of the disk is taken by [`Studio::poll_file`], and
+//! answered by [`Studio::handle_file`] some time later.
 
 use super::codec::Plugin;
 use super::event::KeyChange;
@@ -27,6 +28,9 @@ const PAYLOAD_MAX: usize = super::jitter::PAYLOAD_MAX;
 /// News that wait for the driver, which drains them after each call; more are dropped.
 const NEWS_MAX: usize = 4_096;
 
+/// Last reports that wait for the driver, which takes them after each order; more are not sent.
+const FAREWELLS_MAX: usize = 64;
+
 /// Legs that have their turn in one [`Studio::handle_timeout`]; the others' turn comes at once
 /// behind it.
 const TURNS_MAX: usize = 4_096;
@@ -40,6 +44,17 @@ pub trait Outlet {
     fn rtp(&mut self, session: u64, stream: usize, packet: &[u8]);
     /// A report.
     fn rtcp(&mut self, session: u64, stream: usize, packet: &[u8]);
+}
+
+/// The last report of a leg that has ended, with its BYE.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Farewell {
+    /// Whose.
+    pub session: u64,
+    /// In which of its streams.
+    pub stream: usize,
+    /// RTCP, as it leaves.
+    pub packet: Vec<u8>,
 }
 
 /// What was not heard, and why.
@@ -89,6 +104,7 @@ pub struct Studio {
     /// The longest file of a room, milliseconds; nought: as long as any recording may be.
     pub(super) minutes_ms_max: u32,
     news: VecDeque<News>,
+    farewells: VecDeque<Farewell>,
     counters: StudioCounters,
     packet: Vec<u8>,
     pressed: Vec<Pressed>,
@@ -111,6 +127,7 @@ impl Studio {
             minutes_timers: TimerTable::new(),
             minutes_ms_max: 0,
             news: VecDeque::new(),
+            farewells: VecDeque::new(),
             counters: StudioCounters::default(),
             packet: Vec::new(),
             pressed: Vec::new(),
@@ -144,7 +161,8 @@ impl Studio {
         self.counters
     }
 
-    /// Carries out an order. Afterwards drain [`Studio::poll_news`] and [`Studio::poll_file`].
+    /// Carries out an order. Afterwards drain [`Studio::poll_farewell`], [`Studio::poll_news`] and
+    /// [`Studio::poll_file`].
     pub fn handle_order(&mut self, now: Instant, order: Order) {
         let session = order.session();
         let known = self.by_session.get(&session).copied();
@@ -152,7 +170,8 @@ impl Studio {
         match (order, known) {
             (Order::Open { format, .. }, Some(key)) => {
                 if let Some(leg) = self.legs.get_mut(key) {
-                    leg.reformat(Format { plugin, ..format });
+                    leg.reformat(now, Format { plugin, ..format });
+                    self.arm(key);
                 }
             }
             (Order::Open { format, seed, .. }, None) => {
@@ -187,7 +206,7 @@ impl Studio {
             }
             (Order::Press { key: pressed, .. }, Some(key)) => self.press(now, key, pressed),
             (Order::Heard { .. }, Some(key)) => {
-                if let Some(turn) = self.legs.get_mut(key).map(|leg| leg.hear_key()) {
+                if let Some(turn) = self.legs.get_mut(key).map(|leg| leg.hear_key(now)) {
                     self.on_turn(now, key, turn);
                 }
             }
@@ -310,7 +329,7 @@ impl Studio {
     fn press(&mut self, now: Instant, key: Key, pressed: char) {
         let with = self.legs.get(key).and_then(|leg| leg.partner());
         let with = with.and_then(|with| self.by_session.get(&with));
-        let theirs = with.and_then(|with| Some(self.legs.get(*with)?.format.bare()));
+        let theirs = with.and_then(|with| Some(self.legs.get(*with)?.theirs()));
         if let (Some(theirs), Some(leg)) = (theirs, self.legs.get_mut(key)) {
             leg.press(now, &theirs, pressed);
             self.arm(key);
@@ -338,15 +357,28 @@ impl Studio {
             self.timers.cancel(timer);
         }
         let partner = leg.partner();
+        self.part(now, &mut leg);
         self.leave(now, leg.leave());
         if let Some(with) = partner
             && let Some(key) = self.by_session.get(&with).copied()
             && let Some(other) = self.legs.get_mut(key)
             && other.partner() == Some(session)
         {
-            let turn = other.lose_partner();
+            let turn = other.lose_partner(now);
             self.on_turn(now, key, turn);
             self.arm(key);
+        }
+    }
+
+    /// A leg that ends says so.
+    fn part(&mut self, now: Instant, leg: &mut Leg) {
+        let mut packet = Vec::new();
+        if self.farewells.len() < FAREWELLS_MAX && leg.farewell(now, self.ntp(now), &mut packet) {
+            self.farewells.push_back(Farewell {
+                session: leg.session,
+                stream: leg.format.stream.into(),
+                packet,
+            });
         }
     }
 
@@ -416,8 +448,8 @@ impl Studio {
         if turn == Turn::Spoke && leg.seal(&mut self.packet, false) {
             outlet.rtp(session, stream, &self.packet);
         }
-        let heard_format = leg.format.bare();
-        let across = leg.partner().map(|with| (with, leg.format.bare()));
+        let heard_format = leg.theirs();
+        let across = leg.partner().map(|with| (with, leg.theirs()));
         let news = &mut self.news;
         for (change, _) in &self.pressed {
             if let KeyChange::Pressed { code } = change
@@ -762,6 +794,11 @@ impl Studio {
     }
 
     // ------------------------------------------------------------ out
+
+    /// What a leg that has ended says last; to be sent before its ports go.
+    pub fn poll_farewell(&mut self) -> Option<Farewell> {
+        self.farewells.pop_front()
+    }
 
     /// What signalling must hear.
     pub fn poll_news(&mut self) -> Option<News> {

@@ -6,7 +6,9 @@ use crate::srtp::{Crypto, MasterKey, OVERHEAD_MAX, Profile, Protector, Unprotect
 use crate::wire::rtp::{Coding, Header, Packet, Wishes};
 
 mod bridges;
+mod farewells;
 mod files;
+mod silences;
 mod tapes;
 
 const ANCHOR: Anchor = Anchor {
@@ -32,6 +34,8 @@ fn format() -> Format {
         payload_type: 8,
         events: Some(101),
         events_clock: 8_000,
+        also: Default::default(),
+        comfort: None,
         keys_apart: false,
         packet_ms: 20,
         wishes: Wishes::default(),

@@ -8,6 +8,7 @@
 //! a crash in the middle of a recording loses nothing that was written.
 
 use super::codec::{Codec, Decoder, Encoder, g711};
+use super::resample::RATES;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
@@ -180,8 +181,8 @@ impl fmt::Display for Mistake {
             ),
             Self::Rate(rate) => write!(
                 f,
-                "the WAV file has {rate} samples per second; 8000, 16000, 24000, 32000 and 48000 \
-                 are read; {REMEDY}"
+                "the WAV file has {rate} samples per second; 8000, 16000, 24000, 32000, 44100 and \
+                 48000 are read; {REMEDY}"
             ),
         }
     }
@@ -198,6 +199,8 @@ pub struct Wav {
     pub data: Range<u64>,
 }
 
+/// Chunks that often stand in such files.
+const KNOWN: [&[u8; 4]; 5] = [b"fmt ", b"data", b"fact", b"LIST", b"bext"];
 const PCM: u16 = 1;
 const ALAW: u16 = 6;
 const ULAW: u16 = 7;
@@ -237,7 +240,7 @@ impl Wav {
                 }
                 _ => at = said,
             }
-            at += at & 1;
+            at += u64::from(is_padded(bytes, at));
         }
         let layout = layout.ok_or(Mistake::NoFormat)?;
         let data = data.ok_or(Mistake::NoData)?;
@@ -256,6 +259,13 @@ fn chunk(bytes: &[u8], at: u64) -> Option<([u8; 4], u32)> {
     let (id, rest) = rest.split_first_chunk::<4>()?;
     let (length, _) = rest.split_first_chunk::<4>()?;
     Some((*id, u32::from_le_bytes(*length)))
+}
+
+/// Whether a chunk that ends there is followed by a byte of padding. Some writers leave it out:
+/// then a chunk begins where it would be.
+fn is_padded(bytes: &[u8], end: u64) -> bool {
+    let begins = chunk(bytes, end).is_some_and(|(id, _)| KNOWN.contains(&&id));
+    end & 1 == 1 && !begins
 }
 
 /// Where the sound ends: as the chunk says, unless it says more than there is, or nothing although
@@ -299,12 +309,12 @@ fn format(content: &[u8]) -> Result<Layout, Mistake> {
     }
     let rate = u32::from_le_bytes(*rate);
     match rate {
-        8000 | 16_000 | 24_000 | 32_000 | 48_000 => Ok(Layout {
+        rate if RATES.contains(&rate) => Ok(Layout {
             encoding,
             channels,
             rate,
         }),
-        _ => Err(Mistake::Rate(rate)),
+        rate => Err(Mistake::Rate(rate)),
     }
 }
 

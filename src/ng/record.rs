@@ -212,6 +212,9 @@ pub(super) fn speaks(media: &Media<'_>, stream: usize, codings: &[Coding]) -> Ve
         payload_type: known.payload_type,
         events: known.events,
         events_clock: known.events_clock,
+        // What passes by is told as it was.
+        also: Default::default(),
+        comfort: None,
         keys_apart: false,
         packet_ms: known.packet_ms,
         wishes: known.wishes,

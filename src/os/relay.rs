@@ -513,7 +513,7 @@ impl Turn {
         }
         self.current = command.session() ^ self.mark();
         let command = command.rename(self.current);
-        self.media.handle_order(now, command);
+        self.media.handle_order(now, command, &mut self.plug);
         for port in ports {
             self.plug
                 .unlatch(port, self.media.locked_peer(port), &self.poller);
@@ -523,7 +523,8 @@ impl Turn {
 
     fn close(&mut self, now: Instant, session: u64) {
         let close = MediaCommand::Close { session };
-        self.media.handle_order(now, MediaOrder::Relay(close));
+        let close = MediaOrder::Relay(close);
+        self.media.handle_order(now, close, &mut self.plug);
     }
 
     fn mark(&self) -> u64 {

@@ -171,6 +171,8 @@ impl Talk {
             payload_type: agreed.payload_type,
             events: agreed.events,
             events_clock: agreed.events_clock,
+            also: agreed.also,
+            comfort: agreed.comfort,
             keys_apart: self.takes_keys_apart(),
             packet_ms: agreed.packet_ms,
             wishes: agreed.wishes,

@@ -6,7 +6,7 @@ use super::receiver::{Receiver, units_to_us};
 use super::reports::{Report, Reports};
 use super::stats::{DROP_REASONS, DropReason, LegStats, StreamStats};
 use crate::base::{Instant, Key};
-use crate::wire::rtp::{Class, Header, classify, rtcp};
+use crate::wire::rtp::{COMFORT_NOISE, Class, Header, classify, rtcp};
 use std::net::{IpAddr, SocketAddr};
 
 /// What a port is for.
@@ -72,6 +72,10 @@ pub(super) struct Channel {
     /// Made with the first report that comes or leaves.
     reports: Option<Box<Reports>>,
     heard: Option<Instant>,
+    /// Whether the last packet of sound told of noise, in place of it (RFC 3389).
+    describes: bool,
+    /// When the side last said goodbye (RFC 3550 §6.6).
+    left: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -97,6 +101,8 @@ impl Channel {
             receiver: Receiver::default(),
             reports: None,
             heard: None,
+            describes: false,
+            left: None,
         }
     }
 
@@ -126,6 +132,7 @@ impl Channel {
                 if let Some(header) = header {
                     let clock = self.setting.clock_rate;
                     self.receiver.on_packet(now, &header, clock);
+                    self.describes = header.payload_type == COMFORT_NOISE;
                     if self.setting.blocked.stops(header.payload_type) {
                         return Err(self.drop(DropReason::Inactive));
                     }
@@ -219,9 +226,15 @@ impl Channel {
             stats.rtcp_lost = Some(lost);
             stats.rtcp_jitter_us = Some(jitter_us);
         }
+        let left_for = self.left.map(|left| now.since(left));
+        stats.left_for = match (stats.left_for, left_for) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
         if self.setting.role == Role::Rtcp {
             return;
         }
+        stats.describes_silence |= self.describes;
         stats.source_changes += source_changes;
         stats.lost += self.receiver.lost();
         stats.ssrc_changes += self.receiver.ssrc_changes();
@@ -278,6 +291,9 @@ impl Channel {
     pub(super) fn on_rtcp(&mut self, now: Instant, packet: &[u8], beyond: Option<u32>) {
         if self.setting.kind != MediaKind::Rtp {
             return;
+        }
+        if rtcp::packets(packet).any(|p| p.leaving().next().is_some()) {
+            self.left = Some(now);
         }
         let block = rtcp::packets(packet)
             .flat_map(|p| p.reports().next())

@@ -295,6 +295,7 @@ impl Session {
         if let Some(stats) = self.retired.get_mut(channel.setting.side.index()) {
             channel.add_to(stats, now, false);
             stats.silent_for = None;
+            stats.describes_silence = false;
         }
     }
 

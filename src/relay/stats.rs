@@ -103,6 +103,12 @@ pub struct LegStats {
     pub source_changes: u32,
     /// How long ago the last accepted packet came; `None` if none ever did.
     pub silent_for: Option<Duration>,
+    /// Whether the last packet of one of its streams told of comfort noise (RFC 3389), after which
+    /// nothing need follow until somebody speaks. Of the static payload type alone: what others
+    /// mean is not known here.
+    pub describes_silence: bool,
+    /// How long ago it said goodbye (RFC 3550 §6.6), in clear reports.
+    pub left_for: Option<Duration>,
     /// Whether its description says that it sends, and the other side wants to receive.
     pub should_send: bool,
     /// Where the first stream's packets really come from, once known.

@@ -637,6 +637,25 @@ fn silence_of_one_side_names_it() {
 }
 
 #[test]
+fn who_tells_of_noise_or_says_goodbye_is_known_to_have_done_so() {
+    let mut w = World::open(legs());
+    w.packet(at(0), PORTS[0], PHONES[0], rtp(1, 1));
+    let mut noise = rtp(1, 2);
+    noise[1] = crate::wire::rtp::COMFORT_NOISE;
+    w.packet(at(20), PORTS[0], PHONES[0], noise);
+    assert!(w.stats(at(30))[0].describes_silence);
+    w.packet(at(40), PORTS[0], PHONES[0], rtp(1, 3));
+    let caller = w.stats(at(50))[0];
+    assert!(!caller.describes_silence);
+    assert_eq!(caller.left_for, None);
+    let mut bye = rtcp::emit_receiver_report(1, &[]);
+    rtcp::emit_bye(&mut bye, 1);
+    w.packet(at(60), PORTS[0] + 1, "198.51.100.10:4001", bye);
+    let left = w.stats(at(90))[0].left_for;
+    assert_eq!(left, Some(Duration::from_millis(30)));
+}
+
+#[test]
 fn who_watched_one_side_fall_silent_still_hears_of_both() {
     let mut w = World::open(legs());
     let session = SESSION;

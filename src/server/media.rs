@@ -5,7 +5,7 @@ use crate::base::{Anchor, Instant};
 use crate::mailbox::Errand;
 use crate::media::file::{FileAsk, FileNews, FileOrder};
 use crate::media::room::Rooms;
-use crate::media::{News, Order, Outlet, Studio, StudioCounters};
+use crate::media::{Farewell, News, Order, Outlet, Studio, StudioCounters};
 use crate::relay::{
     BindError, DROP_REASONS, Datagram, FlowNews, FlowOrder, Lane, MediaCommand, MediaEvent, Relay,
     RelaySettings, STREAMS_MAX, Side, SocketAction, Verdict, leg_toward, legs_of, session_of_leg,
@@ -180,9 +180,9 @@ impl MediaCore {
         self.studio.share(rooms);
     }
 
-    /// Carries out an order. Afterwards drain [`MediaCore::poll_socket`], then
-    /// [`MediaCore::poll_news`].
-    pub fn handle_order(&mut self, now: Instant, order: MediaOrder) {
+    /// Carries out an order; legs that end say goodbye before their ports go. Afterwards drain
+    /// [`MediaCore::poll_socket`], then [`MediaCore::poll_news`].
+    pub fn handle_order(&mut self, now: Instant, order: MediaOrder, carrier: &mut impl Carrier) {
         match order {
             MediaOrder::Relay(command) => {
                 if let MediaCommand::Close { session } = command {
@@ -191,10 +191,27 @@ impl MediaCore {
                     for session in legs_of(session, streams.max(1)) {
                         self.studio.handle_order(now, Order::Close { session });
                     }
+                    self.say_farewells(carrier);
                 }
                 self.relay.handle_command(now, command);
             }
-            MediaOrder::Studio(order) => self.studio.handle_order(now, order),
+            MediaOrder::Studio(order) => {
+                self.studio.handle_order(now, order);
+                self.say_farewells(carrier);
+            }
+        }
+    }
+
+    fn say_farewells(&mut self, carrier: &mut impl Carrier) {
+        let relay = &mut self.relay;
+        let mut outlet = Through { relay, carrier };
+        while let Some(farewell) = self.studio.poll_farewell() {
+            let Farewell {
+                session,
+                stream,
+                packet,
+            } = farewell;
+            outlet.rtcp(session, stream, &packet);
         }
     }
 
@@ -391,3 +408,6 @@ impl MediaCore {
         self.studio.handle_timeout(now, &mut outlet);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -574,9 +574,11 @@ impl Host {
             }
             Output::Media(command) => {
                 self.witness.order(index, &command, &self.spool.files);
+                let mut leaving = Leaving::default();
                 if let Some(Shard { media, .. }) = self.shards.get_mut(index) {
-                    media.handle_order(now, command);
+                    media.handle_order(now, command, &mut leaving);
                 }
+                self.leave(index, leaving);
             }
             Output::Persist(record) => self.disk.write(now, record),
             Output::Reply { .. } => {}

@@ -4,10 +4,13 @@
 //! Sound may be secure by keys in the descriptions (SDES, RFC 4568). An offer of ours is either
 //! secure or in the clear: who wants the other refuses it, and is asked once more.
 //!
+//! Comfort noise (RFC 3389) is agreed on where the far end's description names it; no first offer
+//! of ours does (`media::comfort` says why), and a later one does if the session has it.
+//!
 //! Not done here: ports and addresses, which the relay puts in on the way (`call`); DTLS.
 
 use crate::srtp::{Crypto, MasterKey, Profile};
-use crate::wire::rtp::{Coding, Wishes};
+use crate::wire::rtp::{COMFORT_NOISE, Coding, Wishes};
 use crate::wire::sdp::{Direction, Media, Sdp};
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -23,8 +26,12 @@ const PACKET_MS_RANGE: std::ops::RangeInclusive<u8> = 10..=60;
 const EVENTS: [(u32, u8); 4] = [(8_000, 101), (48_000, 102), (16_000, 103), (44_100, 104)];
 /// The clock of events that are taken beside sound of another one, too, in Hz.
 const EVENTS_CLOCK: u32 = 8_000;
+/// The clock of comfort noise without a description, in Hz (RFC 3389 §4).
+const NOISE_CLOCK: u32 = 8_000;
 /// Payload types that mean what a description says (RFC 3551 §6).
 const DYNAMIC: std::ops::RangeInclusive<u8> = 96..=127;
+/// Ways to write sound beside the one that was agreed on that are listened to.
+pub const ALSO_MAX: usize = 3;
 /// Formats of a stream whose payload types are kept.
 const FORMATS_MAX: usize = 128;
 /// What we ask of encoders of Opus: the copies of what may be lost are used, and peaks of one party
@@ -52,10 +59,16 @@ pub struct Agreed {
     pub coding: Coding,
     /// The payload type that stands for it.
     pub payload_type: u8,
+    /// Other ways in which the far end may write sound at any time, of the same clock: those that
+    /// its answer to an offer of ours names behind the first (RFC 3264 §7). An answer of ours names
+    /// one.
+    pub also: [Option<(u8, Coding)>; ALSO_MAX],
     /// That of telephone events (RFC 4733).
     pub events: Option<u8>,
     /// Their clock in Hz: that of the sound, unless the far end has events of 8 kHz alone.
     pub events_clock: u32,
+    /// That of comfort noise of the sound's clock (RFC 3389).
+    pub comfort: Option<u8>,
     /// Milliseconds of sound that the far end wants in a packet.
     pub packet_ms: u8,
     /// What else the far end asks of our sound.
@@ -74,6 +87,8 @@ enum Meaning {
     Sound(Coding),
     /// Telephone events of this clock in Hz.
     Events(u32),
+    /// Comfort noise of this clock in Hz.
+    Noise(u32),
     /// Something that we do not know.
     Other,
 }
@@ -133,11 +148,10 @@ fn refused(media: &Media<'_>) -> String {
 fn meanings(media: &Media<'_>) -> Box<[(u8, Meaning)]> {
     let each = formats(media).take(FORMATS_MAX).map(|format| {
         let events = format.events_clock().map(Meaning::Events);
+        let noise = || format.noise_clock().map(Meaning::Noise);
         let sound = || format.coding().map(Meaning::Sound);
-        (
-            format.number,
-            events.or_else(sound).unwrap_or(Meaning::Other),
-        )
+        let meaning = events.or_else(noise).or_else(sound);
+        (format.number, meaning.unwrap_or(Meaning::Other))
     });
     each.collect()
 }
@@ -191,6 +205,7 @@ pub fn answer(
         Err(_) => agree(&offer, codings, false)?,
     };
     agreed.lines = Lines::of(&offer, agreed.stream);
+    agreed.also = Default::default();
     if let Some(keys) = &mut agreed.keys {
         keys.ours = Crypto {
             tag: keys.theirs.tag,
@@ -203,8 +218,11 @@ pub fn answer(
     let events = agreed
         .events
         .map(|n| (Meaning::Events(agreed.events_clock), n));
+    let clock = agreed.coding.clock_rate();
+    let noise = agreed.comfort.map(|n| (Meaning::Noise(clock), n));
     let sound = (Meaning::Sound(agreed.coding), agreed.payload_type);
-    let formats: Vec<_> = std::iter::once(sound).chain(events).collect();
+    let formats = std::iter::once(sound).chain(noise).chain(events);
+    let formats: Vec<_> = formats.collect();
     for line in &agreed.lines.each {
         match line {
             Some(refused) => text.push_str(refused),
@@ -268,21 +286,26 @@ pub fn offer(
     text.into_bytes()
 }
 
-/// The formats of an offer of ours, with their payload types: these codings, and telephone events
-/// of their clocks, or of clocks that the far end told of.
+/// The formats of an offer of ours, with their payload types: these codings; comfort noise of their
+/// clocks that the far end told of; telephone events of their clocks, or of clocks that it told of.
 fn offered(codings: &[Coding], lines: &Lines) -> Vec<(Meaning, u8)> {
     let used = |clock| codings.iter().any(|c| c.clock_rate() == clock);
     let events = EVENTS.map(|(clock, own)| (Meaning::Events(clock), own));
     let events = events.into_iter().filter(|(meaning, _)| match meaning {
         Meaning::Events(clock) => used(*clock) || lines.maps(*meaning),
-        Meaning::Sound(_) | Meaning::Other => false,
+        Meaning::Sound(_) | Meaning::Noise(_) | Meaning::Other => false,
+    });
+    let noises = lines.mapped.iter().copied().filter_map(|(own, meaning)| {
+        let is_ours = matches!(meaning, Meaning::Noise(clock) if used(clock));
+        is_ours.then_some((meaning, own))
     });
     let sound = codings
         .iter()
         .map(|c| (Meaning::Sound(*c), c.payload_type()));
     let mut formats = Vec::new();
-    for (meaning, own) in sound.chain(events) {
-        if let Some(number) = lines.number(meaning, own, &formats) {
+    for (meaning, own) in sound.chain(noises).chain(events) {
+        let twice = formats.iter().any(|(known, _)| *known == meaning);
+        if !twice && let Some(number) = lines.number(meaning, own, &formats) {
             formats.push((meaning, number));
         }
     }
@@ -337,6 +360,8 @@ fn agree(theirs: &Sdp<'_>, codings: &[Coding], secure: bool) -> Result<Agreed, D
         found = Err(Disagreement::NoCoding);
         let mut known = formats(media).filter_map(|f| Some((f.number, f.coding()?)));
         let usable = known.find(|(_, coding)| codings.contains(coding));
+        let others = known.filter(|(_, coding)| codings.contains(coding));
+        let others: Vec<_> = others.collect();
         let (Some((payload_type, coding)), Ok(stream)) = (usable, u8::try_from(at)) else {
             continue;
         };
@@ -346,14 +371,27 @@ fn agree(theirs: &Sdp<'_>, codings: &[Coding], secure: bool) -> Result<Agreed, D
             stream,
             coding,
             payload_type,
+            also: also(coding, &others),
             events,
             events_clock,
+            comfort: noise(media, coding),
             packet_ms: packet_ms(media).min(coding.packet_ms_max()),
             wishes: wishes(media, payload_type),
             direction: Direction::new(direction.receives(), direction.sends()),
             keys,
             lines: Lines::default(),
         });
+    }
+    found
+}
+
+/// The ways of a description to write sound that may take the place of this one at any time: of the
+/// same clock, which timestamps go on by.
+fn also(chosen: Coding, others: &[(u8, Coding)]) -> [Option<(u8, Coding)>; ALSO_MAX] {
+    let same = |(_, coding): &&(u8, Coding)| coding.clock_rate() == chosen.clock_rate();
+    let mut found = [None; ALSO_MAX];
+    for (place, other) in found.iter_mut().zip(others.iter().filter(same)) {
+        *place = Some(*other);
     }
     found
 }
@@ -420,6 +458,17 @@ impl Format<'_> {
         let is_event = name.eq_ignore_ascii_case(b"telephone-event") && channels == 1;
         is_event.then_some(clock)
     }
+
+    /// The clock in Hz, if it is of comfort noise.
+    fn noise_clock(&self) -> Option<u32> {
+        match self.mapped {
+            Some((name, clock, channels)) => {
+                let is_noise = name.eq_ignore_ascii_case(b"CN") && channels == 1;
+                is_noise.then_some(clock)
+            }
+            None => (self.number == COMFORT_NOISE).then_some(NOISE_CLOCK),
+        }
+    }
 }
 
 fn formats<'m>(media: &'m Media<'m>) -> impl Iterator<Item = Format<'m>> {
@@ -455,6 +504,14 @@ fn events(media: &Media<'_>, clock: u32) -> (Option<u8>, u32) {
     of(clock)
         .or_else(|| of(EVENTS_CLOCK))
         .unwrap_or((None, clock))
+}
+
+/// Comfort noise beside sound of that coding: of the same clock (RFC 3389 §4), but none beside
+/// G.729, which has its own.
+fn noise(media: &Media<'_>, coding: Coding) -> Option<u8> {
+    let clock = (coding != Coding::G729).then_some(coding.clock_rate())?;
+    let found = formats(media).find(|format| format.noise_clock() == Some(clock));
+    found.map(|format| format.number)
 }
 
 /// What `a=fmtp` of a format asks of what we send (RFC 7587 §6.1); formats without such words ask
@@ -504,7 +561,7 @@ fn head(origin: Origin) -> String {
 /// A stream of sound of ours.
 struct Section<'a> {
     protocol: &'a str,
-    /// Codings first, then telephone events.
+    /// Codings first, then comfort noise and telephone events.
     formats: &'a [(Meaning, u8)],
     packet_ms: u8,
     direction: Direction,
@@ -525,6 +582,9 @@ impl Section<'_> {
                 Meaning::Events(clock) => {
                     let _ = write!(text, "a=rtpmap:{number} telephone-event/{clock}\r\n");
                     let _ = write!(text, "a=fmtp:{number} 0-15\r\n");
+                }
+                Meaning::Noise(clock) => {
+                    let _ = write!(text, "a=rtpmap:{number} CN/{clock}\r\n");
                 }
                 Meaning::Other => {}
             }
@@ -594,6 +654,65 @@ mod tests {
         let alone = "m=audio 4000 RTP/AVP 18\r\n";
         assert!(!is_heard(&offered(alone), Coding::usable(false)));
         assert!(is_heard(&offered(alone), Coding::usable(true)));
+    }
+
+    /// RFC 3264 §7: who offered is ready for each format of the answer.
+    #[test]
+    fn an_answer_may_name_several_ways_to_write() {
+        let theirs = offered(
+            "m=audio 4000 RTP/AVP 9 96 8 0 101\r\na=rtpmap:96 L16/16000\r\n\
+             a=rtpmap:101 telephone-event/8000\r\n",
+        );
+        let agreed = accepted(&theirs, Coding::ALL, None).unwrap();
+        assert_eq!((agreed.coding, agreed.payload_type), (Coding::G722, 9));
+        // Of another clock is the second.
+        let also = [Some((8, Coding::Pcma)), Some((0, Coding::Pcmu)), None];
+        assert_eq!(agreed.also, also);
+        // An answer of ours names one, so there is nothing else to come.
+        let (_, agreed) = answer(&theirs, Coding::ALL, ORIGIN, key).unwrap();
+        assert_eq!(agreed.also, [None; ALSO_MAX]);
+    }
+
+    /// RFC 3389 §4: of the sound's clock, by the static type of 8 kHz or a dynamic one.
+    #[test]
+    fn comfort_noise_is_answered_and_kept_but_not_offered() {
+        let (text, agreed) = answered("m=audio 4000 RTP/AVP 0 13 101\r\n");
+        assert_eq!(agreed.comfort, Some(13));
+        assert!(text.contains("m=audio 9 RTP/AVP 0 13\r\n"), "{text}");
+        assert!(text.contains("a=rtpmap:13 CN/8000\r\n"), "{text}");
+        let direction = Direction::SendRecv;
+        let again = offer(
+            &[Coding::Pcmu, Coding::Pcma],
+            ORIGIN,
+            direction,
+            None,
+            &agreed.lines,
+        );
+        let again = String::from_utf8(again).unwrap();
+        assert!(again.contains("m=audio 9 RTP/AVP 0 8 13 96\r\n"), "{again}");
+        let none = Lines::default();
+        let first = offer(Coding::OFFERED, ORIGIN, direction, None, &none);
+        assert!(!String::from_utf8(first).unwrap().contains("CN/"));
+
+        let wide = "m=audio 4000 RTP/AVP 96 0 13 97\r\na=rtpmap:96 L16/16000\r\n\
+            a=rtpmap:97 cn/16000\r\n";
+        let (text, agreed) = answered(wide);
+        assert_eq!(agreed.comfort, Some(97));
+        assert!(text.contains("m=audio 9 RTP/AVP 96 97\r\n"), "{text}");
+        assert!(text.contains("a=rtpmap:97 CN/16000\r\n"), "{text}");
+        // Another clock, and a 13 that is something else.
+        for other in [
+            "m=audio 4000 RTP/AVP 0 97\r\na=rtpmap:97 CN/16000\r\n",
+            "m=audio 4000 RTP/AVP 0 13\r\na=rtpmap:13 iLBC/8000\r\n",
+            "m=audio 4000 RTP/AVP 0\r\n",
+        ] {
+            let (text, agreed) = answered(other);
+            assert_eq!(agreed.comfort, None, "{text}");
+            assert!(text.contains("m=audio 9 RTP/AVP 0\r\n"), "{text}");
+        }
+        let g729 = offered("m=audio 4000 RTP/AVP 18 13\r\n");
+        let (_, agreed) = answer(&g729, Coding::usable(true), ORIGIN, key).unwrap();
+        assert_eq!(agreed.comfort, None);
     }
 
     #[test]

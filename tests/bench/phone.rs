@@ -123,13 +123,15 @@ impl Phone {
         };
         let legs = [leg(false, spec), leg(true, ours)];
         let open = MediaCommand::Open { session, legs };
-        media.handle_order(now, MediaOrder::Relay(open));
+        media.handle_order(now, MediaOrder::Relay(open), &mut Sent::default());
         let format = Format {
             stream: 0,
             coding: self.coding,
             payload_type: self.coding.payload_type(),
             events: Some(101),
             events_clock: self.coding.clock_rate(),
+            also: Default::default(),
+            comfort: None,
             keys_apart: false,
             packet_ms: 20,
             wishes: Wishes::default(),
@@ -143,14 +145,14 @@ impl Phone {
             format,
             seed,
         };
-        media.handle_order(now, MediaOrder::Studio(order));
+        media.handle_order(now, MediaOrder::Studio(order), &mut Sent::default());
         let task = 1;
         let order = Order::Do {
             session,
             task,
             what,
         };
-        media.handle_order(now, MediaOrder::Studio(order));
+        media.handle_order(now, MediaOrder::Studio(order), &mut Sent::default());
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) fn format(coding: Coding) -> Format {
         payload_type: coding.payload_type(),
         events: Some(101),
         events_clock: 8_000,
+        also: Default::default(),
+        comfort: None,
         keys_apart: false,
         packet_ms: 20,
         wishes: Wishes::default(),

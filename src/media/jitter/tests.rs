@@ -655,3 +655,39 @@ fn any_packets_in_any_order_keep_the_invariants() {
         }
     }
 }
+
+/// Descriptions of noise that follow each other say nothing about how long packets of sound are: the
+/// first words behind them are not late.
+#[test]
+fn updates_of_comfort_noise_are_no_packet_time() {
+    let mut config = config();
+    config.comfort = Some(13);
+    config.accepted = PayloadTypes::of(&[0, 13]);
+    config.delay_ms_initial = 5;
+    let mut buffer = JitterBuffer::new(config);
+    let header = |sequence, ms: u64, payload_type, marker| Header {
+        marker,
+        payload_type,
+        sequence,
+        timestamp: ms as u32 * 8,
+        ssrc: 1,
+    };
+    let (mut sequence, mut played) = (0, 0);
+    for ms in (0..4000u64).step_by(20) {
+        let talks = !(1000..2000).contains(&ms);
+        if talks {
+            let header = header(sequence, ms, 0, ms == 2000);
+            buffer.put(at(ms), &header, &[7; 160]).unwrap();
+        } else if ms % 100 == 0 {
+            buffer
+                .put(at(ms), &header(sequence, ms, 13, false), &[40])
+                .unwrap();
+        }
+        sequence += u16::from(talks || ms % 100 == 0);
+        let mut out = [0; PAYLOAD_MAX];
+        let pulled = buffer.pull(at(ms + 5), 0, &mut out);
+        played += u32::from(matches!(pulled, Pull::Packet { length: 160, .. }));
+    }
+    assert!(played >= 148, "{played}: {:?}", buffer.stats());
+    assert_eq!(buffer.stats().refused, [0; REFUSALS]);
+}

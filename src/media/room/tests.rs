@@ -17,10 +17,10 @@ fn voice(member: usize, frame: u64, length: usize, rate: u32) -> Vec<i16> {
 
 /// One turn, with what the member hears as samples.
 fn heard(seat: &mut Seat, frame: u64, said: &[i16]) -> Option<Vec<i16>> {
-    match seat.exchange(frame, said, None, &mut []) {
+    match seat.exchange(frame, said, (None, false), &mut []) {
         Exchange::Late => None,
         Exchange::Own => Some(seat.samples.to_vec()),
-        Exchange::Common(_) => panic!("no payload was asked for"),
+        Exchange::Common(_) | Exchange::Silence => panic!("no payload was asked for"),
     }
 }
 
@@ -239,7 +239,9 @@ impl Phone {
 
     fn turn(&mut self, frame: u64, said: &[i16], over: Option<&mut Player>) -> Vec<u8> {
         let mut payload = [0; PAYLOAD_MAX];
-        let taken = self.seat.turn(frame, said, self.coding, over, &mut payload);
+        let taken = self
+            .seat
+            .turn(frame, said, (self.coding, false), over, &mut payload);
         let Taken::Payload(length) = taken else {
             panic!("late")
         };

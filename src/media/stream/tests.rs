@@ -134,6 +134,16 @@ fn numbers_timestamps_and_markers_follow_the_audio() {
     assert_ne!(stream(6).ssrc(), one.ssrc());
 }
 
+/// RFC 3711 §3.3.1: within ten minutes no wrap may be missed.
+#[test]
+fn the_first_number_is_far_from_its_wrap() {
+    let firsts = (0..1000).map(|seed| stream(seed).send_audio(START, 0, 160, 160).sequence);
+    let firsts: Vec<_> = firsts.collect();
+    assert!(firsts.iter().all(|first| *first < 0x8000));
+    let (least, most) = (firsts.iter().min(), firsts.iter().max());
+    assert!(least.is_some_and(|least| *least < 1000) && most.is_some_and(|most| *most > 0x7c00));
+}
+
 #[test]
 fn a_collision_changes_our_ssrc_and_says_goodbye_to_the_old() {
     let (mut one, mut out) = (stream(7), Vec::new());
@@ -191,11 +201,58 @@ fn a_new_source_keeps_what_was_lost_and_bye_is_heard() {
     let stats = one.stats(None);
     assert_eq!((stats.lost, stats.ssrc_changes), (1, 1));
     let mut out = Vec::new();
-    other.goodbye(START, 0, &mut out);
+    assert!(other.goodbye(START, 0, &mut out));
     assert_eq!(one.handle_rtcp(START, 0, &out), RtcpHeard::Report);
-    next.goodbye(START, 0, &mut out);
+    assert!(next.goodbye(START, 0, &mut out));
     assert_eq!(one.handle_rtcp(START, 0, &out), RtcpHeard::Bye);
     assert_eq!(next.poll_timeout(), Instant::FAR_FUTURE);
+}
+
+/// The sources that our report is about.
+fn reported_on(stream: &mut RtpStream) -> Vec<u32> {
+    let mut out = Vec::new();
+    assert!(stream.poll_report(stream.poll_timeout(), 0, &mut out));
+    let report = rtcp::packets(&out).next().unwrap();
+    report.reports().map(|block| block.ssrc).collect()
+}
+
+#[test]
+fn who_was_never_heard_of_says_no_goodbye() {
+    let (mut silent, mut reporter, mut out) = (stream(20), stream(21), Vec::new());
+    assert!(!silent.goodbye(START, 0, &mut out));
+    assert!(reporter.poll_report(reporter.poll_timeout(), 0, &mut out));
+    assert!(reporter.goodbye(START, 0, &mut out));
+    let kinds: Vec<_> = rtcp::packets(&out).map(|p| p.kind).collect();
+    assert_eq!(kinds, [201, 202, 203]);
+    let leaving: Vec<_> = rtcp::packets(&out).flat_map(|p| p.leaving()).collect();
+    assert_eq!(leaving, [reporter.ssrc()]);
+}
+
+#[test]
+fn who_left_is_reported_on_no_more_unless_it_comes_back() {
+    let (mut one, mut other, mut out) = (stream(22), stream(23), Vec::new());
+    let theirs = other.ssrc();
+    let say = |other: &mut RtpStream, one: &mut RtpStream, ms: u64| {
+        let now = START + Duration::from_millis(ms);
+        one.handle_rtp(now, &other.send_audio(now, 0, 160, 160), 160)
+    };
+    assert_eq!(say(&mut other, &mut one, 0), Heard::Stream);
+    assert_eq!(reported_on(&mut one), [theirs]);
+    other.goodbye(START, 0, &mut out);
+    assert_eq!(one.handle_rtcp(START, 0, &out), RtcpHeard::Bye);
+    // One that was on the way.
+    assert_eq!(say(&mut other, &mut one, 100), Heard::Stream);
+    assert!(reported_on(&mut one).is_empty());
+    // As phones that say goodbye on hold.
+    assert_eq!(say(&mut other, &mut one, 900), Heard::Stream);
+    assert_eq!(reported_on(&mut one), [theirs]);
+    other.goodbye(START, 0, &mut out);
+    one.handle_rtcp(START, 0, &out);
+    // Another takes its place at once, and what was lost stays counted.
+    let mut next = stream(24);
+    assert_eq!(say(&mut next, &mut one, 1000), Heard::Stream);
+    assert_eq!(reported_on(&mut one), [next.ssrc()]);
+    assert_eq!(one.stats(None).ssrc_changes, 1);
 }
 
 #[test]
@@ -270,4 +327,57 @@ fn garbage_changes_nothing_but_a_counter() {
     }
     assert!(a.stats(None).malformed > 400);
     assert_eq!(a.stats(None).collisions, 0);
+}
+
+#[test]
+fn timestamps_go_on_as_time_does_behind_a_pause() {
+    let mut one = stream(30);
+    let at = |ms| START + Duration::from_millis(ms);
+    let first = one.send_audio(at(0), 8, 160, 160);
+    // Another task that begins at once, a little late, is no pause.
+    one.resume(at(35), PAUSE_MIN);
+    let second = one.send_audio(at(35), 8, 160, 160);
+    one.resume(at(3035), PAUSE_MIN);
+    let third = one.send_audio(at(3035), 8, 160, 160);
+    let noise = one.send_noise(at(3055), 13, 160, 1);
+    let fourth = one.send_audio(at(3075), 8, 160, 160);
+    let all = [first, second, third, noise, fourth];
+    let after = |header: &Header| header.timestamp.wrapping_sub(first.timestamp);
+    assert_eq!(all.map(|h| after(&h)), [0, 160, 24_160, 24_320, 24_480]);
+    assert_eq!(all.map(|h| h.marker), [true, false, true, false, true]);
+    // What comes back by itself goes on in time, too.
+    one.new_echo();
+    let back = one.send_back(at(5075), &first, 160);
+    assert_eq!(after(&back), 24_480 + 16_000);
+}
+
+/// RFC 7160 §4.1.
+#[test]
+fn another_clock_is_another_source() {
+    let (mut one, mut other, mut out) = (stream(31), stream(32), Vec::new());
+    let old = one.ssrc();
+    // Nobody knows it yet.
+    one.set_clock(START, 16_000);
+    assert_eq!(one.ssrc(), old);
+    one.send_audio(START, 0, 320, 320);
+    one.handle_rtp(START, &other.send_audio(START, 0, 160, 160), 160);
+    one.set_clock(START, 48_000);
+    let now = START + Duration::from_millis(20);
+    let header = one.send_audio(now, 111, 960, 60);
+    assert_ne!(header.ssrc, old);
+    assert!(header.marker);
+    let report_at = now + Duration::from_secs(1);
+    assert!(one.poll_report(report_at, ntp(report_at), &mut out));
+    let leaving: Vec<_> = rtcp::packets(&out).flat_map(|p| p.leaving()).collect();
+    assert_eq!(leaving, [old]);
+    let info = rtcp::packets(&out).next().unwrap().sender().unwrap();
+    assert_eq!(info.timestamp.wrapping_sub(header.timestamp), 48_000);
+    assert_eq!(info.packets, 1);
+    // That the far end's clock is another is no jitter.
+    for n in 1..50u64 {
+        let now = START + Duration::from_millis(n * 20);
+        let header = other.send_audio(now, 111, 960, 60);
+        assert_eq!(one.handle_rtp(now, &header, 60), Heard::Stream);
+    }
+    assert_eq!(one.stats(None).jitter_us, 0);
 }

@@ -16,6 +16,7 @@ fn of(coding: Coding, events: Option<u8>) -> Format {
         payload_type: coding.payload_type(),
         events,
         events_clock: coding.clock_rate(),
+        comfort: None,
         keys_apart: false,
         ..format()
     }
@@ -546,5 +547,54 @@ fn on_hold_nothing_is_sent() {
         call.run(50);
         assert!(call.phones[0].packets.is_empty());
         assert!(call.phones[1].packets.len() >= 48);
+    }
+}
+
+/// An answer that names several ways to write lets the far end change between them (RFC 3264 §7),
+/// as Asterisk does that passes on what somebody else says.
+#[test]
+fn a_side_that_writes_otherwise_in_the_middle_is_heard() {
+    let mut studio = Studio::new(4, ANCHOR);
+    let several = Format {
+        also: [Some((0, Coding::Pcmu)), None, None],
+        ..of(Coding::Pcma, None)
+    };
+    let mut writer = [Coding::Pcma, Coding::Pcmu].map(|coding| Phone::new(of(coding, None)));
+    let mut listener = Phone::new(of(Coding::G722, None));
+    for (session, format) in [(7, several), (8, listener.format.clone())] {
+        let seed = session;
+        let open = Order::Open {
+            session,
+            format,
+            seed,
+        };
+        studio.handle_order(Instant::ZERO, open);
+        let begin = Order::Do {
+            session,
+            task: 1,
+            what: Task::Bridge { with: 15 - session },
+        };
+        studio.handle_order(Instant::ZERO, begin);
+    }
+    for ms in (0..4000u64).step_by(20) {
+        let now = Instant::from_millis(ms);
+        let mut sent = Sent::default();
+        let place = usize::from((ms / 1000) % 2 == 1);
+        let mut bytes = writer[place].speak();
+        let number = (ms / 20) as u16;
+        bytes[2..4].copy_from_slice(&number.to_be_bytes());
+        bytes[4..8].copy_from_slice(&(ms as u32 * 8).to_be_bytes());
+        bytes[8..12].copy_from_slice(&9u32.to_be_bytes());
+        studio.handle_rtp(now, 7, 0, &mut bytes, &mut sent);
+        studio.handle_timeout(now, &mut sent);
+        for (_, bytes) in sent.0.iter().filter(|(session, _)| *session == 8) {
+            listener.hear(now, bytes);
+        }
+    }
+    assert_eq!(studio.counters().wrong_type, 0);
+    for second in 0..4 {
+        let from = second * 16_000 + 6000;
+        let level = amplitude(&listener.heard[from..from + 8000], HZ, 16_000);
+        assert!((7000.0..9000.0).contains(&level), "{second}: {level}");
     }
 }

@@ -344,6 +344,34 @@ fn silence_and_length_end_it() {
     assert_eq!(stage.recorded(), Some((2000, RecordEnd::Limit)));
 }
 
+/// A far end's noise, which it tells of (RFC 3389) twice a second, is not what it says, however loud.
+#[test]
+fn noise_that_is_described_is_no_talk() {
+    let mut stage = Stage::new(0);
+    let format = Format {
+        comfort: Some(13),
+        ..format()
+    };
+    stage.open(7, format);
+    stage.run(7, 5, record(0, 3000));
+    for _ in 0..100 {
+        stage.talk(7);
+        stage.step();
+    }
+    for n in 0..300 {
+        if n % 25 == 0 {
+            let bytes = packet(stage.sequence, stage.timestamp, 9, 13, &[15]);
+            stage.sequence = stage.sequence.wrapping_add(1);
+            stage.hears(7, bytes);
+        }
+        stage.timestamp = stage.timestamp.wrapping_add(160);
+        stage.step();
+    }
+    let (ms, end) = stage.recorded().unwrap();
+    assert_eq!(end, RecordEnd::Silence);
+    assert!((2000..=2700).contains(&ms), "{ms}");
+}
+
 #[test]
 fn who_says_nothing_leaves_nothing() {
     let mut stage = Stage::new(0);

@@ -193,7 +193,7 @@ fn other_files_are_refused_with_the_remedy() {
         ),
         (with(&fmt(PCM, 0, 8000, 16)), Mistake::Channels(0)),
         (with(&fmt(PCM, 9, 8000, 16)), Mistake::Channels(9)),
-        (with(&fmt(PCM, 1, 44_100, 16)), Mistake::Rate(44_100)),
+        (with(&fmt(PCM, 1, 22_050, 16)), Mistake::Rate(22_050)),
     ] {
         assert_eq!(result, Err(mistake));
         assert!(mistake.to_string().contains("sox IN"));
@@ -202,6 +202,30 @@ fn other_files_are_refused_with_the_remedy() {
     extensible.extend([22, 0, 16, 0, 3, 0, 0, 0, 1, 0]);
     assert_eq!(with(&extensible).unwrap().layout.encoding, Encoding::Pcm16);
     assert_eq!(with(&extensible[..20]), Err(Mistake::NoFormat));
+}
+
+#[test]
+fn chunks_of_odd_length_may_lack_their_padding() {
+    let format = fmt(PCM, 1, 44_100, 16);
+    let chunks = [
+        (&b"LIST"[..], &[7u8; 9][..]),
+        (b"fmt ", &format),
+        (b"data", &[5; 8]),
+    ];
+    for padded in [true, false] {
+        let mut bytes = b"RIFF\0\0\0\0WAVE".to_vec();
+        for (id, content) in chunks {
+            bytes.extend(id);
+            bytes.extend((content.len() as u32).to_le_bytes());
+            bytes.extend(content);
+            if padded && content.len() % 2 == 1 {
+                bytes.push(0);
+            }
+        }
+        let wav = parse(&bytes).unwrap();
+        assert_eq!(wav.layout, Layout::mono(Encoding::Pcm16, 44_100));
+        assert_eq!(wav.data, bytes.len() as u64 - 8..bytes.len() as u64);
+    }
 }
 
 #[test]

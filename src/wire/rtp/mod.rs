@@ -12,6 +12,9 @@ pub use coding::{Coding, Wishes};
 /// The fixed header's length in bytes.
 pub const HEADER_SIZE: usize = 12;
 
+/// The static payload type of comfort noise at 8 kHz (RFC 3389 §4).
+pub const COMFORT_NOISE: u8 = 13;
+
 /// The DSCP of voice: Expedited Forwarding (RFC 3246), as RFC 4594 §4.1 has it.
 pub const EXPEDITED_FORWARDING: u8 = 46;
 

@@ -5,7 +5,7 @@ use super::voice::Voice;
 use crate::base::{Instant, Rng};
 pub(super) use crate::call::inside::Led;
 use crate::config::{Config, PAGE_MEMBERS_MAX};
-use crate::feature::Features;
+use crate::feature::{self, Features};
 use crate::location::Location;
 use crate::mailbox::Mailboxes;
 use crate::media::file::{FileOrder, Filed};
@@ -283,6 +283,19 @@ impl Scene<'_> {
             shard: self.shard,
             session: self.caller.session,
         }
+    }
+
+    /// Whether a user, `name@domain`, wants calls of this caller that ring several phones: as the
+    /// proxy sees it, which leaves out of a list whoever does not.
+    pub fn wants_calls(&self, aor: &str) -> bool {
+        let number = &*self.caller.number;
+        let uri = format!("{number}@{}", self.config.node.default_domain());
+        let caller = feature::Caller {
+            number,
+            uri: &uri,
+            anonymous: number.is_empty(),
+        };
+        self.house.features.rings_in_group(aor, caller)
     }
 
     /// Asks for [`Event::Measured`].

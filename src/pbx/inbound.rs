@@ -42,8 +42,8 @@ impl Pbx {
         }
     }
 
-    /// The call that a caller's program made leads to a service of ours: its program serves the
-    /// caller from now on. One who was not answered yet is answered as that program does.
+    /// The call that a caller's program made, or that it is transferred by, leads to a service of
+    /// ours: its program serves the caller from now on. One who was not answered yet is answered as that program does.
     pub(super) fn lead_to(&mut self, cx: &mut Context<'_>, caller: Key, called: Key, uri: &[u8]) {
         let leg = self.legs.get_mut(caller);
         let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
@@ -60,11 +60,15 @@ impl Pbx {
         let text = format!("led to {}", name_of(&uri)).into();
         self.outputs.push_back(Output::Note { session, text });
         seat.called = None;
+        let asked = seat.transferor.take();
         let records = seat.dismiss(cx, &mut self.timers);
         self.outputs.extend(records.map(Output::Persist));
         let opening = program.opening();
         seat.begin_anew(program);
         self.untape(caller);
+        if let Some(asked) = asked {
+            self.transferred(cx, asked);
+        }
         let leg = self.legs.get(caller);
         let (waits, opened) = leg.map_or((false, false), |l| (l.branch().is_some(), l.opened));
         match (waits, opening) {

@@ -6,6 +6,8 @@
 //!   joined --REFER--> 202, NOTIFY 100; who stays hears ringing, who asked waits
 //!                       +-- answered: NOTIFY 200, BYE to who asked; the program of who stays
 //!                       |   is told that who asked has left it
+//!                       +-- led to a service or a mailbox of ours, as a dialled call would be:
+//!                       |   the same, and the program gives way to that one
 //!                       +-- refused: NOTIFY with the status; joined as before, if who asked
 //!                           is still there
 //! ```
@@ -75,13 +77,14 @@ impl Pbx {
             return self.bring_together(cx, (key, stays), old);
         }
         let headers = headers_of(&wanted, self.far_uri(key));
+        let led = led(wanted.replaces.as_deref());
         let reach = Reach {
             to: wanted.uri,
             account,
             caller_id: None,
             ring: RING,
             headers,
-            led: Led::Nowhere,
+            led,
         };
         match wanted.replaces {
             Some(dialog) => self.seek_elsewhere(cx, stays, dialog, reach),
@@ -229,8 +232,7 @@ impl Pbx {
         seat.transferor = None;
         seat.hand_over(park);
         self.untape(stays);
-        self.notify(cx, asked, 200, true);
-        self.part(cx, asked);
+        self.transferred(cx, asked);
         self.follow(cx, stays, Event::Begin);
     }
 
@@ -277,9 +279,11 @@ impl Pbx {
         leg.caller = None;
         let reached = whom(cx, leg);
         let number = reached.split('@').next().unwrap_or_default();
+        let session = leg.session?;
         let caller = Caller {
+            user: cx.calls.answerer_of(session).map(Box::from),
             number: number.into(),
-            session: leg.session?,
+            session,
             ..Caller::default()
         };
         let mut seat = Seat::new(Box::new(Stay), caller);
@@ -332,10 +336,9 @@ impl Pbx {
             Event::Heard => self.notify(cx, asked, 183, false),
             Event::Joined => {
                 seat.transferor = None;
-                self.notify(cx, asked, 200, true);
                 // Otherwise the program knows it already.
                 let there = self.legs.get(asked).is_some();
-                self.part(cx, asked);
+                self.transferred(cx, asked);
                 if there {
                     self.follow(cx, key, Event::Left(None));
                 }
@@ -344,6 +347,12 @@ impl Pbx {
             _ => self.transfer_failed(cx, key, asked, 487),
         }
         true
+    }
+
+    /// A transfer succeeded: who asked for it is told so, and let go.
+    pub(super) fn transferred(&mut self, cx: &mut Context<'_>, asked: Key) {
+        self.notify(cx, asked, 200, true);
+        self.part(cx, asked);
     }
 
     fn transfer_failed(&mut self, cx: &mut Context<'_>, key: Key, asked: Key, status: u16) {
@@ -540,6 +549,15 @@ fn parks(cx: &Context<'_>, wanted: &Wanted, account: &Account) -> Option<Box<dyn
     }
     let slot = cx.config.parking.is_slot(number) && cx.house.directory.get(&aor).is_none();
     (slot && !lot.is_taken(number)).then(|| Box::new(Park::only(number.into(), by)) as _)
+}
+
+/// Where who is transferred is led, if the number is a service's, or nobody takes the call: as any
+/// caller. A call in place of a dialog is for no mailbox.
+pub(super) fn led(replaces: Option<&str>) -> Led {
+    match replaces {
+        Some(_) => Led::Services,
+        None => Led::Mail(None),
+    }
 }
 
 /// What the new call's INVITE says of the transfer.

@@ -318,7 +318,7 @@ impl Proxy {
 fn falls(cx: &Context<'_>, asked: &Asked<'_>, aor: &str) -> (bool, Option<Duration>) {
     let led = led(asked.message, asked.flow);
     let may = !asked.flow.is_internal() || matches!(led, Led::Mail(_));
-    let mail = may && voicemail::takes(cx, asked.message, asked.caller, aor);
+    let mail = may && voicemail::takes(cx, asked, aor);
     let own = led.ring_s().map(u32::from);
     let most = own.or(mail.then_some(cx.config.voicemail.ring_s));
     (

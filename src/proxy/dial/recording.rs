@@ -248,7 +248,7 @@ fn bridge(
         uri.push_str(&format!(";ringback={}", inside::escape(&sound)));
     }
     let mut lead = Lead::from(vec![announce::service(uri)]);
-    if voicemail::takes(cx, message, asked.caller, aor) {
+    if voicemail::takes(cx, asked, aor) {
         let ring = ring(cx, aor);
         let journey = Journey::of(asked, aor);
         lead.forwarding = Some(Forwarding::mail_alone(asked, aor, &journey, ring));

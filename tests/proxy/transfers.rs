@@ -1,0 +1,188 @@
+//! Transfers of who is joined by us (RFC 3515, RFC 5589): to numbers that services answer, to users
+//! who are not there; transfers that fail; and calls that take a place while one is under way.
+
+use crate::bridge::{
+    PCMU, alice, at_alice, bob, carol, described, of_alice, of_bob, ours, talking, tasks, told,
+};
+use crate::parking::{call, peer};
+use crate::services::prompts_said;
+use crate::world::{World, text};
+use voip::feature::Change;
+use voip::media::{Sound, Task};
+use voip::wire::sip::{HeaderName, Message, Method};
+
+const CONFIG: &str = r#"
+[[queue]]
+name = "support"
+numbers = ["650"]
+greeting = "queue-thankyou"
+agents = ["400"]
+[[menu]]
+name = "main"
+numbers = ["5000"]
+greeting = "menu-welcome"
+keys = { 1 = "extension:300" }
+[[conference]]
+name = "board"
+number = "8000"
+"#;
+
+/// 200 and an agent of the queue are there, 500 is not.
+fn house(more: &str) -> World {
+    let mut w = World::with(&format!("{CONFIG}{more}"));
+    w.register("400", &peer("400"), "");
+    w
+}
+
+/// 200, called over a bridge by 100, transfers it to a number: what it is told then.
+fn sent_by_bob(w: &mut World, number: &str) -> Vec<String> {
+    let (invite, _) = talking(w);
+    refers(w, &invite, number);
+    told(w, &bob())
+}
+
+fn refers(w: &mut World, invite: &Message, number: &str) {
+    let (uri, tag) = ours(invite);
+    let refer = of_bob("REFER", invite, &uri, 1, ("b", &tag));
+    let own = format!("Contact: {}", bob().contact("200"));
+    let to = format!("Refer-To: <sip:{number}@example.com>");
+    w.send(&bob(), &refer.extra(&own).extra(&to));
+    assert_eq!(w.status(&bob()), 202);
+}
+
+/// The same by 100, who called.
+fn sent_by_alice(w: &mut World, number: &str) -> Vec<String> {
+    let (_, answer) = talking(w);
+    let (mut tag, mut uri) = (String::new(), String::new());
+    let refer = of_alice("REFER", &answer, (&mut tag, &mut uri), 3);
+    let own = format!("Contact: {}", alice().contact("100"));
+    let to = format!("Refer-To: <sip:{number}@example.com>");
+    w.send(&alice(), &refer.extra(&own).extra(&to));
+    assert_eq!(at_alice(w).status(), 202);
+    told(w, &alice())
+}
+
+/// Both hear each other since the last two orders.
+fn joined(w: &World) -> bool {
+    let tasks = tasks(w);
+    let last = tasks.last_chunk::<2>();
+    matches!(last, Some([(a, Task::Bridge { with: b }), (c, Task::Bridge { with: d })])
+        if (a, b) == (d, c))
+}
+
+const DONE: [&str; 2] = ["active 100 Trying", "terminated 200 OK"];
+
+#[test]
+fn a_transfer_leads_to_what_services_answer() {
+    for (number, said) in [
+        ("650", vec!["queue-thankyou"]),
+        ("5000", vec!["menu-welcome"]),
+        ("8000", vec!["conf-onlyperson"]),
+        (
+            "500",
+            vec![
+                "vm-theperson",
+                "digits/5",
+                "digits/0",
+                "digits/0",
+                "vm-isunavail",
+                "vm-intro",
+            ],
+        ),
+    ] {
+        let mut w = house("[voicemail]\nring_s = 15\n");
+        assert_eq!(sent_by_bob(&mut w, number), DONE, "{number}");
+        assert_eq!(prompts_said(&w), said, "{number}");
+        let bye = w.take(&bob());
+        assert_eq!(bye.method(), Method::Bye);
+        w.answer(&bob(), &bye, 200, "b");
+        assert_eq!(w.core.callers(), 1);
+        // By who called, too.
+        let mut w = house("[voicemail]\nring_s = 15\n");
+        assert_eq!(sent_by_alice(&mut w, number), DONE, "{number}");
+        assert_eq!(prompts_said(&w), said, "{number}");
+        assert_eq!(at_alice(&mut w).method(), Method::Bye);
+        assert_eq!(w.core.callers(), 1);
+    }
+}
+
+/// Who transfers leaves nobody in the own mailbox by calling it; who is transferred does.
+#[test]
+fn a_transfer_leads_to_the_own_mailbox() {
+    let mut w = house("[voicemail]\nring_s = 15\n");
+    let (invite, _) = talking(&mut w);
+    w.core
+        .features()
+        .change("200@example.com", &Change::Dnd(true))
+        .unwrap();
+    refers(&mut w, &invite, "200");
+    assert_eq!(told(&mut w, &bob()), DONE);
+    assert!(prompts_said(&w).contains(&"vm-isonphone".to_owned()));
+}
+
+#[test]
+fn a_transfer_follows_who_forwards_to_a_service() {
+    let mut w = house("");
+    let forward = Change::ForwardUnregistered(Some("650".into()));
+    w.core
+        .features()
+        .change("500@example.com", &forward)
+        .unwrap();
+    assert_eq!(sent_by_bob(&mut w, "500"), DONE);
+    assert_eq!(prompts_said(&w), ["queue-thankyou"]);
+}
+
+/// RFC 5589 §6.1: who is not answered has a mailbox, as for any caller.
+#[test]
+fn a_transfer_that_nobody_answers_ends_in_the_mailbox() {
+    let mut w = house("[voicemail]\nring_s = 15\n");
+    w.register("300", &carol(), "");
+    w.wait_s(4);
+    w.sent.clear();
+    assert_eq!(sent_by_bob(&mut w, "300"), ["active 100 Trying"]);
+    let there = w.take(&carol());
+    w.answer(&carol(), &there, 180, "c");
+    assert_eq!(told(&mut w, &bob()), ["active 180 Ringing"]);
+    w.wait_s(16);
+    let mut cancel = w.take(&carol());
+    while cancel.method() != Method::Cancel {
+        cancel = w.take(&carol());
+    }
+    w.answer(&carol(), &cancel, 200, "c");
+    w.answer(&carol(), &there, 487, "c");
+    assert_eq!(told(&mut w, &bob()), ["terminated 200 OK"]);
+    assert!(prompts_said(&w).contains(&"vm-isunavail".to_owned()));
+}
+
+/// RFC 5589 §6.2, RFC 3515 §2.4.5: the call is as it was, and who asked is told so.
+#[test]
+fn a_transfer_to_nobody_leaves_the_call_as_it_was() {
+    // No mailbox, no agent, no such number.
+    for number in ["500", "999"] {
+        let mut w = house("");
+        let told = sent_by_bob(&mut w, number);
+        assert_eq!(told.len(), 2);
+        assert!(told[1].starts_with("terminated 4"), "{told:?}");
+        assert!(joined(&w), "{number}: {:?}", tasks(&w));
+        assert_eq!(w.core.callers(), 2);
+        w.nothing();
+    }
+}
+
+/// Who waited in a queue is led to another service by the agent, who is free then.
+#[test]
+fn an_agent_leads_its_caller_to_another_queue() {
+    let mut w = house("[[queue]]\nname = \"sales\"\nnumbers = [\"651\"]\nagents = [\"200\"]\n");
+    w.register("200", &bob(), "");
+    assert_eq!(call(&mut w, "100", "651", "queue", &[]).status(), 200);
+    w.wait_s(1);
+    let invite = w.take(&bob());
+    described(&mut w, &bob(), &invite, 200, "b", PCMU);
+    assert_eq!(w.take(&bob()).method(), Method::Ack);
+    refers(&mut w, &invite, "650");
+    assert_eq!(told(&mut w, &bob()), DONE);
+    assert_eq!(prompts_said(&w), ["queue-thankyou"]);
+    let queues = w.core.features().queues();
+    assert_eq!(queues.figures("sales", w.now).talking, 0);
+    assert_eq!(queues.figures("support", w.now).waiting, 1);
+}

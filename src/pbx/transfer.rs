@@ -316,6 +316,7 @@ impl Pbx {
         self.swap(cx, old, stays, caller);
         self.notify(cx, asks, 200, true);
         self.open(cx, stays);
+        self.ring_again(cx, stays);
         self.part(cx, asks);
         self.hang_up(cx, old);
     }
@@ -385,6 +386,14 @@ impl Pbx {
             task: WAITING,
             what,
         }));
+    }
+
+    /// The same for one who has the place of another who waited so.
+    fn ring_again(&mut self, cx: &Context<'_>, key: Key) {
+        let seat = self.legs.get(key).and_then(|leg| leg.seat.as_ref());
+        if seat.is_some_and(|seat| seat.transferor.is_some() && seat.does(WAITING)) {
+            self.ring_back(cx, key);
+        }
     }
 
     /// Tells who asked for a transfer how it fares (RFC 3515 §2.4.5).
@@ -458,6 +467,7 @@ impl Pbx {
         self.detour(cx, invite.call_id(), true);
         self.swap(cx, old, new, caller);
         self.take(cx, new);
+        self.ring_again(cx, new);
         self.hang_up(cx, old);
     }
 
@@ -482,12 +492,26 @@ impl Pbx {
             if let Some(leg) = self.legs.get_mut(new) {
                 (leg.seat, leg.caller) = (None, beside);
             }
-            let holder = beside.and_then(|key| self.legs.get_mut(key));
-            if let Some(seat) = holder.and_then(|leg| leg.seat.as_mut()) {
-                seat.called = Some(new);
-            }
             if let Some(holder) = beside {
+                self.seat_beside(cx, holder, (old, new));
                 self.follow(cx, holder, Event::Left(caller.user));
+            }
+        }
+    }
+
+    /// The leg `new` has the place of `old` beside a caller. If `old` transferred the caller just
+    /// now, that is over: whoever takes a place talks to whom it is opposite of (RFC 3891 §3), and
+    /// of two who want the caller the one who is there has it.
+    fn seat_beside(&mut self, cx: &mut Context<'_>, holder: Key, (old, new): (Key, Key)) {
+        let seat = self.legs.get_mut(holder).and_then(|leg| leg.seat.as_mut());
+        let Some(seat) = seat else { return };
+        let transfers = seat.transferor.take_if(|asked| *asked == old).is_some();
+        let before = seat.called.replace(new);
+        if transfers {
+            seat.elsewhere = None;
+            self.notify(cx, old, 487, true);
+            if let Some(ringing) = before {
+                self.part(cx, ringing);
             }
         }
     }

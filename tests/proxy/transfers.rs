@@ -186,3 +186,97 @@ fn an_agent_leads_its_caller_to_another_queue() {
     assert_eq!(queues.figures("sales", w.now).talking, 0);
     assert_eq!(queues.figures("support", w.now).waiting, 1);
 }
+
+// ------------------------------------------------------------ places that are taken meanwhile
+
+/// 200 transfers 100 to 300, whose phone rings; what 200 and 300 got.
+fn while_it_rings(w: &mut World) -> (Message, Message) {
+    w.register("300", &carol(), "");
+    w.register("600", &peer("600"), "");
+    let (invite, _) = talking(w);
+    refers(w, &invite, "300");
+    let there = w.take_of(&carol(), Method::Invite);
+    w.answer(&carol(), &there, 180, "c");
+    assert_eq!(told(w, &bob()), ["active 100 Trying", "active 180 Ringing"]);
+    (invite, there)
+}
+
+/// RFC 3891 §3: who takes the place of the one who transfers talks to whom that one talked to, so
+/// that the transfer is over.
+#[test]
+fn who_takes_the_place_of_a_transferor_has_the_other() {
+    for answers in [false, true] {
+        let mut w = house("");
+        let (invite, there) = while_it_rings(&mut w);
+        let (uri, tag) = ours(&invite);
+        let call_id = text(invite.call_id());
+        let replaces = format!("Replaces: {call_id};to-tag={tag};from-tag=b");
+        assert_eq!(
+            call(&mut w, "600", &uri, "taker", &[&replaces]).status(),
+            200
+        );
+        assert_eq!(told(&mut w, &bob()), ["terminated 487 Request Terminated"]);
+        let bye = w.take(&bob());
+        assert_eq!(bye.method(), Method::Bye);
+        w.answer(&bob(), &bye, 200, "b");
+        let cancel = w.take(&carol());
+        assert_eq!(cancel.method(), Method::Cancel);
+        w.answer(&carol(), &cancel, 200, "c");
+        if answers {
+            // In the same moment.
+            described(&mut w, &carol(), &there, 200, "c", PCMU);
+            assert_eq!(w.take(&carol()).method(), Method::Ack);
+            let bye = w.take(&carol());
+            assert_eq!(bye.method(), Method::Bye);
+            w.answer(&carol(), &bye, 200, "c");
+        } else {
+            w.answer(&carol(), &there, 487, "c");
+            assert_eq!(w.take(&carol()).method(), Method::Ack);
+        }
+        assert!(joined(&w), "{:?}", tasks(&w));
+        assert_eq!(w.core.callers(), 2);
+        w.wait_s(64);
+        w.nothing();
+        assert_eq!(w.core.callers(), 2);
+    }
+}
+
+/// Who takes the place of the one who is transferred goes on to where that one was sent.
+#[test]
+fn who_takes_the_place_of_a_transferee_is_transferred() {
+    let mut w = house("");
+    w.register("300", &carol(), "");
+    w.register("600", &peer("600"), "");
+    let (invite, answer) = talking(&mut w);
+    refers(&mut w, &invite, "300");
+    let there = w.take_of(&carol(), Method::Invite);
+    w.answer(&carol(), &there, 180, "c");
+    assert_eq!(
+        told(&mut w, &bob()),
+        ["active 100 Trying", "active 180 Ringing"]
+    );
+    let tag = |address: Option<&[u8]>| text(address.unwrap());
+    let contact = answer.addresses(HeaderName::Contact).next().unwrap();
+    let uri = text(contact.unwrap().uri_bytes());
+    let (from, to) = (answer.from().unwrap(), answer.to().unwrap());
+    let replaces = format!(
+        "Replaces: {};to-tag={};from-tag={}",
+        text(answer.call_id()),
+        tag(to.tag()),
+        tag(from.tag())
+    );
+    assert_eq!(
+        call(&mut w, "600", &uri, "taker", &[&replaces]).status(),
+        200
+    );
+    assert_eq!(at_alice(&mut w).method(), Method::Bye);
+    // It hears that a phone rings.
+    let Some((_, Task::Play { sounds, .. })) = tasks(&w).pop() else {
+        panic!("{:?}", tasks(&w))
+    };
+    assert!(matches!(sounds[..], [Sound::Tone { .. }]));
+    described(&mut w, &carol(), &there, 200, "c", PCMU);
+    assert_eq!(w.take_of(&carol(), Method::Ack).method(), Method::Ack);
+    assert_eq!(told(&mut w, &bob()), ["terminated 200 OK"]);
+    assert!(joined(&w), "{:?}", tasks(&w));
+}

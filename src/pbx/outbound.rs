@@ -93,7 +93,11 @@ impl Pbx {
             .program()
             .is_one_call()
             .then_some(seat.caller().session);
-        let account = inside::booked(&account, whole, reach.led);
+        let by = match &reach.account {
+            Account::SentOn(aor) => Some(&**aor),
+            _ => None,
+        };
+        let account = inside::booked(&account, whole, reach.led, by);
         let first = leg.talk.coding();
         let (flow, name) = (leg.dialog.flow, seat.program().name());
         let codings = preferring(first, cx.config.services.codings());
@@ -439,7 +443,7 @@ impl Pbx {
 
 fn account(reach: &Reach, caller: &Caller) -> inside::Account {
     let account = match &reach.account {
-        Account::Caller => caller.account(),
+        Account::Caller | Account::SentOn(_) => caller.account(),
         other => other.clone(),
     };
     match account {
@@ -447,7 +451,7 @@ fn account(reach: &Reach, caller: &Caller) -> inside::Account {
         Account::CalledBack(aor) => inside::Account::CalledBack(aor),
         Account::Way(name) => inside::Account::Way(name),
         Account::Operator => inside::Account::Operator,
-        Account::House | Account::Caller => inside::Account::House,
+        Account::House | Account::Caller | Account::SentOn(_) => inside::Account::House,
     }
 }
 

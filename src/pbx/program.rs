@@ -63,6 +63,8 @@ pub(super) enum Account {
     /// The caller's, as the proxy let it in.
     Caller,
     /// Ours: only users, groups and services of our own are reached.
+    /// The caller's; this user sends it on, who may go where the caller may not.
+    SentOn(Box<str>),
     House,
     /// Ours, and routes lead out: where the operator wrote the number.
     Operator,

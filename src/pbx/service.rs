@@ -85,7 +85,9 @@ pub(super) fn program_at(
                 Some("no") => Led::Services,
                 _ => Led::Mail(None),
             };
-            Some(Box::new(Bridge::new(to, ring_back, headers, led)))
+            let on = parameter(uri, "by").and_then(inside::unescape);
+            let whom = (to, on.map(Into::into));
+            Some(Box::new(Bridge::new(whom, ring_back, headers, led)))
         }
         b"menu" => {
             let menu = Attendant::new(&config.menus, parameter(uri, "name")?)?;

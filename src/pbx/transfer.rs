@@ -565,7 +565,11 @@ fn parks(cx: &Context<'_>, wanted: &Wanted, account: &Account) -> Option<Box<dyn
     let number = aor.split('@').next().unwrap_or_default();
     let by = match account {
         Account::User(aor) | Account::CalledBack(aor) => Some(aor.clone()),
-        Account::Caller | Account::House | Account::Operator | Account::Way(_) => None,
+        Account::Caller
+        | Account::SentOn(_)
+        | Account::House
+        | Account::Operator
+        | Account::Way(_) => None,
     };
     let lot = cx.house.features.lot();
     if cx.config.services.dialled(number) == Some(Service::Park) {

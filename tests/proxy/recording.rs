@@ -611,3 +611,35 @@ fn a_call_that_a_recorded_user_picks_up_is_recorded() {
     });
     assert_eq!(tapes(&w).len(), 1);
 }
+/// Out of the house goes who sends the call on, not the caller, whether it is recorded or not.
+#[test]
+fn a_call_that_is_forwarded_out_of_the_house_by_a_recorded_route_is_recorded() {
+    let mut seen = Vec::new();
+    for record in [false, true] {
+        let mut w = house(&format!(
+            "[[trunk]]\nname = \"itsp\"\nuri = \"sip:203.0.113.1\"\nprobe_s = 0\n\
+            [[route]]\nname = \"out\"\nmatch = \"9XXXXXXXX\"\nfrom = [\"user:400\"]\n\
+            to = [\"trunk:itsp\"]\nrecord = {record}\n"
+        ));
+        let change = Change::ForwardAlways(Some("915550199".into()));
+        w.core
+            .features()
+            .change("400@example.com", &change)
+            .unwrap();
+        let itsp = crate::world::Peer::udp("203.0.113.1:5060");
+        let answer = call_and(&mut w, "100", "400", |w| {
+            let invite = w.take(&itsp);
+            bridge::described(w, &itsp, &invite, 200, "t", bridge::PCMU);
+            let uri = crate::world::text(invite.request_uri());
+            let from = header(&invite, HeaderName::From);
+            let from = from.split(';').next().unwrap().to_owned();
+            seen.push((uri, from, header(&invite, HeaderName::Diversion)));
+        });
+        assert_eq!(answer.status(), 200);
+        assert_eq!(tapes(&w).len(), usize::from(record));
+        // The caller itself may not go there.
+        assert_eq!(call(&mut w, "100", "915550199", "own", &[]).status(), 404);
+    }
+    assert_eq!(seen[0], seen[1]);
+}
+

@@ -62,7 +62,7 @@ impl Proxy {
         if way.is_some() && phones == 0 {
             return None;
         }
-        let mut lead = match bridge(cx, asked, (number, &aor), how) {
+        let mut lead = match bridge(cx, asked, (number, &aor, None), how) {
             Ok(lead) => lead,
             Err(why) => {
                 ways.add_note(how.map_or("", |_| why));
@@ -101,13 +101,15 @@ impl Proxy {
             source: source_of(&journey.account),
             ..query(cx, asked, &number, &identified.number)
         };
-        let how = match cx.plan.decide(&query) {
-            Decision::None => self.recorded_at(cx, &number, &aor),
-            // The bridge calls on the caller's account, which may not leave the house.
-            Decision::Go(way) if stays_inside(&way) => recorded_way(cx, &way),
-            Decision::Go(_) | Decision::Refuse { .. } => None,
+        // The bridge calls on the caller's account, which may not leave the house: who sends the
+        // call on does.
+        let (how, by) = match cx.plan.decide(&query) {
+            Decision::None => (self.recorded_at(cx, &number, &aor), None),
+            Decision::Go(way) if stays_inside(&way) => (recorded_way(cx, &way), None),
+            Decision::Go(way) => (recorded_way(cx, &way), journey.account.user()),
+            Decision::Refuse { .. } => (None, None),
         };
-        match bridge(cx, asked, (&number, &aor), Some(how?)) {
+        match bridge(cx, asked, (&number, &aor, by), Some(how?)) {
             Ok(mut lead) => {
                 journey.mark(&mut lead.targets);
                 Some(lead)
@@ -225,7 +227,7 @@ fn is_heard(cx: &Context<'_>, message: &Message) -> bool {
 fn bridge(
     cx: &Context<'_>,
     asked: &Asked<'_>,
-    (number, aor): (&str, &str),
+    (number, aor, by): (&str, &str, Option<&str>),
     how: Option<Recorded>,
 ) -> Result<Lead, &'static str> {
     let message = asked.message;
@@ -239,6 +241,9 @@ fn bridge(
     };
     let mut uri = announce::bridge_uri(cx.config, &to);
     uri.push_str(";mail=no");
+    if let Some(by) = by {
+        uri.push_str(&format!(";by={}", inside::escape(by)));
+    }
     if let Some(how) = how {
         uri.push_str(&format!(";record={}", how.as_str()));
     }

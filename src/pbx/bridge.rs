@@ -135,6 +135,7 @@ impl Program for Bridge {
             | Event::Filed { .. }
             | Event::Due(_)
             | Event::Left(_)
+            | Event::Led
             | Event::Ended => {}
         }
     }

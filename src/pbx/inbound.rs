@@ -43,8 +43,15 @@ impl Pbx {
     }
 
     /// The call that a caller's program made, or that it is transferred by, leads to a service of
-    /// ours: its program serves the caller from now on. One who was not answered yet is answered as that program does.
-    pub(super) fn lead_to(&mut self, cx: &mut Context<'_>, caller: Key, called: Key, uri: &[u8]) {
+    /// ours: its program serves the caller from now on. One who was not answered yet is answered as
+    /// that program does. `by` whom the caller was transferred, a URI.
+    pub(super) fn lead_to(
+        &mut self,
+        cx: &mut Context<'_>,
+        (caller, called): (Key, Key),
+        uri: &[u8],
+        by: Option<Box<str>>,
+    ) {
         let leg = self.legs.get_mut(caller);
         let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
             return;
@@ -52,7 +59,7 @@ impl Pbx {
         let uri = Uri::parse(uri).ok().filter(|_| seat.may_be_led());
         let program = uri
             .as_ref()
-            .and_then(|uri| program_at(cx.config, uri, None, seat.caller()));
+            .and_then(|uri| program_at(cx.config, uri, (None, by), seat.caller()));
         let (Some(program), Some(uri)) = (program, uri) else {
             return self.lost(cx, caller, called, Event::Refused(482));
         };
@@ -60,6 +67,11 @@ impl Pbx {
         let text = format!("led to {}", name_of(&uri)).into();
         self.outputs.push_back(Output::Note { session, text });
         seat.called = None;
+        self.follow(cx, caller, Event::Led);
+        let leg = self.legs.get_mut(caller);
+        let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
+            return;
+        };
         let asked = seat.transferor.take();
         let records = seat.dismiss(cx, &mut self.timers);
         self.outputs.extend(records.map(Output::Persist));

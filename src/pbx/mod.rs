@@ -289,7 +289,9 @@ impl Pbx {
         if self.on_brought(cx, key, &wish) {
             return;
         }
-        if let Some(key) = key {
+        if let Some(key) = key
+            && !self.on_tape_wish(cx, key, &wish)
+        {
             self.follow(cx, key, Event::Told(wish));
         }
     }
@@ -380,6 +382,8 @@ impl Pbx {
                 }
                 return;
             }
+            Effect::Meet(meeting) => return self.meet_in_room(cx, key, meeting),
+            Effect::Fares(status) => return self.notify(cx, key, status, status >= 200),
             // Files outlive the call that they are of.
             Effect::File(task, what) => {
                 if let Some(session) = leg.session {

@@ -6,6 +6,7 @@ use super::leg::{Again, Leg, Provisional, Sent};
 use super::page::Guest;
 use super::program::{Account, CallBack, Caller, Event, Reach};
 use super::seat::Seat;
+use super::service::referrer_of;
 use super::talk::preferring;
 use super::{Context, Output, Pbx, Timer};
 use crate::base::{Key, call_id_of};
@@ -325,6 +326,7 @@ impl Pbx {
         let caller = leg.caller.take();
         let given_up = leg.sent.as_ref().is_some_and(|sent| sent.given_up);
         let led = leg.led_to(response);
+        let by = leg.again.as_ref().and_then(|a| referrer_of(&a.reach));
         let again = leg.again_after(response);
         let again = again.filter(|_| !given_up && led.is_none());
         let ack = leg.acknowledge_refusal(response);
@@ -346,7 +348,7 @@ impl Pbx {
         let waits = seat.is_some_and(|seat| seat.called == Some(key));
         match (again, led) {
             (Some(again), _) if waits => self.offer_to(cx, caller, again),
-            (None, Some(uri)) if waits => self.lead_to(cx, caller, key, &uri),
+            (None, Some(uri)) if waits => self.lead_to(cx, (caller, key), &uri, by),
             _ => self.lost(cx, caller, key, Event::Refused(status)),
         }
     }

@@ -44,6 +44,14 @@ pub enum Wish {
     Held(bool),
     /// Whom it talks to transfers it.
     Go(Box<Journey>),
+    /// The transfer fares so that it asked for.
+    Fares(u16),
+    /// Whom it talks to is at this place from now on.
+    Moved(Address),
+    /// The one whose room it is shall have both recorded, or no longer.
+    Tape(bool),
+    /// Both are recorded, into this file of the spool; or no longer.
+    Taped(Option<Box<str>>),
     /// The room is recorded by it, or no longer.
     Record(bool),
 }

@@ -205,8 +205,8 @@ impl Pbx {
         self.notify(cx, key, 100, false);
     }
 
-    /// Whom the leg talks to is of another shard, maybe: its program sends the other away. Nobody
-    /// says how that fares, so the transfer is over for this one as soon as it is passed on.
+    /// Whom the leg talks to is of another shard, maybe: its program sends the other away, and is
+    /// told how that fares.
     fn refer_away(&mut self, cx: &mut Context<'_>, key: Key, wanted: Wanted) {
         let journey = Journey {
             by: self.far_uri(key),
@@ -214,7 +214,6 @@ impl Pbx {
             replaces: wanted.replaces,
             user: None,
         };
-        self.notify(cx, key, 200, true);
         self.follow(cx, key, Event::Referred(Box::new(journey)));
     }
 
@@ -397,7 +396,7 @@ impl Pbx {
     }
 
     /// Tells who asked for a transfer how it fares (RFC 3515 §2.4.5).
-    fn notify(&mut self, cx: &mut Context<'_>, key: Key, status: u16, over: bool) {
+    pub(super) fn notify(&mut self, cx: &mut Context<'_>, key: Key, status: u16, over: bool) {
         let Some(leg) = self.legs.get_mut(key).filter(|leg| leg.tells) else {
             return;
         };

@@ -696,6 +696,7 @@ impl Program for Fetch {
             | Event::Held(_)
             | Event::Referred(_)
             | Event::Told(_)
+            | Event::Led
             | Event::Left(_) => {}
         }
     }

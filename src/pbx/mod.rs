@@ -510,6 +510,8 @@ impl Pbx {
             None => (None, Vec::new()),
         };
         if let Some(asked) = asked {
+            // RFC 3515 §2.4.5: it is told how its transfer ended.
+            self.notify(cx, asked, 487, true);
             self.part(cx, asked);
         }
         for guest in guests {

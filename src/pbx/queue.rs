@@ -237,6 +237,10 @@ impl Program for Queueing {
     fn on(&mut self, scene: &mut Scene<'_>, event: Event) {
         match (self.doing, event) {
             (Doing::Beginning, Event::Begin) => self.begin(scene),
+            // Another caller has this place, and heard nothing yet.
+            (Doing::Greeting | Doing::Waiting | Doing::Announcing, Event::Begin) => {
+                self.wait(scene);
+            }
             (Doing::Greeting | Doing::Announcing, Event::Done(WORDS)) => self.wait(scene),
             // An agent became free meanwhile, and rings.
             (Doing::Ringing, Event::Done(WORDS)) => music(scene),

@@ -2,13 +2,16 @@
 //! who are not there; transfers that fail; and calls that take a place while one is under way.
 
 use crate::bridge::{
-    PCMU, alice, at_alice, bob, carol, described, of_alice, of_bob, ours, talking, tasks, told,
+    PCMU, alice, at_alice, bob, carol, described, formats, of_alice, of_bob, ours, talking, tasks,
+    told,
 };
 use crate::parking::{call, peer};
 use crate::services::prompts_said;
 use crate::world::{World, text};
 use voip::feature::Change;
-use voip::media::{Sound, Task};
+use voip::media::{News, Order, Sound, Task};
+use voip::server::{Input, MediaNews, MediaOrder};
+use voip::store::{Folder, Record};
 use voip::wire::sip::{HeaderName, Message, Method};
 
 const CONFIG: &str = r#"
@@ -279,4 +282,147 @@ fn who_takes_the_place_of_a_transferee_is_transferred() {
     assert_eq!(w.take_of(&carol(), Method::Ack).method(), Method::Ack);
     assert_eq!(told(&mut w, &bob()), ["terminated 200 OK"]);
     assert!(joined(&w), "{:?}", tasks(&w));
+}
+
+/// RFC 3515 §2.4.5: who asked is told that the one who was to be transferred is gone.
+#[test]
+fn a_transferee_that_hangs_up_ends_the_transfer() {
+    let mut w = house("");
+    w.register("300", &carol(), "");
+    let (invite, answer) = talking(&mut w);
+    refers(&mut w, &invite, "300");
+    let there = w.take_of(&carol(), Method::Invite);
+    w.answer(&carol(), &there, 180, "c");
+    assert_eq!(
+        told(&mut w, &bob()),
+        ["active 100 Trying", "active 180 Ringing"]
+    );
+    let (mut tag, mut uri) = (String::new(), String::new());
+    let bye = of_alice("BYE", &answer, (&mut tag, &mut uri), 5);
+    w.send(&alice(), &bye);
+    assert_eq!(at_alice(&mut w).status(), 200);
+    assert_eq!(told(&mut w, &bob()), ["terminated 487 Request Terminated"]);
+    assert_eq!(w.take_of(&bob(), Method::Bye).method(), Method::Bye);
+    assert_eq!(w.take_of(&carol(), Method::Cancel).method(), Method::Cancel);
+}
+
+// ------------------------------------------------------------ places with services
+
+/// 300 takes the place of whoever got this answer (RFC 3891), as at the end of an attended transfer
+/// into a service.
+fn takes_place(w: &mut World, answer: &Message) -> u64 {
+    let contact = answer.addresses(HeaderName::Contact).next().unwrap();
+    let uri = text(contact.unwrap().uri_bytes());
+    let (from, to) = (answer.from().unwrap(), answer.to().unwrap());
+    let replaces = format!(
+        "Replaces: {};to-tag={};from-tag={}",
+        text(answer.call_id()),
+        text(to.tag().unwrap()),
+        text(from.tag().unwrap())
+    );
+    assert_eq!(call(w, "300", &uri, "taker", &[&replaces]).status(), 200);
+    formats(w).last().unwrap().0
+}
+
+fn is_music(task: &Task) -> bool {
+    matches!(task, Task::Play { sounds, .. } if sounds == &[Sound::Music])
+}
+
+/// The last task, and whose it is.
+fn last(w: &World) -> (u64, Task) {
+    tasks(w).pop().unwrap()
+}
+
+/// What the studio does for that one is over.
+fn done(w: &mut World, session: u64) {
+    let task = w.orders.iter().rev().find_map(|order| match order {
+        MediaOrder::Studio(Order::Do {
+            session: s, task, ..
+        }) if *s == session => Some(*task),
+        _ => None,
+    });
+    let (task, played_ms) = (task.unwrap(), 1000);
+    let news = News::Done {
+        session,
+        task,
+        played_ms,
+    };
+    w.input(Input::Media(MediaNews::Studio(news)));
+}
+
+#[test]
+fn who_takes_a_place_in_a_queue_waits_there() {
+    // In the greeting, and behind it.
+    for seconds in [0, 3] {
+        let mut w = house("");
+        w.register("300", &peer("300"), "");
+        let waits = call(&mut w, "100", "650", "queue", &[]);
+        let first = formats(&w)[0].0;
+        if seconds > 0 {
+            let busy = call(&mut w, "400", "8000", "busy", &[]);
+            assert_eq!(busy.status(), 200);
+            done(&mut w, first);
+            w.wait_s(seconds);
+        }
+        let session = takes_place(&mut w, &waits);
+        let (whose, task) = last(&w);
+        assert_eq!((whose, is_music(&task)), (session, true), "{task:?}");
+        if seconds == 0 {
+            w.wait_s(1);
+            assert_eq!(
+                w.take_of(&peer("400"), Method::Invite).method(),
+                Method::Invite
+            );
+        }
+    }
+}
+
+#[test]
+fn who_takes_a_place_in_a_menu_hears_it() {
+    for listens in [false, true] {
+        let mut w = house("");
+        let at = call(&mut w, "100", "5000", "menu", &[]);
+        let first = formats(&w)[0].0;
+        if listens {
+            done(&mut w, first);
+        }
+        let session = takes_place(&mut w, &at);
+        assert_eq!(last(&w).0, session);
+        assert_eq!(prompts_said(&w), ["menu-welcome"]);
+    }
+}
+
+/// Who transfers a caller to the mailbox that was heard before leaves no message, the caller does.
+#[test]
+fn who_takes_a_place_at_a_mailbox_leaves_a_message() {
+    let mut w = house("[voicemail]\n");
+    let at = call(&mut w, "100", "500", "mail", &[]);
+    let first = formats(&w)[0].0;
+    done(&mut w, first);
+    done(&mut w, first);
+    assert!(matches!(last(&w), (_, Task::Record { .. })));
+    let session = takes_place(&mut w, &at);
+    assert_eq!(last(&w).0, session);
+    assert!(prompts_said(&w).contains(&"vm-intro".to_owned()));
+    done(&mut w, session);
+    done(&mut w, session);
+    let (whose, Task::Record { file, .. }) = last(&w) else {
+        panic!("{:?}", last(&w))
+    };
+    assert_eq!(whose, session);
+    let folders = |w: &World| -> Vec<(Folder, Box<str>)> {
+        let rows = w.records.iter().filter_map(|record| match record {
+            Record::PutMessage(row) => Some((row.folder, row.file.clone())),
+            _ => None,
+        });
+        rows.collect()
+    };
+    let rows = folders(&w);
+    assert_eq!(rows.last(), Some(&(Folder::Recording, file.clone())));
+    // What the first one said is nobody's message.
+    assert!(
+        rows.iter()
+            .any(|(folder, f)| *folder == Folder::Gone && *f != file),
+        "{rows:?}"
+    );
 }

@@ -720,6 +720,34 @@ fn a_call_that_is_forwarded_out_of_the_house_by_a_recorded_route_is_recorded() {
     assert_eq!(seen[0], seen[1]);
 }
 
+/// A recorded user calls another domain, or is called at one phone (RFC 5627).
+#[test]
+fn a_call_to_a_whole_uri_is_recorded() {
+    let elsewhere = crate::world::Peer::udp("203.0.113.9:5060");
+    for (user, count) in [("100", 1), ("300", 0)] {
+        let mut w = house(&format!("[recording]\nusers = [\"{user}\"]\n"));
+        call_and(&mut w, "100", "sip:zoe@203.0.113.9", |w| {
+            let invite = w.take(&elsewhere);
+            assert_eq!(invite.request_uri(), b"sip:zoe@203.0.113.9");
+            bridge::described(w, &elsewhere, &invite, 200, "t", bridge::PCMU);
+        });
+        assert_eq!(tapes(&w).len(), count, "{user}");
+    }
+    const INSTANCE: &str = "urn:uuid:00000000-0000-1000-8000-000000000001";
+    for (user, count) in [("300", 1), ("100", 1), ("200", 0)] {
+        let mut w = World::with(&format!("[recording]\nusers = [\"{user}\"]\n"));
+        let phone = peer("300");
+        let parameters = format!(";+sip.instance=\"<{INSTANCE}>\"");
+        w.register_with("300", &phone, &parameters, "Supported: gruu\r\n");
+        let to = format!("sip:300@example.com;gr={INSTANCE}");
+        call_and(&mut w, "100", &to, |w| {
+            let invite = w.take(&phone);
+            bridge::described(w, &phone, &invite, 200, "t", bridge::PCMU);
+        });
+        assert_eq!(tapes(&w).len(), count, "{user}");
+    }
+}
+
 #[test]
 fn a_call_that_a_recorded_user_picks_up_is_recorded() {
     let mut w = house(

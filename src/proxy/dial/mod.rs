@@ -87,7 +87,8 @@ impl Proxy {
         if asked.uri.param("gr").is_some() {
             let secure = asked.secure;
             let targets = self.targets(cx, asked.uri, Destined::Local { aor, secure })?;
-            return Ok(Dialled::Lead(targets.into()));
+            let lead = self.recorded_there(cx, asked, targets, ways);
+            return Ok(Dialled::Lead(lead));
         }
         let inside = asked.flow.is_internal();
         let mut number = match inside {

@@ -17,7 +17,7 @@ use crate::call::{Ways, inside};
 use crate::config::{Recorded, Strategy, Transfer, Trunk};
 use crate::plan::{self, Decision, Query, Step, Way};
 use crate::sip::offer_answer;
-use crate::wire::sip::{Message, Method, Uri};
+use crate::wire::sip::{HeaderName, Message, Method, Uri};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,6 +119,34 @@ impl Proxy {
                 None
             }
         }
+    }
+
+    /// Where a call to a whole URI leads, one of another domain's or that of one phone (RFC 5627):
+    /// to the bridge, if the caller is recorded, or whose phone that is.
+    pub(in crate::proxy) fn recorded_there(
+        &self,
+        cx: &Context<'_>,
+        asked: &Asked<'_>,
+        targets: Vec<Target>,
+        ways: &mut Ways,
+    ) -> Lead {
+        // Who takes the place of a call talks to a leg of that one.
+        if !may_be(cx, asked) || asked.message.has(HeaderName::Replaces) {
+            return targets.into();
+        }
+        let reached = targets.iter().find_map(|target| target.binding());
+        let reached = reached.map(|binding| Box::<str>::from(binding.aor()));
+        let users = [asked.caller.user(), reached.as_deref()];
+        let how = users.into_iter().flatten();
+        let how = how.filter_map(|aor| recorded_user(cx, aor)).max();
+        let (Some(_), Ok(uri)) = (how, std::str::from_utf8(asked.uri.as_bytes())) else {
+            return targets.into();
+        };
+        // What the user of a phone wants to become of calls is not for those to the phone.
+        bridge(cx, asked, (uri, uri, None), how).unwrap_or_else(|why| {
+            ways.add_note(why);
+            targets.into()
+        })
     }
 
     /// How calls to a number that no route takes are recorded: a user's, or a group's.

@@ -484,6 +484,7 @@ impl Conference {
             | Wish::Go(_)
             | Wish::Bring(_)
             | Wish::Alone
+            | Wish::Serve(_)
             | Wish::Fares(_)
             | Wish::Moved(_)
             | Wish::Tape(_)

@@ -32,6 +32,7 @@ impl Pbx {
         let opening = program.opening();
         let mut seat = Seat::new(program, caller);
         seat.taping = Taping::of(service::recorded(invite));
+        seat.service = Some(invite.request_uri().into());
         let Some(key) = self.settle_in(cx, seat, flow, invite) else {
             return;
         };
@@ -56,6 +57,7 @@ impl Pbx {
         let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
             return;
         };
+        let service = Box::from(uri);
         let uri = Uri::parse(uri).ok().filter(|_| seat.may_be_led());
         let program = uri
             .as_ref()
@@ -77,6 +79,7 @@ impl Pbx {
         self.outputs.extend(records.map(Output::Persist));
         let opening = program.opening();
         seat.begin_anew(program);
+        seat.service = Some(service);
         self.untape(caller);
         if let Some(asked) = asked {
             self.transferred(cx, asked);

@@ -274,8 +274,21 @@ impl Attendant {
                 let found = std::mem::take(found);
                 self.choose(scene, found);
             }
-            Doing::Calling { .. } | Doing::Talking => {}
+            Doing::Calling { said, .. } => {
+                *said = true;
+                Self::ring_back(scene);
+            }
+            Doing::Talking => {}
         }
+    }
+
+    fn ring_back(scene: &mut Scene<'_>) {
+        let what = Task::Play {
+            sounds: vec![scene.voice.tone(Tone::RingBack, None)],
+            rounds: None,
+            until_key: false,
+        };
+        scene.order(TONE, what);
     }
 
     /// What is said is cut short.
@@ -450,12 +463,7 @@ impl Attendant {
             _ => return,
         }
         if *rings && *said {
-            let what = Task::Play {
-                sounds: vec![scene.voice.tone(Tone::RingBack, None)],
-                rounds: None,
-                until_key: false,
-            };
-            scene.order(TONE, what);
+            Self::ring_back(scene);
         }
     }
 

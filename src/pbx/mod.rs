@@ -505,16 +505,8 @@ impl Pbx {
         self.let_go(cx, key);
         let leg = self.legs.get_mut(key);
         let seat = leg.and_then(|leg| leg.seat.as_mut());
-        let (asked, guests) = match seat {
-            Some(seat) => (seat.transferor.take(), std::mem::take(&mut seat.guests)),
-            None => (None, Vec::new()),
-        };
-        if let Some(asked) = asked {
-            // RFC 3515 §2.4.5: it is told how its transfer ended.
-            self.notify(cx, asked, 487, true);
-            self.part(cx, asked);
-        }
-        for guest in guests {
+        let guests = seat.map(|seat| std::mem::take(&mut seat.guests));
+        for guest in guests.into_iter().flatten() {
             self.hang_up(cx, guest);
         }
         let leg = self.legs.get_mut(key);

@@ -120,13 +120,20 @@ impl Pbx {
         Some(called)
     }
 
-    /// Ends the call that was made for a caller, whatever its state.
+    /// Ends the call that was made for a caller, whatever its state; also one by which the other
+    /// transfers it, who is told so (RFC 3515 §2.4.5).
     pub(super) fn let_go(&mut self, cx: &mut Context<'_>, key: Key) {
         let seat = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut());
-        let Some(called) = seat.and_then(|seat| seat.called.take()) else {
-            return;
-        };
-        self.part(cx, called);
+        let Some(seat) = seat else { return };
+        let (called, asked) = (seat.called.take(), seat.transferor.take());
+        seat.elsewhere = None;
+        if let Some(asked) = asked {
+            self.notify(cx, asked, 487, true);
+            self.part(cx, asked);
+        }
+        if let Some(called) = called {
+            self.part(cx, called);
+        }
     }
 
     /// Ends a leg whose caller waits for it no more.

@@ -243,7 +243,7 @@ impl Program for Queueing {
             }
             (Doing::Greeting | Doing::Announcing, Event::Done(WORDS)) => self.wait(scene),
             // An agent became free meanwhile, and rings.
-            (Doing::Ringing, Event::Done(WORDS)) => music(scene),
+            (Doing::Ringing, Event::Done(WORDS) | Event::Begin) => music(scene),
             (Doing::Waiting | Doing::Announcing, Event::Due(TICK)) => self.on_tick(scene),
             (Doing::Ringing, Event::Joined) => self.joined(scene),
             (Doing::Ringing, Event::Refused(_)) => self.refused(scene),

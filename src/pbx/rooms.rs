@@ -38,6 +38,8 @@ pub enum Wish {
     Bring(Box<Bring>),
     /// There is nobody to be brought together with.
     Alone,
+    /// Who would be is at a service of this URI, as the proxy wrote it: that takes it, too.
+    Serve(Box<[u8]>),
     /// Another call has its place in the parking lot.
     Replaced,
     /// Whom it talks to holds it, or does no more.
@@ -61,7 +63,7 @@ pub enum Wish {
 pub struct Bring {
     /// Its Replaces value, unescaped.
     pub dialog: Box<str>,
-    /// Who is transferred, and is told [`Wish::Met`] or [`Wish::Alone`].
+    /// Who is transferred, and is told [`Wish::Met`], [`Wish::Serve`] or [`Wish::Alone`].
     pub whom: Address,
 }
 

@@ -19,6 +19,7 @@ use super::park::Park;
 use super::program::{Account, Caller, Event, Led, Program, Reach};
 use super::rooms::{Address, Bring, Journey, Wish};
 use super::seat::{OWN_TASKS, Seat};
+use super::service::referrer_of;
 use super::{Context, Output, Pbx, Refusal};
 use crate::base::{Flow, Key, shard_of};
 use crate::config::Service;
@@ -127,13 +128,31 @@ impl Pbx {
         let turned =
             pair.filter(|(old, stays)| session.is_some() && self.turn(cx, *old, *stays).is_some());
         let (Some((old, stays)), Some(session)) = (turned, session) else {
-            return self.outputs.push_back(Output::Tell(ask.whom, Wish::Alone));
+            return self.bring_to_service(cx, ask.whom, old);
         };
         let shard = cx.shard.0;
         let met = Wish::Met(Address { shard, session });
         self.outputs.push_back(Output::Tell(ask.whom, met));
         let across = Across::new(ask.whom, ask.whom);
         self.park(cx, old, stays, Box::new(across));
+    }
+
+    /// Who talks to nobody but a service of ours gives way to the one who is transferred, whom the
+    /// same service serves in its own shard.
+    fn bring_to_service(&mut self, cx: &mut Context<'_>, whom: Address, old: Option<Key>) {
+        let leg = old.and_then(|old| self.legs.get(old));
+        let seat = leg.and_then(|leg| leg.seat.as_ref());
+        let alone = seat.filter(|seat| {
+            let program = seat.program();
+            let joined = seat.called.or(seat.transferor).is_some();
+            !joined && !program.is_one_call() && !program.is_transferred()
+        });
+        let Some((service, old)) = alone.and_then(|seat| seat.service.clone()).zip(old) else {
+            return self.outputs.push_back(Output::Tell(whom, Wish::Alone));
+        };
+        let serve = Wish::Serve(service);
+        self.outputs.push_back(Output::Tell(whom, serve));
+        self.hang_up(cx, old);
     }
 
     /// What another shard found; `false` if nothing was asked for whom it is told.
@@ -162,6 +181,13 @@ impl Pbx {
                 self.meet(cx, asked, key, Box::new(across));
                 true
             }
+            Wish::Serve(service) => {
+                if let Some(reach) = seat.elsewhere.take() {
+                    self.lead_to(cx, (key, key), service, referrer_of(&reach));
+                    self.unless_led(cx, key);
+                }
+                true
+            }
             Wish::Alone => {
                 if let Some(reach) = seat.elsewhere.take() {
                     self.call_out(cx, key, &reach);
@@ -169,6 +195,14 @@ impl Pbx {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// A transfer to a service that did not take who is transferred fails.
+    fn unless_led(&mut self, cx: &mut Context<'_>, key: Key) {
+        let seat = self.legs.get(key).and_then(|leg| leg.seat.as_ref());
+        if seat.is_some_and(|seat| seat.transferor.is_some()) {
+            self.unreachable(cx, key);
         }
     }
 
@@ -477,7 +511,9 @@ impl Pbx {
         };
         let (seat, beside) = (leg.seat.take(), leg.caller.take());
         if let Some(mut seat) = seat {
-            seat.moved(caller, &mut self.timers, new);
+            let called = seat.called.and_then(|key| self.legs.get(key));
+            let joined = called.is_some_and(|leg| leg.opened);
+            seat.moved((caller, joined), &mut self.timers, new);
             let beside = [seat.called, seat.transferor];
             if let Some(leg) = self.legs.get_mut(new) {
                 leg.seat = Some(seat);

@@ -250,6 +250,48 @@ def test_attended_transfer_of_two_bridges(case):
     attended(case, {"alice": "PCMA", "bob": "PCMU", "carol": "PCMU"}, (2, 2), 2, 1)
 
 
+def into_a_room(case, workers):
+    """Alice talks to bob over a bridge, looks into a room, and brings bob there; carol comes, too."""
+    voipd = Voipd(case, node={"workers": workers},
+                  conference=[{"name": "board", "number": "8000", "announce": "none"}])
+    phones = []
+    for (name, codec), tone in zip({"alice": "PCMA", "bob": "PCMU", "carol": "PCMU"}.items(),
+                                   (LOW, HIGH, OTHER)):
+        voipd.add_user(name)
+        phones.append(Pjsua(case, name, voipd, tone, codec))
+    alice, bob, carol = phones
+    for phone in phones:
+        phone.wait_registered()
+    alice.dial("bob")
+    up(voipd, 2)
+    time.sleep(1)
+    alice.say("hold", 0)
+    time.sleep(1)
+    alice.dial("8000")
+    up(voipd, 3)
+    time.sleep(3)
+    alice.say("join", 0, 1)
+    alice.hears_of("closed 0\n")
+    up(voipd, 1)
+    carol.dial("8000")
+    up(voipd, 2)
+    time.sleep(6)
+    for phone in (carol, bob):
+        phone.say("hangup", 0)
+    idle(voipd)
+    hears_all(carol.recording(0), [HIGH], [LOW, OTHER])
+    hears_all(bob.recording(0), [OTHER], [HIGH])
+
+
+def test_attended_transfer_into_a_room(case):
+    into_a_room(case, 1)
+
+
+def test_attended_transfer_into_a_room_of_another_shard(case):
+    """Of four workers mostly: then the room takes bob anew, in its own shard."""
+    into_a_room(case, 4)
+
+
 def test_attended_transfer_to_a_bridge(case):
     """Bob's phone takes a place at our side of alice's call with carol, in whatever shard that is."""
     attended(case, {"alice": "PCMA", "bob": "PCMA", "carol": "PCMU"}, (1, 2), 2, 4)

@@ -378,6 +378,22 @@ fn who_takes_a_place_in_a_queue_waits_there() {
 }
 
 #[test]
+fn who_takes_a_place_while_an_agent_rings_hears_music_and_gets_the_agent() {
+    let mut w = house("");
+    w.register("300", &peer("300"), "");
+    let waits = call(&mut w, "100", "650", "queue", &[]);
+    let first = formats(&w)[0].0;
+    done(&mut w, first);
+    w.wait_s(1);
+    let rings = w.take_of(&peer("400"), Method::Invite);
+    let session = takes_place(&mut w, &waits);
+    let (whose, task) = last(&w);
+    assert_eq!((whose, is_music(&task)), (session, true), "{task:?}");
+    described(&mut w, &peer("400"), &rings, 200, "d", PCMU);
+    assert!(joined(&w), "{:?}", tasks(&w));
+}
+
+#[test]
 fn who_takes_a_place_in_a_menu_hears_it() {
     for listens in [false, true] {
         let mut w = house("");

@@ -678,6 +678,8 @@ impl Program for Fetch {
             return self.on_greeting(scene, &event);
         }
         match event {
+            // Another caller has this place, and waits for whom the one before called.
+            Event::Begin if matches!(self.state, State::Calling(_)) => {}
             // Also for another caller in this place, who has to prove whose mailbox it is.
             Event::Begin => {
                 self.drop_take(scene);

@@ -196,7 +196,8 @@ mod tests {
     fn stage(two_way: bool) -> Stage<Page> {
         let text = format!(
             "[node]\ndomains = [\"example.com\"]\n[[page]]\nname = \"hall\"\nnumber = \"*50\"\n\
-            members = [\"100\", \"200\", \"300\", \"400\", \"500\", \"600\", \"700\"]\ntwo_way = {two_way}\n"
+            members = [\"100\", \"200\", \"300\", \"400\", \"500\", \"600\", \"700\"]\n\
+            two_way = {two_way}\n"
         );
         let mut stage = Stage::new(Page::new("hall"));
         stage.config = Config::parse(&text, Path::new("voip.toml")).unwrap();

@@ -152,6 +152,41 @@ def blind(case, kind):
     hears_all(carol.recording(), [HIGH], [LOW, OTHER])
 
 
+def into_services(case, kind, **second):
+    """Bob's call with alice goes on in a room; her next one at the mailbox of carol, who is away."""
+    voipd, alice = with_phone(case, kind, "PCMA", voicemail={"ring_s": 5},
+                              conference=[{"name": "board", "number": "8000"}])
+    voipd.add_user("carol")
+    bob = Phone(case, "bob", voipd, HIGH, codecs="PCMU")
+    bob.wait_registered()
+    alice.dial("bob")
+    up(voipd, 2)
+    time.sleep(1)
+    alice.transfer("8000")
+    wait_for("bob to be in the room", lambda: voipd.json("conference", "list"), 15)
+    up(voipd, 1)
+    bob.hangup()
+    idle(voipd)
+    alice.dial("bob")
+    up(voipd, 2)
+    time.sleep(1)
+    alice.transfer("carol", **second)
+    wait_for("a message to be recorded",
+             lambda: list(voipd.state.glob("spool/voicemail/carol@*/*.wav.part")), 30)
+    time.sleep(4)
+    bob.hangup()
+    idle(voipd)
+    wait_for("the message", lambda: voipd.json("mailbox", "show", "carol")["messages"], 15)
+
+
+def test_pjsua_blind_transfer_into_services(case):
+    into_services(case, Pjsua, call=1)
+
+
+def test_linphone_blind_transfer_into_services(case):
+    into_services(case, Linphone)
+
+
 def test_pjsua_echo(case):
     echo(case, Pjsua)
 

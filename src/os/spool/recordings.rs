@@ -242,8 +242,8 @@ impl Mended {
 fn remedy(failure: FileFailure) -> &'static str {
     match failure {
         FileFailure::Broken => {
-            "no header of a WAV file; if there is sound, `sox -t raw -r 8000 -e a-law -c 2 FILE.part \
-             FILE.wav` reads it; else remove it"
+            "no header of a WAV file; if there is sound, `sox -t raw -r 8000 -e a-law -c 2 \
+             FILE.part FILE.wav` reads it; else remove it"
         }
         FileFailure::BadName => "no name of ours; rename it, or move it away",
         FileFailure::Busy => "its name is taken; rename one of the two",

@@ -112,7 +112,9 @@ impl Across {
             name: None,
         };
         scene.order(JOIN, Task::Join(Box::new(join)));
-        self.meet(scene);
+        if self.doing == Doing::Together {
+            self.meet(scene);
+        }
     }
 
     fn meet(&self, scene: &mut Scene<'_>) {
@@ -196,7 +198,10 @@ impl Across {
                 (self.other, self.doing) = (None, Doing::Gone);
                 scene.hang_up();
             }
-            300.. => self.doing = Doing::Together,
+            300.. => {
+                self.doing = Doing::Together;
+                self.meet(scene);
+            }
         }
     }
 
@@ -241,7 +246,7 @@ impl Program for Across {
             (_, Event::Told(Wish::Held(held))) => self.hold(scene, held),
             (_, Event::Told(Wish::Moved(at))) => {
                 self.other = self.other.map(|_| at);
-                if self.doing != Doing::Going && !self.held {
+                if self.doing == Doing::Together && !self.held {
                     self.meet(scene);
                 }
             }
@@ -253,6 +258,7 @@ impl Program for Across {
             (Doing::Together, Event::Referred(mut journey)) => {
                 journey.user = scene.caller.user.clone();
                 self.tell(scene, Wish::Go(journey));
+                scene.part();
                 self.doing = Doing::Waiting;
             }
             (Doing::Going, Event::Ringing) => {

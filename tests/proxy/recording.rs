@@ -530,6 +530,21 @@ fn who_is_sent_on_from_a_slot_is_recorded_there() {
     assert_eq!(*left, sessions(&w)[0]);
 }
 
+#[test]
+fn who_is_sent_on_in_vain_is_recorded_again() {
+    for user in ["100", "300"] {
+        let mut w = house(&format!("[recording]\nusers = [\"{user}\"]\n"));
+        let [_, fetches] = fetched(&mut w);
+        crate::parking::sends_on(&mut w, &fetches, "400");
+        let ended = rooms(&w);
+        let there = w.take(&peer("400"));
+        w.answer(&peer("400"), &there, 486, "d");
+        assert_eq!(w.take(&peer("400")).method(), Method::Ack);
+        assert!(matches!(ended.last(), Some((_, RoomOrder::EndRecord))));
+        assert_eq!(room_files(&w).len(), 2, "{user}");
+    }
+}
+
 // ------------------------------------------------------------ ways into services
 
 #[test]

@@ -69,9 +69,12 @@ const PART: &str = "part ";
 /// And of one whose caller is led elsewhere: `led services `, `led mail `, `led mail/30 `.
 const LED: &str = "led ";
 
+/// And of one that a user sends on, who need not be the caller: `by 400%40example.com `.
+const BY: &str = "by ";
+
 /// What a call is booked on: its account, the session of the media side of the call that it is a
-/// part of, and where its caller is led.
-pub fn booked(account: &Account, whole: Option<u64>, led: Led) -> String {
+/// part of, where its caller is led, and the user (`name@domain`) who sends it on.
+pub fn booked(account: &Account, whole: Option<u64>, led: Led, by: Option<&str>) -> String {
     let part = whole.map_or_else(String::new, |whole| format!("{PART}{whole} "));
     let led = match led {
         Led::Nowhere => String::new(),
@@ -79,7 +82,8 @@ pub fn booked(account: &Account, whole: Option<u64>, led: Led) -> String {
         Led::Mail(None) => format!("{LED}mail "),
         Led::Mail(Some(seconds)) => format!("{LED}mail/{seconds} "),
     };
-    format!("{part}{led}{account}")
+    let by = by.map_or_else(String::new, |by| format!("{BY}{} ", escape(by)));
+    format!("{part}{led}{by}{account}")
 }
 
 /// What a call is a part of, by what [`booked`] wrote.
@@ -87,10 +91,16 @@ pub fn part_of(text: &[u8]) -> Option<u64> {
     Parts::of(std::str::from_utf8(text).ok()?).whole
 }
 
+/// Who sends a call on, by what [`booked`] wrote.
+pub fn sent_on_by(text: &[u8]) -> Option<String> {
+    unescape(Parts::of(std::str::from_utf8(text).ok()?).by?)
+}
+
 /// What [`booked`] wrote, taken apart.
 struct Parts<'t> {
     whole: Option<u64>,
     led: Led,
+    by: Option<&'t str>,
     account: &'t str,
 }
 
@@ -111,10 +121,15 @@ impl<'t> Parts<'t> {
             };
             Some((led, rest))
         });
-        let (led, account) = led.unwrap_or((Led::Nowhere, text));
+        let (led, text) = led.unwrap_or((Led::Nowhere, text));
+        let (by, account) = match word(text, BY) {
+            Some((by, rest)) => (Some(by), rest),
+            None => (None, text),
+        };
         Self {
             whole,
             led,
+            by,
             account,
         }
     }
@@ -171,10 +186,16 @@ mod tests {
                 Led::Mail(None),
                 Led::Mail(Some(30)),
             ] {
-                for whole in [None, Some(u64::MAX)] {
-                    let text = booked(&account, whole, led);
+                for (whole, by) in [
+                    (None, None),
+                    (Some(u64::MAX), None),
+                    (None, Some("a b@example.com")),
+                    (Some(1), Some("400@example.com")),
+                ] {
+                    let text = booked(&account, whole, led, by);
                     assert_eq!(part_of(text.as_bytes()), whole, "{text}");
                     assert_eq!(Led::parse(text.as_bytes()), led, "{text}");
+                    assert_eq!(sent_on_by(text.as_bytes()).as_deref(), by, "{text}");
                     let read = Account::parse(text.as_bytes());
                     assert_eq!(read.as_ref(), Some(&account), "{text}");
                 }

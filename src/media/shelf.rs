@@ -295,25 +295,35 @@ fn file(shelf: &mut impl Shelf, order: FileOrder) -> Result<Filed, FileFailure> 
 
 /// The lengths of a recording that nobody finished are told by its size.
 fn salvage(shelf: &mut impl Shelf, name: &str) -> Result<Filed, FileFailure> {
-    let broken_off = part(name);
-    let size = match shelf.size(Root::Spool, &broken_off) {
-        Ok(size) => size,
+    match make_whole(shelf, name) {
         Err(FileFailure::Missing) => {
             let (layout, data) = describe(shelf, Root::Spool, name)?;
             let ms = length_ms(layout, data.end.saturating_sub(data.start));
-            return Ok(Filed::Salvaged { ms });
+            Ok(Filed::Salvaged { ms })
         }
-        Err(failure) => return Err(failure),
-    };
-    if let Some(Kind::Raw(layout)) = kind(name) {
+        // Not even a header came to the disk: there is no sound in it.
+        Err(FileFailure::Broken) => {
+            remove(shelf, &part(name))?;
+            Ok(Filed::Salvaged { ms: 0 })
+        }
+        outcome => outcome,
+    }
+}
+
+/// Makes a recording whole that was broken off, if there is any sound in it; one that cannot be
+/// read stays as it is ([`FileFailure::Broken`]).
+pub fn make_whole(shelf: &mut impl Shelf, name: &str) -> Result<Filed, FileFailure> {
+    let broken_off = part(name);
+    let size = shelf.size(Root::Spool, &broken_off)?;
+    if size == 0 {
+        remove(shelf, &broken_off)?;
+        return Ok(Filed::Salvaged { ms: 0 });
+    }
+    if let Kind::Raw(layout) = kind(name).ok_or(FileFailure::Broken)? {
         return made_whole(shelf, name, layout, size);
     }
     let head = shelf.read(Root::Spool, &broken_off, 0, HEAD_BYTES)?;
-    let Ok(wav) = Wav::parse(&head, size) else {
-        // Not even a header came to the disk: there is no sound in it.
-        remove(shelf, &broken_off)?;
-        return Ok(Filed::Salvaged { ms: 0 });
-    };
+    let wav = Wav::parse(&head, size).map_err(|_| FileFailure::Broken)?;
     let data_size = match wav::is_unfinished(&head) {
         true => size.saturating_sub(HEADER_SIZE as u64),
         // The lengths were written, and then the crash came.

@@ -23,10 +23,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
+mod recordings;
 mod start;
 #[cfg(test)]
 mod tests;
 
+use recordings::Begun;
 pub use start::find;
 
 /// Questions that wait for the thread; for more, callers hear that nothing can be recorded.
@@ -143,8 +145,9 @@ impl std::fmt::Debug for Filing {
 }
 
 impl Filing {
-    /// Starts the thread.
+    /// Starts the thread, and beside it the one that makes broken-off recordings whole.
     pub fn start(roots: Roots) -> io::Result<Self> {
+        let begun = recordings::start(&roots)?;
         let (jobs, inbox) = sync_channel(JOBS_MAX);
         let filing = Self {
             jobs,
@@ -152,7 +155,11 @@ impl Filing {
             prompts: roots.prompts.is_some(),
         };
         let builder = std::thread::Builder::new().name("files".into());
-        builder.spawn(move || serve(&inbox, Disk::new(roots)))?;
+        let disk = Disk {
+            begun,
+            ..Disk::new(roots)
+        };
+        builder.spawn(move || serve(&inbox, disk))?;
         Ok(filing)
     }
 
@@ -199,6 +206,8 @@ fn serve(inbox: &Receiver<Job>, mut disk: Disk) {
 struct Disk {
     roots: Roots,
     told: BTreeSet<(Root, Box<str>)>,
+    /// Who looks for broken-off recordings must know which are not.
+    begun: Option<Begun>,
 }
 
 impl Disk {
@@ -206,6 +215,7 @@ impl Disk {
         Self {
             roots,
             told: BTreeSet::new(),
+            begun: None,
         }
     }
 
@@ -428,6 +438,9 @@ impl shelf::Shelf for Disk {
     }
 
     fn create(&mut self, name: &str) -> Result<(), FileFailure> {
+        if let Some(begun) = &self.begun {
+            begun.begins(name);
+        }
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
         let outcome = self.open(Root::Spool, name, flags).map(drop);
         self.written(name, outcome)?;
@@ -456,6 +469,9 @@ impl shelf::Shelf for Disk {
         let outcome = root.and_then(|root| renameat(root, from, root, to));
         self.written(from, outcome)?;
         self.whole(from);
+        if let Some(begun) = &self.begun {
+            begun.ends(from);
+        }
         Ok(())
     }
 
@@ -464,6 +480,9 @@ impl shelf::Shelf for Disk {
         let outcome = root.and_then(|root| unlinkat(root, name, UnlinkatFlags::NoRemoveDir));
         self.written(name, outcome)?;
         self.unspoil(name);
+        if let Some(begun) = &self.begun {
+            begun.ends(name);
+        }
         Ok(())
     }
 

@@ -36,6 +36,8 @@ const RING_BACK: u32 = 0;
 pub(super) struct Bridge {
     /// Whom the call is for: a SIP URI.
     to: Box<str>,
+    /// The user who sends the call on, if it goes where the caller may not.
+    by: Option<Box<str>>,
     /// What the caller hears while a phone rings; without, the tone that its own phone makes.
     ring_back: Option<RingBack>,
     /// Whether it hears that.
@@ -48,13 +50,14 @@ pub(super) struct Bridge {
 
 impl Bridge {
     pub fn new(
-        to: Box<str>,
+        (to, by): (Box<str>, Option<Box<str>>),
         ring_back: Option<RingBack>,
         headers: Vec<(Box<str>, Box<str>)>,
         led: Led,
     ) -> Self {
         Self {
             to,
+            by,
             ring_back,
             rings: false,
             headers,
@@ -110,7 +113,7 @@ impl Program for Bridge {
         match event {
             Event::Begin => scene.connect(Reach {
                 to: self.to.clone(),
-                account: Account::Caller,
+                account: self.by.take().map_or(Account::Caller, Account::SentOn),
                 caller_id: None,
                 ring: RING,
                 headers: std::mem::take(&mut self.headers),
@@ -132,6 +135,7 @@ impl Program for Bridge {
             | Event::Filed { .. }
             | Event::Due(_)
             | Event::Left(_)
+            | Event::Led
             | Event::Ended => {}
         }
     }

@@ -12,6 +12,7 @@
 //!
 //! [`Roster`]: super::rooms::Roster
 
+use super::across::host_of;
 use super::program::{Event, Program, Scene};
 use super::rooms::{Address, Member, Refused, Roster, Wish};
 use super::voicemail::recorded_name;
@@ -482,7 +483,12 @@ impl Conference {
             | Wish::Held(_)
             | Wish::Go(_)
             | Wish::Bring(_)
-            | Wish::Alone => {}
+            | Wish::Alone
+            | Wish::Serve(_)
+            | Wish::Fares(_)
+            | Wish::Moved(_)
+            | Wish::Tape(_)
+            | Wish::Taped(_) => {}
         }
     }
 
@@ -576,6 +582,9 @@ pub(super) fn on_room_news(rooms: &Roster, room: &str, what: &RoomNews) -> Optio
             None
         }
         RoomNews::Ceased => {
+            if let Some(host) = host_of(room) {
+                return Some((host, Wish::Taped(None)));
+            }
             tracing::warn!(room, "the conference is recorded no longer");
             let inside = rooms.record(room, false)?;
             Some((inside, Wish::Record(false)))

@@ -222,6 +222,8 @@ impl Program for Disa {
             pass.goes_on(scene.now);
         }
         match (&self.doing, event) {
+            // Another caller has this place, and waits for whom the one before called.
+            (Doing::Calling | Doing::Talking, Event::Begin) => {}
             (_, Event::Begin) => self.begin(scene),
             (_, Event::Key(key)) => self.on_key(scene, key),
             (_, Event::Due(timer)) => self.on_due(scene, timer),

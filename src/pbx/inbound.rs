@@ -32,6 +32,7 @@ impl Pbx {
         let opening = program.opening();
         let mut seat = Seat::new(program, caller);
         seat.taping = Taping::of(service::recorded(invite));
+        seat.service = Some(invite.request_uri().into());
         let Some(key) = self.settle_in(cx, seat, flow, invite) else {
             return;
         };
@@ -42,17 +43,25 @@ impl Pbx {
         }
     }
 
-    /// The call that a caller's program made leads to a service of ours: its program serves the
-    /// caller from now on. One who was not answered yet is answered as that program does.
-    pub(super) fn lead_to(&mut self, cx: &mut Context<'_>, caller: Key, called: Key, uri: &[u8]) {
+    /// The call that a caller's program made, or that it is transferred by, leads to a service of
+    /// ours: its program serves the caller from now on. One who was not answered yet is answered as
+    /// that program does. `by` whom the caller was transferred, a URI.
+    pub(super) fn lead_to(
+        &mut self,
+        cx: &mut Context<'_>,
+        (caller, called): (Key, Key),
+        uri: &[u8],
+        by: Option<Box<str>>,
+    ) {
         let leg = self.legs.get_mut(caller);
         let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
             return;
         };
+        let service = Box::from(uri);
         let uri = Uri::parse(uri).ok().filter(|_| seat.may_be_led());
         let program = uri
             .as_ref()
-            .and_then(|uri| program_at(cx.config, uri, None, seat.caller()));
+            .and_then(|uri| program_at(cx.config, uri, (None, by), seat.caller()));
         let (Some(program), Some(uri)) = (program, uri) else {
             return self.lost(cx, caller, called, Event::Refused(482));
         };
@@ -60,11 +69,21 @@ impl Pbx {
         let text = format!("led to {}", name_of(&uri)).into();
         self.outputs.push_back(Output::Note { session, text });
         seat.called = None;
+        self.follow(cx, caller, Event::Led);
+        let leg = self.legs.get_mut(caller);
+        let Some(seat) = leg.and_then(|leg| leg.seat.as_mut()) else {
+            return;
+        };
+        let asked = seat.transferor.take();
         let records = seat.dismiss(cx, &mut self.timers);
         self.outputs.extend(records.map(Output::Persist));
         let opening = program.opening();
         seat.begin_anew(program);
+        seat.service = Some(service);
         self.untape(caller);
+        if let Some(asked) = asked {
+            self.transferred(cx, asked);
+        }
         let leg = self.legs.get(caller);
         let (waits, opened) = leg.map_or((false, false), |l| (l.branch().is_some(), l.opened));
         match (waits, opening) {

@@ -257,6 +257,40 @@ impl Attendant {
         }
     }
 
+    /// The caller is here, or another one in its place, who hears once more what was said last.
+    fn begin(&mut self, scene: &mut Scene<'_>) {
+        match &mut self.doing {
+            Doing::Beginning(action) => {
+                let action = action.clone();
+                self.act(scene, action);
+            }
+            Doing::Greeting | Doing::Listening(_) => self.again(scene),
+            Doing::Saying(next) => {
+                let next = *next;
+                self.go_on(scene, next);
+            }
+            Doing::Spelling(_) => self.spell(scene),
+            Doing::Choosing(found) => {
+                let found = std::mem::take(found);
+                self.choose(scene, found);
+            }
+            Doing::Calling { said, .. } => {
+                *said = true;
+                Self::ring_back(scene);
+            }
+            Doing::Talking => {}
+        }
+    }
+
+    fn ring_back(scene: &mut Scene<'_>) {
+        let what = Task::Play {
+            sounds: vec![scene.voice.tone(Tone::RingBack, None)],
+            rounds: None,
+            until_key: false,
+        };
+        scene.order(TONE, what);
+    }
+
     /// What is said is cut short.
     fn hush(scene: &mut Scene<'_>) {
         scene.order(REST, Task::Rest);
@@ -429,12 +463,7 @@ impl Attendant {
             _ => return,
         }
         if *rings && *said {
-            let what = Task::Play {
-                sounds: vec![scene.voice.tone(Tone::RingBack, None)],
-                rounds: None,
-                until_key: false,
-            };
-            scene.order(TONE, what);
+            Self::ring_back(scene);
         }
     }
 
@@ -462,12 +491,7 @@ impl Program for Attendant {
 
     fn on(&mut self, scene: &mut Scene<'_>, event: Event) {
         match event {
-            Event::Begin => {
-                if let Doing::Beginning(action) = &self.doing {
-                    let action = action.clone();
-                    self.act(scene, action);
-                }
-            }
+            Event::Begin => self.begin(scene),
             Event::Key(key) => self.on_key(scene, key),
             Event::Due(KEY) => self.on_due(scene),
             Event::Done(WORDS) => match self.doing {

@@ -289,7 +289,9 @@ impl Pbx {
         if self.on_brought(cx, key, &wish) {
             return;
         }
-        if let Some(key) = key {
+        if let Some(key) = key
+            && !self.on_tape_wish(cx, key, &wish)
+        {
             self.follow(cx, key, Event::Told(wish));
         }
     }
@@ -380,6 +382,8 @@ impl Pbx {
                 }
                 return;
             }
+            Effect::Meet(meeting) => return self.meet_in_room(cx, key, meeting),
+            Effect::Fares(status) => return self.notify(cx, key, status, status >= 200),
             // Files outlive the call that they are of.
             Effect::File(task, what) => {
                 if let Some(session) = leg.session {
@@ -501,14 +505,8 @@ impl Pbx {
         self.let_go(cx, key);
         let leg = self.legs.get_mut(key);
         let seat = leg.and_then(|leg| leg.seat.as_mut());
-        let (asked, guests) = match seat {
-            Some(seat) => (seat.transferor.take(), std::mem::take(&mut seat.guests)),
-            None => (None, Vec::new()),
-        };
-        if let Some(asked) = asked {
-            self.part(cx, asked);
-        }
-        for guest in guests {
+        let guests = seat.map(|seat| std::mem::take(&mut seat.guests));
+        for guest in guests.into_iter().flatten() {
             self.hang_up(cx, guest);
         }
         let leg = self.legs.get_mut(key);

@@ -6,6 +6,7 @@ use super::leg::{Again, Leg, Provisional, Sent};
 use super::page::Guest;
 use super::program::{Account, CallBack, Caller, Event, Reach};
 use super::seat::Seat;
+use super::service::referrer_of;
 use super::talk::preferring;
 use super::{Context, Output, Pbx, Timer};
 use crate::base::{Key, call_id_of};
@@ -93,7 +94,11 @@ impl Pbx {
             .program()
             .is_one_call()
             .then_some(seat.caller().session);
-        let account = inside::booked(&account, whole, reach.led);
+        let by = match &reach.account {
+            Account::SentOn(aor) => Some(&**aor),
+            _ => None,
+        };
+        let account = inside::booked(&account, whole, reach.led, by);
         let first = leg.talk.coding();
         let (flow, name) = (leg.dialog.flow, seat.program().name());
         let codings = preferring(first, cx.config.services.codings());
@@ -115,13 +120,20 @@ impl Pbx {
         Some(called)
     }
 
-    /// Ends the call that was made for a caller, whatever its state.
+    /// Ends the call that was made for a caller, whatever its state; also one by which the other
+    /// transfers it, who is told so (RFC 3515 §2.4.5).
     pub(super) fn let_go(&mut self, cx: &mut Context<'_>, key: Key) {
         let seat = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut());
-        let Some(called) = seat.and_then(|seat| seat.called.take()) else {
-            return;
-        };
-        self.part(cx, called);
+        let Some(seat) = seat else { return };
+        let (called, asked) = (seat.called.take(), seat.transferor.take());
+        seat.elsewhere = None;
+        if let Some(asked) = asked {
+            self.notify(cx, asked, 487, true);
+            self.part(cx, asked);
+        }
+        if let Some(called) = called {
+            self.part(cx, called);
+        }
     }
 
     /// Ends a leg whose caller waits for it no more.
@@ -321,6 +333,7 @@ impl Pbx {
         let caller = leg.caller.take();
         let given_up = leg.sent.as_ref().is_some_and(|sent| sent.given_up);
         let led = leg.led_to(response);
+        let by = leg.again.as_ref().and_then(|a| referrer_of(&a.reach));
         let again = leg.again_after(response);
         let again = again.filter(|_| !given_up && led.is_none());
         let ack = leg.acknowledge_refusal(response);
@@ -342,7 +355,7 @@ impl Pbx {
         let waits = seat.is_some_and(|seat| seat.called == Some(key));
         match (again, led) {
             (Some(again), _) if waits => self.offer_to(cx, caller, again),
-            (None, Some(uri)) if waits => self.lead_to(cx, caller, key, &uri),
+            (None, Some(uri)) if waits => self.lead_to(cx, (caller, key), &uri, by),
             _ => self.lost(cx, caller, key, Event::Refused(status)),
         }
     }
@@ -439,7 +452,7 @@ impl Pbx {
 
 fn account(reach: &Reach, caller: &Caller) -> inside::Account {
     let account = match &reach.account {
-        Account::Caller => caller.account(),
+        Account::Caller | Account::SentOn(_) => caller.account(),
         other => other.clone(),
     };
     match account {
@@ -447,7 +460,7 @@ fn account(reach: &Reach, caller: &Caller) -> inside::Account {
         Account::CalledBack(aor) => inside::Account::CalledBack(aor),
         Account::Way(name) => inside::Account::Way(name),
         Account::Operator => inside::Account::Operator,
-        Account::House | Account::Caller => inside::Account::House,
+        Account::House | Account::Caller | Account::SentOn(_) => inside::Account::House,
     }
 }
 

@@ -64,7 +64,8 @@ impl Page {
         let features = scene.house.features;
         let free = members.iter().filter(|aor| {
             let user = scene.house.directory.get(aor);
-            user.is_some_and(|user| !user.disabled) && features.calls_of(aor) == 0
+            let may = user.is_some_and(|user| !user.disabled) && scene.wants_calls(aor);
+            may && scene.house.location.reaches(aor) && features.calls_of(aor) == 0
         });
         let free: Vec<Box<str>> = free.cloned().collect();
         let (name, two_way) = (&page.name, page.two_way);
@@ -188,17 +189,19 @@ mod tests {
     use super::super::stage::{Stage, spoken};
     use super::*;
     use crate::config::Config;
+    use crate::feature::Change;
     use crate::store::{Ha1, User};
     use std::path::Path;
 
     fn stage(two_way: bool) -> Stage<Page> {
         let text = format!(
             "[node]\ndomains = [\"example.com\"]\n[[page]]\nname = \"hall\"\nnumber = \"*50\"\n\
-            members = [\"100\", \"200\", \"300\", \"400\", \"500\"]\ntwo_way = {two_way}\n"
+            members = [\"100\", \"200\", \"300\", \"400\", \"500\", \"600\", \"700\"]\n\
+            two_way = {two_way}\n"
         );
         let mut stage = Stage::new(Page::new("hall"));
         stage.config = Config::parse(&text, Path::new("voip.toml")).unwrap();
-        for name in ["100", "200", "300", "500"] {
+        for name in ["100", "200", "300", "500", "600", "700"] {
             let user = User {
                 username: name.into(),
                 domain: "example.com".into(),
@@ -208,6 +211,13 @@ mod tests {
             };
             stage.house.directory.put(user).unwrap();
         }
+        for name in ["200", "300", "500", "600"] {
+            stage.house.register(&format!("{name}@example.com"));
+        }
+        let features = &stage.house.features;
+        features
+            .change("600@example.com", &Change::Dnd(true))
+            .unwrap();
         stage.caller.user = Some("100@example.com".into());
         stage
     }
@@ -226,11 +236,14 @@ mod tests {
         stage.house.features.watch(["300@example.com"].into_iter());
         let engaged = stage.house.features.engage("300@example.com");
         let effects = stage.tell(Event::Begin);
-        // 100 speaks, 300 talks, 400 is nobody, 500 is shut.
+        // 100 speaks, 300 talks, 400 is nobody, 500 is shut, 600 wants no calls, 700 has no phone.
         let [(to, join)] = summoned(&effects)[..] else {
             panic!("{effects:?}")
         };
         assert_eq!((to, join.muted), ("200@example.com|", true));
+        // The record counts those who are rung.
+        let note = Effect::Note("page hall: 1 of 6 phones".into());
+        assert!(effects.contains(&note), "{effects:?}");
         drop(engaged);
         let speaks = stage.tell(Event::Done(WORDS));
         let [Effect::Do(JOIN, Task::Join(own))] = &speaks[..] else {

@@ -376,8 +376,12 @@ impl Program for Fetch {
                 scene.change(Box::new(Across::new(at, at)));
             }
             // It hung up, or was called back, in the same moment.
-            Event::Told(Wish::End) | Event::Due(PATIENCE) if self.awaited.is_some() => {
+            Event::Told(Wish::End) if self.awaited.is_some() => {
                 self.awaited = None;
+                say_last(scene, &["pbx-invalidpark"]);
+            }
+            // It may come yet, and must not find nobody.
+            Event::Due(PATIENCE) if self.awaited.is_some() => {
                 say_last(scene, &["pbx-invalidpark"]);
             }
             Event::Done(WORDS) => scene.hang_up(),

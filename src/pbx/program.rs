@@ -1,11 +1,12 @@
 //! What services are made of: a program is told what happens to its caller, and says what follows.
 
+use super::across::Meeting;
 use super::rooms::{Address, Journey, Roster, Wish};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 pub(super) use crate::call::inside::Led;
 use crate::config::{Config, PAGE_MEMBERS_MAX};
-use crate::feature::Features;
+use crate::feature::{self, Features};
 use crate::location::Location;
 use crate::mailbox::Mailboxes;
 use crate::media::file::{FileOrder, Filed};
@@ -62,6 +63,8 @@ pub(super) enum Opening {
 pub(super) enum Account {
     /// The caller's, as the proxy let it in.
     Caller,
+    /// The caller's; this user sends it on, who may go where the caller may not.
+    SentOn(Box<str>),
     /// Ours: only users, groups and services of our own are reached.
     House,
     /// Ours, and routes lead out: where the operator wrote the number.
@@ -157,6 +160,8 @@ pub(super) enum Event {
     /// caller and the other are joined, or will be, without another [`Event::Joined`];
     /// [`Event::Parted`] tells when that is over.
     Left(Option<Box<str>>),
+    /// Whom it calls is a service of ours, whose program takes it over; [`Event::Ended`] follows.
+    Led,
     /// It is gone. Nothing can be said any more. Who asks for [`Event::Due`] now is told what the
     /// studio has still to say, until that time or [`Scene::hang_up`].
     Ended,
@@ -188,6 +193,10 @@ pub(super) enum Effect {
     Room(RoomOrder),
     /// Members of conferences are told something.
     Tell(Vec<Address>, Wish),
+    /// It is in a room with another one, and recorded if one of the two is; or no more.
+    Meet(Option<Meeting>),
+    /// The caller is told how the transfer fares that it asked for: a final status ends that.
+    Fares(u16),
     /// The way of the caller's sound is measured.
     Measure,
     /// Something is done with a file, under this number.
@@ -277,12 +286,41 @@ impl Scene<'_> {
         }
     }
 
+    /// It is in a room with another one, and is recorded if one of the two is. Called again for the
+    /// same two, it changes nothing.
+    pub fn meet(&mut self, meeting: Meeting) {
+        self.want(Effect::Meet(Some(meeting)));
+    }
+
+    /// It leaves that room.
+    pub fn part(&mut self) {
+        self.want(Effect::Meet(None));
+    }
+
+    /// Tells the caller how the transfer fares that it asked for.
+    pub fn fares(&mut self, status: u16) {
+        self.want(Effect::Fares(status));
+    }
+
     /// Where the caller is, for the others.
     pub fn address(&self) -> Address {
         Address {
             shard: self.shard,
             session: self.caller.session,
         }
+    }
+
+    /// Whether a user, `name@domain`, wants calls of this caller that ring several phones: as the
+    /// proxy sees it, which leaves out of a list whoever does not.
+    pub fn wants_calls(&self, aor: &str) -> bool {
+        let number = &*self.caller.number;
+        let uri = format!("{number}@{}", self.config.node.default_domain());
+        let caller = feature::Caller {
+            number,
+            uri: &uri,
+            anonymous: number.is_empty(),
+        };
+        self.house.features.rings_in_group(aor, caller)
     }
 
     /// Asks for [`Event::Measured`].

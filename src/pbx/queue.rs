@@ -12,7 +12,7 @@
 use super::menu::Attendant;
 use super::program::{Account, Event, Led, Program, Reach, Scene};
 use crate::config::{Config, Menu, Queue};
-use crate::feature::{self, Rules, Ticket, Turn};
+use crate::feature::{Rules, Ticket, Turn};
 use crate::media::say::Gender;
 use crate::media::{Sound, Task};
 use std::sync::Arc;
@@ -237,9 +237,13 @@ impl Program for Queueing {
     fn on(&mut self, scene: &mut Scene<'_>, event: Event) {
         match (self.doing, event) {
             (Doing::Beginning, Event::Begin) => self.begin(scene),
+            // Another caller has this place, and heard nothing yet.
+            (Doing::Greeting | Doing::Waiting | Doing::Announcing, Event::Begin) => {
+                self.wait(scene);
+            }
             (Doing::Greeting | Doing::Announcing, Event::Done(WORDS)) => self.wait(scene),
             // An agent became free meanwhile, and rings.
-            (Doing::Ringing, Event::Done(WORDS)) => music(scene),
+            (Doing::Ringing, Event::Done(WORDS) | Event::Begin) => music(scene),
             (Doing::Waiting | Doing::Announcing, Event::Due(TICK)) => self.on_tick(scene),
             (Doing::Ringing, Event::Joined) => self.joined(scene),
             (Doing::Ringing, Event::Refused(_)) => self.refused(scene),
@@ -286,17 +290,9 @@ fn present<'a>(agents: &'a [Box<str>], scene: &Scene<'_>) -> Vec<&'a str> {
 /// registered, and want such calls. Sorted.
 fn within_reach<'a>(agents: &[&'a str], scene: &Scene<'_>) -> Vec<&'a str> {
     let house = scene.house;
-    let number = &*scene.caller.number;
-    let uri = format!("{number}@{}", scene.config.node.default_domain());
-    // As the proxy sees it, which leaves out of the list whoever does not want it.
-    let caller = feature::Caller {
-        number,
-        uri: &uri,
-        anonymous: number.is_empty(),
-    };
     let has_phone = |aor: &str| house.location.reaches(aor) || house.features.calls_of(aor) > 0;
     let agents = agents.iter().copied();
-    let there = agents.filter(|aor| has_phone(aor) && house.features.rings_in_group(aor, caller));
+    let there = agents.filter(|aor| has_phone(aor) && scene.wants_calls(aor));
     let mut there: Vec<&str> = there.collect();
     there.sort_unstable();
     there

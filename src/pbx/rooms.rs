@@ -38,12 +38,22 @@ pub enum Wish {
     Bring(Box<Bring>),
     /// There is nobody to be brought together with.
     Alone,
+    /// Who would be is at a service of this URI, as the proxy wrote it: that takes it, too.
+    Serve(Box<[u8]>),
     /// Another call has its place in the parking lot.
     Replaced,
     /// Whom it talks to holds it, or does no more.
     Held(bool),
     /// Whom it talks to transfers it.
     Go(Box<Journey>),
+    /// The transfer fares so that it asked for.
+    Fares(u16),
+    /// Whom it talks to is at this place from now on.
+    Moved(Address),
+    /// The one whose room it is shall have both recorded, or no longer.
+    Tape(bool),
+    /// Both are recorded, into this file of the spool; or no longer.
+    Taped(Option<Box<str>>),
     /// The room is recorded by it, or no longer.
     Record(bool),
 }
@@ -53,7 +63,7 @@ pub enum Wish {
 pub struct Bring {
     /// Its Replaces value, unescaped.
     pub dialog: Box<str>,
-    /// Who is transferred, and is told [`Wish::Met`] or [`Wish::Alone`].
+    /// Who is transferred, and is told [`Wish::Met`], [`Wish::Serve`] or [`Wish::Alone`].
     pub whom: Address,
 }
 

@@ -34,6 +34,8 @@ pub(super) type Sides = [(u64, bool); 2];
 #[derive(Debug)]
 pub(super) struct Seat {
     program: Box<dyn Program>,
+    /// The URI by which the proxy named it, where it did.
+    pub service: Option<Box<[u8]>>,
     caller: Caller,
     /// The program's, by its numbers.
     timers: SmallVec<[Alarm; 2]>,
@@ -64,6 +66,7 @@ impl Seat {
     pub fn new(program: Box<dyn Program>, caller: Caller) -> Self {
         Self {
             program,
+            service: None,
             caller,
             timers: SmallVec::new(),
             task: 0,
@@ -220,13 +223,19 @@ impl Seat {
         }
     }
 
-    /// Another caller sits here now, on the leg `key`: who hears the program alone is told of by
-    /// another [`Event::Begin`], as the studio knows nothing yet of this leg.
-    pub fn moved(&mut self, caller: Caller, timers: &mut TimerTable<Timer>, key: Key) {
+    /// Another caller sits here now, on the leg `key`: one who hears the program alone, and not
+    /// somebody who was called (`joined`), is told of by another [`Event::Begin`], as the studio
+    /// knows nothing yet of this leg.
+    pub fn moved(
+        &mut self,
+        (caller, joined): (Caller, bool),
+        timers: &mut TimerTable<Timer>,
+        key: Key,
+    ) {
         self.caller = caller;
         // What was recorded ends with the leg that it was recorded of.
         self.taping = self.taping.next();
-        self.begun = self.called.is_some() || self.transferor.is_some();
+        self.begun = joined || self.transferor.is_some();
         for alarm in &mut self.timers {
             timers.cancel(alarm.timer);
             alarm.timer = timers.arm(alarm.at, Timer::Program(key, alarm.number));

@@ -10,7 +10,7 @@ use super::echo::Echo;
 use super::menu::Attendant;
 use super::page::Page;
 use super::park::{Fetch as FetchParked, Park};
-use super::program::{Caller, Led, Program, parameter};
+use super::program::{Caller, Led, Program, Reach, parameter};
 use super::queue::Queueing;
 use super::voicemail::{Fetch, Leave};
 use crate::call::inside;
@@ -33,7 +33,8 @@ pub(super) fn program_of(
     caller: &Caller,
 ) -> Option<Box<dyn Program>> {
     let uri = Uri::parse(invite.request_uri()).ok()?;
-    program_at(config, &uri, Some(invite), caller)
+    let by = referrer(invite);
+    program_at(config, &uri, (Some(invite), by), caller)
 }
 
 /// How the proxy wants the call recorded.
@@ -58,11 +59,11 @@ pub(super) fn queue(config: &Config, name: &str) -> Option<Box<dyn Program>> {
 }
 
 /// The program that a URI names, as the proxy wrote it, for a caller who came by that INVITE, or
-/// was led there from another program.
+/// was led there from another program; and by whom it was transferred there, a URI.
 pub(super) fn program_at(
     config: &Config,
     uri: &Uri<'_>,
-    invite: Option<&Message>,
+    (invite, by): (Option<&Message>, Option<Box<str>>),
     caller: &Caller,
 ) -> Option<Box<dyn Program>> {
     match uri.user()? {
@@ -85,7 +86,9 @@ pub(super) fn program_at(
                 Some("no") => Led::Services,
                 _ => Led::Mail(None),
             };
-            Some(Box::new(Bridge::new(to, ring_back, headers, led)))
+            let on = parameter(uri, "by").and_then(inside::unescape);
+            let whom = (to, on.map(Into::into));
+            Some(Box::new(Bridge::new(whom, ring_back, headers, led)))
         }
         b"menu" => {
             let menu = Attendant::new(&config.menus, parameter(uri, "name")?)?;
@@ -94,7 +97,7 @@ pub(super) fn program_at(
         b"page" => Some(Box::new(Page::new(parameter(uri, "name")?))),
         b"parked" => {
             let slot = parameter(uri, "slot")?.into();
-            Some(Box::new(FetchParked::new(slot, invite.and_then(referrer))))
+            Some(Box::new(FetchParked::new(slot, by)))
         }
         b"queue" => queue(config, parameter(uri, "name")?),
         name => match Service::named(std::str::from_utf8(name).ok()?)? {
@@ -106,7 +109,7 @@ pub(super) fn program_at(
                     queue: queue.map(Into::into),
                 }))
             }
-            Service::Park => Some(Box::new(Park::new(invite.and_then(referrer)))),
+            Service::Park => Some(Box::new(Park::new(by))),
             Service::Disa => match CallBack::listed(config, caller) {
                 Some(number) => Some(Box::new(CallBack::new(&config.disa, number))),
                 None => Some(Box::new(Disa::new(&config.disa)?)),
@@ -140,7 +143,18 @@ fn headers_of(invite: &Message) -> Vec<(Box<str>, Box<str>)> {
 
 /// Who transferred a call here, as a URI (RFC 3892).
 fn referrer(invite: &Message) -> Option<Box<str>> {
-    let by = NameAddr::parse(invite.header(HeaderName::ReferredBy)?).ok()?;
+    uri_of(invite.header(HeaderName::ReferredBy)?)
+}
+
+/// The same by what a call of ours says of it.
+pub(super) fn referrer_of(reach: &Reach) -> Option<Box<str>> {
+    let mut lines = reach.headers.iter();
+    let by = lines.find(|(name, _)| **name == *HeaderName::ReferredBy.as_str());
+    uri_of(by?.1.as_bytes())
+}
+
+fn uri_of(address: &[u8]) -> Option<Box<str>> {
+    let by = NameAddr::parse(address).ok()?;
     let uri = std::str::from_utf8(by.uri_bytes()).ok()?;
     Some(uri.into())
 }

@@ -2,8 +2,13 @@
 //! that stands in a call for this alone, a menu, a queue, a call back from the parking lot. They
 //! are recorded from when they talk, if the way in asks for that, one of the two is a user whose
 //! calls are recorded, or the call took a route that records; or by keys of one of them.
+//!
+//! Two of different shards meet in a room (`across`), which is recorded as a conference is: by the
+//! one whose room it is, for itself or because the other tells it to.
 
+use super::across::Meeting;
 use super::leg::Leg;
+use super::rooms::Wish;
 use super::seat::OWN_TASKS;
 use super::voice::Voice;
 use super::{Context, Output, Pbx};
@@ -11,6 +16,8 @@ use crate::base::{Instant, Key};
 use crate::config::Recorded;
 use crate::media::file::recording_of;
 use crate::media::order::TapeOrder;
+use crate::media::room::RoomOrder;
+use crate::media::wav::Encoding;
 use crate::media::{News, Order, RecordEnd, Sound, Task};
 use crate::plan::local_time;
 use std::time::Duration;
@@ -29,8 +36,10 @@ pub(super) struct Taping {
     /// How the two who are joined are recorded, and whom the caller is joined with.
     how: Option<Recorded>,
     with: Option<Key>,
-    /// Whether they are recorded now.
-    on: bool,
+    /// In which room, with whom, it is instead.
+    meeting: Option<Meeting>,
+    /// The file into which they are recorded now.
+    file: Option<Box<str>>,
     /// What the caller and the other pressed lately, and when.
     pressed: [(String, Instant); 2],
 }
@@ -51,7 +60,7 @@ impl Taping {
 
     /// Whether the two are recorded now.
     pub fn is_on(&self) -> bool {
-        self.on
+        self.file.is_some()
     }
 
     /// A key of one of the two, the caller being the first: whether it is the last of a row that
@@ -102,7 +111,7 @@ impl Pbx {
         let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
         let Some(seat) = seat else { return };
         (seat.taping.how, seat.taping.with) = (how, Some(called));
-        if how == Some(Recorded::Always) && !seat.taping.on {
+        if how == Some(Recorded::Always) && !seat.taping.is_on() {
             self.tape(cx, caller);
         }
     }
@@ -119,10 +128,8 @@ impl Pbx {
         let Some(seat) = leg.seat.as_mut() else {
             return;
         };
-        seat.taping.on = true;
-        let begun = local_time(cx.anchor.unix_ms(cx.now), &cx.config.numbers.timezone);
-        let day = begun.strftime("%Y/%m/%d").to_string();
-        let file = recording_of(&day, &call_id, &cx.rng.token::<8>());
+        let file = file_of(cx, &call_id);
+        seat.taping.file = Some(file.clone());
         let text = format!("recorded: {file}").into();
         self.outputs.push_back(Output::Note { session, text });
         let what = TapeOrder::Start {
@@ -133,7 +140,7 @@ impl Pbx {
         };
         let tape = Order::Tape { session, what };
         self.outputs.push_back(Output::Media(tape));
-        self.notice(cx, caller, &["call-is-recorded"]);
+        self.notice(cx, caller, words(true));
     }
 
     /// They are recorded no more, if they were.
@@ -145,11 +152,118 @@ impl Pbx {
         let Some((session, seat)) = session.zip(seat) else {
             return;
         };
-        if std::mem::take(&mut seat.taping.on) {
-            let what = TapeOrder::Stop;
-            let stop = Order::Tape { session, what };
-            self.outputs.push_back(Output::Media(stop));
+        let (file, meeting) = (seat.taping.file.take(), seat.taping.meeting.take());
+        let stop = match (file, meeting) {
+            (None, _) => return,
+            (Some(_), None) => {
+                let what = TapeOrder::Stop;
+                Order::Tape { session, what }
+            }
+            // Somebody else's affair, unless the room is its own.
+            (Some(_), Some(meeting)) if !meeting.hosts => return,
+            (Some(_), Some(_)) => {
+                let what = RoomOrder::EndRecord;
+                Order::Room { session, what }
+            }
+        };
+        self.outputs.push_back(Output::Media(stop));
+    }
+
+    /// It is in a room with another one from now on, or no more.
+    pub(super) fn meet_in_room(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: Key,
+        meeting: Option<Meeting>,
+    ) {
+        let Some(leg) = self.legs.get(key) else {
+            return;
+        };
+        let ends = recorded(cx, leg);
+        let seat = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut());
+        let Some(seat) = seat.filter(|seat| seat.taping.meeting != meeting) else {
+            return;
+        };
+        if meeting.is_none() {
+            return self.untape(key);
         }
+        let taping = &mut seat.taping;
+        (taping.meeting, taping.with) = (meeting, None);
+        taping.how = taping.asked.max(ends);
+        if taping.how == Some(Recorded::Always) {
+            self.tape_room(cx, key, true);
+        }
+    }
+
+    /// Who is in a room with another one is recorded with it from now on, or no longer; both are
+    /// told.
+    fn tape_room(&mut self, cx: &mut Context<'_>, key: Key, on: bool) {
+        let Some(leg) = self.legs.get_mut(key) else {
+            return;
+        };
+        let (call_id, _) = leg.dialog.name();
+        let (session, seat) = (leg.session, leg.seat.as_mut());
+        let Some((session, seat)) = session.zip(seat) else {
+            return;
+        };
+        let taping = &mut seat.taping;
+        let Some(Meeting { other, hosts }) = taping.meeting.clone() else {
+            return;
+        };
+        if !hosts {
+            return self.outputs.push_back(Output::Tell(other, Wish::Tape(on)));
+        }
+        let mut orders = Vec::new();
+        if on != taping.is_on() {
+            taping.file = on.then(|| file_of(cx, &call_id));
+            // A file of who had this place before ends.
+            orders.push(RoomOrder::EndRecord);
+            if let Some(file) = &taping.file {
+                orders.push(RoomOrder::Record(file.clone(), Encoding::Alaw));
+            }
+            if cx.config.recording.notice {
+                orders.push(RoomOrder::Announce(notice_of(cx, words(on))));
+            }
+        }
+        let file = taping.file.clone();
+        if let Some(file) = file.as_deref().filter(|_| !orders.is_empty()) {
+            let text = format!("recorded: {file}").into();
+            self.outputs.push_back(Output::Note { session, text });
+        }
+        let orders = orders.into_iter().map(|what| Order::Room { session, what });
+        self.outputs.extend(orders.map(Output::Media));
+        self.outputs
+            .push_back(Output::Tell(other, Wish::Taped(file)));
+    }
+
+    /// What is told of the recording of a room is no program's affair; `false` if it is something
+    /// else.
+    pub(super) fn on_tape_wish(&mut self, cx: &mut Context<'_>, key: Key, wish: &Wish) -> bool {
+        let leg = self.legs.get_mut(key);
+        let met = leg.and_then(|leg| {
+            let taping = &mut leg.seat.as_mut()?.taping;
+            Some((leg.session?, taping.meeting.as_ref()?.hosts, taping))
+        });
+        match (wish, met) {
+            (Wish::Tape(on), Some((_, true, _))) => self.tape_room(cx, key, *on),
+            (Wish::Taped(file), Some((session, hosts, taping))) => {
+                let text = match file {
+                    _ if taping.file == *file => return true,
+                    Some(file) => format!("recorded: {file}"),
+                    // The log says why, and what to do.
+                    None if hosts => "recording: it could not be written".to_owned(),
+                    None => String::new(),
+                };
+                taping.file.clone_from(file);
+                if !text.is_empty() {
+                    let text = text.into();
+                    self.outputs.push_back(Output::Note { session, text });
+                }
+            }
+            (Wish::Tape(_) | Wish::Taped(_), _) => {}
+            _ => return false,
+        }
+        true
     }
 
     /// Both hear this instead of each other, where they are to be told; then they are joined again.
@@ -161,9 +275,7 @@ impl Pbx {
         if let Some(seat) = seat {
             seat.interrupt(NOTICE);
         }
-        let voice = Voice::of(cx.config.node.locale);
-        let mut sounds: Vec<Sound> = vec![voice.pause()];
-        sounds.extend(voice.prompts(words));
+        let sounds = notice_of(cx, words);
         for session in sessions {
             let what = Task::Play {
                 sounds: sounds.clone(),
@@ -218,7 +330,7 @@ impl Pbx {
             return;
         };
         if let Some(seat) = leg.seat.as_mut() {
-            seat.taping.on = false;
+            seat.taping.file = None;
         }
         if let Some(session) = leg.session {
             let text = text.into();
@@ -239,18 +351,20 @@ impl Pbx {
         let Some(seat) = seat else { return };
         let called = seat.called.filter(|_| seat.transferor.is_none());
         let taping = &mut seat.taping;
-        let talks = called.is_some() && taping.with == called;
+        let talks = taping.meeting.is_some() || called.is_some() && taping.with == called;
         if !talks || taping.how != Some(Recorded::OnDemand) {
             return;
         }
         if !taping.presses(cx.now, (side, pressed), &cx.config.recording.keys) {
             return;
         }
-        match taping.on {
-            false => self.tape(cx, caller),
-            true => {
+        let on = !taping.is_on();
+        match on {
+            _ if taping.meeting.is_some() => self.tape_room(cx, caller, on),
+            true => self.tape(cx, caller),
+            false => {
                 self.untape(caller);
-                self.notice(cx, caller, &["call-recording", "de-activated"]);
+                self.notice(cx, caller, words(false));
             }
         }
     }
@@ -264,6 +378,28 @@ impl Pbx {
         let called = self.legs.get(caller)?.seat.as_ref()?.called?;
         Some([open(caller)?, open(called)?])
     }
+}
+
+/// The file of a recording that begins now, in the call of this Call-ID.
+fn file_of(cx: &mut Context<'_>, call_id: &[u8]) -> Box<str> {
+    let begun = local_time(cx.anchor.unix_ms(cx.now), &cx.config.numbers.timezone);
+    let day = begun.strftime("%Y/%m/%d").to_string();
+    recording_of(&day, call_id, &cx.rng.token::<8>())
+}
+
+/// What both are told of a recording that begins, or ends.
+fn words(on: bool) -> &'static [&'static str] {
+    match on {
+        true => &["call-is-recorded"],
+        false => &["call-recording", "de-activated"],
+    }
+}
+
+fn notice_of(cx: &Context<'_>, words: &[&str]) -> Vec<Sound> {
+    let voice = Voice::of(cx.config.node.locale);
+    let mut sounds = vec![voice.pause()];
+    sounds.extend(voice.prompts(words));
+    sounds
 }
 
 /// How the calls of one end are recorded: of the user on whose account its call goes, of the one

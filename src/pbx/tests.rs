@@ -464,3 +464,42 @@ fn programs_that_lead_in_a_circle_hang_up() {
     );
     assert!(world.pbx.is_empty());
 }
+
+/// Somebody of another shard is transferred to whom a service serves here: it is told which service
+/// that is, and the place here is given up.
+#[test]
+fn who_is_at_a_service_brings_others_of_other_shards_there() {
+    let mut world = World::new();
+    let answer = world.call(OFFER);
+    let ours = tag(&answer);
+    let ack = world.request("ACK", &ours, 1, "");
+    world.send(&ack);
+    world.outputs();
+    let whom = Address {
+        shard: 1,
+        session: 9,
+    };
+    let bring = |to_tag: &str| {
+        let dialog = format!("c;to-tag={to_tag};from-tag=a").into();
+        Wish::Bring(Box::new(rooms::Bring { dialog, whom }))
+    };
+    let told = |world: &mut World, wish: Wish| {
+        world.with(|pbx, cx| pbx.on_wish(cx, 0, wish));
+        let outputs = world.outputs();
+        let byes = outputs.iter().filter(
+            |output| matches!(output, Output::Message { bytes, .. } if bytes.starts_with(b"BYE ")),
+        );
+        let byes = byes.count();
+        let told = outputs.into_iter().find_map(|output| match output {
+            Output::Tell(whom, wish) => Some((whom, wish)),
+            _ => None,
+        });
+        (told, byes)
+    };
+    let nobody = told(&mut world, bring("nobody"));
+    assert_eq!(nobody, (Some((whom, Wish::Alone)), 0));
+    let service = b"sip:echo@example.com".as_slice().into();
+    let found = told(&mut world, bring(&ours));
+    assert_eq!(found, (Some((whom, Wish::Serve(service))), 1));
+    assert!(world.pbx.is_empty());
+}

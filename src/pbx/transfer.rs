@@ -6,6 +6,8 @@
 //!   joined --REFER--> 202, NOTIFY 100; who stays hears ringing, who asked waits
 //!                       +-- answered: NOTIFY 200, BYE to who asked; the program of who stays
 //!                       |   is told that who asked has left it
+//!                       +-- led to a service or a mailbox of ours, as a dialled call would be:
+//!                       |   the same, and the program gives way to that one
 //!                       +-- refused: NOTIFY with the status; joined as before, if who asked
 //!                           is still there
 //! ```
@@ -17,6 +19,7 @@ use super::park::Park;
 use super::program::{Account, Caller, Event, Led, Program, Reach};
 use super::rooms::{Address, Bring, Journey, Wish};
 use super::seat::{OWN_TASKS, Seat};
+use super::service::referrer_of;
 use super::{Context, Output, Pbx, Refusal};
 use crate::base::{Flow, Key, shard_of};
 use crate::config::Service;
@@ -75,13 +78,14 @@ impl Pbx {
             return self.bring_together(cx, (key, stays), old);
         }
         let headers = headers_of(&wanted, self.far_uri(key));
+        let led = led(wanted.replaces.as_deref());
         let reach = Reach {
             to: wanted.uri,
             account,
             caller_id: None,
             ring: RING,
             headers,
-            led: Led::Nowhere,
+            led,
         };
         match wanted.replaces {
             Some(dialog) => self.seek_elsewhere(cx, stays, dialog, reach),
@@ -124,13 +128,31 @@ impl Pbx {
         let turned =
             pair.filter(|(old, stays)| session.is_some() && self.turn(cx, *old, *stays).is_some());
         let (Some((old, stays)), Some(session)) = (turned, session) else {
-            return self.outputs.push_back(Output::Tell(ask.whom, Wish::Alone));
+            return self.bring_to_service(cx, ask.whom, old);
         };
         let shard = cx.shard.0;
         let met = Wish::Met(Address { shard, session });
         self.outputs.push_back(Output::Tell(ask.whom, met));
         let across = Across::new(ask.whom, ask.whom);
         self.park(cx, old, stays, Box::new(across));
+    }
+
+    /// Who talks to nobody but a service of ours gives way to the one who is transferred, whom the
+    /// same service serves in its own shard.
+    fn bring_to_service(&mut self, cx: &mut Context<'_>, whom: Address, old: Option<Key>) {
+        let leg = old.and_then(|old| self.legs.get(old));
+        let seat = leg.and_then(|leg| leg.seat.as_ref());
+        let alone = seat.filter(|seat| {
+            let program = seat.program();
+            let joined = seat.called.or(seat.transferor).is_some();
+            !joined && !program.is_one_call() && !program.is_transferred()
+        });
+        let Some((service, old)) = alone.and_then(|seat| seat.service.clone()).zip(old) else {
+            return self.outputs.push_back(Output::Tell(whom, Wish::Alone));
+        };
+        let serve = Wish::Serve(service);
+        self.outputs.push_back(Output::Tell(whom, serve));
+        self.hang_up(cx, old);
     }
 
     /// What another shard found; `false` if nothing was asked for whom it is told.
@@ -159,6 +181,13 @@ impl Pbx {
                 self.meet(cx, asked, key, Box::new(across));
                 true
             }
+            Wish::Serve(service) => {
+                if let Some(reach) = seat.elsewhere.take() {
+                    self.lead_to(cx, (key, key), service, referrer_of(&reach));
+                    self.unless_led(cx, key);
+                }
+                true
+            }
             Wish::Alone => {
                 if let Some(reach) = seat.elsewhere.take() {
                     self.call_out(cx, key, &reach);
@@ -166,6 +195,14 @@ impl Pbx {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// A transfer to a service that did not take who is transferred fails.
+    fn unless_led(&mut self, cx: &mut Context<'_>, key: Key) {
+        let seat = self.legs.get(key).and_then(|leg| leg.seat.as_ref());
+        if seat.is_some_and(|seat| seat.transferor.is_some()) {
+            self.unreachable(cx, key);
         }
     }
 
@@ -202,8 +239,8 @@ impl Pbx {
         self.notify(cx, key, 100, false);
     }
 
-    /// Whom the leg talks to is of another shard, maybe: its program sends the other away. Nobody
-    /// says how that fares, so the transfer is over for this one as soon as it is passed on.
+    /// Whom the leg talks to is of another shard, maybe: its program sends the other away, and is
+    /// told how that fares.
     fn refer_away(&mut self, cx: &mut Context<'_>, key: Key, wanted: Wanted) {
         let journey = Journey {
             by: self.far_uri(key),
@@ -211,7 +248,6 @@ impl Pbx {
             replaces: wanted.replaces,
             user: None,
         };
-        self.notify(cx, key, 200, true);
         self.follow(cx, key, Event::Referred(Box::new(journey)));
     }
 
@@ -229,8 +265,7 @@ impl Pbx {
         seat.transferor = None;
         seat.hand_over(park);
         self.untape(stays);
-        self.notify(cx, asked, 200, true);
-        self.part(cx, asked);
+        self.transferred(cx, asked);
         self.follow(cx, stays, Event::Begin);
     }
 
@@ -277,9 +312,11 @@ impl Pbx {
         leg.caller = None;
         let reached = whom(cx, leg);
         let number = reached.split('@').next().unwrap_or_default();
+        let session = leg.session?;
         let caller = Caller {
+            user: cx.calls.answerer_of(session).map(Box::from),
             number: number.into(),
-            session: leg.session?,
+            session,
             ..Caller::default()
         };
         let mut seat = Seat::new(Box::new(Stay), caller);
@@ -312,6 +349,7 @@ impl Pbx {
         self.swap(cx, old, stays, caller);
         self.notify(cx, asks, 200, true);
         self.open(cx, stays);
+        self.ring_again(cx, stays);
         self.part(cx, asks);
         self.hang_up(cx, old);
     }
@@ -332,10 +370,9 @@ impl Pbx {
             Event::Heard => self.notify(cx, asked, 183, false),
             Event::Joined => {
                 seat.transferor = None;
-                self.notify(cx, asked, 200, true);
                 // Otherwise the program knows it already.
                 let there = self.legs.get(asked).is_some();
-                self.part(cx, asked);
+                self.transferred(cx, asked);
                 if there {
                     self.follow(cx, key, Event::Left(None));
                 }
@@ -344,6 +381,12 @@ impl Pbx {
             _ => self.transfer_failed(cx, key, asked, 487),
         }
         true
+    }
+
+    /// A transfer succeeded: who asked for it is told so, and let go.
+    pub(super) fn transferred(&mut self, cx: &mut Context<'_>, asked: Key) {
+        self.notify(cx, asked, 200, true);
+        self.part(cx, asked);
     }
 
     fn transfer_failed(&mut self, cx: &mut Context<'_>, key: Key, asked: Key, status: u16) {
@@ -378,8 +421,16 @@ impl Pbx {
         }));
     }
 
+    /// The same for one who has the place of another who waited so.
+    fn ring_again(&mut self, cx: &Context<'_>, key: Key) {
+        let seat = self.legs.get(key).and_then(|leg| leg.seat.as_ref());
+        if seat.is_some_and(|seat| seat.transferor.is_some() && seat.does(WAITING)) {
+            self.ring_back(cx, key);
+        }
+    }
+
     /// Tells who asked for a transfer how it fares (RFC 3515 §2.4.5).
-    fn notify(&mut self, cx: &mut Context<'_>, key: Key, status: u16, over: bool) {
+    pub(super) fn notify(&mut self, cx: &mut Context<'_>, key: Key, status: u16, over: bool) {
         let Some(leg) = self.legs.get_mut(key).filter(|leg| leg.tells) else {
             return;
         };
@@ -449,6 +500,7 @@ impl Pbx {
         self.detour(cx, invite.call_id(), true);
         self.swap(cx, old, new, caller);
         self.take(cx, new);
+        self.ring_again(cx, new);
         self.hang_up(cx, old);
     }
 
@@ -459,7 +511,9 @@ impl Pbx {
         };
         let (seat, beside) = (leg.seat.take(), leg.caller.take());
         if let Some(mut seat) = seat {
-            seat.moved(caller, &mut self.timers, new);
+            let called = seat.called.and_then(|key| self.legs.get(key));
+            let joined = called.is_some_and(|leg| leg.opened);
+            seat.moved((caller, joined), &mut self.timers, new);
             let beside = [seat.called, seat.transferor];
             if let Some(leg) = self.legs.get_mut(new) {
                 leg.seat = Some(seat);
@@ -473,12 +527,26 @@ impl Pbx {
             if let Some(leg) = self.legs.get_mut(new) {
                 (leg.seat, leg.caller) = (None, beside);
             }
-            let holder = beside.and_then(|key| self.legs.get_mut(key));
-            if let Some(seat) = holder.and_then(|leg| leg.seat.as_mut()) {
-                seat.called = Some(new);
-            }
             if let Some(holder) = beside {
+                self.seat_beside(cx, holder, (old, new));
                 self.follow(cx, holder, Event::Left(caller.user));
+            }
+        }
+    }
+
+    /// The leg `new` has the place of `old` beside a caller. If `old` transferred the caller just
+    /// now, that is over: whoever takes a place talks to whom it is opposite of (RFC 3891 §3), and
+    /// of two who want the caller the one who is there has it.
+    fn seat_beside(&mut self, cx: &mut Context<'_>, holder: Key, (old, new): (Key, Key)) {
+        let seat = self.legs.get_mut(holder).and_then(|leg| leg.seat.as_mut());
+        let Some(seat) = seat else { return };
+        let transfers = seat.transferor.take_if(|asked| *asked == old).is_some();
+        let before = seat.called.replace(new);
+        if transfers {
+            seat.elsewhere = None;
+            self.notify(cx, old, 487, true);
+            if let Some(ringing) = before {
+                self.part(cx, ringing);
             }
         }
     }
@@ -532,7 +600,11 @@ fn parks(cx: &Context<'_>, wanted: &Wanted, account: &Account) -> Option<Box<dyn
     let number = aor.split('@').next().unwrap_or_default();
     let by = match account {
         Account::User(aor) | Account::CalledBack(aor) => Some(aor.clone()),
-        Account::Caller | Account::House | Account::Operator | Account::Way(_) => None,
+        Account::Caller
+        | Account::SentOn(_)
+        | Account::House
+        | Account::Operator
+        | Account::Way(_) => None,
     };
     let lot = cx.house.features.lot();
     if cx.config.services.dialled(number) == Some(Service::Park) {
@@ -540,6 +612,15 @@ fn parks(cx: &Context<'_>, wanted: &Wanted, account: &Account) -> Option<Box<dyn
     }
     let slot = cx.config.parking.is_slot(number) && cx.house.directory.get(&aor).is_none();
     (slot && !lot.is_taken(number)).then(|| Box::new(Park::only(number.into(), by)) as _)
+}
+
+/// Where who is transferred is led, if the number is a service's, or nobody takes the call: as any
+/// caller. A call in place of a dialog is for no mailbox.
+pub(super) fn led(replaces: Option<&str>) -> Led {
+    match replaces {
+        Some(_) => Led::Services,
+        None => Led::Mail(None),
+    }
 }
 
 /// What the new call's INVITE says of the transfer.

@@ -255,16 +255,18 @@ impl Proxy {
             }
             return Ok(Some(targets.into()));
         }
-        let Destined::Local { aor, secure } = destined else {
-            return Ok(Some(self.targets(cx, uri, destined)?.into()));
-        };
-        let asked = Asked {
+        let mut asked = Asked {
             message,
             flow,
             caller,
             uri,
-            secure,
+            secure: uri.is_sips(),
         };
+        let Destined::Local { aor, secure } = destined else {
+            let targets = self.targets(cx, uri, destined)?;
+            return Ok(Some(self.recorded_there(cx, &asked, targets, ways)));
+        };
+        asked.secure = secure;
         match self.dial(cx, &asked, aor, ways)? {
             Dialled::Lead(lead) => Ok(Some(lead)),
             Dialled::Redirect(contacts) => {

@@ -1,6 +1,9 @@
 """Recorded calls, by what is on the disk: the caller on the left, the callee on the right."""
 
 import array
+import contextlib
+import os
+import signal
 import struct
 import time
 
@@ -259,3 +262,35 @@ def test_a_call_that_is_forwarded_to_a_recorded_user_is_recorded(case):
     alice.dial("carol")
     both_up(voipd)
     both_sides(voipd, alice, bob, spool, "carol")
+
+
+def test_broken_off_is_whole_after_the_next_start(case):
+    """kill -9 in the midst of a recorded call: what was said is there after the start, whole."""
+    voipd, alice, bob, spool = house(case, {"users": ["alice"], "notice": False})
+    folder = spool / "recordings/2020/01/01"
+    folder.mkdir(parents=True)
+    strange = folder / "strange.wav.part"
+    strange.write_bytes(bytes(1000))
+    for n in range(3000):
+        (folder / f"old-{n}.wav").touch()
+    alice.dial("bob")
+    up(voipd)
+    time.sleep(5)
+    # All processes at once, where there are several.
+    for pid in [voipd.process.pid, *voipd.pids()]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    voipd.kill()
+    broken = [p for p in spool.rglob("*.part") if p != strange]
+    assert len(broken) == 1, broken
+    voipd.restart()
+    path = broken[0].with_suffix("")
+    wait_for("the recording to be whole", path.exists, 20)
+    left, right = sides(path)
+    holds(left, LOW, HIGH)
+    holds(right, HIGH, LOW)
+    assert not broken[0].exists() and strange.read_bytes() == bytes(1000)
+    log = wait_for("the log to say so", lambda: [
+        line for line in voipd.process.text().splitlines() if "stay as they are" in line], 10)
+    assert len(log) == 1 and "strange.wav.part" in log[0] and "sox" in log[0], log
+    assert "were broken off are whole now" in voipd.process.text()

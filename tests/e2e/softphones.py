@@ -152,6 +152,41 @@ def blind(case, kind):
     hears_all(carol.recording(), [HIGH], [LOW, OTHER])
 
 
+def into_services(case, kind, **second):
+    """Bob's call with alice goes on in a room; her next one at the mailbox of carol, who is away."""
+    voipd, alice = with_phone(case, kind, "PCMA", voicemail={"ring_s": 5},
+                              conference=[{"name": "board", "number": "8000"}])
+    voipd.add_user("carol")
+    bob = Phone(case, "bob", voipd, HIGH, codecs="PCMU")
+    bob.wait_registered()
+    alice.dial("bob")
+    up(voipd, 2)
+    time.sleep(1)
+    alice.transfer("8000")
+    wait_for("bob to be in the room", lambda: voipd.json("conference", "list"), 15)
+    up(voipd, 1)
+    bob.hangup()
+    idle(voipd)
+    alice.dial("bob")
+    up(voipd, 2)
+    time.sleep(1)
+    alice.transfer("carol", **second)
+    wait_for("a message to be recorded",
+             lambda: list(voipd.state.glob("spool/voicemail/carol@*/*.wav.part")), 30)
+    time.sleep(4)
+    bob.hangup()
+    idle(voipd)
+    wait_for("the message", lambda: voipd.json("mailbox", "show", "carol")["messages"], 15)
+
+
+def test_pjsua_blind_transfer_into_services(case):
+    into_services(case, Pjsua, call=1)
+
+
+def test_linphone_blind_transfer_into_services(case):
+    into_services(case, Linphone)
+
+
 def test_pjsua_echo(case):
     echo(case, Pjsua)
 
@@ -248,6 +283,48 @@ def test_attended_transfer(case):
 
 def test_attended_transfer_of_two_bridges(case):
     attended(case, {"alice": "PCMA", "bob": "PCMU", "carol": "PCMU"}, (2, 2), 2, 1)
+
+
+def into_a_room(case, workers):
+    """Alice talks to bob over a bridge, looks into a room, and brings bob there; carol comes, too."""
+    voipd = Voipd(case, node={"workers": workers},
+                  conference=[{"name": "board", "number": "8000", "announce": "none"}])
+    phones = []
+    for (name, codec), tone in zip({"alice": "PCMA", "bob": "PCMU", "carol": "PCMU"}.items(),
+                                   (LOW, HIGH, OTHER)):
+        voipd.add_user(name)
+        phones.append(Pjsua(case, name, voipd, tone, codec))
+    alice, bob, carol = phones
+    for phone in phones:
+        phone.wait_registered()
+    alice.dial("bob")
+    up(voipd, 2)
+    time.sleep(1)
+    alice.say("hold", 0)
+    time.sleep(1)
+    alice.dial("8000")
+    up(voipd, 3)
+    time.sleep(3)
+    alice.say("join", 0, 1)
+    alice.hears_of("closed 0\n")
+    up(voipd, 1)
+    carol.dial("8000")
+    up(voipd, 2)
+    time.sleep(6)
+    for phone in (carol, bob):
+        phone.say("hangup", 0)
+    idle(voipd)
+    hears_all(carol.recording(0), [HIGH], [LOW, OTHER])
+    hears_all(bob.recording(0), [OTHER], [HIGH])
+
+
+def test_attended_transfer_into_a_room(case):
+    into_a_room(case, 1)
+
+
+def test_attended_transfer_into_a_room_of_another_shard(case):
+    """Of four workers mostly: then the room takes bob anew, in its own shard."""
+    into_a_room(case, 4)
 
 
 def test_attended_transfer_to_a_bridge(case):

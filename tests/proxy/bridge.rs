@@ -343,10 +343,10 @@ pub fn told(w: &mut World, peer: &Peer) -> Vec<String> {
     while let Some(at) = w
         .sent
         .iter()
-        .position(|s| s.message.method() == Method::Notify)
+        .position(|s| header(&s.message, HeaderName::Event) == "refer")
     {
         let notify = w.sent.remove(at).unwrap().message;
-        assert_eq!(header(&notify, HeaderName::Event), "refer");
+        assert_eq!(notify.method(), Method::Notify);
         let state = header(&notify, HeaderName::SubscriptionState);
         let line = text(notify.body()).trim().replacen("SIP/2.0 ", "", 1);
         lines.push(format!("{} {line}", state.split(';').next().unwrap()));

@@ -20,6 +20,7 @@ mod recording;
 mod records;
 mod routing;
 mod services;
+mod transfers;
 mod trunks;
 mod voicemail;
 mod world;

@@ -320,7 +320,7 @@ fn one_end_of_a_bridged_call_parks_the_other() {
     w.send(&peer("300"), &refer);
     assert_eq!(w.status(&peer("300")), 202);
     let told = bridge::told(&mut w, &peer("300"));
-    assert_eq!(told, ["active 100 Trying", "terminated 200 OK"]);
+    assert_eq!(told, ["active 100 Trying"]);
     let there = w.take(&peer("400"));
     assert_eq!(
         header(&there, HeaderName::ReferredBy),
@@ -329,9 +329,65 @@ fn one_end_of_a_bridged_call_parks_the_other() {
     assert!(values(&there, HeaderName::Replaces).is_empty());
     bridge::described(&mut w, &peer("400"), &there, 200, "d", bridge::PCMU);
     assert_eq!(w.take(&peer("400")).method(), Method::Ack);
+    let told = bridge::told(&mut w, &peer("300"));
+    assert_eq!(told, ["terminated 200 OK"]);
+    assert_eq!(w.take(&peer("300")).method(), Method::Bye);
     let tasks = last_tasks(&w);
     assert!(matches!(
         &tasks[tasks.len() - 2..],
         [Task::Bridge { .. }, Task::Bridge { .. }]
     ));
+}
+
+/// 100 is parked by 200, and 300 fetches it: 300's answer.
+fn fetched(w: &mut World) -> Message {
+    let by = "Referred-By: <sip:200@192.0.2.32:5060>";
+    assert_eq!(call(w, "100", "*70", "park", &[by]).status(), 200);
+    let fetches = call(w, "300", "701", "fetch", &[]);
+    assert_eq!(fetches.status(), 200);
+    fetches
+}
+
+/// Who fetched sends the call on; what it is told.
+pub fn sends_on(w: &mut World, fetches: &Message, number: &str) -> Vec<String> {
+    let (mut tag, mut uri) = (String::new(), String::new());
+    let own = format!("Contact: {}", peer("300").contact("300"));
+    let to = format!("Refer-To: <sip:{number}@example.com>");
+    let mut refer = within("REFER", fetches, &mut tag, &mut uri);
+    (refer.from, refer.call_id, refer.cseq) = ("sip:300@example.com", "fetch", 3);
+    refer.branch = "z9hG4bKsendson";
+    let refer = refer.extra(&own).extra(&to);
+    w.send(&peer("300"), &refer);
+    assert_eq!(w.status(&peer("300")), 202);
+    bridge::told(w, &peer("300"))
+}
+
+/// RFC 5589 §6.2: a transfer that fails leaves the call with who asked for it.
+#[test]
+fn a_fetched_call_that_is_sent_on_in_vain_comes_back() {
+    let mut w = World::new();
+    w.register("400", &peer("400"), "");
+    let fetches = fetched(&mut w);
+    assert_eq!(sends_on(&mut w, &fetches, "400"), ["active 100 Trying"]);
+    let there = w.take(&peer("400"));
+    w.answer(&peer("400"), &there, 486, "d");
+    assert_eq!(w.take(&peer("400")).method(), Method::Ack);
+    assert_eq!(
+        bridge::told(&mut w, &peer("300")),
+        ["terminated 486 Busy Here"]
+    );
+    assert!(matches!(last_tasks(&w).last(), Some(Task::Join(_))));
+    w.nothing();
+    assert_eq!(w.core.callers(), 2);
+}
+
+#[test]
+fn a_fetched_call_is_parked_again() {
+    let mut w = World::new();
+    let fetches = fetched(&mut w);
+    let told = sends_on(&mut w, &fetches, "*70");
+    assert_eq!(told, ["active 100 Trying", "terminated 200 OK"]);
+    assert_eq!(rows(&mut w), [row("701", "100", "300@example.com")]);
+    assert!(is_music(last_tasks(&w).last().unwrap()));
+    assert_eq!(w.take(&peer("300")).method(), Method::Bye);
 }

@@ -5,6 +5,7 @@ use crate::parking::{bye, call, last_tasks, peer};
 use crate::world::{World, header};
 use voip::feature::Change;
 use voip::media::order::TapeOrder;
+use voip::media::room::RoomOrder;
 use voip::media::{News, Order, RecordEnd, Sound, Task};
 use voip::relay::MediaCommand;
 use voip::server::{Input, MediaNews, MediaOrder};
@@ -435,6 +436,115 @@ fn a_call_back_from_the_parking_lot_is_recorded() {
     recorded(&w, waits);
 }
 
+/// What the studio was told of rooms.
+fn rooms(w: &World) -> Vec<(u64, RoomOrder)> {
+    let rooms = w.orders.iter().filter_map(|order| match order {
+        MediaOrder::Studio(Order::Room { session, what }) => Some((*session, what.clone())),
+        _ => None,
+    });
+    rooms.collect()
+}
+
+/// The files that rooms are recorded into, and in whose name.
+fn room_files(w: &World) -> Vec<(u64, String)> {
+    let files = rooms(w)
+        .into_iter()
+        .filter_map(|(session, what)| match what {
+            RoomOrder::Record(file, _) => Some((session, file.to_string())),
+            _ => None,
+        });
+    files.collect()
+}
+
+/// 200 parks 100, whom 300 fetches: the answers to both.
+fn fetched(w: &mut World) -> [Message; 2] {
+    let by = "Referred-By: <sip:200@192.0.2.32:5060>";
+    let parked = call(w, "100", "*70", "park", &[by]);
+    let fetches = call(w, "300", "701", "fetch", &[]);
+    assert_eq!((parked.status(), fetches.status()), (200, 200));
+    [parked, fetches]
+}
+
+#[test]
+fn a_call_that_is_fetched_from_a_slot_is_recorded() {
+    for users in ["100", "300", "*"] {
+        let mut w = house(&format!("[recording]\nusers = [\"{users}\"]\n"));
+        let [parked, fetches] = fetched(&mut w);
+        let host = sessions(&w)[0];
+        let [(session, file)] = &room_files(&w)[..] else {
+            panic!("{users}: {:?}", rooms(&w))
+        };
+        assert_eq!(*session, host);
+        // Both are told.
+        assert!(matches!(
+            rooms(&w).last(),
+            Some((_, RoomOrder::Announce(_)))
+        ));
+        bye(&mut w, "300", &fetches);
+        assert_eq!(w.take(&peer("100")).method(), Method::Bye);
+        drop(parked);
+        w.wait_s(64);
+        let notes = notes(&w);
+        assert_eq!(notes.len(), 2);
+        let named = format!("recorded: {file}");
+        assert!(notes.iter().all(|note| note.contains(&named)), "{notes:?}");
+    }
+    let mut w = house("[recording]\nusers = [\"200\"]\n");
+    fetched(&mut w);
+    assert!(rooms(&w).is_empty());
+}
+
+#[test]
+fn keys_record_a_call_that_is_fetched_from_a_slot() {
+    for (user, at) in [("100", 0), ("300", 1)] {
+        let mut w = house(&format!(
+            "[recording]\non_demand = [\"{user}\"]\nnotice = false\n"
+        ));
+        fetched(&mut w);
+        let sessions = sessions(&w);
+        let own = sessions[at];
+        assert!(rooms(&w).is_empty());
+        press(&mut w, own, "*1");
+        assert_eq!(room_files(&w).len(), 1, "{user}");
+        press(&mut w, own, "*1");
+        assert_eq!(rooms(&w).last(), Some(&(sessions[0], RoomOrder::EndRecord)));
+        press(&mut w, own, "*1");
+        assert_eq!(room_files(&w).len(), 2, "{user}");
+        // The other has no say.
+        let before = rooms(&w).len();
+        press(&mut w, sessions[1 - at], "*1");
+        assert_eq!(rooms(&w).len(), before);
+    }
+}
+
+#[test]
+fn who_is_sent_on_from_a_slot_is_recorded_there() {
+    let mut w = house("[recording]\nusers = [\"100\"]\n");
+    let [_, fetches] = fetched(&mut w);
+    crate::parking::sends_on(&mut w, &fetches, "400");
+    assert!(matches!(rooms(&w).last(), Some((_, RoomOrder::EndRecord))));
+    takes(&mut w, "400");
+    let [(left, TapeOrder::Start { .. })] = &tapes(&w)[..] else {
+        panic!("{:?}", tapes(&w))
+    };
+    assert_eq!(*left, sessions(&w)[0]);
+}
+
+#[test]
+fn who_is_sent_on_in_vain_is_recorded_again() {
+    for user in ["100", "300"] {
+        let mut w = house(&format!("[recording]\nusers = [\"{user}\"]\n"));
+        let [_, fetches] = fetched(&mut w);
+        crate::parking::sends_on(&mut w, &fetches, "400");
+        let ended = rooms(&w);
+        let there = w.take(&peer("400"));
+        w.answer(&peer("400"), &there, 486, "d");
+        assert_eq!(w.take(&peer("400")).method(), Method::Ack);
+        assert!(matches!(ended.last(), Some((_, RoomOrder::EndRecord))));
+        assert_eq!(room_files(&w).len(), 2, "{user}");
+    }
+}
+
 // ------------------------------------------------------------ ways into services
 
 #[test]
@@ -591,6 +701,66 @@ fn a_call_that_is_forwarded_to_a_recorded_user_is_recorded() {
         bridge::described(w, &peer("300"), &invite, 200, "b", bridge::PCMU);
     });
     assert!(tapes(&w).is_empty());
+}
+
+/// Out of the house goes who sends the call on, not the caller, whether it is recorded or not.
+#[test]
+fn a_call_that_is_forwarded_out_of_the_house_by_a_recorded_route_is_recorded() {
+    let mut seen = Vec::new();
+    for record in [false, true] {
+        let mut w = house(&format!(
+            "[[trunk]]\nname = \"itsp\"\nuri = \"sip:203.0.113.1\"\nprobe_s = 0\n\
+            [[route]]\nname = \"out\"\nmatch = \"9XXXXXXXX\"\nfrom = [\"user:400\"]\n\
+            to = [\"trunk:itsp\"]\nrecord = {record}\n"
+        ));
+        let change = Change::ForwardAlways(Some("915550199".into()));
+        w.core
+            .features()
+            .change("400@example.com", &change)
+            .unwrap();
+        let itsp = crate::world::Peer::udp("203.0.113.1:5060");
+        let answer = call_and(&mut w, "100", "400", |w| {
+            let invite = w.take(&itsp);
+            bridge::described(w, &itsp, &invite, 200, "t", bridge::PCMU);
+            let uri = crate::world::text(invite.request_uri());
+            let from = header(&invite, HeaderName::From);
+            let from = from.split(';').next().unwrap().to_owned();
+            seen.push((uri, from, header(&invite, HeaderName::Diversion)));
+        });
+        assert_eq!(answer.status(), 200);
+        assert_eq!(tapes(&w).len(), usize::from(record));
+        // The caller itself may not go there.
+        assert_eq!(call(&mut w, "100", "915550199", "own", &[]).status(), 404);
+    }
+    assert_eq!(seen[0], seen[1]);
+}
+
+/// A recorded user calls another domain, or is called at one phone (RFC 5627).
+#[test]
+fn a_call_to_a_whole_uri_is_recorded() {
+    let elsewhere = crate::world::Peer::udp("203.0.113.9:5060");
+    for (user, count) in [("100", 1), ("300", 0)] {
+        let mut w = house(&format!("[recording]\nusers = [\"{user}\"]\n"));
+        call_and(&mut w, "100", "sip:zoe@203.0.113.9", |w| {
+            let invite = w.take(&elsewhere);
+            assert_eq!(invite.request_uri(), b"sip:zoe@203.0.113.9");
+            bridge::described(w, &elsewhere, &invite, 200, "t", bridge::PCMU);
+        });
+        assert_eq!(tapes(&w).len(), count, "{user}");
+    }
+    const INSTANCE: &str = "urn:uuid:00000000-0000-1000-8000-000000000001";
+    for (user, count) in [("300", 1), ("100", 1), ("200", 0)] {
+        let mut w = World::with(&format!("[recording]\nusers = [\"{user}\"]\n"));
+        let phone = peer("300");
+        let parameters = format!(";+sip.instance=\"<{INSTANCE}>\"");
+        w.register_with("300", &phone, &parameters, "Supported: gruu\r\n");
+        let to = format!("sip:300@example.com;gr={INSTANCE}");
+        call_and(&mut w, "100", &to, |w| {
+            let invite = w.take(&phone);
+            bridge::described(w, &phone, &invite, 200, "t", bridge::PCMU);
+        });
+        assert_eq!(tapes(&w).len(), count, "{user}");
+    }
 }
 
 #[test]

@@ -346,6 +346,16 @@ impl World {
         self.take_sent(peer).message
     }
 
+    /// The next message to a peer of that method; those before are passed over.
+    pub fn take_of(&mut self, peer: &Peer, method: Method<'_>) -> Message {
+        loop {
+            let message = self.take(peer);
+            if message.is_request() && message.method() == method {
+                return message;
+            }
+        }
+    }
+
     pub fn take_sent(&mut self, peer: &Peer) -> Sent {
         let at = self
             .sent

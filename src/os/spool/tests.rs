@@ -1,8 +1,8 @@
 use super::*;
 use crate::media::file::{FileAnswer, FileOrder, FileWish, Filed, PART};
-use crate::media::record::layout;
+use crate::media::record::{layout, layout_of_room};
 use crate::media::shelf::answer;
-use crate::media::wav::Wav;
+use crate::media::wav::{Encoding, Layout, Wav};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -242,6 +242,129 @@ fn a_start_mends_what_was_broken_off() {
         assert_eq!(wav.data.end, bytes.len() as u64);
     }
     assert!(find(&place.0.join("nothing"), |_| true).is_none());
+}
+
+/// Broken-off recordings of calls (two channels) and of conferences, in each of their formats; one
+/// that nobody can read, one whose name is taken, one that is being written, one without sound.
+#[test]
+fn broken_off_recordings_become_whole_and_nothing_is_lost() {
+    let place = Place::new("recordings");
+    let mut disk = place.disk();
+    let below = |name: &str| format!("recordings/2026/11/{name}");
+    let stereo = Layout {
+        channels: 2,
+        ..layout()
+    };
+    let of_rooms = [
+        (Encoding::Alaw, "wav"),
+        (Encoding::Pcm16, "wav"),
+        (Encoding::G722, "g722"),
+        (Encoding::Gsm, "gsm"),
+        (Encoding::Ulaw, "wav"),
+    ];
+    let rooms = of_rooms.iter().enumerate().map(|(n, (encoding, end))| {
+        let layout = layout_of_room(*encoding, 16_000);
+        (below(&format!("27/conference-10000{n}-a.{end}")), layout)
+    });
+    let mut all: Vec<(String, Layout)> = rooms.collect();
+    all.push((below("28/call-1.wav"), stereo));
+    all.push((below("28/live.wav"), stereo));
+    for (name, layout) in &all {
+        // Two and a half seconds, and a block that is not whole.
+        let mut bytes = vec![5; layout.offset(2500) as usize];
+        bytes.push(0);
+        let begins = FileWish::Append {
+            name: name.as_str().into(),
+            layout: *layout,
+            at: 0,
+            bytes,
+        };
+        answer(&mut disk, begins).unwrap();
+    }
+    let lies = [
+        (below("28/zeros.wav"), vec![0; 500]),
+        (below("28/taken.wav"), vec![1; 10]),
+        (below("28/empty.wav"), vec![]),
+    ];
+    for (name, bytes) in &lies {
+        std::fs::write(place.0.join(format!("{name}{PART}")), bytes).unwrap();
+    }
+    std::fs::write(place.0.join(&lies[1].0), "whole").unwrap();
+    let begun = Begun::new();
+    let live = all.pop().unwrap().0;
+    begun.begins(&format!("{live}{PART}"));
+    let mended = recordings::mend(&mut place.disk(), &begun);
+    let left = [
+        (&lies[1].0, FileFailure::Busy),
+        (&lies[0].0, FileFailure::Broken),
+    ];
+    assert_eq!(
+        mended,
+        recordings::Mended {
+            whole: 6,
+            empty: 1,
+            left: 2,
+            named: left
+                .map(|(name, why)| (format!("{name}{PART}"), why))
+                .into(),
+            more: false,
+        }
+    );
+    for (name, layout) in &all {
+        let (root, names) = (Root::Spool, vec![name.as_str().into()]);
+        let opened = answer(&mut disk, FileWish::Open { root, names });
+        let Ok(FileAnswer::Opened {
+            layout: found,
+            data,
+            ..
+        }) = opened
+        else {
+            panic!("{name}: {opened:?}")
+        };
+        let ms = layout.duration_ms(data.end - data.start);
+        assert_eq!((found, ms), (*layout, 2500), "{name}");
+        assert!(!place.0.join(format!("{name}{PART}")).exists());
+    }
+    let stays = |name: &str| std::fs::read(place.0.join(format!("{name}{PART}"))).unwrap();
+    assert!(!stays(&live).is_empty());
+    assert_eq!(
+        (stays(&lies[0].0), stays(&lies[1].0)),
+        (vec![0; 500], vec![1; 10])
+    );
+    assert_eq!(std::fs::read(place.0.join(&lies[1].0)).unwrap(), b"whole");
+    assert!(!place.0.join(format!("{}{PART}", lies[2].0)).exists());
+    // Once more there is nothing to do but to name them again.
+    let again = recordings::mend(&mut place.disk(), &begun);
+    assert_eq!((again.whole, again.empty, again.left), (0, 0, 2));
+}
+
+/// The thread does it by itself, and leaves alone what is begun meanwhile.
+#[test]
+fn a_start_makes_recordings_whole_beside_its_work() {
+    let place = Place::new("beside");
+    let name = |n: usize| format!("recordings/2026/11/28/{n}.wav");
+    let mut disk = place.disk();
+    for n in 0..200 {
+        answer(&mut disk, append(&name(n), 0, &[5; 800])).unwrap();
+    }
+    let filing = Filing::start(place.roots()).unwrap();
+    let (sender, answers) = mpsc::channel();
+    let answering: Answering = Arc::new(move |news| sender.send(news).unwrap());
+    for n in 200..300 {
+        let what = append(&name(n), 0, &[6; 800]);
+        let ticket = n as u64;
+        filing.ask(FileAsk { ticket, what }, &answering).unwrap();
+        answers.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while (0..200).any(|n| !place.0.join(name(n)).exists()) {
+        assert!(std::time::Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for n in 200..300 {
+        assert!(place.0.join(format!("{}{PART}", name(n))).exists(), "{n}");
+        assert!(!place.0.join(name(n)).exists());
+    }
 }
 
 #[test]

@@ -205,7 +205,7 @@ fn one_fetches_and_both_meet_in_a_room_of_their_own() {
     assert_eq!(told(&effects), [(5, Wish::Met(at(1)))]);
     let mut parked = stage.next.take().unwrap();
     let room = |effects: &[Effect]| match effects {
-        [Effect::Do(_, Task::Join(join))] => join.room.clone(),
+        [Effect::Do(_, Task::Join(join)), Effect::Meet(Some(_))] => join.room.clone(),
         other => panic!("{other:?}"),
     };
     let first = room(&stage.of(&mut *parked, Event::Begin));
@@ -232,32 +232,117 @@ fn one_fetches_and_both_meet_in_a_room_of_their_own() {
     assert_eq!(told(&stage.of(&mut *parked, Event::Ended)), []);
 }
 
-#[test]
-fn who_fetched_may_send_the_call_on() {
+/// Two who talk: the one who fetched at 5, and the one who was parked at 1.
+fn together() -> (Stage<Park>, Across, Across) {
     let mut stage = stage(Some("100@example.com"), 5, Park::new(None));
-    let mut fetched = Across::new(at(1), at(1));
-    assert!(fetched.is_transferred());
-    let journey = Journey {
+    let (mut fetched, mut parked) = (Across::new(at(1), at(1)), Across::new(at(1), at(5)));
+    stage.of(&mut fetched, Event::Begin);
+    stage.caller.session = 1;
+    stage.of(&mut parked, Event::Begin);
+    (stage, fetched, parked)
+}
+
+fn journey() -> Box<Journey> {
+    Box::new(Journey {
         to: "sip:200@example.com".into(),
         replaces: None,
         by: Some("sip:100@example.com".into()),
-        user: None,
-    };
-    let effects = stage.of(&mut fetched, Event::Referred(Box::new(journey.clone())));
-    let journey = Journey {
         user: Some("100@example.com".into()),
-        ..journey
+    })
+}
+
+#[test]
+fn who_fetched_may_send_the_call_on() {
+    let (mut stage, mut fetched, mut parked) = together();
+    assert!(fetched.is_transferred());
+    let asked = Journey {
+        user: None,
+        ..*journey()
     };
-    assert_eq!(told(&effects), [(1, Wish::Go(Box::new(journey.clone())))]);
-    assert_eq!(effects.last(), Some(&Effect::HangUp));
-    assert_eq!(told(&stage.of(&mut fetched, Event::Ended)), []);
-    let mut parked = Across::new(at(1), at(5));
-    let effects = stage.of(&mut parked, Event::Told(Wish::Go(Box::new(journey))));
+    let effects = stage.of(&mut fetched, Event::Referred(Box::new(asked)));
+    let goes = Effect::Tell(vec![at(1)], Wish::Go(journey()));
+    assert_eq!(effects, [goes, Effect::Meet(None)]);
+    let effects = stage.of(&mut parked, Event::Told(Wish::Go(journey())));
     let reach = calls(&effects).unwrap();
     assert_eq!(reach.account, Account::User("100@example.com".into()));
     assert_eq!(&*reach.headers[0].0, "Referred-By");
     assert!(!parked.is_transferred());
+    // Who asked is told how it fares.
+    let effects = stage.of(&mut parked, Event::Ringing);
+    assert_eq!(told(&effects), [(5, Wish::Fares(180))]);
+    let effects = stage.of(&mut fetched, Event::Told(Wish::Fares(180)));
+    assert_eq!(effects, [Effect::Fares(180)]);
+    let effects = stage.of(&mut parked, Event::Joined);
+    assert_eq!(told(&effects), [(5, Wish::Fares(200))]);
+    let effects = stage.of(&mut fetched, Event::Told(Wish::Fares(200)));
+    assert_eq!(effects, [Effect::Fares(200), Effect::HangUp]);
+    assert_eq!(told(&stage.of(&mut fetched, Event::Ended)), []);
     assert_eq!(stage.of(&mut parked, Event::Parted), [Effect::HangUp]);
+    // A service takes it as a phone does.
+    let (mut stage, _, mut parked) = together();
+    stage.of(&mut parked, Event::Told(Wish::Go(journey())));
+    let effects = stage.of(&mut parked, Event::Led);
+    assert_eq!(told(&effects), [(5, Wish::Fares(200))]);
+    assert_eq!(told(&stage.of(&mut parked, Event::Ended)), []);
+}
+
+/// RFC 5589 §6.2.
+#[test]
+fn who_is_sent_on_in_vain_comes_back() {
+    let (mut stage, mut fetched, mut parked) = together();
+    stage.of(&mut fetched, Event::Referred(journey()));
+    stage.of(&mut parked, Event::Told(Wish::Go(journey())));
+    let effects = stage.of(&mut parked, Event::Refused(486));
+    assert_eq!(told(&effects), [(5, Wish::Fares(486))]);
+    assert!(
+        effects
+            .iter()
+            .any(|e| matches!(e, Effect::Do(_, Task::Join(_))))
+    );
+    let effects = stage.of(&mut fetched, Event::Told(Wish::Fares(486)));
+    assert!(matches!(
+        &effects[..],
+        [Effect::Fares(486), Effect::Meet(Some(_))]
+    ));
+    // And may be sent away again.
+    assert!(fetched.is_transferred() && parked.is_transferred());
+    // One that holds it all the while does so still.
+    stage.of(&mut parked, Event::Told(Wish::Held(true)));
+    stage.of(&mut parked, Event::Told(Wish::Go(journey())));
+    assert!(plays_music(&stage.of(&mut parked, Event::Refused(486))));
+}
+
+#[test]
+fn who_does_not_wait_for_a_transfer_is_not_waited_for() {
+    let (mut stage, mut fetched, mut parked) = together();
+    stage.of(&mut fetched, Event::Referred(journey()));
+    stage.of(&mut parked, Event::Told(Wish::Go(journey())));
+    assert_eq!(
+        told(&stage.of(&mut fetched, Event::Ended)),
+        [(1, Wish::End)]
+    );
+    assert_eq!(stage.of(&mut parked, Event::Told(Wish::End)), []);
+    assert_eq!(stage.of(&mut parked, Event::Refused(486)), [Effect::HangUp]);
+    // The one who was sent on hangs up.
+    let (mut stage, mut fetched, mut parked) = together();
+    stage.of(&mut fetched, Event::Referred(journey()));
+    stage.of(&mut parked, Event::Told(Wish::Go(journey())));
+    assert_eq!(told(&stage.of(&mut parked, Event::Ended)), [(5, Wish::End)]);
+    let effects = stage.of(&mut fetched, Event::Told(Wish::End));
+    assert_eq!(effects, [Effect::Fares(487), Effect::HangUp]);
+}
+
+/// A phone that takes the place of one of the two (RFC 3891) is known to the other, so that neither
+/// is left behind.
+#[test]
+fn who_takes_a_place_is_known_to_the_other() {
+    let (mut stage, mut fetched, mut parked) = together();
+    stage.caller.session = 9;
+    let effects = stage.of(&mut fetched, Event::Begin);
+    assert_eq!(told(&effects), [(1, Wish::Moved(at(9)))]);
+    stage.caller.session = 1;
+    stage.of(&mut parked, Event::Told(Wish::Moved(at(9))));
+    assert_eq!(told(&stage.of(&mut parked, Event::Ended)), [(9, Wish::End)]);
 }
 
 #[test]
@@ -270,6 +355,9 @@ fn what_is_fetched_in_vain_ends_for_both() {
     // It hung up in the same moment, so nobody answers.
     let effects = stage.of(&mut fetch, Event::Due(PATIENCE));
     assert_eq!(spoken(&effects), ["pbx-invalidpark"]);
+    // Should it come all the same, it finds somebody.
+    assert_eq!(stage.of(&mut fetch, Event::Done(WORDS)), [Effect::HangUp]);
+    assert_eq!(told(&stage.of(&mut fetch, Event::Ended)), [(1, Wish::End)]);
     // Who fetches hangs up before the other came: that one must not wait for ever.
     stage.tell(Event::Ended);
     let mut other = Park::new(Some("100@example.com".into()));

@@ -631,14 +631,19 @@ impl Fetch {
         }
     }
 
-    /// What the caller deleted goes; so does a greeting that was not accepted.
-    fn end(&mut self, scene: &mut Scene<'_>) {
+    /// A greeting that was not accepted goes.
+    fn drop_take(&self, scene: &Scene<'_>) {
         if let State::Greeting { which, takes } = &self.state
             && !takes.is_recording()
         {
             let take = take_of_greeting(self.mailbox(), *which);
             scene.mailboxes.run(Errand::Remove(take));
         }
+    }
+
+    /// What the caller deleted goes, and such a greeting.
+    fn end(&mut self, scene: &mut Scene<'_>) {
+        self.drop_take(scene);
         if let Some(aor) = self.aor.as_deref().filter(|_| self.opened) {
             for record in scene.mailboxes.expunge(aor) {
                 scene.persist(record);
@@ -668,12 +673,18 @@ impl Program for Fetch {
 
     fn on(&mut self, scene: &mut Scene<'_>, event: Event) {
         if let State::Greeting { .. } = self.state
-            && event != Event::Ended
+            && !matches!(event, Event::Begin | Event::Ended)
         {
             return self.on_greeting(scene, &event);
         }
         match event {
-            Event::Begin => self.begin(scene),
+            // Another caller has this place, and waits for whom the one before called.
+            Event::Begin if matches!(self.state, State::Calling(_)) => {}
+            // Also for another caller in this place, who has to prove whose mailbox it is.
+            Event::Begin => {
+                self.drop_take(scene);
+                self.begin(scene);
+            }
             Event::Key(key) => self.on_key(scene, key),
             Event::Done(task) if self.teller.is(task) => self.on_done(scene),
             Event::Due(timer) if self.teller.is_overdue(timer) => self.on_overdue(scene),
@@ -696,6 +707,7 @@ impl Program for Fetch {
             | Event::Held(_)
             | Event::Referred(_)
             | Event::Told(_)
+            | Event::Led
             | Event::Left(_) => {}
         }
     }

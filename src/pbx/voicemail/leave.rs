@@ -62,6 +62,23 @@ impl Leave {
         }
     }
 
+    /// The caller is here, or another one in its place, as by a transfer: that one leaves a message
+    /// of its own. What the one before said is no message, unless it was whole.
+    fn begin(&mut self, scene: &mut Scene<'_>) {
+        if let State::Taking { id, takes } = &self.state {
+            let id = *id;
+            match takes.is_under_review() {
+                Some(ms) => {
+                    let kept = scene.mailboxes.keep(&self.aor, id, ms);
+                    kept.into_iter().for_each(|record| scene.persist(record));
+                }
+                None => self.drop_take(scene, id),
+            }
+        }
+        self.state = State::Greeting;
+        self.greet(scene);
+    }
+
     fn greet(&mut self, scene: &mut Scene<'_>) {
         let most = scene.config.voicemail.messages_max;
         match scene.mailboxes.room(&self.aor, most) {
@@ -268,7 +285,7 @@ impl Program for Leave {
 
     fn on(&mut self, scene: &mut Scene<'_>, event: Event) {
         match (&mut self.state, &event) {
-            (State::Greeting, Event::Begin) => self.greet(scene),
+            (_, Event::Begin) => self.begin(scene),
             (State::Greeting, Event::Key('#')) => self.take(scene),
             // The owner, or who knows the PIN.
             (State::Greeting, Event::Key('*')) => {

@@ -7,10 +7,10 @@ use super::super::egress;
 use super::super::routing::reject;
 use super::super::targets::{self, Place, Target};
 use super::super::{Context, Proxy};
-use super::{Asked, Dialled, Lead, identify, led, voicemail};
+use super::{Asked, Dialled, Lead, account_of, identify, led, voicemail};
 use crate::base::Key;
 use crate::call::Ways;
-use crate::call::inside::Led;
+use crate::call::inside::{self, Led};
 use crate::feature::{self, Chain, Diversions, Failure, Forward, History, Incoming, target_aor};
 use crate::plan::Way;
 use crate::store::Settings;
@@ -46,8 +46,10 @@ pub(in crate::proxy) struct Journey {
 
 impl Journey {
     pub(super) fn of(asked: &Asked<'_>, aor: &str) -> Self {
+        let by = account_of(asked).and_then(inside::sent_on_by);
+        let by = by.map(|by| Caller::User(by.into()));
         Self {
-            account: asked.caller.clone(),
+            account: by.unwrap_or_else(|| asked.caller.clone()),
             domain: aor.rsplit_once('@').map_or("", |(_, domain)| domain).into(),
             chain: Chain::of_request(aor, asked.message),
             marks: None,
@@ -318,7 +320,7 @@ impl Proxy {
 fn falls(cx: &Context<'_>, asked: &Asked<'_>, aor: &str) -> (bool, Option<Duration>) {
     let led = led(asked.message, asked.flow);
     let may = !asked.flow.is_internal() || matches!(led, Led::Mail(_));
-    let mail = may && voicemail::takes(cx, asked.message, asked.caller, aor);
+    let mail = may && voicemail::takes(cx, asked, aor);
     let own = led.ring_s().map(u32::from);
     let most = own.or(mail.then_some(cx.config.voicemail.ring_s));
     (

@@ -87,7 +87,8 @@ impl Proxy {
         if asked.uri.param("gr").is_some() {
             let secure = asked.secure;
             let targets = self.targets(cx, asked.uri, Destined::Local { aor, secure })?;
-            return Ok(Dialled::Lead(targets.into()));
+            let lead = self.recorded_there(cx, asked, targets, ways);
+            return Ok(Dialled::Lead(lead));
         }
         let inside = asked.flow.is_internal();
         let mut number = match inside {
@@ -495,6 +496,12 @@ fn is_inside(asked: &Asked<'_>) -> bool {
     asked.flow.is_internal() && led(asked.message, asked.flow) == Led::Nowhere
 }
 
+/// What a service says of its call; nothing of anybody else's.
+fn account_of<'a>(asked: &Asked<'a>) -> Option<&'a [u8]> {
+    let account = asked.message.header(HeaderName::XVoipAccount);
+    account.filter(|_| asked.flow.is_internal())
+}
+
 /// What becomes of a call of a service that another one takes; nothing of anybody else's.
 pub(super) fn led(message: &Message, flow: &Flow) -> Led {
     let account = message.header(HeaderName::XVoipAccount);
@@ -577,9 +584,7 @@ fn planned(
 /// A call back, which nobody dialled, reaches no emergency number, whatever the routes make of the
 /// one in the list.
 fn raises_no_alarm(cx: &Context<'_>, asked: &Asked<'_>, number: &str) -> Result<(), Reject> {
-    let account = asked.message.header(HeaderName::XVoipAccount);
-    let account = account.filter(|_| asked.flow.is_internal());
-    let Some(Account::CalledBack(user)) = account.and_then(Account::parse) else {
+    let Some(Account::CalledBack(user)) = account_of(asked).and_then(Account::parse) else {
         return Ok(());
     };
     let caller = identify(cx, asked).number;

@@ -17,7 +17,7 @@ use crate::call::{Ways, inside};
 use crate::config::{Recorded, Strategy, Transfer, Trunk};
 use crate::plan::{self, Decision, Query, Step, Way};
 use crate::sip::offer_answer;
-use crate::wire::sip::{Message, Method, Uri};
+use crate::wire::sip::{HeaderName, Message, Method, Uri};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl Proxy {
         if way.is_some() && phones == 0 {
             return None;
         }
-        let mut lead = match bridge(cx, asked, (number, &aor), how) {
+        let mut lead = match bridge(cx, asked, (number, &aor, None), how) {
             Ok(lead) => lead,
             Err(why) => {
                 ways.add_note(how.map_or("", |_| why));
@@ -101,13 +101,15 @@ impl Proxy {
             source: source_of(&journey.account),
             ..query(cx, asked, &number, &identified.number)
         };
-        let how = match cx.plan.decide(&query) {
-            Decision::None => self.recorded_at(cx, &number, &aor),
-            // The bridge calls on the caller's account, which may not leave the house.
-            Decision::Go(way) if stays_inside(&way) => recorded_way(cx, &way),
-            Decision::Go(_) | Decision::Refuse { .. } => None,
+        // The bridge calls on the caller's account, which may not leave the house: who sends the
+        // call on does.
+        let (how, by) = match cx.plan.decide(&query) {
+            Decision::None => (self.recorded_at(cx, &number, &aor), None),
+            Decision::Go(way) if stays_inside(&way) => (recorded_way(cx, &way), None),
+            Decision::Go(way) => (recorded_way(cx, &way), journey.account.user()),
+            Decision::Refuse { .. } => (None, None),
         };
-        match bridge(cx, asked, (&number, &aor), Some(how?)) {
+        match bridge(cx, asked, (&number, &aor, by), Some(how?)) {
             Ok(mut lead) => {
                 journey.mark(&mut lead.targets);
                 Some(lead)
@@ -117,6 +119,34 @@ impl Proxy {
                 None
             }
         }
+    }
+
+    /// Where a call to a whole URI leads, one of another domain's or that of one phone (RFC 5627):
+    /// to the bridge, if the caller is recorded, or whose phone that is.
+    pub(in crate::proxy) fn recorded_there(
+        &self,
+        cx: &Context<'_>,
+        asked: &Asked<'_>,
+        targets: Vec<Target>,
+        ways: &mut Ways,
+    ) -> Lead {
+        // Who takes the place of a call talks to a leg of that one.
+        if !may_be(cx, asked) || asked.message.has(HeaderName::Replaces) {
+            return targets.into();
+        }
+        let reached = targets.iter().find_map(|target| target.binding());
+        let reached = reached.map(|binding| Box::<str>::from(binding.aor()));
+        let users = [asked.caller.user(), reached.as_deref()];
+        let how = users.into_iter().flatten();
+        let how = how.filter_map(|aor| recorded_user(cx, aor)).max();
+        let (Some(_), Ok(uri)) = (how, std::str::from_utf8(asked.uri.as_bytes())) else {
+            return targets.into();
+        };
+        // What the user of a phone wants to become of calls is not for those to the phone.
+        bridge(cx, asked, (uri, uri, None), how).unwrap_or_else(|why| {
+            ways.add_note(why);
+            targets.into()
+        })
     }
 
     /// How calls to a number that no route takes are recorded: a user's, or a group's.
@@ -225,7 +255,7 @@ fn is_heard(cx: &Context<'_>, message: &Message) -> bool {
 fn bridge(
     cx: &Context<'_>,
     asked: &Asked<'_>,
-    (number, aor): (&str, &str),
+    (number, aor, by): (&str, &str, Option<&str>),
     how: Option<Recorded>,
 ) -> Result<Lead, &'static str> {
     let message = asked.message;
@@ -239,6 +269,9 @@ fn bridge(
     };
     let mut uri = announce::bridge_uri(cx.config, &to);
     uri.push_str(";mail=no");
+    if let Some(by) = by {
+        uri.push_str(&format!(";by={}", inside::escape(by)));
+    }
     if let Some(how) = how {
         uri.push_str(&format!(";record={}", how.as_str()));
     }
@@ -248,7 +281,7 @@ fn bridge(
         uri.push_str(&format!(";ringback={}", inside::escape(&sound)));
     }
     let mut lead = Lead::from(vec![announce::service(uri)]);
-    if voicemail::takes(cx, message, asked.caller, aor) {
+    if voicemail::takes(cx, asked, aor) {
         let ring = ring(cx, aor);
         let journey = Journey::of(asked, aor);
         lead.forwarding = Some(Forwarding::mail_alone(asked, aor, &journey, ring));

@@ -2,20 +2,32 @@
 //! same INVITE. The user's own forwarding comes before it, and it before an announcement.
 
 use super::super::Context;
-use super::super::context::{Caller, ResponseContext};
+use super::super::context::ResponseContext;
 use super::super::targets::Target;
-use super::announce;
+use super::{Asked, announce};
 use crate::call::inside;
 use crate::feature::Failure;
-use crate::wire::sip::{Message, Method};
+use crate::wire::sip::{HeaderName, Method};
 
-/// Whether calls of this caller fall to the user's voicemail. The user's own do not: whoever calls
-/// oneself from another phone of one's own looks for that phone.
-pub(super) fn takes(cx: &Context<'_>, message: &Message, caller: &Caller, aor: &str) -> bool {
-    message.method() == Method::Invite
-        && caller.user() != Some(aor)
+/// Whether such a call falls to the user's voicemail. The user's own do not: whoever calls oneself
+/// from another phone of one's own looks for that phone.
+pub(super) fn takes(cx: &Context<'_>, asked: &Asked<'_>, aor: &str) -> bool {
+    asked.message.method() == Method::Invite
+        && (asked.caller.user() != Some(aor) || is_of_another(asked, aor))
         && cx.directory.get(aor).is_some()
         && cx.mailboxes.takes_calls(aor, cx.config.voicemail.enabled)
+}
+
+/// Whether it is somebody else whom the user sends to the own number: a transfer goes on the
+/// account of who asks for it.
+fn is_of_another(asked: &Asked<'_>, aor: &str) -> bool {
+    let referred = asked.flow.is_internal() && asked.message.has(HeaderName::ReferredBy);
+    let from = asked.message.from().ok().and_then(|from| from.uri().ok());
+    let from = from.map(|uri| {
+        let user = uri.user_unescaped();
+        format!("{}@{}", String::from_utf8_lossy(&user), uri.host())
+    });
+    referred && from.is_none_or(|from| from != aor)
 }
 
 /// The mailbox of a user as a target: `busy` decides what is said.

@@ -231,6 +231,10 @@ impl Program for Disa {
                 0 => self.ask(scene),
                 _ => self.dial_tone(scene),
             },
+            // Who listens to the question to its end has the whole time then.
+            (Doing::Pin(entered), Event::Done(WORDS)) if entered.is_empty() => {
+                scene.after(FIRST, DIGIT);
+            }
             (Doing::Calling, Event::Ringing) => sound(scene, Tone::RingBack),
             (Doing::Calling, Event::Heard | Event::Joined) => self.doing = Doing::Talking,
             (Doing::Calling | Doing::Talking, Event::Refused(status)) => {
@@ -362,6 +366,19 @@ mod tests {
         assert!(hears(&stage.tell(Event::Done(WORDS)), Tone::Dial));
         assert_eq!(spoken(&stage.tell(Event::Due(DIGIT))), ["goodbye"]);
         assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+    }
+
+    #[test]
+    fn the_time_for_a_pin_begins_behind_the_question() {
+        let mut stage = stage(TEXT, None);
+        stage.tell(Event::Begin);
+        assert_eq!(
+            stage.tell(Event::Done(WORDS)),
+            [Effect::After(FIRST, DIGIT)]
+        );
+        // With a digit there the time of the next runs.
+        press(&mut stage, "4");
+        assert_eq!(stage.tell(Event::Done(WORDS)), []);
     }
 
     #[test]

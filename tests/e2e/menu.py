@@ -97,7 +97,8 @@ def test_directory_by_name(case):
     press(alice, "9")
     time.sleep(1)
     press(alice, "686")
-    time.sleep(1)
+    # The whole question is heard, which is longer than a key is waited for.
+    time.sleep(6.5)
     press(alice, "1")
     talk(alice, bob, voipd)
 

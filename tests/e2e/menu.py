@@ -141,6 +141,32 @@ def test_closed_hours_spanish(case):
     closed(case, node={"locale": "es"})
 
 
+def by_the_host(case, zone):
+    """Alice calls a menu that has no time zone and is closed where the day is that of UTC+14."""
+    now = time.time() + 14 * 3_600
+    days = [time.strftime("%Y-%m-%d", time.gmtime(at)) for at in (now, now + 86_400)]
+    menu = {"keys": {"1": "extension:202"}, "holidays": days, "closed": "menu:night"}
+    voipd = office(case, menu, NIGHT, within=["env", f"TZ={zone}"])
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+    alice.dial("500")
+    up(voipd)
+    time.sleep(9)
+    return voipd, alice
+
+
+def test_hours_of_the_host_that_are_over(case):
+    voipd, _ = by_the_host(case, "Pacific/Kiritimati")
+    assert voipd.calls() == [], "the menu is open"
+
+
+def test_hours_of_the_host(case):
+    """The day before, at UTC-11."""
+    voipd, alice = by_the_host(case, "Pacific/Pago_Pago")
+    assert voipd.calls(), "the menu is closed"
+    alice.hangup()
+
+
 def test_nobody_answers_and_the_menu_goes_on(case):
     voipd = office(case, {"keys": {"1": "extension:202"}, "timeout_s": 1, "retries": 0,
                           "then": "say:vm-nobox"})

@@ -110,7 +110,7 @@ def test_left_told_of_fetched_deleted(case):
 # Prompts that a test listens for, and those around them, which are shorter as tones.
 PROMPTS = ["vm-intro", "vm-password", "vm-incorrect", "vm-locked", "vm-login", "vm-review", "vm-msgsaved",
            "vm-tooshort", "vm-mailboxfull", "vm-cannot-record", "vm-deleted", "vm-nomore", "vm-rec-unv",
-           "vm-options", "vm-onefor-full", "vm-helpexit", "call-unavailable", "call-busy", "goodbye",
+           "vm-options", "vm-onefor-full", "vm-helpexit", "vm-otherexit", "call-unavailable", "call-busy", "goodbye",
            "vm-opts-full", "vm-prev", "vm-repeat", "vm-next", "vm-delete", "vm-savemessage",
            "vm-tocallback", "vm-tohearenv", "vm-unknown-caller"]
 MESSAGE, OTHER = 440, 2600
@@ -247,6 +247,27 @@ def test_told_of_and_not_heard(case):
     house.wait_counts("bob", 1, 1)
 
 
+def test_from_a_colleagues_phone(case):
+    """carol's phone opens carol's mailbox unasked, and with * and a PIN that of 200."""
+    house = House(case, users=("200", "carol", "bob"))
+    house.voipd.ctl("mailbox", "set", "200", "pin", "-", stdin="2468\n")
+    house.leave(house.phone("bob"), "200")
+    carol = house.phone("carol")
+    carol.call("*123")
+    carol.hears("vm-otherexit")
+    carol.press("*")
+    carol.hears("vm-login")
+    carol.press("200#")
+    carol.hears("vm-password")
+    carol.press("2468#")
+    carol.hears("vm-onefor-full")
+    carol.press("1")
+    carol.hears(MESSAGE)
+    carol.hang_up()
+    house.wait_counts("200", 0, 1)
+    house.is_clean()
+
+
 def test_pin(case):
     """Another's phone opens a mailbox by its PIN; wrong ones slow the next down and lock it."""
     house = House(case, users=("200", "carol"), voicemail={"lock_s": 60, "pin_tries": 4})
@@ -349,7 +370,7 @@ def test_own_greeting(case):
     house = House(case)
     bob, carol = house.phone("bob"), house.phone("carol")
     bob.call("*123")
-    bob.hears("vm-helpexit")
+    bob.hears("vm-otherexit")
     bob.press("01")
     bob.hears("vm-rec-unv")
     bob.hears("beep")

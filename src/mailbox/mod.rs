@@ -38,8 +38,8 @@ pub const BOX_MESSAGES_MAX: u32 = 1_000;
 pub const MESSAGES_MAX: usize = 1_000_000;
 /// Most callers that speak to one mailbox at a time.
 pub const RECORDINGS_MAX: usize = 16;
-/// Most phones of one mailbox that are known to have asked to be told, in all shards; more are told,
-/// and told unasked besides.
+/// Most phones of one mailbox that are known to have asked to be told, in all shards; more are
+/// told, and told unasked besides.
 pub const SUBSCRIBERS_MAX: usize = 1_000;
 /// Most files that wait to be removed; what is left lying is found by the next start.
 pub const ERRANDS_MAX: usize = 100_000;

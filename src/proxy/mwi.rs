@@ -314,8 +314,8 @@ impl Notifier {
         mailboxes.unsubscribed(&subscription.aor, &subscription.phone());
     }
 
-    /// The counts of a mailbox changed: its subscribers in this shard are told, and by one shard the
-    /// phones that did not ask.
+    /// The counts of a mailbox changed: its subscribers in this shard are told, and by one shard
+    /// the phones that did not ask.
     pub fn changed(&mut self, cx: &mut Context<'_>, aor: &Arc<str>) {
         for key in self.by_aor.get(aor).cloned().unwrap_or_default() {
             self.tell(cx, key);

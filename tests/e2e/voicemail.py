@@ -214,6 +214,23 @@ def test_told_unasked_and_kept_when_the_caller_hangs_up(case):
     house.is_clean()
 
 
+def test_told_beside_a_phone_that_subscribes(case):
+    """One of bob's phones subscribes, as baresip does, the other knows no subscriptions: both are told."""
+    house = House(case, voicemail={"ring_s": 5})
+    desk = Agent(case, house.voipd, "bob")
+    desk.register()
+    assert notified(desk) == ("no", "0/0")
+    lit = lit_phone(case, "bob", house.voipd, HIGH)
+    carol = house.phone("carol")
+    carol.ringing = threading.Thread(target=lambda: desk.reply(desk.expect("INVITE", 20), 486))
+    carol.ringing.start()
+    house.leave(carol, "bob")
+    carol.ringing.join()
+    desk.expect("ACK")
+    assert notified(desk) == ("yes", "1/0")
+    wait_for("the other phone's lamp", lambda: lamp(lit) == "yes 1/0")
+
+
 def test_told_of_and_not_heard(case):
     """Who hangs up, or goes on, while a message is being told of has not heard it; nor is one heard whose
     file is gone."""

@@ -39,8 +39,8 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// Reads and checks a configuration file, and the files that it names; fills in what they leave to the
-/// host.
+/// Reads and checks a configuration file, and the files that it names; fills in what they leave to
+/// the host.
 pub fn load(path: &Path) -> Result<Config, SettingsError> {
     let unreadable = |e| SettingsError::Unreadable(path.to_path_buf(), e);
     let size = path.metadata().map_err(unreadable)?.len();

@@ -52,7 +52,7 @@ pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MA
 pub use reader::nearest;
 pub use recording::{Recorded, Recording};
 pub use ring_back::{RING_BACK_COUNTRIES, RingBack};
-pub use services::{Service, Services};
+pub use services::{Announcements, Service, Services};
 pub use voicemail::{Smtp, Voicemail};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -673,8 +673,8 @@ impl Config {
         self
     }
 
-    /// Fills in what a file without `[numbers] timezone` leaves to the host: the zone that it keeps,
-    /// by its name in the tz database; empty if that is not known.
+    /// Fills in what a file without `[numbers] timezone` leaves to the host: its zone, by the name
+    /// in the tz database; empty if that is not known.
     pub fn with_timezone(mut self, zone: &str) -> Config {
         if self.numbers.timezone.is_empty() {
             self.numbers.timezone = zone.into();

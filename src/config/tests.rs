@@ -66,6 +66,30 @@ fn host_names_of_every_kind() {
 }
 
 #[test]
+fn announcements_are_for_nobody_for_users_or_for_all() {
+    for (value, who) in [
+        ("false", Announcements::Nobody),
+        ("true", Announcements::Users),
+        ("\"all\"", Announcements::All),
+    ] {
+        let text = format!("[services]\nannouncements = {value}\n");
+        let config = Config::parse(&text, Path::new("voip.toml")).unwrap();
+        assert_eq!(config.services.announcements, who);
+        assert!(config.to_string().contains(&text), "{config}");
+    }
+    for value in ["\"users\"", "1"] {
+        let text = format!("[services]\nannouncements = {value}\n");
+        let mistakes = Config::parse(&text, Path::new("voip.toml")).unwrap_err();
+        let said = mistakes.to_string();
+        assert!(said.contains("services.announcements"), "{said}");
+        assert!(
+            said.contains("write true or false, without quotes"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn what_names_no_time_zone_goes_by_the_hosts() {
     let parse = |text: &str| {
         let path = Path::new("/etc/voip/voip.toml");

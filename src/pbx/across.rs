@@ -12,7 +12,6 @@ use super::program::{Account, Event, Led, Program, Reach, Scene};
 use super::rooms::{Journey, Wish};
 use crate::feature::Address;
 use crate::media::room::{Join, VOLUME_ONE};
-use crate::media::tone::Tone;
 use crate::media::{Sound, Task};
 use crate::wire::sip::HeaderName;
 use std::time::Duration;
@@ -30,6 +29,8 @@ pub(super) struct Across {
     room: Box<str>,
     /// The other, while both are in the room.
     other: Option<Address>,
+    /// Whether the phone rings to which it is transferred.
+    rings: bool,
 }
 
 impl Across {
@@ -38,7 +39,11 @@ impl Across {
         // No room of the configuration has a colon in its name.
         let room = format!("parked:{}:{}", host.shard, host.session).into();
         let other = Some(other);
-        Self { room, other }
+        Self {
+            room,
+            other,
+            rings: false,
+        }
     }
 
     fn join(&self, scene: &mut Scene<'_>) {
@@ -71,6 +76,7 @@ impl Across {
     /// The other transfers it.
     fn go(&mut self, scene: &mut Scene<'_>, journey: Journey) {
         self.other = None;
+        self.rings = false;
         Self::play(scene, Sound::Music);
         let name_of = |header: HeaderName| header.as_str().into();
         let mut headers = Vec::new();
@@ -121,8 +127,8 @@ impl Program for Across {
                 self.other = None;
                 scene.hang_up();
             }
-            Event::Ringing => {
-                let ringing = scene.voice.tone(Tone::RingBack, None);
+            Event::Ringing if !std::mem::replace(&mut self.rings, true) => {
+                let ringing = scene.ringing();
                 Self::play(scene, ringing);
             }
             Event::Refused(_) | Event::Parted => scene.hang_up(),

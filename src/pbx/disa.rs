@@ -46,6 +46,7 @@ enum Doing {
     HeldBack,
     Number(String),
     Calling,
+    Ringing,
     Talking,
     /// Says why not; whether it may dial again.
     Saying {
@@ -124,7 +125,8 @@ impl Disa {
     }
 
     fn dial_tone(&mut self, scene: &mut Scene<'_>) {
-        sound(scene, Tone::Dial);
+        let tone = scene.voice.tone(Tone::Dial, None);
+        sound(scene, tone);
         scene.after(FIRST, DIGIT);
         self.doing = Doing::Number(String::new());
     }
@@ -235,21 +237,26 @@ impl Program for Disa {
             (Doing::Pin(entered), Event::Done(WORDS)) if entered.is_empty() => {
                 scene.after(FIRST, DIGIT);
             }
-            (Doing::Calling, Event::Ringing) => sound(scene, Tone::RingBack),
-            (Doing::Calling, Event::Heard | Event::Joined) => self.doing = Doing::Talking,
-            (Doing::Calling | Doing::Talking, Event::Refused(status)) => {
+            (Doing::Calling, Event::Ringing) => {
+                let ringing = scene.ringing();
+                sound(scene, ringing);
+                self.doing = Doing::Ringing;
+            }
+            (Doing::Calling | Doing::Ringing, Event::Heard | Event::Joined) => {
+                self.doing = Doing::Talking;
+            }
+            (Doing::Calling | Doing::Ringing | Doing::Talking, Event::Refused(status)) => {
                 self.refused(scene, status);
             }
-            (Doing::Calling | Doing::Talking, Event::Parted) => scene.hang_up(),
+            (Doing::Calling | Doing::Ringing | Doing::Talking, Event::Parted) => scene.hang_up(),
             _ => {}
         }
     }
 }
 
-fn sound(scene: &mut Scene<'_>, tone: Tone) {
-    let sounds: Vec<Sound> = vec![scene.voice.tone(tone, None)];
+fn sound(scene: &mut Scene<'_>, sound: Sound) {
     let what = Task::Play {
-        sounds,
+        sounds: vec![sound],
         rounds: None,
         until_key: true,
     };
@@ -346,6 +353,7 @@ mod tests {
         assert_eq!(reach.account, Account::User("100@example.com".into()));
         assert_eq!(reach.caller_id, Some(("100".into(), "".into())));
         assert!(hears(&stage.tell(Event::Ringing), Tone::RingBack));
+        assert_eq!(stage.tell(Event::Ringing), [], "it rings already");
         assert_eq!(stage.tell(Event::Joined), []);
         assert_eq!(stage.tell(Event::Parted), [Effect::HangUp]);
     }

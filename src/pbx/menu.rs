@@ -16,7 +16,6 @@ use super::voicemail::recorded_name;
 use super::{service, spell};
 use crate::config::{Action, Menu};
 use crate::media::file::Root;
-use crate::media::tone::Tone;
 use crate::media::{Sound, Task};
 use crate::plan::is_open;
 use crate::store::User;
@@ -450,6 +449,7 @@ impl Attendant {
             }
             return;
         };
+        let before = *rings && *said;
         match event {
             Event::Ringing => *rings = true,
             Event::Done(HOLD) => *said = true,
@@ -458,9 +458,10 @@ impl Attendant {
             Event::Parted => return scene.hang_up(),
             _ => return,
         }
-        if *rings && *said {
+        // Further phones that ring change nothing.
+        if !before && *rings && *said {
             let what = Task::Play {
-                sounds: vec![scene.voice.tone(Tone::RingBack, None)],
+                sounds: vec![scene.ringing()],
                 rounds: None,
                 until_key: false,
             };

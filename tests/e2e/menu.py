@@ -103,6 +103,24 @@ def test_directory_by_name(case):
     talk(alice, bob, voipd)
 
 
+def test_ring_back_of_the_user(case):
+    """Who comes by a menu hears, while bob's phone rings, what bob has chosen: the tone of the US."""
+    voipd = office(case, {"keys": {"1": "extension:202"}})
+    voipd.ctl("feature", "set", "202", "ringback", "tone:us")
+    alice, bob = Phone(case, "alice", voipd, LOW), Phone(case, "202", voipd, HIGH, answers=False)
+    alice.wait_registered()
+    bob.wait_registered()
+    alice.dial("500")
+    up(voipd)
+    time.sleep(1)
+    press(alice, "1")
+    # "Please hold while I try", and then a tone of two seconds in six.
+    time.sleep(8)
+    alice.hangup()
+    wait_for("the calls to be gone", lambda: voipd.calls() == [], 10)
+    holds(alice.recording(), 440, 480)
+
+
 def test_wrong_keys(case):
     """Two wrong keys where one may be, and the caller is led to the group."""
     voipd = office(case, {"keys": {"1": "hangup"}, "retries": 1, "then": "group:sales"})

@@ -183,6 +183,39 @@ fn a_call_is_held_rung_answered_and_ended() {
 }
 
 #[test]
+fn callers_hear_what_the_phones_user_or_their_trunk_chose() {
+    use crate::config::RingBack;
+    let trunk = "[[trunk]]\nname = \"itsp\"\nuri = \"sip:203.0.113.1\"\nringback = \"tone:us\"\n";
+    let rings = |way: Option<&str>, own: Option<&str>| {
+        let mut stage = waiting(&format!("{MAIN}{trunk}"));
+        stage.caller.way = way.map(Box::from);
+        press(&mut stage, "1");
+        stage.tell(Event::Due(KEY));
+        stage.ring_back = own.and_then(RingBack::parse);
+        stage.tell(Event::Ringing);
+        let effects = stage.tell(Event::Done(HOLD));
+        let [Effect::Do(TONE, Task::Play { sounds, .. })] = &*effects else {
+            panic!("{effects:?}");
+        };
+        let [sound] = &sounds[..] else {
+            panic!("{sounds:?}");
+        };
+        sound.clone()
+    };
+    let tone = |country| Sound::Tone {
+        country,
+        tone: crate::media::tone::Tone::RingBack,
+        ms: None,
+    };
+    use crate::media::tone::Country;
+    assert_eq!(rings(None, None), tone(Country::Es));
+    assert_eq!(rings(Some("itsp"), None), tone(Country::Us));
+    assert_eq!(rings(Some("other"), None), tone(Country::Es));
+    assert_eq!(rings(Some("itsp"), Some("music")), Sound::Music);
+    assert_eq!(rings(None, Some("tone:fr")), tone(Country::Fr));
+}
+
+#[test]
 fn who_cannot_be_reached_is_explained_and_the_menu_goes_on() {
     for (status, why) in [
         (486, "call-busy"),

@@ -92,8 +92,14 @@ impl Outcome {
 }
 
 fn voipctl(arguments: &[&str], input: &str) -> Outcome {
+    voipctl_at("Europe/Madrid", arguments, input)
+}
+
+/// On a host of that time zone.
+fn voipctl_at(zone: &str, arguments: &[&str], input: &str) -> Outcome {
     let mut child = Command::new(env!("CARGO_BIN_EXE_voipctl"))
         .args(arguments)
+        .env("TZ", zone)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -308,6 +314,17 @@ fn check_names_mistakes() {
     );
     let printed = site.run(&["check", "--print"]).ok();
     assert!(printed.contains("\n[timers]\nt1_ms = 500\n"), "{printed}");
+    assert!(
+        printed.contains("timezone = \"Europe/Madrid\"\n"),
+        "{printed}"
+    );
+    let dated = site.dir.join("dated.toml");
+    std::fs::write(&dated, "[recording]\nusers = [\"100\"]\n").unwrap();
+    for (zone, doubts) in [("Europe/Madrid", 0), ("CET-1CEST", 1)] {
+        let checked = voipctl_at(zone, &["check", dated.to_str().unwrap()], "");
+        assert_eq!(checked.err.lines().count(), doubts, "{}", checked.err);
+        assert!(checked.code == 0 && checked.out.ends_with("dated.toml is in order\n"));
+    }
     let bad = site.dir.join("bad.toml");
     std::fs::write(
         &bad,

@@ -131,6 +131,18 @@ fn mistakes_are_named_and_nothing_starts() {
         let said = String::from_utf8(refused.stderr).unwrap();
         assert!(said.contains("bad.toml:2:1: sip.lissten"), "{said}");
     }
+    // What has days and hours and no time zone is in order, and doubtful.
+    let text = format!("{}[voicemail]\n", config(free_port(), 1));
+    let dated = folder.write("dated.toml", &text);
+    for (zone, doubtful) in [("Europe/Madrid", false), ("CET-1CEST", true)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_voipd"));
+        let checked = command.env("TZ", zone).arg("-t").arg("-c").arg(&dated);
+        let checked = checked.output().unwrap();
+        assert!(checked.status.success(), "{checked:?}");
+        let said = String::from_utf8(checked.stderr).unwrap();
+        let warning = "warning: no time zone is known: the dates of voicemail are in UTC";
+        assert_eq!(said.contains(warning), doubtful, "{said}");
+    }
     assert_eq!(voipd(&["-q"], &good).status.code(), Some(64));
     let nobody = voipd(&["-u", "no-such-user-here"], &good);
     assert_eq!(nobody.status.code(), Some(67));

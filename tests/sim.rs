@@ -234,7 +234,7 @@ fn services_answer_in_any_weather() {
             _ => Carrier::Datagram,
         };
         let mut config = Config::default();
-        config.services.announcements = true;
+        config.services.announcements = voip::config::Announcements::Users;
         let people = [
             person("u0", true, carrier),
             person("u1", false, Carrier::Datagram),

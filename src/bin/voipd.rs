@@ -78,7 +78,9 @@ fn run(arguments: Arguments) -> Result<(), Fatal> {
         return service::run(&options);
     }
     if arguments.test {
-        service::check(&arguments.config)?;
+        for doubt in service::check(&arguments.config)? {
+            eprintln!("voipd: warning: {doubt}");
+        }
         println!("{}: no mistakes", arguments.config.display());
         return Ok(());
     }

@@ -3,7 +3,8 @@
 //!
 //! A call of a service that leads to another one, or to a mailbox, would have both its ends here.
 //! It is answered 302 with that service's URI in `X-Voip-Account`, which nobody else's answer
-//! keeps on its way here, and the caller's program gives way to the one of the URI.
+//! keeps on its way here, and the caller's program gives way to the one of the URI. In the same
+//! header stands what the user of a phone that rings has callers hear.
 
 use crate::wire::sip::{self, escaped};
 
@@ -148,6 +149,20 @@ impl Account {
             _ => None,
         }
     }
+}
+
+/// What stands before what callers hear while a phone rings.
+const HEARS: &str = "hears ";
+
+/// What the caller of a service's call hears while a phone rings, where its user chose that: in the
+/// 180 that the service gets.
+pub fn hears(sound: &str) -> String {
+    format!("{HEARS}{sound}")
+}
+
+/// What [`hears`] wrote.
+pub fn heard(text: &[u8]) -> Option<&str> {
+    std::str::from_utf8(text).ok()?.strip_prefix(HEARS)
 }
 
 /// What stands in our texts as it is: marks that mean nothing anywhere in a URI.

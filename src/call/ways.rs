@@ -6,8 +6,16 @@ use crate::base::Instant;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Longest note, in bytes.
+/// Longest note, in bytes, without the recordings that it names.
 pub(super) const NOTE_BYTES_MAX: usize = 400;
+
+/// Most recordings that a note names, each by a path of some hundred bytes.
+pub(super) const RECORDED_MAX: usize = 64;
+
+/// How a note names a recording. A caller has no say in what stands there.
+const RECORDED: &str = "recorded: recordings/";
+/// What it says of those that it does not name.
+const MORE_RECORDED: &str = "recorded more often than is listed";
 
 /// Longest Call-ID and address in the record of a refused call, in bytes.
 pub(super) const REFUSED_BYTES_MAX: usize = 256;
@@ -59,18 +67,35 @@ impl Ways {
         self
     }
 
-    /// Adds to the note, unless it says so already or is full.
+    /// Adds to the note, unless it says so already or is full. Recordings are named whole, whatever
+    /// else it says, since by their records they are found.
     pub fn add_note(&mut self, text: &str) {
         if text.is_empty() || self.note.split("; ").any(|part| part == text) {
             return;
         }
-        let whole = match self.note.is_empty() {
+        let parts = self.note.split("; ").filter(|part| !part.is_empty());
+        let (recorded, others): (Vec<&str>, Vec<&str>) =
+            parts.partition(|part| part.starts_with(RECORDED));
+        if text.starts_with(RECORDED) {
+            if recorded.len() >= RECORDED_MAX {
+                return self.add_note(MORE_RECORDED);
+            }
+            return self.append(text);
+        }
+        // As long as they would be alone, with what separates them.
+        let taken: usize = others.iter().map(|part| part.len() + 2).sum();
+        let room = NOTE_BYTES_MAX.saturating_sub(taken);
+        let end = text.floor_char_boundary(room);
+        if end > 0 {
+            self.append(&text[..end]);
+        }
+    }
+
+    fn append(&mut self, text: &str) {
+        self.note = match self.note.is_empty() {
             true => text.into(),
             false => [&self.note, "; ", text].concat().into(),
         };
-        if self.note.len() < NOTE_BYTES_MAX {
-            self.note = cut(whole, NOTE_BYTES_MAX);
-        }
     }
 }
 
@@ -177,6 +202,40 @@ mod tests {
             ways.add_note(&format!("ñandú {n}"));
         }
         assert!(ways.note.len() <= NOTE_BYTES_MAX, "{}", ways.note.len());
+    }
+
+    #[test]
+    fn recordings_are_named_whole_however_many_and_whatever_else_is_said() {
+        let name = |n: usize| {
+            format!(
+                "recorded: recordings/2026/11/26/{n:02}-{}.wav",
+                "x".repeat(80)
+            )
+        };
+        let mut ways = Ways::default();
+        for n in 0..RECORDED_MAX + 2 {
+            ways.add_note(&name(n));
+            ways.add_note(&name(0));
+            ways.add_note(&format!("queue support: waited {n} s"));
+        }
+        let mut later = Ways::default();
+        later.learn(&ways);
+        assert_eq!(later.note, ways.note);
+        let parts: Vec<&str> = later.note.split("; ").collect();
+        let (recorded, others): (Vec<&str>, Vec<&str>) =
+            parts.iter().partition(|part| part.starts_with(RECORDED));
+        let wanted: Vec<String> = (0..RECORDED_MAX).map(name).collect();
+        assert_eq!(recorded, wanted);
+        assert_eq!(others[0], "queue support: waited 0 s");
+        assert!(others.join("; ").len() <= NOTE_BYTES_MAX, "{others:?}");
+
+        // Of those beyond the last that is said, where there is room for it.
+        let mut ways = Ways::default();
+        for n in 0..RECORDED_MAX + 2 {
+            ways.add_note(&name(n));
+        }
+        assert!(ways.note.ends_with(MORE_RECORDED), "{}", ways.note);
+        assert_eq!(ways.note.matches(MORE_RECORDED).count(), 1);
     }
 
     #[test]

@@ -36,7 +36,9 @@ pub struct Numbers {
     pub premium: Vec<Box<str>>,
     /// Numbers that always pass as they are, `112`.
     pub emergency: Vec<Box<str>>,
-    /// The time zone of routes that name none (IANA), `Europe/Madrid`; UTC by default.
+    /// The time zone of what names none (IANA), `Europe/Madrid`: routes, menus, what is said and
+    /// written of days and hours. Empty in a file that names none, until
+    /// [`Config::with_timezone`](super::Config::with_timezone), and then UTC's.
     pub timezone: Box<str>,
 }
 
@@ -121,7 +123,7 @@ impl Default for Numbers {
             local_digits: (0, 0),
             premium: Vec::new(),
             emergency: Vec::new(),
-            timezone: "UTC".into(),
+            timezone: "".into(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! An empty file is a whole configuration: it serves the host name's domain on UDP and TCP 5060.
 //! [`Config::parse`] reads no file but the text it is given; whether the files that it names can be
 //! read is asked by the caller ([`Config::files`]), and the host name is told by
-//! [`Config::with_host_name`].
+//! [`Config::with_host_name`], the time zone by [`Config::with_timezone`].
 
 mod check_routes;
 mod conference;
@@ -52,7 +52,7 @@ pub use pattern::{Index, Matcher, PATTERN_POSITIONS_MAX, Pattern, REGEX_BYTES_MA
 pub use reader::nearest;
 pub use recording::{Recorded, Recording};
 pub use ring_back::{RING_BACK_COUNTRIES, RingBack};
-pub use services::{Service, Services};
+pub use services::{Announcements, Service, Services};
 pub use voicemail::{Smtp, Voicemail};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -671,6 +671,35 @@ impl Config {
             self.node.domains.push(domain);
         }
         self
+    }
+
+    /// Fills in what a file without `[numbers] timezone` leaves to the host: its zone, by the name
+    /// in the tz database; empty if that is not known.
+    pub fn with_timezone(mut self, zone: &str) -> Config {
+        if self.numbers.timezone.is_empty() {
+            self.numbers.timezone = zone.into();
+        }
+        self
+    }
+
+    /// What of the file goes by the clock of a time zone, where neither it nor the host names one.
+    pub fn without_timezone(&self) -> Option<&'static str> {
+        if !self.numbers.timezone.is_empty() {
+            return None;
+        }
+        let opening = |menu: &Menu| menu.opening.as_ref().is_some_and(|o| o.timezone.is_empty());
+        let hours = |route: &Route| route.hours.as_ref().is_some_and(|h| h.timezone.is_empty());
+        let records = !self.recording.users.is_empty()
+            || !self.recording.on_demand.is_empty()
+            || self.routes.iter().any(|route| route.record)
+            || self.conferences.iter().any(|room| room.record);
+        let parts = [
+            (self.menus.iter().any(opening), "the opening hours of menus"),
+            (self.routes.iter().any(hours), "the hours of routes"),
+            (self.voicemail.enabled, "the dates of voicemail"),
+            (records, "the names of recordings"),
+        ];
+        parts.into_iter().find_map(|(is, what)| is.then_some(what))
     }
 
     /// The files that must be readable, each with its key.

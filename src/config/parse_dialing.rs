@@ -5,9 +5,9 @@ use super::parse::File;
 use super::pattern::is_dialled;
 use super::reader::{Entry, Section, Text, nearest};
 use super::{
-    Algorithm, CONDITIONS_MAX, Domain, Group, Identity, MEMBERS_MAX, Member, Node, NumberFormat,
-    Numbers, PATTERN_POSITIONS_MAX, PEERS_MAX, Pattern, Pool, RingBack, Service, ServiceRoute,
-    Services, Strategy, Transfer, Trunk,
+    Algorithm, Announcements, CONDITIONS_MAX, Domain, Group, Identity, MEMBERS_MAX, Member, Node,
+    NumberFormat, Numbers, PATTERN_POSITIONS_MAX, PEERS_MAX, Pattern, Pool, RingBack, Service,
+    ServiceRoute, Services, Strategy, Transfer, Trunk,
 };
 use crate::base::Transport;
 use crate::wire::sip::{HeaderName, Scheme, Uri};
@@ -149,13 +149,23 @@ const OF_IDENTITY: &[HeaderName] = &[
 type Wrong = (String, String);
 
 impl<'d> File<'_, '_, 'd> {
+    /// `false`, `true`, or for all who call `"all"`.
+    fn announcements(&mut self, entry: Entry<'d>) -> Option<Announcements> {
+        let said = self.reader.truth_or(entry, Announcements::ALL)?;
+        Some(match said {
+            Ok(false) => Announcements::Nobody,
+            Ok(true) => Announcements::Users,
+            Err(()) => Announcements::All,
+        })
+    }
+
     pub(super) fn services(&mut self) -> Services {
         let section = self.section("services");
         let mut services = Services::default();
         if let Some(entry) = section.get("announcements")
-            && let Some(on) = self.reader.truth(entry)
+            && let Some(who) = self.announcements(entry)
         {
-            services.announcements = on;
+            services.announcements = who;
         }
         if let Some(entry) = section.get("transcoding")
             && let Some(on) = self.reader.truth(entry)

@@ -183,7 +183,8 @@ fn numbers(f: &mut Formatter<'_>, n: &Numbers) -> fmt::Result {
     text(f, "international", &n.international)?;
     list(f, "premium", &n.premium)?;
     list(f, "emergency", &n.emergency)?;
-    text(f, "timezone", &n.timezone)
+    let zone = Some(&*n.timezone).filter(|zone| !zone.is_empty());
+    optional(f, "timezone", zone)
 }
 
 fn digits(f: &mut Formatter<'_>, key: &str, (least, most): (u8, u8)) -> fmt::Result {

@@ -351,6 +351,20 @@ impl<'t> Reader<'t> {
         truth
     }
 
+    /// True, false, or a word.
+    pub(super) fn truth_or(&mut self, entry: Entry<'_>, word: &str) -> Option<Result<bool, ()>> {
+        match entry.item.as_str() {
+            Some(text) if text == word => Some(Err(())),
+            Some(_) => {
+                let problem = "is neither true nor false".to_owned();
+                let remedy = format!("write true or false, without quotes, or \"{word}\"");
+                self.note_entry(entry, problem, remedy);
+                None
+            }
+            None => self.truth(entry).map(Ok),
+        }
+    }
+
     /// One of some words.
     pub(super) fn word<T: Copy>(&mut self, entry: Entry<'_>, words: &[(&str, T)]) -> Option<T> {
         let text = self.text(entry)?;

@@ -61,11 +61,37 @@ impl Service {
     }
 }
 
+/// Who hears why a call fails. Strangers never do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Announcements {
+    /// The status alone says so.
+    Nobody,
+    /// Our users.
+    Users,
+    /// Also who calls by a trunk, a pool or a trusted peer, as another branch does.
+    All,
+}
+
+impl Announcements {
+    /// What stands in the file for all of them; the others are `false` and `true`.
+    pub const ALL: &'static str = "all";
+}
+
+impl std::fmt::Display for Announcements {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Announcements::Nobody => f.write_str("false"),
+            Announcements::Users => f.write_str("true"),
+            Announcements::All => write!(f, "\"{}\"", Self::ALL),
+        }
+    }
+}
+
 /// What is served by voice. A service without a code is reached by routes alone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Services {
-    /// Whether our users hear why their calls fail.
-    pub announcements: bool,
+    /// Who hears why calls fail.
+    pub announcements: Announcements,
     /// Whether phones without a common codec are brought together.
     pub transcoding: bool,
     /// The site's own prompts and music.
@@ -79,7 +105,7 @@ impl Default for Services {
     fn default() -> Self {
         let all = Service::ALL.iter();
         Self {
-            announcements: false,
+            announcements: Announcements::Nobody,
             transcoding: true,
             prompts: None,
             g729_plugin: None,

@@ -66,6 +66,91 @@ fn host_names_of_every_kind() {
 }
 
 #[test]
+fn announcements_are_for_nobody_for_users_or_for_all() {
+    for (value, who) in [
+        ("false", Announcements::Nobody),
+        ("true", Announcements::Users),
+        ("\"all\"", Announcements::All),
+    ] {
+        let text = format!("[services]\nannouncements = {value}\n");
+        let config = Config::parse(&text, Path::new("voip.toml")).unwrap();
+        assert_eq!(config.services.announcements, who);
+        assert!(config.to_string().contains(&text), "{config}");
+    }
+    for value in ["\"users\"", "1"] {
+        let text = format!("[services]\nannouncements = {value}\n");
+        let mistakes = Config::parse(&text, Path::new("voip.toml")).unwrap_err();
+        let said = mistakes.to_string();
+        assert!(said.contains("services.announcements"), "{said}");
+        assert!(
+            said.contains("write true or false, without quotes"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn what_names_no_time_zone_goes_by_the_hosts() {
+    let parse = |text: &str| {
+        let path = Path::new("/etc/voip/voip.toml");
+        Config::parse(text, path).unwrap_or_else(|m| panic!("{m}"))
+    };
+    let named = parse("[numbers]\ntimezone = \"Atlantic/Canary\"\n[voicemail]\n");
+    let hosts = parse("[voicemail]\n");
+    let zone = |config: Config| config.with_timezone("Europe/Madrid").numbers.timezone;
+    assert_eq!(&*zone(named.clone()), "Atlantic/Canary");
+    assert_eq!(&*zone(hosts.clone()), "Europe/Madrid");
+    assert_eq!(named.without_timezone(), None);
+    let known = hosts.with_timezone("Europe/Madrid");
+    assert_eq!(known.without_timezone(), None);
+    // It is told by its name, and is not there where there is none.
+    assert!(known.to_string().contains("timezone = \"Europe/Madrid\"\n"));
+    assert!(!parse("").to_string().contains("timezone"));
+}
+
+#[test]
+fn what_needs_a_time_zone_is_known() {
+    let menu = "[[menu]]\nname = \"m\"\ngreeting = \"menu-welcome\"\nthen = \"hangup\"\n";
+    let open = format!("{menu}open = \"mon-fri 9:00-14:00\"\nclosed = \"hangup\"\n");
+    let route = "[[route]]\nmatch = \"6\"\nto = \"user:1\"\n";
+    for (text, wanted) in [
+        ("", None),
+        (menu, None),
+        (&open, Some("the opening hours of menus")),
+        (&format!("{open}timezone = \"UTC\"\n"), None),
+        (route, None),
+        (
+            &format!("{route}hours = \"09:00-18:00\"\n"),
+            Some("the hours of routes"),
+        ),
+        (
+            &format!("{route}hours = \"09:00-18:00\"\ntimezone = \"UTC\"\n"),
+            None,
+        ),
+        ("[voicemail]\n", Some("the dates of voicemail")),
+        ("[recording]\n", None),
+        (
+            "[recording]\nusers = [\"100\"]\n",
+            Some("the names of recordings"),
+        ),
+        (
+            "[recording]\non_demand = [\"100\"]\n",
+            Some("the names of recordings"),
+        ),
+        (
+            &format!("{route}record = true\n"),
+            Some("the names of recordings"),
+        ),
+    ] {
+        let config = Config::parse(text, Path::new("voip.toml"));
+        let config = config.unwrap_or_else(|m| panic!("{text}: {m}"));
+        assert_eq!(config.without_timezone(), wanted, "{text}");
+        let config = config.with_timezone("UTC");
+        assert_eq!(config.without_timezone(), None, "{text}");
+    }
+}
+
+#[test]
 fn canonical_text_means_the_same() {
     let path = Path::new("/etc/voip/voip.toml");
     let config = Config::parse("", path).unwrap();

@@ -27,6 +27,7 @@ use crate::store::{
     EmailCopy, Folder, Greeting, Mailbox, MailboxRecord, MessageRecord, Record, USERS_MAX,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,9 @@ pub const BOX_MESSAGES_MAX: u32 = 1_000;
 pub const MESSAGES_MAX: usize = 1_000_000;
 /// Most callers that speak to one mailbox at a time.
 pub const RECORDINGS_MAX: usize = 16;
+/// Most phones of one mailbox that are known to have asked to be told, in all shards; more are
+/// told, and told unasked besides.
+pub const SUBSCRIBERS_MAX: usize = 1_000;
 /// Most files that wait to be removed; what is left lying is found by the next start.
 pub const ERRANDS_MAX: usize = 100_000;
 /// Most copies by e-mail that wait; of more, messages go without.
@@ -73,14 +77,25 @@ pub enum Errand {
     Rename(Box<str>, Box<str>),
 }
 
+/// A phone that asked to be told of a mailbox (RFC 3842), by what it can be known again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Subscriber {
+    /// Where its last SUBSCRIBE came from.
+    pub remote: SocketAddr,
+    /// The URI of its Contact.
+    pub target: Box<[u8]>,
+    /// Whether others stand in between, so that `remote` is one of theirs.
+    pub routed: bool,
+}
+
 /// One mailbox with its messages.
 #[derive(Debug, Default)]
 struct Kept {
     mailbox: Mailbox,
     /// The oldest first.
     messages: Vec<MessageRecord>,
-    /// Phones that asked to be told (RFC 3842), in all shards.
-    subscriptions: u32,
+    /// Phones that asked to be told, in all shards: one for each subscription.
+    subscribers: Vec<Subscriber>,
 }
 
 impl Kept {
@@ -97,7 +112,9 @@ impl Kept {
     }
 
     fn is_idle(&self) -> bool {
-        self.mailbox == Mailbox::default() && self.messages.is_empty() && self.subscriptions == 0
+        self.mailbox == Mailbox::default()
+            && self.messages.is_empty()
+            && self.subscribers.is_empty()
     }
 }
 
@@ -405,31 +422,34 @@ impl Mailboxes {
         self.stir(&state);
     }
 
-    /// A phone asked to be told of a mailbox, or does no more.
-    pub fn subscribed(&self, aor: &str, begins: bool) {
+    /// A phone asked to be told of a mailbox.
+    pub fn subscribed(&self, aor: &str, phone: Subscriber) {
         let mut state = self.lock();
-        match begins {
-            true if state.kept.len() < USERS_MAX || state.kept.contains_key(aor) => {
-                let kept = state.kept.entry(aor.into()).or_default();
-                kept.subscriptions = kept.subscriptions.saturating_add(1);
-            }
-            true => {}
-            false => {
-                if let Some(kept) = state.kept.get_mut(aor) {
-                    kept.subscriptions = kept.subscriptions.saturating_sub(1);
-                }
-                state.forget_idle(aor);
+        if state.kept.len() < USERS_MAX || state.kept.contains_key(aor) {
+            let kept = state.kept.entry(aor.into()).or_default();
+            if kept.subscribers.len() < SUBSCRIBERS_MAX {
+                kept.subscribers.push(phone);
             }
         }
     }
 
-    /// Whether any phone asked to be told of a mailbox.
-    pub fn is_subscribed(&self, aor: &str) -> bool {
+    /// A phone that [`Mailboxes::subscribed`] is told by that subscription no more.
+    pub fn unsubscribed(&self, aor: &str, phone: &Subscriber) {
+        let mut state = self.lock();
+        if let Some(kept) = state.kept.get_mut(aor)
+            && let Some(at) = kept.subscribers.iter().position(|known| known == phone)
+        {
+            kept.subscribers.swap_remove(at);
+        }
+        state.forget_idle(aor);
+    }
+
+    /// The phones that asked to be told of a mailbox, in no order.
+    pub fn subscribers(&self, aor: &str) -> Vec<Subscriber> {
         let state = self.lock();
-        state
-            .kept
-            .get(aor)
-            .is_some_and(|kept| kept.subscriptions > 0)
+        let kept = state.kept.get(aor);
+        kept.map(|kept| kept.subscribers.clone())
+            .unwrap_or_default()
     }
 
     /// Whether there is anything to take by [`Mailboxes::take_changes`] or

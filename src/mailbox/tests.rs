@@ -184,13 +184,30 @@ fn a_deleted_user_leaves_nothing() {
 #[test]
 fn subscriptions_keep_a_mailbox_known() {
     let all = Mailboxes::new();
-    assert!(!all.is_subscribed(ANA));
-    all.subscribed(ANA, true);
-    all.subscribed(ANA, true);
-    all.subscribed(ANA, false);
-    assert!(all.is_subscribed(ANA));
-    all.subscribed(ANA, false);
-    assert!(!all.is_subscribed(ANA) && all.lock().kept.is_empty());
+    let phone = |port| Subscriber {
+        remote: ([192, 0, 2, 21], port).into(),
+        target: (*b"sip:ana@192.0.2.21").into(),
+        routed: false,
+    };
+    assert_eq!(all.subscribers(ANA), []);
+    // Twice the same: two subscriptions.
+    for port in [5060, 5060, 5070] {
+        all.subscribed(ANA, phone(port));
+    }
+    all.unsubscribed(ANA, &phone(5060));
+    all.unsubscribed(ANA, &phone(5080));
+    assert_eq!(all.subscribers(ANA).len(), 2);
+    all.unsubscribed(ANA, &phone(5060));
+    assert_eq!(all.subscribers(ANA), [phone(5070)]);
+    all.unsubscribed(ANA, &phone(5070));
+    assert!(all.subscribers(ANA).is_empty() && all.lock().kept.is_empty());
+    for n in 0..=SUBSCRIBERS_MAX {
+        all.subscribed(ANA, phone(u16::try_from(n).unwrap()));
+    }
+    assert_eq!(all.subscribers(ANA).len(), SUBSCRIBERS_MAX);
+    for n in 0..=SUBSCRIBERS_MAX {
+        all.unsubscribed(ANA, &phone(u16::try_from(n).unwrap()));
+    }
     assert!(all.takes_calls(ANA, true) && !all.takes_calls(ANA, false));
     all.update(ANA, |m| m.enabled = Some(false)).unwrap();
     assert!(!all.takes_calls(ANA, true));

@@ -280,7 +280,8 @@ pub fn say_time_of_day(language: Language, hour: u8, minute: u8) -> Words {
 }
 
 /// A day as one tells it on the day `today`: today, yesterday, tomorrow, the day of the week for
-/// the six days before; else day and month, and the year where it is another one.
+/// the six days before; else day and month, and the year where it is another one. Spanish has the
+/// article before the last two ("el martes", "el tres de marzo"), as adverbs of time.
 pub fn say_date(language: Language, date: Date, today: Date) -> Words {
     let mut words = Words::new();
     // Days between them; at most a few million, as years end at 9999.
@@ -290,6 +291,7 @@ pub fn say_date(language: Language, date: Date, today: Date) -> Words {
         1 => words.push("digits/yesterday"),
         -1 => words.push("digits/tomorrow"),
         2..=6 => {
+            words.extend(article(language));
             let day = date.weekday().to_sunday_zero_offset().unsigned_abs();
             words.push(piece(&DAYS, day.into()));
         }
@@ -297,6 +299,7 @@ pub fn say_date(language: Language, date: Date, today: Date) -> Words {
             let day = u32::from(date.day().unsigned_abs());
             let month = piece(&MONTHS, u32::from(date.month().unsigned_abs()) - 1);
             let year = (date.year() != today.year()).then(|| u32::from(date.year().unsigned_abs()));
+            words.extend(article(language));
             match language {
                 Language::Es => spanish_date(&mut words, day, month, year),
                 Language::En => english_date(&mut words, day, month, year),
@@ -304,6 +307,14 @@ pub fn say_date(language: Language, date: Date, today: Date) -> Words {
         }
     }
     words
+}
+
+/// What stands before days that have a name or a number.
+fn article(language: Language) -> Option<&'static str> {
+    match language {
+        Language::Es => Some("digits/the"),
+        Language::En => None,
+    }
 }
 
 /// "tres de marzo de dos mil veintiséis".

@@ -48,3 +48,4 @@ pub mod udp;
 pub mod web;
 pub mod worker;
 pub mod ws;
+pub mod zone;

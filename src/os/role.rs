@@ -197,7 +197,9 @@ fn collect(parts: &mut Vec<u8>, bytes: Vec<u8>) -> Result<(), Fatal> {
 /// The configuration, which the monitor has checked.
 fn parse(settings: &Settings) -> Result<Config, Fatal> {
     let parsed = Config::parse(&settings.text, &settings.path).map_err(ipc)?;
-    Ok(parsed.with_host_name(&settings.host_name))
+    Ok(parsed
+        .with_host_name(&settings.host_name)
+        .with_timezone(&settings.timezone))
 }
 
 /// One listener for each run of the same address: the monitor keeps the order.

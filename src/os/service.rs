@@ -60,13 +60,15 @@ pub struct Options {
     pub processes: bool,
 }
 
-/// Checks the configuration and the files that it names, and changes nothing.
-pub fn check(path: &std::path::Path) -> Result<(), Fatal> {
+/// Checks the configuration and the files that it names, and changes nothing. What is in order and
+/// still not what its writer expects comes back.
+pub fn check(path: &std::path::Path) -> Result<Vec<String>, Fatal> {
     let config = files::read_config(path)?;
     files::load_tls(&config)?;
     files::secrets(&config)?;
     codec_plugin::check(&config)?;
-    files::web_token(&config).map(|_| ())
+    files::web_token(&config)?;
+    Ok(super::settings::doubts(&config))
 }
 
 /// Random numbers that nobody can guess.

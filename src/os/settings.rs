@@ -1,6 +1,7 @@
 //! Reads the configuration file, and asks the system what the file leaves to it.
 
 use super::spool::is_playable;
+use super::zone::host_zone;
 use crate::config::{Config, Mistake, Mistakes, nearest};
 use crate::media::file::FileFailure;
 use crate::media::player::site_names;
@@ -11,6 +12,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What to do where no time zone is known.
+pub const ZONE_REMEDY: &str = "set timezone in [numbers], such as \"Europe/Madrid\"";
 /// Longest configuration file, in bytes: enough for the most routes that there may be.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
@@ -36,7 +39,8 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// Reads and checks a configuration file, and the files that it names; fills in the host name.
+/// Reads and checks a configuration file, and the files that it names; fills in what they leave to
+/// the host.
 pub fn load(path: &Path) -> Result<Config, SettingsError> {
     let unreadable = |e| SettingsError::Unreadable(path.to_path_buf(), e);
     let size = path.metadata().map_err(unreadable)?.len();
@@ -48,14 +52,28 @@ pub fn load(path: &Path) -> Result<Config, SettingsError> {
     let config = Config::parse(&text, path).map_err(SettingsError::Mistakes)?;
     check_files(&config, path)?;
     check_prompts(&config, path)?;
-    let config = config.with_host_name(&host_name());
+    let config = on_host(config);
     check_call_backs(&config, path)?;
     Ok(config)
 }
 
 /// What an empty file gives on this host.
 pub fn defaults() -> Config {
-    Config::default().with_host_name(&host_name())
+    on_host(Config::default())
+}
+
+fn on_host(config: Config) -> Config {
+    config
+        .with_host_name(&host_name())
+        .with_timezone(host_zone())
+}
+
+/// What of a configuration works and is not what its writer expects.
+pub fn doubts(config: &Config) -> Vec<String> {
+    let undated = config.without_timezone();
+    let undated =
+        undated.map(|what| format!("no time zone is known: {what} are in UTC; {ZONE_REMEDY}"));
+    undated.into_iter().collect()
 }
 
 fn check_files(config: &Config, path: &Path) -> Result<(), SettingsError> {

@@ -21,7 +21,6 @@ use super::rooms::{Journey, Wish};
 use super::transfer::led;
 use crate::feature::Address;
 use crate::media::room::{Join, VOLUME_ONE};
-use crate::media::tone::Tone;
 use crate::media::{Sound, Task};
 use crate::wire::sip::HeaderName;
 use std::time::Duration;
@@ -68,6 +67,8 @@ pub(super) struct Across {
     doing: Doing,
     /// Whether the other holds it.
     held: bool,
+    /// Whether the phone rings to which it is transferred.
+    rings: bool,
 }
 
 impl Across {
@@ -80,6 +81,7 @@ impl Across {
             other: Some(other),
             doing: Doing::Together,
             held: false,
+            rings: false,
         }
     }
 
@@ -149,6 +151,7 @@ impl Across {
     fn go(&mut self, scene: &mut Scene<'_>, journey: Journey) {
         self.doing = Doing::Going;
         scene.part();
+        self.rings = false;
         Self::play(scene, Sound::Music);
         let led = led(journey.replaces.as_deref());
         let name_of = |header: HeaderName| header.as_str().into();
@@ -261,8 +264,8 @@ impl Program for Across {
                 scene.part();
                 self.doing = Doing::Waiting;
             }
-            (Doing::Going, Event::Ringing) => {
-                let ringing = scene.voice.tone(Tone::RingBack, None);
+            (Doing::Going, Event::Ringing) if !std::mem::replace(&mut self.rings, true) => {
+                let ringing = scene.ringing();
                 Self::play(scene, ringing);
                 self.tell(scene, Wish::Fares(180));
             }

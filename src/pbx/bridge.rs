@@ -3,10 +3,8 @@
 //! whose call is recorded (`taping`), or who may be transferred by us.
 
 use super::program::{Account, Event, Led, Opening, Program, Reach, Scene};
-use super::voice::Voice;
 use crate::config::RingBack;
-use crate::media::tone::{Country, Tone};
-use crate::media::{Sound, Task};
+use crate::media::Task;
 use std::time::Duration;
 
 /// How long the far side may ring: as long as the proxy lets it (timer C is shorter).
@@ -73,19 +71,7 @@ impl Bridge {
         if std::mem::replace(&mut self.rings, true) {
             return;
         }
-        let sound = match sound {
-            RingBack::Music => Sound::Music,
-            RingBack::Prompt(name) => scene.voice.prompt(name),
-            RingBack::Tone(country) => {
-                let country = Country::from_locale(country);
-                let country = country.unwrap_or(scene.voice.country);
-                Voice {
-                    country,
-                    ..scene.voice
-                }
-                .tone(Tone::RingBack, None)
-            }
-        };
+        let sound = scene.voice.ringing(Some(sound));
         scene.early();
         let what = Task::Play {
             sounds: vec![sound],

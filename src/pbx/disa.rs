@@ -46,6 +46,7 @@ enum Doing {
     HeldBack,
     Number(String),
     Calling,
+    Ringing,
     Talking,
     /// Says why not; whether it may dial again.
     Saying {
@@ -124,7 +125,8 @@ impl Disa {
     }
 
     fn dial_tone(&mut self, scene: &mut Scene<'_>) {
-        sound(scene, Tone::Dial);
+        let tone = scene.voice.tone(Tone::Dial, None);
+        sound(scene, tone);
         scene.after(FIRST, DIGIT);
         self.doing = Doing::Number(String::new());
     }
@@ -233,21 +235,30 @@ impl Program for Disa {
                 0 => self.ask(scene),
                 _ => self.dial_tone(scene),
             },
-            (Doing::Calling, Event::Ringing) => sound(scene, Tone::RingBack),
-            (Doing::Calling, Event::Heard | Event::Joined) => self.doing = Doing::Talking,
-            (Doing::Calling | Doing::Talking, Event::Refused(status)) => {
+            // Who listens to the question to its end has the whole time then.
+            (Doing::Pin(entered), Event::Done(WORDS)) if entered.is_empty() => {
+                scene.after(FIRST, DIGIT);
+            }
+            (Doing::Calling, Event::Ringing) => {
+                let ringing = scene.ringing();
+                sound(scene, ringing);
+                self.doing = Doing::Ringing;
+            }
+            (Doing::Calling | Doing::Ringing, Event::Heard | Event::Joined) => {
+                self.doing = Doing::Talking;
+            }
+            (Doing::Calling | Doing::Ringing | Doing::Talking, Event::Refused(status)) => {
                 self.refused(scene, status);
             }
-            (Doing::Calling | Doing::Talking, Event::Parted) => scene.hang_up(),
+            (Doing::Calling | Doing::Ringing | Doing::Talking, Event::Parted) => scene.hang_up(),
             _ => {}
         }
     }
 }
 
-fn sound(scene: &mut Scene<'_>, tone: Tone) {
-    let sounds: Vec<Sound> = vec![scene.voice.tone(tone, None)];
+fn sound(scene: &mut Scene<'_>, sound: Sound) {
     let what = Task::Play {
-        sounds,
+        sounds: vec![sound],
         rounds: None,
         until_key: true,
     };
@@ -344,6 +355,7 @@ mod tests {
         assert_eq!(reach.account, Account::User("100@example.com".into()));
         assert_eq!(reach.caller_id, Some(("100".into(), "".into())));
         assert!(hears(&stage.tell(Event::Ringing), Tone::RingBack));
+        assert_eq!(stage.tell(Event::Ringing), [], "it rings already");
         assert_eq!(stage.tell(Event::Joined), []);
         assert_eq!(stage.tell(Event::Parted), [Effect::HangUp]);
     }
@@ -364,6 +376,19 @@ mod tests {
         assert!(hears(&stage.tell(Event::Done(WORDS)), Tone::Dial));
         assert_eq!(spoken(&stage.tell(Event::Due(DIGIT))), ["goodbye"]);
         assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+    }
+
+    #[test]
+    fn the_time_for_a_pin_begins_behind_the_question() {
+        let mut stage = stage(TEXT, None);
+        stage.tell(Event::Begin);
+        assert_eq!(
+            stage.tell(Event::Done(WORDS)),
+            [Effect::After(FIRST, DIGIT)]
+        );
+        // With a digit there the time of the next runs.
+        press(&mut stage, "4");
+        assert_eq!(stage.tell(Event::Done(WORDS)), []);
     }
 
     #[test]

@@ -16,7 +16,6 @@ use super::voicemail::recorded_name;
 use super::{service, spell};
 use crate::config::{Action, Menu};
 use crate::media::file::Root;
-use crate::media::tone::Tone;
 use crate::media::{Sound, Task};
 use crate::plan::is_open;
 use crate::store::User;
@@ -37,11 +36,15 @@ const LETTERS_MAX: usize = 3;
 const RING: Duration = Duration::from_secs(300);
 
 /// Tasks of the studio.
-const WORDS: u32 = 0;
 const REST: u32 = 1;
 const HOLD: u32 = 2;
 const TONE: u32 = 3;
-/// The one timer: for a key.
+/// Words are tasks from here on, one after the other: a key that ends some is told of before their
+/// end, which must not be taken for that of what the key brought.
+const WORDS: u32 = 16;
+/// Words have so many numbers, and then those from the first on again.
+const WORDS_MAX: u32 = 1 << 16;
+/// The one timer: for a key. It runs in silence only.
 const KEY: u32 = 0;
 
 /// See the module's text.
@@ -56,6 +59,10 @@ pub(super) struct Attendant {
     /// Wrong keys, and none, in this menu.
     tries: u8,
     doing: Doing,
+    /// The words that were begun last.
+    words: u32,
+    /// All was said, and a key is waited for.
+    waits: bool,
 }
 
 #[derive(Debug)]
@@ -107,6 +114,8 @@ impl Attendant {
             moves: 0,
             tries: 0,
             doing: Doing::Beginning(action),
+            words: WORDS,
+            waits: false,
         }
     }
 
@@ -145,7 +154,8 @@ impl Attendant {
         };
         let mut words = vec![scene.voice.pause()];
         words.extend(scene.voice.prompts(&menu.greeting));
-        scene.play(WORDS, words, menu.barge_in);
+        let barge_in = menu.barge_in;
+        self.speak(scene, words, barge_in);
         self.doing = Doing::Greeting;
     }
 
@@ -153,7 +163,7 @@ impl Attendant {
         let mut words = vec![scene.voice.pause()];
         words.extend(scene.voice.prompts(names));
         words.push(scene.voice.pause());
-        scene.play(WORDS, words, false);
+        self.speak(scene, words, false);
         self.doing = Doing::Saying(next);
     }
 
@@ -284,7 +294,7 @@ impl Attendant {
 
     fn ring_back(scene: &mut Scene<'_>) {
         let what = Task::Play {
-            sounds: vec![scene.voice.tone(Tone::RingBack, None)],
+            sounds: vec![scene.ringing()],
             rounds: None,
             until_key: false,
         };
@@ -296,7 +306,18 @@ impl Attendant {
         scene.order(REST, Task::Rest);
     }
 
-    fn wait(&self, scene: &mut Scene<'_>, next_digit: bool) {
+    /// Says this. Nobody is waited for until it is said.
+    fn speak(&mut self, scene: &mut Scene<'_>, words: Vec<Sound>, until_key: bool) {
+        self.waits = false;
+        self.words = match self.words + 1 {
+            words if words < WORDS + WORDS_MAX => words,
+            _ => WORDS,
+        };
+        scene.play(self.words, words, until_key);
+    }
+
+    fn wait(&mut self, scene: &mut Scene<'_>, next_digit: bool) {
+        self.waits = true;
         let default = Menu::default();
         let menu = self.menu().unwrap_or(&default);
         scene.after(if next_digit { menu.digit } else { menu.timeout }, KEY);
@@ -332,10 +353,14 @@ impl Attendant {
                     _ => self.choose(scene, found),
                 }
             }
+            // None that was asked for: there is as much time again for one that was.
+            Doing::Choosing(_) => {
+                Self::hush(scene);
+                self.wait(scene, false);
+            }
             Doing::Beginning(_)
             | Doing::Greeting
             | Doing::Saying(_)
-            | Doing::Choosing(_)
             | Doing::Calling { .. }
             | Doing::Talking => {}
         }
@@ -375,6 +400,10 @@ impl Attendant {
     }
 
     fn on_due(&mut self, scene: &mut Scene<'_>) {
+        // Asked for before something else was said.
+        if !std::mem::take(&mut self.waits) {
+            return;
+        }
         match &mut self.doing {
             Doing::Listening(entered) if entered.is_empty() => {
                 self.failed(scene, &[], Next::Greet);
@@ -406,7 +435,7 @@ impl Attendant {
             return;
         }
         let words = vec![scene.voice.pause(), scene.voice.prompt("dir-pls-enter")];
-        scene.play(WORDS, words, true);
+        self.speak(scene, words, true);
         self.doing = Doing::Spelling(String::new());
     }
 
@@ -441,7 +470,7 @@ impl Attendant {
         let mut words = vec![scene.voice.pause()];
         words.extend(name_of(scene, user));
         words.extend([scene.voice.pause(), scene.voice.prompt("dir-instr")]);
-        scene.play(WORDS, words, true);
+        self.speak(scene, words, true);
         self.doing = Doing::Choosing(found);
     }
 
@@ -454,6 +483,7 @@ impl Attendant {
             }
             return;
         };
+        let before = *rings && *said;
         match event {
             Event::Ringing => *rings = true,
             Event::Done(HOLD) => *said = true,
@@ -462,7 +492,8 @@ impl Attendant {
             Event::Parted => return scene.hang_up(),
             _ => return,
         }
-        if *rings && *said {
+        // Further phones that ring change nothing.
+        if !before && *rings && *said {
             Self::ring_back(scene);
         }
     }
@@ -494,7 +525,7 @@ impl Program for Attendant {
             Event::Begin => self.begin(scene),
             Event::Key(key) => self.on_key(scene, key),
             Event::Due(KEY) => self.on_due(scene),
-            Event::Done(WORDS) => match self.doing {
+            Event::Done(task) if task == self.words => match self.doing {
                 Doing::Greeting => {
                     self.doing = Doing::Listening(String::new());
                     self.wait(scene, false);

@@ -11,7 +11,7 @@ use super::talk::preferring;
 use super::{Context, Output, Pbx, Timer};
 use crate::base::{Key, call_id_of};
 use crate::call::inside;
-use crate::config::PAGE_MEMBERS_MAX;
+use crate::config::{PAGE_MEMBERS_MAX, RingBack};
 use crate::media::Order;
 use crate::media::room::Join;
 use crate::sip::session_timer;
@@ -70,7 +70,11 @@ impl Pbx {
     }
 
     fn offer_to(&mut self, cx: &mut Context<'_>, key: Key, again: Again) {
-        let there = self.legs.get(key).is_some_and(|leg| leg.seat.is_some());
+        let seat = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut());
+        let there = seat.is_some();
+        if let Some(seat) = seat {
+            seat.ring_back = None;
+        }
         let called = self.invite(cx, key, again);
         let seat = self.legs.get_mut(key).and_then(|leg| leg.seat.as_mut());
         match (called, seat) {
@@ -266,6 +270,10 @@ impl Pbx {
             self.open(cx, key);
             self.tell_of_called(cx, caller, Event::Heard);
         } else {
+            let seat = self.legs.get_mut(caller).and_then(|leg| leg.seat.as_mut());
+            if let Some(seat) = seat.filter(|seat| seat.ring_back.is_none()) {
+                seat.ring_back = ring_back(response);
+            }
             self.tell_of_called(cx, caller, Event::Ringing);
         }
     }
@@ -448,6 +456,12 @@ impl Pbx {
             self.outputs.push_back(Output::Media(close));
         }
     }
+}
+
+/// What the user whose phone rings has callers hear, where the proxy says so.
+fn ring_back(response: &Message) -> Option<RingBack> {
+    let text = response.header(HeaderName::XVoipAccount)?;
+    RingBack::parse(inside::heard(text)?)
 }
 
 fn account(reach: &Reach, caller: &Caller) -> inside::Account {

@@ -5,7 +5,7 @@ use super::rooms::{Address, Journey, Roster, Wish};
 use super::voice::Voice;
 use crate::base::{Instant, Rng};
 pub(super) use crate::call::inside::Led;
-use crate::config::{Config, PAGE_MEMBERS_MAX};
+use crate::config::{Config, PAGE_MEMBERS_MAX, RingBack};
 use crate::feature::{self, Features};
 use crate::location::Location;
 use crate::mailbox::Mailboxes;
@@ -95,6 +95,18 @@ pub(super) struct Reach {
 }
 
 impl Caller {
+    /// What it hears while a phone rings: what the phone's user chose, or the trunk that it came
+    /// by.
+    pub fn hears<'a>(
+        &self,
+        config: &'a Config,
+        chosen: Option<&'a RingBack>,
+    ) -> Option<&'a RingBack> {
+        let by = |way: &str| config.trunks.iter().find(|trunk| *trunk.name == *way);
+        let trunk = || self.way.as_deref().and_then(by);
+        chosen.or_else(|| trunk()?.ring_back.as_ref())
+    }
+
     /// On whose account it calls.
     pub fn account(&self) -> Account {
         match (&self.user, &self.way) {
@@ -252,6 +264,8 @@ pub(super) struct Scene<'a> {
     pub shard: usize,
     /// Who called.
     pub caller: &'a Caller,
+    /// What the user whose phone rings has callers hear meanwhile.
+    pub ring_back: Option<&'a RingBack>,
     /// What is wanted so far.
     pub effects: Vec<Effect>,
     /// Who takes the caller over.
@@ -267,6 +281,12 @@ impl Scene<'_> {
             until_key,
         };
         self.order(task, what);
+    }
+
+    /// What the caller hears while a phone rings: what its user chose, or the trunk of the call.
+    pub fn ringing(&self) -> Sound {
+        self.voice
+            .ringing(self.caller.hears(self.config, self.ring_back))
     }
 
     /// The studio does this from now on. The end of what it did before is not told.

@@ -6,6 +6,7 @@ use super::program::{Caller, Effect, Event, Program, Reach, Scene};
 use super::taping::Taping;
 use super::voice::Voice;
 use crate::base::{Instant, Key, TimerId, TimerTable};
+use crate::config::RingBack;
 use crate::media::room::RoomOrder;
 use crate::store::Record;
 use smallvec::SmallVec;
@@ -50,6 +51,8 @@ pub(super) struct Seat {
     over: bool,
     /// The leg of whom the program called.
     pub called: Option<Key>,
+    /// What the user whose phone rang first has the caller hear.
+    pub ring_back: Option<RingBack>,
     /// What is recorded of both.
     pub taping: Taping,
     /// How often the caller was led to another service.
@@ -75,6 +78,7 @@ impl Seat {
             held: false,
             over: false,
             called: None,
+            ring_back: None,
             guests: Vec::new(),
             taping: Taping::default(),
             led: 0,
@@ -167,6 +171,7 @@ impl Seat {
                 rooms: cx.rooms,
                 shard: cx.shard.0,
                 caller: &self.caller,
+                ring_back: self.ring_back.as_ref(),
                 effects: Vec::new(),
                 next: None,
             };

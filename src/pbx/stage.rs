@@ -4,7 +4,7 @@ use super::program::{Caller, Effect, Event, House, Program, Scene};
 use super::rooms::Roster;
 use super::voice::Voice;
 use crate::base::{Anchor, Flow, Instant, Rng, Transport};
-use crate::config::{Config, Locale};
+use crate::config::{Config, Locale, RingBack};
 use crate::feature::Features;
 use crate::location::{Clock, ContactUpdate, Limits, Location, Requested, Update};
 use crate::mailbox::Mailboxes;
@@ -82,6 +82,8 @@ pub(super) struct Stage<P> {
     pub rooms: Arc<Roster>,
     pub shard: usize,
     pub caller: Caller,
+    /// What the user whose phone rings has chosen.
+    pub ring_back: Option<RingBack>,
     pub mailboxes: Mailboxes,
     pub now: Instant,
     pub unix_ms: u64,
@@ -105,6 +107,7 @@ macro_rules! scene {
             rng: &mut $stage.rng,
             voice: Voice::of($stage.locale),
             caller: &$stage.caller,
+            ring_back: $stage.ring_back.as_ref(),
             effects: Vec::new(),
             next: None,
         }
@@ -119,6 +122,7 @@ impl<P: Program> Stage<P> {
             rooms: Arc::new(Roster::new()),
             shard: 0,
             caller: Caller::default(),
+            ring_back: None,
             mailboxes: Mailboxes::new(),
             now: Instant::ZERO,
             unix_ms: 1_790_000_000_000,

@@ -23,7 +23,6 @@ use super::service::referrer_of;
 use super::{Context, Output, Pbx, Refusal};
 use crate::base::{Flow, Key, shard_of};
 use crate::config::Service;
-use crate::media::tone::Tone;
 use crate::media::{Order, Task};
 use crate::wire::sip::{HeaderName, Message, Method, NameAddr, Uri, default_reason};
 use bytes::Bytes;
@@ -363,8 +362,11 @@ impl Pbx {
         };
         match event {
             Event::Ringing => {
-                seat.interrupt(WAITING);
-                self.ring_back(cx, key);
+                // Further phones that ring change nothing.
+                if !seat.does(WAITING) {
+                    seat.interrupt(WAITING);
+                    self.ring_back(cx, key);
+                }
                 self.notify(cx, asked, 180, false);
             }
             Event::Heard => self.notify(cx, asked, 183, false),
@@ -406,11 +408,15 @@ impl Pbx {
     /// Who waits hears that a phone rings.
     fn ring_back(&mut self, cx: &Context<'_>, key: Key) {
         let voice = super::voice::Voice::of(cx.config.node.locale);
-        let Some(session) = self.legs.get(key).and_then(|leg| leg.session) else {
+        let Some(leg) = self.legs.get(key) else {
             return;
         };
+        let (Some(session), Some(seat)) = (leg.session, &leg.seat) else {
+            return;
+        };
+        let chosen = seat.caller().hears(cx.config, seat.ring_back.as_ref());
         let what = Task::Play {
-            sounds: vec![voice.tone(Tone::RingBack, None)],
+            sounds: vec![voice.ringing(chosen)],
             rounds: None,
             until_key: false,
         };

@@ -1,6 +1,6 @@
 //! How the services speak: in which language, with whose tones.
 
-use crate::config::Locale;
+use crate::config::{Locale, RingBack};
 use crate::media::Sound;
 use crate::media::order::Language;
 use crate::media::say::{Gender, say_digits, say_number};
@@ -37,6 +37,18 @@ impl Voice {
     pub fn tone(self, tone: Tone, ms: Option<u32>) -> Sound {
         let country = self.country;
         Sound::Tone { country, tone, ms }
+    }
+
+    /// What a caller hears while somebody is rung: what was chosen, or the tone of the country.
+    pub fn ringing(self, chosen: Option<&RingBack>) -> Sound {
+        let country = match chosen {
+            Some(RingBack::Music) => return Sound::Music,
+            Some(RingBack::Prompt(name)) => return self.prompt(name),
+            Some(RingBack::Tone(country)) => Country::from_locale(country),
+            None => None,
+        };
+        let country = country.unwrap_or(self.country);
+        Self { country, ..self }.tone(Tone::RingBack, None)
     }
 
     /// Says that it is the caller's turn.

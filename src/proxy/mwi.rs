@@ -10,15 +10,16 @@
 //!                  ^  |  +--(Expires: 0)---> NOTIFY terminated;timeout --> gone
 //!   refresh -------+  +--(NOTIFY refused, unanswered)-------------------> gone
 //! ```
-//! A user without any subscription is told unasked, at each phone: after it registers, and when the
-//! number of messages changes. So do phones learn it that know no subscriptions.
+//! A phone that is in no subscription of its user is told unasked: after it registers, when the
+//! number of messages changes, and when its subscription fails. So do phones learn it that know no
+//! subscriptions, whatever the user's other phones know.
 
 use super::Context;
 use crate::base::{Destination, Flow, Instant, Key, Rng, Slab, TimerId, TimerTable};
 use crate::base::{call_id_of, shard_of};
 use crate::location::{Binding, Reach};
-use crate::mailbox::Mailboxes;
-use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, ResponseBuilder};
+use crate::mailbox::{Mailboxes, Subscriber};
+use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, ResponseBuilder, Uri};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
@@ -44,6 +45,8 @@ const EXPIRES_MAX_S: u32 = 86_400;
 const GREETING_WAIT: Duration = Duration::from_secs(3);
 /// The user part of our Contact.
 const USER: &[u8] = b"message-waiting";
+/// Where a Contact without a port is, as far as one phone is told from another.
+const PORT: u16 = 5060;
 /// Route values of a subscription.
 const ROUTES_MAX: usize = 8;
 
@@ -131,7 +134,7 @@ impl Notifier {
     /// Whether a SUBSCRIBE goes to our Contact: in a dialog that we do not know any more, after a
     /// restart, it wants a 481, so that the phone subscribes anew (RFC 6665 §4.1.2.4).
     pub(super) fn was_for_us(message: &Message) -> bool {
-        let uri = crate::wire::sip::Uri::parse(message.request_uri());
+        let uri = Uri::parse(message.request_uri());
         Self::is_for_us(message) && uri.is_ok_and(|uri| uri.user() == Some(USER))
     }
 
@@ -157,9 +160,15 @@ impl Notifier {
             Err(refusal) => return Some(refusal.render(message, tag)),
         };
         subscription.heard = number;
+        let before = subscription.phone();
         subscription.flow = *flow;
         if let Some(Ok(target)) = message.addresses(HeaderName::Contact).next() {
             subscription.target = target.uri_bytes().into();
+        }
+        let after = subscription.phone();
+        if before != after {
+            cx.mailboxes.unsubscribed(&subscription.aor, &before);
+            cx.mailboxes.subscribed(&subscription.aor, after);
         }
         let contact = subscription.contact.clone();
         self.prolong(cx, key, expires);
@@ -181,13 +190,13 @@ impl Notifier {
             Err(refusal) => return refusal.render(message, &tag),
         };
         let (contact, name) = (subscription.contact.clone(), subscription.name.clone());
-        let aor = Arc::clone(&subscription.aor);
+        let (aor, phone) = (Arc::clone(&subscription.aor), subscription.phone());
         let Ok(key) = self.subscriptions.insert(subscription) else {
             return Refusal::plain(503, "Too Many Subscriptions").render(message, &tag);
         };
         self.by_name.insert(name, key);
         self.by_aor.entry(Arc::clone(&aor)).or_default().push(key);
-        cx.mailboxes.subscribed(&aor, true);
+        cx.mailboxes.subscribed(&aor, phone);
         self.prolong(cx, key, expires);
         granted(message, &tag, &contact, expires)
     }
@@ -302,26 +311,32 @@ impl Notifier {
                 self.by_aor.remove(&subscription.aor);
             }
         }
-        mailboxes.subscribed(&subscription.aor, false);
+        mailboxes.unsubscribed(&subscription.aor, &subscription.phone());
     }
 
-    /// The counts of a mailbox changed: its subscribers in this shard are told, and where there are
-    /// none anywhere, by one shard the phones.
+    /// The counts of a mailbox changed: its subscribers in this shard are told, and by one shard
+    /// the phones that did not ask.
     pub fn changed(&mut self, cx: &mut Context<'_>, aor: &Arc<str>) {
         for key in self.by_aor.get(aor).cloned().unwrap_or_default() {
             self.tell(cx, key);
         }
         let (shard, shards) = self.shard;
-        let ours = shard_of(aor.as_bytes(), shards) == shard;
-        if !ours || cx.mailboxes.is_subscribed(aor) {
-            return;
+        if shard_of(aor.as_bytes(), shards) == shard {
+            self.greet_others(cx, aor);
         }
-        for binding in cx.location.lookup(aor).into_iter().take(CONTACTS_MAX) {
+    }
+
+    /// Tells those phones of a user that are in no subscription, of any shard.
+    fn greet_others(&mut self, cx: &mut Context<'_>, aor: &str) {
+        let subscribers = cx.mailboxes.subscribers(aor);
+        let all = cx.location.lookup(aor).into_iter();
+        let others = all.filter(|binding| !subscribers.iter().any(|phone| is_of(phone, binding)));
+        for binding in others.take(CONTACTS_MAX) {
             self.greet(cx, &binding);
         }
     }
 
-    /// A phone of a user registered anew: it is told unasked, unless it asks meanwhile.
+    /// A phone of a user registered anew: it is told unasked, unless it asked or asks meanwhile.
     pub fn registered(&mut self, cx: &Context<'_>, aor: &str, serial: u64) {
         let counts = cx.mailboxes.counts(aor);
         let wanted = counts.new + counts.saved > 0
@@ -376,7 +391,10 @@ impl Notifier {
             0 | 404 | 405 | 408 | 410 | 416 | 480..=485 | 489 | 501 | 503 | 604
         );
         if ends {
+            let aor = Arc::clone(&subscription.aor);
             self.forget(cx.mailboxes, key);
+            // The phone may be there without it, having started anew.
+            self.greet_others(cx, &aor);
         } else if subscription.again {
             self.tell(cx, key);
         }
@@ -406,7 +424,9 @@ impl Notifier {
                 Some((_, Wake::Greets { aor, serial })) => {
                     self.greetings = self.greetings.saturating_sub(1);
                     let binding = cx.location.lookup_serial(&aor, serial);
-                    if let Some(binding) = binding.filter(|_| !cx.mailboxes.is_subscribed(&aor)) {
+                    let subscribers = cx.mailboxes.subscribers(&aor);
+                    let asked = |binding: &Binding| subscribers.iter().any(|s| is_of(s, binding));
+                    if let Some(binding) = binding.filter(|binding| !asked(binding)) {
                         self.greet(cx, &binding);
                     }
                 }
@@ -426,6 +446,15 @@ impl Notifier {
 }
 
 impl Subscription {
+    /// By what the phone is known again among the registered ones.
+    fn phone(&self) -> Subscriber {
+        Subscriber {
+            remote: self.flow.remote,
+            target: self.target.clone(),
+            routed: !self.routes.is_empty(),
+        }
+    }
+
     fn notify(&mut self, cx: &Context<'_>, state: &str) -> Bytes {
         self.cseq += 1;
         let mut request = RequestBuilder::new(Method::Notify, &*self.target)
@@ -442,6 +471,26 @@ impl Subscription {
         }
         request.body(BODY_TYPE, summary(cx, &self.aor)).render()
     }
+}
+
+/// Whether a subscription is that of a registered phone: it came by the same flow, or from the same
+/// address with the same place in its Contact. Contacts alone say little, as phones behind two NATs
+/// may have the same; so do flows behind another proxy, which all its phones share.
+fn is_of(phone: &Subscriber, binding: &Binding) -> bool {
+    let remote = binding.flow().remote;
+    if phone.remote == remote && !phone.routed && !binding.has_path() {
+        return true;
+    }
+    let uris = (
+        Uri::parse(&phone.target),
+        Uri::parse(binding.target().as_bytes()),
+    );
+    let (Ok(theirs), Ok(known)) = uris else {
+        return false;
+    };
+    phone.remote.ip() == remote.ip()
+        && theirs.host().matches(&known.host())
+        && theirs.port().unwrap_or(PORT) == known.port().unwrap_or(PORT)
 }
 
 /// RFC 3842 §3.5, §5.2: urgent messages, in brackets, there are none of.

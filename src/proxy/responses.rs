@@ -12,7 +12,7 @@ use super::targets::Target;
 use super::token::TokenMint;
 use super::{Context, Proxy, borders_until};
 use crate::base::{Destination, Flow, Key};
-use crate::call::BodyEdit;
+use crate::call::{BodyEdit, inside};
 use crate::sip::transaction::{ClientKey, Failure};
 use crate::wire::sip::{Edit, HeaderName, Message, NameAddr, ResponseBuilder, default_reason};
 use bytes::Bytes;
@@ -413,6 +413,12 @@ fn upstream(
     if context.inbound.flow.is_internal() {
         // Where its caller is led, a service of ours hears of us alone.
         edit.remove(HeaderName::XVoipAccount);
+        let phone = branch.and_then(|branch| branch.target.binding());
+        let rings = phone.filter(|_| (101..200).contains(&message.status()));
+        let settings = rings.and_then(|phone| cx.features.settings(phone.aor()));
+        if let Some(sound) = settings.and_then(|settings| settings.ring_back.clone()) {
+            edit.append(HeaderName::XVoipAccount, inside::hears(&sound).into_bytes());
+        }
     }
     if matches!(message.status(), 401 | 407) {
         merge_challenges(&mut edit, context);

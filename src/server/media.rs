@@ -191,20 +191,24 @@ impl MediaCore {
                     for session in legs_of(session, streams.max(1)) {
                         self.studio.handle_order(now, Order::Close { session });
                     }
-                    self.say_farewells(carrier);
+                    self.say_farewells(now, carrier);
                 }
                 self.relay.handle_command(now, command);
             }
             MediaOrder::Studio(order) => {
                 self.studio.handle_order(now, order);
-                self.say_farewells(carrier);
+                self.say_farewells(now, carrier);
             }
         }
     }
 
-    fn say_farewells(&mut self, carrier: &mut impl Carrier) {
+    fn say_farewells(&mut self, now: Instant, carrier: &mut impl Carrier) {
         let relay = &mut self.relay;
-        let mut outlet = Through { relay, carrier };
+        let mut outlet = Through {
+            relay,
+            carrier,
+            now,
+        };
         while let Some(farewell) = self.studio.poll_farewell() {
             let Farewell {
                 session,

@@ -283,7 +283,7 @@ def test_recorded_names(case):
     house = House(case, conference=[ROOM | {"announce": "names"}])
     bob, carol = house.phone("bob"), house.phone("carol")
     carol.call("*123")
-    carol.hears("vm-helpexit")
+    carol.hears("vm-otherexit")
     carol.press("03")
     carol.hears("beep")
     carol.say(OTHER)

@@ -97,9 +97,28 @@ def test_directory_by_name(case):
     press(alice, "9")
     time.sleep(1)
     press(alice, "686")
-    time.sleep(1)
+    # The whole question is heard, which is longer than a key is waited for.
+    time.sleep(6.5)
     press(alice, "1")
     talk(alice, bob, voipd)
+
+
+def test_ring_back_of_the_user(case):
+    """Who comes by a menu hears, while bob's phone rings, what bob has chosen: the tone of the US."""
+    voipd = office(case, {"keys": {"1": "extension:202"}})
+    voipd.ctl("feature", "set", "202", "ringback", "tone:us")
+    alice, bob = Phone(case, "alice", voipd, LOW), Phone(case, "202", voipd, HIGH, answers=False)
+    alice.wait_registered()
+    bob.wait_registered()
+    alice.dial("500")
+    up(voipd)
+    time.sleep(1)
+    press(alice, "1")
+    # "Please hold while I try", and then a tone of two seconds in six.
+    time.sleep(8)
+    alice.hangup()
+    wait_for("the calls to be gone", lambda: voipd.calls() == [], 10)
+    holds(alice.recording(), 440, 480)
 
 
 def test_wrong_keys(case):
@@ -138,6 +157,32 @@ def test_closed_hours(case):
 
 def test_closed_hours_spanish(case):
     closed(case, node={"locale": "es"})
+
+
+def by_the_host(case, zone):
+    """Alice calls a menu that has no time zone and is closed where the day is that of UTC+14."""
+    now = time.time() + 14 * 3_600
+    days = [time.strftime("%Y-%m-%d", time.gmtime(at)) for at in (now, now + 86_400)]
+    menu = {"keys": {"1": "extension:202"}, "holidays": days, "closed": "menu:night"}
+    voipd = office(case, menu, NIGHT, within=["env", f"TZ={zone}"])
+    alice = Phone(case, "alice", voipd, LOW)
+    alice.wait_registered()
+    alice.dial("500")
+    up(voipd)
+    time.sleep(9)
+    return voipd, alice
+
+
+def test_hours_of_the_host_that_are_over(case):
+    voipd, _ = by_the_host(case, "Pacific/Kiritimati")
+    assert voipd.calls() == [], "the menu is open"
+
+
+def test_hours_of_the_host(case):
+    """The day before, at UTC-11."""
+    voipd, alice = by_the_host(case, "Pacific/Pago_Pago")
+    assert voipd.calls(), "the menu is closed"
+    alice.hangup()
 
 
 def test_nobody_answers_and_the_menu_goes_on(case):

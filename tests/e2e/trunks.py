@@ -372,6 +372,30 @@ def rings(case, tones, other, own=None):
     return voipd
 
 
+def test_why_a_call_fails_is_heard_by_a_trunk(case):
+    """Where all callers are told: nobody answers for bob, who has no phone, and the trunk hears so before
+    its call fails."""
+    server = Itsp(case, ACCOUNT, PASSWORD, address=ITSP)
+    voipd = Voipd(case, services={"announcements": "all"}, trunk=[trunk(case, server)],
+                  route=[{"match": DID, "from": ["trunk:itsp"], "to": ["user:bob"]}])
+    voipd.add_user("bob")
+    wait_for("the registration", server.registered, 15)
+    caller = Voice(case, "PCMA", pitch=(1320,))
+    call = server.call_in(DID, caller.sdp())
+    early = call.next()
+    assert early.status == 183, early.text()
+    caller.talk(early)
+    # The tones of special information first.
+    time.sleep(1.15)
+    levels = [caller.level(pitch) for pitch in (950, 1400, 1800)]
+    assert max(levels) > -40, levels
+    wait_for("the call to fail", lambda: call.next().status == 480, 15)
+    wait_for("the calls to be gone", lambda: voipd.calls() == [])
+    (record,) = voipd.json("cdr")
+    assert (record["status"], record["way_in"], record.get("answer_ms")) == (480, "itsp", None), record
+    assert server.faults == [], "\n".join(server.faults)
+
+
 def test_ring_back(case):
     voipd = rings(case, (440, 480), 400)
     # Of callers here the trunk says nothing.

@@ -110,7 +110,7 @@ def test_left_told_of_fetched_deleted(case):
 # Prompts that a test listens for, and those around them, which are shorter as tones.
 PROMPTS = ["vm-intro", "vm-password", "vm-incorrect", "vm-locked", "vm-login", "vm-review", "vm-msgsaved",
            "vm-tooshort", "vm-mailboxfull", "vm-cannot-record", "vm-deleted", "vm-nomore", "vm-rec-unv",
-           "vm-options", "vm-onefor-full", "vm-helpexit", "call-unavailable", "call-busy", "goodbye",
+           "vm-options", "vm-onefor-full", "vm-helpexit", "vm-otherexit", "call-unavailable", "call-busy", "goodbye",
            "vm-opts-full", "vm-prev", "vm-repeat", "vm-next", "vm-delete", "vm-savemessage",
            "vm-tocallback", "vm-tohearenv", "vm-unknown-caller"]
 MESSAGE, OTHER = 440, 2600
@@ -214,6 +214,23 @@ def test_told_unasked_and_kept_when_the_caller_hangs_up(case):
     house.is_clean()
 
 
+def test_told_beside_a_phone_that_subscribes(case):
+    """One of bob's phones subscribes, as baresip does, the other knows no subscriptions: both are told."""
+    house = House(case, voicemail={"ring_s": 5})
+    desk = Agent(case, house.voipd, "bob")
+    desk.register()
+    assert notified(desk) == ("no", "0/0")
+    lit = lit_phone(case, "bob", house.voipd, HIGH)
+    carol = house.phone("carol")
+    carol.ringing = threading.Thread(target=lambda: desk.reply(desk.expect("INVITE", 20), 486))
+    carol.ringing.start()
+    house.leave(carol, "bob")
+    carol.ringing.join()
+    desk.expect("ACK")
+    assert notified(desk) == ("yes", "1/0")
+    wait_for("the other phone's lamp", lambda: lamp(lit) == "yes 1/0")
+
+
 def test_told_of_and_not_heard(case):
     """Who hangs up, or goes on, while a message is being told of has not heard it; nor is one heard whose
     file is gone."""
@@ -245,6 +262,27 @@ def test_told_of_and_not_heard(case):
     assert notified(desk) == ("yes", "1/1")
     bob.hang_up()
     house.wait_counts("bob", 1, 1)
+
+
+def test_from_a_colleagues_phone(case):
+    """carol's phone opens carol's mailbox unasked, and with * and a PIN that of 200."""
+    house = House(case, users=("200", "carol", "bob"))
+    house.voipd.ctl("mailbox", "set", "200", "pin", "-", stdin="2468\n")
+    house.leave(house.phone("bob"), "200")
+    carol = house.phone("carol")
+    carol.call("*123")
+    carol.hears("vm-otherexit")
+    carol.press("*")
+    carol.hears("vm-login")
+    carol.press("200#")
+    carol.hears("vm-password")
+    carol.press("2468#")
+    carol.hears("vm-onefor-full")
+    carol.press("1")
+    carol.hears(MESSAGE)
+    carol.hang_up()
+    house.wait_counts("200", 0, 1)
+    house.is_clean()
 
 
 def test_pin(case):
@@ -349,7 +387,7 @@ def test_own_greeting(case):
     house = House(case)
     bob, carol = house.phone("bob"), house.phone("carol")
     bob.call("*123")
-    bob.hears("vm-helpexit")
+    bob.hears("vm-otherexit")
     bob.press("01")
     bob.hears("vm-rec-unv")
     bob.hears("beep")

@@ -414,6 +414,25 @@ fn the_called_side_transfers_its_caller() {
 }
 
 #[test]
+fn who_waits_for_a_transfer_hears_what_the_called_user_chose() {
+    let mut w = World::new();
+    let change = Change::set("ringback", "music").unwrap();
+    let features = w.core.features();
+    features.change("300@example.com", &change).unwrap();
+    let there = transferred(&mut w, "sip:300@example.com");
+    for _ in 0..2 {
+        w.answer(&carol(), &there, 180, "c");
+    }
+    // Once, however often it is told.
+    let plays = |(_, task): &(u64, Task)| match task {
+        Task::Play { sounds, .. } => Some(sounds.clone()),
+        _ => None,
+    };
+    let played: Vec<Vec<Sound>> = tasks(&w).iter().filter_map(plays).collect();
+    assert_eq!(played, [vec![Sound::Music]]);
+}
+
+#[test]
 fn a_transfer_that_fails_changes_nothing() {
     let mut w = World::new();
     let there = transferred(&mut w, "sip:300@example.com");

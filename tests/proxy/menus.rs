@@ -1,10 +1,11 @@
 //! Where calls of menus lead: to phones, to mailboxes, to other services of ours. And where users
 //! forward to numbers that services answer.
 
-use crate::services::{prompts_said, within};
+use crate::services::{prompts_said, said, within};
 use crate::world::{Peer, World, header, req};
 use voip::feature::Change;
-use voip::media::{News, Order};
+use voip::media::tone::{Country, Tone};
+use voip::media::{News, Order, Sound, Task};
 use voip::server::{Input, MediaNews, MediaOrder};
 use voip::store::Record;
 use voip::wire::sip::{HeaderName, Message, Method};
@@ -181,6 +182,45 @@ fn an_extension_without_a_phone_has_a_mailbox() {
     let mut h = House::with("");
     h.choose('4');
     assert_eq!(h.said(), ["number-not-answering"]);
+}
+
+/// The same as a caller without a menu hears: the choice of whose phone rings, also of a member of a
+/// group, and after a forwarding.
+#[test]
+fn callers_of_a_menu_hear_what_the_user_chose_while_phones_ring() {
+    for (key, forwards, rings) in [('1', false, 0), ('2', false, 0), ('1', true, 1)] {
+        let mut h = House::with("");
+        h.wants("200", Change::RingBack(to("music")));
+        let mut sound = Sound::Music;
+        if forwards {
+            h.wants("200", Change::ForwardAlways(to("300")));
+            h.wants("300", Change::RingBack(to("tone:us")));
+            let (country, tone) = (Country::Us, Tone::RingBack);
+            let ms = None;
+            sound = Sound::Tone { country, tone, ms };
+        }
+        h.choose(key);
+        // The words before are over.
+        said(&mut h.w);
+        let invite = h.invited(rings);
+        h.says(rings, &invite, 180);
+        let orders = h.w.orders.len();
+        h.says(rings, &invite, 180);
+        assert_eq!(h.w.orders.len(), orders, "{:?}", h.w.orders);
+        let last = h.w.orders.iter().rev().find_map(|order| match order {
+            MediaOrder::Studio(Order::Do { what, .. }) => Some(what),
+            _ => None,
+        });
+        let Some(Task::Play {
+            sounds,
+            rounds: None,
+            ..
+        }) = last
+        else {
+            panic!("{:?}", h.w.orders);
+        };
+        assert_eq!(sounds[..], [sound], "{key} {forwards}");
+    }
 }
 
 #[test]

@@ -249,12 +249,104 @@ fn phones_that_did_not_ask_are_told_where_they_registered() {
         // A phone that knows no such event says so; nothing hangs on it.
         w.answer(&peer, &notify, 489, "");
     }
-    // One that asks is told by its subscription alone.
+    // One that asks is told by its subscription alone, and the other goes on as before.
     subscribed(&mut w, 600);
     leave(&mut w);
+    assert!(state(&notified(&mut w, 200)).starts_with("active"));
+    let notify = w.take(&behind_nat);
+    assert_eq!(voice(&notify), "yes 2/0 (0/0)");
+    w.answer(&behind_nat, &notify, 200, "");
+    w.wait_s(1);
+    w.nothing();
+}
+
+/// The next NOTIFY to a phone, answered.
+fn told(w: &mut World, peer: &Peer) -> Message {
+    let notify = w.take(peer);
+    assert_eq!(notify.method(), Method::Notify);
+    w.answer(peer, &notify, 200, "");
+    notify
+}
+
+/// Whether nobody else is told anything.
+fn only_to(w: &World, peer: &Peer) -> bool {
+    let mut to = w.sent.iter().map(|sent| sent.destination.remote());
+    to.all(|remote| remote == peer.flow.remote)
+}
+
+/// One phone of a user subscribes, the other knows no subscriptions: in both orders each is told,
+/// and once.
+#[test]
+fn a_phone_that_does_not_subscribe_is_told_beside_one_that_does() {
+    let other = Peer::udp("192.0.2.22:5060");
+    for subscribes_first in [true, false] {
+        let mut w = World::with(ON);
+        if subscribes_first {
+            w.register("200", &phone(), "");
+            subscribed(&mut w, 600);
+            w.register("200", &other, "");
+        } else {
+            w.register("200", &other, "");
+            w.register("200", &phone(), "");
+            subscribed(&mut w, 600);
+        }
+        w.wait_s(4);
+        assert_eq!(voice(&told(&mut w, &other)), "no 0/0 (0/0)");
+        assert!(only_to(&w, &other));
+        // What was repeated meanwhile.
+        w.sent.clear();
+        leave(&mut w);
+        let unasked = told(&mut w, &other);
+        assert_eq!(voice(&unasked), "yes 1/0 (0/0)");
+        assert!(state(&unasked).starts_with("terminated"));
+        assert!(state(&told(&mut w, &phone())).starts_with("active"));
+        w.wait_s(1);
+        w.nothing();
+    }
+}
+
+/// A phone is known by its Contact where it subscribes from another port than it registered from;
+/// not another one behind another NAT that has the same.
+#[test]
+fn a_phone_that_subscribes_by_another_flow_is_told_once() {
+    let mut w = World::with(ON);
+    w.register("200", &Peer::nat("192.0.2.21:5060", "192.0.2.21:40000"), "");
+    let elsewhere = Peer::nat("192.0.2.21:5060", "192.0.2.99:4711");
+    w.register("200", &elsewhere, "");
+    subscribed(&mut w, 600);
+    w.wait_s(4);
+    assert_eq!(voice(&told(&mut w, &elsewhere)), "no 0/0 (0/0)");
+    assert!(only_to(&w, &elsewhere));
+    w.sent.clear();
+    leave(&mut w);
+    told(&mut w, &elsewhere);
     notified(&mut w, 200);
     w.wait_s(1);
     w.nothing();
+}
+
+/// A phone that started anew does not know its subscription any more, nor does it take another.
+#[test]
+fn where_a_subscription_fails_the_phones_are_told_unasked() {
+    for status in [481, 0] {
+        let mut w = World::with(ON);
+        w.register("200", &phone(), "");
+        subscribed(&mut w, 600);
+        w.wait_s(4);
+        w.nothing();
+        leave(&mut w);
+        if status == 0 {
+            w.wait_s(40);
+            let last = w.sent.len();
+            assert!(last > 1, "repeated, and then told");
+            w.sent.drain(..last - 1);
+        } else {
+            notified(&mut w, status);
+        }
+        let unasked = told(&mut w, &phone());
+        assert_eq!(voice(&unasked), "yes 1/0 (0/0)");
+        assert!(state(&unasked).starts_with("terminated"));
+    }
 }
 
 #[test]

@@ -75,7 +75,8 @@ fn task(w: &World) -> Option<(u64, u32, &Task)> {
     })
 }
 
-fn said(w: &mut World) {
+/// What plays now is over.
+pub fn said(w: &mut World) {
     let (session, task) = task(w).map(|(session, task, _)| (session, task)).unwrap();
     let done = News::Done {
         session,

@@ -523,6 +523,59 @@ fn our_contact_is_answered_to_who_knows_it() {
     }
 }
 
+// ------------------------------------------------------------ announcements
+
+/// 203.0.113.1 calls 200, who has no phone: the first answer.
+fn comes_in_vain(announcements: &str) -> (World, Message) {
+    let services = format!("[services]\nannouncements = {announcements}\n");
+    let mut w = World::with(&format!("{services}{}", TRANSFERS.replace("HOW", "refer")));
+    let itsp = peer(ITSP);
+    let uri = "sip:5001@192.0.2.10";
+    let mut invite = req("INVITE", uri).extra("Contact: <sip:gw@203.0.113.1:5060>");
+    (invite.from, invite.to) = ("sip:600123456@203.0.113.1", uri);
+    invite.body = bridge::PCMU;
+    w.send(&itsp, &invite);
+    let mut answer = take(&mut w, &itsp);
+    while answer.status() == 100 {
+        answer = take(&mut w, &itsp);
+    }
+    (w, answer)
+}
+
+#[test]
+fn who_calls_by_a_trunk_hears_why_it_fails_where_all_do() {
+    for users in ["false", "true"] {
+        assert_eq!(comes_in_vain(users).1.status(), 480, "{users}");
+    }
+    let (mut w, early) = comes_in_vain("\"all\"");
+    assert_eq!(early.status(), 183);
+    assert!(!early.body().is_empty());
+    assert!(!crate::services::prompts_said(&w).is_empty());
+    crate::services::said(&mut w);
+    let mut answer = take(&mut w, &peer(ITSP));
+    while answer.status() < 200 {
+        answer = take(&mut w, &peer(ITSP));
+    }
+    assert_eq!(answer.status(), 480);
+}
+
+/// Strangers cost nothing that they are not let in for.
+#[test]
+fn strangers_hear_no_announcement() {
+    let mut w = World::with("guests = true\n[services]\nannouncements = \"all\"\n");
+    let stranger = Peer::udp("203.0.113.77:5060");
+    let uri = "sip:200@example.com";
+    let mut invite = req("INVITE", uri).extra("Contact: <sip:x@203.0.113.77:5060>");
+    (invite.from, invite.to) = ("sip:x@elsewhere.example", uri);
+    invite.body = bridge::PCMU;
+    w.send(&stranger, &invite);
+    let mut answer = w.take(&stranger);
+    while answer.status() == 100 {
+        answer = w.take(&stranger);
+    }
+    assert_eq!(answer.status(), 480);
+}
+
 // ------------------------------------------------------------ transfers
 
 const TRANSFERS: &str = r#"

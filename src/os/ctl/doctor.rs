@@ -10,6 +10,7 @@ mod linux;
 
 use super::super::control::{Client, ClientError};
 use super::super::fast::ONE_FOR_ALL;
+use super::super::settings::ZONE_REMEDY;
 use super::super::store::Database;
 use super::super::{interfaces, tls};
 use super::access::Access;
@@ -146,6 +147,7 @@ pub(super) fn examine(access: &Access) -> Vec<Finding> {
     }
     state(d, &config, status.is_some());
     time(d, &config.store.file);
+    zone(d, &config);
     doctor.findings
 }
 
@@ -443,6 +445,18 @@ fn time(d: &mut Doctor, database: &Path) {
         d.bad("time", finding, remedy);
     } else {
         d.ok("time", shown);
+    }
+}
+
+/// Whose clock days and hours go by.
+fn zone(d: &mut Doctor, config: &Config) {
+    match (&*config.numbers.timezone, config.without_timezone()) {
+        ("", Some(what)) => {
+            let finding = format!("none is known: {what} are in UTC");
+            d.warn("time zone", finding, ZONE_REMEDY);
+        }
+        ("", None) => d.ok("time zone", "none is known, and nothing needs one"),
+        (zone, _) => d.ok("time zone", zone),
     }
 }
 

@@ -135,6 +135,9 @@ fn check(access: &Access, file: Option<&Path>, print: bool, output: Output) -> R
         return output.text(&config.to_string());
     }
     let file = file.map_or_else(|| access.config_file(), Path::to_path_buf);
+    for doubt in crate::os::settings::doubts(&config) {
+        eprintln!("voipctl: warning: {doubt}");
+    }
     output.done(&format!("{} is in order", file.display()))
 }
 

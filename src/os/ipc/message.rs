@@ -114,6 +114,8 @@ pub struct Settings {
     pub codec_plugin: Option<PathBuf>,
     /// The host's name.
     pub host_name: String,
+    /// The host's time zone; empty if it is not known.
+    pub timezone: String,
     /// How many shards and relays run.
     pub shards: u16,
     /// Certificates and keys, where the role needs them.

@@ -108,6 +108,7 @@ impl Holdings {
             text: self.text.clone(),
             codec_plugin: self.codec_plugin.clone(),
             host_name: crate::os::settings::host_name(),
+            timezone: crate::os::zone::host_zone().into(),
             shards: self.shards,
             tls: if tls { Some(pems()?) } else { None },
             token: match role {

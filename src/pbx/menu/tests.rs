@@ -81,7 +81,7 @@ fn stage(text: &str) -> Stage<Attendant> {
 fn waiting(text: &str) -> Stage<Attendant> {
     let mut stage = stage(text);
     stage.tell(Event::Begin);
-    stage.tell(Event::Done(WORDS));
+    said(&mut stage);
     stage
 }
 
@@ -92,6 +92,12 @@ fn press(stage: &mut Stage<Attendant>, keys: &str) -> Vec<Effect> {
         last = stage.tell(Event::Key(key));
     }
     last
+}
+
+/// What is said is over; what follows.
+fn said(stage: &mut Stage<Attendant>) -> Vec<Effect> {
+    let words = stage.program.words;
+    stage.tell(Event::Done(words))
 }
 
 fn called(effects: &[Effect]) -> Option<(&str, Account)> {
@@ -137,7 +143,7 @@ fn every_key_does_what_the_file_says() {
     );
     let mut stage = waiting(MAIN);
     assert_eq!(spoken(&press(&mut stage, "#")), ["goodbye"]);
-    assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+    assert_eq!(said(&mut stage), [Effect::HangUp]);
     // And one that the file does not name.
     assert_eq!(spoken(&due('4').1), ["pm-invalid-option"]);
 }
@@ -148,7 +154,7 @@ fn an_extension_rings_as_long_as_its_menu_says() {
         let mut stage = waiting(text);
         press(&mut stage, "2");
         stage.tell(Event::Due(KEY));
-        stage.tell(Event::Done(WORDS));
+        said(&mut stage);
         let effects = press(&mut stage, "1");
         let mut calls = effects.into_iter().filter_map(|effect| match effect {
             Effect::Connect(reach) => Some((reach.led, reach.ring)),
@@ -177,8 +183,41 @@ fn a_call_is_held_rung_answered_and_ended() {
 }
 
 #[test]
+fn callers_hear_what_the_phones_user_or_their_trunk_chose() {
+    use crate::config::RingBack;
+    let trunk = "[[trunk]]\nname = \"itsp\"\nuri = \"sip:203.0.113.1\"\nringback = \"tone:us\"\n";
+    let rings = |way: Option<&str>, own: Option<&str>| {
+        let mut stage = waiting(&format!("{MAIN}{trunk}"));
+        stage.caller.way = way.map(Box::from);
+        press(&mut stage, "1");
+        stage.tell(Event::Due(KEY));
+        stage.ring_back = own.and_then(RingBack::parse);
+        stage.tell(Event::Ringing);
+        let effects = stage.tell(Event::Done(HOLD));
+        let [Effect::Do(TONE, Task::Play { sounds, .. })] = &*effects else {
+            panic!("{effects:?}");
+        };
+        let [sound] = &sounds[..] else {
+            panic!("{sounds:?}");
+        };
+        sound.clone()
+    };
+    let tone = |country| Sound::Tone {
+        country,
+        tone: crate::media::tone::Tone::RingBack,
+        ms: None,
+    };
+    use crate::media::tone::Country;
+    assert_eq!(rings(None, None), tone(Country::Es));
+    assert_eq!(rings(Some("itsp"), None), tone(Country::Us));
+    assert_eq!(rings(Some("other"), None), tone(Country::Es));
+    assert_eq!(rings(Some("itsp"), Some("music")), Sound::Music);
+    assert_eq!(rings(None, Some("tone:fr")), tone(Country::Fr));
+}
+
+#[test]
 fn who_cannot_be_reached_is_explained_and_the_menu_goes_on() {
-    for (status, said) in [
+    for (status, why) in [
         (486, "call-busy"),
         (603, "call-declined"),
         (408, "number-not-answering"),
@@ -189,8 +228,8 @@ fn who_cannot_be_reached_is_explained_and_the_menu_goes_on() {
         let mut stage = waiting(MAIN);
         press(&mut stage, "1");
         stage.tell(Event::Due(KEY));
-        assert_eq!(spoken(&stage.tell(Event::Refused(status))), [said]);
-        let again = stage.tell(Event::Done(WORDS));
+        assert_eq!(spoken(&stage.tell(Event::Refused(status))), [why]);
+        let again = said(&mut stage);
         assert_eq!(spoken(&again), ["menu-welcome", "menu-extension"]);
     }
     // Early media, then a refusal.
@@ -236,7 +275,7 @@ fn keys_cut_the_greeting_short_where_they_may() {
     let greeting = stage.tell(Event::Begin);
     let [
         Effect::Do(
-            WORDS,
+            _,
             Task::Play {
                 until_key: true, ..
             },
@@ -251,7 +290,7 @@ fn keys_cut_the_greeting_short_where_they_may() {
     assert_eq!(spoken(&second), ["vm-options"]);
     // The second does not let itself be cut short.
     assert_eq!(press(&mut stage, "1"), []);
-    let waited = stage.tell(Event::Done(WORDS));
+    let waited = said(&mut stage);
     assert_eq!(waits(&waited), Some(Duration::from_secs(5)));
     let effects = press(&mut stage, "1");
     assert_eq!(called(&effects), Some(("bob", Account::House)));
@@ -263,7 +302,7 @@ fn tries_are_counted_and_the_last_action_follows() {
     // No key at all: once more, then the end.
     let again = stage.tell(Event::Due(KEY));
     assert_eq!(spoken(&again), ["menu-welcome", "menu-extension"]);
-    stage.tell(Event::Done(WORDS));
+    said(&mut stage);
     let end = stage.tell(Event::Due(KEY));
     assert_eq!(called(&end), Some(("600", Account::House)));
 
@@ -271,8 +310,8 @@ fn tries_are_counted_and_the_last_action_follows() {
     let mut stage = waiting(MAIN);
     press(&mut stage, "4");
     assert_eq!(spoken(&stage.tell(Event::Due(KEY))), ["pm-invalid-option"]);
-    stage.tell(Event::Done(WORDS));
-    stage.tell(Event::Done(WORDS));
+    said(&mut stage);
+    said(&mut stage);
     let end = stage.tell(Event::Due(KEY));
     assert_eq!(called(&end), Some(("600", Account::House)));
 
@@ -280,9 +319,9 @@ fn tries_are_counted_and_the_last_action_follows() {
     let mut stage = waiting(MAIN);
     press(&mut stage, "2");
     stage.tell(Event::Due(KEY));
-    stage.tell(Event::Done(WORDS));
+    said(&mut stage);
     assert_eq!(spoken(&stage.tell(Event::Due(KEY))), ["goodbye"]);
-    assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+    assert_eq!(said(&mut stage), [Effect::HangUp]);
 }
 
 #[test]
@@ -290,7 +329,7 @@ fn one_goes_back_to_the_menu_before() {
     let mut stage = waiting(MAIN);
     press(&mut stage, "2");
     stage.tell(Event::Due(KEY));
-    stage.tell(Event::Done(WORDS));
+    said(&mut stage);
     let back = press(&mut stage, "*");
     assert_eq!(spoken(&back), ["menu-welcome", "menu-extension"]);
 }
@@ -300,11 +339,11 @@ fn closed_hours_are_closed() {
     let mut stage = stage(MAIN);
     stage.unix_ms = AFTERNOON;
     assert_eq!(spoken(&stage.tell(Event::Begin)), ["menu-closed"]);
-    stage.tell(Event::Done(WORDS));
+    said(&mut stage);
     // A key does not lead into the house.
     assert_eq!(spoken(&press(&mut stage, "1")), ["pm-invalid-option"]);
-    assert_eq!(spoken(&stage.tell(Event::Done(WORDS))), ["goodbye"]);
-    assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+    assert_eq!(spoken(&said(&mut stage)), ["goodbye"]);
+    assert_eq!(said(&mut stage), [Effect::HangUp]);
 
     // Nor does "back" of a menu that closed in the meantime.
     let text = MAIN.replace("closed = \"menu:night\"", "closed = \"back\"");
@@ -331,17 +370,17 @@ closed = "menu:main"
 "#;
     let mut stage = stage(text);
     assert_eq!(spoken(&stage.tell(Event::Begin)), ["goodbye"]);
-    assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+    assert_eq!(said(&mut stage), [Effect::HangUp]);
 
     // And a caller who asks for the same again and again.
     let mut stage = waiting(MAIN);
     let mut turns = 0;
     while spoken(&press(&mut stage, "*")) != ["goodbye"] {
-        stage.tell(Event::Done(WORDS));
+        said(&mut stage);
         turns += 1;
         assert!(turns <= MOVES_MAX, "no end");
     }
-    assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+    assert_eq!(said(&mut stage), [Effect::HangUp]);
 }
 
 #[test]
@@ -355,7 +394,7 @@ fn who_recorded_a_name_is_called_by_it_in_the_directory() {
     stage.tell(Event::Due(KEY));
     let first = press(&mut stage, "262");
     assert_eq!(spoken(&first), ["dir-instr"]);
-    let said = |effects: &[Effect]| {
+    let is_named = |effects: &[Effect]| {
         effects.iter().any(|effect| {
             let file = Sound::File {
                 root: Root::Spool,
@@ -364,11 +403,11 @@ fn who_recorded_a_name_is_called_by_it_in_the_directory() {
             matches!(effect, Effect::Do(_, Task::Play { sounds, .. }) if sounds[1] == file)
         })
     };
-    assert!(said(&first), "{first:?}");
-    stage.tell(Event::Done(WORDS));
+    assert!(is_named(&first), "{first:?}");
+    said(&mut stage);
     let second = press(&mut stage, "*");
     assert_eq!(spoken(&second)[..2], ["digits/2", "digits/0"]);
-    assert!(!said(&second));
+    assert!(!is_named(&second));
 }
 
 #[test]
@@ -386,7 +425,7 @@ fn somebody_is_found_by_name() {
         spoken(&first),
         ["digits/2", "digits/0", "digits/1", "dir-instr"]
     );
-    stage.tell(Event::Done(WORDS));
+    said(&mut stage);
     let second = press(&mut stage, "*");
     assert_eq!(
         spoken(&second),
@@ -403,10 +442,10 @@ fn somebody_is_found_by_name() {
     assert_eq!(spoken(&stage.tell(Event::Due(KEY))).len(), 4);
     let mut stage = spelling();
     assert_eq!(spoken(&press(&mut stage, "999")), ["dir-nomatch"]);
-    assert_eq!(spoken(&stage.tell(Event::Done(WORDS))), ["dir-pls-enter"]);
+    assert_eq!(spoken(&said(&mut stage)), ["dir-pls-enter"]);
     let mut stage = spelling();
     press(&mut stage, "262**");
-    assert_eq!(spoken(&stage.tell(Event::Done(WORDS))), ["dir-pls-enter"]);
+    assert_eq!(spoken(&said(&mut stage)), ["dir-pls-enter"]);
     // Back to the menu; and no letter at all.
     let mut stage = spelling();
     assert_eq!(
@@ -414,10 +453,57 @@ fn somebody_is_found_by_name() {
         ["menu-welcome", "menu-extension"]
     );
     let mut stage = spelling();
-    stage.tell(Event::Done(WORDS));
+    said(&mut stage);
     assert_eq!(spoken(&stage.tell(Event::Due(KEY))), ["dir-pls-enter"]);
+    said(&mut stage);
     let end = stage.tell(Event::Due(KEY));
     assert_eq!(called(&end), Some(("600", Account::House)));
+}
+
+/// The time for a key, which the key before began, runs out while the directory still asks.
+#[test]
+fn nobody_is_thrown_out_of_a_question() {
+    let mut stage = waiting(MAIN);
+    press(&mut stage, "9");
+    assert_eq!(spoken(&stage.tell(Event::Due(KEY))), ["dir-pls-enter"]);
+    assert_eq!(stage.tell(Event::Due(KEY)), []);
+    said(&mut stage);
+    press(&mut stage, "26");
+    assert_eq!(spoken(&press(&mut stage, "2")).last(), Some(&"dir-instr"));
+    // That of the second letter, and of the first.
+    assert_eq!(stage.tell(Event::Due(KEY)), []);
+    assert_eq!(waits(&said(&mut stage)), Some(Duration::from_secs(5)));
+    // A key that means nothing here: as long again.
+    let wrong = press(&mut stage, "7");
+    assert_eq!(waits(&wrong), Some(Duration::from_secs(5)));
+    let effects = press(&mut stage, "1");
+    assert_eq!(called(&effects), Some(("201", Account::House)));
+
+    // Who presses nothing at all is asked again, once the question was heard.
+    let mut stage = waiting(MAIN);
+    press(&mut stage, "9");
+    stage.tell(Event::Due(KEY));
+    press(&mut stage, "262");
+    said(&mut stage);
+    assert_eq!(spoken(&stage.tell(Event::Due(KEY))), ["dir-pls-enter"]);
+}
+
+/// The studio tells of a key before it tells of the words that the key ended.
+#[test]
+fn the_end_of_words_that_a_key_cut_is_not_that_of_the_next() {
+    let mut stage = waiting(&MAIN.replace("extensions = true", ""));
+    press(&mut stage, "9");
+    press(&mut stage, "262");
+    let question = stage.program.words;
+    assert_eq!(spoken(&press(&mut stage, "*")).last(), Some(&"dir-instr"));
+    assert_eq!(stage.tell(Event::Done(question)), []);
+    assert_eq!(waits(&said(&mut stage)), Some(Duration::from_secs(5)));
+
+    let mut stage = super::tests::stage(&MAIN.replace("extensions = true", ""));
+    stage.tell(Event::Begin);
+    let greeting = stage.program.words;
+    assert_eq!(spoken(&press(&mut stage, "4")), ["pm-invalid-option"]);
+    assert_eq!(stage.tell(Event::Done(greeting)), []);
 }
 
 #[test]
@@ -440,7 +526,7 @@ fn an_action_without_a_menu_comes_to_an_end() {
     let effects = stage.tell(Event::Begin);
     assert_eq!(called(&effects), Some(("201", Account::House)));
     assert_eq!(spoken(&stage.tell(Event::Refused(486))), ["call-busy"]);
-    assert_eq!(stage.tell(Event::Done(WORDS)), [Effect::HangUp]);
+    assert_eq!(said(&mut stage), [Effect::HangUp]);
 }
 
 #[test]

@@ -9,6 +9,8 @@
 //!                      +---------------------+    v                     | 7 9 3 2
 //!                                               Options --> greeting, PIN
 //! ```
+//! With `*` the main menu is left for the number of another mailbox, from whosever phone.
+//!
 //! A message counts as heard once its own sound began, behind the words that tell of it; one whose
 //! file cannot be read is never heard. What is deleted goes when the caller does, and
 //! can be recovered until then.
@@ -115,7 +117,7 @@ impl Fetch {
     }
 
     /// The mailbox; empty before one is known.
-    fn mailbox(&self) -> &str {
+    pub(super) fn mailbox(&self) -> &str {
         self.aor.as_deref().unwrap_or_default()
     }
 
@@ -185,9 +187,17 @@ impl Fetch {
         if self.digits.is_empty() {
             return self.close(scene, &["goodbye"]);
         }
-        let domain = scene.config.node.default_domain();
-        self.aor = Some(format!("{}@{domain}", self.digits).into());
+        self.aor = Some(mailbox_of(scene, &self.digits));
         self.ask_pin(scene, &[]);
+    }
+
+    /// From the menu to another mailbox: what was deleted in this one goes.
+    fn leave(&mut self, scene: &mut Scene<'_>) {
+        self.expunge(scene);
+        self.aor = None;
+        self.opened = false;
+        self.folder = Folder::New;
+        self.ask_number(scene);
     }
 
     fn try_pin(&mut self, scene: &mut Scene<'_>) {
@@ -202,7 +212,7 @@ impl Fetch {
                 .mailboxes
                 .open(self.mailbox(), &digits, scene.unix_ms, limits);
         Self::keep(scene, record);
-        self.tries += 1;
+        self.tries += u32::from(!matches!(opening, Opening::Open));
         match opening {
             Opening::Open => self.main(scene, &[]),
             Opening::Locked => self.close(scene, &["vm-locked", "goodbye"]),
@@ -239,7 +249,7 @@ impl Fetch {
         let some = counts.new + counts.saved > 0;
         let listen = some.then_some("vm-onefor-full");
         let mut words = vec![voice.pause()];
-        let names = listen.into_iter().chain(["vm-opts-full", "vm-helpexit"]);
+        let names = listen.into_iter().chain(["vm-opts-full", "vm-otherexit"]);
         words.extend(voice.prompts(names));
         words
     }
@@ -261,7 +271,8 @@ impl Fetch {
                 self.listen(scene);
             }
             '0' => self.options(scene, &[]),
-            '*' => self.main(scene, &[]),
+            // Somebody else's phone.
+            '*' => self.leave(scene),
             '#' => self.close(scene, &["goodbye"]),
             _ => {}
         }
@@ -570,6 +581,11 @@ impl Fetch {
     fn on_key(&mut self, scene: &mut Scene<'_>, key: char) {
         self.told = 0;
         match &self.state {
+            // Not another's after all.
+            State::Number if key == '*' => {
+                self.aor = None;
+                self.begin(scene);
+            }
             State::Number => {
                 if self.enter(scene, key, NUMBER_DIGITS_MAX) {
                     self.numbered(scene);
@@ -644,11 +660,37 @@ impl Fetch {
     /// What the caller deleted goes, and such a greeting.
     fn end(&mut self, scene: &mut Scene<'_>) {
         self.drop_take(scene);
+        self.expunge(scene);
+    }
+
+    fn expunge(&self, scene: &mut Scene<'_>) {
         if let Some(aor) = self.aor.as_deref().filter(|_| self.opened) {
             for record in scene.mailboxes.expunge(aor) {
                 scene.persist(record);
             }
         }
+    }
+}
+
+/// The mailbox that somebody means by a number: that of a colleague in the caller's own domain, or
+/// in the first of ours, or where only one of the others has such a user.
+fn mailbox_of(scene: &Scene<'_>, digits: &str) -> Box<str> {
+    let named = |domain: &str| -> Box<str> { format!("{digits}@{domain}").into() };
+    let is_there = |aor: &str| scene.house.directory.get(aor).is_some();
+    let own = scene.caller.user.as_deref();
+    let own = own.and_then(|aor| aor.rsplit_once('@'));
+    let first = named(scene.config.node.default_domain());
+    let near = own.map(|(_, domain)| named(domain)).into_iter();
+    if let Some(aor) = near.chain([first.clone()]).find(|aor| is_there(aor)) {
+        return aor;
+    }
+    let domains = scene.config.node.domains.iter();
+    let others = domains.map(|domain| named(domain.as_str()));
+    let mut others = others.filter(|aor| is_there(aor));
+    match (others.next(), others.next()) {
+        (Some(only), None) => only,
+        // None, or nobody knows which: a PIN is asked for, and opens nothing.
+        _ => first,
     }
 }
 

@@ -1,6 +1,7 @@
 use super::super::program::{Account, Effect, Event};
 use super::super::stage::{Stage, spoken};
 use super::*;
+use crate::config::Locale;
 use crate::mailbox::{Counts, Errand, Mailboxes, take_of_greeting};
 use crate::media::RecordEnd;
 use crate::media::Task;
@@ -449,7 +450,7 @@ fn the_owners_phone_hears_what_there_is() {
             "vm-INBOX",
             "vm-onefor-full",
             "vm-opts-full",
-            "vm-helpexit"
+            "vm-otherexit"
         ]
     );
     let first = stage.tell(Event::Key('1'));
@@ -552,6 +553,32 @@ fn the_clock_is_that_of_the_configured_zone() {
     let words = spoken(&first);
     let at = words.iter().position(|w| *w == "digits/at").unwrap();
     assert_eq!(words[at + 1], "digits/4", "{words:?}");
+}
+
+#[test]
+fn a_day_has_its_article_where_the_language_has_one() {
+    for (days, locale, date) in [
+        (0, Locale::Es, &["digits/today"][..]),
+        (1, Locale::Es, &["digits/yesterday"]),
+        (3, Locale::Es, &["digits/the", "digits/day-1"]),
+        (
+            30,
+            Locale::Es,
+            &["digits/the", "digits/21", "digits/of", "digits/mon-8"],
+        ),
+        (3, Locale::En, &["digits/day-1"]),
+    ] {
+        // 2026-09-21, a Monday.
+        let mut stage = fetching(1);
+        stage.locale = locale;
+        stage.unix_ms += days * 86_400_000;
+        stage.tell(Event::Begin);
+        let first = stage.tell(Event::Key('1'));
+        let words = spoken(&first);
+        let begin = words.iter().position(|w| *w == "vm-received").unwrap() + 1;
+        let end = words.iter().position(|w| *w == "digits/at").unwrap();
+        assert_eq!(words[begin..end], *date, "{days} {locale:?}");
+    }
 }
 
 #[test]
@@ -704,6 +731,86 @@ fn another_phone_needs_number_and_pin() {
     assert_eq!(spoken(&stage.tell(Event::Due(TIMER))), ["vm-password"]);
     press(&mut stage, "2468");
     assert_eq!(spoken(&stage.tell(Event::Due(TIMER)))[0], "vm-youhave");
+}
+
+/// From a colleague's phone, which opens the colleague's mailbox unasked.
+#[test]
+fn the_main_menu_leads_to_another_mailbox() {
+    let mut stage = fetching(1);
+    let pin = PinHash::of("2468", [5; 16]);
+    let other = ANA.replace("200", "300");
+    stage.mailboxes.update(&other, |m| m.pin = pin).unwrap();
+    stage.tell(Event::Begin);
+    press(&mut stage, "1");
+    // What was deleted goes, and the other has nothing of it.
+    press(&mut stage, "7");
+    press(&mut stage, "#");
+    let number = press(&mut stage, "*");
+    assert_eq!(spoken(&number), ["vm-login"]);
+    assert!(matches!(number[0], Effect::Persist(_)), "{number:?}");
+    assert_eq!(counts(&stage.mailboxes), (0, 0));
+    assert_eq!(spoken(&press(&mut stage, "300#")), ["vm-password"]);
+    let main = press(&mut stage, "2468#");
+    assert_eq!(spoken(&main)[..2], ["vm-youhaveno", "vm-messages"]);
+    assert_eq!(spoken(&main).last(), Some(&"vm-otherexit"));
+    // Right PINs are no tries: as often as one likes, and then three wrong ones.
+    for _ in 0..4 {
+        assert_eq!(spoken(&press(&mut stage, "*")), ["vm-login"]);
+        assert_eq!(spoken(&press(&mut stage, "300#2468#"))[0], "vm-youhaveno");
+    }
+    press(&mut stage, "*300#1#");
+    assert_eq!(spoken(&stage.tell(Event::Due(TIMER)))[0], "vm-incorrect");
+    // Back to the own one.
+    press(&mut stage, "*");
+    assert_eq!(spoken(&press(&mut stage, "*"))[0], "vm-youhaveno");
+    assert_eq!(stage.program.mailbox(), ANA);
+}
+
+#[test]
+fn a_mailbox_of_another_domain_is_found_by_its_number() {
+    use crate::config::Config;
+    use crate::store::{Ha1, User};
+    let text = "[node]\ndomains = [\"example.com\", \"b.example\", \"c.example\"]\n";
+    let config = Config::parse(text, std::path::Path::new("voip.toml")).unwrap();
+    for (caller, number, wanted) in [
+        (None, "200", "200@example.com"),
+        // In one other domain, in two, in none.
+        (None, "300", "300@c.example"),
+        (None, "400", "400@example.com"),
+        (None, "500", "500@example.com"),
+        // Colleagues come first.
+        (Some("1@c.example"), "200", "200@c.example"),
+        (Some("1@c.example"), "400", "400@c.example"),
+        (Some("1@c.example"), "600", "600@example.com"),
+    ] {
+        let mut stage = fetching(0);
+        stage.config = config.clone();
+        stage.caller.user = caller.map(Box::from);
+        for aor in [
+            "200@example.com",
+            "200@c.example",
+            "300@c.example",
+            "400@b.example",
+            "400@c.example",
+            "600@example.com",
+        ] {
+            let (username, domain) = aor.split_once('@').unwrap();
+            let user = User {
+                username: username.into(),
+                domain: domain.into(),
+                display_name: "".into(),
+                ha1: Ha1::of(username, domain, "secret"),
+                disabled: false,
+            };
+            stage.house.directory.put(user).unwrap();
+        }
+        stage.tell(Event::Begin);
+        if caller.is_some() {
+            press(&mut stage, "*");
+        }
+        press(&mut stage, &format!("{number}#"));
+        assert_eq!(stage.program.mailbox(), wanted, "{caller:?} {number}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::super::{Context, Proxy};
 use super::{Asked, Lead};
 use crate::base::{Flow, Key};
 use crate::call::inside;
-use crate::config::Config;
+use crate::config::{Announcements, Config};
 use crate::feature::Code;
 use crate::sip::offer_answer;
 use crate::wire::sip::{Message, Method};
@@ -113,11 +113,16 @@ pub(super) fn sound_of(cx: &Context<'_>, caller: &Caller, aor: &str) -> Option<B
     }
 }
 
-/// Whether a caller is told by voice: our own users are, since a trunk bills what it hears of. A
-/// service that calls for one tells its caller itself.
+/// Whether a caller is told by voice: our own users, or all but strangers, as the operator wants
+/// it. A service that calls for one tells its caller itself.
 pub(super) fn hears(config: &Config, caller: &Caller, flow: &Flow) -> bool {
-    let ours = matches!(caller, Caller::User(_)) && !flow.is_internal();
-    config.services.announcements && ours
+    let told = match (config.services.announcements, caller) {
+        (Announcements::Nobody, _) => false,
+        (Announcements::Users | Announcements::All, Caller::User(_)) => true,
+        (Announcements::All, Caller::Trunk(_) | Caller::Pool(_) | Caller::Trusted) => true,
+        (Announcements::Users | Announcements::All, _) => false,
+    };
+    told && !flow.is_internal()
 }
 
 /// The announcement of a status as a target. Early media need an offer (RFC 3960 §2).

@@ -106,6 +106,25 @@ fn a_card_whose_rings_have_one_thread_is_a_fault_with_a_remedy() {
     assert_eq!(said("rings of the card and of the system, 4 threads"), "");
 }
 
+#[test]
+fn hours_without_a_time_zone_are_a_fault() {
+    let said = |text: &str, host: &str| {
+        let mut doctor = Doctor {
+            findings: Vec::new(),
+        };
+        zone(&mut doctor, &config(text).with_timezone(host));
+        faults_of(doctor).concat()
+    };
+    assert_eq!(said("[voicemail]\n", "Europe/Madrid"), "");
+    assert_eq!(said("", ""), "");
+    let named = "[numbers]\ntimezone = \"UTC\"\n[voicemail]\n";
+    assert_eq!(said(named, ""), "");
+    let fault = said("[voicemail]\n", "");
+    let wanted =
+        "Warning time zone: none is known: the dates of voicemail are in UTC -> set timezone in";
+    assert!(fault.starts_with(wanted), "{fault}");
+}
+
 fn set(facts: &mut Facts, name: &str, value: &str) {
     facts.variables.insert(name.into(), value.into());
 }

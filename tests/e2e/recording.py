@@ -9,7 +9,7 @@ import time
 
 from lib.case import wait_for
 from lib.phone import Phone
-from lib.tone import hears_all, power, speech_seconds
+from lib.tone import hears_all, power, speech_seconds, windows
 from lib.voipd import DOMAIN, Voipd
 
 LOW, HIGH = 440, 880
@@ -44,8 +44,8 @@ def alaw(byte):
     return value if byte & 0x80 else -value
 
 
-def sides(path):
-    """Left and right of a recording; it must say what it is in its header, and be whole."""
+def channels(path, count=2):
+    """The channels of a recording; it must say what it is in its header, and be whole."""
     data = path.read_bytes()
     assert data[:4] == b"RIFF" and data[8:12] == b"WAVE", data[:16]
     at, form, sound = 12, None, None
@@ -57,9 +57,14 @@ def sides(path):
             sound = data[at + 8 : at + 8 + size]
             assert len(sound) == size, f"{path} is cut"
         at += 8 + size + size % 2
-    assert form == (6, 2, 8000), form
+    assert form == (6, count, 8000), form
     table = [alaw(byte) for byte in range(256)]
-    return [array.array("h", (table[b] for b in sound[side::2])) for side in (0, 1)]
+    return [array.array("h", (table[b] for b in sound[n::count])) for n in range(count)]
+
+
+def sides(path):
+    """Left and right of a recording of two."""
+    return channels(path)
 
 
 def holds(samples, wanted, other, seconds=2):
@@ -262,6 +267,30 @@ def test_a_call_that_is_forwarded_to_a_recorded_user_is_recorded(case):
     alice.dial("carol")
     both_up(voipd)
     both_sides(voipd, alice, bob, spool, "carol")
+
+
+def test_a_fetched_call_is_recorded(case):
+    """Alice waits in a slot, bob fetches her: both are in one channel."""
+    voipd, alice, bob, spool = house(case, {"users": ["bob"]})
+    alice.dial("*70")
+    up(voipd)
+    wait_for("the slot", lambda: voipd.json("park", "list"), 10)
+    bob.dial("701")
+    wait_for("both", lambda: sum(c["state"] == "up" for c in voipd.calls()) == 2, 15)
+    time.sleep(8)
+    bob.hangup()
+    gone(voipd)
+    rows = listed(voipd, 2)
+    assert rows[0]["file"] == rows[1]["file"], rows
+    [both] = channels(whole(spool, rows[0]), 1)
+    piece = both[-3 * 8000 : -8000]
+    shares = [power(piece, 8000, hz) for hz in (LOW, HIGH)]
+    assert min(shares) > 0.2, shares
+    # Both were told, over what the other says.
+    for phone, other in ((alice, HIGH), (bob, LOW)):
+        pieces, rate = windows(phone.recording())
+        told = [p for p in pieces if power(p, rate, other) < 0.97]
+        assert len(told) > 7, f"{phone.name}: {len(told)} of {len(pieces)}"
 
 
 def test_broken_off_is_whole_after_the_next_start(case):

@@ -435,19 +435,21 @@ impl Fetch {
     /// Calls who left the message, where that can be told.
     fn call_back(&mut self, scene: &mut Scene<'_>, id: u64) {
         let message = scene.mailboxes.message(self.mailbox(), id);
-        let number = message.map(|m| m.number).unwrap_or_default();
-        if number.is_empty() {
+        let number = message.and_then(|m| reachable(scene, &m.number));
+        let Some(number) = number else {
             return self.say(scene, &["vm-unknown-caller"]);
-        }
+        };
         self.state = match std::mem::replace(&mut self.state, State::Closing) {
             State::Message(listing) => State::Calling(listing),
             other => other,
         };
         self.say(scene, &["pls-hold-while-try"]);
         // On the account of who is on the phone: whoever knows a PIN calls out no further by it.
+        // Nobody dialled the number, so that it raises no alarm.
+        let user = scene.caller.user.clone();
         scene.connect(Reach {
             to: number,
-            account: Account::Caller,
+            account: user.map_or(Account::Caller, Account::CalledBack),
             caller_id: None,
             ring: CALL_BACK_RING,
             headers: Vec::new(),
@@ -645,6 +647,18 @@ impl Fetch {
             }
         }
     }
+}
+
+/// What a caller left as its number, if that is one, or the name of a user of ours. A stranger
+/// writes there what it likes: a code, a URI.
+fn reachable(scene: &Scene<'_>, shown: &str) -> Option<Box<str>> {
+    let number: String = shown.chars().filter(|c| !"-.() ".contains(*c)).collect();
+    let digits = number.strip_prefix('+').unwrap_or(&number);
+    if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(number.into());
+    }
+    let aor = format!("{shown}@{}", scene.config.node.default_domain());
+    scene.house.directory.get(&aor).map(|_| shown.into())
 }
 
 fn message_menu(scene: &Scene<'_>, deleted: bool) -> Vec<Sound> {

@@ -668,7 +668,8 @@ fn a_caller_is_called_back() {
             Effect::Connect(reach) => Some((&*reach.to, &reach.account)),
             _ => None,
         });
-        assert_eq!(reach, Some(("915550100", &Account::Caller)));
+        let account = Account::CalledBack(ANA.into());
+        assert_eq!(reach, Some(("915550100", &account)));
         assert_eq!(stage.tell(Event::Key('7')), [], "no key of the menu");
         let back = stage.tell(end);
         assert!(spoken(&back).contains(&"vm-delete"), "{back:?}");
@@ -680,6 +681,38 @@ fn a_caller_is_called_back() {
     stage.tell(Event::Begin);
     press(&mut stage, "1");
     assert_eq!(spoken(&stage.tell(Event::Key('8'))), ["vm-unknown-caller"]);
+}
+
+/// What a stranger calls itself is dialled only if it is a number or a user of ours.
+#[test]
+fn no_caller_id_is_dialled_that_is_no_number() {
+    for (shown, dialled) in [
+        ("+34915550100", Some("+34915550100")),
+        ("+34 915-55.01(00)", Some("+34915550100")),
+        ("200", Some("200")),
+        ("*72600666666", None),
+        ("**201", None),
+        ("*60", None),
+        ("sip:x@evil.test", None),
+        ("ana", None),
+        ("1|2", None),
+        ("+", None),
+    ] {
+        let mut stage = fetching(0);
+        let id = stage.mailboxes.begin(ANA, (shown, ""), 1, 9).unwrap().id;
+        stage.mailboxes.keep(ANA, id, 3_000);
+        stage.tell(Event::Begin);
+        stage.tell(Event::Key('1'));
+        let effects = stage.tell(Event::Key('2'));
+        let reach = effects.iter().find_map(|effect| match effect {
+            Effect::Connect(reach) => Some(&*reach.to),
+            _ => None,
+        });
+        assert_eq!(reach, dialled, "{shown}");
+        if dialled.is_none() {
+            assert_eq!(spoken(&effects), ["vm-unknown-caller"], "{shown}");
+        }
+    }
 }
 
 /// Another phone: mailbox and PIN.

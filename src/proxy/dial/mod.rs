@@ -100,6 +100,9 @@ impl Proxy {
             let settings = cx.features.settings(user);
             match feature::dialled(settings.as_deref(), &number) {
                 feature::Dialled::Number(short) => number = short.into(),
+                // A service calls whom others name, in a caller ID or a redirect: nobody dialled
+                // that. What a bridge calls was dialled, but codes were read before it came there.
+                feature::Dialled::Code(_) | feature::Dialled::Wrong(_) if inside => {}
                 feature::Dialled::Code(code) => {
                     return self.carry_out(cx, asked, user, &code);
                 }

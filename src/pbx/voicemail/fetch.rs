@@ -15,9 +15,10 @@
 
 use super::super::program::{Account, Event, Led, Program, Reach, Scene};
 use super::takes::{Bounds, Outcome, Takes};
-use super::{KEY_WAIT, Teller, duration, envelope, recording};
+use super::{KEY_WAIT, Teller, duration, envelope, name_of, recording};
+use crate::feature::Patience;
 use crate::mailbox::{Counts, Errand};
-use crate::mailbox::{Limits, Opening, take_of_greeting};
+use crate::mailbox::{Limits, NoRoom, Opening, take_of_greeting};
 use crate::media::Sound;
 use crate::media::file::{FileOrder, Filed};
 use crate::media::say::{Gender, say_messages};
@@ -191,17 +192,8 @@ impl Fetch {
     }
 
     fn try_pin(&mut self, scene: &mut Scene<'_>) {
-        let mail = &scene.config.voicemail;
-        let limits = Limits {
-            tries: mail.pin_tries,
-            lock: Duration::from_secs(mail.lock_s.into()),
-        };
         let digits = std::mem::take(&mut self.digits);
-        let (opening, record) =
-            scene
-                .mailboxes
-                .open(self.mailbox(), &digits, scene.unix_ms, limits);
-        Self::keep(scene, record);
+        let opening = self.judge(scene, &digits);
         self.tries += 1;
         match opening {
             Opening::Open => self.main(scene, &[]),
@@ -218,19 +210,69 @@ impl Fetch {
         }
     }
 
+    /// What a PIN brings: wrong ones count for the mailbox, and for the caller, whichever mailboxes
+    /// it tries.
+    fn judge(&self, scene: &mut Scene<'_>, digits: &str) -> Opening {
+        let limits = limits(scene);
+        let (pins, patience) = (scene.house.features.pins(), patience(limits));
+        let (mailbox, who) = (self.mailbox(), scene.caller.guesser());
+        let caller = who.caller.clone();
+        if pins.is_locked(DOOR, who.clone(), scene.now, patience) {
+            tracing::warn!(%caller, "locked out of all mailboxes after wrong PINs");
+            scene.note("voicemail: locked out after wrong PINs");
+            return Opening::Locked;
+        }
+        let opened = scene.mailboxes.open(mailbox, digits, scene.unix_ms, limits);
+        let (mut opening, record) = opened;
+        if opening != Opening::Open {
+            let slow = pins.wrong(DOOR, who, scene.now, patience);
+            if let Opening::Wrong { wait } = &mut opening {
+                *wait = slow.max(*wait);
+            }
+        }
+        let name = name_of(scene.config, mailbox);
+        match (opening, &record) {
+            (Opening::Open, _) => {}
+            (Opening::Locked, None) => {
+                tracing::warn!(
+                    mailbox, %caller,
+                    "a PIN for a mailbox that is locked after wrong ones: where that was its \
+                     owner, voipctl mailbox set {mailbox} locked off opens it at once"
+                );
+                scene.note(&format!("mailbox {name}: locked"));
+            }
+            (Opening::Locked | Opening::Wrong { .. }, _) => {
+                tracing::warn!(mailbox, %caller, tries = self.tries + 1, "wrong PIN for a mailbox");
+                scene.note(&format!("mailbox {name}: wrong PIN"));
+            }
+        }
+        Self::keep(scene, record);
+        opening
+    }
+
     // ------------------------------------------------------------ the menus
 
     fn main(&mut self, scene: &mut Scene<'_>, before: &[&str]) {
         self.told = 0;
-        self.opened = true;
+        let full = !self.opened && self.opens(scene);
         let voice = scene.voice;
         let Counts { new, saved } = scene.mailboxes.counts(self.mailbox());
         let mut words = vec![voice.pause()];
         words.extend(voice.prompts(before));
+        words.extend(voice.prompts(full.then_some("vm-mailboxfull")));
         words.extend(voice.prompts(say_messages(voice.language, new, saved).iter()));
         words.extend(self.main_menu(scene));
         self.state = State::Main;
         self.teller.say(scene, words);
+    }
+
+    /// The caller is let in; whether no more messages are taken.
+    fn opens(&mut self, scene: &mut Scene<'_>) -> bool {
+        self.opened = true;
+        let name = name_of(scene.config, self.mailbox());
+        scene.note(&format!("mailbox {name}: opened"));
+        let most = scene.config.voicemail.messages_max;
+        scene.mailboxes.room(self.mailbox(), most) == Err(NoRoom::Quota)
     }
 
     fn main_menu(&self, scene: &Scene<'_>) -> Vec<Sound> {
@@ -646,6 +688,29 @@ impl Fetch {
                 scene.persist(record);
             }
         }
+    }
+}
+
+/// What wrong PINs of callers are counted for, beside each mailbox.
+const DOOR: &str = "voicemail";
+
+/// What wrong PINs bring a mailbox.
+fn limits(scene: &Scene<'_>) -> Limits {
+    let mail = &scene.config.voicemail;
+    Limits {
+        tries: mail.pin_tries,
+        lock: Duration::from_secs(mail.lock_s.into()),
+    }
+}
+
+/// What they bring a caller: as much as three mailboxes bear; those who come by one trunk, as much
+/// as twelve. Guesses of some do not keep all others out.
+fn patience(limits: Limits) -> Patience {
+    Patience {
+        caller: limits.tries.saturating_mul(3),
+        way: limits.tries.saturating_mul(12),
+        door: u32::MAX,
+        window: limits.lock,
     }
 }
 

@@ -153,6 +153,7 @@ impl Daemon {
                                 directory: &directory,
                                 features: &features,
                                 mailboxes: &mailboxes,
+                                mail: &config.voicemail,
                             };
                             users::answer(&command, &config.node, tables, &store)
                         }

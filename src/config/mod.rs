@@ -12,6 +12,7 @@ mod dialing;
 mod fastpath;
 mod menu;
 mod mistake;
+mod named;
 mod net;
 mod ng;
 mod page;

@@ -17,10 +17,16 @@ pub struct MailboxRow {
     /// Most messages; absent: as `[voicemail] messages_max` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages_max: Option<u32>,
+    /// Most messages, whoever says so; zero from a daemon that does not tell.
+    #[serde(default)]
+    pub most: u32,
     /// Whether a PIN opens it from another phone.
     pub pin: bool,
     /// Where copies go; may be empty.
     pub email: String,
+    /// Why copies do not go there; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub warning: String,
     /// Wrong PINs since the last right one.
     pub wrong_pins: u32,
     /// No PIN is taken until then, in milliseconds since 1970; zero: it is not locked.

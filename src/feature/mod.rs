@@ -38,7 +38,7 @@ pub use history::{Diversions, History};
 pub use hunt::Hunt;
 pub use keys::KEYS;
 pub use park::{Address, Lot, Parked};
-pub use pins::{Patience, Pins, is_pin};
+pub use pins::{Guesser, Patience, Pins, is_pin};
 pub use queue::{Doing, Figures, Queues, RING_MAX, Rules, Ticket, Turn};
 pub use ringing::{Claim, RINGING_MAX, RingingCall, Rings};
 

@@ -29,7 +29,7 @@ use crate::store::{
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Most messages of one mailbox, whatever is configured.
@@ -123,6 +123,8 @@ struct State {
     /// Those of which anything is known.
     kept: HashMap<Box<str>, Kept>,
     messages: usize,
+    /// Mailboxes with an address for copies.
+    addresses: usize,
     revision: u64,
     id_max: u64,
     /// Whose counts changed since somebody looked; each once.
@@ -141,6 +143,10 @@ pub struct Mailboxes {
     /// Of how many mailboxes anything is known, so that calls and registrations of a system that
     /// uses none touch no lock.
     known: AtomicUsize,
+    /// Wrong PINs of those that no PIN opens.
+    hollow: pin::Hollow,
+    /// When the log was told last that there is no room, in milliseconds since 1970.
+    told_ms: AtomicU64,
 }
 
 /// The state under its lock; what is told without the lock holds again once this is dropped.
@@ -181,6 +187,7 @@ impl Mailboxes {
         for record in mailboxes {
             state.revision = state.revision.max(record.revision);
             if state.kept.len() < USERS_MAX && record.mailbox != Mailbox::default() {
+                state.addresses += usize::from(!record.mailbox.email.is_empty());
                 state.kept.entry(record.aor).or_default().mailbox = record.mailbox;
             }
         }
@@ -226,7 +233,11 @@ impl Mailboxes {
         }
         let revision = state.next_revision();
         let kept = state.kept.entry(aor.into()).or_default();
+        let before = usize::from(!kept.mailbox.email.is_empty());
         change(&mut kept.mailbox);
+        let after = usize::from(!kept.mailbox.email.is_empty());
+        state.addresses = (state.addresses + after).saturating_sub(before);
+        let kept = state.kept.entry(aor.into()).or_default();
         let record = Record::PutMailbox(Box::new(MailboxRecord {
             aor: aor.into(),
             mailbox: kept.mailbox.clone(),
@@ -261,6 +272,18 @@ impl Mailboxes {
         let state = self.lock();
         let messages = &state.kept.get(aor)?.messages;
         messages.iter().find(|m| m.id == id).cloned()
+    }
+
+    /// Whether the log is to be told once more that there is no room: once a minute.
+    pub fn tells_of_no_room(&self, now_ms: u64) -> bool {
+        let told = self.told_ms.load(Ordering::Relaxed);
+        let due = now_ms.abs_diff(told) >= 60_000;
+        due && {
+            let now = Ordering::Relaxed;
+            self.told_ms
+                .compare_exchange(told, now_ms, now, now)
+                .is_ok()
+        }
     }
 
     /// Whether a message could be taken now.
@@ -299,10 +322,19 @@ impl Mailboxes {
         Ok(record)
     }
 
-    /// The caller is content with what was recorded: it is new, and with the same word its copy by
-    /// e-mail is to be sent, where the mailbox has an address. The record is to be kept.
+    /// The caller is content with what was recorded: it is new. The record is to be kept.
     pub fn keep(&self, aor: &str, id: u64, duration_ms: u32) -> Option<Record> {
-        let wanted = !self.mailbox(aor).email.is_empty();
+        self.keep_and(aor, id, duration_ms, false)
+    }
+
+    /// The same, and with the same word its copy by e-mail is to be sent, where the mailbox has an
+    /// address: for a system that has a server for it.
+    pub fn keep_and_send(&self, aor: &str, id: u64, duration_ms: u32) -> Option<Record> {
+        self.keep_and(aor, id, duration_ms, true)
+    }
+
+    fn keep_and(&self, aor: &str, id: u64, duration_ms: u32, sends: bool) -> Option<Record> {
+        let wanted = sends && !self.mailbox(aor).email.is_empty();
         let email = match wanted && self.lock().await_copy(id, aor) {
             true => EmailCopy::Waiting,
             false if wanted => EmailCopy::Failed,
@@ -326,6 +358,11 @@ impl Mailboxes {
         });
         let heard = |m: &&MessageRecord| matches!(m.folder, Folder::New | Folder::Saved);
         there.find(heard).cloned()
+    }
+
+    /// How many mailboxes have an address for copies.
+    pub fn addresses(&self) -> usize {
+        self.lock().addresses
     }
 
     /// How many copies wait.
@@ -371,15 +408,18 @@ impl Mailboxes {
         let removed = all.into_iter().filter_map(|id| state.remove(aor, id));
         let mut records: Vec<Record> = removed.collect();
         let revision = state.next_revision();
-        let mut recorded = None;
+        let (mut recorded, mut mailed) = (None, false);
         if let Some(kept) = state.kept.get_mut(aor) {
-            recorded = Some(std::mem::take(&mut kept.mailbox).greetings);
+            let mailbox = std::mem::take(&mut kept.mailbox);
+            recorded = Some(mailbox.greetings);
+            mailed = !mailbox.email.is_empty();
             records.push(Record::PutMailbox(Box::new(MailboxRecord {
                 aor: aor.into(),
                 mailbox: Mailbox::default(),
                 revision,
             })));
         }
+        state.addresses = state.addresses.saturating_sub(mailed.into());
         let greetings = Greeting::ALL.into_iter();
         for greeting in greetings.filter(|g| recorded.is_some_and(|r| r.has(*g))) {
             state.errand(Errand::Remove(greeting_file(aor, greeting)));

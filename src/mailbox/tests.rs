@@ -125,7 +125,7 @@ fn wrong_pins_slow_down_and_lock() {
     let (opening, record) = all.open(ANA, "2468", 0, LIMITS);
     assert_eq!(
         (opening, record),
-        (wrong(4), None),
+        (wrong(1), None),
         "without PIN none is right"
     );
     all.update(ANA, |m| m.pin = PinHash::of("2468", [1; 16]))
@@ -160,6 +160,23 @@ fn wrong_pins_slow_down_and_lock() {
         (0, 0)
     );
     assert!(kept.revision > revision);
+}
+
+/// Waits and locks do not tell which mailboxes there are.
+#[test]
+fn a_mailbox_that_no_pin_opens_waits_and_locks_as_others_do() {
+    let all = Mailboxes::new();
+    all.update(ANA, |m| m.pin = PinHash::of("2468", [1; 16]))
+        .unwrap();
+    let tries = [0, 1, 2, 3, 600_002, 600_003, 600_004, 1_200_010];
+    let seen = |aor: &str| tries.map(|at| all.open(aor, "1357", at, LIMITS).0);
+    let real = seen(ANA);
+    assert_eq!(real[2..4], [Opening::Locked; 2]);
+    assert_ne!(real[4], Opening::Locked);
+    assert_eq!(seen("nobody@example.com"), real);
+    all.update("300@example.com", |m| m.email = "a@example.com".into());
+    assert_eq!(seen("300@example.com"), real);
+    assert_eq!(all.mailbox("nobody@example.com"), Mailbox::default());
 }
 
 #[test]
@@ -332,12 +349,18 @@ fn copies_wait_in_the_rows_of_their_messages() {
     let all = Mailboxes::new();
     let leave = || {
         let id = all.begin(ANA, ("1", ""), 5, 10).unwrap().id;
-        (id, message(all.keep(ANA, id, 3_000).unwrap()))
+        (id, message(all.keep_and_send(ANA, id, 3_000).unwrap()))
     };
     assert_eq!(leave().1.email, EmailCopy::No);
     all.update(ANA, |m| m.email = "ana@example.org".into());
     let (two, row) = leave();
     assert_eq!((row.folder, row.email), (Folder::New, EmailCopy::Waiting));
+    // Where there is no server, nothing waits for one.
+    let id = all.begin(ANA, ("1", ""), 5, 10).unwrap().id;
+    let unsent = message(all.keep(ANA, id, 3_000).unwrap());
+    assert_eq!((unsent.email, all.copies_waiting()), (EmailCopy::No, 1));
+    assert_eq!(all.addresses(), 1);
+    all.remove(ANA, id);
     let (three, _) = leave();
     let next = |not: u64| all.next_copy(|id| id != not).map(|m| m.id);
     assert_eq!((next(0), next(two)), (Some(two), Some(three)));

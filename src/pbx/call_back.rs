@@ -238,6 +238,7 @@ mod tests {
         let pins = stage.house.features.pins();
         let patience = crate::feature::Patience {
             caller: 3,
+            way: u32::MAX,
             door: 5,
             window: Duration::from_secs(3600),
         };

@@ -45,10 +45,11 @@ const FIRST_KEY_WAIT: Duration = Duration::from_secs(10);
 const NEXT_KEY_WAIT: Duration = Duration::from_secs(5);
 /// How long the menu stays open behind the last key.
 const MENU_WAIT: Duration = Duration::from_secs(30);
-/// What wrong PINs bring: whoever typed so many gets in no more for a while, nor does anybody from
-/// outside when those did.
+/// What wrong PINs bring: whoever typed so many gets in no more for a while; nor does anybody from
+/// outside who comes by a trunk by which so many came, whatever numbers they show.
 const PATIENCE: Patience = Patience {
     caller: 9,
+    way: 36,
     // Guesses of some must not keep the others out.
     door: u32::MAX,
     window: Duration::from_secs(600),
@@ -199,6 +200,9 @@ impl Conference {
     fn come_to(&mut self, scene: &mut Scene<'_>, room: &Room) {
         self.room = Some(room.name.clone());
         self.tries = 0;
+        if room.pin.is_some() && is_barred(scene, &room.name) {
+            return self.barred(scene);
+        }
         match room.pin.is_some() || room.moderator_pin.is_some() {
             true => self.ask(scene, State::Pin, &[]),
             false => self.enter(scene, room, false),
@@ -210,29 +214,40 @@ impl Conference {
         let Some(room) = scene.config.conference(&name) else {
             return self.last_words(scene, &["conf-invalid"]);
         };
-        // Whoever is none of our users can call itself anything.
-        let caller = scene.caller.user.as_deref().unwrap_or_default();
-        let (pins, door) = (scene.house.features.pins(), format!("conference {name}"));
         let is_typed =
             |pin: &Option<Box<str>>| pin.as_deref().is_some_and(|p| is_pin(&self.digits, p));
         let moderator = is_typed(&room.moderator_pin);
         // Where only moderators have a PIN, others type none.
         let opens = room.pin.is_none() && self.digits.is_empty();
-        let barred = pins.is_locked(&door, caller, scene.now, PATIENCE);
-        if !barred && (moderator || opens || is_typed(&room.pin)) {
+        if opens {
+            return self.enter(scene, room, false);
+        }
+        // Whoever waits for the end of it does not put that off by trying.
+        if is_barred(scene, &name) {
+            return self.barred(scene);
+        }
+        let (pins, door) = (scene.house.features.pins(), door_of(&name));
+        let who = scene.caller.guesser();
+        if moderator || is_typed(&room.pin) {
+            pins.right(&door, &who.caller);
             return self.enter(scene, room, moderator);
         }
-        if barred {
-            let whom = match caller {
-                "" => "callers from outside",
-                user => user,
-            };
-            tracing::warn!(room = %name, "wrong PINs of {whom}: none is taken for a while");
-        }
-        let slow = pins.wrong(&door, caller, scene.now, PATIENCE);
+        tracing::warn!(room = %name, caller = %who.caller, "wrong PIN for a conference");
+        let slow = pins.wrong(&door, who, scene.now, PATIENCE);
         self.state = State::Penalty;
         self.tries += 1;
         scene.after(slow, PENALTY);
+    }
+
+    /// Too many PINs were wrong: none is asked for.
+    fn barred(&mut self, scene: &mut Scene<'_>) {
+        tracing::warn!(
+            room = self.room.as_deref(),
+            caller = %scene.caller.guesser().caller,
+            "locked out of a conference after wrong PINs, until none was tried for {} minutes",
+            PATIENCE.window.as_secs() / 60
+        );
+        self.last_words(scene, &["vm-locked", "goodbye"]);
     }
 
     fn punished(&mut self, scene: &mut Scene<'_>) {
@@ -590,6 +605,18 @@ pub(super) fn on_room_news(rooms: &Roster, room: &str, what: &RoomNews) -> Optio
             Some((inside, Wish::Record(false)))
         }
     }
+}
+
+/// What wrong PINs of a room are counted for.
+fn door_of(room: &str) -> String {
+    format!("conference {room}")
+}
+
+/// Whether wrong PINs keep the caller out of a room.
+fn is_barred(scene: &Scene<'_>, room: &str) -> bool {
+    let pins = scene.house.features.pins();
+    let who = scene.caller.guesser();
+    pins.is_locked(&door_of(room), who, scene.now, PATIENCE)
 }
 
 /// What the room hears when this caller comes, and when it goes.

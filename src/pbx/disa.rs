@@ -108,7 +108,7 @@ impl Disa {
         let (who, patience) = (who(scene), patience(scene));
         let pins = scene.house.features.pins();
         // A lock that came in the meantime holds for a right PIN, too: nothing is learned from it.
-        let locked = pins.is_locked(DOOR, &who, scene.now, patience);
+        let locked = pins.is_locked(DOOR, &*who, scene.now, patience);
         if is_pin(entered, &self.rules.pin) && !locked {
             pins.right(DOOR, &who);
             if let Some(pass) = &self.pass {
@@ -117,7 +117,7 @@ impl Disa {
             return self.dial_tone(scene);
         }
         self.tries += 1;
-        let slow = pins.wrong(DOOR, &who, scene.now, patience);
+        let slow = pins.wrong(DOOR, &*who, scene.now, patience);
         tracing::warn!(caller = %who, tries = self.tries, "wrong PIN for double dialling");
         scene.order(REST, Task::Rest);
         scene.after(slow, HELD_BACK);
@@ -295,6 +295,7 @@ fn patience(scene: &Scene<'_>) -> Patience {
     let guard = &scene.config.guard;
     Patience {
         caller: guard.slow_after,
+        way: guard.ban_after,
         door: guard.ban_after,
         window: Duration::from_secs(u64::from(guard.ban_s.max(guard.window_s))),
     }

@@ -23,6 +23,7 @@ use crate::media::Order;
 use crate::sip::session_timer::{self, SessionTimer};
 use crate::wire::rtp::Coding;
 use crate::wire::sip::{HeaderName, Message, Method, RequestBuilder, ResponseBuilder};
+use crate::wire::sip::{Uri, unescape};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -198,7 +199,8 @@ impl Again {
     }
 
     /// What a refusal leaves to try: a secure offer for who takes none in the clear, another
-    /// address for who moved (RFC 3261 §8.1.3.4). The call's account may have to be allowed that.
+    /// address for who moved (RFC 3261 §8.1.3.4). The call's account may have to be allowed that;
+    /// codes are for it alone to dial.
     fn after(self, refusal: &Message) -> Option<Self> {
         match refusal.status() {
             415 | 488 | 606 if !self.secure => Some(Self {
@@ -208,7 +210,7 @@ impl Again {
             300..=302 if self.moves < MOVES_MAX => {
                 let mut contacts = refusal.addresses(HeaderName::Contact).flatten();
                 let uri = contacts.find_map(|contact| {
-                    let uri = contact.uri().ok()?;
+                    let uri = contact.uri().ok().filter(|uri| !is_code(uri))?;
                     String::from_utf8(uri.as_bytes().to_vec()).ok()
                 })?;
                 let to = uri.into();
@@ -223,6 +225,12 @@ impl Again {
             _ => None,
         }
     }
+}
+
+/// Whether a URI's user begins as codes do.
+fn is_code(uri: &Uri<'_>) -> bool {
+    let user = uri.user().and_then(unescape);
+    user.is_some_and(|user| user.starts_with('*'))
 }
 
 #[derive(Debug)]

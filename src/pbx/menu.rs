@@ -29,6 +29,8 @@ const MOVES_MAX: u32 = 64;
 const PATH_MAX: usize = 16;
 /// Digits of an extension.
 const DIGITS_MAX: usize = 32;
+/// Notes of what is dialled: the record of a call has little room.
+const NOTES_MAX: u32 = 8;
 /// Letters that are spelled.
 const LETTERS_MAX: usize = 3;
 /// How long a call that is made for the caller may ring in all: as long as the proxy lets it, which
@@ -58,6 +60,8 @@ pub(super) struct Attendant {
     moves: u32,
     /// Wrong keys, and none, in this menu.
     tries: u8,
+    /// Notes that were made of what was dialled.
+    notes: u32,
     doing: Doing,
     /// The words that were begun last.
     words: u32,
@@ -113,6 +117,7 @@ impl Attendant {
             path: Vec::new(),
             moves: 0,
             tries: 0,
+            notes: 0,
             doing: Doing::Beginning(action),
             words: WORDS,
             waits: false,
@@ -183,7 +188,14 @@ impl Attendant {
                 }
             }
             Action::Route(number) => self.call(scene, number, Account::Operator),
-            Action::Voicemail(user) => scene.change(service::voicemail(scene.config, &user)),
+            Action::Voicemail(user) => {
+                self.note(scene, format_args!("voicemail:{user}"));
+                let by = match self.menu() {
+                    Some(menu) => format!("menu {}", menu.name),
+                    None => "the overflow of a queue".to_owned(),
+                };
+                scene.change(service::voicemail(scene.config, &user, by));
+            }
             Action::Queue(name) => match service::queue(scene.config, &name) {
                 Some(program) => scene.change(program),
                 None => self.say(scene, &["service-unavailable"], Next::HangUp),
@@ -382,9 +394,13 @@ impl Attendant {
 
     /// What the caller dialled is whole.
     fn dialled(&mut self, scene: &mut Scene<'_>, entered: &str) {
-        let Some(menu) = self.menu() else { return };
         let mut keys = entered.chars();
         let one = keys.next().filter(|_| keys.next().is_none());
+        match one {
+            Some(key) => self.note(scene, format_args!("key {key}")),
+            None => self.note(scene, format_args!("dialled {entered}")),
+        }
+        let Some(menu) = self.menu() else { return };
         if let Some(action) = one.and_then(|key| menu.action(key)) {
             let action = action.clone();
             return self.act(scene, action);
@@ -399,6 +415,16 @@ impl Attendant {
         self.failed(scene, &[wrong], Next::Greet);
     }
 
+    /// For the call's record: what the caller did in this menu.
+    fn note(&mut self, scene: &mut Scene<'_>, what: std::fmt::Arguments<'_>) {
+        if let Some(menu) = self.menu()
+            && self.notes < NOTES_MAX
+        {
+            scene.note(&format!("menu {}: {what}", menu.name));
+            self.notes += 1;
+        }
+    }
+
     fn on_due(&mut self, scene: &mut Scene<'_>) {
         // Asked for before something else was said.
         if !std::mem::take(&mut self.waits) {
@@ -406,6 +432,7 @@ impl Attendant {
         }
         match &mut self.doing {
             Doing::Listening(entered) if entered.is_empty() => {
+                self.note(scene, format_args!("no key"));
                 self.failed(scene, &[], Next::Greet);
             }
             Doing::Listening(entered) => {

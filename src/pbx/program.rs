@@ -6,7 +6,7 @@ use super::voice::Voice;
 use crate::base::{Instant, Rng};
 pub(super) use crate::call::inside::Led;
 use crate::config::{Config, PAGE_MEMBERS_MAX, RingBack};
-use crate::feature::{self, Features};
+use crate::feature::{self, Features, Guesser};
 use crate::location::Location;
 use crate::mailbox::Mailboxes;
 use crate::media::file::{FileOrder, Filed};
@@ -113,6 +113,23 @@ impl Caller {
             (Some(aor), _) => Account::User(aor.clone()),
             (None, Some(name)) => Account::Way(name.clone()),
             (None, None) => Account::House,
+        }
+    }
+}
+
+impl Caller {
+    /// Whom a wrong PIN counts for: a user; somebody else by what is known of it, its number and
+    /// how it came, and together with all who came so. One locks out nobody whose number it shows.
+    pub fn guesser(&self) -> Guesser<'_> {
+        let way = self.way.as_deref().unwrap_or_default();
+        let caller = match (&self.user, way) {
+            (Some(aor), _) => return Guesser::from(&**aor),
+            (None, "") => format!("stranger {}", self.number),
+            (None, way) => format!("{} by {way}", self.number),
+        };
+        Guesser {
+            caller: caller.into(),
+            way: Some(way),
         }
     }
 }

@@ -43,14 +43,15 @@ pub(super) fn recorded(invite: &Message) -> Option<Recorded> {
     parameter(&uri, "record").and_then(Recorded::parse)
 }
 
-/// What takes a message for a user, of the first of our domains where none is said.
-pub(super) fn voicemail(config: &Config, user: &str) -> Box<dyn Program> {
+/// What takes a message for a user, of the first of our domains where none is said; `by` leads
+/// there.
+pub(super) fn voicemail(config: &Config, user: &str, by: String) -> Box<dyn Program> {
     let domain = config.node.default_domain();
     let aor = match user.contains('@') {
         true => user.to_owned(),
         false => format!("{user}@{domain}"),
     };
-    Box::new(Leave::new(&aor, false))
+    Box::new(Leave::new(&aor, false).led_by(by))
 }
 
 /// Where callers wait.

@@ -3,7 +3,7 @@
 
 use super::dial::Forwarding;
 use super::fraud;
-use super::targets::{Target, same_step};
+use super::targets::{Place, Target, same_step};
 use crate::base::{Flow, Instant, Key, TimerId};
 use crate::call::CallKey;
 use crate::feature;
@@ -205,6 +205,8 @@ pub(super) enum Hold {
     Peer(Ticket),
     /// A call on somebody's account.
     Account(fraud::Ticket),
+    /// A call that counts against the limits of a trunk that it was sent to.
+    Metered(fraud::Ticket),
     /// The user who makes it. Never looked at: it counts as long as it is there.
     Caller(#[expect(dead_code, reason = "its end is what counts")] feature::Engaged),
     /// The user who took it. Neither is this.
@@ -212,11 +214,32 @@ pub(super) enum Hold {
 }
 
 impl Hold {
+    /// Whether it counts against that account.
+    pub fn counts_for(&self, who: fraud::Who<'_>) -> bool {
+        match self {
+            Hold::Account(ticket) | Hold::Metered(ticket) => ticket.is_of(who),
+            Hold::Peer(_) | Hold::Caller(_) | Hold::Callee(_) => false,
+        }
+    }
+
+    /// Whether it stays once somebody answered there: of the trunks that were tried, one did.
+    pub fn stays_at(&self, place: &Place) -> bool {
+        match (self, place) {
+            (Hold::Metered(ticket), Place::Out(out)) => {
+                ticket.is_of(fraud::Who::Trunk(out.peer.name()))
+            }
+            // What is said within a call changes nothing of it.
+            (Hold::Metered(_), Place::AsRequested) => true,
+            (Hold::Metered(_), Place::Binding(_) | Place::Service(_)) => false,
+            (Hold::Peer(_) | Hold::Account(_) | Hold::Caller(_) | Hold::Callee(_), _) => true,
+        }
+    }
+
     /// Somebody answered.
     pub fn answered(&mut self, now: Instant) {
         match self {
             Hold::Peer(ticket) => ticket.answered(),
-            Hold::Account(ticket) => ticket.answered(now),
+            Hold::Account(ticket) | Hold::Metered(ticket) => ticket.answered(now),
             Hold::Caller(_) | Hold::Callee(_) => {}
         }
     }

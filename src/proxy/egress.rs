@@ -7,7 +7,7 @@ use super::onward::our_name;
 use super::privacy::Reader;
 use super::record_route::write_sent_by;
 use crate::base::{Destination, Instant, Transport};
-use crate::config::Identity;
+use crate::config::{Class, Identity};
 use crate::peer::{Member, Pool, Refusal, Ticket, Trunk};
 use crate::plan::Way;
 use crate::wire::sip::{HeaderName, Message, NameAddr, Uri};
@@ -32,6 +32,15 @@ pub(super) struct Out {
     pub remove_headers: Box<[Box<str>]>,
     /// Who it is.
     pub peer: Peer,
+    /// What the limits of a trunk count it as; nothing holds up an emergency call.
+    pub metered: Option<Metered>,
+}
+
+/// A call that counts against the limits of the trunk it leaves by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Metered {
+    /// What its number is.
+    pub class: Option<Class>,
 }
 
 /// Who a way out leads to.
@@ -216,6 +225,7 @@ pub(super) fn over_trunk(
         add_headers: add.collect(),
         remove_headers: remove.cloned().collect(),
         peer: Peer::Trunk(Arc::clone(trunk)),
+        metered: (!way.emergency).then_some(Metered { class: way.class }),
     })
 }
 
@@ -281,6 +291,7 @@ fn plain(uri: Box<[u8]>, way: &Way, reader: Reader) -> Out {
         add_headers: way.add_headers.iter().cloned().collect(),
         remove_headers: way.remove_headers.iter().cloned().collect(),
         peer: Peer::Nobody,
+        metered: None,
     }
 }
 

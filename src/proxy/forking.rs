@@ -412,32 +412,6 @@ impl Proxy {
         }
     }
 
-    /// Takes a place among the calls of the peer that a target leads to.
-    fn admit_to_peer(&mut self, cx: &mut Context<'_>, key: Key, index: usize) -> Result<(), u16> {
-        let context = self.contexts.get_mut(key).ok_or(UNREACHABLE)?;
-        let branch = context.branches.get_mut(index).ok_or(UNREACHABLE)?;
-        let Some(out) = branch.target.out() else {
-            return Ok(());
-        };
-        if !context.invite || branch.ticket.is_some() {
-            return Ok(());
-        }
-        match out.peer.admit(cx.now) {
-            Ok(ticket) => branch.ticket = ticket,
-            Err(refusal) => {
-                tracing::warn!(peer = out.peer.name(), "gets no call: it {refusal}");
-                if let Some(ways) = context.call.and_then(|call| cx.calls.ways(call)) {
-                    ways.add_note(&out.peer.refused_note(refusal));
-                }
-                branch.target.destinations.clear();
-                branch.target.search = Search::Over;
-                context.full = true;
-                return Err(UNREACHABLE);
-            }
-        }
-        Ok(())
-    }
-
     /// Sets up the border before a target that wants one.
     fn raise_border(
         &mut self,

@@ -3,7 +3,9 @@
 //!
 //! Asked for each call that leaves by a way out of the number plan (not for calls between our own
 //! users, nor for emergency numbers): [`Fraud::admit`] gives a [`Ticket`], which counts the call as
-//! long as it lives, or a [`Refusal`].
+//! long as it lives, or a [`Refusal`]. Once for whoever makes it, a user or the trunk that it came
+//! in by; and once for the trunk that it leaves by, whoever makes it, when that one's turn comes:
+//! where its limit is reached, the route's next step has its turn.
 //!
 //! | limit | counts | at the limit |
 //! | --- | --- | --- |
@@ -601,6 +603,18 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// Whether it counts against that account.
+    pub fn is_of(&self, who: Who<'_>) -> bool {
+        *self.key == *who.key()
+    }
+
+    /// The call did not come about after all: not for its account's sake.
+    pub fn never_began(self) {
+        self.fraud.change(&self.key, |account| {
+            account.begun.pop_back();
+        });
+    }
+
     /// Somebody answered: minutes are counted from now on. Once is enough.
     pub fn answered(&mut self, now: Instant) {
         let ns = now.as_nanos();

@@ -18,6 +18,7 @@
 //! | [`record_route`], [`token`] | staying on the path; flow tokens | RFC 5626, RFC 5658 |
 //! | [`loops`] | loops told from spirals; breadth | RFC 5393 |
 //! | [`border`], [`egress`] | trunks that see nothing of the inside | RFC 7092 §3.1.2 |
+//! | [`metering`] | what trunks and pools say of one call more | |
 //! | [`guard`], [`fraud`] | what guessing, flooding and stolen accounts may use up | |
 //! | [`privacy`] | identities between trusted and untrusted sides | RFC 3323, RFC 3325 |
 //!
@@ -41,6 +42,7 @@ pub mod guard;
 mod indialog;
 pub mod keepalive;
 mod loops;
+mod metering;
 pub mod mwi;
 pub mod nat;
 mod onward;
@@ -328,7 +330,7 @@ impl Proxy {
     /// A call ended.
     pub fn call_ended(&mut self, cx: &Context<'_>, call: CallKey) {
         for hold in self.holds.remove(&call).into_iter().flatten() {
-            if let Hold::Account(ticket) = hold {
+            if let Hold::Account(ticket) | Hold::Metered(ticket) = hold {
                 ticket.ended(cx.now);
             }
         }

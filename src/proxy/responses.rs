@@ -190,6 +190,7 @@ impl Proxy {
         // One branch may answer when the call by another is over already: then nothing would give
         // back what was bound to it.
         let living = context.call.filter(|call| cx.calls.lives(*call));
+        let first = !matches!(context.phase, Phase::Answered { .. });
         if let Some(branch) = context.branches.get_mut(index) {
             branch.state = BranchState::Answered { client };
             match (branch.target.border, context.call) {
@@ -204,9 +205,10 @@ impl Proxy {
             }
             if let Some(call) = living.filter(|_| context.invite) {
                 let holds = self.holds.entry(call).or_default();
+                holds.retain(|hold| !first || hold.stays_at(&branch.target.place));
                 // Of two who answer at once the caller keeps one (RFC 3261 §13.2.2.4).
-                let first = !holds.iter().any(|hold| matches!(hold, Hold::Callee(_)));
-                let callee = branch.target.binding().filter(|_| first);
+                let alone = !holds.iter().any(|hold| matches!(hold, Hold::Callee(_)));
+                let callee = branch.target.binding().filter(|_| alone);
                 let busy = callee.and_then(|b| cx.features.engage(b.aor()));
                 holds.extend(branch.ticket.take().map(Hold::Peer));
                 holds.extend(busy.map(Hold::Callee));
@@ -223,7 +225,6 @@ impl Proxy {
             self.drop_context(key);
             return;
         }
-        let first = !matches!(context.phase, Phase::Answered { .. });
         if first {
             note_answer(cx, context, index);
             // The caller's 2xx may be repeated by the callee for 64*T1, and others may follow.

@@ -138,7 +138,11 @@ impl SignalCore {
         let mut counters = self.counters.row();
         // What all share is told once.
         let (trunks, pools, warnings) = match self.shard {
-            0 => (self.trunks(now), self.pools(), self.peer_warnings(now)),
+            0 => {
+                let mut warnings = self.peer_warnings(now);
+                warnings.extend(self.pbx_warnings());
+                (self.trunks(now), self.pools(), warnings)
+            }
             _ => Default::default(),
         };
         let extra = [

@@ -22,6 +22,7 @@ mod signal;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod warnings;
 
 pub use media::{Carrier, MediaCore, MediaNews, MediaOrder, POST_SESSION};
 pub use signal::{Input, Output, Setup, SignalCore};

@@ -567,6 +567,25 @@ def test_calls_max(case):
     hang_up(*call_out(office, server))
 
 
+def test_limits_of_a_trunk_are_those_of_all_users(case):
+    """[fraud]: two calls a minute by each trunk, whoever makes them; the third takes the backup."""
+    server = Itsp(case, ACCOUNT, PASSWORD, address=ITSP)
+    backup = Itsp(case, ACCOUNT, PASSWORD, address=BACKUP)
+    office = Office(case, server, backup, fraud={"trunk_calls_per_minute": 2}).registered()
+    hang_up(*call_out(office, server))
+    for taker, address in ((server, ITSP), (backup, BACKUP), (backup, BACKUP)):
+        bob = Agent(case, office.voipd, "bob", address=INSIDE)
+        call = bob.invite(NUMBER, PHONE_AUDIO)
+        called = taker.answer(taker.expect("INVITE"), sdp(address, 5000))
+        caller = call.established()
+        taker.expect("ACK")
+        hang_up(caller, called)
+    refused = office.alice.invite(NUMBER, PHONE_AUDIO).final()
+    assert refused.status == 503, refused.text()
+    notes = [cdr.get("note", "") for cdr in office.voipd.json("cdr")]
+    assert any("fraud: trunk_calls_per_minute of itsp" in note for note in notes), notes
+
+
 def test_calls_per_second(case):
     server = Itsp(case, ACCOUNT, PASSWORD, address=ITSP)
     office = Office(case, server, keys={"calls_per_second": 2}).registered()

@@ -340,6 +340,38 @@ def test_pin(case):
     house.is_clean()
 
 
+def test_caller_id_that_is_a_code(case):
+    """A stranger shows a feature code as its number, and leaves a message: who calls back from the
+    mailbox does not dial it."""
+    voipd = Voipd(case, sip={"guests": True}, voicemail={"ring_s": 5, "message_min_s": 1})
+    voipd.add_user("bob")
+    eve = Phone(case, "*72600666666", voipd, LOW, domain="evil.test")
+    eve.command("dial", f"sip:bob@{voipd.target()}")
+    up(voipd)
+    time.sleep(2)
+    eve.press("#")
+    time.sleep(5)
+    eve.hangup()
+    wait_for("the message to be there", lambda: counts(voipd, "bob") == (1, 0), 20)
+    bob = Phone(case, "bob", voipd, HIGH)
+    bob.wait_registered()
+    before = voipd.json("feature", "show", "bob")
+    bob.dial("*123")
+    up(voipd)
+    time.sleep(2)
+    press(bob, "1")
+    wait_for("the message to be heard", lambda: counts(voipd, "bob") == (0, 1), 30)
+    press(bob, "2")
+    time.sleep(4)
+    assert len(voipd.calls()) == 1, voipd.calls()
+    bob.hangup()
+    wait_for("the call to be gone", lambda: voipd.calls() == [])
+    assert voipd.json("feature", "show", "bob") == before
+    notes = [cdr["note"] for cdr in voipd.json("cdr")]
+    assert any(re.match(r"mailbox bob: message 1, \d s", note) for note in notes), notes
+    assert "mailbox bob: opened" in notes, notes
+
+
 def test_keys_by_info(case):
     """A phone that tells its keys by INFO alone leaves a message, gives a PIN, and records a greeting."""
     house = House(case)
@@ -426,6 +458,15 @@ def test_mailbox_full(case):
     carol.hears("vm-mailboxfull")
     carol.is_hung_up()
     assert counts(house.voipd, "bob") == (1, 0)
+    house.is_clean()
+    notes = [cdr.get("note") for cdr in house.voipd.json("cdr")]
+    assert "mailbox bob: full" in notes, notes
+    assert re.search(r"bob@\S+ +1 +0 +1 full ", house.voipd.ctl("mailbox", "list"))
+    # The owner hears so, too.
+    bob = house.phone("bob")
+    bob.call("*123")
+    bob.hears("vm-mailboxfull")
+    bob.hang_up()
     house.is_clean()
 
 

@@ -296,6 +296,35 @@ fn a_bridge_that_fails_tells_the_callers_why() {
     assert_eq!((w.core.load(), w.core.callers()), ((0, 0), 0));
 }
 
+/// Neither by a redirect nor by a transfer: nobody dialled those.
+#[test]
+fn who_is_called_runs_no_code_of_its_caller() {
+    for code in ["*72600666666", "%2A72600666666", "*61915550100"] {
+        let mut w = World::new();
+        let invite = refused_for_codecs(&mut w);
+        let contact = format!("<sip:{code}@example.com>");
+        let moved = [(HeaderName::Contact, contact.as_str())];
+        w.answer_with(&bob(), &invite, 302, "b", &moved);
+        assert_eq!(w.take(&bob()).method(), Method::Ack);
+        assert!(at_alice(&mut w).status() >= 300, "{code}");
+        let settings = w.core.features().settings("100@example.com");
+        assert!(settings.is_none(), "{code}: {settings:?}");
+        let mut w = World::new();
+        let (invite, _) = talking(&mut w);
+        let (uri, tag) = ours(&invite);
+        let refer = of_bob("REFER", &invite, &uri, 1, ("b", &tag));
+        let own = format!("Contact: {}", bob().contact("200"));
+        let to = format!("Refer-To: <sip:{code}@example.com>");
+        w.send(&bob(), &refer.extra(&own).extra(&to));
+        assert_eq!(w.status(&bob()), 202);
+        w.wait_s(1);
+        for user in ["100", "200"] {
+            let settings = w.core.features().settings(&format!("{user}@example.com"));
+            assert!(settings.is_none(), "{code}: {settings:?}");
+        }
+    }
+}
+
 #[test]
 fn a_caller_that_gives_up_cancels_the_other_side() {
     let mut w = World::new();

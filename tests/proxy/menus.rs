@@ -3,6 +3,7 @@
 
 use crate::services::{prompts_said, said, within};
 use crate::world::{Peer, World, header, req};
+use voip::control::{Command, Reply};
 use voip::feature::Change;
 use voip::media::tone::{Country, Tone};
 use voip::media::{News, Order, Sound, Task};
@@ -356,6 +357,38 @@ fn no_phone_leads_the_caller_into_a_service() {
     let headers = [(HeaderName::XVoipAccount, lie)];
     h.w.answer_with(&phone, &invite, 302, "t", &headers);
     assert_eq!(h.said(), ["all-circuits-busy-now"]);
+}
+
+/// The file knows no users: the daemon says who is none of those that it names.
+#[test]
+fn status_tells_of_users_that_nobody_is() {
+    let lost = "[[menu]]\nname = \"lost\"\nnumbers = [\"5002\"]\ngreeting = \"menu-welcome\"\n\
+        keys = { 1 = \"voicemail:666\" }\nthen = \"extension:200\"\n\
+        [[page]]\nname = \"all\"\nnumber = \"8501\"\nmembers = [\"200\", \"666\"]\n";
+    let mut h = House::with(&format!("{lost}{MAIL}"));
+    let warnings = |w: &mut World| match w.command(Command::Status) {
+        Reply::Status(row) => row.warnings,
+        other => panic!("{other:?}"),
+    };
+    let absent = "666@example.com is no user: voipctl user add 666@example.com, or change \
+        [[menu]] lost, key 1; [[page]] all, members";
+    assert_eq!(warnings(&mut h.w), [absent]);
+    // Who is led there is told, and loses no message.
+    h.call("5002");
+    assert_eq!(h.told().status(), 200);
+    let session = h.session();
+    let news = News::Key { session, key: '1' };
+    h.w.input(Input::Media(MediaNews::Studio(news)));
+    assert_eq!(h.said(), ["vm-nobox", "goodbye"]);
+    // Addresses without a server that takes mail.
+    let mailboxes = h.w.core.mailboxes();
+    mailboxes.update("200@example.com", |m| m.email = "a@example.org".into());
+    let told = warnings(&mut h.w);
+    assert_eq!(told.len(), 2);
+    assert!(
+        told[1].starts_with("1 mailboxes have an e-mail address"),
+        "{told:?}"
+    );
 }
 
 #[test]

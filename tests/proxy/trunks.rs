@@ -6,6 +6,7 @@ use std::time::Duration;
 use voip::control::Command;
 use voip::media::Order;
 use voip::server::MediaOrder;
+use voip::store::Record;
 use voip::wire::sip::{HeaderName, Message, Method};
 
 const ITSP: &str = "203.0.113.1:5060";
@@ -378,6 +379,96 @@ fn limits_of_a_trunk_send_the_call_on_or_back() {
             .iter()
             .all(|s| s.destination.remote() != backup.flow.remote)
     );
+}
+
+fn notes(w: &World) -> Vec<String> {
+    let cdrs = w.records.iter().filter_map(|record| match record {
+        Record::Cdr(cdr) => Some(cdr.note.to_string()),
+        _ => None,
+    });
+    cdrs.collect()
+}
+
+/// A user calls out, the `n`th time; the one who gets it says 486, and so does the caller hear.
+/// `None`: nobody gets it, and the caller hears 503.
+fn try_out(w: &mut World, user: &str, n: u32) -> Option<&'static str> {
+    // What was sent again of the try before.
+    w.sent.clear();
+    let (phone, call_id, branch) = (peer(PHONE), format!("try-{n}"), format!("z9hG4bKtry{n}"));
+    let mut request = invite("sip:915550199@example.com");
+    let from = format!("sip:{user}@example.com");
+    (request.call_id, request.branch, request.from) = (&call_id, &branch, &from);
+    w.send_proven(&phone, &request, user);
+    w.wait_s(1);
+    let at = |w: &World, address: &str| {
+        let address = peer(address).flow.remote;
+        w.sent.iter().any(|s| s.destination.remote() == address)
+    };
+    let found = [ITSP, BACKUP].into_iter().find(|address| at(w, address));
+    if let Some(address) = found {
+        let got = w.take(&peer(address));
+        assert_eq!(got.method(), Method::Invite);
+        w.answer(&peer(address), &got, 486, "n");
+        // It was sent again meanwhile.
+        while w.take(&peer(address)).method() != Method::Ack {}
+    }
+    let heard = take(w, &phone);
+    let tag = text(heard.to().unwrap().tag().unwrap());
+    let branch = format!("{branch}p");
+    let mut ack = req("ACK", request.uri);
+    (ack.to, ack.to_tag, ack.from) = (request.to, &tag, request.from);
+    (ack.call_id, ack.branch, ack.cseq) = (&call_id, &branch, 2);
+    w.send(&phone, &ack);
+    assert_eq!(heard.status(), if found.is_some() { 486 } else { 503 });
+    found
+}
+
+#[test]
+fn calls_a_minute_of_a_trunk_are_those_of_all_users() {
+    let mut w = World::with(&format!("{CONFIG}[fraud]\ntrunk_calls_per_minute = 2\n"));
+    w.core.peers().set_secret("itsp", Some(b"secret".to_vec()));
+    // One call, though it is sent twice: with a proof behind a challenge.
+    let call = outbound(&mut w);
+    call.by_phone(&mut w, "BYE", 3);
+    let bye = w.take(&call.itsp);
+    w.answer(&call.itsp, &bye, 200, "far");
+    assert_eq!(take(&mut w, &call.phone).status(), 200);
+    let tries = [("300", ITSP), ("100", BACKUP), ("300", BACKUP)];
+    for (n, (user, gets_it)) in (1..).zip(tries) {
+        assert_eq!(try_out(&mut w, user, n), Some(gets_it), "{n}");
+    }
+    assert_eq!(try_out(&mut w, "100", 4), None);
+    let notes: Vec<String> = notes(&w);
+    let told = "fraud: trunk_calls_per_minute of itsp; fraud: trunk_calls_per_minute of backup";
+    assert!(notes.iter().any(|note| note == told), "{notes:?}");
+    w.wait_s(60);
+    assert_eq!(try_out(&mut w, "100", 5), Some(ITSP));
+}
+
+#[test]
+fn minutes_of_a_trunk_last_from_answer_to_end_whoever_calls() {
+    let mut w = World::with(&format!("{CONFIG}[fraud]\ntrunk_minutes_per_day = 2\n"));
+    w.core.peers().set_secret("itsp", Some(b"secret".to_vec()));
+    let call = outbound(&mut w);
+    w.wait_s(100);
+    assert_eq!(try_out(&mut w, "300", 1), Some(ITSP));
+    call.by_itsp(&mut w, "BYE", 1);
+    let bye = w.take(&call.phone);
+    w.answer(&call.phone, &bye, 200, "x");
+    assert_eq!(take(&mut w, &call.itsp).status(), 200);
+    // Nothing is counted any more, nor for a call that came to nothing.
+    w.wait_s(600);
+    assert_eq!(try_out(&mut w, "300", 2), Some(ITSP));
+    // A call that lasts counts, too.
+    let mut second = invite("sip:915550199@example.com");
+    (second.call_id, second.branch) = ("second", "z9hG4bKsecond");
+    second.from = "sip:300@example.com";
+    w.send_proven(&call.phone, &second, "300");
+    let there = w.take(&call.itsp);
+    w.answer(&call.itsp, &there, 200, "far");
+    assert_eq!(take(&mut w, &call.phone).status(), 200);
+    w.wait_s(25);
+    assert_eq!(try_out(&mut w, "100", 3), Some(BACKUP));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::Tables;
 use super::users::find;
 use crate::config::is_mail_address;
 use crate::control::{Command, Failure, MailboxRow, MessageRow, Reply, USER_ROWS_MAX};
-use crate::mailbox::{BOX_MESSAGES_MAX, Mailboxes};
+use crate::mailbox::BOX_MESSAGES_MAX;
 use crate::store::{Folder, Greeting, Mailbox, MessageRecord, PinHash, Record};
 
 /// What `set` knows, and what it takes.
@@ -25,6 +25,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "default: the recorded greeting goes",
     ),
 ];
+
+/// Of a mailbox with an address, where no copy can be sent.
+const NO_SERVER: &str = "no copies are sent: [voicemail] smtp names no server; messages that come \
+    before it does are never copied";
 
 /// Carries out a command about mailboxes; `None` if it is about something else. What must be kept
 /// goes to `keep`.
@@ -49,7 +53,7 @@ fn list(tables: Tables<'_>, filter: &Option<String>, after: &Option<String>) -> 
     let mut users = tables.directory.page(filter, after.as_deref(), most);
     let more = users.len() > USER_ROWS_MAX;
     users.truncate(USER_ROWS_MAX);
-    let rows = users.iter().map(|user| row(&user.aor(), tables.mailboxes));
+    let rows = users.iter().map(|user| row(&user.aor(), tables));
     Reply::Mailboxes {
         rows: rows.collect(),
         more,
@@ -58,26 +62,27 @@ fn list(tables: Tables<'_>, filter: &Option<String>, after: &Option<String>) -> 
 
 fn show(aor: &str, tables: Tables<'_>) -> Result<Reply, Reply> {
     let aor = find(aor, tables.directory)?.aor();
-    Ok(shown(&aor, tables.mailboxes))
+    Ok(shown(&aor, tables))
 }
 
-fn shown(aor: &str, mailboxes: &Mailboxes) -> Reply {
+fn shown(aor: &str, tables: Tables<'_>) -> Reply {
     let folders = [
         Folder::Recording,
         Folder::New,
         Folder::Saved,
         Folder::Deleted,
     ];
-    let all = folders.map(|folder| mailboxes.messages(aor, folder));
+    let all = folders.map(|folder| tables.mailboxes.messages(aor, folder));
     let mut messages: Vec<MessageRow> = all.iter().flatten().map(message).collect();
     messages.sort_by_key(|m| m.id);
     Reply::Mailbox {
-        row: Box::new(row(aor, mailboxes)),
+        row: Box::new(row(aor, tables)),
         messages,
     }
 }
 
-fn row(aor: &str, mailboxes: &Mailboxes) -> MailboxRow {
+fn row(aor: &str, tables: Tables<'_>) -> MailboxRow {
+    let (mailboxes, mail) = (tables.mailboxes, tables.mail);
     let (mailbox, counts) = (mailboxes.mailbox(aor), mailboxes.counts(aor));
     let recorded = Greeting::ALL.into_iter();
     let recorded = recorded.filter(|g| mailbox.greetings.has(*g));
@@ -87,8 +92,13 @@ fn row(aor: &str, mailboxes: &Mailboxes) -> MailboxRow {
         new: counts.new,
         saved: counts.saved,
         messages_max: mailbox.messages_max,
+        most: mailbox.messages_max.unwrap_or(mail.messages_max),
         pin: mailbox.pin.is_some(),
         email: mailbox.email.to_string(),
+        warning: match mail.smtp {
+            None if !mailbox.email.is_empty() => NO_SERVER.to_owned(),
+            Some(_) | None => String::new(),
+        },
         wrong_pins: mailbox.wrong_pins,
         locked_until_ms: mailbox.locked_until_ms,
         greetings: recorded.map(|g| g.as_str().to_owned()).collect(),
@@ -132,7 +142,7 @@ fn set(
     };
     let full = || Reply::failed(Failure::Full, "there is no room for another mailbox", "");
     keep(record.ok_or_else(full)?);
-    Ok(shown(&aor, tables.mailboxes))
+    Ok(shown(&aor, tables))
 }
 
 fn change(key: &str, value: &str) -> Result<Change, Reply> {

@@ -23,6 +23,7 @@ pub use link::Link;
 pub use mailboxes::KEYS as MAILBOX_KEYS;
 pub use server::{Asked, CONNECTIONS_MAX, Server, listen, serve_link};
 
+use crate::config::Voicemail;
 #[cfg(doc)]
 use crate::control::{Command, Reply};
 use crate::feature::Features;
@@ -38,4 +39,6 @@ pub struct Tables<'a> {
     pub features: &'a Features,
     /// Their voicemail.
     pub mailboxes: &'a Mailboxes,
+    /// What the file says of it.
+    pub mail: &'a Voicemail,
 }

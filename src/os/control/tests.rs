@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Config, Node};
+use crate::config::{Config, Node, Voicemail};
 use crate::control::{Command, Failure, NewUser, REQUEST_BYTES_MAX, Reply, StatusRow};
 use crate::feature::Features;
 use crate::mailbox::Mailboxes;
@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use tokio::sync::mpsc;
 
 struct Daemon {
@@ -188,6 +189,8 @@ fn new_user(aor: &str) -> NewUser {
     }
 }
 
+static MAIL: LazyLock<Voicemail> = LazyLock::new(Voicemail::default);
+
 fn tables<'a>(
     directory: &'a Directory,
     features: &'a Features,
@@ -197,6 +200,7 @@ fn tables<'a>(
         directory,
         features,
         mailboxes,
+        mail: &MAIL,
     }
 }
 

@@ -190,6 +190,7 @@ fn del(aor: &str, tables: Tables<'_>, keep: &mut dyn FnMut(Record)) -> Outcome {
         directory,
         features,
         mailboxes,
+        ..
     } = tables;
     let user = find(aor, directory)?;
     directory.remove(&user.aor());

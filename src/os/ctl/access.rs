@@ -136,6 +136,7 @@ impl Offline {
             directory: &self.directory,
             features: &self.features,
             mailboxes: &self.mailboxes,
+            mail: &self.config.voicemail,
         };
         let reply = users::execute(command, &self.config.node, tables, keep);
         self.database.apply(records.iter())?;

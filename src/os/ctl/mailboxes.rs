@@ -83,18 +83,25 @@ fn list(link: &mut UserLink, filter: Option<String>, output: Output) -> Result<(
     if output.json {
         return output.value(&all);
     }
-    let mut table = Table::new(&["MAILBOX", "NEW", "SAVED", "CALLS", "PIN", "E-MAIL"]);
+    let mut table = Table::new(&["MAILBOX", "NEW", "SAVED", "MOST", "CALLS", "PIN", "E-MAIL"]);
     for row in &all {
         table.row([
             row.aor.clone(),
             row.new.to_string(),
             row.saved.to_string(),
+            full(row),
             takes(row).into(),
             locked(row).into(),
             row.email.clone(),
         ]);
     }
     output.text(&table.render("no users"))
+}
+
+/// How many messages there may be, and whether there are.
+fn full(row: &MailboxRow) -> String {
+    let full = row.most > 0 && row.new + row.saved >= row.most;
+    format!("{}{}", row.most, if full { " full" } else { "" })
 }
 
 fn takes(row: &MailboxRow) -> &'static str {
@@ -118,15 +125,21 @@ fn show(row: &MailboxRow, messages: &[MessageRow], output: Output) -> Result<(),
         let all = serde_json::json!({ "mailbox": row, "messages": messages });
         return output.value(&all);
     }
-    let most = row.messages_max.map(|n| n.to_string());
+    let most = match row.messages_max {
+        Some(own) => own.to_string(),
+        None => format!("default ({})", row.most),
+    };
     let mut lines = vec![
         ("mailbox", row.aor.clone()),
         ("enabled", takes(row).into()),
         ("pin", locked(row).into()),
-        ("messages-max", most.unwrap_or_else(|| "default".into())),
+        ("messages-max", most),
         ("email", printable(&row.email)),
         ("greetings", printable(&row.greetings.join(" "))),
     ];
+    if !row.warning.is_empty() {
+        lines.push(("warning", printable(&row.warning)));
+    }
     if row.wrong_pins > 0 {
         lines.push(("wrong PINs", row.wrong_pins.to_string()));
     }

@@ -720,6 +720,7 @@ impl Running {
                 directory: &directory,
                 features: &features,
                 mailboxes: &mailboxes,
+                mail: &config.voicemail,
             };
             let done = users::answer(&command, &config.node, tables, &store);
             if mailboxes.is_stirred() {

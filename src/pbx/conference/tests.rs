@@ -50,6 +50,13 @@ impl House {
         n
     }
 
+    /// The first caller calls again.
+    fn again(&mut self) -> usize {
+        let n = self.more();
+        self.phones[n].caller.number = self.phones[0].caller.number.clone();
+        n
+    }
+
     /// Tells one of them something; the effects, and those of all that others are told.
     fn tell(&mut self, phone: usize, event: Event) -> (Effects, Vec<(usize, Effects)>) {
         let effects = self.phones[phone].tell(event);
@@ -191,24 +198,74 @@ fn wrong_pins_slow_down_and_end_the_call() {
     }
     // Calling again and again helps no more, not even with the right one.
     for _ in 0..2 {
-        let phone = house.more();
+        let phone = house.again();
         house.tell(phone, Event::Begin);
         for _ in 0..3 {
             house.keys(phone, "4712#");
             house.tell(phone, Event::Due(PENALTY));
         }
     }
-    let phone = house.more();
-    house.tell(phone, Event::Begin);
-    let refused = house.keys(phone, "4711#");
-    assert!(matches!(refused[..], [Effect::After(_, PENALTY)]));
+    // It hears so at once, and puts nothing off by trying.
+    for _ in 0..3 {
+        let phone = house.again();
+        house.phones[phone].now = crate::base::Instant::from_millis(300_000);
+        let refused = house.tell(phone, Event::Begin).0;
+        assert_eq!(spoken(&refused), ["vm-locked", "goodbye"]);
+        assert_eq!(house.keys(phone, "4711#"), []);
+    }
+    // Another one from outside does not pay for it.
+    let other = house.more();
+    house.phones[other].caller.number = "915550100".into();
+    assert_eq!(join(&house.come_in(other, "4711").0).room, "board".into());
     // One of our own users is not barred by strangers, and strangers are not for ever.
     let user = house.more();
     house.phones[user].caller.user = Some("201@example.com".into());
     assert_eq!(join(&house.come_in(user, "4711").0).room, "board".into());
-    let later = house.more();
+    let later = house.again();
     house.phones[later].now = crate::base::Instant::from_millis(601_000);
     assert_eq!(join(&house.come_in(later, "4711").0).room, "board".into());
+}
+
+/// Another number each time: a way has so many tries, too, and no other way pays for it.
+#[test]
+fn who_shows_many_numbers_is_locked_out_with_its_trunk() {
+    let mut house = House::new(room());
+    let comes = |house: &mut House, number: usize, way: &str| {
+        let phone = house.more();
+        house.phones[phone].caller.number = number.to_string().into();
+        house.phones[phone].caller.way = Some(way.into());
+        let asked = house.tell(phone, Event::Begin).0;
+        (phone, spoken(&asked)[0].to_owned())
+    };
+    let mut tries = 0;
+    for number in 0..100 {
+        let (phone, said) = comes(&mut house, number, "itsp");
+        if said == "vm-locked" {
+            break;
+        }
+        let slow = house.keys(phone, "4712#");
+        assert_eq!(slow, [Effect::After(Duration::from_secs(1), PENALTY)]);
+        tries += 1;
+    }
+    assert_eq!(tries, 36);
+    assert_eq!(comes(&mut house, 7, "itsp").1, "vm-locked");
+    assert_eq!(comes(&mut house, 7, "other").1, "conf-getpin");
+}
+
+/// Who typed it wrong now and then, and right in the end, begins anew.
+#[test]
+fn a_right_pin_forgives_wrong_ones() {
+    let mut house = House::new(room());
+    for _ in 0..6 {
+        let phone = house.again();
+        house.tell(phone, Event::Begin);
+        for _ in 0..2 {
+            house.keys(phone, "4712#");
+            house.tell(phone, Event::Due(PENALTY));
+        }
+        house.keys(phone, "4711#");
+        assert!(house.phones[phone].program.member.is_some());
+    }
 }
 
 #[test]

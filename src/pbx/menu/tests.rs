@@ -148,6 +148,39 @@ fn every_key_does_what_the_file_says() {
     assert_eq!(spoken(&due('4').1), ["pm-invalid-option"]);
 }
 
+/// What a caller did in the menus is in the call's record, as far as that has room.
+#[test]
+fn what_is_dialled_is_noted() {
+    let notes = |effects: &[Effect]| -> Vec<String> {
+        let notes = effects.iter().filter_map(|effect| match effect {
+            Effect::Note(text) => Some(text.to_string()),
+            _ => None,
+        });
+        notes.collect()
+    };
+    let mut stage = waiting(MAIN);
+    let nothing = stage.tell(Event::Due(KEY));
+    assert_eq!(notes(&nothing), ["menu main: no key"]);
+    let mut stage = waiting(MAIN);
+    assert_eq!(
+        notes(&press(&mut stage, "202#")),
+        ["menu main: dialled 202"]
+    );
+    let mut stage = waiting(MAIN);
+    press(&mut stage, "3");
+    let led = stage.tell(Event::Due(KEY));
+    let said = ["menu main: key 3", "menu main: voicemail:201"];
+    assert_eq!(notes(&led), said);
+    assert!(stage.next.is_some());
+    let mut stage = waiting(MAIN);
+    let mut noted = 0;
+    for _ in 0..30 {
+        noted += notes(&press(&mut stage, "*")).len();
+        stage.tell(Event::Done(WORDS));
+    }
+    assert_eq!(noted, NOTES_MAX as usize);
+}
+
 #[test]
 fn an_extension_rings_as_long_as_its_menu_says() {
     let rings = |text: &str| {

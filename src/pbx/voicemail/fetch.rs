@@ -17,9 +17,10 @@
 
 use super::super::program::{Account, Event, Led, Program, Reach, Scene};
 use super::takes::{Bounds, Outcome, Takes};
-use super::{KEY_WAIT, Teller, duration, envelope, recording};
+use super::{KEY_WAIT, Teller, duration, envelope, name_of, recording};
+use crate::feature::Patience;
 use crate::mailbox::{Counts, Errand};
-use crate::mailbox::{Limits, Opening, take_of_greeting};
+use crate::mailbox::{Limits, NoRoom, Opening, take_of_greeting};
 use crate::media::Sound;
 use crate::media::file::{FileOrder, Filed};
 use crate::media::say::{Gender, say_messages};
@@ -201,17 +202,8 @@ impl Fetch {
     }
 
     fn try_pin(&mut self, scene: &mut Scene<'_>) {
-        let mail = &scene.config.voicemail;
-        let limits = Limits {
-            tries: mail.pin_tries,
-            lock: Duration::from_secs(mail.lock_s.into()),
-        };
         let digits = std::mem::take(&mut self.digits);
-        let (opening, record) =
-            scene
-                .mailboxes
-                .open(self.mailbox(), &digits, scene.unix_ms, limits);
-        Self::keep(scene, record);
+        let opening = self.judge(scene, &digits);
         self.tries += u32::from(!matches!(opening, Opening::Open));
         match opening {
             Opening::Open => self.main(scene, &[]),
@@ -228,19 +220,69 @@ impl Fetch {
         }
     }
 
+    /// What a PIN brings: wrong ones count for the mailbox, and for the caller, whichever mailboxes
+    /// it tries.
+    fn judge(&self, scene: &mut Scene<'_>, digits: &str) -> Opening {
+        let limits = limits(scene);
+        let (pins, patience) = (scene.house.features.pins(), patience(limits));
+        let (mailbox, who) = (self.mailbox(), scene.caller.guesser());
+        let caller = who.caller.clone();
+        if pins.is_locked(DOOR, who.clone(), scene.now, patience) {
+            tracing::warn!(%caller, "locked out of all mailboxes after wrong PINs");
+            scene.note("voicemail: locked out after wrong PINs");
+            return Opening::Locked;
+        }
+        let opened = scene.mailboxes.open(mailbox, digits, scene.unix_ms, limits);
+        let (mut opening, record) = opened;
+        if opening != Opening::Open {
+            let slow = pins.wrong(DOOR, who, scene.now, patience);
+            if let Opening::Wrong { wait } = &mut opening {
+                *wait = slow.max(*wait);
+            }
+        }
+        let name = name_of(scene.config, mailbox);
+        match (opening, &record) {
+            (Opening::Open, _) => {}
+            (Opening::Locked, None) => {
+                tracing::warn!(
+                    mailbox, %caller,
+                    "a PIN for a mailbox that is locked after wrong ones: where that was its \
+                     owner, voipctl mailbox set {mailbox} locked off opens it at once"
+                );
+                scene.note(&format!("mailbox {name}: locked"));
+            }
+            (Opening::Locked | Opening::Wrong { .. }, _) => {
+                tracing::warn!(mailbox, %caller, tries = self.tries + 1, "wrong PIN for a mailbox");
+                scene.note(&format!("mailbox {name}: wrong PIN"));
+            }
+        }
+        Self::keep(scene, record);
+        opening
+    }
+
     // ------------------------------------------------------------ the menus
 
     fn main(&mut self, scene: &mut Scene<'_>, before: &[&str]) {
         self.told = 0;
-        self.opened = true;
+        let full = !self.opened && self.opens(scene);
         let voice = scene.voice;
         let Counts { new, saved } = scene.mailboxes.counts(self.mailbox());
         let mut words = vec![voice.pause()];
         words.extend(voice.prompts(before));
+        words.extend(voice.prompts(full.then_some("vm-mailboxfull")));
         words.extend(voice.prompts(say_messages(voice.language, new, saved).iter()));
         words.extend(self.main_menu(scene));
         self.state = State::Main;
         self.teller.say(scene, words);
+    }
+
+    /// The caller is let in; whether no more messages are taken.
+    fn opens(&mut self, scene: &mut Scene<'_>) -> bool {
+        self.opened = true;
+        let name = name_of(scene.config, self.mailbox());
+        scene.note(&format!("mailbox {name}: opened"));
+        let most = scene.config.voicemail.messages_max;
+        scene.mailboxes.room(self.mailbox(), most) == Err(NoRoom::Quota)
     }
 
     fn main_menu(&self, scene: &Scene<'_>) -> Vec<Sound> {
@@ -446,19 +488,21 @@ impl Fetch {
     /// Calls who left the message, where that can be told.
     fn call_back(&mut self, scene: &mut Scene<'_>, id: u64) {
         let message = scene.mailboxes.message(self.mailbox(), id);
-        let number = message.map(|m| m.number).unwrap_or_default();
-        if number.is_empty() {
+        let number = message.and_then(|m| reachable(scene, &m.number));
+        let Some(number) = number else {
             return self.say(scene, &["vm-unknown-caller"]);
-        }
+        };
         self.state = match std::mem::replace(&mut self.state, State::Closing) {
             State::Message(listing) => State::Calling(listing),
             other => other,
         };
         self.say(scene, &["pls-hold-while-try"]);
         // On the account of who is on the phone: whoever knows a PIN calls out no further by it.
+        // Nobody dialled the number, so that it raises no alarm.
+        let user = scene.caller.user.clone();
         scene.connect(Reach {
             to: number,
-            account: Account::Caller,
+            account: user.map_or(Account::Caller, Account::CalledBack),
             caller_id: None,
             ring: CALL_BACK_RING,
             headers: Vec::new(),
@@ -692,6 +736,41 @@ fn mailbox_of(scene: &Scene<'_>, digits: &str) -> Box<str> {
         // None, or nobody knows which: a PIN is asked for, and opens nothing.
         _ => first,
     }
+}
+
+/// What wrong PINs of callers are counted for, beside each mailbox.
+const DOOR: &str = "voicemail";
+
+/// What wrong PINs bring a mailbox.
+fn limits(scene: &Scene<'_>) -> Limits {
+    let mail = &scene.config.voicemail;
+    Limits {
+        tries: mail.pin_tries,
+        lock: Duration::from_secs(mail.lock_s.into()),
+    }
+}
+
+/// What they bring a caller: as much as three mailboxes bear; those who come by one trunk, as much
+/// as twelve. Guesses of some do not keep all others out.
+fn patience(limits: Limits) -> Patience {
+    Patience {
+        caller: limits.tries.saturating_mul(3),
+        way: limits.tries.saturating_mul(12),
+        door: u32::MAX,
+        window: limits.lock,
+    }
+}
+
+/// What a caller left as its number, if that is one, or the name of a user of ours. A stranger
+/// writes there what it likes: a code, a URI.
+fn reachable(scene: &Scene<'_>, shown: &str) -> Option<Box<str>> {
+    let number: String = shown.chars().filter(|c| !"-.() ".contains(*c)).collect();
+    let digits = number.strip_prefix('+').unwrap_or(&number);
+    if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(number.into());
+    }
+    let aor = format!("{shown}@{}", scene.config.node.default_domain());
+    scene.house.directory.get(&aor).map(|_| shown.into())
 }
 
 fn message_menu(scene: &Scene<'_>, deleted: bool) -> Vec<Sound> {

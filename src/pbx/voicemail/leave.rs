@@ -12,8 +12,9 @@
 
 use super::super::program::{Event, Program, Scene};
 use super::takes::{Bounds, Outcome, Takes};
-use super::{Fetch, Teller, greeting};
-use crate::mailbox::NoRoom;
+use super::{Fetch, Teller, greeting, name_of};
+use crate::base::Instant;
+use crate::mailbox::{MESSAGES_MAX, NoRoom, RECORDINGS_MAX};
 use crate::media::RecordEnd;
 use crate::media::file::{FileFailure, FileOrder, Filed};
 use crate::store::Folder;
@@ -39,6 +40,8 @@ pub(in crate::pbx) struct Leave {
     aor: Box<str>,
     /// Whether its owner is on another call.
     busy: bool,
+    /// What led the caller here, for the log.
+    by: Box<str>,
     teller: Teller,
     state: State,
     short: u32,
@@ -46,6 +49,10 @@ pub(in crate::pbx) struct Leave {
     gone: bool,
     /// What is on the disk is being made whole.
     salvages: bool,
+    /// When the caller began to speak.
+    begun: Instant,
+    /// The call's record says what became of the message.
+    told: bool,
 }
 
 impl Leave {
@@ -54,12 +61,21 @@ impl Leave {
         Self {
             aor: aor.into(),
             busy,
+            by: "the number plan".into(),
             teller: Teller::default(),
             state: State::Greeting,
             short: 0,
             gone: false,
             salvages: false,
+            begun: Instant::ZERO,
+            told: false,
         }
+    }
+
+    /// Where something else led the caller here.
+    pub fn led_by(self, by: String) -> Self {
+        let by = by.into();
+        Self { by, ..self }
     }
 
     /// The caller is here, or another one in its place, as by a transfer: that one leaves a message
@@ -76,10 +92,15 @@ impl Leave {
             }
         }
         self.state = State::Greeting;
+        self.told = false;
         self.greet(scene);
     }
 
     fn greet(&mut self, scene: &mut Scene<'_>) {
+        let owner = scene.house.directory.get(&self.aor);
+        if owner.is_none_or(|owner| owner.disabled) {
+            return self.nobodys(scene);
+        }
         let most = scene.config.voicemail.messages_max;
         match scene.mailboxes.room(&self.aor, most) {
             Ok(()) => {
@@ -91,10 +112,52 @@ impl Leave {
         }
     }
 
+    /// Nobody would ever hear it.
+    fn nobodys(&mut self, scene: &mut Scene<'_>) {
+        let mailbox = &*self.aor;
+        tracing::warn!(
+            mailbox,
+            caller = &*scene.caller.number,
+            "no message can be taken: there is no such user, or it is disabled; {} leads there",
+            self.by
+        );
+        self.note(scene, "nobody's");
+        self.close(scene, &["vm-nobox", "goodbye"]);
+    }
+
     fn no_room(&mut self, scene: &mut Scene<'_>, why: NoRoom) {
-        match why {
-            NoRoom::Quota => self.close(scene, &["vm-mailboxfull", "goodbye"]),
-            NoRoom::Busy | NoRoom::Index => self.close(scene, &["vm-cannot-record", "goodbye"]),
+        let (what, prompt) = match why {
+            NoRoom::Quota => ("full", "vm-mailboxfull"),
+            NoRoom::Busy => ("too many speak to it at once", "vm-cannot-record"),
+            NoRoom::Index => ("all mailboxes are full", "vm-cannot-record"),
+        };
+        self.note(scene, what);
+        if why != NoRoom::Quota && scene.mailboxes.tells_of_no_room(scene.unix_ms) {
+            let (mailbox, most) = (&*self.aor, most_of(why));
+            tracing::warn!(mailbox, most, "no message can be taken: {what}");
+        }
+        self.close(scene, &[prompt, "goodbye"]);
+    }
+
+    /// For the call's record.
+    fn note(&self, scene: &mut Scene<'_>, what: &str) {
+        let name = name_of(scene.config, &self.aor);
+        scene.note(&format!("mailbox {name}: {what}"));
+    }
+
+    /// The same of what became of a message; once, as the record is made when the caller is gone.
+    fn tell(&mut self, scene: &mut Scene<'_>, outcome: Outcome) {
+        let State::Taking { id, .. } = self.state else {
+            return;
+        };
+        let what = match outcome {
+            Outcome::Accepted { ms } => format!("message {id}, {} s", ms / 1000),
+            Outcome::Failed { .. } => "the disk did not take the message".to_owned(),
+            Outcome::TooShort => "no message".to_owned(),
+            Outcome::Open | Outcome::Starts | Outcome::Again => return,
+        };
+        if !std::mem::replace(&mut self.told, true) {
+            self.note(scene, &what);
         }
     }
 
@@ -145,15 +208,21 @@ impl Leave {
         match outcome {
             Outcome::Open => {}
             Outcome::Starts => {
+                self.begun = scene.now;
                 // Before the file: a row that a crash leaves alone is found by the next start.
                 if let Some(record) = scene.mailboxes.put(&self.aor, id, Folder::Recording) {
                     scene.persist(record);
                 }
             }
             Outcome::Accepted { ms } => {
-                if let Some(record) = scene.mailboxes.keep(&self.aor, id, ms) {
+                let kept = match scene.config.voicemail.smtp {
+                    Some(_) => scene.mailboxes.keep_and_send(&self.aor, id, ms),
+                    None => scene.mailboxes.keep(&self.aor, id, ms),
+                };
+                if let Some(record) = kept {
                     scene.persist(record);
                 }
+                self.tell(scene, outcome);
                 match gone {
                     true => self.end(scene),
                     false => self.close(scene, &["vm-msgsaved", "goodbye"]),
@@ -166,6 +235,9 @@ impl Leave {
             Outcome::TooShort => {
                 self.drop_take(scene, id);
                 self.short += 1;
+                if self.short >= SHORT_MAX {
+                    self.tell(scene, outcome);
+                }
                 match (gone, self.short >= SHORT_MAX) {
                     (true, _) => self.end(scene),
                     (false, true) => self.close(scene, &["vm-tooshort", "goodbye"]),
@@ -185,6 +257,7 @@ impl Leave {
                 self.taken(scene, id, worth(scene, ms));
             }
             Outcome::Failed { .. } => {
+                self.tell(scene, outcome);
                 self.drop_take(scene, id);
                 self.close(scene, &["vm-cannot-record", "goodbye"]);
             }
@@ -218,8 +291,17 @@ impl Leave {
                 self.gone = true;
                 return match takes.is_under_review() {
                     Some(ms) => self.taken(scene, id, Outcome::Accepted { ms }),
-                    None if takes.is_recording() => scene.after(LAST_WORD, LAST_WORD_TIMER),
-                    None => self.drop_take(scene, id),
+                    None if takes.is_recording() => {
+                        scene.after(LAST_WORD, LAST_WORD_TIMER);
+                        // What the studio says of it comes too late for the record.
+                        let spoken = scene.now.since(self.begun).as_millis();
+                        let likely = worth(scene, u32::try_from(spoken).unwrap_or(u32::MAX));
+                        self.tell(scene, likely);
+                    }
+                    None => {
+                        self.tell(scene, Outcome::TooShort);
+                        self.drop_take(scene, id);
+                    }
                 };
             }
             // The studio was restarted meanwhile: what was said may still be made whole.
@@ -261,6 +343,14 @@ const SALVAGE_TIMER: u32 = 2;
 /// The only order about files.
 const SALVAGE: u32 = 0;
 
+/// The bound that leaves no room, for the log.
+fn most_of(why: NoRoom) -> usize {
+    match why {
+        NoRoom::Busy => RECORDINGS_MAX,
+        NoRoom::Quota | NoRoom::Index => MESSAGES_MAX,
+    }
+}
+
 fn bounds(scene: &Scene<'_>) -> Bounds {
     let mail = &scene.config.voicemail;
     Bounds {
@@ -291,6 +381,7 @@ impl Program for Leave {
             (State::Greeting, Event::Key('*')) => {
                 scene.change(Box::new(Fetch::of(&self.aor)));
             }
+            (State::Greeting, Event::Ended) => self.note(scene, "no message"),
             (State::Greeting, Event::Done(task)) if self.teller.is(*task) => self.take(scene),
             (State::Taking { .. }, _) => self.on_taking(scene, &event),
             (State::Closing, Event::Done(task)) if self.teller.is(*task) => scene.hang_up(),

@@ -14,6 +14,7 @@ pub(super) use leave::Leave;
 
 use super::program::Scene;
 use super::voice::Voice;
+use crate::config::Config;
 use crate::mailbox::greeting_file;
 use crate::media::Sound;
 use crate::media::file::Root;
@@ -26,6 +27,15 @@ use std::time::Duration;
 const KEY_WAIT: Duration = Duration::from_secs(6);
 /// The only timer of these programs: it always means that nothing was pressed for too long.
 const TIMER: u32 = 0;
+
+/// A mailbox as the call's record names it: by its user alone, where the domain is the first of
+/// ours.
+fn name_of<'a>(config: &Config, aor: &'a str) -> &'a str {
+    match aor.split_once('@') {
+        Some((user, domain)) if domain == config.node.default_domain() => user,
+        _ => aor,
+    }
+}
 
 /// A file below the spool.
 fn recording(path: &str) -> Sound {

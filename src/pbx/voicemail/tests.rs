@@ -2,11 +2,11 @@ use super::super::program::{Account, Effect, Event};
 use super::super::stage::{Stage, spoken};
 use super::*;
 use crate::config::Locale;
-use crate::mailbox::{Counts, Errand, Mailboxes, take_of_greeting};
+use crate::mailbox::{Counts, Errand, Mailboxes, RECORDINGS_MAX, take_of_greeting};
 use crate::media::RecordEnd;
 use crate::media::Task;
 use crate::media::file::{FileFailure, FileOrder, Filed};
-use crate::store::{Folder, PinHash, Record};
+use crate::store::{Folder, Ha1, PinHash, Record, User};
 
 const ANA: &str = "200@localhost";
 
@@ -63,7 +63,29 @@ fn leaving() -> Leaving {
     let mut stage = Stage::new(Leave::new(ANA, false));
     stage.caller.number = "915550100".into();
     stage.caller.name = "José".into();
+    for name in ["200", "ana"] {
+        stage.house.directory.put(user(name)).unwrap();
+    }
     stage
+}
+
+fn user(name: &str) -> User {
+    User {
+        username: name.into(),
+        domain: "localhost".into(),
+        display_name: "".into(),
+        ha1: Ha1::of(name, "localhost", "secret"),
+        disabled: false,
+    }
+}
+
+/// What the call's record says of it.
+fn notes(effects: &[Effect]) -> Vec<&str> {
+    let notes = effects.iter().filter_map(|effect| match effect {
+        Effect::Note(text) => Some(&**text),
+        _ => None,
+    });
+    notes.collect()
 }
 
 fn done(effects: &[Effect]) -> Event {
@@ -166,7 +188,8 @@ fn a_hash_skips_the_greeting_and_three_records_anew() {
 fn who_hangs_up_leaves_what_was_said() {
     let mut stage = leaving();
     stage.tell(Event::Begin);
-    assert_eq!(stage.tell(Event::Ended), [], "in the greeting");
+    let left = stage.tell(Event::Ended);
+    assert!(matches!(left[..], [Effect::Note(_)]), "in the greeting");
     assert!(stage.mailboxes.is_empty());
 
     let mut stage = leaving();
@@ -178,7 +201,9 @@ fn who_hangs_up_leaves_what_was_said() {
     let mut stage = leaving();
     let task = record(&mut stage);
     let waits = stage.tell(Event::Ended);
-    assert!(matches!(waits[..], [Effect::After(..)]), "{waits:?}");
+    let [Effect::After(..), Effect::Note(_)] = waits[..] else {
+        panic!("{waits:?}");
+    };
     let kept = stage.tell(end(task, 2_000, RecordEnd::Closed));
     assert_eq!(folders(&kept), [Folder::New]);
     assert!(hung_up(&kept) && counts(&stage.mailboxes) == (1, 0));
@@ -360,13 +385,85 @@ fn a_full_mailbox_or_disk_takes_no_message() {
     stage.program = Leave::new(ANA, false);
     let full = stage.tell(Event::Begin);
     assert_eq!(spoken(&full), ["vm-mailboxfull", "goodbye"]);
+    assert_eq!(notes(&full), ["mailbox 200: full"]);
     assert!(hung_up(&stage.tell(done(&full))));
+    // Its owner hears so, too.
+    stage.caller.user = Some(ANA.into());
+    let opened = stage.of(&mut Fetch::new(), Event::Begin);
+    assert_eq!(spoken(&opened)[..2], ["vm-mailboxfull", "vm-youhave"]);
+    assert_eq!(notes(&opened), ["mailbox 200: opened"]);
 
     let mut stage = leaving();
     let task = record(&mut stage);
     let failed = stage.tell(end(task, 0, RecordEnd::Failed));
     assert_eq!(spoken(&failed), ["vm-cannot-record", "goodbye"]);
     assert!(stage.mailboxes.is_empty());
+}
+
+/// What nobody would ever hear is not taken.
+#[test]
+fn nobodys_mailbox_takes_no_message() {
+    let mut stage = leaving();
+    let disabled = User {
+        disabled: true,
+        ..user("209")
+    };
+    stage.house.directory.put(disabled).unwrap();
+    for name in ["209", "208"] {
+        stage.program = Leave::new(&format!("{name}@localhost"), false);
+        let said = stage.tell(Event::Begin);
+        assert_eq!(spoken(&said), ["vm-nobox", "goodbye"], "{name}");
+        assert_eq!(notes(&said), [format!("mailbox {name}: nobody's")]);
+        assert_eq!(stage.tell(Event::Key('#')), []);
+        assert!(hung_up(&stage.tell(done(&said))));
+    }
+}
+
+/// As many callers as may speak to one mailbox, and one more.
+#[test]
+fn why_no_message_is_taken_is_noted() {
+    let mut stage = leaving();
+    for _ in 0..RECORDINGS_MAX {
+        stage.mailboxes.begin(ANA, ("1", ""), 1, 999).unwrap();
+    }
+    let said = stage.tell(Event::Begin);
+    assert_eq!(spoken(&said), ["vm-cannot-record", "goodbye"]);
+    let why = "mailbox 200: too many speak to it at once";
+    assert_eq!(notes(&said), [why]);
+    // The log has it once a minute.
+    for (ms, tells) in [(30_000, false), (60_000, true), (60_001, false)] {
+        let at = stage.unix_ms + ms;
+        assert_eq!(stage.mailboxes.tells_of_no_room(at), tells, "{ms}");
+    }
+}
+
+/// The record is made as the caller hangs up, before the studio says how long the file is.
+#[test]
+fn the_record_says_what_became_of_the_message() {
+    let mut stage = leaving();
+    let task = record(&mut stage);
+    stage.tell(end(task, 6_400, RecordEnd::Key));
+    let kept = stage.tell(Event::Key('1'));
+    assert_eq!(notes(&kept), ["mailbox 200: message 1, 6 s"]);
+    for (spoken_s, note) in [
+        (6, "mailbox 200: message 1, 6 s"),
+        (1, "mailbox 200: no message"),
+    ] {
+        let mut stage = leaving();
+        let task = record(&mut stage);
+        stage.now += Duration::from_secs(spoken_s);
+        let gone = stage.tell(Event::Ended);
+        assert_eq!(notes(&gone), [note]);
+        let ms = u32::try_from(spoken_s).unwrap() * 1000 - 20;
+        let kept = stage.tell(end(task, ms, RecordEnd::Closed));
+        assert_eq!(notes(&kept), [""; 0]);
+    }
+    let mut stage = leaving();
+    stage.tell(Event::Begin);
+    assert_eq!(
+        notes(&stage.tell(Event::Ended)),
+        ["mailbox 200: no message"]
+    );
 }
 
 #[test]
@@ -695,7 +792,8 @@ fn a_caller_is_called_back() {
             Effect::Connect(reach) => Some((&*reach.to, &reach.account)),
             _ => None,
         });
-        assert_eq!(reach, Some(("915550100", &Account::Caller)));
+        let account = Account::CalledBack(ANA.into());
+        assert_eq!(reach, Some(("915550100", &account)));
         assert_eq!(stage.tell(Event::Key('7')), [], "no key of the menu");
         let back = stage.tell(end);
         assert!(spoken(&back).contains(&"vm-delete"), "{back:?}");
@@ -707,6 +805,38 @@ fn a_caller_is_called_back() {
     stage.tell(Event::Begin);
     press(&mut stage, "1");
     assert_eq!(spoken(&stage.tell(Event::Key('8'))), ["vm-unknown-caller"]);
+}
+
+/// What a stranger calls itself is dialled only if it is a number or a user of ours.
+#[test]
+fn no_caller_id_is_dialled_that_is_no_number() {
+    for (shown, dialled) in [
+        ("+34915550100", Some("+34915550100")),
+        ("+34 915-55.01(00)", Some("+34915550100")),
+        ("200", Some("200")),
+        ("*72600666666", None),
+        ("**201", None),
+        ("*60", None),
+        ("sip:x@evil.test", None),
+        ("ana", None),
+        ("1|2", None),
+        ("+", None),
+    ] {
+        let mut stage = fetching(0);
+        let id = stage.mailboxes.begin(ANA, (shown, ""), 1, 9).unwrap().id;
+        stage.mailboxes.keep(ANA, id, 3_000);
+        stage.tell(Event::Begin);
+        stage.tell(Event::Key('1'));
+        let effects = stage.tell(Event::Key('2'));
+        let reach = effects.iter().find_map(|effect| match effect {
+            Effect::Connect(reach) => Some(&*reach.to),
+            _ => None,
+        });
+        assert_eq!(reach, dialled, "{shown}");
+        if dialled.is_none() {
+            assert_eq!(spoken(&effects), ["vm-unknown-caller"], "{shown}");
+        }
+    }
 }
 
 /// Another phone: mailbox and PIN.
@@ -825,10 +955,8 @@ fn wrong_pins_are_waited_off_and_end_the_call() {
             _ => None,
         });
         assert_eq!(waits, Some(wait));
-        assert!(matches!(
-            &effects[0],
-            Effect::Persist(Record::PutMailbox(_))
-        ));
+        let kept = |e: &Effect| matches!(e, Effect::Persist(Record::PutMailbox(_)));
+        assert!(effects.iter().any(kept));
         assert_eq!(press(&mut stage, "2468#"), [], "nothing is heard meanwhile");
         let again = stage.tell(Event::Due(TIMER));
         assert_eq!(spoken(&again), ["vm-incorrect", "vm-password"]);
@@ -855,6 +983,33 @@ fn wrong_pins_are_waited_off_and_end_the_call() {
     stage.program = Fetch::new();
     stage.tell(Event::Begin);
     assert_eq!(spoken(&press(&mut stage, "200#2468#"))[0], "vm-youhave");
+}
+
+/// Whoever tries one mailbox after the other is shut out of all of them; the owner's own phone,
+/// which another number has, is not.
+#[test]
+fn who_tries_many_mailboxes_is_locked_out() {
+    let mut stage = locked_out();
+    stage.caller.number = "666".into();
+    for n in 0..15 {
+        stage.program = Fetch::new();
+        stage.tell(Event::Begin);
+        let said = press(&mut stage, &format!("30{n}#0000#"));
+        assert_ne!(spoken(&said), ["vm-locked", "goodbye"], "{n}");
+        assert!(said.contains(&Effect::Note(format!("mailbox 30{n}: wrong PIN").into())));
+    }
+    let try_own = |stage: &mut Fetching| {
+        stage.program = Fetch::new();
+        stage.tell(Event::Begin);
+        let said = press(stage, "200#2468#");
+        spoken(&said)[0].to_owned()
+    };
+    assert_eq!(try_own(&mut stage), "vm-locked");
+    stage.caller.number = "777".into();
+    assert_eq!(try_own(&mut stage), "vm-youhave");
+    stage.caller.number = "666".into();
+    stage.now = crate::base::Instant::from_millis(901_000);
+    assert_eq!(try_own(&mut stage), "vm-youhave");
 }
 
 /// Who is not let in can end the call in any way: nothing of the mailbox changes.

@@ -101,9 +101,9 @@ impl Proxy {
             let settings = cx.features.settings(user);
             match feature::dialled(settings.as_deref(), &number) {
                 feature::Dialled::Number(short) => number = short.into(),
-                feature::Dialled::Code(code) => {
-                    return self.carry_out(cx, asked, user, &code);
-                }
+                // Nobody dialled that: it stood in a caller ID or a redirect.
+                feature::Dialled::Code(_) | feature::Dialled::Wrong(_) if inside => {}
+                feature::Dialled::Code(code) => return self.carry_out(cx, asked, user, &code),
                 feature::Dialled::Wrong(refusal) => return Err(refusal.into()),
                 feature::Dialled::Other => {}
             }
@@ -251,7 +251,8 @@ impl Proxy {
         Ok(Dialled::Lead(found.into()))
     }
 
-    /// A call to the outside counts against the limits of whoever makes it.
+    /// A call to the outside counts against the limits of whoever makes it; against those of the
+    /// trunk that takes it once it is sent there.
     fn charge(
         &self,
         cx: &Context<'_>,

@@ -78,6 +78,11 @@ pub fn fragment<'a>(sdp: &Sdp<'a>) -> Option<&'a [u8]> {
     })
 }
 
+/// Whether a description's author answers checks and makes none (RFC 8839 §5.3).
+pub fn is_lite(sdp: &Sdp<'_>) -> bool {
+    lines(sdp.bytes).any(|(content, _)| content == b"a=ice-lite")
+}
+
 /// Whether a description bears this mark.
 pub fn is_marked(sdp: &Sdp<'_>, mark: &str) -> bool {
     let line = format!("a={MARK}:{mark}");

@@ -9,10 +9,11 @@
 //!              who has not spoken, if the author does
 //!   remove     none                                  none
 //! ```
-//! The author's candidates are taken out in any case. With `reject-ICE` in an offer its author gets
-//! none in the answer.
-//! A party that answers without ICE speaks none. Credentials hold as long as the dialogue, unless
-//! the party begins anew (§9) or somebody else is called instead.
+//! By default a lite agent goes on without ICE: it makes no checks either, and some send nothing
+//! before there was one. The author's candidates are taken out in any case. With `reject-ICE` in an
+//! offer its author gets none in the answer. A party that answers without ICE speaks none.
+//! Credentials hold as long as the dialogue, unless the party begins anew (§9) or somebody else is
+//! called instead.
 
 use super::call::Dialogue;
 use super::describe;
@@ -65,12 +66,15 @@ pub fn agree(
     let reader = dialogue.party_mut(author.other());
     let said = reader.sdp.clone();
     let theirs = Sdp::parse(&said).ok();
+    let lite = theirs.as_ref().is_some_and(describe::is_lite);
     let theirs = theirs.as_ref().and_then(describe::fragment);
     let known = reader.ice.take();
     let wanted = match options.ice {
         _ if answers && reader.without_ice => false,
         IceWish::Remove => false,
         IceWish::Force => true,
+        // Each would wait for the other's checks.
+        IceWish::Pass if lite => false,
         IceWish::Pass if answers => true,
         IceWish::Pass if said.is_empty() => speaks,
         IceWish::Pass => theirs.is_some(),

@@ -190,3 +190,15 @@ fn ice_that_is_rejected_is_neither_offered_back_nor_answered() {
     let answered = h.say("answer", &ice(ANSWER, "bob"), "default");
     assert_eq!(ours(&answered), None);
 }
+
+#[test]
+fn two_lite_agents_do_without_ice() {
+    let mut h = Harness::new(64);
+    let lite = ice(OFFER, "alice").replacen("a=ice-ufrag", "a=ice-lite\r\na=ice-ufrag", 1);
+    // He may be a full one.
+    assert!(ours(&h.say("offer", &lite, "default")).is_some());
+    assert_eq!(ours(&h.say("answer", &ice(ANSWER, "bob"), "default")), None);
+    // Whoever asks for it has it.
+    let answered = h.say("answer", &ice(ANSWER, "bob"), "force");
+    assert!(ours(&answered).is_some());
+}

@@ -1,6 +1,6 @@
 //! Faults that the kernel finds with a card, and how long its driver puts up with them. A ring that
 //! nobody can serve costs nobody frames, so it waits long: a driver that ended is back only with
-//! the next voipd. Calls go on by sockets meanwhile, since the routes by an interface leave with it.
+//! the next voipd. Calls go on by sockets meanwhile: the routes by an interface leave with it.
 //!
 //! ```text
 //!  poll(2)   NIOCRXSYNC

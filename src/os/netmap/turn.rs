@@ -36,6 +36,15 @@ impl Counts {
     pub fn any(&self) -> bool {
         self.received + self.from_host + self.split > 0
     }
+
+    /// Counts what a slot of the card's holds; whether it is part of a frame in several.
+    fn passes_over(&mut self, part: Part) -> bool {
+        let first = u64::from(part == Part::First);
+        self.received += u64::from(part != Part::Further);
+        self.split += first;
+        self.dropped += first;
+        part != Part::Whole
+    }
 }
 
 impl Tally {
@@ -190,11 +199,7 @@ impl Turn {
         fetch(ring, batch, worker.table());
         for _ in 0..batch {
             let held = ring.peek(0);
-            let part = ring.part(held);
-            counts.received += u64::from(part != Part::Further);
-            if part != Part::Whole {
-                counts.split += u64::from(part == Part::First);
-                counts.dropped += u64::from(part == Part::First);
+            if counts.passes_over(ring.part(held)) {
                 ring.advance();
                 continue;
             }

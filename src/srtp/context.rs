@@ -353,6 +353,8 @@ impl Protector {
 /// Checks and decrypts what comes under one master key.
 pub struct Unprotector {
     context: Context,
+    /// How far sources had come under the peer's key of before.
+    before: Vec<Retired>,
 }
 
 impl fmt::Debug for Unprotector {
@@ -366,19 +368,59 @@ impl Unprotector {
     pub fn new(master: &MasterKey, mki: Option<Mki>, lifetime: Option<u64>) -> Self {
         Self {
             context: Context::new(master, mki, lifetime),
+            before: Vec::new(),
         }
+    }
+
+    /// The peer had another key before. A source that goes on under the new one may keep its
+    /// roll-over counter (RFC 3711 §3.3.1) or begin at zero (RFC 4568 §7.1.4); peers do either.
+    pub fn follow(&mut self, old: &Unprotector) {
+        let known = old.context.sources.iter().flatten().map(Source::retire);
+        let ends: Vec<Retired> = known.filter(|end| end.rtp.is_some()).collect();
+        let is_new = |end: &&Retired| ends.iter().all(|known| known.ssrc != end.ssrc);
+        let older: Vec<Retired> = old.before.iter().filter(is_new).copied().collect();
+        self.before = ends.into_iter().chain(older).take(SOURCES_MAX).collect();
     }
 
     /// Makes RTP of an SRTP packet in place; returns its length.
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
-        let context = &mut self.context;
-        let tail = context.profile.rtp_tag_length() + context.mki_length();
+        let tail = self.context.profile.rtp_tag_length() + self.context.mki_length();
         let length = packet.len().checked_sub(tail).ok_or(SrtpError::Malformed)?;
         let header = Rtp::parse(&packet[..length])?;
-        let (place, mut source) = context.source(header.ssrc)?;
+        let (place, mut source) = self.context.source(header.ssrc)?;
         let index = source.rtp.guess(header.sequence);
         let index = index.filter(|index| source.rtp.is_fresh(*index));
-        let index = index.ok_or(SrtpError::Replayed)?;
+        let mut index = index.ok_or(SrtpError::Replayed)?;
+        match self.open_rtp(packet, (length, &header), index) {
+            Err(SrtpError::Forged) if source.rtp.end().is_none() => {
+                index = self.kept(&header).ok_or(SrtpError::Forged)?;
+                self.open_rtp(packet, (length, &header), index)?;
+            }
+            opened => opened?,
+        }
+        let context = &mut self.context;
+        source.rtp.note(index);
+        context.keep(place, source);
+        context.rtp_left -= 1;
+        Ok(length)
+    }
+
+    /// What the sequence number means where the source kept its roll-over counter.
+    fn kept(&self, header: &Rtp) -> Option<u64> {
+        let end = self.before.iter().find(|end| end.ssrc == header.ssrc)?;
+        let index = Window::closed(end.rtp).guess(header.sequence)?;
+        (index > u64::from(u16::MAX)).then_some(index)
+    }
+
+    /// Checks and decrypts the packet whose tail is behind `length`. One that is forged stays as it
+    /// is.
+    fn open_rtp(
+        &self,
+        packet: &mut [u8],
+        (length, header): (usize, &Rtp),
+        index: u64,
+    ) -> Result<(), SrtpError> {
+        let context = &self.context;
         if context.rtp_left == 0 || index >= RTP_PACKETS_MAX {
             return Err(SrtpError::KeyExpired);
         }
@@ -396,10 +438,7 @@ impl Unprotector {
             let data = &mut content[header.payload..];
             context.rtp.apply(header.ssrc, index, data);
         }
-        source.rtp.note(index);
-        context.keep(place, source);
-        context.rtp_left -= 1;
-        Ok(length)
+        Ok(())
     }
 
     /// Makes RTCP of an SRTCP packet in place; returns its length.

@@ -79,15 +79,17 @@ impl Inbound {
             Some(theirs) => is(self.key.as_ref(), theirs),
             None => self.key.is_none(),
         };
-        let unprotector = |theirs: &Crypto| {
-            let Crypto { master, mki, .. } = theirs;
-            Unprotector::new(master, *mki, theirs.lifetime)
-        };
-        let new = || Self {
+        if stays {
+            return None;
+        }
+        let mut new = Self {
             key: theirs.cloned(),
-            unprotector: theirs.map(unprotector),
+            unprotector: theirs.map(|key| Unprotector::new(&key.master, key.mki, key.lifetime)),
         };
-        (!stays).then(|| std::mem::replace(self, new()))
+        if let (Some(new), Some(old)) = (&mut new.unprotector, &self.unprotector) {
+            new.follow(old);
+        }
+        Some(std::mem::replace(self, new))
     }
 
     fn restore(&mut self, before: Option<Self>) {

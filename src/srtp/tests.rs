@@ -332,6 +332,75 @@ fn sources_are_bounded_and_forged_ones_take_no_place() {
 
 /// Sixty sources take turns at random, some of them for long, with wraps in between: nothing is
 /// ever sent under a key stream that was used, and nothing is taken twice.
+/// A call of more than 65,536 packets gets another key by a re-INVITE. Some peers keep the roll-over
+/// counter then (RFC 3711 §3.3.1), others begin at zero (RFC 4568 §7.1.4): both are heard.
+#[test]
+fn a_new_key_is_heard_with_the_roll_over_counter_of_before_and_without() {
+    for (seed, profile) in Profile::ALL.into_iter().enumerate() {
+        for keeps in [true, false] {
+            let key = |seed| Crypto {
+                tag: 1,
+                master: {
+                    let mut rng = Rng::from_u64(seed);
+                    MasterKey::generate(profile, |bytes| rng.fill(bytes))
+                },
+                lifetime: None,
+                mki: None,
+            };
+            let keys = [
+                key(seed as u64),
+                key(100 + seed as u64),
+                key(200 + seed as u64),
+            ];
+            let [first, silent, second] = &keys;
+            let mut ours = Secure::default();
+            let renew = |ours: &mut Secure, theirs: &Crypto| {
+                let theirs = Some(theirs.clone());
+                ours.renew(&Keys { ours: None, theirs });
+            };
+            let hears = |ours: &mut Secure, by: &mut Protector, sequence| {
+                let plain = packet(sequence, 7, b"sound");
+                let mut sealed = protect(by, &plain).unwrap();
+                let length = ours.open(&mut sealed, false);
+                length.map(|length| sealed[..length] == plain[..])
+            };
+            let sender = |key: &Crypto| Protector::new(&key.master, None, None);
+            let mut phone = sender(first);
+            renew(&mut ours, first);
+            for sequence in [65_534, 65_535, 0, 1, 2] {
+                assert_eq!(
+                    hears(&mut ours, &mut phone, sequence),
+                    Ok(true),
+                    "{profile:?}"
+                );
+            }
+            // Under one of the keys nothing came.
+            renew(&mut ours, silent);
+            renew(&mut ours, second);
+            let mut phone = sender(second);
+            if keeps {
+                protect(&mut phone, &packet(65_535, 7, b"")).unwrap();
+            }
+            for sequence in [3, 4, 6, 5] {
+                let heard = hears(&mut ours, &mut phone, sequence);
+                assert_eq!(heard, Ok(true), "{profile:?} {keeps}");
+            }
+            // A replay is one, and who has another key is not heard.
+            let again = protect(&mut sender(second), &packet(5, 7, b"sound")).unwrap();
+            assert!(ours.open(&mut again.clone(), false).is_err());
+            let forged = protect(&mut sender(first), &packet(9, 7, b"sound")).unwrap();
+            let mut left = forged.clone();
+            assert_eq!(ours.open(&mut left, false), Err(SrtpError::Forged));
+            assert_eq!(left, forged, "a forged packet stays as it is");
+            let stranger = protect(&mut sender(first), &packet(9, 8, b"sound")).unwrap();
+            assert_eq!(
+                ours.open(&mut stranger.clone(), false),
+                Err(SrtpError::Forged)
+            );
+        }
+    }
+}
+
 #[test]
 fn sources_that_come_back_use_no_key_stream_again() {
     for (seed, profile) in Profile::ALL.into_iter().enumerate() {

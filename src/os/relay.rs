@@ -9,7 +9,6 @@
 mod counters;
 mod held;
 mod idle;
-mod late;
 mod plug;
 mod poller;
 mod socket;
@@ -21,10 +20,9 @@ pub use held::held_ports;
 pub use idle::IdlePorts;
 pub use plug::Bound;
 pub use poller::READY_MAX;
-pub use socket::{Port, Received};
+pub use socket::Port;
 
 use self::counters::Told;
-use self::late::{LATE_PER_ROUND, Punctuality};
 use self::plug::Plug;
 use self::poller::Poller;
 use super::clock::Clock;
@@ -237,7 +235,6 @@ impl MediaDriver {
                 events: events.clone(),
                 buffer: vec![0; DATAGRAM_BYTES_MAX],
                 told: Told::new(counters.clone()),
-                punctuality: Punctuality::default(),
             };
             let builder = std::thread::Builder::new().name(format!("media-{number}"));
             threads.push(builder.spawn(move || turn.run())?);
@@ -318,7 +315,6 @@ struct Turn {
     events: EventSink,
     buffer: Vec<u8>,
     told: Told,
-    punctuality: Punctuality,
 }
 
 impl Turn {
@@ -353,8 +349,6 @@ impl Turn {
             }
             self.told.received(received, forwarded);
             self.told.tell(&self.media, &self.plug);
-            let end = self.clock.now();
-            self.punctuality.worked(end, end.since(now));
         }
     }
 
@@ -379,35 +373,17 @@ impl Turn {
     }
 
     fn on_ready(&mut self, now: Instant, number: u16, received: &mut u64, forwarded: &mut u64) {
-        let (mut taken, mut late) = (0, 0);
-        while taken < DATAGRAMS_PER_ROUND && late < LATE_PER_ROUND {
+        for _ in 0..DATAGRAMS_PER_ROUND {
             let Some(port) = self.plug.port(number) else {
                 return self.plug.discard(number);
             };
             // An error is that the port is empty, or an ICMP error of a packet that we sent, which
             // is taken off by reading it.
-            let got = match self.punctuality.looks(now) {
-                true => port.receive_stamped(&mut self.buffer),
-                false => port.receive(&mut self.buffer),
-            };
-            let Ok(Received {
-                length,
-                source: Some(source),
-                waited,
-            }) = got
-            else {
+            let Ok((length, Some(source))) = port.receive(&mut self.buffer) else {
                 return;
             };
             *received += 1;
             self.plug.count(number);
-            if let (Some(waited), Some(packet)) = (waited, self.buffer.get(..length))
-                && self.punctuality.is_late(now, waited, packet)
-            {
-                late += 1;
-                self.media.came_too_late(number);
-                continue;
-            }
-            taken += 1;
             let packet = &mut Datagram::new(&mut self.buffer, length);
             let sent = self
                 .media

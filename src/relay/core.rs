@@ -476,14 +476,6 @@ impl Relay {
         self.count_dropped(DropReason::SendFailed);
     }
 
-    /// A packet that came to our port `port` waited too long to be looked at.
-    pub fn came_too_late(&mut self, port: u16) {
-        if let Some(channel) = self.channels.get_mut(port) {
-            channel.drop(DropReason::Late);
-        }
-        self.count_dropped(DropReason::Late);
-    }
-
     /// What signalling must hear.
     pub fn poll_event(&mut self) -> Option<MediaEvent> {
         self.events.pop_front()

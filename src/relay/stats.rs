@@ -25,12 +25,10 @@ pub enum DropReason {
     SendFailed,
     /// SRTP under keys of ours: forged, repeated, before there was a key, or the key is used up.
     Srtp,
-    /// RTP that waited for us so long that its listener is better off without it.
-    Late,
 }
 
 /// How many reasons there are.
-pub const DROP_REASONS: usize = 10;
+pub const DROP_REASONS: usize = 9;
 
 impl DropReason {
     /// All, in the order of [`LegStats::dropped`].
@@ -44,7 +42,6 @@ impl DropReason {
         DropReason::Inactive,
         DropReason::SendFailed,
         DropReason::Srtp,
-        DropReason::Late,
     ];
 
     /// The place in [`LegStats::dropped`].
@@ -64,7 +61,6 @@ impl DropReason {
             DropReason::Inactive => "inactive",
             DropReason::SendFailed => "send_failed",
             DropReason::Srtp => "srtp",
-            DropReason::Late => "late",
         }
     }
 }

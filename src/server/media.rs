@@ -265,11 +265,6 @@ impl MediaCore {
         }
     }
 
-    /// A packet that came to our port `port` waited too long to be looked at.
-    pub fn came_too_late(&mut self, port: u16) {
-        self.relay.came_too_late(port);
-    }
-
     fn deliver(
         &mut self,
         now: Instant,

@@ -134,7 +134,6 @@ fn meaning(reason: &str) -> &'static str {
         "expired" => "time to live used up: a loop in the network",
         "checksum" => "damaged on its way",
         "srtp" => "forged, replayed, or with a key of before",
-        "late" => "waited for half a second: voipd or the host is too busy",
         "no_room" => "longer than the link lets through after the rewriting",
         "receive_buffer" => {
             "the system had no room: voipd took them too late, or the host is too busy"

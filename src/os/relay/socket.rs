@@ -9,30 +9,11 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::{Duration, SystemTime};
 
 /// What we ask the system to buffer per port: far more than a stream sends while we are away.
 const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
 /// The byte of the IP header that has the DSCP in its upper six bits (RFC 2474 §3).
 const TRAFFIC_CLASS: u32 = (EXPEDITED_FORWARDING as u32) << 2;
-
-/// What else is told of a datagram takes less.
-const CONTROL_BYTES: usize = 128;
-
-/// Aligned as its headers want it.
-#[repr(C, align(8))]
-struct Control([u8; CONTROL_BYTES]);
-
-/// A datagram that was taken.
-#[derive(Clone, Copy, Debug)]
-pub struct Received {
-    /// How long it is.
-    pub length: usize,
-    /// Who sent it.
-    pub source: Option<SocketAddr>,
-    /// How long it waited, where that was asked for.
-    pub waited: Option<Duration>,
-}
 
 /// A port that is bound and not blocking.
 #[derive(Debug)]
@@ -51,7 +32,6 @@ impl Port {
             let _ = socket.set_tos_v4(TRAFFIC_CLASS);
         }
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
-        stamp(&socket);
         socket.bind(&SockAddr::from(address))?;
         Ok(Self(socket, Cell::new(0)))
     }
@@ -132,8 +112,8 @@ impl Port {
         now.wrapping_sub(self.1.replace(now)).into()
     }
 
-    /// Takes one datagram, if one waits.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+    /// Takes one datagram, if one waits: its length and its sender.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<SocketAddr>)> {
         let mut name = Name::empty();
         let mut length = Name::CAPACITY;
         // SAFETY: buffer, name and its length are ours and as long as told.
@@ -148,38 +128,7 @@ impl Port {
             )
         };
         let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
-        Ok(Received {
-            length: n.min(buffer.len()),
-            source: name.to_address(),
-            waited: None,
-        })
-    }
-
-    /// As [`Port::receive`], with how long the datagram waited for us, where the system says. That
-    /// is by the calendar, and wrong for what waits while that is set.
-    pub fn receive_stamped(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        let mut name = Name::empty();
-        let mut control = Control([0; CONTROL_BYTES]);
-        let mut part = libc::iovec {
-            iov_base: buffer.as_mut_ptr().cast(),
-            iov_len: buffer.len(),
-        };
-        // SAFETY: all bytes zero is a valid `msghdr`.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_name = (&raw mut name).cast();
-        message.msg_namelen = Name::CAPACITY;
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = CONTROL_BYTES as _;
-        // SAFETY: buffer, name and control are ours and as long as told.
-        let n = unsafe { libc::recvmsg(self.raw(), &raw mut message, libc::MSG_DONTWAIT) };
-        let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
-        Ok(Received {
-            length: n.min(buffer.len()),
-            source: name.to_address(),
-            waited: came(&message).and_then(|came| SystemTime::now().duration_since(came).ok()),
-        })
+        Ok((n.min(buffer.len()), name.to_address()))
     }
 
     /// Takes off what waits, errors of packets that we sent too; whether `most` calls were enough.
@@ -209,48 +158,6 @@ impl Port {
             _ => Err(io::Error::last_os_error()),
         }
     }
-}
-
-/// Has the system say when datagrams came. Best effort: without it none is known to be late.
-fn stamp(socket: &Socket) {
-    let yes: libc::c_int = 1;
-    // SAFETY: the number outlives the call, which reads it only.
-    let _ = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_TIMESTAMP,
-            (&raw const yes).cast(),
-            size_of_val(&yes) as libc::socklen_t,
-        )
-    };
-}
-
-/// When a datagram came, by the calendar.
-fn came(message: &libc::msghdr) -> Option<SystemTime> {
-    // SAFETY: the system filled the header and what it points to, which are still there.
-    let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
-    // Its room bounds the loop.
-    while !header.is_null() {
-        // SAFETY: the header lies in the room that the message tells of.
-        let told = unsafe { &*header };
-        // SAFETY: only the length is computed.
-        let whole = unsafe { libc::CMSG_LEN(size_of::<libc::timeval>() as libc::c_uint) };
-        let stamped = (told.cmsg_level, told.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_TIMESTAMP);
-        if stamped && told.cmsg_len as u64 >= u64::from(whole) {
-            // SAFETY: only the address is computed.
-            let place = unsafe { libc::CMSG_DATA(header) };
-            // SAFETY: so many bytes follow the header; they need not be aligned.
-            let time: libc::timeval = unsafe { std::ptr::read_unaligned(place.cast()) };
-            let seconds = u64::try_from(time.tv_sec).ok()?;
-            let micros = u64::try_from(time.tv_usec).ok()?;
-            let since = Duration::from_secs(seconds) + Duration::from_micros(micros);
-            return SystemTime::UNIX_EPOCH.checked_add(since);
-        }
-        // SAFETY: as above.
-        header = unsafe { libc::CMSG_NXTHDR(message, header) };
-    }
-    None
 }
 
 #[cfg(target_os = "linux")]

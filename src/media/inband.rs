@@ -76,7 +76,7 @@ mod tests {
     use super::super::codec::Encoder;
     use super::super::dtmf::{Digit, Generator, LEVEL_DBM0};
     use super::*;
-    use crate::wire::rtp::{Coding, Wishes};
+    use crate::wire::rtp::Coding;
 
     #[test]
     fn a_number_is_heard_in_every_codec_that_carries_tones_and_through_loss() {
@@ -86,21 +86,7 @@ mod tests {
             (Coding::G722, 0),
             (Coding::Pcma, 9),
         ] {
-            let format = Format {
-                stream: 0,
-                coding,
-                payload_type: coding.payload_type(),
-                events: None,
-                events_clock: 8_000,
-                also: Default::default(),
-                comfort: None,
-                keys_apart: false,
-                packet_ms: 20,
-                wishes: Wishes::default(),
-                sends: true,
-                keys: None,
-                plugin: None,
-            };
+            let format = Format::plain(coding, coding.payload_type());
             let codec = Codec::from(coding);
             let mut ear = InBand::new(&format);
             let mut encoder = Encoder::new(codec);

@@ -63,6 +63,25 @@ pub struct Format {
 }
 
 impl Format {
+    /// Sound alone, in packets of 20 ms, of which nothing else was agreed on and which is wanted.
+    pub fn plain(coding: Coding, payload_type: u8) -> Self {
+        Self {
+            stream: 0,
+            coding,
+            payload_type,
+            also: Default::default(),
+            events: None,
+            events_clock: coding.clock_rate(),
+            comfort: None,
+            keys_apart: false,
+            packet_ms: 20,
+            wishes: Wishes::default(),
+            sends: true,
+            keys: None,
+            plugin: None,
+        }
+    }
+
     /// How sound of that payload type is written, if the far end may write it.
     pub fn coding_of(&self, payload_type: u8) -> Option<Coding> {
         let own = (self.payload_type, self.coding);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::{Anchor, Instant};
 use crate::srtp::{Crypto, MasterKey, OVERHEAD_MAX, Profile, Protector, Unprotector};
-use crate::wire::rtp::{Coding, Header, Packet, Wishes};
+use crate::wire::rtp::{Coding, Header, Packet};
 
 mod bridges;
 mod farewells;
@@ -29,19 +29,8 @@ impl Outlet for Sent {
 
 fn format() -> Format {
     Format {
-        stream: 0,
-        coding: Coding::Pcma,
-        payload_type: 8,
         events: Some(101),
-        events_clock: 8_000,
-        also: Default::default(),
-        comfort: None,
-        keys_apart: false,
-        packet_ms: 20,
-        wishes: Wishes::default(),
-        sends: true,
-        keys: None,
-        plugin: None,
+        ..Format::plain(Coding::Pcma, 8)
     }
 }
 

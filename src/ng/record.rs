@@ -208,19 +208,13 @@ pub(super) fn is_sound(media: &Media<'_>) -> bool {
 pub(super) fn speaks(media: &Media<'_>, stream: usize, codings: &[Coding]) -> Vec<Format> {
     let each = readable(media, codings).into_iter().map(|known| Format {
         stream: u8::try_from(stream).unwrap_or(u8::MAX),
-        coding: known.coding,
-        payload_type: known.payload_type,
         events: known.events,
         events_clock: known.events_clock,
-        // What passes by is told as it was.
-        also: Default::default(),
-        comfort: None,
-        keys_apart: false,
         packet_ms: known.packet_ms,
         wishes: known.wishes,
         sends: media.effective_direction().receives(),
-        keys: None,
-        plugin: None,
+        // What passes by is told as it was.
+        ..Format::plain(known.coding, known.payload_type)
     });
     each.collect()
 }

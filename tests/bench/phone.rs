@@ -11,7 +11,7 @@ use voip::relay::{
     Blocked, Datagram, Learning, LegSpec, MediaCommand, MediaKind, MediaSpec, Relay,
 };
 use voip::server::{Carrier, MediaCore, MediaNews, MediaOrder};
-use voip::wire::rtp::{Coding, Header, Wishes};
+use voip::wire::rtp::{Coding, Header};
 use voip::wire::sdp::Direction;
 
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -125,19 +125,8 @@ impl Phone {
         let open = MediaCommand::Open { session, legs };
         media.handle_order(now, MediaOrder::Relay(open), &mut Sent::default());
         let format = Format {
-            stream: 0,
-            coding: self.coding,
-            payload_type: self.coding.payload_type(),
             events: Some(101),
-            events_clock: self.coding.clock_rate(),
-            also: Default::default(),
-            comfort: None,
-            keys_apart: false,
-            packet_ms: 20,
-            wishes: Wishes::default(),
-            sends: true,
-            keys: None,
-            plugin: None,
+            ..Format::plain(self.coding, self.coding.payload_type())
         };
         let seed = session;
         let order = Order::Open {

@@ -243,16 +243,21 @@ def test_linphone_blind_transfer(case):
 # ---------------------------------------------------------------- attended transfers
 
 
-def attended(case, codecs, before, after, workers):
-    """Alice talks to bob, asks carol, and brings them together."""
-    voipd = Voipd(case, node={"workers": workers})
+def three(case, codecs, **tables):
+    """Three of PJSIP's phones, each with a codec and a tone of its own."""
+    voipd = Voipd(case, **tables)
     phones = []
     for (name, codec), tone in zip(codecs.items(), (LOW, HIGH, OTHER)):
         voipd.add_user(name)
         phones.append(Pjsua(case, name, voipd, tone, codec))
-    alice, bob, carol = phones
     for phone in phones:
         phone.wait_registered()
+    return voipd, phones
+
+
+def attended(case, codecs, before, after, workers):
+    """Alice talks to bob, asks carol, and brings them together."""
+    voipd, (alice, bob, carol) = three(case, codecs, node={"workers": workers})
     alice.dial("bob")
     up(voipd, before[0])
     time.sleep(1)
@@ -287,16 +292,9 @@ def test_attended_transfer_of_two_bridges(case):
 
 def into_a_room(case, workers):
     """Alice talks to bob over a bridge, looks into a room, and brings bob there; carol comes, too."""
-    voipd = Voipd(case, node={"workers": workers},
-                  conference=[{"name": "board", "number": "8000", "announce": "none"}])
-    phones = []
-    for (name, codec), tone in zip({"alice": "PCMA", "bob": "PCMU", "carol": "PCMU"}.items(),
-                                   (LOW, HIGH, OTHER)):
-        voipd.add_user(name)
-        phones.append(Pjsua(case, name, voipd, tone, codec))
-    alice, bob, carol = phones
-    for phone in phones:
-        phone.wait_registered()
+    voipd, (alice, bob, carol) = three(
+        case, {"alice": "PCMA", "bob": "PCMU", "carol": "PCMU"}, node={"workers": workers},
+        conference=[{"name": "board", "number": "8000", "announce": "none"}])
     alice.dial("bob")
     up(voipd, 2)
     time.sleep(1)

@@ -244,20 +244,24 @@ fn who_takes_the_place_of_a_transferor_has_the_other() {
     }
 }
 
+/// 200, called over a bridge by 100, transfers it to 300, whose phone rings: what 100 was answered,
+/// and the call that rings.
+fn carol_rings(w: &mut World) -> (Message, Message) {
+    w.register("300", &carol(), "");
+    let (invite, answer) = talking(w);
+    refers(w, &invite, "300");
+    let there = w.take_of(&carol(), Method::Invite);
+    w.answer(&carol(), &there, 180, "c");
+    assert_eq!(told(w, &bob()), ["active 100 Trying", "active 180 Ringing"]);
+    (answer, there)
+}
+
 /// Who takes the place of the one who is transferred goes on to where that one was sent.
 #[test]
 fn who_takes_the_place_of_a_transferee_is_transferred() {
     let mut w = house("");
-    w.register("300", &carol(), "");
     w.register("600", &peer("600"), "");
-    let (invite, answer) = talking(&mut w);
-    refers(&mut w, &invite, "300");
-    let there = w.take_of(&carol(), Method::Invite);
-    w.answer(&carol(), &there, 180, "c");
-    assert_eq!(
-        told(&mut w, &bob()),
-        ["active 100 Trying", "active 180 Ringing"]
-    );
+    let (answer, there) = carol_rings(&mut w);
     let tag = |address: Option<&[u8]>| text(address.unwrap());
     let contact = answer.addresses(HeaderName::Contact).next().unwrap();
     let uri = text(contact.unwrap().uri_bytes());
@@ -288,15 +292,7 @@ fn who_takes_the_place_of_a_transferee_is_transferred() {
 #[test]
 fn a_transferee_that_hangs_up_ends_the_transfer() {
     let mut w = house("");
-    w.register("300", &carol(), "");
-    let (invite, answer) = talking(&mut w);
-    refers(&mut w, &invite, "300");
-    let there = w.take_of(&carol(), Method::Invite);
-    w.answer(&carol(), &there, 180, "c");
-    assert_eq!(
-        told(&mut w, &bob()),
-        ["active 100 Trying", "active 180 Ringing"]
-    );
+    let (answer, _) = carol_rings(&mut w);
     let (mut tag, mut uri) = (String::new(), String::new());
     let bye = of_alice("BYE", &answer, (&mut tag, &mut uri), 5);
     w.send(&alice(), &bye);

@@ -616,16 +616,22 @@ fn our_contact_is_answered_to_who_knows_it() {
 
 // ------------------------------------------------------------ announcements
 
-/// 203.0.113.1 calls 200, who has no phone: the first answer.
-fn comes_in_vain(announcements: &str) -> (World, Message) {
-    let services = format!("[services]\nannouncements = {announcements}\n");
-    let mut w = World::with(&format!("{services}{}", TRANSFERS.replace("HOW", "refer")));
+/// 203.0.113.1 calls 5001 in PCMU; who that is.
+fn calls_5001(w: &mut World) -> Peer {
     let itsp = peer(ITSP);
     let uri = "sip:5001@192.0.2.10";
     let mut invite = req("INVITE", uri).extra("Contact: <sip:gw@203.0.113.1:5060>");
     (invite.from, invite.to) = ("sip:600123456@203.0.113.1", uri);
     invite.body = bridge::PCMU;
     w.send(&itsp, &invite);
+    itsp
+}
+
+/// 203.0.113.1 calls 200, who has no phone: the first answer.
+fn comes_in_vain(announcements: &str) -> (World, Message) {
+    let services = format!("[services]\nannouncements = {announcements}\n");
+    let mut w = World::with(&format!("{services}{}", TRANSFERS.replace("HOW", "refer")));
+    let itsp = calls_5001(&mut w);
     let mut answer = take(&mut w, &itsp);
     while answer.status() == 100 {
         answer = take(&mut w, &itsp);
@@ -688,12 +694,7 @@ to = ["trunk:itsp"]
 
 /// 203.0.113.1 calls 5001 and 200's phone answers; what the phone got.
 fn comes_in(w: &mut World) -> Message {
-    let itsp = peer(ITSP);
-    let uri = "sip:5001@192.0.2.10";
-    let mut invite = req("INVITE", uri).extra("Contact: <sip:gw@203.0.113.1:5060>");
-    (invite.from, invite.to) = ("sip:600123456@203.0.113.1", uri);
-    invite.body = bridge::PCMU;
-    w.send(&itsp, &invite);
+    let itsp = calls_5001(w);
     let there = w.take(&bridge::bob());
     bridge::described(w, &bridge::bob(), &there, 200, "b", bridge::PCMU);
     let mut answer = take(w, &itsp);

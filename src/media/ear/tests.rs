@@ -3,25 +3,15 @@ use super::super::goertzel::amplitude;
 use super::super::jitter::Refusal;
 use super::*;
 use crate::base::Rng;
-use crate::wire::rtp::{Coding, Wishes};
+use crate::wire::rtp::Coding;
 
 const HZ: f32 = 440.0;
 
 pub(super) fn format(coding: Coding) -> Format {
     Format {
-        stream: 0,
-        coding,
-        payload_type: coding.payload_type(),
         events: Some(101),
         events_clock: 8_000,
-        also: Default::default(),
-        comfort: None,
-        keys_apart: false,
-        packet_ms: 20,
-        wishes: Wishes::default(),
-        sends: true,
-        keys: None,
-        plugin: None,
+        ..Format::plain(coding, coding.payload_type())
     }
 }
 

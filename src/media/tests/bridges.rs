@@ -12,13 +12,8 @@ const HZ: f32 = 440.0;
 
 fn of(coding: Coding, events: Option<u8>) -> Format {
     Format {
-        coding,
-        payload_type: coding.payload_type(),
         events,
-        events_clock: coding.clock_rate(),
-        comfort: None,
-        keys_apart: false,
-        ..format()
+        ..Format::plain(coding, coding.payload_type())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::media::{Format, Sound, Task};
 use crate::relay::{Blocked, Learning, LegSpec, MediaKind, MediaSpec};
-use crate::wire::rtp::{Coding, Packet, Wishes, rtcp};
+use crate::wire::rtp::{Coding, Packet, rtcp};
 use crate::wire::sdp::Direction;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -56,21 +56,7 @@ fn call(media: &mut MediaCore, session: u64, far: SocketAddr) {
         ice: None,
     };
     let legs = [leg(false, spec), leg(true, ours)];
-    let format = Format {
-        stream: 0,
-        coding: Coding::Pcma,
-        payload_type: 8,
-        events: None,
-        events_clock: 8000,
-        also: Default::default(),
-        comfort: None,
-        keys_apart: false,
-        packet_ms: 20,
-        wishes: Wishes::default(),
-        sends: true,
-        keys: None,
-        plugin: None,
-    };
+    let format = Format::plain(Coding::Pcma, 8);
     let open = Order::Open {
         session,
         format,

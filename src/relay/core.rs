@@ -941,6 +941,8 @@ fn wish(channels: &Channels, session: &Session, port: u16) -> Option<Stream> {
         from: contexts(session, setting)?,
         toward: contexts(session, &other.setting)?,
     };
+    let is_secure = [setting.kind, other.setting.kind].contains(&MediaKind::SecureRtp)
+        || security != Security::default();
     Some(Stream {
         bind: setting.bind,
         port,
@@ -950,7 +952,7 @@ fn wish(channels: &Channels, session: &Session, port: u16) -> Option<Stream> {
         destination: other.gate.settled()?,
         clock_rate: setting.clock_rate,
         has_rtcp: setting.companion.is_none(),
-        security: (security != Security::default()).then_some(security),
+        security: is_secure.then_some(security),
     })
 }
 

@@ -66,7 +66,8 @@ pub struct Stream {
     pub clock_rate: u32,
     /// Whether RTCP comes by the same port: it is for the relay.
     pub has_rtcp: bool,
-    /// What takes SRTP off and puts it on, where keys of ours are in play.
+    /// What takes SRTP off and puts it on; neither, where it is SRTP of which the peers alone have
+    /// the keys.
     pub security: Option<Security>,
 }
 
